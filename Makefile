@@ -1,0 +1,43 @@
+# Everything runs in .venv, which each target sets up if it is missing or out of date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+WORKERS ?= 2
+
+.PHONY: sweep test lint format clean
+
+# A real sweep on the help texts of Python, in less than five minutes
+sweep: $(VENV)/installed
+	$(BIN)/lstm-sweep launch --data python-docs --space quick --trials 10 --minutes 4.5
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy spaces models search tests benchmarks
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "found $$($(PYTHON) --version), expected Python 3.11 or newer (make PYTHON=...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV), once"
+	PIP_CONSTRAINT=constraints.txt $(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV), once"
+	PIP_CONSTRAINT=constraints.txt $(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/installed

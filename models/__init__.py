@@ -1,0 +1,1 @@
+"""What is trained, and on what: configs, corpora, windows, networks, baselines, bundles."""

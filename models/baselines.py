@@ -1,0 +1,148 @@
+"""Unigram, Markov chain and naive Bayes on the same targets, to see if an LSTM is worth it.
+
+All use additive smoothing. Its strength, and the window of naive Bayes, are chosen on the last
+tenth of the training data; then the model is counted again on all of them. Validation data are only
+scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.corpus import START, Corpus, Split
+from models.scoring import Floats, score
+from models.windows import Indices, Stream, scoring_targets
+
+SMOOTHING = (0.001, 0.01, 0.1, 1.0)
+WINDOWS = (1, 2, 3, 5, 8)
+#: targets on which smoothing and window are chosen
+CHOICE_TARGETS = 2_000
+#: numbers in one block of symbols or predictions, at most
+BLOCK = 1 << 22
+
+
+class Counts:
+    """How often symbols and pairs of symbols occur in a split; counted when first asked for."""
+
+    def __init__(self, split: Split, alphabet_size: int) -> None:
+        self.size = alphabet_size
+        self._split = split
+        self._pairs: dict[int, sparse.csr_matrix] = {}
+
+    @cached_property
+    def totals(self) -> Floats:
+        """Occurrences of each code, `<float64>[alphabet]`."""
+        blocks = (self._split.codes[i : i + BLOCK] for i in range(0, len(self._split), BLOCK))
+        return np.asarray(sum(np.bincount(block, minlength=self.size) for block in blocks), float)
+
+    def pairs(self, lag: int) -> sparse.csr_matrix:
+        """How often code c stands `lag` after code x in a session, as a sparse matrix `[x, c]`."""
+        if lag not in self._pairs:
+            stream = Stream(self._split, lag).codes
+            shape = (self.size, self.size)
+            self._pairs[lag] = sparse.csr_matrix(shape)
+            for begin in range(0, len(stream) - lag, BLOCK):
+                after = stream[begin + lag : begin + lag + BLOCK]
+                before = stream[begin : begin + len(after)]
+                real = after != START
+                places = (before[real], after[real])
+                block = sparse.coo_matrix((np.ones(len(places[0])), places), shape)
+                self._pairs[lag] += block.tocsr()
+        return self._pairs[lag]
+
+
+@dataclass(frozen=True)
+class NaiveBayes:
+    """Naive Bayes over the last `window` symbols, each lag an independent clue.
+
+    log P(c | x) = log P(c) + sum over lags i of log P(x_i | c) + constant,
+    with P(c) = (n_c + a) / (N + aA) and P(x_i | c) = (n_ic + a) / (n_c + aA)
+    for smoothing a and an alphabet of A codes. A window of 0 is the unigram model.
+    """
+
+    window: int
+    smoothing: float
+
+    def predict(self, counts: Counts, windows: NDArray[np.int32]) -> Floats:
+        """Log-probabilities `[n, A]` of the symbols after `windows`, `<int32>[n, window]`."""
+        size, a, totals = counts.size, self.smoothing, counts.totals
+        prior = np.log(totals + a) - np.log(totals.sum() + a * size)
+        joint = np.tile(prior, (len(windows), 1))
+        for lag in range(1, self.window + 1):
+            seen = counts.pairs(lag)[windows[:, -lag]].toarray()
+            joint += np.log(seen + a) - np.log(totals + a * size)
+        return _normalised(joint)
+
+
+@dataclass(frozen=True)
+class MarkovChain:
+    """First order: P(c | x) = (n_xc + aA P(c)) / (n_x + aA), smoothed towards the unigram model."""
+
+    smoothing: float
+    window: int = 1
+
+    def predict(self, counts: Counts, windows: NDArray[np.int32]) -> Floats:
+        """Log-probabilities `[n, A]` of the symbols after `windows`, `<int32>[n, 1]`."""
+        strength, totals = self.smoothing * counts.size, counts.totals
+        prior = (totals + self.smoothing) / (totals.sum() + strength)
+        seen = counts.pairs(1)[windows[:, -1]].toarray()
+        mixed = (seen + strength * prior) / (seen.sum(axis=1, keepdims=True) + strength)
+        return np.asarray(np.log(mixed))
+
+
+Baseline = NaiveBayes | MarkovChain
+
+
+def _normalised(joint: Floats) -> Floats:
+    top = joint.max(axis=1, keepdims=True)
+    return np.asarray(joint - top - np.log(np.exp(joint - top).sum(axis=1, keepdims=True)))
+
+
+@dataclass(frozen=True)
+class BaselineScore:
+    """A baseline as it was chosen, and how it scored."""
+
+    name: str
+    model: Baseline
+    #: `loss` in nats, `accuracy`, `top5_accuracy`
+    metrics: dict[str, float]
+
+
+FAMILIES: dict[str, list[Baseline]] = {
+    "unigram": [NaiveBayes(0, smoothing) for smoothing in SMOOTHING],
+    "markov": [MarkovChain(smoothing) for smoothing in SMOOTHING],
+    "naive_bayes": [NaiveBayes(window, smoothing) for window in WINDOWS for smoothing in SMOOTHING],
+}
+
+
+def score_all(corpus: Corpus, targets: Indices) -> list[BaselineScore]:
+    """Score each family's best member on `targets` of the validation split."""
+    size, train = len(corpus.alphabet), corpus.train
+    cut = max(1, len(train) * 9 // 10)
+    known, held = Counts(train.part(0, cut), size), train.part(cut, len(train))
+    choice = scoring_targets(held, CHOICE_TARGETS, seed=0)
+    counts = Counts(train, size)
+    scores = []
+    for name, family in FAMILIES.items():
+        best = min(family, key=lambda model: _score(model, known, held, choice)["loss"])
+        scores.append(BaselineScore(name, best, _score(best, counts, corpus.validation, targets)))
+    return scores
+
+
+def _score(model: Baseline, counts: Counts, split: Split, targets: Indices) -> dict[str, float]:
+    stream = Stream(split, max(1, model.window))
+    places = stream.places(targets)
+    rows = max(1, BLOCK // counts.size)
+
+    def blocks() -> Iterator[tuple[Floats, NDArray[np.integer]]]:
+        for begin in range(0, len(places), rows):
+            block = places[begin : begin + rows]
+            yield model.predict(counts, stream.windows(block)), stream.codes[block]
+
+    return score(blocks())

@@ -1,0 +1,126 @@
+"""An exported model on disk: it works without this program."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import TrialConfig
+from models.corpus import Alphabet
+
+FORMATS = ("keras", "savedmodel")
+MODEL, SAVED_MODEL = "model.keras", "saved_model"
+
+#: run by a clean interpreter that does not see this program
+LOADERS = {
+    "keras": """
+import sys, keras, numpy as np
+model = keras.models.load_model(sys.argv[1] + "/model.keras")
+np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
+""",
+    "savedmodel": """
+import sys, numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1] + "/saved_model")
+np.save(sys.argv[3], model.serve(np.load(sys.argv[2])).numpy())
+""",
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What goes into the folder."""
+
+    trial: str
+    config: TrialConfig
+    alphabet: Alphabet
+    metrics: dict[str, Any]
+
+
+def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
+    """Write a network that predicts the next symbol, and all that is needed to use it.
+
+    `model` maps `<int32>[batch, sequence_length]` to logits `<float32>[batch, alphabet]`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / MODEL)
+    if format == "savedmodel":
+        model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
+    _write_json(folder / "alphabet.json", bundle.alphabet.to_dict())
+    _write_json(folder / "config.json", bundle.config.to_dict())
+    _write_json(folder / "metrics.json", bundle.metrics)
+    (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Logits of `windows` by a bundle that a clean process has loaded, with no code of ours.
+
+    Raises:
+        RuntimeError: the process could not load the bundle or predict.
+    """
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+        given, returned = Path(scratch) / "windows.npy", Path(scratch) / "logits.npy"
+        np.save(given, windows)
+        command = [sys.executable, "-I", "-c", LOADERS[format]]
+        done = subprocess.run(
+            [*command, str(folder), str(given), str(returned)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=scratch,
+        )
+        if done.returncode:
+            raise RuntimeError(f"a clean process cannot use {folder}: {done.stderr.strip()[-500:]}")
+        logits: NDArray[np.float32] = np.load(returned)
+        return logits
+
+
+def _readme(bundle: Bundle, format: str) -> str:
+    length = bundle.config.sequence_length
+    symbols = bundle.alphabet.symbols
+    middle = symbols[len(symbols) // 3 : len(symbols) // 3 + 3]
+    past = repr("".join(str(s) for s in middle)) if isinstance(symbols[0], str) else str([*middle])
+    extra = (
+        "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
+        '`tf.saved_model.load("saved_model").serve(windows)`.\n'
+        if format == "savedmodel"
+        else ""
+    )
+    return f"""# The model of trial {bundle.trial}
+
+Predicts the next symbol from the {length} symbols before it.
+Validation loss {bundle.metrics["val_loss"]:.4f}, test loss {bundle.metrics["test_loss"]:.4f} nats \
+per symbol.
+
+- `model.keras`: the network. Input: codes, `int32 [batch, {length}]`. Output: logits, \
+`float32 [batch, {len(bundle.alphabet)}]`.
+- `alphabet.json`: symbols in order of their codes, after the reserved ones. Code 0, `<start>`, \
+fills a window whose past is shorter; code 1, `<unk>`, stands for symbols unknown in training.
+- `config.json`: how it was built and trained. `metrics.json`: how good it is.
+{extra}
+It needs Keras alone. Run this in this folder:
+
+```python
+import json, keras, numpy as np
+model = keras.models.load_model("model.keras")
+alphabet = json.load(open("alphabet.json", encoding="utf-8"))
+symbols = alphabet["reserved"] + alphabet["symbols"]
+past = {past}
+window = [symbols.index(s) if s in symbols else 1 for s in past][-{length}:]
+window = [0] * ({length} - len(window)) + window
+logits = model.predict(np.array([window], "int32"), verbose=0)[0]
+chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
+```
+"""

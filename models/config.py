@@ -1,0 +1,142 @@
+"""`TrialConfig`: one point of a space, all that is needed to build and train one model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from models.errors import InputError, one_of
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a field may hold: a number from `low` to `high`, both included, or one of `choices`."""
+
+    kind: type[int] | type[float] | type[str]
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    #: whether equal ratios, not equal differences, are equal steps of this field
+    ratio: bool = False
+    #: whether `low` itself is allowed
+    low_included: bool = True
+
+    def __str__(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        noun = "an integer" if self.kind is int else "a number"
+        bound = f"from {self.low:g}" if self.low_included else f"above {self.low:g}"
+        upto = "up to" if not self.low_included else "to"
+        return f"{noun} {bound} {upto} {self.high:g}"
+
+    def check(self, name: str, value: object) -> int | float | str:
+        """Return `value` as this field's type.
+
+        Raises:
+            InputError: the value has another type or lies outside the limits.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(f"{name} is {value!r}: expected {self}")
+            return str(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{name} is {value!r}: expected {self}")
+        inside = self.low <= value <= self.high and (self.low_included or value > self.low)
+        if not inside or (self.kind is int and value != int(value)):
+            raise InputError(f"{name} is {value!r}: expected {self}")
+        return self.kind(value)
+
+
+DIRECTIONS = ("uni", "bi")
+OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
+
+LIMITS: Mapping[str, Limit] = {
+    "direction": Limit(str, choices=DIRECTIONS),
+    "learning_rate": Limit(float, 0, 1000, ratio=True, low_included=False),
+    "dropout": Limit(float, 0, 0.99),
+    "layers": Limit(int, 1, 16),
+    "layer_size": Limit(int, 1, 16384, ratio=True),
+    "sequence_length": Limit(int, 1, 10000, ratio=True),
+    "batch_size": Limit(int, 1, 65536, ratio=True),
+    "stride": Limit(int, 0, 10000),
+    "offset": Limit(str, choices=("random", "fixed")),
+    "optimizer": Limit(str, choices=OPTIMIZERS),
+    "embedding_size": Limit(int, 0, 16384),
+    "epochs": Limit(int, 1, 100000),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One network and how it is trained; every field is checked when it is made.
+
+    Raises:
+        InputError: a field has the wrong type or lies outside `LIMITS`.
+    """
+
+    #: `uni` reads the past of a target; `bi` reads the same past in both directions
+    direction: str = "uni"
+    #: step size of the optimizer
+    learning_rate: float = 0.01
+    #: share of units dropped after each LSTM layer while training
+    dropout: float = 0.0
+    #: stacked LSTM layers
+    layers: int = 2
+    #: units of an LSTM layer (of each direction in a bidirectional one)
+    layer_size: int = 128
+    #: symbols the network sees before a target
+    sequence_length: int = 40
+    #: windows in a training step
+    batch_size: int = 64
+    #: symbols between the starts of training windows; 0: see `window_stride`
+    stride: int = 0
+    #: where an epoch's windows start: at a random offset below the stride, or always at 0
+    offset: str = "random"
+    #: rule that turns gradients into steps
+    optimizer: str = "rmsprop"
+    #: width of a learned embedding of the symbols; 0: one-hot input
+    embedding_size: int = 0
+    #: passes over the training symbols
+    epochs: int = 27
+
+    def __post_init__(self) -> None:
+        for name, limit in LIMITS.items():
+            object.__setattr__(self, name, limit.check(name, getattr(self, name)))
+
+    @property
+    def window_stride(self) -> int:
+        """Symbols between training windows: by default one window length, for bi an eighth of it.
+
+        A unidirectional window has a target at each of its steps, a bidirectional one has one.
+        """
+        if self.stride:
+            return self.stride
+        return (
+            self.sequence_length if self.direction == "uni" else max(1, self.sequence_length // 8)
+        )
+
+    def evolve(self, **changes: Any) -> Self:
+        """Return a copy with some fields replaced; an unknown name is refused."""
+        return self.from_dict({**self.to_dict(), **changes})
+
+    def to_dict(self) -> dict[str, int | float | str]:
+        """All fields as plain values, in order of declaration."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make a config from plain values; missing fields take their defaults."""
+        for name in values:
+            check_field(name)
+        return cls(**values)
+
+
+FIELDS = tuple(field.name for field in fields(TrialConfig))
+
+
+def check_field(name: str) -> None:
+    """Refuse a name that is no field of `TrialConfig`, listing those that are."""
+    if name not in FIELDS:
+        raise InputError(f"'{name}' is no field of a config: {one_of(str(name), list(FIELDS))}")

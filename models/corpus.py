@@ -1,0 +1,342 @@
+"""The user's sequences: symbols, sessions, splits, alphabet, digest."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import samples
+from models.errors import InputError, one_of
+from models.reading import Codes, Sequences, code_points, guess_symbols, read_ids, read_text
+
+#: code of the padding before a session's first symbol
+START = 0
+#: code of a symbol that the training split does not have
+UNKNOWN = 1
+RESERVED = ("<start>", "<unk>")
+
+SPLITS = ("train", "validation", "test")
+SYMBOLS = ("auto", "chars", "ids")
+#: a contiguous split is moved to the end of a session if one ends within this share of the corpus
+SESSION_SNAP = 0.02
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """Symbols of the training split <-> codes; 0 and 1 are `<start>` and `<unk>`."""
+
+    #: characters or event ids, ascending
+    symbols: tuple[str, ...] | tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(RESERVED) + len(self.symbols)
+
+    @cached_property
+    def _code(self) -> dict[str | int, int]:
+        symbols: Sequence[str | int] = self.symbols
+        return {symbol: code for code, symbol in enumerate(symbols, start=len(RESERVED))}
+
+    def encode(self, symbols: Iterable[str | int]) -> NDArray[np.int32]:
+        """Codes of `symbols`, `<int32>[n]`; `UNKNOWN` for those that training data do not have."""
+        return np.array([self._code.get(symbol, UNKNOWN) for symbol in symbols], np.int32)
+
+    def decode(self, codes: Iterable[int]) -> list[str | int]:
+        """Symbols of `codes`; the reserved ones as their names."""
+        names: Sequence[str | int] = (*RESERVED, *self.symbols)
+        return [names[code] for code in codes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that `from_dict` needs, as plain values."""
+        kind = "chars" if isinstance(self.symbols[0], str) else "ids"
+        return {"kind": kind, "reserved": list(RESERVED), "symbols": list(self.symbols)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the alphabet that `to_dict` described."""
+        return cls(tuple(values["symbols"]))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a corpus: sessions one after the other."""
+
+    #: `<uint8|uint16|uint32>[symbols]`
+    codes: Codes
+    #: index of the first symbol of each session, `<int64>[sessions]`
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def session_lengths(self) -> NDArray[np.int64]:
+        """Symbols in each session, `<int64>[sessions]`."""
+        return np.diff(self.starts, append=len(self.codes))
+
+    def part(self, begin: int, end: int) -> Self:
+        """The symbols from `begin` up to `end`; a session cut by them is one in each part."""
+        inside = self.starts[(self.starts > begin) & (self.starts < end)] - begin
+        starts = np.concatenate([np.zeros(1, np.int64), inside])
+        return type(self)(self.codes[begin:end], starts)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Symbols as arrays, split into training, validation and test data."""
+
+    name: str
+    alphabet: Alphabet
+    train: Split
+    validation: Split
+    test: Split
+    #: fingerprint of every symbol, session and split, 32 hexadecimal digits
+    digest: str
+    #: what the symbols were taken for, and why
+    decided: str
+
+    def __post_init__(self) -> None:
+        if len(self.alphabet.symbols) < 2:
+            raise InputError(
+                f"{self.name}: its training data have {len(self.alphabet.symbols)} distinct "
+                f"symbol(s), expected at least 2"
+            )
+
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def check_windows(self, sequence_length: int) -> None:
+        """Refuse a corpus with a split that is shorter than one window and its target."""
+        for name, split in self.splits().items():
+            if len(split) <= sequence_length:
+                raise InputError(
+                    f"{self.name}: the {name} split has {len(split):,} symbols, expected more than "
+                    f"the longest sequence_length of the space, {sequence_length}"
+                )
+
+    def unknown_share(self, split: Split) -> float:
+        """Share of symbols that the training data do not have."""
+        return float(np.mean(split.codes == UNKNOWN))
+
+    def save(self, folder: Path) -> None:
+        """Write the corpus as arrays that other processes map into memory without a copy."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, split in self.splits().items():
+            np.save(folder / f"{name}.codes.npy", split.codes)
+            np.save(folder / f"{name}.starts.npy", split.starts)
+        about = {
+            "name": self.name,
+            "alphabet": self.alphabet.to_dict(),
+            "digest": self.digest,
+            "decided": self.decided,
+        }
+        (folder / "corpus.json").write_text(json.dumps(about), encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map a saved corpus into memory."""
+        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        splits = {
+            name: Split(
+                np.load(folder / f"{name}.codes.npy", mmap_mode="r"),
+                np.load(folder / f"{name}.starts.npy"),
+            )
+            for name in SPLITS
+        }
+        return cls(**(about | splits | {"alphabet": Alphabet.from_dict(about["alphabet"])}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a corpus comes from: all that is needed to load it again."""
+
+    #: name of a sample, or path of a file or folder
+    data: str
+    #: what a symbol is: `chars`, `ids`, or `auto` to look
+    symbols: str = "auto"
+    #: shares of training, validation and test data, for data without folders of these names
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    def __post_init__(self) -> None:
+        if self.symbols not in SYMBOLS:
+            raise InputError(f"symbols is {self.symbols!r}: {one_of(self.symbols, list(SYMBOLS))}")
+        shares = self.split
+        if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise InputError(f"split is {list(shares)}: expected three shares above 0, 1 in all")
+
+    def resolve(self) -> Self:
+        """Return a copy whose path holds from any working directory."""
+        if self.data in samples.SAMPLES:
+            return self
+        return type(self)(
+            data=str(Path(self.data).expanduser().resolve()),
+            symbols=self.symbols,
+            split=self.split,
+        )
+
+
+def load(source: Source) -> Corpus:
+    """Load a sample, a file, or a folder of files.
+
+    A folder that holds `train`, `validation` and `test` is split by them; anything else is split
+    in three contiguous parts, in time.
+
+    Raises:
+        InputError: the data cannot be used; the message names the file and the line.
+    """
+    sequences = Sequences()
+    if source.data in samples.SAMPLES:
+        sample = samples.SAMPLES[source.data]
+        for session in sample.sessions():
+            sequences.start_file()
+            sequences.append(code_points(session) if isinstance(session, str) else session)
+        about = _About(source.data, sample.symbols, f"sample: {sample.about}")
+        return _split_in_time(sequences, source.split, about)
+    path = Path(source.data).expanduser()
+    if not path.exists():
+        raise InputError(
+            f"data '{source.data}': no such file or folder, and no sample "
+            f"({', '.join(samples.SAMPLES)})"
+        )
+    groups = _file_groups(path)
+    symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
+    read = read_text if symbols == "chars" else read_ids
+    ends = []
+    for files in groups.values():
+        read(files, sequences)
+        ends.append(sequences.length)
+    symbol = "a character" if symbols == "chars" else "an event id"
+    session = "a line" if sequences.lines_are_sessions else "a file"
+    about = _About(path.name, symbols, f"{why}: a symbol is {symbol}, {session} is a session")
+    if len(groups) == 1:
+        return _split_in_time(sequences, source.split, about)
+    return _assemble(sequences, (ends[0], ends[1]), about)
+
+
+@dataclass(frozen=True)
+class _About:
+    name: str
+    symbols: str
+    decided: str
+
+
+def _decide(symbols: str, first: Path) -> tuple[str, str]:
+    if symbols != "auto":
+        return symbols, f"--symbols {symbols}"
+    guess = guess_symbols(first)
+    return guess.symbols, f"--symbols auto, since {guess.reason}"
+
+
+def _file_groups(path: Path) -> dict[str, list[Path]]:
+    """Files of each split, or all files under one name; never an empty list."""
+    if not path.is_dir():
+        return {"all": _with_content(path, [path])}
+    given = [name for name in SPLITS if (path / name).is_dir()]
+    if not given:
+        return {"all": _with_content(path, _files(path))}
+    if len(given) < len(SPLITS):
+        missing = ", ".join(f"{name}/" for name in SPLITS if name not in given)
+        raise InputError(f"{path}: found {given[0]}/ but not {missing}, expected all three or none")
+    return {name: _with_content(path / name, _files(path / name)) for name in SPLITS}
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _with_content(place: Path, files: list[Path]) -> list[Path]:
+    try:
+        full = [file for file in files if file.stat().st_size and _readable(file)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}, expected a readable file") from None
+    if not full:
+        found = "no files" if not files else "an empty file" if len(files) == 1 else "empty files"
+        raise InputError(f"{place}: found {found}, expected symbols")
+    return full
+
+
+def _readable(file: Path) -> bool:
+    with file.open("rb"):
+        return True
+
+
+def _split_in_time(
+    sequences: Sequences, shares: tuple[float, float, float], about: _About
+) -> Corpus:
+    starts = sequences.session_starts()
+    cuts = []
+    for share in (shares[0], shares[0] + shares[1]):
+        cut = round(sequences.length * share)
+        nearest = int(starts[np.argmin(np.abs(starts - cut))]) if len(starts) else cut
+        close = nearest > 0 and abs(nearest - cut) <= SESSION_SNAP * sequences.length
+        cuts.append(nearest if close else cut)
+    return _assemble(sequences, (cuts[0], cuts[1]), about)
+
+
+def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Corpus:
+    """Recode by the alphabet of the first part; empties `sequences`, to hold the symbols once."""
+    bounds = (0, *cuts, sequences.length)
+    for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
+        if end <= begin:
+            raise InputError(
+                f"{about.name}: the {split} split has no symbols; all have {sequences.length:,}"
+            )
+    values = np.array(sequences.values, np.int64)
+    by_value = np.argsort(values)
+    ordered = values[by_value]
+    rank = np.empty(len(values), np.uint32)
+    rank[by_value] = np.arange(len(values), dtype=np.uint32)
+    codes, starts = _joined(sequences, rank), sequences.session_starts()
+
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (ordered, np.array(bounds, np.int64), starts):
+        digest.update(part.astype("<i8").tobytes())
+    for block in _blocks(codes):
+        digest.update(block.astype("<u4").tobytes())
+
+    in_training = np.zeros(len(values), bool)
+    for block in _blocks(codes[: cuts[0]]):
+        in_training[block] = True
+    final = np.full(len(values), UNKNOWN, codes.dtype)
+    final[in_training] = len(RESERVED) + np.arange(in_training.sum())
+    for block in _blocks(codes):
+        block[:] = final[block]
+    known = ordered[in_training].tolist()
+    is_text = about.symbols == "chars"
+    alphabet = Alphabet(tuple(chr(value) for value in known) if is_text else tuple(known))
+    whole = Split(codes, starts)
+    train, validation, test = (whole.part(*pair) for pair in itertools.pairwise(bounds))
+    return Corpus(about.name, alphabet, train, validation, test, digest.hexdigest(), about.decided)
+
+
+def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
+    """All blocks as one array of ranks; each block is let go once it is copied."""
+    size = len(rank) + len(RESERVED)
+    dtype = np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
+    codes: Codes = np.empty(sequences.length, dtype)
+    place = 0
+    while sequences.blocks:
+        block = sequences.blocks.pop(0)
+        codes[place : place + len(block)] = rank[block]
+        place += len(block)
+    return codes
+
+
+def _blocks(codes: Codes, size: int = 1 << 20) -> Iterator[Codes]:
+    """Views of `codes`, one after the other, so that what is computed of them stays small."""
+    for begin in range(0, len(codes), size):
+        yield codes[begin : begin + size]

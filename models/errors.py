@@ -1,0 +1,37 @@
+"""The one error that users see as a line of text instead of a traceback."""
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message says what, what is expected, and where."""
+
+
+def one_of(name: str, known: list[str]) -> str:
+    """Name what is possible, with the nearest first: `did you mean 'layers'? possible: ...`."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}possible: {', '.join(known)}"
+
+
+def read_yaml(path: Path) -> object:
+    """Read a YAML file without its Python tags.
+
+    Raises:
+        InputError: it cannot be read, or is no YAML; the message names the line.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}, expected a YAML file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: found bytes that are not UTF-8, expected a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(f"{path}{line}: {problem}, expected a YAML file") from None

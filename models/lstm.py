@@ -1,0 +1,71 @@
+"""`TrialConfig` and alphabet -> `keras.Model`: a stack of LSTM layers, plain Keras throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from models.config import TrialConfig
+
+#: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
+CLIP_NORM = 5.0
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Two views of one set of weights."""
+
+    #: `<int32>[batch, time]` -> logits `[batch, time, alphabet]` (uni) or `[batch, alphabet]` (bi)
+    trained: Any
+    #: `<int32>[batch, time]` -> logits of the symbol after the window, `[batch, alphabet]`
+    scored: Any
+
+
+def build(config: TrialConfig, alphabet_size: int) -> Networks:
+    """Build the network of `config` for an alphabet of `alphabet_size` codes.
+
+    Dropout is applied to the output of each LSTM layer and never inside the recurrence, as in
+    Zaremba et al. (arXiv 1409.2329). A unidirectional network predicts the next symbol at each step
+    of its window. A bidirectional one predicts only the symbol after its window: at a step inside
+    it, its backward half has already read the answer.
+    """
+    many_to_many = config.direction == "uni"
+    symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
+    features = _represent(symbols, config, alphabet_size)
+    for number in range(1, config.layers + 1):
+        steps_follow = number < config.layers or many_to_many
+        layer = layers.LSTM(config.layer_size, return_sequences=steps_follow, name=f"lstm_{number}")
+        if config.direction == "bi":
+            layer = layers.Bidirectional(layer, name=f"bidirectional_{number}")
+        features = layers.Dropout(config.dropout, name=f"dropout_{number}")(layer(features))
+    logits = layers.Dense(alphabet_size, name="logits")
+    trained = keras.Model(symbols, logits(features), name="trained")
+    if not many_to_many:
+        return Networks(trained, trained)
+    return Networks(trained, keras.Model(symbols, logits(features[:, -1]), name="next_symbol"))
+
+
+def _represent(symbols: Any, config: TrialConfig, alphabet_size: int) -> Any:
+    if config.embedding_size:
+        return layers.Embedding(alphabet_size, config.embedding_size, name="embedding")(symbols)
+    return ops.one_hot(symbols, alphabet_size)
+
+
+def compile_for_training(model: Any, config: TrialConfig) -> None:
+    """Attach loss and optimizer; the loss is the mean over targets whose weight is 1."""
+    optimizers = {
+        "rmsprop": keras.optimizers.RMSprop,
+        "adam": keras.optimizers.Adam,
+        "sgd": keras.optimizers.SGD,
+        "adagrad": keras.optimizers.Adagrad,
+    }
+    model.compile(
+        optimizer=optimizers[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM),
+        loss=keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
+    )

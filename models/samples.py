@@ -1,0 +1,114 @@
+"""Corpora that need no download: a real text and a generated event log of known entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Session = str | NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A built-in corpus: its sessions, and a word about them."""
+
+    about: str
+    symbols: str
+    sessions: Callable[[], Iterator[Session]]
+
+
+def python_docs() -> Iterator[str]:
+    """Yield the help topics of this Python, in order of their names; one session a topic."""
+    from pydoc_data.topics import topics
+
+    for name in sorted(topics):
+        yield topics[name]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A process that writes an event log with long-range structure.
+
+    Each session is one job. It opens with an event that names its kind (uniform over `kinds`),
+    runs `rounds` rounds, and closes with the event that belongs to its kind, so the last event is
+    certain to whoever still knows the first. A round begins with an action (drawn from
+    `action_probabilities`). Then, until the round ends, one of three things happens at each
+    decision: a heartbeat (probability `heartbeat`), an error followed by a retry (`error`), or the
+    acknowledgement of the round's action, which ends the round. Hence every event that is not drawn
+    is determined by the session's past, and every draw shows in the next event.
+
+    Events: kind k opens with k and closes with 90 + k; action a is 10 + a, acknowledged by 30 + a;
+    heartbeat 50; error 60, retry 61.
+    """
+
+    kinds: int = 8
+    rounds: int = 4
+    action_probabilities: tuple[float, ...] = (0.4, 0.25, 0.15, 0.1, 0.06, 0.04)
+    heartbeat: float = 0.40
+    error: float = 0.06
+
+    HEARTBEAT = 50
+    ERROR = 60
+    RETRY = 61
+
+    def session(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw one session, `<int64>[events]`."""
+        kind = int(rng.integers(self.kinds))
+        events = [kind]
+        for _ in range(self.rounds):
+            action = int(rng.choice(len(self.action_probabilities), p=self.action_probabilities))
+            events.append(10 + action)
+            while (draw := rng.random()) < self.heartbeat + self.error:
+                events += [self.HEARTBEAT] if draw < self.heartbeat else [self.ERROR, self.RETRY]
+            events.append(30 + action)
+        return np.array([*events, 90 + kind])
+
+    def sessions(self, events: int, seed: int) -> Iterator[NDArray[np.int64]]:
+        """Draw sessions until they hold at least `events` events."""
+        rng = np.random.default_rng(seed)
+        while events > 0:
+            session = self.session(rng)
+            events -= len(session)
+            yield session
+
+    def entropy(self) -> float:
+        """Conditional entropy of an event given its session's past, in nats per event.
+
+        That is the entropy of a session divided by its expected length. A round takes
+        D = 1 / (1 - heartbeat - error) decisions on average, each an independent draw from
+        (heartbeat, error, acknowledgement); it has 1 action, D - 1 interruptions (an error counts
+        two events) and 1 acknowledgement.
+        """
+        acknowledge = 1 - self.heartbeat - self.error
+        decisions = 1 / acknowledge
+        per_decision = _entropy((self.heartbeat, self.error, acknowledge))
+        nats = math.log(self.kinds) + self.rounds * (
+            _entropy(self.action_probabilities) + decisions * per_decision
+        )
+        events = 2 + self.rounds * (2 + decisions * (self.heartbeat + 2 * self.error))
+        return nats / events
+
+
+def _entropy(probabilities: tuple[float, ...]) -> float:
+    return -sum(p * math.log(p) for p in probabilities)
+
+
+WORKFLOW = Workflow()
+WORKFLOW_EVENTS = 100_000
+WORKFLOW_SEED = 2026
+
+SAMPLES = {
+    "python-docs": Sample(
+        "the help topics of this Python, characters, a topic is a session", "chars", python_docs
+    ),
+    "workflow-log": Sample(
+        f"{WORKFLOW_EVENTS:,} generated events of jobs, ids, a job is a session; no model can "
+        f"score below {WORKFLOW.entropy():.4f} nats per event",
+        "ids",
+        lambda: WORKFLOW.sessions(WORKFLOW_EVENTS, WORKFLOW_SEED),
+    ),
+}

@@ -1,0 +1,45 @@
+"""How well symbols were predicted: the same arithmetic for networks and baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def log_softmax(logits: NDArray[np.floating]) -> Floats:
+    """Natural logarithms of the softmax over the last axis, in double precision."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
+
+
+def score(blocks: Iterable[tuple[Floats, NDArray[np.integer]]]) -> dict[str, float]:
+    """Score predictions given as blocks of log-probabilities and true symbols.
+
+    Each block is `<float64>[targets, alphabet]` and `<integer>[targets]`. Returns the mean negative
+    log-likelihood in nats (`loss`), the share of targets whose symbol was the likeliest
+    (`accuracy`), and the share whose symbol was among the five likeliest (`top5_accuracy`).
+    A tie counts for the prediction.
+    """
+    losses, ranks = [], []
+    for log_probabilities, symbols in blocks:
+        true = np.take_along_axis(log_probabilities, symbols[:, None].astype(np.int64), axis=1)
+        losses.append(-true[:, 0])
+        ranks.append((log_probabilities > true).sum(axis=1))
+    loss, rank = np.concatenate(losses), np.concatenate(ranks)
+    return {
+        "loss": float(loss.mean()),
+        "accuracy": float((rank < 1).mean()),
+        "top5_accuracy": float((rank < 5).mean()),
+    }
+
+
+def bits(nats: float) -> float:
+    """Convert nats to bits."""
+    return nats / math.log(2)

@@ -1,0 +1,73 @@
+"""How large a network is, in closed form, and whether that suits the data.
+
+The size rule follows Karpathy's advice for character models (char-rnn, "Tips and Tricks"): the
+number of parameters and the number of training symbols should be of the same order of magnitude.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.config import TrialConfig
+from models.errors import InputError
+
+
+def lstm_parameters(inputs: int, units: int) -> int:
+    """Parameters of an LSTM layer with `inputs` features: 4 gates of H(C + H) weights, H biases."""
+    return 4 * (units * (inputs + units) + units)
+
+
+def parameters(config: TrialConfig, alphabet_size: int) -> int:
+    """Parameters of the network that `config` describes; equals Keras's `count_params()`.
+
+    `alphabet_size` counts the reserved symbols too, as `len(alphabet)` does.
+    """
+    directions = 2 if config.direction == "bi" else 1
+    width = config.embedding_size or alphabet_size
+    total = config.embedding_size * alphabet_size
+    for _ in range(config.layers):
+        total += directions * lstm_parameters(width, config.layer_size)
+        width = directions * config.layer_size
+    return total + (width + 1) * alphabet_size
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the size rule says of one network."""
+
+    parameters: int
+    symbols: int
+    admitted: bool
+    reason: str
+
+    @property
+    def ratio(self) -> float:
+        """Parameters per training symbol."""
+        return self.parameters / self.symbols
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """Admits networks with `low <= parameters / training symbols <= high`."""
+
+    low: float = 0.1
+    high: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high:
+            raise InputError(
+                f"size rule from {self.low:g} to {self.high:g}: expected 0 <= low <= high"
+            )
+
+    def judge(self, config: TrialConfig, alphabet_size: int, symbols: int) -> Verdict:
+        """Say whether `config` suits a corpus of `symbols` training symbols."""
+        count = parameters(config, alphabet_size)
+        ratio = count / symbols
+        if ratio < self.low:
+            word, admitted = f"too small: below {self.low:g}", False
+        elif ratio > self.high:
+            word, admitted = f"too large: above {self.high:g}", False
+        else:
+            word, admitted = f"fits: from {self.low:g} to {self.high:g}", True
+        reason = f"{count:,} parameters for {symbols:,} training symbols, {ratio:.3g} each ({word})"
+        return Verdict(count, symbols, admitted, reason)

@@ -1,0 +1,179 @@
+"""One trial from first window to best weights.
+
+Stock `fit` is avoided on purpose: on TensorFlow each of its epochs ends by waiting for a sleeping
+`tf.data` thread, which costs up to half of the time and spoils every measurement.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import lstm
+from models.config import TrialConfig
+from models.corpus import Corpus, Split
+from models.scoring import log_softmax, score
+from models.windows import Indices, TrainingWindows, scoring_windows
+
+#: a trial whose loss is this many times that of guessing has diverged
+DIVERGED_AT = 2.0
+#: training steps over which a loss is averaged before it is called diverged
+DIVERGED_STEPS = 10
+#: numbers in one array of a scoring step, at most
+SCORING_NUMBERS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Part of an epoch is done."""
+
+    epoch: int
+    #: share of the epoch's steps, 0 to 1
+    share: float
+    #: mean training loss of the epoch so far, nats
+    loss: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch is done and scored; its weights are on disk if they are the best so far."""
+
+    number: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The loss is not finite, or far above that of guessing; nothing follows."""
+
+    epoch: int
+    reason: str
+
+
+Event = Progress | Epoch | Diverged
+
+
+def train(
+    config: TrialConfig,
+    corpus: Corpus,
+    targets: Indices,
+    seed: int,
+    weights: Path,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Event]:
+    """Train the network of `config` and report as it goes.
+
+    After each epoch it is scored on `targets` of the validation split, and if it is better than
+    before, the network that predicts the next symbol is written to `weights`, whole or not at all.
+    """
+    networks = lstm.build(config, len(corpus.alphabet))
+    lstm.compile_for_training(networks.trained, config)
+    windows = TrainingWindows(corpus.train, config, seed)
+    limit = DIVERGED_AT * math.log(len(corpus.alphabet))
+    best = math.inf
+    for number in range(1, config.epochs + 1):
+        begin = clock()
+        meter = _Meter(limit)
+        for share in _train_epoch(networks.trained, windows, number, meter):
+            if meter.verdict:
+                yield Diverged(number, f"epoch {number}: {meter.verdict}")
+                return
+            yield Progress(number, share, meter.mean)
+        trained = clock()
+        result = evaluate(networks.scored, config, corpus.validation, targets)
+        if not result["loss"] <= limit:
+            yield Diverged(
+                number, f"epoch {number}: {_beyond('validation', result['loss'], limit)}"
+            )
+            return
+        if result["loss"] < best:
+            best = result["loss"]
+            save_whole(networks.scored, weights)
+        yield Epoch(
+            number,
+            {
+                "train_loss": meter.mean,
+                **{f"val_{name}": value for name, value in result.items()},
+                "symbols_per_second": meter.steps
+                * config.batch_size
+                * config.sequence_length
+                / max(trained - begin, 1e-9),
+                "epoch_seconds": clock() - begin,
+            },
+        )
+
+
+def _train_epoch(
+    model: Any, windows: TrainingWindows, number: int, meter: _Meter
+) -> Iterator[float]:
+    """Take every step of an epoch; yield the share done after each."""
+    steps, batches = windows.epoch(number)
+    for step, batch in enumerate(batches, start=1):
+        model.reset_metrics()
+        loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
+        meter.add(float(loss), float(batch.weights.sum()))
+        yield step / steps
+
+
+class _Meter:
+    """Mean loss of an epoch, and whether it has diverged."""
+
+    def __init__(self, limit: float) -> None:
+        self.steps = 0
+        self.verdict = ""
+        self._limit = limit
+        self._sum = 0.0
+        self._weight = 0.0
+        self._recent: list[float] = []
+
+    @property
+    def mean(self) -> float:
+        return self._sum / max(self._weight, 1.0)
+
+    def add(self, loss: float, weight: float) -> None:
+        self.steps += 1
+        self._sum += loss * weight
+        self._weight += weight
+        self._recent = [*self._recent[1 - DIVERGED_STEPS :], loss]
+        recent = sum(self._recent) / len(self._recent)
+        settled = len(self._recent) == DIVERGED_STEPS
+        if not math.isfinite(loss) or (settled and recent > self._limit):
+            self.verdict = f"step {self.steps}: {_beyond('training', recent, self._limit)}"
+
+
+def _beyond(kind: str, loss: float, limit: float) -> str:
+    if not math.isfinite(loss):
+        return f"the {kind} loss is {loss}"
+    guessing = limit / DIVERGED_AT
+    return f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({guessing:.3g})"
+
+
+def evaluate(model: Any, config: TrialConfig, split: Split, targets: Indices) -> dict[str, float]:
+    """Score a network that predicts the next symbol on targets of a split."""
+    alphabet_size = model.output_shape[-1]
+    widest = max(alphabet_size, 2 * config.layer_size)
+    rows = min(512, max(16, SCORING_NUMBERS // (config.sequence_length * widest)))
+    blocks = scoring_windows(split, targets, config.sequence_length, rows)
+    return score((log_softmax(predict(model, windows, rows)), true) for windows, true in blocks)
+
+
+def predict(model: Any, windows: NDArray[np.int32], rows: int) -> NDArray[np.float32]:
+    """Logits of windows; filled up to `rows`, so that the backend traces one shape only."""
+    missing = rows - len(windows)
+    filled = np.pad(windows, ((0, missing), (0, 0))) if missing else windows
+    logits: NDArray[np.float32] = np.asarray(model.predict_on_batch(filled))
+    return logits[: len(windows)]
+
+
+def save_whole(model: Any, path: Path) -> None:
+    """Write a model so that no reader ever sees half a file."""
+    partial = path.with_name(f"partial-{path.name}")
+    model.save(partial)
+    partial.replace(path)

@@ -1,0 +1,127 @@
+"""The command line: arguments in, one call, text or JSON out.
+
+Only the standard library is imported here; each command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from models.errors import InputError
+
+DONE, FAILED, BAD_INPUT, DIFFERENT, INTERRUPTED = 0, 1, 2, 3, 130
+
+FIRST_STEPS = """\
+examples:
+  lstm-sweep launch --data python-docs --space quick --trials 6
+  lstm-sweep launch --data logs/ --symbols ids --set layer_size=64..256 --trials 40
+  lstm-sweep trials NAME --top 5
+  lstm-sweep ui
+  lstm-sweep export NAME --to best-model
+  lstm-sweep rerun NAME/3
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="lstm-sweep",
+        description="Search for the best next-symbol LSTM that your data and hardware allow.",
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    launch = commands.add_parser("launch", help="run a sweep")
+    launch.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
+    _add_data(launch)
+    launch.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
+    launch.add_argument("--trials", type=int, metavar="N", help="trials at most (default 50)")
+    launch.add_argument("--minutes", type=float, metavar="M", help="wall time at most")
+    launch.add_argument("--epochs", type=int, metavar="E", help="epochs of every trial")
+    launch.add_argument("--workers", type=int, metavar="N", help="trials at once")
+    launch.add_argument("--per-gpu", type=int, metavar="K", help="trials that share a GPU")
+    launch.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
+    _add_space(launch)
+    launch.add_argument("--algo", help="tpe (default), random or anneal")
+    launch.add_argument("--seed", type=int, metavar="S", help="seed of the sweep (default 0)")
+    launch.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
+    launch.add_argument("--targets", type=int, metavar="N", help="validation targets (10000)")
+    launch.add_argument("--keep", type=int, metavar="N", help="trials whose weights stay (5)")
+
+    sweeps = commands.add_parser("sweeps", help="list sweeps")
+    trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
+    trials.add_argument("sweep", metavar="NAME")
+    trials.add_argument("--top", type=int, metavar="N", help="only the best N")
+    show = commands.add_parser("show", help="one trial, epoch by epoch")
+    show.add_argument("trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID")
+
+    rerun = commands.add_parser("rerun", help="train a trial again and compare")
+    rerun.add_argument(
+        "trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID"
+    )
+    rerun.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings")
+    rerun.add_argument("--on", default="local", metavar="ENGINE", help="local, or inline to debug")
+
+    export = commands.add_parser("export", help="write a model as a folder that works on its own")
+    export.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
+    export.add_argument("--to", required=True, metavar="DIR", help="a new folder")
+    export.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
+
+    ui = commands.add_parser("ui", help="browse the runs in the MLflow UI")
+    ui.add_argument("--port", type=int, metavar="P", help="port on 127.0.0.1 (default: from 5000)")
+
+    size = commands.add_parser("size", help="ask the size rule about networks")
+    _add_data(size)
+    _add_space(size)
+
+    for command in (launch, sweeps, trials, show, rerun, export, ui, size):
+        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", metavar="PATH_OR_SAMPLE", help="a file, a folder, or a sample")
+    command.add_argument("--symbols", metavar="KIND", help="auto (default), chars or ids")
+
+
+def _add_space(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--space", metavar="NAME_OR_FILE", help="default, quick, or a YAML file")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUES",
+        dest="settings",
+        help="replace a dimension: layer_size=32,64 or dropout=0..0.5 (repeatable)",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        from search import commands
+
+        run = getattr(commands, parsed.command)
+        return int(run(parsed))
+    except InputError as error:
+        print(f"lstm-sweep: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("lstm-sweep: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+    except Exception as error:
+        traceback.print_exc()
+        print(f"lstm-sweep: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""What people see: a live table while a sweep runs, or plain lines, and tables of what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from models.scoring import bits
+from search.trial import Course, TrialRecord
+
+if TYPE_CHECKING:
+    from search.sweep import State
+
+#: seconds between two repaints of the live table
+REPAINT_S = 0.25
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: `42 s`, `3 min 05 s`, `2 h 10 min`; `?` if it is not known."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss to four places, or a dash."""
+    return "-" if loss is None else f"{loss:.4f}"
+
+
+def _shape(values: Mapping[str, object]) -> list[str]:
+    return [
+        str(values["direction"]),
+        f"{values['layers']}x{values['layer_size']}",
+        f"{values['learning_rate']:g}",
+        f"{values['dropout']:g}",
+        str(values["sequence_length"]),
+        str(values["batch_size"]),
+    ]
+
+
+SHAPE_COLUMNS = ("dir", "size", "rate", "drop", "length", "batch")
+
+
+class Lines:
+    """Plain lines, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to clear."""
+
+    def update(self, state: State) -> None:
+        """Lines are written only when a trial ends."""
+
+    def trial_ended(self, course: Course, state: State) -> None:
+        """Write a line for a trial that has ended."""
+        assert course.ended
+        config = course.trial.config.to_dict()
+        shape = " ".join(
+            f"{name} {value}" for name, value in zip(SHAPE_COLUMNS, _shape(config), strict=True)
+        )
+        reason = f" ({course.ended.reason})" if course.ended.reason else ""
+        best = loss_text(state.best.ranked_loss if state.best else None)
+        done = sum(state.counts.values())
+        self.say(
+            f"[{done}/{state.spec.trials}] {course.trial.id} {course.ended.outcome} "
+            f"loss {loss_text(course.best_loss)} in {duration(course.seconds)}; {shape}; "
+            f"best {best}{reason}"
+        )
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveTable(Lines):
+    """A table that is repainted in place, with a line for each trial that ends above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._painted = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the table away."""
+        self._live.stop()
+
+    def update(self, state: State) -> None:
+        """Repaint, if the last time is long enough ago."""
+        if state.now - self._painted >= REPAINT_S:
+            self._painted = state.now
+            self._live.update(_running(state), refresh=True)
+
+
+def _running(state: State) -> Group:
+    table = Table("slot", "trial", *SHAPE_COLUMNS, "epoch", "loss", "best", box=None)
+    for slot in state.slots:
+        course = state.running.get(slot)
+        if course is None:
+            table.add_row(str(slot), Text("free", style="dim"))
+            continue
+        config, progress = course.trial.config, course.progress
+        done = f"{progress.share:.0%}" if progress else ""
+        table.add_row(
+            str(slot),
+            course.trial.id,
+            *_shape(config.to_dict()),
+            f"{min(len(course.epochs) + 1, config.epochs)}/{config.epochs} {done}",
+            loss_text(progress.loss if progress else None),
+            loss_text(course.best_loss),
+        )
+    best = state.best
+    found = f"best {best.trial.id} {loss_text(best.ranked_loss)}" if best else "no result yet"
+    ended = sum(state.counts.values())
+    summary = (
+        f"{ended} of {state.spec.trials} trials, {found}, "
+        f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left"
+    )
+    return Group(table, Text(summary, style="bold"))
+
+
+def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
+    """Trials as they stand in the store."""
+    table = Table(*("trial", "outcome", "loss", "bits", "epoch", *SHAPE_COLUMNS, "parameters"))
+    table.title = title or None
+    for record in records:
+        loss = record.best_val_loss
+        table.add_row(
+            record.trial.id,
+            record.outcome or record.status.lower(),
+            loss_text(loss),
+            loss_text(None if loss is None else bits(loss)),
+            f"{record.best_epoch or '-'}/{record.epochs}",
+            *_shape(record.trial.config.to_dict()),
+            f"{record.parameters:,}",
+        )
+    return table

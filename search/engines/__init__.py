@@ -1,0 +1,21 @@
+"""Where trials run: one interface, several places."""
+
+from __future__ import annotations
+
+from models.errors import InputError
+from search.engines.base import Engine
+
+ENGINES = ("local", "inline")
+
+
+def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> Engine:
+    """Open an engine by its name; `workers` bounds its slots, `per_gpu` trials share a GPU."""
+    if name == "inline":
+        from search.engines.inline import InlineEngine
+
+        return InlineEngine()
+    if name == "local":
+        from search.engines.local import LocalEngine, find_slots
+
+        return LocalEngine(find_slots(workers, per_gpu))
+    raise InputError(f"--on is '{name}': expected one of {', '.join(ENGINES)}")

@@ -1,0 +1,34 @@
+"""What a sweep asks of the place where its trials run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from search.trial import Job, Message, Slot
+
+
+class Engine(Protocol):
+    """Gives slots; on each of them one trial at a time.
+
+    For each job started, `wait` returns its messages in order, the last of them an `Ended`, also if
+    the worker dies (`lost`) or is stopped (`stopped`). After that the slot is free again.
+    """
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All places where a trial can run."""
+
+    def warm_up(self) -> None:
+        """Get ready in the background, so that the first trial starts sooner."""
+
+    def start(self, job: Job) -> None:
+        """Begin a trial on its slot, which must be free."""
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+        """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""
+
+    def stop(self, slot: Slot, reason: str) -> None:
+        """End the trial on a slot; its `Ended` comes through `wait`."""
+
+    def close(self) -> None:
+        """End every trial at once and let all processes go; nothing can be started after that."""

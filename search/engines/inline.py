@@ -1,0 +1,49 @@
+"""Trials in this process, one after the other: for a debugger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from search import worker
+from search.trial import Ended, Job, Message, Outcome, Slot
+
+
+class InlineEngine:
+    """One slot, this process; each `wait` trains up to the next message."""
+
+    def __init__(self) -> None:
+        self._running: tuple[Slot, Iterator[Message]] | None = None
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The one slot."""
+        return (Slot(0),)
+
+    def warm_up(self) -> None:
+        """Nothing to do: Keras is imported by the first trial."""
+
+    def start(self, job: Job) -> None:
+        """Begin a trial; nothing is computed before `wait`."""
+        if self._running:
+            raise RuntimeError(f"{job.slot} is taken")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        self._running = job.slot, worker.run(job)
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+        """Train up to the next message, however long that takes."""
+        if not self._running:
+            return []
+        slot, messages = self._running
+        message = next(messages)
+        if isinstance(message, Ended):
+            self._running = None
+        return [(slot, message)]
+
+    def stop(self, slot: Slot, reason: str) -> None:
+        """End the trial before its next step."""
+        if self._running:
+            self._running = slot, iter([Ended(Outcome.STOPPED, reason)])
+
+    def close(self) -> None:
+        """Forget the trial."""
+        self._running = None

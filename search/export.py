@@ -1,0 +1,133 @@
+"""`export`: the network of a trial as a checked bundle."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.corpus import Corpus
+from models.errors import InputError
+from models.scoring import bits
+from models.windows import Stream, scoring_targets
+from search import journal
+from search.journal import WEIGHTS
+from search.quiet import silenced
+from search.rerun import load_same_corpus
+from search.spec import Scoring
+from search.tracking import Store
+from search.trial import TrialRecord
+
+PARITY_WINDOWS = 100
+#: largest difference between two logits that counts as the same prediction
+PARITY_TOLERANCE = 1e-4
+
+
+def choose(store: Store, reference: str) -> TrialRecord:
+    """The best trial of a sweep, or the trial that `reference` means; its weights are there.
+
+    Raises:
+        InputError: there is no such sweep or trial, or it has no weights.
+    """
+    if journal.find_sweep(store, reference):
+        ranked = journal.ranked(journal.trials(store, reference))
+        if not ranked:
+            raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
+        record = ranked[0]
+    else:
+        record = journal.find_trial(store, reference)
+    if not record.has_weights:
+        raise InputError(
+            f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); "
+            f"`lstm-sweep rerun {record.run_id}` makes a run that has them"
+        )
+    return record
+
+
+def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str, Any]:
+    """Write the bundle of a trial to folder `to`; return what `export --json` prints.
+
+    The test split is scored here and nowhere else. The bundle is then loaded by a clean process
+    with plain Keras, and appears under its name only if it predicts what the trial's network does.
+
+    Raises:
+        InputError: the folder is taken, or the data are not those of the trial.
+    """
+    to = to.expanduser().resolve()
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"--to {to}: found something there, expected a new or an empty folder")
+    source, scoring = journal.read_source(record)
+    corpus = load_same_corpus(source, record)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    except OSError as error:
+        raise InputError(f"--to {to}: {error.strerror}, expected a folder to write to") from None
+    try:
+        scratch.chmod(0o755)
+        result = _write(store, record, corpus, scoring, scratch / "bundle", format)
+        if to.exists():
+            to.rmdir()
+        (scratch / "bundle").rename(to)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return {"bundle": str(to), **result}
+
+
+def _write(
+    store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring, folder: Path, format: str
+) -> dict[str, Any]:
+    from models import backend, bundle
+
+    config = record.trial.config
+    weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+    backend_free_of_gpu()
+    with silenced():
+        import keras
+
+        from models import training
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        model = keras.models.load_model(weights)
+        targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)
+        test = training.evaluate(model, config, corpus.test, targets)
+        metrics = {
+            "trial": record.trial.id,
+            "run_id": record.run_id,
+            "val_loss": record.best_val_loss,
+            "best_epoch": record.best_epoch,
+            "test_loss": test["loss"],
+            "test_accuracy": test["accuracy"],
+            "test_top5_accuracy": test["top5_accuracy"],
+            "test_bits_per_symbol": bits(test["loss"]),
+            "corpus_digest": corpus.digest,
+            "parameters": record.parameters,
+        }
+        content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
+        bundle.write(model, content, folder, format)
+        stream = Stream(corpus.test, config.sequence_length)
+        windows = stream.windows(stream.places(targets[:PARITY_WINDOWS]))
+        ours = np.asarray(model.predict_on_batch(windows))
+        theirs = bundle.predict_elsewhere(folder, format, windows)
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= PARITY_TOLERANCE:
+        raise RuntimeError(
+            f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
+        )
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": test["loss"],
+        "parity": {"max_difference": difference, "windows": len(windows)},
+        "model_version": None,
+    }
+
+
+def backend_free_of_gpu() -> None:
+    """Hide GPUs: on one, Keras would write cuDNN operations that load nowhere else."""
+    import os
+
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -1,0 +1,196 @@
+"""`rerun`: train a trial again from its run alone, and say whether it came out the same."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models import corpus as corpora
+from models.corpus import Corpus, Source
+from models.errors import InputError
+from search import journal
+from search.engines.base import Engine
+from search.journal import RESULTS, Journal
+from search.sweep import TICK_S
+from search.tracking import Store
+from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Progressed, TrialRecord
+
+#: relative difference of two metrics up to which a rerun is within tolerance
+TOLERANCE = 1e-3
+
+Epochs = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a rerun has in common with the first run."""
+
+    verdict: str
+    epochs_compared: int
+    #: largest absolute difference of two values of one metric
+    max_difference: float
+    first_difference: dict[str, Any] | None
+
+
+def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
+    """Compare two courses epoch by epoch, metric by metric.
+
+    `cut_short` says that the first run was ended from outside, so it may have fewer epochs.
+    """
+    largest, relative, first = 0.0, 0.0, None
+    pairs = list(zip(was, now, strict=False))
+    for number, (before, after) in enumerate(pairs, start=1):
+        for metric in before:
+            a, b = before[metric], after.get(metric, math.nan)
+            if a == b:
+                continue
+            gap = abs(a - b)
+            largest = max(largest, gap) if math.isfinite(gap) else math.inf
+            relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
+            first = first or {"epoch": number, "metric": metric, "was": a, "is": b}
+    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
+        first = first or {
+            "epoch": len(pairs) + 1,
+            "metric": "epochs",
+            "was": len(was),
+            "is": len(now),
+        }
+        relative = math.inf
+    verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
+    return Comparison(verdict, len(pairs), largest, first)
+
+
+def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
+    """Load the data of a trial again.
+
+    Raises:
+        InputError: they are gone, or are not what they were.
+    """
+    corpus = corpora.load(source)
+    expected = record.tags["sweep.corpus_digest"]
+    if corpus.digest != expected:
+        raise InputError(
+            f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
+            f"{corpus.digest}, expected {expected}"
+        )
+    return corpus
+
+
+def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
+    """Packages whose version is not that of the first run: (then, now)."""
+    now = journal.versions()
+    return {
+        name: (record.tags.get(f"version.{name}", "unknown"), version)
+        for name, version in now.items()
+        if record.tags.get(f"version.{name}", "unknown") != version
+    }
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial trained again."""
+
+    record: TrialRecord
+    run_id: str
+    ended: Ended
+    comparison: Comparison
+    #: fields that were changed on purpose: (then, now)
+    variation: dict[str, tuple[Any, Any]]
+    versions: dict[str, tuple[str, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rerun as `rerun --json` prints it."""
+        return {
+            "trial": self.record.trial.id,
+            "rerun_run_id": self.run_id,
+            "verdict": self.comparison.verdict,
+            "epochs_compared": self.comparison.epochs_compared,
+            "max_difference": self.comparison.max_difference,
+            "first_difference": self.comparison.first_difference,
+            "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
+            "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
+            "outcome": str(self.ended.outcome),
+        }
+
+
+def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[str, Any]) -> Rerun:
+    """Train a trial again in a new run, and compare every metric of every epoch."""
+    source, scoring = journal.read_source(record)
+    first = record.trial
+    config = first.config.evolve(**changes)
+    variation = {
+        name: (was, now)
+        for (name, was), now in zip(
+            first.config.to_dict().items(), config.to_dict().values(), strict=True
+        )
+        if was != now
+    }
+    corpus = load_same_corpus(source, record)
+    corpus.check_windows(config.sequence_length)
+    was = _epochs(store, record)
+    trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
+    tags = {"sweep.name": first.sweep} | journal.data_tags(source, corpus, scoring)
+    writer = Journal(store, record.tags["mlflow.parentRunId"], corpus, tags)
+    slot = engine.slots[0]
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+        corpus.save(Path(scratch) / "corpus")
+        job = Job(
+            trial=trial,
+            slot=slot,
+            corpus=Path(scratch) / "corpus",
+            targets=scoring.targets,
+            targets_seed=scoring.seed,
+            folder=Path(scratch) / "trial",
+        )
+        run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
+        course = Course(trial, run_id, slot, job)
+        try:
+            _train(engine, course, writer)
+        finally:
+            course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
+            engine.close()
+            comparison = _compare(record, was, course)
+            writer.close_trial(course, keep=job.weights.exists())
+            store.log(run_id, tags={"sweep.verdict": comparison.verdict})
+    return Rerun(record, run_id, course.ended, comparison, variation, changed_versions(record))
+
+
+def _train(engine: Engine, course: Course, writer: Journal) -> None:
+    engine.start(course.job)
+    while not course.ended:
+        for _, message in engine.wait(TICK_S):
+            if isinstance(message, EpochDone):
+                course.epochs.append(message.metrics)
+                course.unlogged = message.epoch >= course.trial.config.epochs
+                if not course.unlogged:
+                    writer.log_epoch(course)
+            elif not isinstance(message, Progressed):
+                course.ended = message
+
+
+def _epochs(store: Store, record: TrialRecord) -> Epochs:
+    history = {metric: store.history(record.run_id, metric) for metric in RESULTS}
+    steps = sorted({step for values in history.values() for step in values})
+    return [
+        {metric: values[step] for metric, values in history.items() if step in values}
+        for step in steps
+    ]
+
+
+def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
+    assert course.ended
+    comparison = compare(was, course.epochs, cut_short=record.status == "KILLED")
+    same_end = record.outcome == course.ended.outcome and record.reason == course.ended.reason
+    if comparison.verdict != "different" and record.status == "FAILED" and not same_end:
+        difference = {
+            "epoch": len(was) + 1,
+            "metric": "outcome",
+            "was": f"{record.outcome}: {record.reason}",
+            "is": f"{course.ended.outcome}: {course.ended.reason}",
+        }
+        return replace(comparison, verdict="different", first_difference=difference)
+    return comparison

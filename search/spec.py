@@ -1,0 +1,171 @@
+"""`SweepSpec`: what a sweep is to do, as a file and the command line say it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from models.corpus import Source
+from models.errors import InputError, one_of, read_yaml
+from models.size import SizeRule
+from search.engines import ENGINES
+from search.proposer import ALGORITHMS
+from spaces import lstm
+from spaces.space import Space, from_mapping, with_settings
+
+RULES = ("reject", "warn", "off")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """On which validation targets everything in a sweep is scored."""
+
+    targets: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """What a sweep is to do; every field is checked when it is made."""
+
+    data: str = "python-docs"
+    symbols: str = "auto"
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    #: None: made from the name of the data and a number
+    name: str | None = None
+    space: Space = lstm.DEFAULT
+    trials: int = 50
+    #: wall time after which nothing more is begun and what runs is ended; None: no limit
+    minutes: float | None = None
+    workers: int | None = None
+    per_gpu: int = 1
+    on: str = "local"
+    algo: str = "tpe"
+    seed: int = 0
+    size_rule: str = "reject"
+    size_low: float = SizeRule.low
+    size_high: float = SizeRule.high
+    #: validation targets that everything is scored on, at most
+    targets: int = 10_000
+    #: trials whose weights are kept, the best ones
+    keep: int = 5
+
+    def __post_init__(self) -> None:
+        self.source()
+        self.rule()
+        _check_number("trials", self.trials, 1, whole=True)
+        _check_number("minutes", self.minutes, 0, optional=True)
+        _check_number("workers", self.workers, 1, whole=True, optional=True)
+        _check_number("per_gpu", self.per_gpu, 1, whole=True)
+        _check_number("seed", self.seed, 0, whole=True)
+        _check_number("targets", self.targets, 1, whole=True)
+        _check_number("keep", self.keep, 1, whole=True)
+        _check_word("on", self.on, ENGINES)
+        _check_word("algo", self.algo, ALGORITHMS)
+        _check_word("size_rule", self.size_rule, RULES)
+        if self.name is not None and not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
+            raise InputError(
+                f"name is {self.name!r}: expected up to 100 letters, digits, '.', '_' and '-', "
+                f"a letter or digit first"
+            )
+
+    def source(self) -> Source:
+        """Where the corpus comes from."""
+        if not isinstance(self.data, str) or not self.data:
+            raise InputError(f"data is {self.data!r}: expected a path or the name of a sample")
+        return Source(data=self.data, symbols=self.symbols, split=self.split).resolve()
+
+    def rule(self) -> SizeRule:
+        """The size rule."""
+        _check_number("size_low", self.size_low, 0)
+        _check_number("size_high", self.size_high, 0)
+        return SizeRule(self.size_low, self.size_high)
+
+    def scoring(self) -> Scoring:
+        """What every trial is scored on."""
+        return Scoring(self.targets, self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as it is written in a file."""
+        written = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return written | {
+            "data": self.source().data,
+            "split": list(self.split),
+            "space": self.space.describe(),
+        }
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any], where: str) -> Self:
+        """Make a spec from the content of a file.
+
+        Raises:
+            InputError: an unknown field or a value that is not allowed; `where` is named.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in given:
+            if key not in known:
+                raise InputError(f"{where}: '{key}' is no field: {one_of(str(key), known)}")
+        values = dict(given)
+        if "split" in values:
+            values["split"] = _three_numbers(values["split"], where)
+        space = values.get("space", "default")
+        values["space"] = _space(space, where)
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+def _space(given: object, where: str) -> Space:
+    if isinstance(given, Space):
+        return given
+    return lstm.named(given) if isinstance(given, str) else from_mapping(given, f"{where}: space")
+
+
+def _three_numbers(given: object, where: str) -> tuple[float, float, float]:
+    numbers = given if isinstance(given, list | tuple) else []
+    if len(numbers) != 3 or not all(isinstance(part, int | float) for part in numbers):
+        raise InputError(f"{where}: split is {given!r}: expected three shares, such as [8, 1, 1]")
+    total = sum(numbers) or 1
+    return (numbers[0] / total, numbers[1] / total, numbers[2] / total)
+
+
+def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]) -> SweepSpec:
+    """The spec of a file (or the defaults), changed by the command line.
+
+    `changes` holds fields given as options, `settings` what `--set` was given.
+    """
+    given: dict[str, Any] = {}
+    where = "command line"
+    if file:
+        content = read_yaml(file)
+        where = str(file)
+        if not isinstance(content, dict):
+            raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
+        given = content
+    spec = SweepSpec.from_mapping({**given, **changes}, where)
+    return dataclasses.replace(spec, space=with_settings(spec.space, settings))
+
+
+def _check_number(
+    name: str, value: object, low: float, *, whole: bool = False, optional: bool = False
+) -> None:
+    if value is None and optional:
+        return
+    noun = "a whole number" if whole else "a number"
+    expected = f"expected {noun} from {low:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} is {value!r}: {expected}")
+    if not math.isfinite(value) or value < low or (whole and not isinstance(value, int)):
+        raise InputError(f"{name} is {value!r}: {expected}")
+
+
+def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}: expected one of {', '.join(allowed)}")

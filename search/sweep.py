@@ -1,0 +1,387 @@
+"""The loop of a sweep: propose, place, listen, decide, record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import yaml
+
+from models import baselines
+from models.config import TrialConfig
+from models.corpus import Corpus
+from models.errors import InputError
+from models.scoring import bits
+from models.size import Verdict
+from models.windows import scoring_targets
+from search import report
+from search.engines.base import Engine
+from search.journal import Journal, data_tags
+from search.proposer import Proposer
+from search.spec import SweepSpec
+from search.tracking import Store
+from search.trial import (
+    Course,
+    Ended,
+    EpochDone,
+    Job,
+    Message,
+    Outcome,
+    Progressed,
+    Slot,
+    Trial,
+    trial_seed,
+)
+
+#: draws by which a space is measured against the size rule, and how many must pass
+SIZE_DRAWS = 1_000
+SIZE_SHARE = 1 / 50
+#: times a trial is tried whose worker dies
+ATTEMPTS = 3
+#: seconds between two looks at the clock while nothing happens
+TICK_S = 0.25
+
+
+class Display(Protocol):
+    """Shows a sweep while it runs."""
+
+    def update(self, state: State) -> None:
+        """Something has changed, or time has passed."""
+
+    def trial_ended(self, course: Course, state: State) -> None:
+        """A trial has ended."""
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+
+
+@dataclass
+class State:
+    """All that is known of a running sweep; what displays and reports read."""
+
+    name: str
+    spec: SweepSpec
+    run_id: str
+    slots: tuple[Slot, ...]
+    baselines: dict[str, float]
+    now: float = 0.0
+    began: float = 0.0
+    deadline: float | None = None
+    running: dict[Slot, Course] = field(default_factory=dict)
+    finished: list[Course] = field(default_factory=list)
+    #: why no more trials are begun; empty while they are
+    closing: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the sweep began."""
+        return self.now - self.began
+
+    @property
+    def ranked(self) -> list[Course]:
+        """Finished trials with a loss that competes, the best first."""
+        with_loss = [c for c in self.finished if c.ranked_loss is not None]
+        return sorted(with_loss, key=lambda c: (c.ranked_loss, c.trial.number))
+
+    @property
+    def best(self) -> Course | None:
+        """The best finished trial."""
+        return next(iter(self.ranked), None)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Finished trials by outcome; attempts that were lost and tried again do not count."""
+        final = {c.trial.number: c for c in self.finished}
+        found = Counter(str(c.ended.outcome) for c in final.values() if c.ended)
+        return {str(outcome): found[str(outcome)] for outcome in Outcome if found[str(outcome)]}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the end by the pace so far, or to the deadline if that comes first."""
+        left = [] if self.deadline is None else [max(0.0, self.deadline - self.now)]
+        done = [c.seconds for c in self.finished]
+        if done:
+            waiting = self.spec.trials - sum(self.counts.values()) - len(self.running)
+            under_way = sum(1 - _share_done(course) for course in self.running.values())
+            pace = sum(done) / len(done) / len(self.slots)
+            left.append((max(0, waiting) + under_way) * pace)
+        return min(left, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as `launch --json` prints it."""
+        best = self.best
+        return {
+            "sweep": self.name,
+            "run_id": self.run_id,
+            "state": "interrupted" if self.closing == INTERRUPTED else "finished",
+            "trials": self.counts,
+            "best": best
+            and {
+                "trial": best.trial.id,
+                "run_id": best.run_id,
+                "val_loss": best.ranked_loss,
+                "bits_per_symbol": bits(best.ranked_loss or 0.0),
+                "config": best.trial.config.to_dict(),
+            },
+            "baselines": self.baselines,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+INTERRUPTED = "interrupted"
+
+
+def _share_done(course: Course) -> float:
+    partial = course.progress.share if course.progress else 0.0
+    return (len(course.epochs) + partial) / course.trial.config.epochs
+
+
+def check_space(spec: SweepSpec, corpus: Corpus) -> float:
+    """Share of drawn configs that the size rule admits.
+
+    Raises:
+        InputError: the rule rejects nearly all, or a window does not fit a split.
+    """
+    corpus.check_windows(int(spec.space.largest("sequence_length")))
+    rng = np.random.default_rng(spec.seed)
+    rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
+    verdicts = [rule.judge(spec.space.sample(rng), size, symbols) for _ in range(SIZE_DRAWS)]
+    passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
+    if spec.size_rule == "reject" and passed < SIZE_SHARE:
+        counts = [verdict.parameters for verdict in verdicts]
+        raise InputError(
+            f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
+            f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
+            f"{symbols:,} training symbols admit {rule.low * symbols:,.0f} to "
+            f"{rule.high * symbols:,.0f}; change layer_size by --set, or --size-rule warn"
+        )
+    return passed
+
+
+class Sweep:
+    """One sweep under way."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        *,
+        name: str,
+        corpus: Corpus,
+        store: Store,
+        engine: Engine,
+        display: Display,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spec, self._corpus, self._store = spec, corpus, store
+        self._engine, self._display, self._clock = engine, display, clock
+        self._rule = spec.rule()
+        self._admits = self._fits if spec.size_rule == "reject" else lambda config: True
+        self._next = 0
+        self._again: list[Trial] = []
+        self._kept: list[Course] = []
+        self._folder = Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
+        self.state = State(name, spec, "", engine.slots, {}, began=clock(), now=clock())
+        if spec.minutes is not None:
+            self.state.deadline = self.state.began + 60 * spec.minutes
+
+    def _fits(self, config: TrialConfig) -> bool:
+        return self._verdict(config).admitted
+
+    def _verdict(self, config: TrialConfig) -> Verdict:
+        return self._rule.judge(config, len(self._corpus.alphabet), len(self._corpus.train))
+
+    def run(self) -> State:
+        """Run to the end of the budget, or until interrupted; the store is left whole."""
+        try:
+            self._begin()
+            self._work()
+        except KeyboardInterrupt:
+            self.state.closing = INTERRUPTED
+            raise
+        except BaseException as error:
+            self.state.closing = f"failed: {type(error).__name__}"
+            raise
+        finally:
+            self._finish()
+        return self.state
+
+    def _begin(self) -> None:
+        spec, state = self._spec, self.state
+        tags = {"sweep.name": state.name} | data_tags(spec.source(), self._corpus, spec.scoring())
+        own = {
+            "sweep.role": "sweep",
+            "sweep.space_digest": spec.space.digest(),
+            "sweep.seed": str(spec.seed),
+            "sweep.state": "running",
+        }
+        state.run_id = self._store.create_run(state.name, tags | own)
+        self._journal = Journal(self._store, state.run_id, self._corpus, tags)
+        written = spec.to_dict() | {"name": state.name}
+        params = {key: value for key, value in written.items() if key != "space"}
+        space = {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
+        self._store.log(state.run_id, params=params | space)
+        self._store.log_dataset(
+            state.run_id, name=self._corpus.name, digest=self._corpus.digest, source=written["data"]
+        )
+        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+        self._store.keep_text(state.run_id, text, "sweep.yaml")
+
+        self._corpus.save(self._folder / "corpus")
+        scoring = spec.scoring()
+        targets = scoring_targets(self._corpus.validation, scoring.targets, scoring.seed)
+        for score in baselines.score_all(self._corpus, targets):
+            self._journal.log_baseline(score)
+            state.baselines[score.name] = score.metrics["loss"]
+        self._proposer = Proposer(
+            spec.space, seed=spec.seed, algorithm=spec.algo, admits=self._admits
+        )
+
+    def _work(self) -> None:
+        state = self.state
+        while True:
+            self._fill_slots()
+            if not state.running:
+                return
+            for slot, message in self._engine.wait(TICK_S):
+                self._hear(state.running[slot], message)
+            self._tick()
+            if state.deadline is not None and state.now >= state.deadline and not state.closing:
+                self._close(f"{self._spec.minutes:g} minutes are over")
+            self._display.update(state)
+
+    def _tick(self) -> None:
+        self.state.now = self._clock()
+
+    def _close(self, reason: str) -> None:
+        """Begin nothing more, and end what runs."""
+        self.state.closing = reason
+        for slot in self.state.running:
+            self._engine.stop(slot, reason)
+
+    def _fill_slots(self) -> None:
+        for slot in self._engine.slots:
+            if slot in self.state.running or self.state.closing:
+                continue
+            trial = self._again.pop() if self._again else self._propose()
+            if trial is None:
+                return
+            self._place(trial, slot)
+
+    def _propose(self) -> Trial | None:
+        if self._next >= self._spec.trials:
+            return None
+        proposal = self._proposer.ask(self._next)
+        if proposal is None:
+            if not self.state.running:
+                self._display.say(f"the space has no more than {self._next} configs to try")
+            return None
+        trial = Trial(
+            sweep=self.state.name,
+            number=self._next,
+            config=proposal.config,
+            seed=trial_seed(self._spec.seed, self._next),
+            point=proposal.point,
+        )
+        self._next += 1
+        return trial
+
+    def _place(self, trial: Trial, slot: Slot) -> None:
+        verdict = self._verdict(trial.config)
+        tags = {} if verdict.admitted else {"sweep.size_rule": verdict.reason}
+        scoring = self._spec.scoring()
+        job = Job(
+            trial=trial,
+            slot=slot,
+            corpus=self._folder / "corpus",
+            targets=scoring.targets,
+            targets_seed=scoring.seed,
+            folder=self._folder / f"{trial.number}.{trial.attempt}",
+        )
+        self._tick()
+        run_id = self._journal.open_trial(trial, slot, tags)
+        course = Course(trial, run_id, slot, job, began=self.state.now)
+        self.state.running[slot] = course
+        self._engine.start(job)
+
+    def _hear(self, course: Course, message: Message) -> None:
+        if isinstance(message, Progressed):
+            course.progress = message
+        elif isinstance(message, EpochDone):
+            course.progress = None
+            course.epochs.append(message.metrics)
+            course.unlogged = message.epoch >= course.trial.config.epochs
+            if not course.unlogged:  # the last epoch is logged together with the outcome
+                self._journal.log_epoch(course)
+        else:
+            self._conclude(course, message)
+
+    def _conclude(self, course: Course, ended: Ended) -> None:
+        """Record a trial that has ended, and let TPE know."""
+        state = self.state
+        self._tick()
+        course.ended, course.seconds = ended, state.now - course.began
+        before = state.best
+        del state.running[course.slot]
+        state.finished.append(course)
+        keep = course in state.ranked[: self._spec.keep] and course.job.weights.exists()
+        self._journal.close_trial(course, keep=keep)
+        if keep:
+            self._kept.append(course)
+        for displaced in [c for c in self._kept if c not in state.ranked[: self._spec.keep]]:
+            self._kept.remove(displaced)
+            self._journal.drop_weights(displaced.run_id)
+        if state.best is not before:
+            self._log_progress()
+        shutil.rmtree(course.job.folder, ignore_errors=True)
+        lost = ended.outcome is Outcome.LOST and not state.closing
+        if lost and course.trial.attempt < ATTEMPTS:
+            self._again.append(course.trial.next_attempt())
+        else:
+            self._proposer.tell(course.trial.number, course.ranked_loss)
+        self._display.trial_ended(course, state)
+
+    def _log_progress(self) -> None:
+        done = sum(self.state.counts.values())
+        metrics = {"trials_done": float(done)}
+        if self.state.best and self.state.best.ranked_loss is not None:
+            metrics["best_val_loss"] = self.state.best.ranked_loss
+        self._store.log(self.state.run_id, metrics=metrics, step=done)
+
+    def _finish(self) -> None:
+        """End workers, close every run, and leave no files behind; Ctrl-C does not cut it short."""
+        state = self.state
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._engine.close()
+            for course in list(state.running.values()):
+                self._conclude(course, Ended(Outcome.STOPPED, state.closing or "the sweep ended"))
+            self._tick()
+            if state.run_id:
+                self._close_parent()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            signal.signal(signal.SIGINT, before)
+
+    def _close_parent(self) -> None:
+        state = self.state
+        self._log_progress()
+        if state.finished:
+            plot = self._folder / "learning_curves.png"
+            report.plot_learning_curves(state, plot)
+            self._store.keep_file(state.run_id, plot)
+        word, status = "finished", "FINISHED"
+        if state.closing == INTERRUPTED:
+            word, status = INTERRUPTED, "KILLED"
+        elif state.closing.startswith("failed"):
+            word, status = "failed", "FAILED"
+        self._store.log(state.run_id, tags={"sweep.state": word, "sweep.reason": state.closing})
+        self._store.finish(state.run_id, status)

@@ -1,0 +1,214 @@
+"""MLflow: the only store, and the only file that imports it.
+
+The driver is the only writer. A trial takes one call to create its run, one for its params, one per
+epoch (the last carries the outcome), and one for its final status, in that order: a run whose
+status is not final is not finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.errors import InputError
+from search.settings import Settings
+
+#: MLflow's limits on one `log_batch`
+PARAMS_PER_BATCH = 100
+#: longest value of a tag; MLflow would cut it off without an error
+TAG_LENGTH = 8000
+RUNS_PER_PAGE = 1000
+
+
+def _quieten() -> None:
+    """Keep MLflow's own talk off the terminal, and MLflow from reporting home."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class Store:
+    """Runs in one MLflow experiment, read and written through `MlflowClient`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect; make the database and the experiment if they are missing.
+
+        Raises:
+            InputError: the store cannot be reached or written.
+        """
+        _quieten()
+        from mlflow import MlflowClient
+
+        self.settings = settings
+        try:
+            self._use_write_ahead_log()
+            self.client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+            self.experiment_id = self._experiment()
+        except Exception as error:
+            text = str(error).strip()
+            reason = text.splitlines()[0] if text else type(error).__name__
+            raise InputError(f"store {settings}: {reason}; expected a store that answers") from None
+
+    def _use_write_ahead_log(self) -> None:
+        """Let readers and the writer of an SQLite file work at once; the file remembers it."""
+        file = self.settings.database_file
+        if file is None:
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
+
+    def _experiment(self) -> str:
+        name = self.settings.experiment
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage != "active":
+                raise InputError(f"experiment '{name}' is deleted")
+            return str(found.experiment_id)
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        location = self.settings.artifacts
+        return str(self.client.create_experiment(name, artifact_location=location, tags=kind))
+
+    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Create a running run and return its ID.
+
+        Raises:
+            InputError: a tag is longer than MLflow keeps.
+        """
+        for key, value in tags.items():
+            if len(value) > TAG_LENGTH:
+                raise InputError(
+                    f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
+                )
+        own = {"mlflow.user": _user(), "mlflow.source.name": "lstm-sweep"}
+        if parent:
+            own["mlflow.parentRunId"] = parent
+        run = self.client.create_run(
+            self.experiment_id, start_time=_now_ms(), tags={**own, **tags}, run_name=name
+        )
+        return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Log metrics, params and tags in one call."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = _now_ms()
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
+            params=[Param(key, str(value)) for key, value in (params or {}).items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+
+    def finish(self, run_id: str, status: str) -> None:
+        """Give a run its final status."""
+        self.client.set_terminated(run_id, status=status, end_time=_now_ms())
+
+    def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
+        """Say which data a run used; the digest is ours, over all symbols."""
+        import json
+
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context)])
+
+    def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """Store a file as an artifact of a run."""
+        self.client.log_artifact(run_id, str(file), folder)
+
+    def keep_text(self, run_id: str, text: str, name: str) -> None:
+        """Store a text as an artifact of a run."""
+        self.client.log_text(run_id, text, name)
+
+    def keep_folder(self, run_id: str, folder: Path, name: str) -> None:
+        """Store the files of a folder as artifacts of a run, under `name`."""
+        self.client.log_artifacts(run_id, str(folder), name)
+
+    def drop_folder(self, run_id: str, name: str) -> None:
+        """Let go of a folder of artifacts."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self.client.get_run(run_id).info.artifact_uri
+        repository = get_artifact_repository(uri, tracking_uri=self.settings.tracking_uri)
+        repository.delete_artifacts(name)
+
+    def fetch(self, run_id: str, name: str, to: Path) -> Path:
+        """Copy an artifact of a run into folder `to`; return where it lies."""
+        return Path(self.client.download_artifacts(run_id, name, str(to)))
+
+    def runs(self, **tags: str) -> list[Any]:
+        """All runs with these tags (underscores for dots), oldest first."""
+        conditions = [
+            f"tags.`{key.replace('_', '.', 1)}` = '{_quoted(value)}'" for key, value in tags.items()
+        ]
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                " and ".join(conditions),
+                max_results=RUNS_PER_PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found.extend(page)
+            token = page.token
+            if not token:
+                return found
+
+    def run(self, run_id: str) -> Any:
+        """One run by its ID; None if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException:
+            return None
+        return run if run.info.experiment_id == self.experiment_id else None
+
+    def history(self, run_id: str, key: str) -> dict[int, float]:
+        """Values of a metric by step."""
+        return {metric.step: metric.value for metric in self.client.get_metric_history(run_id, key)}
+
+    def page(self, run_id: str) -> str:
+        """Path of a run's page in the MLflow UI."""
+        return f"/#/experiments/{self.experiment_id}/runs/{run_id}"
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "\\'")
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,215 @@
+"""Trials as values: what one is, how it may end, and what driver and worker say to each other."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from models.config import TrialConfig
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    HUNG = "hung"
+    ERROR = "error"
+    LOST = "lost"
+    STOPPED = "stopped"
+
+    @property
+    def status(self) -> str:
+        """MLflow's word for it."""
+        if self in (Outcome.COMPLETE, Outcome.PRUNED):
+            return "FINISHED"
+        return "KILLED" if self in (Outcome.LOST, Outcome.STOPPED) else "FAILED"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the trial's best loss may be compared with those of others."""
+        return self in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.STOPPED)
+
+
+class Phase(StrEnum):
+    """Which part of a sweep a run belongs to."""
+
+    SEARCH = "search"
+    BASELINE = "baseline"
+    RERUN = "rerun"
+
+
+def trial_seed(sweep_seed: int, number: int) -> int:
+    """Seed of a trial, from 0 to 2^31 - 1: a pure function of the sweep's seed and its number."""
+    text = f"lstm-sweep trial {sweep_seed} {number}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One config to be trained with one seed."""
+
+    sweep: str
+    number: int
+    config: TrialConfig
+    seed: int
+    #: the Hyperopt point behind the config: raw number of each varying field
+    point: dict[str, float] = field(default_factory=dict)
+    #: 1, and one more each time the trial was lost
+    attempt: int = 1
+    phase: Phase = Phase.SEARCH
+
+    @property
+    def id(self) -> str:
+        """`SWEEP/NUMBER`."""
+        return f"{self.sweep}/{self.number}"
+
+    def next_attempt(self) -> Self:
+        """The same trial, to be tried again."""
+        return replace(self, attempt=self.attempt + 1)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place where one trial can run."""
+
+    index: int
+    #: CPU core that a worker is pinned to; None on a GPU
+    core: int | None = None
+    #: number or UUID of the GPU; None on a CPU
+    gpu: str | None = None
+
+    def __str__(self) -> str:
+        if self.gpu is not None:
+            return f"gpu {self.gpu}"
+        return "this process" if self.core is None else f"core {self.core}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that a worker needs to train one trial."""
+
+    trial: Trial
+    slot: Slot
+    #: folder of the saved corpus
+    corpus: Path
+    #: how many validation targets are scored, and the seed that chooses them
+    targets: int
+    targets_seed: int
+    #: folder of this attempt: log and best weights
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """Where the best epoch's network is kept."""
+        return self.folder / "model.keras"
+
+    @property
+    def log(self) -> Path:
+        """Where everything goes that libraries print."""
+        return self.folder / "log.txt"
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A trial is part way through an epoch."""
+
+    epoch: int
+    share: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A trial has finished an epoch; its best weights so far are on disk."""
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial has ended and its slot is free."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+Message = Progressed | EpochDone | Ended
+
+
+@dataclass
+class Course:
+    """What is known of a trial while it runs, and when it has ended."""
+
+    trial: Trial
+    run_id: str
+    slot: Slot
+    job: Job
+    #: metrics of each finished epoch, in order
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    #: whether the last epoch still has to be logged
+    unlogged: bool = False
+    progress: Progressed | None = None
+    ended: Ended | None = None
+    #: when it began, in seconds of the driver's clock
+    began: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number of the epoch with the lowest validation loss."""
+        if not self.epochs:
+            return None
+        return min(range(len(self.epochs)), key=lambda i: self.epochs[i]["val_loss"]) + 1
+
+    @property
+    def best_loss(self) -> float | None:
+        """Lowest validation loss, nats."""
+        return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
+
+    @property
+    def ranked_loss(self) -> float | None:
+        """The loss that this trial competes with; None if it has none."""
+        return self.best_loss if self.ended and self.ended.outcome.ranks else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A run of a trial as it was read back from the store."""
+
+    trial: Trial
+    run_id: str
+    status: str
+    outcome: str
+    reason: str
+    parameters: int
+    best_val_loss: float | None
+    best_epoch: int | None
+    epochs: int
+    has_weights: bool
+    tags: dict[str, str]
+    #: run that this one repeats; empty if it is none
+    rerun_of: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `trials --json` prints it."""
+        return {
+            "trial": self.trial.id,
+            "run_id": self.run_id,
+            "status": self.status,
+            "outcome": self.outcome or None,
+            "phase": str(self.trial.phase),
+            "attempt": self.trial.attempt,
+            "val_loss": self.best_val_loss,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "parameters": self.parameters,
+            "seed": self.trial.seed,
+            "config": self.trial.config.to_dict(),
+        }

@@ -1,0 +1,97 @@
+"""The far side: trains one trial and says how it goes. The only meeting of `search` with Keras."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+from models.corpus import Corpus
+from models.windows import scoring_targets
+from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
+
+#: seconds between two reports of progress within an epoch, at least
+REPORT_EVERY_S = 0.5
+#: names of exceptions by which backends say that memory is used up
+OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError")
+
+
+def run(job: Job) -> Iterator[Message]:
+    """Train a trial in this process; the last message is `Ended`, whatever happens."""
+    try:
+        yield from _train(job)
+    except Exception as error:
+        traceback.print_exc()
+        yield Ended(_outcome(error), f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _train(job: Job) -> Iterator[Message]:
+    from models import backend, training
+
+    trial = job.trial
+    backend.prepare(gpu=job.slot.gpu is not None, seed=trial.seed)
+    corpus = Corpus.open(job.corpus)
+    targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
+    reported = time.monotonic()
+    for event in training.train(trial.config, corpus, targets, trial.seed, job.weights):
+        if isinstance(event, training.Diverged):
+            yield Ended(Outcome.DIVERGED, event.reason)
+            return
+        if isinstance(event, training.Epoch):
+            yield EpochDone(event.number, event.metrics)
+        elif time.monotonic() - reported >= REPORT_EVERY_S:
+            reported = time.monotonic()
+            yield Progressed(event.epoch, event.share, event.loss)
+    yield Ended(Outcome.COMPLETE)
+
+
+def _outcome(error: Exception) -> Outcome:
+    exhausted = type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in str(error)
+    return Outcome.OUT_OF_MEMORY if exhausted else Outcome.ERROR
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
+def main(job: Job, connection: Connection) -> None:
+    """Be a worker process: train one trial on its slot, send each message, and leave.
+
+    Everything printed goes to the trial's log. If the driver goes away, so does the worker.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _print_to(job)
+    _take_slot(job)
+    threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()
+    for message in run(job):
+        connection.send(message)
+
+
+def _print_to(job: Job) -> None:
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _take_slot(job: Job) -> None:
+    from models import backend
+
+    backend.environment(job.slot.gpu)
+    if job.slot.core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {job.slot.core})
+
+
+def _leave_with_driver(connection: Connection) -> None:
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)

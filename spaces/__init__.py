@@ -1,0 +1,1 @@
+"""What may vary: search spaces over the fields of a trial's config."""

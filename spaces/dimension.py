@@ -1,0 +1,264 @@
+"""One field of a config and the values it may take, as Hyperopt draws them and as users write them.
+
+Hyperopt's `quniform`, `uniformint` and `randint` do not draw what one would think: the ends of the
+first two are half as likely as the rest, a step is not anchored at the lower end, and the last has
+no order. So every ordered dimension here is a `uniform` over the real line, widened by half a step
+at both ends, and rounded on the way to `TrialConfig`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.config import LIMITS
+from models.errors import InputError, one_of
+
+Value = int | float | str
+
+#: significant digits of a number drawn from a continuous range
+DIGITS = 3
+
+
+class Dimension(ABC):
+    """Values of one field. *Raw* is the number that Hyperopt draws and remembers."""
+
+    field: str
+
+    @abstractmethod
+    def expression(self) -> Any:
+        """The Hyperopt expression whose draws are raw numbers."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a raw number as Hyperopt's random search would."""
+
+    @abstractmethod
+    def decode(self, raw: float) -> Value:
+        """Value that a raw number stands for."""
+
+    @abstractmethod
+    def encode(self, value: Value) -> float:
+        """Raw number that stands for `value`."""
+
+    def raw(self, number: float) -> float | int:
+        """A raw number in the type that Hyperopt draws it in."""
+        return number
+
+    @abstractmethod
+    def values(self) -> list[Value] | None:
+        """All values in order; None if there are too many to list."""
+
+    @abstractmethod
+    def describe(self) -> Any:
+        """The dimension as it is written in a space file; `parse` reads it back."""
+
+    @abstractmethod
+    def __contains__(self, value: object) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Listed(Dimension):
+    """Listed values: numbers in rising order, or words, which have none."""
+
+    field: str
+    options: tuple[Value, ...]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether neighbours in the list are alike, so that TPE may learn from them."""
+        return not isinstance(self.options[0], str)
+
+    def expression(self) -> Any:
+        from hyperopt import hp
+
+        if self.ordered:
+            return hp.uniform(self.field, -0.5, len(self.options) - 0.5)
+        return hp.choice(self.field, list(range(len(self.options))))
+
+    def draw(self, rng: np.random.Generator) -> float:
+        return float(rng.integers(len(self.options)))
+
+    def decode(self, raw: float) -> Value:
+        return self.options[min(max(math.floor(raw + 0.5), 0), len(self.options) - 1)]
+
+    def encode(self, value: Value) -> float:
+        return float(self.options.index(value))
+
+    def raw(self, number: float) -> float | int:
+        return number if self.ordered else int(number)
+
+    def values(self) -> list[Value]:
+        return list(self.options)
+
+    def describe(self) -> list[Value]:
+        return list(self.options)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.options
+
+
+@dataclass(frozen=True)
+class Range(Dimension):
+    """Numbers from `low` to `high`, both included, evenly spread on a linear or log scale.
+
+    With a `step` they are low, low + step ...; without one they are continuous and rounded to
+    `DIGITS` digits: of the number on a log scale, of the width of the range on a linear one.
+    """
+
+    field: str
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def _ends(self) -> tuple[float, float]:
+        half = (self.step or 0) / 2
+        low, high = self.low - half, self.high + half
+        return (math.log(max(low, self.low / 2)), math.log(high)) if self.log else (low, high)
+
+    def expression(self) -> Any:
+        from hyperopt import hp
+
+        return hp.uniform(self.field, *self._ends())
+
+    def draw(self, rng: np.random.Generator) -> float:
+        return float(rng.uniform(*self._ends()))
+
+    def decode(self, raw: float) -> Value:
+        number = math.exp(raw) if self.log else raw
+        if self.step:
+            number = round(self.low + round((number - self.low) / self.step) * self.step, 10)
+        elif self.log:
+            number = float(f"{number:.{DIGITS}g}")
+        else:
+            number = round(number, DIGITS - 1 - math.floor(math.log10(self.high - self.low)))
+        number = round(number, 10) if self.step else number
+        number = min(max(number, self.low), self.high)
+        return LIMITS[self.field].kind(number)
+
+    def encode(self, value: Value) -> float:
+        return math.log(float(value)) if self.log else float(value)
+
+    def values(self) -> list[Value] | None:
+        if not self.step:
+            return None
+        count = round((self.high - self.low) / self.step) + 1
+        numbers = (round(self.low + index * self.step, 10) for index in range(count))
+        return [LIMITS[self.field].kind(number) for number in numbers]
+
+    def describe(self) -> dict[str, Value]:
+        kind = LIMITS[self.field].kind
+        written: dict[str, Value] = {"low": kind(self.low), "high": kind(self.high)}
+        if self.step:
+            written["step"] = kind(self.step)
+        return written | {"scale": "log" if self.log else "linear"}
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and self.decode(self.encode(value)) == value
+
+
+def parse(field: str, given: object, where: str) -> Dimension:
+    """Read the values of one field: a value, a list, `low..high`, or a mapping with `low`, `high`.
+
+    As text, a list is separated by commas. `where` names the place for errors.
+
+    Raises:
+        InputError: no value is left, or one lies outside the field's limits.
+    """
+    try:
+        if isinstance(given, Mapping):
+            return _range_from_mapping(field, given)
+        if isinstance(given, str) and ".." in given:
+            low, _, high = given.partition("..")
+            return _range(field, _number(field, low), _number(field, high))
+        if isinstance(given, str):
+            given = [part.strip() for part in given.split(",") if part.strip()]
+        return _listed(field, given if isinstance(given, Sequence) else [given])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _listed(field: str, given: Sequence[object]) -> Listed:
+    limit = LIMITS[field]
+    if not given:
+        raise InputError(f"{field} has no values: expected {limit}")
+    values = [limit.check(field, _typed(field, value)) for value in given]
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise InputError(f"{field} lists {twice!r} twice: expected each value once")
+    return Listed(field, tuple(values if limit.kind is str else sorted(values)))
+
+
+def _typed(field: str, value: object) -> object:
+    if not isinstance(value, str) or LIMITS[field].kind is str:
+        return value
+    return _number(field, value)
+
+
+def _number(field: str, text: str) -> float:
+    limit = LIMITS[field]
+    try:
+        number = float(text)
+    except ValueError:
+        raise InputError(f"{field} is {text.strip()!r}: expected {limit}") from None
+    if not math.isfinite(number) or limit.kind is str:
+        raise InputError(f"{field} is {text.strip()!r}: expected {limit}")
+    return number
+
+
+RANGE_KEYS = ("low", "high", "step", "scale")
+SCALES = ("linear", "log")
+
+
+def _range_from_mapping(field: str, given: Mapping[object, object]) -> Dimension:
+    for key in given:
+        if key not in RANGE_KEYS:
+            raise InputError(f"{field} has '{key}': {one_of(str(key), list(RANGE_KEYS))}")
+    if missing := [key for key in ("low", "high") if key not in given]:
+        raise InputError(f"{field} has no '{missing[0]}': expected low and high")
+    low, high = (_number(field, str(given[key])) for key in ("low", "high"))
+    step = _number(field, str(given["step"])) if "step" in given else None
+    scale = given.get("scale")
+    if scale is not None and scale not in SCALES:
+        raise InputError(f"{field} has scale {scale!r}: expected {' or '.join(SCALES)}")
+    return _range(field, low, high, step, scale)
+
+
+def _range(
+    field: str, low: float, high: float, step: float | None = None, scale: object = None
+) -> Dimension:
+    limit = LIMITS[field]
+    if limit.kind is str:
+        raise InputError(f"{field} is a range: expected {limit}")
+    if low > high:
+        raise InputError(f"{field} from {low:g} to {high:g} is empty: {limit}, low first")
+    low, high = (float(limit.check(field, number)) for number in (low, high))
+    if low == high:
+        return _listed(field, [low])
+    if step is None and limit.kind is int:
+        step = 1.0
+    if step is not None:
+        step = _checked_step(field, low, high, step)
+    log = scale == "log" or (scale is None and limit.ratio)
+    if log and low <= 0:
+        raise InputError(f"{field} from {low:g} on a log scale: expected low above 0")
+    return Range(field, low, high, step, log)
+
+
+def _checked_step(field: str, low: float, high: float, step: float) -> float:
+    steps = (high - low) / step if step > 0 else math.nan
+    whole = LIMITS[field].kind is float or step == int(step)
+    if not (whole and abs(steps - round(steps)) < 1e-9):
+        raise InputError(
+            f"{field} from {low:g} to {high:g} has step {step:g}: expected one that leads from "
+            f"the low end to the high end"
+        )
+    return step

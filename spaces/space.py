@@ -1,0 +1,161 @@
+"""`Space`: what may vary, as a mapping from fields to dimensions."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.config import FIELDS, TrialConfig, check_field
+from models.errors import InputError
+from spaces.dimension import Dimension, Listed, parse
+
+#: a space with at most this many points can be listed
+LISTABLE = 10_000
+
+
+class Space(Mapping[str, Dimension]):
+    """Dimensions of every field of `TrialConfig`, most of them with one value.
+
+    Every sample is contained, and the names are those of `TrialConfig`.
+    """
+
+    def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
+        defaults = TrialConfig().to_dict()
+        for name in dimensions:
+            check_field(name)
+        self._dimensions: dict[str, Dimension] = {
+            name: dimensions.get(name, Listed(name, (defaults[name],))) for name in FIELDS
+        }
+
+    def __getitem__(self, field: str) -> Dimension:
+        return self._dimensions[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._dimensions)
+
+    def __len__(self) -> int:
+        return len(self._dimensions)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._dimensions.items()))
+
+    @property
+    def varying(self) -> dict[str, Dimension]:
+        """The dimensions with more than one value."""
+        return {
+            name: dimension
+            for name, dimension in self.items()
+            if (values := dimension.values()) is None or len(values) > 1
+        }
+
+    def replace(self, **dimensions: Dimension) -> Space:
+        """Return a space in which some dimensions are others."""
+        return Space({**self._dimensions, **dimensions})
+
+    def admits(self, config: TrialConfig) -> bool:
+        """Whether `config` is a point of this space."""
+        return all(value in self[name] for name, value in config.to_dict().items())
+
+    def expression(self) -> dict[str, Any]:
+        """The Hyperopt expression over the varying fields."""
+        return {name: dimension.expression() for name, dimension in self.varying.items()}
+
+    def decode(self, point: Mapping[str, float]) -> TrialConfig:
+        """Config of a point: the raw number of each varying field."""
+        varying = self.varying
+        values = {
+            name: dimension.decode(point[name]) if name in varying else dimension.decode(0.0)
+            for name, dimension in self.items()
+        }
+        return TrialConfig.from_dict(values)
+
+    def encode(self, config: TrialConfig) -> dict[str, float]:
+        """A point that stands for `config`."""
+        values = config.to_dict()
+        return {name: dimension.encode(values[name]) for name, dimension in self.varying.items()}
+
+    def sample(self, rng: np.random.Generator) -> TrialConfig:
+        """Draw a config as random search would."""
+        return self.decode({name: d.draw(rng) for name, d in self.varying.items()})
+
+    def size(self) -> int | None:
+        """Number of points; None if a dimension is continuous."""
+        counts = [dimension.values() for dimension in self.values()]
+        if any(values is None for values in counts):
+            return None
+        return math.prod(len(values or ()) for values in counts)
+
+    def points(self) -> Iterator[TrialConfig]:
+        """All points of a space that can be listed, in order of its fields and their values."""
+        axes = [dimension.values() or [] for dimension in self.values()]
+        for values in itertools.product(*axes):
+            yield TrialConfig.from_dict(dict(zip(self, values, strict=True)))
+
+    def largest(self, field: str) -> int | float:
+        """The largest value of a numeric field."""
+        dimension = self[field]
+        values = dimension.values()
+        top = values[-1] if values is not None else getattr(dimension, "high", None)
+        if not isinstance(top, int | float):
+            raise TypeError(f"{field} has no largest value")
+        return top
+
+    def describe(self) -> dict[str, Any]:
+        """The space as plain values, one value for a field that does not vary."""
+        return {
+            name: written if name in self.varying else dimension.decode(0.0)
+            for name, dimension in self.items()
+            if (written := dimension.describe()) is not None
+        }
+
+    def digest(self) -> str:
+        """Fingerprint of the space, 16 hexadecimal digits."""
+        text = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def from_mapping(given: object, where: str) -> Space:
+    """Make a space from a mapping of fields to values; other fields keep their defaults."""
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(f"{where}: found {_noun(given)}, expected a mapping of fields to values")
+    dimensions = {}
+    for name, values in given.items():
+        try:
+            check_field(name)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        dimensions[str(name)] = parse(str(name), values, where)
+    return Space(dimensions)
+
+
+def from_file(path: Path) -> Space:
+    """Read a space from a YAML file."""
+    from models.errors import read_yaml
+
+    return from_mapping(read_yaml(path), str(path))
+
+
+def with_settings(space: Space, settings: list[str]) -> Space:
+    """Replace dimensions as `FIELD=VALUES` says, such as `layer_size=32,64` or `dropout=0..0.5`."""
+    for setting in settings:
+        name, equals, values = setting.partition("=")
+        where = f"--set {setting}"
+        if not equals:
+            raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
+        try:
+            check_field(name.strip())
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        space = space.replace(**{name.strip(): parse(name.strip(), values, where)})
+    return space
+
+
+def _noun(given: object) -> str:
+    return "nothing" if not given else f"a {type(given).__name__}"
