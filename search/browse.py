@@ -93,7 +93,7 @@ def _wait_for(server: subprocess.Popen[bytes], address: str) -> None:
 
 def _announce(store: Store, address: str, as_json: bool) -> None:
     sweeps = journal.sweeps(store)
-    experiment = f"{address}/#/experiments/{store.experiment_id}/runs"
+    experiment = f"{address}{store.page()}"
     newest = f"{address}{store.page(sweeps[-1].info.run_id)}" if sweeps else None
     if as_json:
         print(json.dumps({"address": address, "runs": experiment, "sweep": newest}), flush=True)

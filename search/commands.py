@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -155,12 +156,21 @@ def _conclude(console: Console, state: State, store: Store) -> None:
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
     ending = state.closing or "the budget is spent"
     console.print(f"ended after {duration(state.seconds)}: {ending}")
+    program = _program()
     console.print("next:")
-    console.print("  lstm-sweep ui")
+    console.print(f"  {program} ui")
     if best:
-        console.print(f"  lstm-sweep export {state.name} --to {state.name}-best")
-        console.print(f"  lstm-sweep rerun {best.trial.id}")
-    console.print(f"  lstm-sweep trials {state.name}")
+        console.print(f"  {program} export {state.name} --to {state.name}-best")
+        console.print(f"  {program} rerun {best.trial.id}")
+    console.print(f"  {program} trials {state.name}")
+
+
+def _program() -> str:
+    """The program as one has to type it here."""
+    if shutil.which("lstm-sweep"):
+        return "lstm-sweep"
+    path = Path(sys.argv[0]).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _counts(state: State) -> str:

@@ -80,15 +80,13 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
 def _write(
     store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
-    from models import backend, bundle
-
     config = record.trial.config
     weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
     backend_free_of_gpu()
     with silenced():
         import keras
 
-        from models import training
+        from models import backend, bundle, training
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         model = keras.models.load_model(weights)

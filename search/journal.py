@@ -20,7 +20,7 @@ from models.corpus import Corpus, Source
 from models.errors import InputError
 from models.scoring import bits
 from models.size import parameters
-from search.spec import Scoring
+from search.spec import NAME, Scoring
 from search.tracking import Store
 from search.trial import Course, Outcome, Phase, Slot, Trial, TrialRecord
 
@@ -83,7 +83,8 @@ class Journal:
             "sweep.seed": str(trial.seed),
             "sweep.device": device_kind(slot),
         }
-        name = trial.id if trial.attempt == 1 else f"{trial.id} (attempt {trial.attempt})"
+        name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
+        name += " (rerun)" if trial.phase is Phase.RERUN else ""
         run_id = self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
         extent = {
             "parameters": count,
@@ -203,12 +204,16 @@ def sweeps(store: Store) -> list[Any]:
 
 def find_sweep(store: Store, name: str) -> Any:
     """Parent run of a sweep; None if no sweep has this name."""
+    if not NAME.fullmatch(name):
+        return None
     found = store.runs(sweep_role="sweep", sweep_name=name)
     return found[-1] if found else None
 
 
 def trials(store: Store, sweep: str) -> list[TrialRecord]:
     """Trials of a sweep by number, the last attempt of each; no reruns."""
+    if not NAME.fullmatch(sweep):
+        return []
     found = [read_trial(run) for run in store.runs(sweep_name=sweep, sweep_phase=Phase.SEARCH)]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
     return [last[number] for number in sorted(last)]

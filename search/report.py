@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 NAMED = 5
 
 
+def describe(state: State) -> str:
+    """A sweep's result in Markdown."""
+    best = state.best
+    if best is None or best.ranked_loss is None:
+        return "No trial has a result."
+    rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
+    lines = ["| | validation loss (nats per symbol) |", "| --- | --- |"]
+    lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
+    config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
+    return "\n".join([*lines, "", f"Config of the best trial: {config}."])
+
+
 def plot_learning_curves(state: State, file: Path) -> None:
     """Draw validation loss over epochs of all trials, with the baselines as lines."""
     from matplotlib.figure import Figure

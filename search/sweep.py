@@ -383,5 +383,8 @@ class Sweep:
             word, status = INTERRUPTED, "KILLED"
         elif state.closing.startswith("failed"):
             word, status = "failed", "FAILED"
-        self._store.log(state.run_id, tags={"sweep.state": word, "sweep.reason": state.closing})
+        reason = state.closing or "the budget is spent"
+        tags = {"sweep.state": word, "sweep.reason": reason}
+        tags["mlflow.note.content"] = report.describe(state)  # shown at the head of the run's page
+        self._store.log(state.run_id, tags=tags)
         self._store.finish(state.run_id, status)

@@ -25,15 +25,18 @@ TAG_LENGTH = 8000
 RUNS_PER_PAGE = 1000
 
 
-def _quieten() -> None:
-    """Keep MLflow's own talk off the terminal, and MLflow from reporting home."""
+def _import_mlflow() -> Any:
+    """Import MLflow; keep its own talk off the terminal, and it from reporting home."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    for name in ("alembic", "mlflow"):
+    import mlflow
+
+    for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
         logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
 
 
 class Store:
@@ -45,13 +48,11 @@ class Store:
         Raises:
             InputError: the store cannot be reached or written.
         """
-        _quieten()
-        from mlflow import MlflowClient
-
+        mlflow = _import_mlflow()
         self.settings = settings
         try:
             self._use_write_ahead_log()
-            self.client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+            self.client = mlflow.MlflowClient(settings.tracking_uri, settings.tracking_uri)
             self.experiment_id = self._experiment()
         except Exception as error:
             text = str(error).strip()
@@ -161,7 +162,7 @@ class Store:
     def runs(self, **tags: str) -> list[Any]:
         """All runs with these tags (underscores for dots), oldest first."""
         conditions = [
-            f"tags.`{key.replace('_', '.', 1)}` = '{_quoted(value)}'" for key, value in tags.items()
+            f"tags.`{key.replace('_', '.', 1)}` = '{value}'" for key, value in tags.items()
         ]
         found: list[Any] = []
         token = None
@@ -192,13 +193,10 @@ class Store:
         """Values of a metric by step."""
         return {metric.step: metric.value for metric in self.client.get_metric_history(run_id, key)}
 
-    def page(self, run_id: str) -> str:
-        """Path of a run's page in the MLflow UI."""
-        return f"/#/experiments/{self.experiment_id}/runs/{run_id}"
-
-
-def _quoted(value: str) -> str:
-    return value.replace("'", "\\'")
+    def page(self, run_id: str = "") -> str:
+        """Path of a run's page in the MLflow UI; without an ID, of the page of all runs."""
+        path = f"/#/experiments/{self.experiment_id}/runs"
+        return f"{path}{f'/{run_id}' if run_id else ''}?workflowType=machine_learning"
 
 
 def _now_ms() -> int:

@@ -1,0 +1,345 @@
+"""A sweep as a user runs it: through the installed program, in real processes, on a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
+
+pytestmark = pytest.mark.xdist_group("acceptance")
+
+LIBRARY_NOISE = re.compile(r"oneDNN|cuda|absl|alembic|INFO mlflow|Warning|\x1b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep and the folder it ran in."""
+
+    folder: Path
+    done: Done
+
+    def run(self, *arguments: str | Path) -> Done:
+        """Run a command in the same folder."""
+        return run_program(*arguments, cwd=self.folder)
+
+
+@pytest.fixture(scope="module")
+def swept(workplace: Callable[[str], Path]) -> Swept:
+    """A sweep in a folder whose packages bear the program's names, and must not be imported."""
+    folder = workplace("swept")
+    for decoy in ("models", "search", "spaces", "keras", "mlflow"):
+        (folder / decoy).mkdir()
+        (folder / decoy / "__init__.py").write_text(f"raise ImportError('{decoy} of the folder')")
+    write_text(folder / "words.txt")
+    arguments = ("launch", "--data", "words.txt", "--name", "first", "--seed", "3", "--json")
+    return Swept(folder, run_program(*arguments, *TINY, "--trials", "4", cwd=folder))
+
+
+def test_a_sweep_prints_one_json_document(swept: Swept) -> None:
+    assert swept.done.code == 0, swept.done.err
+    result = swept.done.json
+    assert list(result) == ["sweep", "run_id", "state", "trials", "best", "baselines", "seconds"]
+    assert (result["sweep"], result["state"]) == ("first", "finished")
+    assert result["trials"] == {"complete": 4}
+    assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes"}
+    assert result["best"]["val_loss"] > 0
+
+
+def test_nothing_that_libraries_print_reaches_the_terminal(swept: Swept) -> None:
+    assert not LIBRARY_NOISE.search(swept.done.err)
+    assert "first/0 complete" in swept.done.err
+
+
+def test_trials_are_listed_best_first(swept: Swept) -> None:
+    rows = swept.run("trials", "first", "--json").json
+    losses = [row["val_loss"] for row in rows]
+    assert len(rows) == 4
+    assert losses == sorted(losses)
+    assert rows[0]["trial"] == swept.done.json["best"]["trial"]
+    assert rows[0]["config"] == swept.done.json["best"]["config"]
+    assert len({json.dumps(row["config"]) for row in rows}) == 4
+    assert len({row["seed"] for row in rows}) == 4
+    top = swept.run("trials", "first", "--top", "1", "--json").json
+    assert top == rows[:1]
+
+
+def test_tables_for_people_name_the_trials(swept: Swept) -> None:
+    assert "first/2" in swept.run("trials", "first").out
+    assert "first" in swept.run("sweeps").out
+    shown = swept.run("show", "first/2").out
+    assert "first/2" in shown
+    assert "seed" in shown
+
+
+def test_a_trial_is_found_by_number_by_id_and_by_prefix(swept: Swept) -> None:
+    by_number = swept.run("show", "first/1", "--json").json
+    run_id = by_number["run_id"]
+    assert swept.run("show", run_id, "--json").json == by_number
+    assert swept.run("show", run_id[:12], "--json").json == by_number
+    assert [epoch["epoch"] for epoch in by_number["by_epoch"]] == [1, 2]
+
+
+def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{swept.folder / 'mlflow.db'}")
+    parent = client.get_run(swept.done.json["run_id"])
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    )
+    trials = [run for run in children if run.data.tags["sweep.phase"] == "search"]
+    baselines = [run for run in children if run.data.tags["sweep.phase"] == "baseline"]
+    assert (len(trials), len(baselines)) == (4, 3)
+    for run in trials:
+        history = client.get_metric_history(run.info.run_id, "val_loss")
+        assert [point.step for point in history] == [1, 2]
+        best = min(point.value for point in history)
+        assert run.data.metrics["best_val_loss"] == best
+        assert {"learning_rate", "parameters", "parameters_per_symbol"} <= set(run.data.params)
+        assert run.data.tags["sweep.outcome"] == "complete"
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    spec = client.download_artifacts(parent.info.run_id, "sweep.yaml")
+    assert "words.txt" in Path(spec).read_text(encoding="utf-8")
+
+
+def _trial(swept: Swept, direction: str) -> str:
+    rows = swept.run("trials", "first", "--json").json
+    return next(str(row["trial"]) for row in rows if row["config"]["direction"] == direction)
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_an_untouched_trial_reruns_identically(swept: Swept, direction: str) -> None:
+    done = swept.run("rerun", _trial(swept, direction), "--json")
+    assert done.code == 0, done.err
+    assert done.json["verdict"] == "identical"
+    assert done.json["epochs_compared"] == 2
+    assert done.json["max_difference"] == 0
+    assert done.json["rerun_run_id"] != ""
+    again = swept.run("show", done.json["rerun_run_id"], "--json").json
+    assert again["phase"] == "rerun"
+    assert len(swept.run("trials", "first", "--json").json) == 4
+
+
+def test_a_variation_says_that_it_is_one(swept: Swept) -> None:
+    done = swept.run("rerun", "first/0", "--set", "batch_size=16", "--json")
+    assert done.code == 0
+    assert done.json["variation"] == {"batch_size": {"was": 32, "is": 16}}
+    assert done.json["verdict"] == "different"
+    assert done.json["first_difference"]["epoch"] == 1
+
+
+LOAD = """
+import json, sys
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1] + "/model.keras")
+windows = np.load(sys.argv[2])
+np.save(sys.argv[3], model.predict(windows, verbose=0))
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("models", "search", "spaces")))
+"""
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("format", ["keras", "savedmodel"])
+def test_an_exported_model_works_with_plain_keras(
+    swept: Swept, tmp_path: Path, direction: str, format: str
+) -> None:
+    bundle = tmp_path / "bundle"
+    trial = _trial(swept, direction)
+    done = swept.run("export", trial, "--to", bundle, "--format", format, "--json")
+    assert done.code == 0, done.err
+    assert not LIBRARY_NOISE.search(done.err)
+    assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
+    assert done.json["test_loss"] > 0
+    names = {"model.keras", "alphabet.json", "config.json", "metrics.json", "README.md"}
+    extra = {"saved_model"} if format == "savedmodel" else set()
+    assert {path.name for path in bundle.iterdir()} == names | extra
+    alphabet = json.loads((bundle / "alphabet.json").read_text(encoding="utf-8"))
+    assert alphabet["reserved"] == ["<start>", "<unk>"]
+    np.save(tmp_path / "windows.npy", np.ones((3, 10), "int32"))
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD, bundle, tmp_path / "windows.npy", tmp_path / "out.npy"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert loaded.stdout.strip() == "[]", loaded.stderr[-2000:]
+    size = len(alphabet["reserved"]) + len(alphabet["symbols"])
+    assert np.load(tmp_path / "out.npy").shape == (3, size)
+
+
+def test_the_readme_of_a_bundle_has_a_program_that_runs(swept: Swept, tmp_path: Path) -> None:
+    assert swept.run("export", "first", "--to", tmp_path / "bundle").code == 0
+    readme = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    program = readme.partition("```python\n")[2].partition("```")[0]
+    assert len(program.splitlines()) == 10
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        cwd=tmp_path / "bundle",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert len(done.stdout.splitlines()) == 5, done.stderr[-2000:]
+
+
+def test_an_export_does_not_touch_a_folder_that_is_taken(swept: Swept, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = swept.run("export", "first", "--to", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "expected a new or an empty folder" in done.err
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_name_is_given_once(swept: Swept) -> None:
+    done = swept.run("launch", "--data", "words.txt", "--name", "first", *TINY)
+    assert done.code == 2
+    assert "sweep 'first' exists" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_changed_data_are_refused_with_both_digests(swept: Swept) -> None:
+    data = swept.folder / "words.txt"
+    text = data.read_text(encoding="utf-8")
+    data.write_text(text[:-1] + ("a" if text[-1] != "a" else "b"), encoding="utf-8")
+    try:
+        done = swept.run("rerun", "first/0")
+        assert done.code == 2
+        assert len(re.findall(r"[0-9a-f]{32}", done.err)) == 2
+        assert swept.run("export", "first", "--to", "nowhere").code == 2
+        assert not (swept.folder / "nowhere").exists()
+    finally:
+        data.write_text(text, encoding="utf-8")
+
+
+def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[str], Path]) -> None:
+    folder = workplace("again")
+    write_text(folder / "words.txt")
+    arguments = ("launch", "--data", "words.txt", "--name", "second", "--seed", "3", "--json")
+    done = run_program(*arguments, *TINY, "--trials", "4", cwd=folder)
+    assert done.code == 0, done.err
+    second = run_program("trials", "second", "--json", cwd=folder).json
+    first = swept.run("trials", "first", "--json").json
+    for row in (*first, *second):
+        del row["trial"], row["run_id"]
+    assert first == second
+
+
+def test_event_ids_are_searched_too(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("ids")
+    rng = np.random.default_rng(1)
+    lines = [" ".join(map(str, np.cumsum(rng.integers(0, 2, 12)) * 7)) for _ in range(300)]
+    (folder / "log.txt").write_text("\n".join(lines), encoding="utf-8")
+    done = run_program(
+        "launch", "--data", "log.txt", *TINY, "--trials", "2", "--workers", "1", cwd=folder
+    )
+    assert done.code == 0, done.err
+    assert "a symbol is an event id, a line is a session" in done.out
+    assert "log-1/0" in done.out
+    assert "nats better" in done.out or "nats worse" in done.out
+    exported = run_program("export", "log-1", "--to", "best", "--json", cwd=folder)
+    assert exported.code == 0, exported.err
+    alphabet = json.loads((folder / "best" / "alphabet.json").read_text(encoding="utf-8"))
+    assert alphabet["kind"] == "ids"
+    assert alphabet["symbols"][:3] == [0, 7, 14]
+
+
+@pytest.fixture
+def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    folder = workplace("long")
+    write_text(folder / "words.txt")
+    tiny = [part if part != "2" or TINY[i - 1] != "--epochs" else "1000" for i, part in
+            enumerate(TINY)]  # fmt: skip
+    process = subprocess.Popen(
+        [PROGRAM, "launch", "--data", "words.txt", "--name", "long", "--json", *tiny],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    yield folder, process
+    process.kill()
+
+
+def test_ctrl_c_leaves_a_sweep_that_can_be_looked_at(
+    long_sweep: tuple[Path, subprocess.Popen[str]],
+) -> None:
+    folder, process = long_sweep
+    until = time.monotonic() + 120
+    while _epochs_logged(folder) < 3:
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["state"] == "interrupted"
+    rows = run_program("trials", "long", "--json", cwd=folder).json
+    assert {row["status"] for row in rows} == {"KILLED"}
+    assert {row["outcome"] for row in rows} == {"stopped"}
+    assert any(row["val_loss"] is not None for row in rows)
+    assert _processes_of_group(process.pid) == []
+
+
+def _epochs_logged(folder: Path) -> int:
+    import sqlite3
+
+    connection = sqlite3.connect(folder / "mlflow.db")
+    try:
+        query = "select count(*) from metrics where key = 'val_accuracy' and step > 0"
+        return int(connection.execute(query).fetchone()[0])
+    finally:
+        connection.close()
+
+
+def _processes_of_group(group: int) -> list[str]:
+    until = time.monotonic() + 10
+    while True:
+        listing = subprocess.run(
+            ["ps", "-o", "pid=,args=", "-g", str(group)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        rows = [row for row in listing.stdout.splitlines() if row.strip()]
+        if not rows or time.monotonic() > until:
+            return rows
+        time.sleep(0.2)
+
+
+def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
+    workplace: Callable[[str], Path],
+) -> None:
+    folder = workplace("minutes")
+    write_text(folder / "words.txt")
+    arguments: list[Any] = ["launch", "--data", "words.txt", "--name", "short", "--json", *TINY]
+    done = run_program(*arguments, "--epochs", "100000", "--minutes", "0.5", cwd=folder)
+    assert done.code == 0, done.err
+    assert done.json["state"] == "finished"
+    assert set(done.json["trials"]) == {"stopped"}
+    assert done.json["best"]["val_loss"] > 0
+
+
+def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("fails")
+    write_text(folder / "words.txt")
+    arguments: list[Any] = ["launch", "--data", "words.txt", "--name", "bad", *TINY]
+    rate = ("--set", "learning_rate=900", "--set", "optimizer=adam")
+    done = run_program(*arguments, *rate, "--trials", "2", cwd=folder)
+    assert done.code == 1
+    assert "no trial of 'bad' has a result" in done.err
+    rows = run_program("trials", "bad", "--json", cwd=folder).json
+    assert {(row["outcome"], row["status"]) for row in rows} == {("diverged", "FAILED")}

@@ -1,0 +1,98 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+PROGRAM = Path(sys.executable).parent / "lstm-sweep"
+#: a space whose trials take a second each
+TINY = [
+    *("--set", "layer_size=8,12", "--set", "layers=2", "--set", "sequence_length=10"),
+    *("--set", "batch_size=32", "--set", "learning_rate=0.01", "--set", "dropout=0..0.3"),
+    *("--set", "stride=10", "--epochs", "2", "--size-rule", "warn", "--targets", "500"),
+]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has run."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, as one JSON document."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+def run_program(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
+    """Run the installed program as a user would, in folder `cwd`."""
+    outside = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("MLFLOW_") and key != "PYTHONPATH"
+    }
+    done = subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        cwd=cwd,
+        env=outside | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables, made once: making one takes seconds."""
+    from search.settings import Settings
+    from search.tracking import Store
+
+    folder = tmp_path_factory.mktemp("database")
+    Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "other", "test"))
+    connection = sqlite3.connect(folder / "mlflow.db")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in the log, into the file
+    connection.close()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def workplace(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Makes working folders that have a store already."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copy(empty_database, folder / "mlflow.db")
+        return folder
+
+    return make
+
+
+def write_text(file: Path, characters: int = 6_000, seed: int = 0) -> Path:
+    """A text with some structure: words drawn from a few."""
+    rng = np.random.default_rng(seed)
+    words = ["sun", "moon", "river", "stone", "and", "under", "the", "of"]
+    text = " ".join(rng.choice(words, characters // 4))
+    file.write_text(text[:characters], encoding="utf-8")
+    return file

@@ -1,0 +1,194 @@
+"""One suite for every place where trials run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.config import TrialConfig
+from models.corpus import Source, load
+from search.engines import open_engine
+from search.engines.base import Engine
+from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from tests.conftest import write_text
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
+ENDLESS = CONFIG.evolve(epochs=10_000)
+
+
+@pytest.fixture(params=["inline", "local"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    opened = open_engine(request.param, workers=2 if request.param == "local" else None)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def local() -> Iterator[Engine]:
+    opened = open_engine("local", workers=2)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engines")
+    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
+    return folder / "corpus"
+
+
+def job(corpus: Path, folder: Path, slot: Slot, config: TrialConfig = CONFIG, seed: int = 1) -> Job:
+    trial = Trial(sweep="s", number=slot.index, config=config, seed=seed)
+    return Job(
+        trial=trial, slot=slot, corpus=corpus, targets=200, targets_seed=0,
+        folder=folder / str(slot.index),
+    )  # fmt: skip
+
+
+def listen(engine: Engine, slots: int = 1, within_s: float = 120) -> dict[Slot, list[Message]]:
+    heard: dict[Slot, list[Message]] = {}
+    until = time.monotonic() + within_s
+    ended = 0
+    while ended < slots:
+        assert time.monotonic() < until, heard
+        for slot, message in engine.wait(0.2):
+            heard.setdefault(slot, []).append(message)
+            ended += isinstance(message, Ended)
+    return heard
+
+
+def losses(messages: list[Message]) -> list[float]:
+    return [message.metrics["val_loss"] for message in messages if isinstance(message, EpochDone)]
+
+
+def wait_for_progress(engine: Engine) -> None:
+    until = time.monotonic() + 120
+    while not engine.wait(0.2):
+        assert time.monotonic() < until
+
+
+def test_a_trial_reports_each_epoch_and_ends_complete(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    begun = job(corpus, tmp_path, slot)
+    engine.start(begun)
+    messages = listen(engine)[slot]
+    assert messages[-1] == Ended(Outcome.COMPLETE)
+    assert [m.epoch for m in messages if isinstance(m, EpochDone)] == [1, 2]
+    assert begun.weights.exists()
+
+
+def test_a_slot_is_free_after_its_trial(engine: Engine, corpus: Path, tmp_path: Path) -> None:
+    slot = engine.slots[0]
+    for attempt in range(2):
+        engine.start(job(corpus, tmp_path / str(attempt), slot))
+        assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
+
+
+def test_a_slot_takes_one_trial_at_a_time(engine: Engine, corpus: Path, tmp_path: Path) -> None:
+    engine.start(job(corpus, tmp_path, engine.slots[0]))
+    with pytest.raises(RuntimeError, match="taken"):
+        engine.start(job(corpus, tmp_path, engine.slots[0]))
+
+
+def test_a_stopped_trial_ends_as_stopped(engine: Engine, corpus: Path, tmp_path: Path) -> None:
+    slot = engine.slots[0]
+    engine.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(engine)
+    engine.stop(slot, "enough")
+    assert listen(engine)[slot][-1] == Ended(Outcome.STOPPED, "enough")
+
+
+def test_an_exception_ends_the_trial_with_its_reason(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    engine.start(job(corpus / "missing", tmp_path, slot))
+    ended = listen(engine)[slot][-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome is Outcome.ERROR
+    assert ended.reason.startswith("FileNotFoundError")
+
+
+def test_nothing_comes_from_an_idle_engine(engine: Engine) -> None:
+    assert engine.wait(0.01) == []
+
+
+def test_both_engines_give_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("inline", "local"):
+        engine = open_engine(name)
+        slot = engine.slots[0]
+        engine.start(job(corpus, tmp_path / name, slot, CONFIG.evolve(dropout=0.2)))
+        found.append(losses(listen(engine)[slot]))
+        engine.close()
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_trials_side_by_side_give_the_same_bits_as_alone(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    for slot in local.slots:
+        local.start(job(corpus, tmp_path, slot))
+    heard = listen(local, slots=2)
+    first, second = (losses(heard[slot]) for slot in local.slots)
+    assert first == second
+    assert len(first) == 2
+
+
+def test_a_killed_worker_is_lost_and_its_slot_serves_again(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    os.kill(_worker_of(local, slot), signal.SIGKILL)
+    assert listen(local)[slot][-1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    local.start(job(corpus, tmp_path / "again", slot))
+    assert listen(local)[slot][-1] == Ended(Outcome.COMPLETE)
+
+
+def test_closing_leaves_no_worker(local: Engine, corpus: Path, tmp_path: Path) -> None:
+    local.start(job(corpus, tmp_path, local.slots[0], ENDLESS))
+    wait_for_progress(local)
+    worker = _worker_of(local, local.slots[0])
+    local.close()
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_worker_has_one_core_and_a_fresh_process(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    for slot in local.slots:
+        local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    workers = [_worker_of(local, slot) for slot in local.slots]
+    assert len(set(workers)) == 2
+    for worker, slot in zip(workers, local.slots, strict=True):
+        assert os.sched_getaffinity(worker) == {slot.core}
+
+
+def test_what_libraries_print_goes_to_the_log_of_the_trial(
+    local: Engine, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slot = local.slots[0]
+    failing = job(corpus / "missing", tmp_path, slot)
+    local.start(failing)
+    listen(local)
+    assert capfd.readouterr() == ("", "")
+    assert "Traceback" in failing.log.read_text(encoding="utf-8")
+
+
+def _worker_of(engine: Engine, slot: Slot) -> int:
+    pid = engine._running[slot].process.pid  # type: ignore[attr-defined]
+    assert isinstance(pid, int)
+    return pid

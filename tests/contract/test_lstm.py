@@ -1,0 +1,75 @@
+"""Networks are what their configs say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.config import TrialConfig
+from models.size import parameters
+from spaces import lstm as spaces_lstm
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+TINY = TrialConfig(layers=2, layer_size=5, sequence_length=7)
+
+
+@pytest.fixture(scope="module")
+def build() -> Any:
+    from models import lstm
+
+    return lstm.build
+
+
+def test_the_closed_form_counts_parameters_as_keras_does(build: Any) -> None:
+    rng = np.random.default_rng(1)
+    checked = 0
+    while checked < 200:
+        drawn = spaces_lstm.DEFAULT.sample(rng)
+        config = drawn.evolve(
+            layer_size=int(rng.integers(1, 40)),
+            layers=int(rng.integers(1, 4)),
+            embedding_size=int(rng.choice([0, 0, 3, 17])),
+            sequence_length=4,
+        )
+        alphabet = int(rng.integers(4, 60))
+        networks = build(config, alphabet)
+        assert networks.trained.count_params() == parameters(config, alphabet), config
+        assert networks.scored.count_params() == parameters(config, alphabet), config
+        checked += 1
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_the_largest_declared_network_is_counted_right(build: Any, direction: str) -> None:
+    config = TINY.evolve(direction=direction, layers=3, layer_size=512)
+    assert build(config, 105).trained.count_params() == parameters(config, 105)
+
+
+def test_a_unidirectional_network_predicts_at_each_step(build: Any) -> None:
+    assert build(TINY, 11).trained.output_shape == (None, 7, 11)
+
+
+def test_a_bidirectional_network_predicts_only_what_follows_its_window(build: Any) -> None:
+    networks = build(TINY.evolve(direction="bi"), 11)
+    assert networks.trained.output_shape == (None, 11)
+    assert networks.scored is networks.trained
+
+
+def test_what_is_scored_is_the_last_step_of_what_is_trained(build: Any) -> None:
+    networks = build(TINY, 11)
+    windows = np.random.default_rng(0).integers(0, 11, (3, 7)).astype("int32")
+    every_step = np.asarray(networks.trained.predict_on_batch(windows))
+    np.testing.assert_array_equal(networks.scored.predict_on_batch(windows), every_step[:, -1])
+
+
+def test_a_unidirectional_step_does_not_see_what_follows_it(build: Any) -> None:
+    networks = build(TINY, 11)
+    windows = np.random.default_rng(0).integers(0, 11, (3, 7)).astype("int32")
+    changed = windows.copy()
+    changed[:, 4:] = (changed[:, 4:] + 1) % 11
+    before = np.asarray(networks.trained.predict_on_batch(windows))
+    after = np.asarray(networks.trained.predict_on_batch(changed))
+    np.testing.assert_array_equal(before[:, :4], after[:, :4])
+    assert np.abs(before[:, 4:] - after[:, 4:]).max() > 0

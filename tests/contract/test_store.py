@@ -1,0 +1,284 @@
+"""The store, on a real SQLite file and through a real tracking server."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.config import TrialConfig
+from models.corpus import Corpus, Source, load
+from models.errors import InputError
+from search import journal
+from search.engines.inline import InlineEngine
+from search.journal import Journal
+from search.settings import Settings
+from search.spec import Scoring
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from tests.conftest import write_text
+from tests.fakes import ScriptedEngine, Silent, tiny_spec
+
+pytestmark = pytest.mark.xdist_group("store")
+
+
+@pytest.fixture(scope="module")
+def server(workplace: Callable[[str], Path]) -> Iterator[str]:
+    folder = workplace("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--artifacts-destination", str(folder / "artifacts"), "--port", str(port)),
+        ],
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    until = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=2).close()
+            break
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.3)
+    yield address
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
+    if request.param == "server":
+        address = request.getfixturevalue("server")
+        return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+    folder = workplace("sqlite")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load(Source(data=str(write_text(tmp_path_factory.mktemp("store") / "words.txt"))))
+
+
+def sweep_of(store: Store, corpus: Corpus, engine: Any, **fields: Any) -> Sweep:
+    spec = tiny_spec(**fields)
+    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=Silent())
+
+
+def test_metrics_come_back_bit_for_bit(store: Store) -> None:
+    run_id = store.create_run("r", {})
+    for step, value in enumerate([math.pi, 0.1 + 0.2, 1e-300], start=1):
+        store.log(run_id, metrics={"loss": value}, step=step)
+    assert store.history(run_id, "loss") == {1: math.pi, 2: 0.1 + 0.2, 3: 1e-300}
+
+
+def test_a_tag_that_mlflow_would_cut_off_is_refused(store: Store) -> None:
+    with pytest.raises(InputError, match="9,000 characters"):
+        store.create_run("r", {"long": "x" * 9000})
+
+
+def test_runs_are_found_by_their_tags(store: Store) -> None:
+    wanted = store.create_run("a", {"sweep.name": "mine"})
+    store.create_run("b", {"sweep.name": "other"})
+    assert [run.info.run_id for run in store.runs(sweep_name="mine")] == [wanted]
+
+
+def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
+    run_id = store.create_run("r", {})
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    store.keep_file(run_id, tmp_path / "model.keras", "model")
+    (tmp_path / "back").mkdir()
+    fetched = store.fetch(run_id, "model/model.keras", tmp_path / "back")
+    assert fetched.read_bytes() == b"weights"
+    store.drop_folder(run_id, "model")
+    assert store.client.list_artifacts(run_id) == []
+
+
+def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
+    engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
+    state = sweep_of(store, corpus, engine, trials=2).run()
+    records = journal.trials(store, "s")
+    assert [record.trial.number for record in records] == [0, 1]
+    assert [record.best_val_loss for record in records] == [2.5, 2.0]
+    assert [record.best_epoch for record in records] == [2, 1]
+    assert [record.epochs for record in records] == [2, 2]
+    assert {record.status for record in records} == {"FINISHED"}
+    for record, course in zip(records, sorted(state.finished, key=_number), strict=True):
+        assert record.trial == course.trial
+    assert journal.ranked(records)[0].trial.number == 1
+    assert set(journal.baselines(store, "s")) == {"unigram", "markov", "naive_bayes"}
+    assert journal.baselines(store, "s") == state.baselines
+
+
+def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), trials=1, epochs=1).run()
+    run = store.run(state.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["sweep.state"] == "finished"
+    assert run.data.tags["sweep.corpus_digest"] == corpus.digest
+    assert run.data.metrics == {"best_val_loss": 3.0, "trials_done": 1.0}
+    assert run.inputs.dataset_inputs[0].dataset.digest == corpus.digest
+    names = {artifact.path for artifact in store.client.list_artifacts(state.run_id)}
+    assert names == {"sweep.yaml", "learning_curves.png"}
+
+
+def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), trials=1).run()
+    run = store.run(state.finished[0].run_id)
+    trial = state.finished[0].trial
+    assert run.data.tags["mlflow.parentRunId"] == state.run_id
+    assert TrialConfig.from_dict(journal.read_trial(run).trial.config.to_dict()) == trial.config
+    assert run.data.params["parameters"].isdigit()
+    assert run.data.tags["sweep.seed"] == str(trial.seed)
+    assert run.data.tags["version.numpy"]
+    source, scoring = journal.read_source(journal.read_trial(run))
+    assert source == tiny_spec().source()
+    assert scoring == Scoring(targets=100, seed=0)
+
+
+def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
+    script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
+    sweep_of(store, corpus, ScriptedEngine(script), trials=5, keep=2, epochs=1).run()
+    kept = {r.trial.number for r in journal.trials(store, "s") if r.has_weights}
+    assert kept == {2, 3}
+    for record in journal.trials(store, "s"):
+        found = [artifact.path for artifact in store.client.list_artifacts(record.run_id)]
+        assert found == (["model"] if record.trial.number in kept else [])
+
+
+def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Corpus) -> None:
+    engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
+    sweep_of(store, corpus, engine, trials=1).run()
+    runs = store.runs(sweep_name="s", sweep_phase="search")
+    attempts = [journal.read_trial(run) for run in runs]
+    assert [record.outcome for record in attempts] == ["lost", "complete"]
+    assert [record.status for record in attempts] == ["KILLED", "FINISHED"]
+    assert [record.trial.attempt for record in attempts] == [1, 2]
+    assert attempts[0].trial.seed == attempts[1].trial.seed
+    assert attempts[0].trial.config == attempts[1].trial.config
+    assert [record.trial.attempt for record in journal.trials(store, "s")] == [2]
+
+
+def test_a_trial_that_is_lost_again_and_again_is_given_up(store: Store, corpus: Corpus) -> None:
+    engine = ScriptedEngine({0: [3.0], 1: [2.0]}, lose_first=3)
+    state = sweep_of(store, corpus, engine, trials=2, epochs=1).run()
+    assert state.counts == {"complete": 1, "lost": 1}
+    assert len(state.finished) == 4
+
+
+def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus) -> None:
+    sweep = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), trials=3)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run()
+    assert store.run(sweep.state.run_id).info.status == "KILLED"
+    [record] = journal.trials(store, "s")
+    assert (record.status, record.outcome) == ("KILLED", "stopped")
+    assert sweep.state.to_dict()["state"] == "interrupted"
+
+
+def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
+    store: Store, corpus: Corpus
+) -> None:
+    clock = iter(float(second) for second in range(10_000))
+    spec = tiny_spec(trials=3, minutes=0.5, epochs=1000)
+    engine = ScriptedEngine({n: [3.0 - n] * 1000 for n in range(3)})
+    sweep = Sweep(
+        spec, name="s", corpus=corpus, store=store, engine=engine, display=Silent(),
+        clock=lambda: next(clock),
+    )  # fmt: skip
+    state = sweep.run()
+    assert state.counts == {"stopped": 1}
+    assert state.best is not None
+    assert state.best.ranked_loss == 3.0
+    assert state.closing == "0.5 minutes are over"
+
+
+class _Counting:
+    """An MLflow client that counts what it is asked."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            return method(*args, **kwargs)
+
+        return counted
+
+
+def test_a_trial_takes_three_calls_and_one_for_each_epoch(store: Store, corpus: Corpus) -> None:
+    used = {}
+    for trials in (2, 12):
+        counting = _Counting(store.client)
+        store.client = counting
+        engine = ScriptedEngine({n: [2.0 + n, 2.1 + n, 2.2 + n] for n in range(trials)})
+        sweep_of(store, corpus, engine, trials=trials, epochs=3, keep=1).run()
+        calls = counting.calls
+        used[trials] = calls["create_run"] + calls["log_batch"] + calls["set_terminated"]
+        store.client = counting._client
+    assert used[12] - used[2] == 10 * (3 + 3)
+
+
+def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Path) -> None:
+    run_id = store.create_run("s", {"sweep.name": "s"})
+    tags = {"sweep.name": "s"}
+    writer = Journal(store, run_id, corpus, tags)
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    slot = Slot(0)
+    job = Job(trial=trial, slot=slot, corpus=tmp_path, targets=1, targets_seed=0, folder=tmp_path)
+    job.log.write_text("what went wrong", encoding="utf-8")
+    course = Course(trial, writer.open_trial(trial, slot), slot, job)
+    course.ended = Ended(Outcome.ERROR, "ValueError: no")
+    writer.close_trial(course, keep=False)
+    assert store.run(course.run_id).info.status == "FAILED"
+    assert [a.path for a in store.client.list_artifacts(course.run_id)] == ["log.txt"]
+
+
+def test_an_sqlite_store_is_in_write_ahead_mode(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("wal")
+    Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "test", "test"))
+    connection = sqlite3.connect(folder / "mlflow.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(InputError, match=r"store http://127.0.0.1:9") as caught:
+        Store(Settings("http://127.0.0.1:9", None, "test", "test"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: Corpus) -> None:
+    state = sweep_of(store, corpus, InlineEngine(), trials=1).run()
+    assert state.counts == {"complete": 1}
+    [record] = journal.trials(store, "s")
+    assert record.best_val_loss == state.finished[0].best_loss
+    assert record.has_weights
+
+
+def _number(course: Course) -> int:
+    return course.trial.number

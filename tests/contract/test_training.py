@@ -1,0 +1,177 @@
+"""A trial from first window to best weights, on the real backend."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.config import TrialConfig
+from models.corpus import Corpus, Source, load
+from models.windows import scoring_targets
+from tests.conftest import write_text
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+CONFIG = TrialConfig(
+    layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, epochs=3
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+
+
+def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:
+    from models import backend, training
+
+    backend.prepare(gpu=False, seed=seed)
+    targets = scoring_targets(corpus.validation, 300, 0)
+    return list(training.train(config, corpus, targets, seed, weights))
+
+
+def epochs(events: list[Any]) -> list[dict[str, float]]:
+    from models.training import Epoch
+
+    return [event.metrics for event in events if isinstance(event, Epoch)]
+
+
+RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_a_network_learns_and_beats_the_unigram(
+    corpus: Corpus, tmp_path: Path, direction: str
+) -> None:
+    from models.baselines import score_all
+
+    targets = scoring_targets(corpus.validation, 300, 0)
+    unigram = score_all(corpus, targets)[0].metrics["loss"]
+    config = CONFIG.evolve(direction=direction, stride=4)
+    losses = [epoch["val_loss"] for epoch in epochs(trained(config, corpus, tmp_path / "m.keras"))]
+    assert len(losses) == 3
+    assert losses[-1] < unigram
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_the_same_seed_gives_the_same_bits(corpus: Corpus, tmp_path: Path, direction: str) -> None:
+    config = CONFIG.evolve(direction=direction, dropout=0.2, epochs=2)
+    first, second = (epochs(trained(config, corpus, tmp_path / "m.keras")) for _ in range(2))
+    other = epochs(trained(config, corpus, tmp_path / "m.keras", seed=4))
+    assert [[e[key] for key in RESULTS] for e in first] == [
+        [e[key] for key in RESULTS] for e in second
+    ]
+    assert first[0]["train_loss"] != other[0]["train_loss"]
+
+
+def test_the_weights_of_the_best_epoch_are_kept(corpus: Corpus, tmp_path: Path) -> None:
+    import keras
+
+    from models import training
+
+    config = CONFIG.evolve(learning_rate=0.05, epochs=5)
+    metrics = epochs(trained(config, corpus, tmp_path / "m.keras"))
+    model = keras.models.load_model(tmp_path / "m.keras")
+    targets = scoring_targets(corpus.validation, 300, 0)
+    again = training.evaluate(model, config, corpus.validation, targets)
+    assert again["loss"] == min(epoch["val_loss"] for epoch in metrics)
+
+
+def test_one_step_moves_every_weight(corpus: Corpus) -> None:
+    from models import lstm
+    from models.windows import TrainingWindows
+
+    config = CONFIG.evolve(embedding_size=4)
+    model = lstm.build(config, len(corpus.alphabet)).trained
+    lstm.compile_for_training(model, config)
+    before = [np.array(weight) for weight in model.get_weights()]
+    _, batches = TrainingWindows(corpus.train, config, seed=0).epoch(1)
+    batch = next(batches)
+    model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
+    for old, new, variable in zip(before, model.get_weights(), model.weights, strict=True):
+        assert not np.array_equal(old, new), variable.path
+
+
+def test_targets_of_weight_zero_do_not_count() -> None:
+    from models import lstm
+
+    config = CONFIG.evolve(batch_size=2)
+    model = lstm.build(config, 9).trained
+    lstm.compile_for_training(model, config)
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.integers(0, 9, (2, 2, 10)).astype("int32")
+    weights = np.array([[1.0] * 10, [0.0] * 10], "float32")
+    other = targets.copy()
+    other[1] = (other[1] + 1) % 9
+    losses = [
+        model.test_on_batch(inputs, wanted, sample_weight=weights) for wanted in (targets, other)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
+    corpus: Corpus, tmp_path: Path, direction: str
+) -> None:
+    from models.training import Diverged
+
+    config = CONFIG.evolve(direction=direction, learning_rate=100.0, optimizer="adam")
+    events = trained(config, corpus, tmp_path / "m.keras")
+    assert isinstance(events[-1], Diverged)
+    assert "times guessing" in events[-1].reason
+    assert not epochs(events)
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_no_network_scores_below_the_entropy_of_independent_symbols(
+    tmp_path: Path, direction: str
+) -> None:
+    text = "".join(np.random.default_rng(5).choice(list("abcdefgh"), 12_000))
+    (tmp_path / "noise.txt").write_text(text, encoding="utf-8")
+    noise = load(Source(data=str(tmp_path / "noise.txt")))
+    config = CONFIG.evolve(direction=direction, layer_size=24, stride=2, epochs=3)
+    metrics = epochs(trained(config, noise, tmp_path / "m.keras"))
+    noise_of_the_score = 3 * 0.5 / math.sqrt(300)  # a loss varies by far less than 0.5 nats here
+    assert min(epoch["val_loss"] for epoch in metrics) > math.log(8) - noise_of_the_score
+
+
+JAX = """
+import json, sys
+from pathlib import Path
+from models import backend, training
+from models.config import TrialConfig
+from models.corpus import Source, load
+from models.windows import scoring_targets
+backend.environment(None)
+backend.prepare(gpu=False, seed=3)
+corpus = load(Source(data=sys.argv[1]))
+config = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
+targets = scoring_targets(corpus.validation, 200, 0)
+events = training.train(config, corpus, targets, 3, Path(sys.argv[2]))
+print(json.dumps([e.metrics["val_loss"] for e in events if isinstance(e, training.Epoch)]))
+import keras
+assert keras.backend.backend() == "jax"
+"""
+
+
+def test_a_trial_trains_on_jax_too(tmp_path: Path) -> None:
+    data = write_text(tmp_path / "words.txt")
+    done = subprocess.run(
+        [sys.executable, "-c", JAX, str(data), str(tmp_path / "m.keras")],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    losses = json.loads(done.stdout.splitlines()[-1])
+    assert losses[1] < losses[0] < math.log(16)
+    assert (tmp_path / "m.keras").exists()

@@ -1,0 +1,84 @@
+"""Stand-ins for engines and displays; the real ones are tested beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search.spec import SweepSpec
+from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
+from spaces.space import from_mapping
+
+
+def tiny_spec(epochs: int = 2, **fields: Any) -> SweepSpec:
+    """A spec whose trials are as small as they can be."""
+    space = from_mapping(
+        {
+            "direction": ["uni", "bi"],
+            "dropout": {"low": 0, "high": 0.5},
+            "layer_size": 6,
+            "sequence_length": 8,
+            "stride": 8,
+            "epochs": epochs,
+        },
+        "test",
+    )
+    return SweepSpec(**({"space": space, "targets": 100, "size_rule": "off"} | fields))
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def update(self, state: Any) -> None:
+        """Say nothing."""
+
+    def trial_ended(self, course: Any, state: Any) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
+class ScriptedEngine:
+    """An engine with one slot whose trials report given losses, an epoch at each `wait`."""
+
+    slots = (Slot(0),)
+
+    def __init__(
+        self, losses: dict[int, list[float]], *, lose_first: int = 0, interrupt: bool = False
+    ) -> None:
+        self._losses = losses
+        self._lose = lose_first
+        self._interrupt = interrupt
+        self._messages: list[Message] = []
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def start(self, job: Job) -> None:
+        """Write weights, and lay out what will be reported."""
+        job.weights.parent.mkdir(parents=True, exist_ok=True)
+        job.weights.write_bytes(b"weights")
+        if self._lose:
+            self._lose -= 1
+            self._messages = [Ended(Outcome.LOST, "its worker was killed by SIGKILL")]
+            return
+        losses = self._losses[job.trial.number]
+        reports = [EpochDone(n, _metrics(loss)) for n, loss in enumerate(losses, start=1)]
+        self._messages = [*reports, Ended(Outcome.COMPLETE)]
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+        """The next message."""
+        if self._interrupt and len(self._messages) == 1:
+            raise KeyboardInterrupt
+        return [(self.slots[0], self._messages.pop(0))] if self._messages else []
+
+    def stop(self, slot: Slot, reason: str) -> None:
+        """End the trial."""
+        self._messages = [Ended(Outcome.STOPPED, reason)]
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _metrics(loss: float) -> dict[str, float]:
+    return {"train_loss": loss, "val_loss": loss, "val_accuracy": 0.5, "val_top5_accuracy": 0.9}

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from models.errors import InputError
+from search.settings import Settings, load
+
+
+def write(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "mlflow.yaml"
+    file.write_text(text)
+    return file
+
+
+def read(folder: Path, uri: str | None = None) -> Settings:
+    return load(folder, {} if uri is None else {"MLFLOW_TRACKING_URI": uri})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path.resolve()
+
+
+def test_without_a_file_the_store_is_in_the_folder(folder: Path) -> None:
+    assert read(folder) == Settings(
+        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+        artifacts=f"file://{folder}/mlartifacts",
+        experiment="lstm-sweep",
+        origin="no mlflow.yaml here or above",
+    )
+
+
+def test_an_empty_file_means_the_defaults_beside_it(folder: Path) -> None:
+    write(folder, "# nothing\n")
+    assert read(folder / "deep" / "er").database_file == folder / "mlflow.db"
+
+
+def test_relative_paths_start_beside_the_file(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:///store/runs.db\nartifacts: files/kept\n")
+    settings = read(folder / "below")
+    assert settings.tracking_uri == f"sqlite:///{folder}/store/runs.db"
+    assert settings.artifacts == f"file://{folder}/files/kept"
+
+
+def test_paths_with_dots_come_out_absolute(folder: Path) -> None:
+    write(folder / "inner", "tracking_uri: sqlite:///../runs.db\n")
+    assert read(folder / "inner").tracking_uri == f"sqlite:///{folder}/runs.db"
+
+
+def test_the_nearest_file_above_is_read(folder: Path) -> None:
+    write(folder, "experiment: far\n")
+    write(folder / "a", "experiment: near\n")
+    (folder / "a" / "b").mkdir()
+    assert read(folder / "a" / "b").experiment == "near"
+
+
+def test_the_file_read_is_named_for_people(folder: Path) -> None:
+    file = write(folder, "experiment: mine\n")
+    assert str(read(folder)) == f"{folder}/mlflow.db (by {file})"
+
+
+def test_an_absolute_path_is_kept(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:////data/runs.db\n")
+    settings = read(folder)
+    assert settings.tracking_uri == "sqlite:////data/runs.db"
+    assert settings.database_file == Path("/data/runs.db")
+
+
+def test_the_variable_goes_before_the_file(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:///mlflow.db\nexperiment: mine\n")
+    settings = read(folder, "http://tracking:5000")
+    assert settings.tracking_uri == "http://tracking:5000"
+    assert settings.origin == "by MLFLOW_TRACKING_URI"
+    assert settings.experiment == "mine"
+
+
+def test_an_empty_variable_is_none(folder: Path) -> None:
+    assert read(folder, "").database_file == folder / "mlflow.db"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://user@host:5432/runs",
+        "postgresql+psycopg2://user:secret@host/runs",
+        "mysql+pymysql://user@host/runs",
+        "http://127.0.0.1:5000",
+        "https://tracking.example/path",
+    ],
+)
+def test_other_stores_are_kept_as_they_are(folder: Path, uri: str) -> None:
+    write(folder, f"tracking_uri: {uri}\n")
+    settings = read(folder)
+    assert settings.tracking_uri == uri and settings.database_file is None
+
+
+@pytest.mark.parametrize(
+    "uri, server, artifacts",
+    [
+        ("http://127.0.0.1:5000", True, None),
+        ("https://tracking.example", True, None),
+        ("postgresql://host/runs", False, "mlartifacts"),
+        ("sqlite:///mlflow.db", False, "mlartifacts"),
+    ],
+)
+def test_a_tracking_server_decides_where_files_are_kept(
+    folder: Path, uri: str, server: bool, artifacts: str | None
+) -> None:
+    settings = read(folder, uri)
+    assert settings.is_server is server
+    assert settings.artifacts == (artifacts and f"file://{folder}/{artifacts}")
+
+
+def test_files_may_be_kept_at_another_address(folder: Path) -> None:
+    write(folder, "artifacts: s3://bucket/runs\n")
+    assert read(folder).artifacts == "s3://bucket/runs"
+
+
+def test_spaces_in_a_folder_are_quoted_in_the_address_of_files(folder: Path) -> None:
+    write(folder / "my runs", "artifacts: kept\n")
+    assert read(folder / "my runs").artifacts == f"file://{folder}/my%20runs/kept"
+
+
+@pytest.mark.parametrize(
+    "uri, shown",
+    [
+        ("postgresql://user:secret@host:5432/runs", "postgresql://user:***@host:5432/runs"),
+        ("https://user:secret@host/path", "https://user:***@host/path"),
+        ("postgresql://user:se@cret@host/runs", "postgresql://user:***@host/runs"),
+        ("postgresql://user@host/runs", "postgresql://user@host/runs"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_a_password_is_not_shown(folder: Path, uri: str, shown: str) -> None:
+    assert str(read(folder, uri)) == f"{shown} (by MLFLOW_TRACKING_URI)"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "traking_uri: sqlite:///a.db\n",
+            "'traking_uri' is no setting: did you mean 'tracking_uri'? "
+            "possible: tracking_uri, artifacts, experiment",
+        ),
+        ("5: x\n", "'5' is no setting: possible: tracking_uri, artifacts, experiment"),
+        ("experiment: 5\n", "experiment is 5, expected text"),
+        ("experiment: ' '\n", "experiment is ' ', expected text"),
+        ("artifacts:\n", "artifacts is None, expected text"),
+        ("- a\n", "found a list, expected a mapping of settings"),
+        ("just words\n", "found a str, expected a mapping of settings"),
+    ],
+)
+def test_a_refused_file_is_named(folder: Path, text: str, message: str) -> None:
+    file = write(folder, text)
+    with pytest.raises(InputError, match=f"^{re.escape(f'{file}: {message}')}$"):
+        read(folder)
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(folder: Path) -> None:
+    file = write(folder, "experiment: a\nartifacts: }\n")
+    with pytest.raises(InputError, match=re.escape(f"{file}:2: ")):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "uri", ["mlruns", "file:///tmp/mlruns", "databricks", "oracle://host/runs", "/tmp/mlflow.db"]
+)
+def test_an_address_of_no_known_kind_is_refused_with_the_known_ones(folder: Path, uri: str) -> None:
+    schemes = "sqlite://, postgresql://, mysql://, http://, https://"
+    message = f"tracking_uri is '{uri}' (by MLFLOW_TRACKING_URI): expected an address that begins"
+    with pytest.raises(InputError, match=f"^{re.escape(message)} with {schemes}$"):
+        read(folder, uri)
+
+
+def test_a_refused_address_names_the_file_that_it_is_from(folder: Path) -> None:
+    file = write(folder, "tracking_uri: mlruns\n")
+    with pytest.raises(InputError, match=re.escape(f"tracking_uri is 'mlruns' (by {file})")):
+        read(folder)
+
+
+def test_an_sqlite_address_without_a_file_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"expected sqlite:///FILE$"):
+        read(folder, "sqlite:///")

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.config import TrialConfig
+from search.trial import (
+    Course,
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    Trial,
+    TrialRecord,
+    trial_seed,
+)
+
+TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
+JOB = Job(
+    trial=TRIAL,
+    slot=Slot(0),
+    corpus=Path("/corpus"),
+    targets=100,
+    targets_seed=0,
+    folder=Path("/scratch/4.1"),
+)
+
+
+def course(*losses: float, outcome: Outcome | None = None) -> Course:
+    """A course whose epochs had these validation losses."""
+    ended = Ended(outcome) if outcome else None
+    epochs = [{"val_loss": loss} for loss in losses]
+    return Course(TRIAL, "run", Slot(0), JOB, epochs=epochs, ended=ended)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6))
+def test_the_seed_of_a_trial_fits_31_bits_and_is_pure(seed: int, number: int) -> None:
+    assert 0 <= trial_seed(seed, number) == trial_seed(seed, number) < 2**31
+
+
+def test_the_seeds_of_a_thousand_trials_differ() -> None:
+    assert len({trial_seed(0, number) for number in range(1_000)}) == 1_000
+
+
+def test_the_seeds_of_other_sweeps_differ() -> None:
+    assert len({trial_seed(sweep, 0) for sweep in range(1_000)}) == 1_000
+
+
+def test_the_seed_of_a_trial_never_changes() -> None:
+    assert [trial_seed(0, 0), trial_seed(0, 1), trial_seed(1, 0)] == [
+        1882578563,
+        1895158886,
+        1735666946,
+    ]
+
+
+@pytest.mark.parametrize(
+    "outcome, status, ranks",
+    [
+        (Outcome.COMPLETE, "FINISHED", True),
+        (Outcome.PRUNED, "FINISHED", True),
+        (Outcome.DIVERGED, "FAILED", False),
+        (Outcome.OUT_OF_MEMORY, "FAILED", False),
+        (Outcome.HUNG, "FAILED", False),
+        (Outcome.ERROR, "FAILED", False),
+        (Outcome.LOST, "KILLED", False),
+        (Outcome.STOPPED, "KILLED", True),
+    ],
+)
+def test_each_outcome_has_a_word_of_mlflow_and_ranks_or_not(
+    outcome: Outcome, status: str, ranks: bool
+) -> None:
+    assert (outcome.status, outcome.ranks) == (status, ranks)
+
+
+def test_a_trial_is_named_by_its_sweep_and_number() -> None:
+    assert TRIAL.id == "docs-1/4"
+
+
+def test_the_next_attempt_is_the_same_trial_with_the_same_seed() -> None:
+    again = TRIAL.next_attempt()
+    assert (again.attempt, TRIAL.attempt) == (2, 1)
+    assert (again.id, again.seed, again.config) == (TRIAL.id, TRIAL.seed, TRIAL.config)
+
+
+@pytest.mark.parametrize(
+    "slot, text",
+    [
+        (Slot(0), "this process"),
+        (Slot(1, core=0), "core 0"),
+        (Slot(1, core=3), "core 3"),
+        (Slot(0, gpu="1"), "gpu 1"),
+        (Slot(0, core=2, gpu="GPU-ab"), "gpu GPU-ab"),
+    ],
+)
+def test_a_slot_says_where_it_is(slot: Slot, text: str) -> None:
+    assert str(slot) == text
+
+
+def test_a_job_keeps_weights_and_log_in_its_folder() -> None:
+    assert (JOB.weights, JOB.log) == (
+        Path("/scratch/4.1/model.keras"),
+        Path("/scratch/4.1/log.txt"),
+    )
+
+
+@pytest.mark.parametrize(
+    "losses, epoch, loss",
+    [
+        ([], None, None),
+        ([2.0], 1, 2.0),
+        ([3.0, 1.0, 2.0], 2, 1.0),
+        ([3.0, 2.0, 1.0], 3, 1.0),
+        ([2.0, 1.0, 1.0], 2, 1.0),  # the first of equals
+        ([0.0], 1, 0.0),
+        ([1.0, math.inf], 1, 1.0),
+    ],
+)
+def test_the_best_epoch_has_the_lowest_validation_loss(
+    losses: list[float], epoch: int | None, loss: float | None
+) -> None:
+    found = course(*losses)
+    assert (found.best_epoch, found.best_loss) == (epoch, loss)
+
+
+@pytest.mark.parametrize(
+    "outcome, loss",
+    [
+        (None, None),  # still running
+        (Outcome.COMPLETE, 1.0),
+        (Outcome.STOPPED, 1.0),
+        (Outcome.DIVERGED, None),
+        (Outcome.LOST, None),
+    ],
+)
+def test_a_trial_competes_with_its_best_loss_once_it_has_ended_well(
+    outcome: Outcome | None, loss: float | None
+) -> None:
+    assert course(2.0, 1.0, 3.0, outcome=outcome).ranked_loss == loss
+
+
+def test_a_trial_stopped_before_its_first_epoch_does_not_compete() -> None:
+    assert course(outcome=Outcome.STOPPED).ranked_loss is None
+
+
+def test_a_record_is_printed_with_its_config_and_none_for_no_outcome() -> None:
+    record = TrialRecord(
+        trial=TRIAL,
+        run_id="abc",
+        status="RUNNING",
+        outcome="",
+        reason="",
+        parameters=1234,
+        best_val_loss=None,
+        best_epoch=None,
+        epochs=0,
+        has_weights=False,
+        tags={},
+    )
+    assert record.to_dict() == {
+        "trial": "docs-1/4",
+        "run_id": "abc",
+        "status": "RUNNING",
+        "outcome": None,
+        "phase": Phase.SEARCH.value,
+        "attempt": 1,
+        "val_loss": None,
+        "best_epoch": None,
+        "epochs": 0,
+        "parameters": 1234,
+        "seed": 11,
+        "config": TrialConfig().to_dict(),
+    }
