@@ -26,7 +26,8 @@ RESERVED = ("<start>", "<unk>")
 
 SPLITS = ("train", "validation", "test")
 SYMBOLS = ("auto", "chars", "ids")
-#: a contiguous split is moved to the end of a session if one ends within this share of the corpus
+#: a cut is moved to the end of a session if one ends within this share of the corpus, or within a
+#: quarter of the smallest split
 SESSION_SNAP = 0.02
 
 
@@ -168,9 +169,10 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.symbols not in SYMBOLS:
-            raise InputError(f"symbols is {self.symbols!r}: {one_of(self.symbols, list(SYMBOLS))}")
+            hint = one_of(str(self.symbols), list(SYMBOLS))
+            raise InputError(f"symbols is {self.symbols!r}: {hint}")
         shares = self.split
-        if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
             raise InputError(f"split is {list(shares)}: expected three shares above 0, 1 in all")
 
     def resolve(self) -> Self:
@@ -178,7 +180,7 @@ class Source:
         if self.data in samples.SAMPLES:
             return self
         return type(self)(
-            data=str(Path(self.data).expanduser().resolve()),
+            data=str(_path(self.data).resolve()),
             symbols=self.symbols,
             split=self.split,
         )
@@ -201,12 +203,7 @@ def load(source: Source) -> Corpus:
             sequences.append(code_points(session) if isinstance(session, str) else session)
         about = _About(source.data, sample.symbols, f"sample: {sample.about}")
         return _split_in_time(sequences, source.split, about)
-    path = Path(source.data).expanduser()
-    if not path.exists():
-        raise InputError(
-            f"data '{source.data}': no such file or folder, and no sample "
-            f"({', '.join(samples.SAMPLES)})"
-        )
+    path = _existing(source.data)
     groups = _file_groups(path)
     symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
@@ -220,6 +217,31 @@ def load(source: Source) -> Corpus:
     if len(groups) == 1:
         return _split_in_time(sequences, source.split, about)
     return _assemble(sequences, (ends[0], ends[1]), about)
+
+
+def near_one(shares: Iterable[float]) -> bool:
+    """Whether shares add up to 1, but for rounding."""
+    return abs(sum(shares) - 1) <= 1e-9
+
+
+def _path(data: str) -> Path:
+    try:
+        path = Path(data).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        shown = data if len(data) <= 80 else f"{data[:80]}..."
+        raise InputError(f"data '{shown}': {reason}; expected a file or folder") from None
+    return path
+
+
+def _existing(data: str) -> Path:
+    path = _path(data)
+    if not path.exists():
+        raise InputError(
+            f"data '{data}': no such file or folder, and no sample ({', '.join(samples.SAMPLES)})"
+        )
+    return path
 
 
 @dataclass(frozen=True)
@@ -278,11 +300,12 @@ def _split_in_time(
     sequences: Sequences, shares: tuple[float, float, float], about: _About
 ) -> Corpus:
     starts = sequences.session_starts()
+    snap = min(SESSION_SNAP, *(share / 4 for share in shares))
     cuts = []
     for share in (shares[0], shares[0] + shares[1]):
         cut = round(sequences.length * share)
         nearest = int(starts[np.argmin(np.abs(starts - cut))]) if len(starts) else cut
-        close = nearest > 0 and abs(nearest - cut) <= SESSION_SNAP * sequences.length
+        close = nearest > 0 and abs(nearest - cut) <= snap * sequences.length
         cuts.append(nearest if close else cut)
     return _assemble(sequences, (cuts[0], cuts[1]), about)
 
@@ -302,7 +325,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Cor
     rank[by_value] = np.arange(len(values), dtype=np.uint32)
     codes, starts = _joined(sequences, rank), sequences.session_starts()
 
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(about.symbols.encode(), digest_size=16)
     for part in (ordered, np.array(bounds, np.int64), starts):
         digest.update(part.astype("<i8").tobytes())
     for block in _blocks(codes):

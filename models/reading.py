@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from models.errors import InputError
 
 BLOCK_BYTES = 1 << 20
-#: numbers below this are looked up in a table, larger ones by search
+#: numbers below this are looked up in a table if a block has many of them, others by search
 TABLE_SIZE = 1 << 21
 #: digits of the longest event id, so that it fits 64 bits
 ID_DIGITS = 18
@@ -56,7 +57,7 @@ class Sequences:
         self.length += len(numbers)
 
     def _codes(self, numbers: NDArray[np.integer]) -> NDArray[np.uint32]:
-        if numbers.max() >= TABLE_SIZE:
+        if numbers.max() >= min(TABLE_SIZE, 64 * len(numbers) + 1024):
             distinct, inverse = np.unique(numbers, return_inverse=True)
             return np.array([self._large_code(int(n)) for n in distinct], np.uint32)[inverse]
         present = np.flatnonzero(np.bincount(numbers))
@@ -99,11 +100,11 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 def _decoded(path: Path) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
     with path.open("rb") as file:
+        _skip_byte_order_mark(file)
         while block := file.read(BLOCK_BYTES):
-            pending = decoder.getstate()[0]
             try:
                 yield decoder.decode(block)
             except UnicodeDecodeError as error:
@@ -112,7 +113,12 @@ def _decoded(path: Path) -> Iterator[str]:
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        _refuse_bytes(path, line - pending.count(b"\n"), error)
+        _refuse_bytes(path, line, error)
+
+
+def _skip_byte_order_mark(file: BinaryIO) -> None:
+    if file.read(3) != codecs.BOM_UTF8:
+        file.seek(0)
 
 
 def _refuse_bytes(path: Path, line: int, error: UnicodeDecodeError) -> None:
@@ -145,8 +151,7 @@ def read_ids(paths: Iterable[Path], into: Sequences) -> None:
 def _whole_lines(path: Path) -> Iterator[tuple[bytes, int]]:
     line = 1
     with path.open("rb") as file:
-        if file.read(3) != codecs.BOM_UTF8:
-            file.seek(0)
+        _skip_byte_order_mark(file)
         while block := file.read(BLOCK_BYTES):
             block += file.readline()
             yield block, line
@@ -219,5 +224,5 @@ def guess_symbols(path: Path) -> Guess:
         return Guess("ids", f"{share:.0%} of the words at the head of {path.name} are numbers")
     if not tokens:
         return Guess("chars", f"the head of {path.name} is white space")
-    odd = _shown(tokens[numeric.index(False)])
-    return Guess("chars", f"{path.name} has words that are no numbers, such as {odd}")
+    odd = tokens[numeric.index(False)][:60].decode(errors="ignore")[:20]
+    return Guess("chars", f"{path.name} has words that are no numbers, such as {odd!r}")

@@ -46,7 +46,7 @@ def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
     for number, (before, after) in enumerate(pairs, start=1):
         for metric in before:
             a, b = before[metric], after.get(metric, math.nan)
-            if a == b:
+            if a == b or (math.isnan(a) and math.isnan(b)):
                 continue
             gap = abs(a - b)
             largest = max(largest, gap) if math.isfinite(gap) else math.inf

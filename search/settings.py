@@ -49,7 +49,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
     Relative paths in it start at its own folder; without such a file, at `folder`. The variable
-    `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect.
+    `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect, and starts at `folder`.
 
     Raises:
         InputError: an unknown key, or a value that is no address.
@@ -62,6 +62,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     uri = values.get("tracking_uri", "sqlite:///mlflow.db")
     if environment.get("MLFLOW_TRACKING_URI"):
         uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
+        base = folder
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)
@@ -88,7 +89,8 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
     scheme = uri.partition("://")[0].partition("+")[0]
     if "://" not in uri or scheme not in SCHEMES:
         raise InputError(
-            f"tracking_uri is '{uri}' ({origin}): expected an address that begins with "
+            f"tracking_uri is '{_without_password(uri)}' ({origin}): expected an address that "
+            f"begins with "
             f"{', '.join(f'{known}://' for known in SCHEMES)}"
         )
     if scheme != "sqlite":
@@ -96,13 +98,20 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
     path = uri.partition(":///")[2]
     if not path or uri.startswith("sqlite:////"):
         path = uri.removeprefix("sqlite:///")
-    if not path:
+    if not path or not uri.startswith("sqlite:///"):
         raise InputError(f"tracking_uri is '{uri}' ({origin}): expected sqlite:///FILE")
     return f"sqlite:///{(base / path).resolve()}"
 
 
 def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    if parts.password is None:
+    """The address without what may be secret: a password, and options after a question mark."""
+    if "://" not in uri:
         return uri
-    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+    try:
+        parts = urlsplit(uri)
+        user, _, host = parts.netloc.rpartition("@")
+    except ValueError:
+        return uri.partition("://")[0] + "://..."
+    name, colon, _ = user.partition(":")
+    login = f"{name}{':***' if colon else ''}@" if user else ""
+    return f"{uri.partition('://')[0]}://{login}{host}{parts.path}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.corpus import Source
+from models.corpus import Source, near_one
 from models.errors import InputError, one_of, read_yaml
 from models.size import SizeRule
 from search.engines import ENGINES
@@ -125,15 +125,27 @@ class SweepSpec:
 def _space(given: object, where: str) -> Space:
     if isinstance(given, Space):
         return given
-    return lstm.named(given) if isinstance(given, str) else from_mapping(given, f"{where}: space")
+    if not isinstance(given, str):
+        return from_mapping(given, f"{where}: space")
+    try:
+        return lstm.named(given)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _three_numbers(given: object, where: str) -> tuple[float, float, float]:
     numbers = given if isinstance(given, list | tuple) else []
-    if len(numbers) != 3 or not all(isinstance(part, int | float) for part in numbers):
-        raise InputError(f"{where}: split is {given!r}: expected three shares, such as [8, 1, 1]")
-    total = sum(numbers) or 1
-    return (numbers[0] / total, numbers[1] / total, numbers[2] / total)
+    real = [
+        part
+        for part in numbers
+        if isinstance(part, int | float) and not isinstance(part, bool) and 0 < part < math.inf
+    ]
+    if len(numbers) != 3 or len(real) != 3:
+        raise InputError(
+            f"{where}: split is {given!r}: expected three shares above 0, such as [8, 1, 1]"
+        )
+    total = 1.0 if near_one(real) else sum(real)
+    return (real[0] / total, real[1] / total, real[2] / total)
 
 
 def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]) -> SweepSpec:

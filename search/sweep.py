@@ -78,6 +78,8 @@ class State:
     deadline: float | None = None
     running: dict[Slot, Course] = field(default_factory=dict)
     finished: list[Course] = field(default_factory=list)
+    #: trials whose worker died and that wait to be tried again
+    again: list[Trial] = field(default_factory=list)
     #: why no more trials are begun; empty while they are
     closing: str = ""
 
@@ -100,7 +102,9 @@ class State:
     @property
     def counts(self) -> dict[str, int]:
         """Finished trials by outcome; attempts that were lost and tried again do not count."""
-        final = {c.trial.number: c for c in self.finished}
+        open_again = {t.number for t in self.again}
+        open_again |= {c.trial.number for c in self.running.values()}
+        final = {c.trial.number: c for c in self.finished if c.trial.number not in open_again}
         found = Counter(str(c.ended.outcome) for c in final.values() if c.ended)
         return {str(outcome): found[str(outcome)] for outcome in Outcome if found[str(outcome)]}
 
@@ -186,7 +190,6 @@ class Sweep:
         self._rule = spec.rule()
         self._admits = self._fits if spec.size_rule == "reject" else lambda config: True
         self._next = 0
-        self._again: list[Trial] = []
         self._kept: list[Course] = []
         self._folder = Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
         self.state = State(name, spec, "", engine.slots, {}, began=clock(), now=clock())
@@ -268,10 +271,11 @@ class Sweep:
             self._engine.stop(slot, reason)
 
     def _fill_slots(self) -> None:
+        state = self.state
         for slot in self._engine.slots:
-            if slot in self.state.running or self.state.closing:
+            if slot in state.running or state.closing:
                 continue
-            trial = self._again.pop() if self._again else self._propose()
+            trial = state.again.pop() if state.again else self._propose()
             if trial is None:
                 return
             self._place(trial, slot)
@@ -344,7 +348,7 @@ class Sweep:
         shutil.rmtree(course.job.folder, ignore_errors=True)
         lost = ended.outcome is Outcome.LOST and not state.closing
         if lost and course.trial.attempt < ATTEMPTS:
-            self._again.append(course.trial.next_attempt())
+            state.again.append(course.trial.next_attempt())
         else:
             self._proposer.tell(course.trial.number, course.ranked_loss)
         self._display.trial_ended(course, state)

@@ -133,7 +133,7 @@ class Range(Dimension):
     def decode(self, raw: float) -> Value:
         number = math.exp(raw) if self.log else raw
         if self.step:
-            number = round(self.low + round((number - self.low) / self.step) * self.step, 10)
+            number = _clean(self.low + round((number - self.low) / self.step) * self.step)
         elif self.log:
             number = float(f"{number:.{DIGITS}g}")
         else:
@@ -149,7 +149,7 @@ class Range(Dimension):
         if not self.step:
             return None
         count = round((self.high - self.low) / self.step) + 1
-        numbers = (round(self.low + index * self.step, 10) for index in range(count))
+        numbers = (_clean(self.low + index * self.step) for index in range(count))
         return [LIMITS[self.field].kind(number) for number in numbers]
 
     def describe(self) -> dict[str, Value]:
@@ -163,6 +163,11 @@ class Range(Dimension):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return self.low <= value <= self.high and self.decode(self.encode(value)) == value
+
+
+def _clean(number: float) -> float:
+    """Take the traces of binary arithmetic off: 0.1 + 2 * 0.1 is 0.3."""
+    return float(f"{number:.10g}")
 
 
 def parse(field: str, given: object, where: str) -> Dimension:
@@ -254,9 +259,9 @@ def _range(
 
 
 def _checked_step(field: str, low: float, high: float, step: float) -> float:
-    steps = (high - low) / step if step > 0 else math.nan
+    steps = (high - low) / step if step > 0 else 0.0
     whole = LIMITS[field].kind is float or step == int(step)
-    if not (whole and abs(steps - round(steps)) < 1e-9):
+    if not (whole and round(steps) >= 1 and abs(steps - round(steps)) < 1e-9):
         raise InputError(
             f"{field} from {low:g} to {high:g} has step {step:g}: expected one that leads from "
             f"the low end to the high end"

@@ -22,7 +22,8 @@ def tiny_spec(epochs: int = 2, **fields: Any) -> SweepSpec:
         },
         "test",
     )
-    return SweepSpec(**({"space": space, "targets": 100, "size_rule": "off"} | fields))
+    given: dict[str, Any] = {"space": space, "targets": 100, "size_rule": "off"}
+    return SweepSpec(**(given | fields))
 
 
 class Silent:

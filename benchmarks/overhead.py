@@ -1,0 +1,124 @@
+"""What the service costs: a sweep of many tiny trials against their training alone.
+
+    python benchmarks/overhead.py [--trials 40] [--slots 2]
+
+Each trial measures its own training time in its worker. On S slots the sum of those times divided
+by S is what an ideal service would take; the rest of the wall time is ours: starting workers,
+building and tracing networks, MLflow, TPE, Python. The start of a worker is measured apart, from
+the call that begins a trial to its first message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from models import corpus as corpora
+from models.config import TrialConfig
+from models.corpus import Source
+from search.engines import open_engine
+from search.settings import Settings
+from search.spec import SweepSpec
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import Course, Job, Trial
+from spaces.space import from_mapping
+
+
+class _Quiet:
+    """A display that shows nothing."""
+
+    def update(self, state: object) -> None:
+        """Say nothing."""
+
+    def trial_ended(self, course: Course, state: object) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--slots", type=int, default=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        _measure(Path(scratch), given.trials, given.slots)
+
+
+def _measure(folder: Path, trials: int, slots: int) -> None:
+    rng = np.random.default_rng(0)
+    text = " ".join(rng.choice(["sun", "moon", "river", "stone", "and", "the"], 12_000))
+    (folder / "words.txt").write_text(text, encoding="utf-8")
+    source = Source(data=str(folder / "words.txt"))
+    corpus = corpora.load(source)
+    corpus.save(folder / "corpus")
+    space = from_mapping(
+        {"dropout": {"low": 0, "high": 0.5}, "layer_size": [16, 24, 32], "sequence_length": 20,
+         "batch_size": 64, "epochs": 2},
+        "benchmark",
+    )  # fmt: skip
+    spec = SweepSpec(
+        data=source.data, space=space, trials=trials, workers=slots, size_rule="off", targets=2000
+    )
+    engine = open_engine("local", workers=slots)
+    begin = time.perf_counter()
+    engine.warm_up()
+    first = _start_of_a_worker(engine, folder)
+    loaded = time.perf_counter() - begin
+    starts = [_start_of_a_worker(engine, folder) for _ in range(5)]
+    store = Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "benchmark", "benchmark"))
+
+    begin = time.perf_counter()
+    sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=_Quiet())
+    state = sweep.run()
+    wall = time.perf_counter() - begin
+    trained = sum(epoch["epoch_seconds"] for c in state.finished for epoch in c.epochs)
+    held = sum(course.seconds for course in state.finished)
+    ideal = trained / slots
+    rows = {
+        "trials complete": state.counts.get("complete", 0),
+        "slots": slots,
+        "wall time of the sweep, s": wall,
+        "training (epochs), sum over trials, s": trained,
+        "training / slots, s": ideal,
+        "wall / (training / slots)": wall / ideal,
+        "share of the wall time that is not training": 1 - ideal / wall,
+        "in a slot but not in an epoch, s per trial": (held - trained) / len(state.finished),
+        "share of slot time that no trial holds": 1 - held / slots / wall,
+        "first message of a worker, Keras not loaded yet, s": loaded,
+        "first message of a worker, median, s": statistics.median(starts),
+    }
+    assert first > 0
+    for name, value in rows.items():
+        print(
+            f"{name:<52} {value:>10.3f}" if isinstance(value, float) else f"{name:<52} {value:>6}"
+        )
+
+
+def _start_of_a_worker(engine: object, folder: Path) -> float:
+    """Seconds from the start of a worker to its first word: a trial whose corpus is missing."""
+    from search.engines.local import LocalEngine
+
+    assert isinstance(engine, LocalEngine)
+    trial = Trial(sweep="b", number=0, config=TrialConfig(), seed=0)
+    job = Job(
+        trial=trial, slot=engine.slots[0], corpus=folder / "missing", targets=1, targets_seed=0,
+        folder=folder / "start",
+    )  # fmt: skip
+    begin = time.perf_counter()
+    engine.start(job)
+    while not engine.wait(1.0):
+        pass
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

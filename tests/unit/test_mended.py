@@ -1,0 +1,112 @@
+"""Cases that once went wrong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from models.config import TrialConfig
+from models.corpus import Source, load
+from models.errors import InputError
+from search import settings
+from search.rerun import compare
+from search.spec import SweepSpec
+from search.sweep import State
+from search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from spaces.dimension import parse
+
+
+def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("ab" * 4925)
+    (tmp_path / "b").write_text("ab" * 75)
+    corpus = load(Source(data=str(tmp_path), split=(0.98, 0.01, 0.01)))
+    assert [len(split) for split in corpus.splits().values()] == [9800, 100, 100]
+
+
+@pytest.mark.parametrize("shares", [(math.nan, 0.5, 0.5), (0.5, 0.5, 0.0), (math.inf, 1, 1)])
+def test_shares_that_are_no_shares_are_refused(shares: tuple[float, float, float]) -> None:
+    with pytest.raises(InputError, match="expected three shares"):
+        Source(data="x", split=shares)
+
+
+@pytest.mark.parametrize("data", ["~nobody-of-this-name/y", "a" * 5000])
+def test_a_path_that_cannot_be_is_refused(data: str) -> None:
+    with pytest.raises(InputError, match="expected a file or folder"):
+        load(Source(data=data))
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb", b"\xef"])
+def test_half_a_byte_order_mark_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_text("ab" * 100)
+    (tmp_path / "b").write_bytes(content)
+    with pytest.raises(InputError, match="b:1: found the byte 0xef"):
+        load(Source(data=str(tmp_path), symbols="chars"))
+
+
+def test_the_same_numbers_as_text_and_as_ids_have_two_digests(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("abcab" * 20)
+    (tmp_path / "ids").write_text("\n".join(str(ord(symbol)) for symbol in "abcab" * 20))
+    digests = {load(Source(data=str(tmp_path / name))).digest for name in ("text", "ids")}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("step", [0, -0.1, 1e10])
+def test_a_step_that_leads_nowhere_is_refused(step: float) -> None:
+    with pytest.raises(InputError, match="expected one that leads from"):
+        parse("dropout", {"low": 0, "high": 0.5, "step": step}, "here")
+
+
+def test_tiny_steps_are_not_rounded_away() -> None:
+    dimension = parse("learning_rate", {"low": 1e-11, "high": 3e-11, "step": 1e-11}, "here")
+    assert dimension.values() == [1e-11, 2e-11, 3e-11]
+
+
+def test_a_split_comes_back_from_its_file_bit_for_bit() -> None:
+    spec = SweepSpec.from_mapping({"split": [7, 2, 1]}, "here")
+    assert SweepSpec.from_mapping(spec.to_dict(), "there").split == spec.split
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgres://u:secret@h/db", "postgresql://u:secret@[h/db", "sqlite://mlflow.db"]
+)
+def test_no_message_about_an_address_shows_its_password(uri: str, tmp_path: Path) -> None:
+    try:
+        text = str(settings.load(tmp_path, {"MLFLOW_TRACKING_URI": uri}))
+    except InputError as error:
+        text = str(error)
+    assert "tracking_uri" in text or "MLFLOW_TRACKING_URI" in text
+    assert "secret" not in text
+
+
+def test_a_password_among_the_options_of_an_address_is_not_shown(tmp_path: Path) -> None:
+    uri = "postgresql://h/db?password=secret"
+    found = settings.load(tmp_path, {"MLFLOW_TRACKING_URI": uri})
+    assert found.tracking_uri == uri
+    assert "secret" not in str(found)
+
+
+def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
+    slot = Slot(0, core=0)
+    state = State("s", SweepSpec(trials=2), "run", (slot,), {})
+    lost = _course(Trial(sweep="s", number=0, config=TrialConfig(), seed=1), slot)
+    lost.ended = Ended(Outcome.LOST, "killed")
+    state.finished.append(lost)
+    state.again.append(lost.trial.next_attempt())
+    assert state.counts == {}
+    state.running[slot] = _course(state.again.pop(), slot)
+    assert state.counts == {}
+    del state.running[slot]
+    assert state.counts == {"lost": 1}
+
+
+def _course(trial: Trial, slot: Slot) -> Course:
+    here = Path()
+    job = Job(trial=trial, slot=slot, corpus=here, targets=1, targets_seed=0, folder=here)
+    return Course(trial, "run", slot, job)
+
+
+def test_a_metric_that_is_no_number_in_both_runs_is_the_same() -> None:
+    epochs = [{"val_loss": math.nan}]
+    assert compare(epochs, [{"val_loss": math.nan}]).verdict == "identical"
