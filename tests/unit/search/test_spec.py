@@ -39,7 +39,7 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
             [8, 1, "1"],
             "split is [8, 1, '1']: expected three shares above 0, such as [8, 1, 1]",
         ),
-        ("split", [1, 1, 0], "split is [0.5, 0.5, 0.0]: expected three shares above 0"),
+        ("split", [1, 1, 0], "split is [1, 1, 0]: expected three shares above 0"),
         ("split", [0, 0, 0], "split is [0, 0, 0]: expected three shares above 0"),
         ("name", "a/b", f"name is 'a/b': {NAME}"),
         ("space", {"layer": 2}, "space: 'layer' is no field of a config: did you mean 'layers'?"),
