@@ -20,7 +20,7 @@ import numpy as np
 
 from models import corpus as corpora
 from models.config import TrialConfig
-from models.corpus import Source
+from models.source import Source
 from search.engines import open_engine
 from search.settings import Settings
 from search.spec import SweepSpec

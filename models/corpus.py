@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import samples
-from models.errors import InputError, one_of
+from models.errors import InputError
 from models.reading import Codes, Sequences, code_points, guess_symbols, read_ids, read_text
+from models.source import SPLITS, Source, existing, file_groups
 
 #: code of the padding before a session's first symbol
 START = 0
@@ -24,8 +25,6 @@ START = 0
 UNKNOWN = 1
 RESERVED = ("<start>", "<unk>")
 
-SPLITS = ("train", "validation", "test")
-SYMBOLS = ("auto", "chars", "ids")
 #: a cut is moved to the end of a session if one ends within this share of the corpus, or within a
 #: quarter of the smallest split
 SESSION_SNAP = 0.02
@@ -156,36 +155,6 @@ class Corpus:
         return cls(**(about | splits | {"alphabet": Alphabet.from_dict(about["alphabet"])}))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a corpus comes from: all that is needed to load it again."""
-
-    #: name of a sample, or path of a file or folder
-    data: str
-    #: what a symbol is: `chars`, `ids`, or `auto` to look
-    symbols: str = "auto"
-    #: shares of training, validation and test data, for data without folders of these names
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
-
-    def __post_init__(self) -> None:
-        if self.symbols not in SYMBOLS:
-            hint = one_of(str(self.symbols), list(SYMBOLS))
-            raise InputError(f"symbols is {self.symbols!r}: {hint}")
-        shares = self.split
-        if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
-            raise InputError(f"split is {list(shares)}: expected three shares above 0, 1 in all")
-
-    def resolve(self) -> Self:
-        """Return a copy whose path holds from any working directory."""
-        if self.data in samples.SAMPLES:
-            return self
-        return type(self)(
-            data=str(_path(self.data).resolve()),
-            symbols=self.symbols,
-            split=self.split,
-        )
-
-
 def load(source: Source) -> Corpus:
     """Load a sample, a file, or a folder of files.
 
@@ -203,8 +172,8 @@ def load(source: Source) -> Corpus:
             sequences.append(code_points(session) if isinstance(session, str) else session)
         about = _About(source.data, sample.symbols, f"sample: {sample.about}")
         return _split_in_time(sequences, source.split, about)
-    path = _existing(source.data)
-    groups = _file_groups(path)
+    path = existing(source.data)
+    groups = file_groups(path)
     symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
     ends = []
@@ -219,31 +188,6 @@ def load(source: Source) -> Corpus:
     return _assemble(sequences, (ends[0], ends[1]), about)
 
 
-def near_one(shares: Iterable[float]) -> bool:
-    """Whether shares add up to 1, but for rounding."""
-    return abs(sum(shares) - 1) <= 1e-9
-
-
-def _path(data: str) -> Path:
-    try:
-        path = Path(data).expanduser()
-        path.exists()
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        shown = data if len(data) <= 80 else f"{data[:80]}..."
-        raise InputError(f"data '{shown}': {reason}; expected a file or folder") from None
-    return path
-
-
-def _existing(data: str) -> Path:
-    path = _path(data)
-    if not path.exists():
-        raise InputError(
-            f"data '{data}': no such file or folder, and no sample ({', '.join(samples.SAMPLES)})"
-        )
-    return path
-
-
 @dataclass(frozen=True)
 class _About:
     name: str
@@ -256,44 +200,6 @@ def _decide(symbols: str, first: Path) -> tuple[str, str]:
         return symbols, f"--symbols {symbols}"
     guess = guess_symbols(first)
     return guess.symbols, f"--symbols auto, since {guess.reason}"
-
-
-def _file_groups(path: Path) -> dict[str, list[Path]]:
-    """Files of each split, or all files under one name; never an empty list."""
-    if not path.is_dir():
-        return {"all": _with_content(path, [path])}
-    given = [name for name in SPLITS if (path / name).is_dir()]
-    if not given:
-        return {"all": _with_content(path, _files(path))}
-    if len(given) < len(SPLITS):
-        missing = ", ".join(f"{name}/" for name in SPLITS if name not in given)
-        raise InputError(f"{path}: found {given[0]}/ but not {missing}, expected all three or none")
-    return {name: _with_content(path / name, _files(path / name)) for name in SPLITS}
-
-
-def _files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def _with_content(place: Path, files: list[Path]) -> list[Path]:
-    try:
-        full = [file for file in files if file.stat().st_size and _readable(file)]
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}, expected a readable file") from None
-    if not full:
-        found = "no files" if not files else "an empty file" if len(files) == 1 else "empty files"
-        raise InputError(f"{place}: found {found}, expected symbols")
-    return full
-
-
-def _readable(file: Path) -> bool:
-    with file.open("rb"):
-        return True
 
 
 def _split_in_time(

@@ -11,8 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from models.errors import InputError
-
-DONE, FAILED, BAD_INPUT, DIFFERENT, INTERRUPTED = 0, 1, 2, 3, 130
+from search.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 
 FIRST_STEPS = """\
 examples:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,10 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from models.scoring import bits
+from search.state import State
 from search.trial import Course, TrialRecord
-
-if TYPE_CHECKING:
-    from search.sweep import State
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
@@ -164,3 +163,8 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
             f"{record.parameters:,}",
         )
     return table
+
+
+def open_console() -> Console:
+    """A console for tables; wide enough for them when nobody watches."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)

@@ -16,10 +16,11 @@ from typing import Any
 
 from models.baselines import BaselineScore
 from models.config import FIELDS, TrialConfig
-from models.corpus import Corpus, Source
+from models.corpus import Corpus
 from models.errors import InputError
 from models.scoring import bits
 from models.size import parameters
+from models.source import Source
 from search.spec import NAME, Scoring
 from search.tracking import Store
 from search.trial import Course, Outcome, Phase, Slot, Trial, TrialRecord

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from search.sweep import State
+from search.state import State
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
@@ -29,7 +27,7 @@ def plot_learning_curves(state: State, file: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.add_subplot()
     best = state.ranked[:NAMED]
     for course in state.finished:
@@ -49,7 +47,7 @@ def plot_learning_curves(state: State, file: Path) -> None:
     axes.set_ylabel("validation loss (nats per symbol)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
-    axes.legend(fontsize="small", frameon=False)
+    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from models import corpus as corpora
-from models.corpus import Corpus, Source
+from models.corpus import Corpus
 from models.errors import InputError
+from models.source import Source
 from search import journal
 from search.engines.base import Engine
 from search.journal import RESULTS, Journal
@@ -164,8 +165,7 @@ def _train(engine: Engine, course: Course, writer: Journal) -> None:
     while not course.ended:
         for _, message in engine.wait(TICK_S):
             if isinstance(message, EpochDone):
-                course.epochs.append(message.metrics)
-                course.unlogged = message.epoch >= course.trial.config.epochs
+                course.take(message)
                 if not course.unlogged:
                     writer.log_epoch(course)
             elif not isinstance(message, Progressed):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.corpus import Source, near_one
 from models.errors import InputError, one_of, read_yaml
 from models.size import SizeRule
+from models.source import Source, near_one
 from search.engines import ENGINES
 from search.proposer import ALGORITHMS
 from spaces import lstm

@@ -7,11 +7,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import yaml
@@ -20,7 +17,6 @@ from models import baselines
 from models.config import TrialConfig
 from models.corpus import Corpus
 from models.errors import InputError
-from models.scoring import bits
 from models.size import Verdict
 from models.windows import scoring_targets
 from search import report
@@ -28,6 +24,7 @@ from search.engines.base import Engine
 from search.journal import Journal, data_tags
 from search.proposer import Proposer
 from search.spec import SweepSpec
+from search.state import INTERRUPTED, Display, State
 from search.tracking import Store
 from search.trial import (
     Course,
@@ -49,104 +46,6 @@ SIZE_SHARE = 1 / 50
 ATTEMPTS = 3
 #: seconds between two looks at the clock while nothing happens
 TICK_S = 0.25
-
-
-class Display(Protocol):
-    """Shows a sweep while it runs."""
-
-    def update(self, state: State) -> None:
-        """Something has changed, or time has passed."""
-
-    def trial_ended(self, course: Course, state: State) -> None:
-        """A trial has ended."""
-
-    def say(self, text: str) -> None:
-        """A line for people."""
-
-
-@dataclass
-class State:
-    """All that is known of a running sweep; what displays and reports read."""
-
-    name: str
-    spec: SweepSpec
-    run_id: str
-    slots: tuple[Slot, ...]
-    baselines: dict[str, float]
-    now: float = 0.0
-    began: float = 0.0
-    deadline: float | None = None
-    running: dict[Slot, Course] = field(default_factory=dict)
-    finished: list[Course] = field(default_factory=list)
-    #: trials whose worker died and that wait to be tried again
-    again: list[Trial] = field(default_factory=list)
-    #: why no more trials are begun; empty while they are
-    closing: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """Wall time since the sweep began."""
-        return self.now - self.began
-
-    @property
-    def ranked(self) -> list[Course]:
-        """Finished trials with a loss that competes, the best first."""
-        with_loss = [c for c in self.finished if c.ranked_loss is not None]
-        return sorted(with_loss, key=lambda c: (c.ranked_loss, c.trial.number))
-
-    @property
-    def best(self) -> Course | None:
-        """The best finished trial."""
-        return next(iter(self.ranked), None)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Finished trials by outcome; attempts that were lost and tried again do not count."""
-        open_again = {t.number for t in self.again}
-        open_again |= {c.trial.number for c in self.running.values()}
-        final = {c.trial.number: c for c in self.finished if c.trial.number not in open_again}
-        found = Counter(str(c.ended.outcome) for c in final.values() if c.ended)
-        return {str(outcome): found[str(outcome)] for outcome in Outcome if found[str(outcome)]}
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time to the end by the pace so far, or to the deadline if that comes first."""
-        left = [] if self.deadline is None else [max(0.0, self.deadline - self.now)]
-        done = [c.seconds for c in self.finished]
-        if done:
-            waiting = self.spec.trials - sum(self.counts.values()) - len(self.running)
-            under_way = sum(1 - _share_done(course) for course in self.running.values())
-            pace = sum(done) / len(done) / len(self.slots)
-            left.append((max(0, waiting) + under_way) * pace)
-        return min(left, default=None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as `launch --json` prints it."""
-        best = self.best
-        return {
-            "sweep": self.name,
-            "run_id": self.run_id,
-            "state": "interrupted" if self.closing == INTERRUPTED else "finished",
-            "trials": self.counts,
-            "best": best
-            and {
-                "trial": best.trial.id,
-                "run_id": best.run_id,
-                "val_loss": best.ranked_loss,
-                "bits_per_symbol": bits(best.ranked_loss or 0.0),
-                "config": best.trial.config.to_dict(),
-            },
-            "baselines": self.baselines,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-INTERRUPTED = "interrupted"
-
-
-def _share_done(course: Course) -> float:
-    partial = course.progress.share if course.progress else 0.0
-    return (len(course.epochs) + partial) / course.trial.config.epochs
 
 
 def check_space(spec: SweepSpec, corpus: Corpus) -> float:
@@ -320,10 +219,8 @@ class Sweep:
         if isinstance(message, Progressed):
             course.progress = message
         elif isinstance(message, EpochDone):
-            course.progress = None
-            course.epochs.append(message.metrics)
-            course.unlogged = message.epoch >= course.trial.config.epochs
-            if not course.unlogged:  # the last epoch is logged together with the outcome
+            course.take(message)
+            if not course.unlogged:
                 self._journal.log_epoch(course)
         else:
             self._conclude(course, message)

@@ -161,6 +161,12 @@ class Course:
     began: float = 0.0
     seconds: float = 0.0
 
+    def take(self, done: EpochDone) -> None:
+        """Note an epoch; the config's last one is to be logged together with the outcome."""
+        self.progress = None
+        self.epochs.append(done.metrics)
+        self.unlogged = done.epoch >= self.trial.config.epochs
+
     @property
     def best_epoch(self) -> int | None:
         """Number of the epoch with the lowest validation loss."""

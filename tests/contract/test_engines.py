@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from models.config import TrialConfig
-from models.corpus import Source, load
+from models.corpus import load
+from models.source import Source
 from search.engines import open_engine
 from search.engines.base import Engine
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial

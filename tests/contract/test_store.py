@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from models.config import TrialConfig
-from models.corpus import Corpus, Source, load
+from models.corpus import Corpus, load
 from models.errors import InputError
+from models.source import Source
 from search import journal
 from search.engines.inline import InlineEngine
 from search.journal import Journal

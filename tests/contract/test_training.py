@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from models.config import TrialConfig
-from models.corpus import Corpus, Source, load
+from models.corpus import Corpus, load
+from models.source import Source
 from models.windows import scoring_targets
 from tests.conftest import write_text
 
@@ -148,7 +149,8 @@ import json, sys
 from pathlib import Path
 from models import backend, training
 from models.config import TrialConfig
-from models.corpus import Source, load
+from models.corpus import load
+from models.source import Source
 from models.windows import scoring_targets
 backend.environment(None)
 backend.prepare(gpu=False, seed=3)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from models.config import TrialConfig
-from models.corpus import Source, load
+from models.corpus import load
 from models.errors import InputError
+from models.source import Source
 from search import settings
 from search.rerun import compare
 from search.spec import SweepSpec
-from search.sweep import State
+from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Slot, Trial
 from spaces.dimension import parse
 

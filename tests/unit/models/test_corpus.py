@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import reading
-from models.corpus import RESERVED, START, UNKNOWN, Alphabet, Corpus, Source, Split, load
+from models.corpus import RESERVED, START, UNKNOWN, Alphabet, Corpus, Split, load
 from models.errors import InputError
 from models.samples import SAMPLES
+from models.source import Source
 
 #: long enough for every split, and begins with all its symbols
 TEXT = "abcd" * 25

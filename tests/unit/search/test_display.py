@@ -10,7 +10,7 @@ from rich.console import Console
 from models.config import TrialConfig
 from search.display import Lines, LiveTable, duration, loss_text, trials_table
 from search.spec import SweepSpec
-from search.sweep import State
+from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial, TrialRecord
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))

@@ -7,7 +7,7 @@ import pytest
 
 from models.config import TrialConfig
 from search.spec import SweepSpec
-from search.sweep import INTERRUPTED, State
+from search.state import INTERRUPTED, State
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))

@@ -1,0 +1,108 @@
+"""Where a corpus comes from: a sample, a file, a folder; which files belong to which split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from models import samples
+from models.errors import InputError, one_of
+
+SPLITS = ("train", "validation", "test")
+SYMBOLS = ("auto", "chars", "ids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a corpus comes from: all that is needed to load it again."""
+
+    #: name of a sample, or path of a file or folder
+    data: str
+    #: what a symbol is: `chars`, `ids`, or `auto` to look
+    symbols: str = "auto"
+    #: shares of training, validation and test data, for data without folders of these names
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    def __post_init__(self) -> None:
+        if self.symbols not in SYMBOLS:
+            hint = one_of(str(self.symbols), list(SYMBOLS))
+            raise InputError(f"symbols is {self.symbols!r}: {hint}")
+        shares = self.split
+        if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
+            raise InputError(f"split is {list(shares)}: expected three shares above 0, 1 in all")
+
+    def resolve(self) -> Self:
+        """Return a copy whose path holds from any working directory."""
+        if self.data in samples.SAMPLES:
+            return self
+        return type(self)(
+            data=str(_path(self.data).resolve()),
+            symbols=self.symbols,
+            split=self.split,
+        )
+
+
+def near_one(shares: Iterable[float]) -> bool:
+    """Whether shares add up to 1, but for rounding."""
+    return abs(sum(shares) - 1) <= 1e-9
+
+
+def _path(data: str) -> Path:
+    try:
+        path = Path(data).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        shown = data if len(data) <= 80 else f"{data[:80]}..."
+        raise InputError(f"data '{shown}': {reason}; expected a file or folder") from None
+    return path
+
+
+def existing(data: str) -> Path:
+    """The file or folder at `data`; anything else is refused."""
+    path = _path(data)
+    if not path.exists():
+        raise InputError(
+            f"data '{data}': no such file or folder, and no sample ({', '.join(samples.SAMPLES)})"
+        )
+    return path
+
+
+def file_groups(path: Path) -> dict[str, list[Path]]:
+    """Files of each split, or all files under one name; never an empty list."""
+    if not path.is_dir():
+        return {"all": _with_content(path, [path])}
+    given = [name for name in SPLITS if (path / name).is_dir()]
+    if not given:
+        return {"all": _with_content(path, _files(path))}
+    if len(given) < len(SPLITS):
+        missing = ", ".join(f"{name}/" for name in SPLITS if name not in given)
+        raise InputError(f"{path}: found {given[0]}/ but not {missing}, expected all three or none")
+    return {name: _with_content(path / name, _files(path / name)) for name in SPLITS}
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _with_content(place: Path, files: list[Path]) -> list[Path]:
+    try:
+        full = [file for file in files if file.stat().st_size and _readable(file)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}, expected a readable file") from None
+    if not full:
+        found = "no files" if not files else "an empty file" if len(files) == 1 else "empty files"
+        raise InputError(f"{place}: found {found}, expected symbols")
+    return full
+
+
+def _readable(file: Path) -> bool:
+    with file.open("rb"):
+        return True
