@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from models import corpus as corpora
@@ -75,7 +76,7 @@ def sweeps(arguments: Namespace) -> int:
     for row in rows:
         table.add_row(
             row["sweep"], row["state"], str(row["trials_done"]), loss_text(row["best_val_loss"]),
-            row["data"],
+            escape(str(row["data"])),
         )  # fmt: skip
     open_console().print(table)
     return DONE

@@ -15,6 +15,7 @@ from models.errors import InputError
 from models.source import Source
 from search import journal
 from search.engines.base import Engine
+from search.interrupt import Shield
 from search.journal import RESULTS, Journal
 from search.sweep import TICK_S
 from search.tracking import Store
@@ -147,16 +148,19 @@ def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[st
             targets_seed=scoring.seed,
             folder=Path(scratch) / "trial",
         )
-        run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
-        course = Course(trial, run_id, slot, job)
-        try:
-            _train(engine, course, writer)
-        finally:
-            course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
-            engine.close()
-            comparison = _compare(record, was, course)
-            writer.close_trial(course, keep=job.weights.exists())
-            store.log(run_id, tags={"sweep.verdict": comparison.verdict})
+        shield = Shield()
+        with shield.up():
+            run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
+            course = Course(trial, run_id, slot, job)
+            try:
+                _train(engine, course, writer)
+            finally:
+                with shield.hold():
+                    engine.close()
+                    course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
+                    comparison = _compare(record, was, course)
+                    writer.close_trial(course, keep=job.weights.exists())
+                    store.log(run_id, tags={"sweep.verdict": comparison.verdict})
     return Rerun(record, run_id, course.ended, comparison, variation, changed_versions(record))
 
 

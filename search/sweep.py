@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from models.size import Verdict
 from models.windows import scoring_targets
 from search import report
 from search.engines.base import Engine
+from search.interrupt import Shield
 from search.journal import Journal, data_tags
 from search.proposer import Proposer
 from search.spec import SweepSpec
@@ -88,7 +88,9 @@ class Sweep:
         self._engine, self._display, self._clock = engine, display, clock
         self._rule = spec.rule()
         self._admits = self._fits if spec.size_rule == "reject" else lambda config: True
+        self._shield = Shield()
         self._next = 0
+        self._used_up = False
         self._kept: list[Course] = []
         self._folder = Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
         self.state = State(name, spec, "", engine.slots, {}, began=clock(), now=clock())
@@ -103,6 +105,10 @@ class Sweep:
 
     def run(self) -> State:
         """Run to the end of the budget, or until interrupted; the store is left whole."""
+        with self._shield.up():
+            return self._run()
+
+    def _run(self) -> State:
         try:
             self._begin()
             self._work()
@@ -113,7 +119,8 @@ class Sweep:
             self.state.closing = f"failed: {type(error).__name__}"
             raise
         finally:
-            self._finish()
+            with self._shield.hold():
+                self._finish()
         return self.state
 
     def _begin(self) -> None:
@@ -150,11 +157,14 @@ class Sweep:
     def _work(self) -> None:
         state = self.state
         while True:
-            self._fill_slots()
+            with self._shield.hold():
+                self._fill_slots()
             if not state.running:
                 return
-            for slot, message in self._engine.wait(TICK_S):
-                self._hear(state.running[slot], message)
+            heard = self._engine.wait(TICK_S)
+            with self._shield.hold():
+                for slot, message in heard:
+                    self._hear(state.running[slot], message)
             self._tick()
             if state.deadline is not None and state.now >= state.deadline and not state.closing:
                 self._close(f"{self._spec.minutes:g} minutes are over")
@@ -180,12 +190,12 @@ class Sweep:
             self._place(trial, slot)
 
     def _propose(self) -> Trial | None:
-        if self._next >= self._spec.trials:
+        if self._next >= self._spec.trials or self._used_up:
             return None
         proposal = self._proposer.ask(self._next)
         if proposal is None:
-            if not self.state.running:
-                self._display.say(f"the space has no more than {self._next} configs to try")
+            self._used_up = True
+            self._display.say(f"all {self._next} configs of the space that may be tried are begun")
             return None
         trial = Trial(
             sweep=self.state.name,
@@ -258,9 +268,8 @@ class Sweep:
         self._store.log(self.state.run_id, metrics=metrics, step=done)
 
     def _finish(self) -> None:
-        """End workers, close every run, and leave no files behind; Ctrl-C does not cut it short."""
+        """End workers, close every run, and leave no files behind."""
         state = self.state
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._engine.close()
             for course in list(state.running.values()):
@@ -270,7 +279,6 @@ class Sweep:
                 self._close_parent()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-            signal.signal(signal.SIGINT, before)
 
     def _close_parent(self) -> None:
         state = self.state

@@ -18,8 +18,9 @@ TINY = TrialConfig(layers=2, layer_size=5, sequence_length=7)
 
 @pytest.fixture(scope="module")
 def build() -> Any:
-    from models import lstm
+    from models import backend, lstm
 
+    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
     return lstm.build
 
 

@@ -1,0 +1,53 @@
+"""The program works from a built wheel, away from its sources."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("models", "spaces", "search")
+
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import search.cli
+assert search.cli.__file__.startswith(sys.argv[1])
+sys.exit(search.cli.main(["size", "--data", "workflow-log", "--set", "layer_size=32", "--json"]))
+"""
+
+
+def test_a_wheel_holds_every_module_and_runs(tmp_path: Path) -> None:
+    for name in (*FOLDERS, "pyproject.toml", "README.md"):
+        target = tmp_path / "source" / name
+        target.parent.mkdir(exist_ok=True)
+        subprocess.run(["cp", "-r", ROOT / name, target], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), "."]
+    done = subprocess.run(
+        build, cwd=tmp_path / "source", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if name.endswith((".py", "py.typed"))}
+        archive.extractall(tmp_path / "installed")
+        [entry] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert "lstm-sweep = search.cli:main" in archive.read(entry).decode()
+    expected = {
+        str(path.relative_to(ROOT))
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix == ".py" or path.name == "py.typed"
+    }
+    assert inside == expected
+    started = subprocess.run(
+        [sys.executable, "-I", "-c", START, tmp_path / "installed"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+    assert '"admitted"' in started.stdout
