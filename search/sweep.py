@@ -132,7 +132,8 @@ class Sweep:
             "sweep.seed": str(spec.seed),
             "sweep.state": "running",
         }
-        state.run_id = self._store.create_run(state.name, tags | own)
+        with self._shield.hold():
+            state.run_id = self._store.create_run(state.name, tags | own)
         self._journal = Journal(self._store, state.run_id, self._corpus, tags)
         written = spec.to_dict() | {"name": state.name}
         params = {key: value for key, value in written.items() if key != "space"}
@@ -148,7 +149,8 @@ class Sweep:
         scoring = spec.scoring()
         targets = scoring_targets(self._corpus.validation, scoring.targets, scoring.seed)
         for score in baselines.score_all(self._corpus, targets):
-            self._journal.log_baseline(score)
+            with self._shield.hold():
+                self._journal.log_baseline(score)
             state.baselines[score.name] = score.metrics["loss"]
         self._proposer = Proposer(
             spec.space, seed=spec.seed, algorithm=spec.algo, admits=self._admits
