@@ -87,8 +87,11 @@ def train(
                 return
             yield Progress(number, share, meter.mean)
         trained = clock()
+        if not meter.mean <= limit:
+            yield Diverged(number, f"epoch {number}: {_beyond('training', meter.mean, limit)}")
+            return
         result = evaluate(networks.scored, config, corpus.validation, targets)
-        if not result["loss"] <= limit:
+        if not math.isfinite(result["loss"]):
             yield Diverged(
                 number, f"epoch {number}: {_beyond('validation', result['loss'], limit)}"
             )

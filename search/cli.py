@@ -110,9 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"lstm-sweep: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("lstm-sweep: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return int(getattr(interrupt, "code", INTERRUPTED))
     except BrokenPipeError:
         sys.stderr.close()
         return DONE

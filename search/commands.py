@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -24,6 +25,7 @@ from search.launch import launch, spec_of
 from search.spec import SweepSpec
 from search.trial import TrialRecord
 from spaces.dimension import Listed, parse
+from spaces.space import LISTABLE
 
 if TYPE_CHECKING:
     from search.tracking import Store
@@ -276,7 +278,10 @@ SIZE_FIELDS = ("direction", "layers", "layer_size", "embedding_size")
 
 
 def _structures(spec: SweepSpec) -> list[TrialConfig]:
+    """All networks of a space, or those at its corners if there are too many to list."""
     axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
+    if math.prod(map(len, axes)) > LISTABLE:
+        axes = [list(dict.fromkeys((axis[0], axis[-1]))) for axis in axes]
     return [
         TrialConfig.from_dict(dict(zip(SIZE_FIELDS, values, strict=True)))
         for values in itertools.product(*axes)

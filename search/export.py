@@ -56,8 +56,13 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     Raises:
         InputError: the folder is taken, or the data are not those of the trial.
     """
-    to = to.expanduser().resolve()
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    try:
+        to = to.expanduser().resolve()
+        taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"--to {str(to)[:80]}: {reason}, expected a new folder") from None
+    if taken:
         raise InputError(f"--to {to}: found something there, expected a new or an empty folder")
     source, scoring = journal.read_source(record)
     corpus = load_same_corpus(source, record)

@@ -29,6 +29,8 @@ PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 WEIGHTS = "model"
+#: characters of a run ID that name it, at least
+SHORTEST_PREFIX = 4
 
 
 def versions() -> dict[str, str]:
@@ -213,9 +215,11 @@ def find_sweep(store: Store, name: str) -> Any:
 
 def trials(store: Store, sweep: str) -> list[TrialRecord]:
     """Trials of a sweep by number, the last attempt of each; no reruns."""
-    if not NAME.fullmatch(sweep):
+    parent = find_sweep(store, sweep)
+    if parent is None:
         return []
-    found = [read_trial(run) for run in store.runs(sweep_name=sweep, sweep_phase=Phase.SEARCH)]
+    runs = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.SEARCH)
+    found = [read_trial(run) for run in runs]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
     return [last[number] for number in sorted(last)]
 
@@ -237,7 +241,10 @@ def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
 
 def baselines(store: Store, sweep: str) -> dict[str, float]:
     """Loss of each baseline of a sweep, nats."""
-    found = store.runs(sweep_name=sweep, sweep_phase=Phase.BASELINE)
+    parent = find_sweep(store, sweep)
+    if parent is None:
+        return {}
+    found = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.BASELINE)
     return {run.data.tags["sweep.baseline"]: run.data.metrics["best_val_loss"] for run in found}
 
 
@@ -258,7 +265,8 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         raise InputError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and "sweep.trial" in run.data.tags:
         return read_trial(run)
-    runs = [run for run in store.runs() if run.info.run_id.startswith(reference)]
+    long_enough = len(reference) >= SHORTEST_PREFIX
+    runs = [r for r in store.runs() if long_enough and r.info.run_id.startswith(reference)]
     matching = [run for run in runs if "sweep.trial" in run.data.tags]
     if len(matching) == 1:
         return read_trial(matching[0])

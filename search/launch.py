@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -71,12 +72,13 @@ def launch(arguments: Namespace) -> int:
     with display:
         try:
             sweep.run()
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+        except KeyboardInterrupt as interrupt:
+            code = getattr(interrupt, "code", INTERRUPTED)
     if arguments.json:
         print(json.dumps(sweep.state.to_dict(), ensure_ascii=False, allow_nan=False))
     else:
-        _conclude(talk, sweep.state, store)
+        with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
+            _conclude(talk, sweep.state, store)
     if code == DONE and sweep.state.best is None:
         print(f"lstm-sweep: no trial of '{name}' has a result", file=sys.stderr)
         return FAILED

@@ -150,12 +150,13 @@ def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[st
         )
         shield = Shield()
         with shield.up():
-            run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
-            course = Course(trial, run_id, slot, job)
+            with shield.hold():
+                run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
+                course = Course(trial, run_id, slot, job)
             try:
                 _train(engine, course, writer)
             finally:
-                with shield.hold():
+                with shield.hold(to_the_end=True):
                     engine.close()
                     course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
                     comparison = _compare(record, was, course)
@@ -189,7 +190,9 @@ def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
     assert course.ended
     comparison = compare(was, course.epochs, cut_short=record.status == "KILLED")
     same_end = record.outcome == course.ended.outcome and record.reason == course.ended.reason
-    if comparison.verdict != "different" and record.status == "FAILED" and not same_end:
+    failed = record.status == "FAILED" or not course.ended.outcome.ranks
+    nothing = comparison.epochs_compared == 0
+    if comparison.verdict != "different" and (failed or nothing) and not same_end:
         difference = {
             "epoch": len(was) + 1,
             "metric": "outcome",

@@ -63,6 +63,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     if environment.get("MLFLOW_TRACKING_URI"):
         uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
         base = folder
+        values.pop("artifacts", None)  # they belong to the store that the file names
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)

@@ -19,6 +19,8 @@ from spaces import lstm
 from spaces.space import Space, from_mapping, with_settings
 
 RULES = ("reject", "warn", "off")
+#: the largest number that a field takes
+LARGEST = 2**64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -174,8 +176,9 @@ def _check_number(
     expected = f"expected {noun} from {low:g}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} is {value!r}: {expected}")
-    if not math.isfinite(value) or value < low or (whole and not isinstance(value, int)):
-        raise InputError(f"{name} is {value!r}: {expected}")
+    if not low <= value <= LARGEST or (whole and not isinstance(value, int)):
+        huge = isinstance(value, int) and value > LARGEST
+        raise InputError(f"{name} is {'too large' if huge else repr(value)}: {expected}")
 
 
 def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -91,6 +91,7 @@ class Sweep:
         self._shield = Shield()
         self._next = 0
         self._used_up = False
+        self._watched = True
         self._kept: list[Course] = []
         self._folder = Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
         self.state = State(name, spec, "", engine.slots, {}, began=clock(), now=clock())
@@ -119,7 +120,7 @@ class Sweep:
             self.state.closing = f"failed: {type(error).__name__}"
             raise
         finally:
-            with self._shield.hold():
+            with self._shield.hold(to_the_end=True):
                 self._finish()
         return self.state
 
@@ -170,7 +171,7 @@ class Sweep:
             self._tick()
             if state.deadline is not None and state.now >= state.deadline and not state.closing:
                 self._close(f"{self._spec.minutes:g} minutes are over")
-            self._display.update(state)
+            self._show(lambda: self._display.update(state))
 
     def _tick(self) -> None:
         self.state.now = self._clock()
@@ -197,7 +198,8 @@ class Sweep:
         proposal = self._proposer.ask(self._next)
         if proposal is None:
             self._used_up = True
-            self._display.say(f"all {self._next} configs of the space that may be tried are begun")
+            text = f"all {self._next} configs of the space that may be tried are begun"
+            self._show(lambda: self._display.say(text))
             return None
         trial = Trial(
             sweep=self.state.name,
@@ -260,7 +262,15 @@ class Sweep:
             state.again.append(course.trial.next_attempt())
         else:
             self._proposer.tell(course.trial.number, course.ranked_loss)
-        self._display.trial_ended(course, state)
+        self._show(lambda: self._display.trial_ended(course, state))
+
+    def _show(self, call: Callable[[], None]) -> None:
+        """Show something; if nobody reads any more, the sweep goes on in silence."""
+        if self._watched:
+            try:
+                call()
+            except (OSError, SystemExit):  # Rich turns a broken pipe into an exit
+                self._watched = False
 
     def _log_progress(self) -> None:
         done = sum(self.state.counts.values())

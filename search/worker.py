@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 from models.corpus import Corpus
 from models.windows import scoring_targets
+from search.interrupt import SIGNALS
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
 
 #: seconds between two reports of progress within an epoch, at least
@@ -65,7 +66,8 @@ def main(job: Job, connection: Connection) -> None:
 
     Everything printed goes to the trial's log. If the driver goes away, so does the worker.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:  # they reach the whole group; the driver decides what follows
+        signal.signal(number, signal.SIG_IGN)
     _print_to(job)
     _take_slot(job)
     threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()

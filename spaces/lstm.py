@@ -46,8 +46,13 @@ def named(name_or_file: str) -> Space:
     """A declared space by its name, or one read from a file."""
     if name_or_file in SPACES:
         return SPACES[name_or_file]
-    if not Path(name_or_file).is_file():
+    try:
+        found = Path(name_or_file).is_file()
+    except (OSError, ValueError):
+        found = False
+    if not found:
         raise InputError(
-            f"space '{name_or_file}': no such file, and no declared space ({', '.join(SPACES)})"
+            f"space '{name_or_file[:80]}': no such file, and no declared space "
+            f"({', '.join(SPACES)})"
         )
     return from_file(Path(name_or_file))

@@ -274,8 +274,9 @@ def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subproc
     process.kill()
 
 
-def test_ctrl_c_leaves_a_sweep_that_can_be_looked_at(
-    long_sweep: tuple[Path, subprocess.Popen[str]],
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
+    long_sweep: tuple[Path, subprocess.Popen[str]], number: signal.Signals
 ) -> None:
     folder, process = long_sweep
     until = time.monotonic() + 120
@@ -283,9 +284,9 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_looked_at(
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert json.loads(out)["state"] == "interrupted"
     rows = run_program("trials", "long", "--json", cwd=folder).json
     assert {row["status"] for row in rows} == {"KILLED"}

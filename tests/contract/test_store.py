@@ -24,6 +24,7 @@ from models.source import Source
 from search import journal
 from search.engines.inline import InlineEngine
 from search.journal import Journal
+from search.rerun import rerun
 from search.settings import Settings
 from search.spec import Scoring
 from search.sweep import Sweep
@@ -33,6 +34,8 @@ from tests.conftest import write_text
 from tests.fakes import ScriptedEngine, Silent, tiny_spec
 
 pytestmark = pytest.mark.xdist_group("store")
+
+_DATA: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +80,9 @@ def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> S
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return load(Source(data=str(write_text(tmp_path_factory.mktemp("store") / "words.txt"))))
+    path = write_text(tmp_path_factory.mktemp("store") / "words.txt")
+    _DATA["path"] = str(path)
+    return load(Source(data=str(path)))
 
 
 def sweep_of(store: Store, corpus: Corpus, engine: Any, **fields: Any) -> Sweep:
@@ -194,6 +199,43 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
     [record] = journal.trials(store, "s")
     assert (record.status, record.outcome) == ("KILLED", "stopped")
     assert sweep.state.to_dict()["state"] == "interrupted"
+
+
+class _Unread(Silent):
+    """A display whose reader has gone away."""
+
+    def trial_ended(self, course: Any, state: Any) -> None:
+        raise SystemExit(1)
+
+
+def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: Corpus) -> None:
+    spec = tiny_spec(trials=3, epochs=1)
+    engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
+    sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=_Unread())
+    state = sweep.run()
+    assert state.counts == {"complete": 3}
+    assert store.run(state.run_id).info.status == "FINISHED"
+
+
+def test_a_name_whose_sweep_was_deleted_begins_anew(store: Store, corpus: Corpus) -> None:
+    old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), trials=1, epochs=1).run()
+    store.client.delete_run(old.run_id)
+    assert journal.trials(store, "s") == []
+    sweep_of(store, corpus, ScriptedEngine({0: [2.0]}), trials=1, epochs=1).run()
+    assert [record.best_val_loss for record in journal.trials(store, "s")] == [2.0]
+
+
+def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
+    store: Store, corpus: Corpus
+) -> None:
+    engine = ScriptedEngine({0: []}, interrupt=True)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, engine, data=_DATA["path"], trials=1).run()
+    [record] = journal.trials(store, "s")
+    assert record.epochs == 0
+    result = rerun(store, record, ScriptedEngine({}, lose_first=1), {})
+    assert result.comparison.verdict == "different"
+    assert result.comparison.epochs_compared == 0
 
 
 def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(

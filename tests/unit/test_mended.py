@@ -13,9 +13,10 @@ from models.errors import InputError
 from models.source import Source
 from search import settings
 from search.rerun import compare
-from search.spec import SweepSpec
+from search.spec import SweepSpec, read_spec
 from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from spaces import lstm
 from spaces.dimension import parse
 
 
@@ -111,3 +112,34 @@ def _course(trial: Trial, slot: Slot) -> Course:
 def test_a_metric_that_is_no_number_in_both_runs_is_the_same() -> None:
     epochs = [{"val_loss": math.nan}]
     assert compare(epochs, [{"val_loss": math.nan}]).verdict == "identical"
+
+
+@pytest.mark.parametrize(("written", "field", "value"), [("on: inline", "on", "inline"),
+                         ("size_rule: off", "size_rule", "off")])  # fmt: skip
+def test_words_that_old_yaml_takes_for_truth_are_words(
+    tmp_path: Path, written: str, field: str, value: str
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(written)
+    assert getattr(read_spec(tmp_path / "sweep.yaml", {}, []), field) == value
+
+
+def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text("name: 2024-02-30")
+    with pytest.raises(InputError, match=r"sweep\.yaml"):
+        read_spec(tmp_path / "sweep.yaml", {}, [])
+
+
+def test_a_number_of_hundreds_of_digits_is_refused() -> None:
+    with pytest.raises(InputError, match="trials is too large"):
+        SweepSpec(trials=10**400)
+
+
+def test_a_name_that_no_file_can_have_is_no_space() -> None:
+    with pytest.raises(InputError, match="no such file"):
+        lstm.named("x" * 300)
+
+
+def test_the_files_of_one_store_do_not_go_to_another(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.yaml").write_text("artifacts: mine")
+    elsewhere = settings.load(tmp_path, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
+    assert elsewhere.artifacts is None
