@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Space(Mapping[str, Dimension]):
     def __hash__(self) -> int:
         return hash(tuple(self._dimensions.items()))
 
-    @property
+    @cached_property
     def varying(self) -> dict[str, Dimension]:
         """The dimensions with more than one value."""
         return {
