@@ -46,6 +46,24 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
     _add_space(launch)
     launch.add_argument("--algo", help="tpe (default), random or anneal")
+    launch.add_argument(
+        "--ladder", type=_switch, metavar="on|off", help="learning rates first, high to low (on)"
+    )
+    launch.add_argument(
+        "--halving", type=_switch, metavar="on|off", help="end trials that fall behind (on)"
+    )
+    launch.add_argument(
+        "--early-stopping", type=int, metavar="N", help="end a trial after N epochs without gain"
+    )
+    launch.add_argument(
+        "--patience", type=int, metavar="N", help="end the search after N trials without gain"
+    )
+    launch.add_argument(
+        "--confirm-configs", type=int, metavar="N", help="train the best N again in the end (3)"
+    )
+    launch.add_argument(
+        "--confirm-seeds", type=int, metavar="N", help="with so many further seeds each (3)"
+    )
     launch.add_argument("--seed", type=int, metavar="S", help="seed of the sweep (default 0)")
     launch.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
     launch.add_argument("--targets", type=int, metavar="N", help="validation targets (10000)")
@@ -80,6 +98,12 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (launch, sweeps, trials, show, rerun, export, ui, size):
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"'{text}': expected on or off")
+    return text == "on"
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:

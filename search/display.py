@@ -14,7 +14,7 @@ from rich.text import Text
 
 from models.scoring import bits
 from search.state import State
-from search.trial import Course, TrialRecord
+from search.trial import Course, Phase, TrialRecord
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
@@ -46,6 +46,11 @@ def _shape(values: Mapping[str, object]) -> list[str]:
         str(values["sequence_length"]),
         str(values["batch_size"]),
     ]
+
+
+def _named(course: Course) -> str:
+    phase = course.trial.phase
+    return course.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
 
 
 SHAPE_COLUMNS = ("dir", "size", "rate", "drop", "length", "batch")
@@ -82,7 +87,7 @@ class Lines:
         best = loss_text(state.best.ranked_loss if state.best else None)
         done = sum(state.counts.values())
         self.say(
-            f"[{done}/{state.spec.trials}] {course.trial.id} {course.ended.outcome} "
+            f"[{done}/{state.spec.trials}] {_named(course)} {course.ended.outcome} "
             f"loss {loss_text(course.best_loss)} in {duration(course.seconds)}; {shape}; "
             f"best {best}{reason}"
         )
@@ -131,7 +136,7 @@ def _running(state: State) -> Group:
         done = f"{progress.share:.0%}" if progress else ""
         table.add_row(
             str(slot),
-            course.trial.id,
+            _named(course),
             *_shape(config.to_dict()),
             f"{min(len(course.epochs) + 1, config.epochs)}/{config.epochs} {done}",
             loss_text(progress.loss if progress else None),
@@ -149,12 +154,15 @@ def _running(state: State) -> Group:
 
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
     """Trials as they stand in the store."""
-    table = Table(*("trial", "outcome", "loss", "bits", "epoch", *SHAPE_COLUMNS, "parameters"))
+    table = Table(
+        *("trial", "phase", "outcome", "loss", "bits", "epoch", *SHAPE_COLUMNS, "parameters")
+    )
     table.title = title or None
     for record in records:
         loss = record.best_val_loss
         table.add_row(
             record.trial.id,
+            str(record.trial.phase),
             record.outcome or record.status.lower(),
             loss_text(loss),
             loss_text(None if loss is None else bits(loss)),

@@ -29,6 +29,8 @@ PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 WEIGHTS = "model"
+#: phases of the runs that are a sweep's own trials
+TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 #: characters of a run ID that name it, at least
 SHORTEST_PREFIX = 4
 
@@ -218,8 +220,9 @@ def trials(store: Store, sweep: str) -> list[TrialRecord]:
     parent = find_sweep(store, sweep)
     if parent is None:
         return []
-    runs = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.SEARCH)
-    found = [read_trial(run) for run in runs]
+    runs = store.runs(mlflow_parentRunId=parent.info.run_id)
+    trained = [run for run in runs if run.data.tags.get("sweep.phase") in TRAINED]
+    found = [read_trial(run) for run in trained]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
     return [last[number] for number in sorted(last)]
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     "data", "symbols", "name", "trials", "minutes", "workers", "per_gpu", "on", "space", "algo",
-    "seed", "size_rule", "targets", "keep",
+    "ladder", "halving", "early_stopping", "patience", "confirm_configs",
+    "confirm_seeds", "seed", "size_rule", "targets", "keep",
 )  # fmt: skip
 
 
@@ -45,11 +46,12 @@ def launch(arguments: Namespace) -> int:
     """Run a sweep."""
     from search import journal
     from search.engines import open_engine
-    from search.sweep import Sweep, check_space
+    from search.sweep import Sweep, check_budget, check_space
 
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
     talk = Console(stderr=True, highlight=False) if arguments.json else open_console()
+    check_budget(spec)
     corpus = corpora.load(spec.source())
     passed = check_space(spec, corpus)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
@@ -133,8 +135,12 @@ def _conclude(console: Console, state: State, store: Store) -> None:
             worse = f"the best trial is {loss - other:.4f} nats worse"
             verdict = better if loss < other else worse
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
-    ending = state.closing or "the budget is spent"
-    console.print(f"ended after {duration(state.seconds)}: {ending}")
+    confirmed = state.policy.confirmed() if state.policy else []
+    if confirmed:
+        console.print("trained again:")
+    for one in confirmed:
+        console.print(f"  {one}")
+    console.print(f"ended after {duration(state.seconds)}: {state.ending}")
     program = _program()
     console.print("next:")
     console.print(f"  {program} ui")

@@ -1,9 +1,9 @@
-"""Hyperopt ask and tell, behind one small class."""
+"""Hyperopt's suggestions, as a pure function of what is known so far."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +15,21 @@ from models.errors import InputError
 from spaces.space import LISTABLE, Space
 
 ALGORITHMS = ("tpe", "random", "anneal")
-#: trials drawn at random before TPE begins to learn
+LIARS = ("worst", "mean", "none")
+#: trials that spread over the space before TPE begins to learn
 STARTUP = 10
+#: losses without which TPE has nothing to learn from
+FEWEST_LOSSES = 4
 #: suggestions asked for one trial before a point is drawn at random
 SUGGESTIONS = 20
 #: random points drawn for one trial before the space counts as used up
 DRAWS = 2_000
+#: trials that TPE looks at: the best ones, and of the others the last; its time grows with them
+HISTORY = 300
+#: of these, how many TPE counts as good, at most (Hyperopt's own bound)
+GOOD = 25
+#: hypercubes that are drawn while points of earlier ones are turned down
+HYPERCUBES = 50
 
 
 @dataclass(frozen=True)
@@ -31,14 +40,30 @@ class Proposal:
     point: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A trial that was begun, and what is known of it."""
+
+    number: int
+    config: TrialConfig
+    #: raw number of each varying field; empty if the trial lies outside of the space
+    point: Mapping[str, float]
+    #: nats; None: it failed, so that TPE keeps away, or is not known yet
+    loss: float | None
+    #: whether the trial is still under way
+    pending: bool = False
+
+
 class Proposer:
-    """Suggests configs and learns from their losses.
+    """Suggests configs from what is known of earlier ones.
 
-    A point that is asked for and not yet told counts as a bad one for TPE, which keeps suggestions
-    away from those in flight (tpe.py of Hyperopt; a pessimistic constant liar). No config is
-    proposed twice, and none that `admits` turns down; those are drawn again and never told.
+    The first `STARTUP` are points of a Latin hypercube: of each field every part of its range is
+    tried as often as any other (McKay, Beckman, Conover: Technometrics 21, 1979). No config is
+    proposed twice, and none that `admits` turns down; those are drawn again, and TPE never hears of
+    them.
 
-    Suggestions are a pure function of the seed, the numbers asked, and what was told before.
+    For trials under way TPE is told what `liar` says: `worst`, that they are bad, which keeps
+    suggestions away from them; `mean`, that they are average; `none`, nothing.
     """
 
     def __init__(
@@ -48,110 +73,149 @@ class Proposer:
         seed: int,
         algorithm: str = "tpe",
         admits: Callable[[TrialConfig], bool] = lambda config: True,
+        liar: str = "worst",
+        startup: int = STARTUP,
     ) -> None:
         import hyperopt
 
-        self._space = space
-        self._seed = seed
-        self._admits = admits
-        self._suggest = _algorithm(algorithm)
+        if algorithm not in ALGORITHMS:
+            raise InputError(f"algo is '{algorithm}': expected one of {', '.join(ALGORITHMS)}")
+        if liar not in LIARS:
+            raise ValueError(f"liar is '{liar}': expected one of {', '.join(LIARS)}")
+        self._space, self._seed, self._admits = space, seed, admits
+        self._algorithm, self._liar, self._startup = algorithm, liar, startup
         expression = space.expression() or {"fixed": 0}  # Hyperopt has no empty space
         self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
-        self._trials = hyperopt.Trials()
-        self._documents: dict[int, Any] = {}
-        self._used: set[TrialConfig] = set()
+        self._first = list(self._spread()) if algorithm != "random" else []
 
-    def ask(self, number: int) -> Proposal | None:
-        """Propose a config for trial `number`; None if the space has no other left."""
-        document = next(self._acceptable(number), None)
-        if document is None:
-            return None
-        proposal = self._proposal(document)
-        self._used.add(proposal.config)
-        self._trials.insert_trial_docs([document])
-        self._trials.refresh()
-        # with pymongo installed, Hyperopt keeps a copy of what was inserted
-        self._documents[number] = next(
-            kept for kept in self._trials.trials if kept["tid"] == number
-        )
-        return proposal
+    def propose(self, number: int, seen: Sequence[Seen]) -> Proposal | None:
+        """A config for trial `number`; None if the space has no other left."""
+        return next(self.candidates(number, seen), None)
 
-    def _acceptable(self, number: int) -> Any:
-        """Documents of points that may be proposed, the best first."""
-        for suggest, seed in self._attempts(number):
-            [document] = suggest([number], self._domain, self._trials, seed)
-            if self._is_new(self._proposal(document).config):
-                yield document
-        yield from self._leftovers(number)
+    def candidates(self, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
+        """Configs for trial `number` that may be proposed, each once, the most promising first."""
+        used = {trial.config for trial in seen}
+        for proposal in self._suggestions(number, seen):
+            if proposal.config not in used and self._admits(proposal.config):
+                used.add(proposal.config)
+                yield proposal
+        yield from self._leftovers(number, used)
 
-    def _attempts(self, number: int) -> Any:
+    def _suggestions(self, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
         import hyperopt
 
         if not self._space.varying:
             return
-        for attempt in range(SUGGESTIONS):
-            yield self._suggest, _seed(self._seed, number, attempt)
+        inside = [trial for trial in seen if trial.point]
+        if len(inside) < self._startup:
+            yield from self._first
+        learn = self._learner(inside)
         listable = (self._space.size() or math.inf) <= LISTABLE
-        for attempt in range(SUGGESTIONS, SUGGESTIONS if listable else DRAWS):
-            yield hyperopt.rand.suggest, _seed(self._seed, number, attempt)
+        for attempt in range(SUGGESTIONS if listable else DRAWS):
+            suggest, trials = (
+                learn if attempt < SUGGESTIONS else (hyperopt.rand.suggest, hyperopt.Trials())
+            )
+            seed = _seed(self._seed, number, attempt)
+            [document] = suggest([number], self._domain, trials, seed)
+            drawn = document["misc"]["vals"]
+            point = {name: float(raws[0]) for name, raws in drawn.items()}
+            yield Proposal(self._space.decode(point), point)
 
-    def _leftovers(self, number: int) -> Any:
-        """A point of a space that can be listed, drawn from those that are left."""
-        if (self._space.size() or math.inf) > LISTABLE:
+    def _spread(self) -> Iterator[Proposal]:
+        """The first points: admitted, no two alike, evenly spread."""
+        from scipy.stats import qmc
+
+        varying = self._space.varying
+        if not varying or not self._startup:
             return
-        left = [config for config in self._space.points() if self._is_new(config)]
-        if left:
-            rng = np.random.default_rng(_seed(self._seed, number, DRAWS))
-            yield self._document(number, self._space.encode(left[rng.integers(len(left))]))
+        rng = np.random.default_rng(_seed(self._seed))
+        cube = qmc.LatinHypercube(len(varying), rng=rng)
+        found: set[TrialConfig] = set()
+        for row in (row for _ in range(HYPERCUBES) for row in cube.random(self._startup)):
+            parts = zip(varying.items(), row, strict=True)
+            point = {name: dimension.at(float(share)) for (name, dimension), share in parts}
+            config = self._space.decode(point)
+            if config not in found and self._admits(config):
+                found.add(config)
+                yield Proposal(config, point)
+            if len(found) == self._startup:
+                return
 
-    def _is_new(self, config: TrialConfig) -> bool:
-        return config not in self._used and self._admits(config)
+    def _learner(self, inside: Sequence[Seen]) -> tuple[Any, Any]:
+        """What suggests the next point, and the trials it learns from."""
+        import hyperopt
 
-    def _document(self, number: int, point: dict[str, float]) -> Any:
-        misc = {
-            "tid": number,
-            "cmd": self._domain.cmd,
-            "workdir": self._domain.workdir,
-            "idxs": {name: [number] for name in point},
-            "vals": {name: [self._space[name].raw(value)] for name, value in point.items()},
-        }
-        result = self._domain.new_result()
-        [document] = self._trials.new_trial_docs([number], [None], [result], [misc])
-        return document
+        known = sum(trial.loss is not None for trial in inside)
+        if self._algorithm == "random" or known < FEWEST_LOSSES:
+            return hyperopt.rand.suggest, hyperopt.Trials()
+        history = _worth_knowing(inside)
+        if self._liar == "none":
+            history = [trial for trial in history if not trial.pending]
+        losses = [trial.loss for trial in history if trial.loss is not None]
+        mean = sum(losses) / len(losses)
+        documents = [self._document(trial, mean) for trial in history]
+        trials = hyperopt.trials_from_docs(documents, validate=False)
+        if self._algorithm == "anneal":
+            return hyperopt.anneal.suggest, trials
+        # Hyperopt counts gamma * sqrt(trials) as good; those left out count too
+        gamma = 0.25 * math.sqrt(len(inside) / len(history))
+        return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
-    def _proposal(self, document: Any) -> Proposal:
-        drawn = document["misc"]["vals"]
-        point = {name: float(raws[0]) for name, raws in drawn.items()}
-        return Proposal(self._space.decode(point), point)
+    def _document(self, trial: Seen, mean: float) -> dict[str, Any]:
+        """A trial as Hyperopt keeps it.
 
-    def tell(self, number: int, loss: float | None) -> None:
-        """Report the loss of trial `number`; None if it failed, so that TPE learns to stay away.
-
-        A failure is told without a loss: Hyperopt would use one even though the trial failed, and
-        from a loss that is not a number it would learn nothing.
+        A failure has no loss: Hyperopt would use one even though the trial failed, and from a loss
+        that is not a number it would learn nothing. One without a loss counts as bad.
         """
         import hyperopt
 
-        failed = loss is None or not math.isfinite(loss)
-        document = self._documents[number]
-        document["state"] = hyperopt.JOB_STATE_DONE
-        document["result"] = (
-            {"status": hyperopt.STATUS_FAIL}
-            if failed
-            else {"status": hyperopt.STATUS_OK, "loss": loss}
-        )
-        self._trials.refresh()
+        loss = mean if trial.pending and trial.loss is None and self._liar == "mean" else trial.loss
+        result: dict[str, Any] = {"status": hyperopt.STATUS_FAIL}
+        if loss is not None:
+            result = {"status": hyperopt.STATUS_OK, "loss": loss}
+        raws = {name: self._space[name].raw(value) for name, value in trial.point.items()}
+        return {
+            "tid": trial.number,
+            "state": hyperopt.JOB_STATE_DONE,
+            "spec": None,
+            "result": result,
+            "misc": {
+                "tid": trial.number,
+                "cmd": self._domain.cmd,
+                "workdir": self._domain.workdir,
+                "idxs": {name: [trial.number] for name in raws},
+                "vals": {name: [raw] for name, raw in raws.items()},
+            },
+            "exp_key": None,
+            "owner": None,
+            "version": 0,
+            "book_time": None,
+            "refresh_time": None,
+        }
+
+    def _leftovers(self, number: int, used: set[TrialConfig]) -> Iterator[Proposal]:
+        """Points of a space that can be listed, drawn from those that are left."""
+        if (self._space.size() or math.inf) > LISTABLE:
+            return
+        left = [c for c in self._space.points() if c not in used and self._admits(c)]
+        rng = np.random.default_rng(_seed(self._seed, number, DRAWS))
+        for index in rng.permutation(len(left)):
+            yield Proposal(left[index], self._space.encode(left[index]))
+
+
+def _worth_knowing(inside: Sequence[Seen]) -> list[Seen]:
+    """At most `HISTORY` trials, in order: all under way, the best ones, the last of the others."""
+    if len(inside) <= HISTORY:
+        return list(inside)
+    done = [trial for trial in inside if trial.loss is not None and not trial.pending]
+    best = sorted(done, key=lambda trial: (trial.loss, trial.number))[:GOOD]
+    kept = {trial.number for trial in best} | {t.number for t in inside if t.pending}
+    for trial in reversed(inside):
+        if len(kept) >= HISTORY:
+            break
+        kept.add(trial.number)
+    return [trial for trial in inside if trial.number in kept]
 
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0]) >> 1
-
-
-def _algorithm(name: str) -> Any:
-    import hyperopt
-
-    if name not in ALGORITHMS:
-        raise InputError(f"algo is '{name}': expected one of {', '.join(ALGORITHMS)}")
-    if name == "tpe":
-        return partial(hyperopt.tpe.suggest, n_startup_jobs=STARTUP)
-    return {"random": hyperopt.rand.suggest, "anneal": hyperopt.anneal.suggest}[name]

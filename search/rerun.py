@@ -154,7 +154,7 @@ def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[st
                 run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
                 course = Course(trial, run_id, slot, job)
             try:
-                _train(engine, course, writer)
+                _train(engine, course, writer, None if variation else _cut(record, was))
             finally:
                 with shield.hold(to_the_end=True):
                     engine.close()
@@ -165,7 +165,15 @@ def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[st
     return Rerun(record, run_id, course.ended, comparison, variation, changed_versions(record))
 
 
-def _train(engine: Engine, course: Course, writer: Journal) -> None:
+def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
+    """After which epoch the first run was ended from outside, and how; None if it was not."""
+    outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
+    if not was or not outcome.ranks or len(was) >= record.trial.config.epochs:
+        return None
+    return len(was), Ended(outcome, record.reason)
+
+
+def _train(engine: Engine, course: Course, writer: Journal, cut: tuple[int, Ended] | None) -> None:
     engine.start(course.job)
     while not course.ended:
         for _, message in engine.wait(TICK_S):
@@ -173,6 +181,8 @@ def _train(engine: Engine, course: Course, writer: Journal) -> None:
                 course.take(message)
                 if not course.unlogged:
                     writer.log_epoch(course)
+                if cut and cut[0] == len(course.epochs):
+                    engine.stop(course.slot, cut[1])
             elif not isinstance(message, Progressed):
                 course.ended = message
 
@@ -188,7 +198,8 @@ def _epochs(store: Store, record: TrialRecord) -> Epochs:
 
 def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
     assert course.ended
-    comparison = compare(was, course.epochs, cut_short=record.status == "KILLED")
+    cut_short = record.status == "KILLED" or _cut(record, was) is not None
+    comparison = compare(was, course.epochs, cut_short=cut_short)
     same_end = record.outcome == course.ended.outcome and record.reason == course.ended.reason
     failed = record.status == "FAILED" or not course.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0

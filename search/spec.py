@@ -14,6 +14,7 @@ from models.errors import InputError, one_of, read_yaml
 from models.size import SizeRule
 from models.source import Source, near_one
 from search.engines import ENGINES
+from search.policy import Plan
 from search.proposer import ALGORITHMS
 from spaces import lstm
 from spaces.space import Space, from_mapping, with_settings
@@ -49,6 +50,17 @@ class SweepSpec:
     per_gpu: int = 1
     on: str = "local"
     algo: str = "tpe"
+    #: whether learning rates are tried from high to low before the search, and it keeps to the best
+    ladder: bool = True
+    #: whether trials that fall behind are ended early
+    halving: bool = True
+    #: end a trial whose validation loss has not improved for this many epochs; 0: never
+    early_stopping: int = Plan.early_stopping
+    #: end the search when the best loss has not improved for this many trials; None: never
+    patience: int | None = None
+    #: how many of the best configs are trained again with further seeds, and with how many
+    confirm_configs: int = Plan.confirm_configs
+    confirm_seeds: int = Plan.confirm_seeds
     seed: int = 0
     size_rule: str = "reject"
     size_low: float = SizeRule.low
@@ -66,6 +78,12 @@ class SweepSpec:
         _check_number("workers", self.workers, 1, whole=True, optional=True)
         _check_number("per_gpu", self.per_gpu, 1, whole=True)
         _check_number("seed", self.seed, 0, whole=True)
+        _check_number("early_stopping", self.early_stopping, 0, whole=True)
+        _check_number("patience", self.patience, 1, whole=True, optional=True)
+        _check_number("confirm_configs", self.confirm_configs, 0, whole=True)
+        _check_number("confirm_seeds", self.confirm_seeds, 0, whole=True)
+        _check_switch("ladder", self.ladder)
+        _check_switch("halving", self.halving)
         _check_number("targets", self.targets, 1, whole=True)
         _check_number("keep", self.keep, 1, whole=True)
         _check_word("on", self.on, ENGINES)
@@ -92,6 +110,21 @@ class SweepSpec:
     def scoring(self) -> Scoring:
         """What every trial is scored on."""
         return Scoring(self.targets, self.seed)
+
+    def plan(self) -> Plan:
+        """How to search."""
+        return Plan(
+            algorithm=self.algo,
+            seed=self.seed,
+            trials=self.trials,
+            seconds=None if self.minutes is None else 60 * self.minutes,
+            ladder=self.ladder,
+            halving=self.halving,
+            early_stopping=self.early_stopping,
+            patience=self.patience,
+            confirm_configs=self.confirm_configs,
+            confirm_seeds=self.confirm_seeds,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as it is written in a file."""
@@ -179,6 +212,11 @@ def _check_number(
     if not low <= value <= LARGEST or (whole and not isinstance(value, int)):
         huge = isinstance(value, int) and value > LARGEST
         raise InputError(f"{name} is {'too large' if huge else repr(value)}: {expected}")
+
+
+def _check_switch(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}: expected true or false")
 
 
 def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:

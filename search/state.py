@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from models.scoring import bits
+from search.policy import Policy
 from search.spec import SweepSpec
 from search.trial import Course, Outcome, Slot, Trial
 
@@ -43,8 +44,22 @@ class State:
     finished: list[Course] = field(default_factory=list)
     #: trials whose worker died and that wait to be tried again
     again: list[Trial] = field(default_factory=list)
-    #: why no more trials are begun; empty while they are
+    #: why the sweep was ended before it was done; empty while it goes on
     closing: str = ""
+    #: seconds since the beginning, and the best loss from then on
+    progress: list[tuple[float, float]] = field(default_factory=list)
+    #: what decides; None before the search begins
+    policy: Policy | None = None
+
+    @property
+    def ending(self) -> str:
+        """Why the sweep has ended."""
+        return self.closing or (self.policy.spent if self.policy else "") or "the budget is spent"
+
+    def note_loss(self, loss: float) -> None:
+        """Note a validation loss of an epoch just done, nats."""
+        if not self.progress or loss < self.progress[-1][1]:
+            self.progress.append((self.seconds, loss))
 
     @property
     def seconds(self) -> float:
@@ -78,10 +93,26 @@ class State:
         done = [c.seconds for c in self.finished]
         if done:
             waiting = self.spec.trials - sum(self.counts.values()) - len(self.running)
-            under_way = sum(1 - _share_done(course) for course in self.running.values())
-            pace = sum(done) / len(done) / len(self.slots)
-            left.append((max(0, waiting) + under_way) * pace)
+            typical = sum(done) / len(done)
+            under_way = sum(self._rest(course, typical) for course in self.running.values())
+            left.append((max(0, waiting) * typical + under_way) / len(self.slots))
         return min(left, default=None)
+
+    def _rest(self, course: Course, typical: float) -> float:
+        """Seconds that a running trial will take still.
+
+        Most trials are cut short, so that is what a trial takes on average, but no less than the
+        epoch that it is in, and no more than all of its epochs.
+        """
+        share = course.progress.share if course.progress else 0.0
+        epoch = typical
+        if course.epoch_seconds:
+            epoch = sum(course.epoch_seconds) / len(course.epoch_seconds)
+        elif self.policy:
+            epoch = self.policy.costs.epoch_seconds(course.trial.config)
+        epochs_left = course.trial.config.epochs - len(course.epochs)
+        rest = typical - (self.now - course.began)
+        return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
 
     def to_dict(self) -> dict[str, Any]:
         """The sweep as `launch --json` prints it."""
@@ -99,11 +130,7 @@ class State:
                 "bits_per_symbol": bits(best.ranked_loss or 0.0),
                 "config": best.trial.config.to_dict(),
             },
+            "confirmed": [one.to_dict() for one in self.policy.confirmed()] if self.policy else [],
             "baselines": self.baselines,
             "seconds": round(self.seconds, 3),
         }
-
-
-def _share_done(course: Course) -> float:
-    partial = course.progress.share if course.progress else 0.0
-    return (len(course.epochs) + partial) / course.trial.config.epochs

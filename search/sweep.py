@@ -19,10 +19,11 @@ from models.errors import InputError
 from models.size import Verdict
 from models.windows import scoring_targets
 from search import report
+from search.cost import Extent
 from search.engines.base import Engine
 from search.interrupt import Shield
 from search.journal import Journal, data_tags
-from search.proposer import Proposer
+from search.policy import Policy, ladder_rates
 from search.spec import SweepSpec
 from search.state import INTERRUPTED, Display, State
 from search.tracking import Store
@@ -36,12 +37,13 @@ from search.trial import (
     Progressed,
     Slot,
     Trial,
-    trial_seed,
 )
 
 #: draws by which a space is measured against the size rule, and how many must pass
 SIZE_DRAWS = 1_000
 SIZE_SHARE = 1 / 50
+#: the baseline that knows nothing but how frequent each symbol is
+GUESSING = "unigram"
 #: times a trial is tried whose worker dies
 ATTEMPTS = 3
 #: seconds between two looks at the clock while nothing happens
@@ -70,6 +72,21 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
     return passed
 
 
+def check_budget(spec: SweepSpec) -> None:
+    """Refuse a budget that ends before the search begins.
+
+    Raises:
+        InputError: the ladder alone may take as many trials.
+    """
+    rates = ladder_rates(spec.space) if spec.ladder else ()
+    if rates and spec.trials <= len(rates):
+        raise InputError(
+            f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "
+            f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
+            f"or --ladder off"
+        )
+
+
 class Sweep:
     """One sweep under way."""
 
@@ -89,8 +106,6 @@ class Sweep:
         self._rule = spec.rule()
         self._admits = self._fits if spec.size_rule == "reject" else lambda config: True
         self._shield = Shield()
-        self._next = 0
-        self._used_up = False
         self._watched = True
         self._kept: list[Course] = []
         self._folder = Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
@@ -153,8 +168,14 @@ class Sweep:
             with self._shield.hold():
                 self._journal.log_baseline(score)
             state.baselines[score.name] = score.metrics["loss"]
-        self._proposer = Proposer(
-            spec.space, seed=spec.seed, algorithm=spec.algo, admits=self._admits
+        state.policy = self._policy = Policy(
+            spec.plan(),
+            spec.space,
+            Extent(len(self._corpus.train), len(self._corpus.alphabet), len(targets)),
+            sweep=state.name,
+            slots=len(self._engine.slots),
+            guessing=state.baselines[GUESSING],
+            admits=self._admits,
         )
 
     def _work(self) -> None:
@@ -180,36 +201,18 @@ class Sweep:
         """Begin nothing more, and end what runs."""
         self.state.closing = reason
         for slot in self.state.running:
-            self._engine.stop(slot, reason)
+            self._engine.stop(slot, Ended(Outcome.STOPPED, reason))
 
     def _fill_slots(self) -> None:
         state = self.state
         for slot in self._engine.slots:
             if slot in state.running or state.closing:
                 continue
-            trial = state.again.pop() if state.again else self._propose()
+            self._tick()
+            trial = state.again.pop() if state.again else self._policy.next(state.seconds)
             if trial is None:
                 return
             self._place(trial, slot)
-
-    def _propose(self) -> Trial | None:
-        if self._next >= self._spec.trials or self._used_up:
-            return None
-        proposal = self._proposer.ask(self._next)
-        if proposal is None:
-            self._used_up = True
-            text = f"all {self._next} configs of the space that may be tried are begun"
-            self._show(lambda: self._display.say(text))
-            return None
-        trial = Trial(
-            sweep=self.state.name,
-            number=self._next,
-            config=proposal.config,
-            seed=trial_seed(self._spec.seed, self._next),
-            point=proposal.point,
-        )
-        self._next += 1
-        return trial
 
     def _place(self, trial: Trial, slot: Slot) -> None:
         verdict = self._verdict(trial.config)
@@ -227,6 +230,7 @@ class Sweep:
         run_id = self._journal.open_trial(trial, slot, tags)
         course = Course(trial, run_id, slot, job, began=self.state.now)
         self.state.running[slot] = course
+        self._policy.begin(course)
         self._engine.start(job)
 
     def _hear(self, course: Course, message: Message) -> None:
@@ -236,6 +240,10 @@ class Sweep:
             course.take(message)
             if not course.unlogged:
                 self._journal.log_epoch(course)
+            self._tick()
+            self.state.note_loss(message.metrics["val_loss"])
+            if verdict := self._policy.judge(course):
+                self._engine.stop(course.slot, verdict)
         else:
             self._conclude(course, message)
 
@@ -261,8 +269,18 @@ class Sweep:
         if lost and course.trial.attempt < ATTEMPTS:
             state.again.append(course.trial.next_attempt())
         else:
-            self._proposer.tell(course.trial.number, course.ranked_loss)
+            self._end(course)
         self._show(lambda: self._display.trial_ended(course, state))
+
+    def _end(self, course: Course) -> None:
+        """Let the policy learn from a trial that has ended, and end those not needed any more."""
+        climbing = self._policy.ladder is None
+        for other, ended in self._policy.end(course):
+            self._engine.stop(other.slot, ended)
+        if climbing and (decision := self._policy.ladder):
+            rates = self._policy.space["learning_rate"].describe()
+            text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
+            self._show(lambda: self._display.say(text))
 
     def _show(self, call: Callable[[], None]) -> None:
         """Show something; if nobody reads any more, the sweep goes on in silence."""
@@ -292,19 +310,27 @@ class Sweep:
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _keep_evidence(self) -> None:
+        """Pictures and numbers that say why the best trial is the best."""
+        state, corpus = self.state, self._corpus
+        found = report.evidence(state, len(corpus.alphabet), len(corpus.train))
+        text = json.dumps(found, indent=1, allow_nan=False)
+        self._store.keep_text(state.run_id, text, "evidence.json")
+        for name, draw in report.plots(found, state):
+            file = self._folder / f"{name}.png"
+            draw(file)
+            self._store.keep_file(state.run_id, file)
+
     def _close_parent(self) -> None:
         state = self.state
         self._log_progress()
-        if state.finished:
-            plot = self._folder / "learning_curves.png"
-            report.plot_learning_curves(state, plot)
-            self._store.keep_file(state.run_id, plot)
+        self._keep_evidence()
         word, status = "finished", "FINISHED"
         if state.closing == INTERRUPTED:
             word, status = INTERRUPTED, "KILLED"
         elif state.closing.startswith("failed"):
             word, status = "failed", "FAILED"
-        reason = state.closing or "the budget is spent"
+        reason = state.ending
         tags = {"sweep.state": word, "sweep.reason": reason}
         tags["mlflow.note.content"] = report.describe(state)  # shown at the head of the run's page
         self._store.log(state.run_id, tags=tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +40,9 @@ class Outcome(StrEnum):
 class Phase(StrEnum):
     """Which part of a sweep a run belongs to."""
 
+    LADDER = "ladder"
     SEARCH = "search"
+    CONFIRM = "confirm"
     BASELINE = "baseline"
     RERUN = "rerun"
 
@@ -166,6 +169,16 @@ class Course:
         self.progress = None
         self.epochs.append(done.metrics)
         self.unlogged = done.epoch >= self.trial.config.epochs
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """Lowest validation loss after each epoch, nats."""
+        return list(itertools.accumulate((e["val_loss"] for e in self.epochs), min))
+
+    @property
+    def epoch_seconds(self) -> list[float]:
+        """Seconds that each epoch took."""
+        return [epoch["epoch_seconds"] for epoch in self.epochs if "epoch_seconds" in epoch]
 
     @property
     def best_epoch(self) -> int | None:

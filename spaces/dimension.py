@@ -8,10 +8,11 @@ at both ends, and rounded on the way to `TrialConfig`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,14 @@ class Dimension(ABC):
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> float:
         """Draw a raw number as Hyperopt's random search would."""
+
+    @abstractmethod
+    def at(self, share: float) -> float:
+        """Raw number below which a share of the draws lies, 0 <= share < 1."""
+
+    @abstractmethod
+    def between(self, low: float, high: float) -> Dimension | None:
+        """The values from `low` to `high`, both included; None if there are none."""
 
     @abstractmethod
     def decode(self, raw: float) -> Value:
@@ -84,6 +93,13 @@ class Listed(Dimension):
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.integers(len(self.options)))
 
+    def at(self, share: float) -> float:
+        return float(int(share * len(self.options)))
+
+    def between(self, low: float, high: float) -> Listed | None:
+        kept = tuple(v for v in self.options if not isinstance(v, str) and low <= v <= high)
+        return Listed(self.field, kept) if kept else None
+
     def decode(self, raw: float) -> Value:
         return self.options[min(max(math.floor(raw + 0.5), 0), len(self.options) - 1)]
 
@@ -116,6 +132,13 @@ class Range(Dimension):
     high: float
     step: float | None = None
     log: bool = False
+    #: decimal places of a continuous number on a linear scale; None: as the width has it
+    places: int | None = dataclasses.field(default=None, compare=False)
+
+    def _decimal_places(self) -> int:
+        if self.places is not None:
+            return self.places
+        return DIGITS - 1 - math.floor(math.log10(self.high - self.low))
 
     def _ends(self) -> tuple[float, float]:
         half = (self.step or 0) / 2
@@ -130,6 +153,23 @@ class Range(Dimension):
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.uniform(*self._ends()))
 
+    def at(self, share: float) -> float:
+        low, high = self._ends()
+        return low + share * (high - low)
+
+    def between(self, low: float, high: float) -> Dimension | None:
+        low, high = max(low, self.low), min(high, self.high)
+        if self.step:
+            values = [v for v in self.values() or [] if low <= float(v) <= high]
+            if not values:
+                return None
+            low, high = float(values[0]), float(values[-1])
+        if low > high:
+            return None
+        if low == high:
+            return Listed(self.field, (LIMITS[self.field].kind(low),))
+        return replace(self, low=low, high=high, places=self._decimal_places())
+
     def decode(self, raw: float) -> Value:
         number = math.exp(raw) if self.log else raw
         if self.step:
@@ -137,7 +177,7 @@ class Range(Dimension):
         elif self.log:
             number = float(f"{number:.{DIGITS}g}")
         else:
-            number = round(number, DIGITS - 1 - math.floor(math.log10(self.high - self.low)))
+            number = round(number, self._decimal_places())
         number = round(number, 10) if self.step else number
         number = min(max(number, self.low), self.high)
         return LIMITS[self.field].kind(number)

@@ -73,9 +73,9 @@ class ScriptedEngine:
             raise KeyboardInterrupt
         return [(self.slots[0], self._messages.pop(0))] if self._messages else []
 
-    def stop(self, slot: Slot, reason: str) -> None:
+    def stop(self, slot: Slot, ended: Ended) -> None:
         """End the trial."""
-        self._messages = [Ended(Outcome.STOPPED, reason)]
+        self._messages = [ended]
 
     def close(self) -> None:
         """Nothing to end."""

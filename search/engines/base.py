@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from search.trial import Job, Message, Slot
+from search.trial import Ended, Job, Message, Slot
 
 
 class Engine(Protocol):
     """Gives slots; on each of them one trial at a time.
 
     For each job started, `wait` returns its messages in order, the last of them an `Ended`, also if
-    the worker dies (`lost`) or is stopped (`stopped`). After that the slot is free again.
+    the worker dies (`lost`) or is stopped from outside. After that the slot is free again.
     """
 
     @property
@@ -27,8 +27,8 @@ class Engine(Protocol):
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
         """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""
 
-    def stop(self, slot: Slot, reason: str) -> None:
-        """End the trial on a slot; its `Ended` comes through `wait`."""
+    def stop(self, slot: Slot, ended: Ended) -> None:
+        """End the trial on a slot; `ended` comes through `wait`, unless it has ended by itself."""
 
     def close(self) -> None:
         """End every trial at once and let all processes go; nothing can be started after that."""

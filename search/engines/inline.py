@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search import worker
-from search.trial import Ended, Job, Message, Outcome, Slot
+from search.trial import Ended, Job, Message, Slot
 
 
 class InlineEngine:
@@ -39,10 +39,10 @@ class InlineEngine:
             self._running = None
         return [(slot, message)]
 
-    def stop(self, slot: Slot, reason: str) -> None:
+    def stop(self, slot: Slot, ended: Ended) -> None:
         """End the trial before its next step."""
         if self._running:
-            self._running = slot, iter([Ended(Outcome.STOPPED, reason)])
+            self._running = slot, iter([ended])
 
     def close(self) -> None:
         """Forget the trial."""

@@ -32,8 +32,8 @@ class _Running:
     slot: Slot
     process: BaseProcess
     pipe: Connection
-    #: what to call its end if it comes without a word
-    stopped: str = ""
+    #: what to call its end if it was ended from outside
+    stopped: Ended | None = None
 
 
 class LocalEngine:
@@ -90,7 +90,7 @@ class LocalEngine:
     def _died(self, running: _Running) -> Ended:
         running.process.join(LEAVE_WITHIN_S)
         if running.stopped:
-            return Ended(Outcome.STOPPED, running.stopped)
+            return running.stopped
         code = running.process.exitcode
         if code is not None and code < 0:
             return Ended(Outcome.LOST, f"its worker was killed by {signal.Signals(-code).name}")
@@ -105,10 +105,10 @@ class LocalEngine:
         running.process.close()
         running.pipe.close()
 
-    def stop(self, slot: Slot, reason: str) -> None:
+    def stop(self, slot: Slot, ended: Ended) -> None:
         """Kill the worker on a slot; what it has sent before still arrives."""
         running = self._running[slot]
-        running.stopped = reason
+        running.stopped = ended
         running.process.kill()
 
     def close(self) -> None:

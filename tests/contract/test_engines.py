@@ -100,12 +100,12 @@ def test_a_slot_takes_one_trial_at_a_time(engine: Engine, corpus: Path, tmp_path
         engine.start(job(corpus, tmp_path, engine.slots[0]))
 
 
-def test_a_stopped_trial_ends_as_stopped(engine: Engine, corpus: Path, tmp_path: Path) -> None:
+def test_a_stopped_trial_ends_as_it_is_told(engine: Engine, corpus: Path, tmp_path: Path) -> None:
     slot = engine.slots[0]
     engine.start(job(corpus, tmp_path, slot, ENDLESS))
     wait_for_progress(engine)
-    engine.stop(slot, "enough")
-    assert listen(engine)[slot][-1] == Ended(Outcome.STOPPED, "enough")
+    engine.stop(slot, Ended(Outcome.PRUNED, "enough"))
+    assert listen(engine)[slot][-1] == Ended(Outcome.PRUNED, "enough")
 
 
 def test_an_exception_ends_the_trial_with_its_reason(

@@ -144,7 +144,8 @@ def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> N
     assert run.data.metrics == {"best_val_loss": 3.0, "trials_done": 1.0}
     assert run.inputs.dataset_inputs[0].dataset.digest == corpus.digest
     names = {artifact.path for artifact in store.client.list_artifacts(state.run_id)}
-    assert names == {"sweep.yaml", "learning_curves.png"}
+    pictures = {"learning_curves.png", "best_over_time.png", "parameters.png"}
+    assert names == {"sweep.yaml", "evidence.json"} | pictures
 
 
 def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
@@ -242,7 +243,7 @@ def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
     store: Store, corpus: Corpus
 ) -> None:
     clock = iter(float(second) for second in range(10_000))
-    spec = tiny_spec(trials=3, minutes=0.5, epochs=1000)
+    spec = tiny_spec(trials=3, minutes=0.5, epochs=1000, early_stopping=0)
     engine = ScriptedEngine({n: [3.0 - n] * 1000 for n in range(3)})
     sweep = Sweep(
         spec, name="s", corpus=corpus, store=store, engine=engine, display=Silent(),
@@ -253,6 +254,10 @@ def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
     assert state.best is not None
     assert state.best.ranked_loss == 3.0
     assert state.closing == "0.5 minutes are over"
+
+
+#: every trial is trained to the end, and none again
+PLAIN = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
 
 
 class _Counting:
@@ -278,7 +283,7 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(store: Store, corpus: 
         counting = _Counting(store.client)
         store.client = counting
         engine = ScriptedEngine({n: [2.0 + n, 2.1 + n, 2.2 + n] for n in range(trials)})
-        sweep_of(store, corpus, engine, trials=trials, epochs=3, keep=1).run()
+        sweep_of(store, corpus, engine, trials=trials, epochs=3, keep=1, **PLAIN).run()
         calls = counting.calls
         used[trials] = calls["create_run"] + calls["log_batch"] + calls["set_terminated"]
         store.client = counting._client

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from models.errors import InputError
 from models.samples import SAMPLES
 from models.size import SizeRule
+from search.policy import Plan
 from search.spec import Scoring, SweepSpec, read_spec
+from search.sweep import check_budget
 from spaces import lstm
 from spaces.dimension import Listed, Range
 from spaces.space import Space
@@ -67,6 +69,27 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ("size_low", 11, "size rule from 11 to 10: expected 0 <= low <= high"),
         ("size_high", "big", "size_high is 'big': expected a number from 0"),
         ("size_high", 0.01, "size rule from 0.1 to 0.01: expected 0 <= low <= high"),
+        ("ladder", "off", "ladder is 'off': expected true or false"),
+        ("ladder", 1, "ladder is 1: expected true or false"),
+        ("ladder", None, "ladder is None: expected true or false"),
+        ("halving", "true", "halving is 'true': expected true or false"),
+        ("halving", 0, "halving is 0: expected true or false"),
+        ("early_stopping", -1, f"early_stopping is -1: {WHOLE} 0"),
+        ("early_stopping", 2.5, f"early_stopping is 2.5: {WHOLE} 0"),
+        ("early_stopping", "5", f"early_stopping is '5': {WHOLE} 0"),
+        ("early_stopping", False, f"early_stopping is False: {WHOLE} 0"),
+        ("early_stopping", None, f"early_stopping is None: {WHOLE} 0"),
+        ("patience", 0, f"patience is 0: {WHOLE} 1"),
+        ("patience", 1.5, f"patience is 1.5: {WHOLE} 1"),
+        ("patience", "never", f"patience is 'never': {WHOLE} 1"),
+        ("patience", True, f"patience is True: {WHOLE} 1"),
+        ("confirm_configs", -1, f"confirm_configs is -1: {WHOLE} 0"),
+        ("confirm_configs", 0.5, f"confirm_configs is 0.5: {WHOLE} 0"),
+        ("confirm_configs", None, f"confirm_configs is None: {WHOLE} 0"),
+        ("confirm_configs", 10**30, f"confirm_configs is too large: {WHOLE} 0"),
+        ("confirm_seeds", -1, f"confirm_seeds is -1: {WHOLE} 0"),
+        ("confirm_seeds", "3", f"confirm_seeds is '3': {WHOLE} 0"),
+        ("confirm_seeds", True, f"confirm_seeds is True: {WHOLE} 0"),
         ("targets", 0, f"targets is 0: {WHOLE} 1"),
         ("keep", 0, f"keep is 0: {WHOLE} 1"),
         ("trails", 5, "'trails' is no field: did you mean 'trials'? possible: data, symbols,"),
@@ -156,6 +179,12 @@ SPACES = [
             "per_gpu": st.integers(1, 8),
             "on": st.sampled_from(["local", "inline"]),
             "algo": st.sampled_from(["tpe", "random", "anneal"]),
+            "ladder": st.booleans(),
+            "halving": st.booleans(),
+            "early_stopping": st.integers(0, 100),
+            "patience": st.none() | st.integers(1, 1000),
+            "confirm_configs": st.integers(0, 10),
+            "confirm_seeds": st.integers(0, 10),
             "seed": st.integers(0, 2**63),
             "size_rule": st.sampled_from(["reject", "warn", "off"]),
             "size_low": st.floats(0, 0.5),
@@ -172,6 +201,84 @@ def test_any_spec_is_read_back_from_what_it_writes(values: dict[str, Any]) -> No
 
 def test_a_spec_writes_every_field() -> None:
     assert list(SweepSpec().to_dict()) == [field.name for field in dataclasses.fields(SweepSpec)]
+
+
+# the plan and the budget ---------------------------------------------------------------------
+
+
+def test_the_defaults_of_a_spec_are_those_of_a_plan() -> None:
+    assert SweepSpec().plan() == Plan()
+
+
+def test_a_plan_is_what_the_spec_says() -> None:
+    spec = SweepSpec(
+        algo="random",
+        seed=4,
+        trials=7,
+        minutes=1.5,
+        ladder=False,
+        halving=False,
+        early_stopping=0,
+        patience=9,
+        confirm_configs=1,
+        confirm_seeds=2,
+    )
+    assert spec.plan() == Plan(
+        algorithm="random",
+        seed=4,
+        trials=7,
+        seconds=90.0,
+        ladder=False,
+        halving=False,
+        early_stopping=0,
+        patience=9,
+        confirm_configs=1,
+        confirm_seeds=2,
+    )
+
+
+def test_without_a_time_limit_a_plan_has_none() -> None:
+    assert SweepSpec(minutes=None).plan().seconds is None
+    assert SweepSpec(minutes=0).plan().seconds == 0.0
+
+
+SIX_RATES = (
+    "--trials is {}, but the ladder alone may take 6 (learning rates 1 to 1e-05): "
+    "expected at least 7, or --ladder off"
+)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"trials": 1}, SIX_RATES.format(1)),
+        ({"trials": 6}, SIX_RATES.format(6)),
+        (
+            {"trials": 3, "space": lstm.QUICK},
+            "--trials is 3, but the ladder alone may take 3 (learning rates 0.1 to 0.001): "
+            "expected at least 4, or --ladder off",
+        ),
+    ],
+)
+def test_a_budget_that_ends_with_the_ladder_is_refused(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        check_budget(SweepSpec(**fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"trials": 7},
+        {"trials": 1, "ladder": False},
+        {"trials": 4, "space": lstm.QUICK},
+        {"trials": 1, "space": Space({})},  # one learning rate: no ladder
+        {"trials": 1, "space": Space({"learning_rate": Listed("learning_rate", (0.1, 0.01))})},
+    ],
+)
+def test_a_budget_that_goes_beyond_the_ladder_is_taken(fields: dict[str, Any]) -> None:
+    check_budget(SweepSpec(**fields))
 
 
 # files, options and settings -------------------------------------------------------------------

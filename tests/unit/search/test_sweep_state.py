@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from models.config import TrialConfig
+from search.cost import Extent
+from search.policy import Plan, Policy
 from search.spec import SweepSpec
 from search.state import INTERRUPTED, State
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial
+from spaces import lstm
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 
@@ -119,23 +122,45 @@ def test_a_deadline_that_comes_later_is_not_what_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "epochs, share, left",
+    "epochs, share, gone, left",
     [
-        (0, None, 4.0),  # the one under way is still to be done
-        (1, None, 3.0),
-        (3, None, 1.0),
-        (3, 0.5, 0.5),  # and half of its last epoch is done
-        (4, None, 0.0),
+        (0, None, 0.0, 4.0),  # what a trial takes on average is still to come
+        (1, None, 2.0, 3.0),
+        (3, None, 6.0, 1.0),
+        (1, None, 7.5, 1.0),  # longer than the average: the epoch that it is in
+        (1, 0.5, 7.5, 0.5),  # or what is left of it
+        (1, 0.5, 99.0, 0.5),
+        (3, None, 1.0, 1.0),  # but no more than the epochs that are left
+        (3, 0.5, 1.0, 0.5),
+        (4, None, 9.0, 0.0),
     ],
 )
 def test_a_trial_under_way_counts_for_what_it_still_has_to_do(
-    epochs: int, share: float | None, left: float
+    epochs: int, share: float | None, gone: float, left: float
 ) -> None:
     progress = None if share is None else Progressed(epochs + 1, share, 1.0)
     running = course(1, None, *[1.0] * epochs, progress=progress)
+    running.epochs = [epoch | {"epoch_seconds": 2.0} for epoch in running.epochs]
     done = course(0, Outcome.COMPLETE, 1.0, seconds=8.0)
-    found = state(done, trials=2, running={SLOTS[0]: running})
-    assert found.seconds_left == left  # a whole trial takes 8 s, and there are 2 slots
+    found = state(done, trials=2, running={SLOTS[0]: running}, now=gone)
+    assert found.seconds_left == left  # a trial takes 8 s, an epoch 2 s, and there are 2 slots
+
+
+@pytest.mark.parametrize(
+    "closing, spent, ending",
+    [
+        ("", "", "the budget is spent"),
+        ("", "no better for 9 trials", "no better for 9 trials"),
+        ("5 minutes are over", "no better for 9 trials", "5 minutes are over"),
+    ],
+)
+def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
+    closing: str, spent: str, ending: str
+) -> None:
+    policy = Policy(Plan(), lstm.QUICK, Extent(1_000, 90, 100), sweep="s", slots=2, guessing=3.0)
+    policy.spent = spent
+    assert state(closing=closing, policy=policy).ending == ending
+    assert state(closing=closing).ending == (closing or "the budget is spent")
 
 
 def test_nothing_is_left_when_all_trials_have_ended() -> None:
@@ -157,6 +182,7 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
             "bits_per_symbol": pytest.approx(1.442695),
             "config": TrialConfig(epochs=4).to_dict(),
         },
+        "confirmed": [],
         "baselines": {"unigram": 3.0},
         "seconds": 2.5,
     }

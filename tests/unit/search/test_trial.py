@@ -149,6 +149,21 @@ def test_a_trial_stopped_before_its_first_epoch_does_not_compete() -> None:
     assert course(outcome=Outcome.STOPPED).ranked_loss is None
 
 
+@pytest.mark.parametrize(
+    "losses, expected",
+    [([], []), ([2.0], [2.0]), ([3.0, 1.0, 2.0, 0.5], [3.0, 1.0, 1.0, 0.5])],
+)
+def test_the_best_loss_so_far_never_rises(losses: list[float], expected: list[float]) -> None:
+    assert course(*losses).best_so_far == expected
+
+
+def test_the_seconds_of_epochs_are_those_that_were_measured() -> None:
+    found = course(3.0, 2.0)
+    assert found.epoch_seconds == []
+    found.epochs[1]["epoch_seconds"] = 4.5
+    assert found.epoch_seconds == [4.5]
+
+
 def test_a_record_is_printed_with_its_config_and_none_for_no_outcome() -> None:
     record = TrialRecord(
         trial=TRIAL,

@@ -1,0 +1,85 @@
+"""Optuna's TPE with the Hyperband pruner, in some processes on one storage.
+
+Optuna advises against SQLite for several processes and for its journal, a file that grows.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import Any
+
+import keras
+import optuna
+
+from benchmarks.peers import common
+from benchmarks.peers.common import Data, Task
+
+STUDY = "search"
+
+
+def search(task: Task) -> None:
+    """Search with Optuna in as many processes as trials may run at once."""
+    optuna.create_study(study_name=STUDY, storage=_storage(task))
+    processes = [multiprocessing.Process(target=work, args=(task, n)) for n in range(task.workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def work(task: Task, number: int) -> None:
+    """Be one of the processes."""
+    seed = task.seed * task.workers + number  # with the same seed both would try the same
+    common.prepare(seed, threads=1)
+    data = Data.load(task)
+    study = optuna.load_study(
+        study_name=STUDY,
+        storage=_storage(task),
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.HyperbandPruner(
+            min_resource=1, max_resource=common.EPOCHS, reduction_factor=3
+        ),
+    )
+    study.optimize(lambda trial: _objective(trial, data))
+
+
+def _storage(task: Task) -> Any:
+    file = str(task.folder / "journal.log")
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(file))
+
+
+def _objective(trial: Any, data: Data) -> float:
+    config = _config(trial, data.task)
+
+    def report(epoch: int, logs: dict[str, float]) -> None:
+        trial.report(logs["val_score"], step=epoch + 1)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    keras.utils.clear_session()
+    model = common.build(config, len(data.corpus.alphabet))
+    pruning = keras.callbacks.LambdaCallback(on_epoch_end=report)
+    losses = common.train(model, config, data, trial.number, [pruning])
+    return common.best(losses)  # to Optuna a trial with NaN has failed
+
+
+def _config(trial: Any, task: Task) -> dict[str, Any]:
+    """Draw a config. There are no steps on a log scale, so numbers are rounded here."""
+    return {
+        "direction": trial.suggest_categorical("direction", task.directions),
+        "learning_rate": trial.suggest_categorical("learning_rate", common.LEARNING_RATES),
+        "dropout": trial.suggest_float("dropout", *common.DROPOUT),
+        "layers": trial.suggest_categorical("layers", common.LAYERS),
+        "layer_size": _logarithmic(trial, "layer_size", common.LAYER_SIZE),
+        "sequence_length": _logarithmic(trial, "sequence_length", common.SEQUENCE_LENGTH),
+        "batch_size": trial.suggest_categorical("batch_size", common.BATCH_SIZES),
+    }
+
+
+def _logarithmic(trial: Any, name: str, ends: tuple[int, int, int]) -> int:
+    low, high, _ = ends
+    return common.stepped(trial.suggest_int(name, low, high, log=True), ends)
+
+
+if __name__ == "__main__":
+    common.main(search)

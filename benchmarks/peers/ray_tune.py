@@ -1,0 +1,67 @@
+"""Ray Tune with Hyperopt's TPE and ASHA, a function for a trial, actors used again."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.hyperopt import HyperOptSearch
+
+from benchmarks.peers import common
+from benchmarks.peers.common import Data, Task
+
+
+def search(task: Task) -> None:
+    """Search with Ray Tune, one CPU for a trial."""
+    ray.init(num_cpus=task.workers, include_dashboard=False)
+    function = tune.with_parameters(train, data=Data.load(task))
+    tuner = tune.Tuner(
+        tune.with_resources(function, {"cpu": 1}),
+        param_space=_space(task),
+        tune_config=tune.TuneConfig(
+            metric="val_score",
+            mode="min",
+            search_alg=HyperOptSearch(random_state_seed=task.seed),
+            scheduler=ASHAScheduler(max_t=common.EPOCHS, grace_period=1, reduction_factor=3),
+            num_samples=-1,
+            max_concurrent_trials=task.workers,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name="search", storage_path=str(task.folder), verbose=0),
+    )
+    tuner.fit()
+
+
+def train(config: dict[str, Any], data: Data) -> None:
+    """Train one trial in an actor; Ray ends it from `report` when ASHA says so."""
+    common.prepare(data.task.seed, threads=1)
+    keras.utils.clear_session()
+    model = common.build(config, len(data.corpus.alphabet))
+    reporting = keras.callbacks.LambdaCallback(on_epoch_end=_report)
+    common.train(model, config, data, tune.get_context().get_trial_id(), [reporting])
+
+
+def _report(epoch: int, logs: dict[str, float]) -> None:
+    if math.isnan(logs["val_score"]):
+        raise ValueError("the loss is not a number")  # the trial fails, the search goes on
+    tune.report({"val_score": logs["val_score"]})
+
+
+def _space(task: Task) -> dict[str, Any]:
+    return {
+        "direction": tune.choice(task.directions),
+        "learning_rate": tune.choice(common.LEARNING_RATES),
+        "dropout": tune.uniform(*common.DROPOUT),
+        "layers": tune.choice(common.LAYERS),
+        "layer_size": tune.qlograndint(*common.LAYER_SIZE),
+        "sequence_length": tune.qlograndint(*common.SEQUENCE_LENGTH),
+        "batch_size": tune.choice(common.BATCH_SIZES),
+    }
+
+
+if __name__ == "__main__":
+    common.main(search)

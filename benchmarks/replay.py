@@ -1,0 +1,201 @@
+"""Compare search policies on recorded learning curves: hundreds of sweeps in minutes.
+
+    python -m benchmarks.replay [--seeds 100] [--slots 2] [--only NAME,...] [--variants]
+
+The policies are the program's own (search/policy.py); only trainings are replaced by recordings of
+`record_curves.py`, and the clock by their seconds. Each policy is judged by the simulated time to a
+loss within 1 % of the best that any recorded config reaches: median and quartiles over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import math
+import statistics
+from dataclasses import replace
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+from benchmarks import curves
+from search.cost import Extent
+from search.policy import Plan, Policy
+from search.trial import Course, Ended, Job, Outcome, Slot
+from spaces.dimension import Listed
+from spaces.space import from_mapping
+
+WITHIN = 1.01
+#: simulated seconds after which a sweep is given up: enough to train every config to its end
+LONGEST = 3_000.0
+#: everything that a plan can leave out
+PLAIN = Plan(
+    algorithm="random",
+    trials=100_000,
+    ladder=False,
+    halving=False,
+    early_stopping=0,
+    confirm_configs=0,
+    choices=1,
+)
+TPE = replace(PLAIN, algorithm="tpe")
+LADDER = replace(TPE, ladder=True)
+HALVING = replace(LADDER, halving=True)
+ALL = replace(Plan(), trials=100_000, confirm_configs=0)
+POLICIES = {
+    "random": PLAIN,
+    "tpe": TPE,
+    "tpe + ladder": LADDER,
+    "tpe + ladder + halving": HALVING,
+    "all (and cost, early stopping)": ALL,
+}
+VARIANTS = {
+    "all, no ladder": replace(ALL, ladder=False),
+    "all, no halving": replace(ALL, halving=False),
+    "all, random for tpe": replace(ALL, algorithm="random"),
+    "all, cost-blind": replace(ALL, choices=1),
+    "random + halving": replace(PLAIN, halving=True),
+    **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5, 8)},
+    **{f"all, lesson {word}": replace(ALL, lesson=word) for word in ("last", "rung")},
+    **{f"all, liar {word}": replace(ALL, liar=word) for word in ("mean", "none")},
+    **{f"all, startup {n}": replace(ALL, startup=n) for n in (5, 20)},
+    **{f"all, first rung {n}": replace(ALL, first_rung=n) for n in (1, 3)},
+    **{f"all, ladder of {n} epochs": replace(ALL, ladder_epochs=n) for n in (3, 9)},
+}
+
+
+class Replay:
+    """Sweeps on one recording."""
+
+    def __init__(self, file: Path) -> None:
+        head, found = curves.read(file)
+        self.curves = {curve.config: curve for curve in found}
+        space = from_mapping(head["space"], str(file))
+        missing = {c.learning_rate for c in space.points() if c not in self.curves}
+        rates = space["learning_rate"]
+        kept = [rate for rate in rates.values() or [] if rate not in missing]
+        #: the grid, without learning rates that are not recorded in full
+        self.space = space.replace(learning_rate=Listed("learning_rate", tuple(kept)))
+        self.best = min(min(curve.losses) for curve in found if curve.losses)
+        corpus = head["corpus"]
+        # what the size of the corpus is to the cost model: its scale is learned anyway
+        self.extent = Extent(int(corpus["characters"] * 0.8), 90, corpus["targets"])
+
+    def sweep(self, plan: Plan, slots: int) -> tuple[float, int]:
+        """Simulated seconds until the target is reached (infinite if never), and trials begun."""
+        policy = Policy(
+            plan,
+            self.space,
+            self.extent,
+            sweep="replay",
+            slots=slots,
+            guessing=3.29,
+        )
+        target = WITHIN * self.best
+        free = [Slot(index) for index in range(slots)]
+        events: list[tuple[float, int, Course, int]] = []
+        order = itertools.count()
+        now = 0.0
+        #: configs that reach the target and are not ended
+        hopeful = {c.config for c in self.curves.values() if min(c.losses, default=9) <= target}
+
+        def fill() -> None:
+            while free and (trial := policy.next(now)):
+                slot = free.pop()
+                course = Course(trial, "", slot, _job(trial, slot), began=now)
+                policy.begin(course)
+                curve = self.curves[trial.config]
+                first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
+                heapq.heappush(events, (now + first, next(order), course, 1))
+
+        def end(course: Course, ended: Ended) -> None:
+            if course.ended:
+                return
+            course.ended, course.seconds = ended, now - course.began
+            hopeful.discard(course.trial.config)
+            free.append(course.slot)
+            for other, why in policy.end(course):
+                end(other, why)
+
+        fill()
+        while events and now < LONGEST and hopeful:
+            now, _, course, epoch = heapq.heappop(events)
+            if course.ended:
+                continue
+            curve = self.curves[course.trial.config]
+            if epoch > len(curve.losses):
+                end(course, Ended(Outcome(curve.outcome)))
+            else:
+                loss, seconds = curve.losses[epoch - 1], curve.seconds[epoch - 1]
+                course.epochs.append({"val_loss": loss, "epoch_seconds": seconds})
+                if loss <= target:
+                    return now, len(policy.courses)
+                verdict = policy.judge(course)
+                if epoch == course.trial.config.epochs:
+                    verdict = Ended(Outcome.COMPLETE)
+                if verdict:
+                    end(course, verdict)
+                else:
+                    following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
+                    heapq.heappush(events, (now + following, next(order), course, epoch + 1))
+            fill()
+        return math.inf, len(policy.courses)
+
+
+def _job(trial: Any, slot: Slot) -> Job:
+    nowhere = Path()
+    return Job(trial=trial, slot=slot, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+
+
+_replay: Replay | None = None
+
+
+def _open(file: Path) -> None:
+    global _replay
+    _replay = Replay(file)
+
+
+def _run(task: tuple[Plan, int]) -> tuple[float, int]:
+    assert _replay
+    return _replay.sweep(*task)
+
+
+def main() -> None:
+    """Replay, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--file", type=Path, default=curves.FOLDER / "text.jsonl")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", help="names of policies, separated by semicolons")
+    parser.add_argument("--variants", action="store_true", help="each part left out or changed")
+    given = parser.parse_args()
+    policies = POLICIES | (VARIANTS if given.variants else {})
+    if given.only:
+        every = POLICIES | VARIANTS
+        policies = {name.strip(): every[name.strip()] for name in given.only.split(";")}
+    replay = Replay(given.file)
+    near = sum(min(c.losses, default=9e9) <= WITHIN * replay.best for c in replay.curves.values())
+    print(
+        f"{len(replay.curves)} curves, best loss {replay.best:.4f}, {near} configs within 1 % of it"
+    )
+    print(f"seconds to within 1 %, {given.seeds} seeds, {given.slots} slots")
+    print(f"{'policy':<34}{'quartile':>9}{'median':>9}{'quartile':>9}{'trials':>8}{'ratio':>8}")
+    against: float | None = None
+    with Pool(given.workers, _open, (given.file,)) as pool:
+        for name, plan in policies.items():
+            tasks = [(replace(plan, seed=seed), given.slots) for seed in range(given.seeds)]
+            results = pool.map(_run, tasks, chunksize=1)
+            low, middle, high = statistics.quantiles([seconds for seconds, _ in results], n=4)
+            trials = statistics.median(count for _, count in results)
+            against = against or middle
+            print(
+                f"{name:<34}{low:>9.0f}{middle:>9.0f}{high:>9.0f}{trials:>8.0f}"
+                f"{middle / against:>8.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a suggestion costs after many trials, and whether a bounded history makes it worse.
+
+    python -m benchmarks.suggest [--seeds 20]
+
+First the seconds of one proposal after 100, 1,000 and 10,000 trials of the default space, with the
+bounded history of search/proposer.py and with all trials, side by side. Then the quality: on a
+synthetic loss, the best of 600 trials with the history bounded to 100 and unbounded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+
+import numpy as np
+
+from models.config import TrialConfig
+from search import proposer
+from search.proposer import Proposer, Seen
+from spaces import lstm
+
+UNBOUNDED = 10**9
+BOUNDED = proposer.HISTORY
+
+
+def loss_of(config: TrialConfig) -> float:
+    """A loss with one optimum, a mild interaction, and no noise."""
+    rate = math.log10(config.learning_rate) + 2
+    size = math.log2(config.layer_size / 256)
+    length = math.log2(config.sequence_length / 60)
+    bi = 0.1 if config.direction == "bi" else 0.0
+    drop = config.dropout - 0.3 - 0.05 * size
+    return 1.0 + rate**2 + 0.1 * size**2 + 0.05 * length**2 + 2 * drop**2 + bi
+
+
+def seen(count: int) -> list[Seen]:
+    """Trials drawn at random."""
+    rng = np.random.default_rng(0)
+    drawn = [lstm.DEFAULT.sample(rng) for _ in range(count)]
+    return [
+        Seen(number, config, lstm.DEFAULT.encode(config), loss_of(config))
+        for number, config in enumerate(drawn)
+    ]
+
+
+def seconds(trials: list[Seen], history: int) -> float:
+    """Median seconds of a proposal."""
+    proposer.HISTORY = history
+    asked = Proposer(lstm.DEFAULT, seed=0)
+    taken = []
+    for number in range(5):
+        began = time.perf_counter()
+        asked.propose(len(trials) + number, trials)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def best(seed: int, history: int, trials: int = 600) -> float:
+    """Best loss of a search on the synthetic loss."""
+    proposer.HISTORY = history
+    asked = Proposer(lstm.DEFAULT, seed=seed)
+    known: list[Seen] = []
+    for number in range(trials):
+        proposal = asked.propose(number, known)
+        assert proposal
+        known.append(Seen(number, proposal.config, proposal.point, loss_of(proposal.config)))
+    return min(trial.loss for trial in known if trial.loss is not None)
+
+
+def main() -> None:
+    """Measure, and print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, default=20)
+    given = parser.parse_args()
+    print(f"{'trials':>8}{'bounded ms':>12}{'all ms':>12}{'ratio':>8}")
+    for count in (100, 1_000, 10_000):
+        trials = seen(count)
+        bounded, whole = seconds(trials, BOUNDED), seconds(trials, UNBOUNDED)
+        print(f"{count:>8,}{1000 * bounded:>12.1f}{1000 * whole:>12.1f}{whole / bounded:>8.1f}")
+    for name, history in (("bounded to 100", 100), ("all", UNBOUNDED)):
+        losses = [best(seed, history) - 1 for seed in range(given.seeds)]
+        low, middle, high = statistics.quantiles(losses, n=4)
+        print(f"above the optimum after 600 trials, {name}: {low:.5f} {middle:.5f} {high:.5f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Asynchronous successive halving: which trials go on, and what one that was cut short is worth.
+
+Li et al., A System for Massively Parallel Hyperparameter Tuning, arXiv 1810.05934, in the form that
+stops trials instead of promoting them: at each rung a trial goes on if its loss is among the best
+1/factor of all that have reached this rung so far. Nothing ever waits for anything.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+#: of this many trials at a rung one goes on
+FACTOR = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a trial goes on, and why."""
+
+    go_on: bool
+    reason: str
+
+
+def rungs(epochs: int, first: int = 1, factor: int = FACTOR) -> tuple[int, ...]:
+    """Epochs at which trials of `epochs` epochs are judged: first, first * factor ... below it."""
+    found = []
+    while first < epochs:
+        found.append(first)
+        first *= factor
+    return tuple(found)
+
+
+def decide(epoch: int, loss: float, others: Sequence[float], factor: int = FACTOR) -> Decision:
+    """Judge a trial at a rung by its best loss so far and those of the others when they were there.
+
+    Of fewer than `factor` trials only the best goes on.
+    """
+    reached = len(others) + 1
+    places = max(1, reached // factor)
+    rank = 1 + sum(other < loss for other in others)
+    if rank <= places:
+        return Decision(True, f"{loss:.4g} is number {rank} of {reached} at epoch {epoch}")
+    best = f"best {places} of" if places > 1 else "best of"
+    return Decision(
+        False, f"pruned at epoch {epoch}: {loss:.4g} is not among the {best} {reached} at this rung"
+    )
+
+
+def prospects(
+    curves: Mapping[int, Sequence[float]], epochs: int, first: int = 1
+) -> dict[int, float]:
+    """The loss that each trial would reach after `epochs` epochs, by its number.
+
+    `curves` holds the best loss so far after each epoch. A trial that was cut short is assumed to
+    improve from one rung to the next by the median ratio of those that went on; so trials that
+    ended at different rungs can be compared.
+    """
+    marks = [*rungs(epochs, first), epochs]
+    ratio = 1.0
+    to_end: dict[int, float] = {epochs: 1.0}
+    for mark, following in zip(reversed(marks[:-1]), reversed(marks), strict=False):
+        went_on = [c for c in curves.values() if len(c) >= following and c[mark - 1] > 0]
+        steps = [c[following - 1] / c[mark - 1] for c in went_on]
+        ratio *= statistics.median(steps) if steps else 1.0
+        to_end[mark] = ratio
+    found = {}
+    for number, curve in curves.items():
+        if curve:
+            reached = max((mark for mark in marks if mark <= len(curve)), default=marks[0])
+            found[number] = min(curve[min(reached, len(curve)) - 1] * to_end[reached], curve[-1])
+    return found
+
+
+#: trials at a rung from which `at_highest_rung` learns from it
+ENOUGH = 8
+
+
+def at_highest_rung(
+    curves: Mapping[int, Sequence[float]], epochs: int, first: int = 1
+) -> dict[int, float]:
+    """The losses at the highest rung that enough trials have reached, by their numbers.
+
+    As BOHB does (Falkner et al., arXiv 1807.01774); those that were cut short before have none.
+    """
+    marks = [*rungs(epochs, first), epochs]
+    reached = {mark: [n for n, c in curves.items() if len(c) >= mark] for mark in marks}
+    highest = max((mark for mark in marks if len(reached[mark]) >= ENOUGH), default=marks[0])
+    return {number: curves[number][highest - 1] for number in reached[highest]}

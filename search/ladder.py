@@ -1,0 +1,101 @@
+"""The ladder: a coarse sweep of learning rates from high to low, and what follows from it.
+
+Greff et al. (LSTM: A Search Space Odyssey, arXiv 1503.04069) find that the learning rate explains
+most of the variance of a network's loss and hardly depends on the network's size. So it is found
+first, on a small network: start high, divide by ten until the loss stops improving. The search then
+keeps to the best rate and its neighbours, a factor of ten to each side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spaces.dimension import Dimension
+from spaces.space import Space
+
+FACTOR = 10.0
+#: a rate whose loss is above this share of guessing (the unigram baseline) has learned nothing
+LEARNED = 0.98
+#: numbers that differ by less than this share are the same rate
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rate of the ladder, and what came of it."""
+
+    rate: float
+    #: validation loss, nats; infinite if the trial failed; None while it is not known
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a ladder stands."""
+
+    #: rates whose losses are still needed, the highest first; empty when the ladder has ended
+    needed: tuple[float, ...]
+    #: the best rate so far; None if none has learned anything
+    best: float | None
+    reason: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the ladder has ended."""
+        return not self.needed
+
+
+def rates(dimension: Dimension) -> tuple[float, ...]:
+    """The rates of a ladder over a dimension of learning rates, from its highest value down.
+
+    Each is a tenth of the one before, or the largest listed value that is no more than that.
+    """
+    listed = dimension.values()
+    if listed is not None:
+        values = sorted((float(value) for value in listed), reverse=True)
+        found = values[:1]
+        for value in values:
+            if value <= found[-1] / FACTOR * (1 + SAME):
+                found.append(value)
+        return tuple(found)
+    low, high = (float(getattr(dimension, end)) for end in ("low", "high"))
+    count = math.floor(math.log(high / low, FACTOR) + SAME) + 1
+    exact = (high / FACTOR**index for index in range(count))
+    return tuple(dict.fromkeys(float(dimension.decode(dimension.encode(r))) for r in exact))
+
+
+def decide(steps: Sequence[Step], guessing: float) -> Decision:
+    """Decide from the steps, highest rate first, which are still needed.
+
+    A step counts once all above it are known. The ladder ends at the first rate that is worse than
+    a higher one that has learned something; `guessing` is the loss of the unigram baseline, nats.
+    """
+    best: Step | None = None
+    for index, step in enumerate(steps):
+        if step.loss is None:
+            needed = tuple(later.rate for later in steps[index:] if later.loss is None)
+            return Decision(needed, best.rate if best else None, f"waiting for {step.rate:g}")
+        learned = math.isfinite(step.loss) and step.loss < LEARNED * guessing
+        if best is None:
+            best = step if learned else None
+        elif best.loss is not None and step.loss < best.loss:
+            best = step
+        else:
+            return Decision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
+    if best is None:
+        return Decision((), None, f"no rate came below {LEARNED:g} times guessing ({guessing:.4f})")
+    return Decision((), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}")
+
+
+def _compare(step: Step, best: Step) -> str:
+    worse = "failed" if step.loss == math.inf else f"reached {step.loss:.4f}"
+    return f"{best.loss:.4f}, and {step.rate:g} {worse}"
+
+
+def narrowed(space: Space, best: float) -> Space:
+    """The space with learning rates no further than a factor of ten from the best one."""
+    low, high = best / FACTOR * (1 - SAME), best * FACTOR * (1 + SAME)
+    kept = space["learning_rate"].between(low, high)
+    return space.replace(learning_rate=kept) if kept else space

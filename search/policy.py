@@ -1,0 +1,433 @@
+"""What a sweep tries next, and which trials it cuts short: ladder, search, confirmation.
+
+A `Policy` sees trials begin, report and end, and nothing else: no engine, no store, no clock. So
+recorded trials can be put in place of real ones (benchmarks/replay.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.config import TrialConfig
+from models.size import parameters
+from search import halving, importance, ladder
+from search.confirm import Confirmed, compare
+from search.cost import CostModel, Extent, steps_per_epoch
+from search.proposer import STARTUP, Proposer, Seen
+from search.trial import Course, Ended, Outcome, Phase, Trial, trial_seed
+from spaces.space import Space
+
+#: steps of the optimizer before which losses say little about how a trial will end
+FEWEST_STEPS = 100
+#: first proposals of a search of which the cheapest is tried first; cheap ones always would keep
+#: it from dear configs that are better
+CHOICES = 3
+#: share of a budget that is kept for confirming the best configs, at most
+CONFIRM_SHARE = 0.25
+#: further seeds that a config gets before another is confirmed too, if there is room for few
+FEWEST_SEEDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to search. The defaults are those that did best in benchmarks/replay.py."""
+
+    algorithm: str = "tpe"
+    seed: int = 0
+    #: budget: trials at most, and seconds from the beginning; None: no limit
+    trials: int = 50
+    seconds: float | None = None
+    ladder: bool = True
+    halving: bool = True
+    #: end a trial whose validation loss has not improved for this many epochs; 0: never
+    early_stopping: int = 10
+    #: end the search when the best loss has not improved for this many trials; None: never
+    patience: int | None = None
+    #: retrain this many of the best configs, each with this many further seeds
+    confirm_configs: int = 3
+    confirm_seeds: int = 3
+    #: epochs of the first rung, and of a trial of the ladder; None: by the steps in an epoch
+    first_rung: int | None = None
+    ladder_epochs: int | None = None
+    #: while the search starts, the cheapest of so many proposals is tried first
+    choices: int = CHOICES
+    liar: str = "worst"
+    startup: int = STARTUP
+    #: what TPE is told of a trial that was cut short: `prospect`, `last` or `rung`
+    lesson: str = "prospect"
+
+
+class Policy:
+    """Decides for one sweep."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        space: Space,
+        extent: Extent,
+        *,
+        sweep: str,
+        slots: int,
+        guessing: float,
+        admits: Callable[[TrialConfig], bool] = lambda config: True,
+    ) -> None:
+        self.plan, self.space, self._sweep = plan, space, sweep
+        #: the space before the ladder made it narrower
+        self.whole_space = space
+        self._slots, self._guessing, self._admits = slots, guessing, admits
+        self.costs = CostModel(extent)
+        #: the last attempt of each trial, by its number
+        self.courses: dict[int, Course] = {}
+        self._judged: set[int] = set()
+        self._next = 0
+        self._confirming = False
+        self._confirmations: int | None = None
+        #: why the search proper has ended, if not by the number of trials
+        self._over = ""
+        #: why no more trials are begun; empty while they are
+        self.spent = ""
+        self._rungs: dict[int, dict[int, float]] = {}
+        self.rates = ladder_rates(space) if plan.ladder else ()
+        self.ladder: ladder.Decision | None = None if self.rates else _no_ladder(plan)
+        self._small = smallest(space, extent.alphabet, admits)
+        epochs = int(space.largest("epochs"))
+        enough = math.ceil(FEWEST_STEPS / steps_per_epoch(self._small, extent))
+        #: epoch after which trials are judged for the first time
+        self.first_rung = plan.first_rung or max(1, min(enough, epochs // halving.FACTOR))
+        #: epochs that a trial of the ladder is trained
+        self.ladder_epochs = plan.ladder_epochs or min(halving.FACTOR * self.first_rung, epochs)
+        self._proposer: Proposer | None = None
+
+    # what comes next
+
+    def next(self, gone: float = 0.0) -> Trial | None:
+        """The next trial, `gone` seconds after the beginning.
+
+        None if there is none now; once `spent` says why, there will be none later either.
+        """
+        if self.spent:
+            return None
+        if self._next >= self.plan.trials:
+            self.spent = "the budget is spent"
+            return None
+        left = None if self.plan.seconds is None else self.plan.seconds - gone
+        if self.ladder is None:
+            return self._next_rate()
+        if not self._confirming and not self._search_is_over(left):
+            trial = self._next_search(left)
+            if trial:
+                return trial
+        self._confirming = True
+        return self._next_confirmation(left)
+
+    def _trial(self, config: TrialConfig, phase: Phase, point: dict[str, float]) -> Trial:
+        number = self._next
+        self._next += 1
+        seed = trial_seed(self.plan.seed, number)
+        return Trial(
+            sweep=self._sweep, number=number, config=config, seed=seed, point=point, phase=phase
+        )
+
+    def _next_rate(self) -> Trial | None:
+        begun = {course.trial.config.learning_rate for course in self._of(Phase.LADDER)}
+        rate = next((rate for rate in self.rates if rate not in begun), None)
+        if rate is None:
+            return None
+        config = self._small.evolve(learning_rate=rate)
+        return self._trial(config, Phase.LADDER, self.space.encode(config))
+
+    def _next_search(self, left: float | None) -> Trial | None:
+        if self._proposer is None:
+            plan = self.plan
+            self._proposer = Proposer(
+                self.space,
+                seed=plan.seed,
+                algorithm=plan.algorithm,
+                admits=self._admits,
+                liar=plan.liar,
+                startup=plan.startup,
+            )
+        candidates = self._proposer.candidates(self._next, self._seen())
+        starting = self._next < self.plan.startup
+        some = list(itertools.islice(candidates, self.plan.choices if starting else 1))
+        if not some:
+            self._over = f"all {self._next} configs of the space that may be tried are begun"
+            return None
+        chosen = min(some, key=lambda proposal: self.costs.epoch_seconds(proposal.config))
+        needs = self.costs.trial_seconds(chosen.config, self.first_rung)
+        if left is not None and needs > left:
+            self._over = f"{left:.0f} s are left, and a trial's first rung takes {needs:.0f} s"
+            return None
+        return self._trial(chosen.config, Phase.SEARCH, chosen.point)
+
+    def _seen(self) -> list[Seen]:
+        trained = [c for c in self.courses.values() if c.trial.phase is not Phase.CONFIRM]
+        losses = self.lessons()
+        return [
+            Seen(
+                course.trial.number,
+                course.trial.config,
+                self._point(course),
+                losses.get(course.trial.number) if course.ended else None,
+                pending=course.ended is None,
+            )
+            for course in sorted(trained, key=lambda course: course.trial.number)
+        ]
+
+    def _point(self, course: Course) -> dict[str, float]:
+        if course.trial.phase is Phase.SEARCH:
+            return course.trial.point
+        inside = self.space.admits(course.trial.config)
+        return self.space.encode(course.trial.config) if inside else {}
+
+    def lessons(self) -> dict[int, float]:
+        """What TPE is told of each trial that has a loss, by its number."""
+        curves = {
+            number: course.best_so_far
+            for number, course in self.courses.items()
+            if course.epochs and (course.ended is None or course.ended.outcome.ranks)
+        }
+        epochs = int(self.space.largest("epochs"))
+        if self.plan.lesson == "prospect":
+            return halving.prospects(curves, epochs, self.first_rung)
+        if self.plan.lesson == "rung":
+            return halving.at_highest_rung(curves, epochs, self.first_rung)
+        return {number: curve[-1] for number, curve in curves.items()}
+
+    # what is cut short
+
+    def begin(self, course: Course) -> None:
+        """A trial has begun."""
+        self.courses[course.trial.number] = course
+        self._next = max(self._next, course.trial.number + 1)
+
+    def judge(self, course: Course) -> Ended | None:
+        """After an epoch: how to end the trial; None if it goes on."""
+        trial, epoch = course.trial, len(course.epochs)
+        self.costs.observe(trial.number, trial.config, course.epoch_seconds)
+        best = course.best_so_far[-1]
+        self._rungs.setdefault(epoch, {})[trial.number] = best
+        if epoch >= trial.config.epochs or trial.number in self._judged:
+            return None
+        verdict = self._verdict(course, epoch, best)
+        if verdict:
+            self._judged.add(trial.number)
+        return verdict
+
+    def _verdict(self, course: Course, epoch: int, best: float) -> Ended | None:
+        plan, trial = self.plan, course.trial
+        since = epoch - (course.best_epoch or epoch)
+        if plan.early_stopping and since >= plan.early_stopping:
+            return Ended(Outcome.COMPLETE, f"no better since epoch {course.best_epoch}")
+        if trial.phase is Phase.LADDER:
+            if epoch >= self.ladder_epochs:
+                return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epoch} epochs")
+            return None
+        if trial.phase is Phase.CONFIRM or not plan.halving:
+            return None
+        if epoch in halving.rungs(trial.config.epochs, self.first_rung):
+            others = [v for n, v in self._rungs[epoch].items() if n != trial.number]
+            decision = halving.decide(epoch, best, others)
+            if not decision.go_on:
+                return Ended(Outcome.PRUNED, decision.reason)
+        return None
+
+    def end(self, course: Course) -> list[tuple[Course, Ended]]:
+        """A trial has ended; return those that are no longer needed, and how to end them."""
+        trial = course.trial
+        self.costs.observe(trial.number, trial.config, course.epoch_seconds, course.seconds)
+        if self.ladder is not None or trial.phase is not Phase.LADDER:
+            return []
+        decision = ladder.decide(self.steps(), self._guessing)
+        if not decision.done:
+            return []
+        self.ladder = decision
+        if decision.best is not None:
+            self.space = ladder.narrowed(self.space, decision.best)
+        ended = Ended(Outcome.STOPPED, f"the ladder has ended: {decision.reason}")
+        return [(c, ended) for c in self._of(Phase.LADDER) if c.ended is None]
+
+    def steps(self) -> list[ladder.Step]:
+        """The rates of the ladder and their losses so far."""
+        found = {course.trial.config.learning_rate: course for course in self._of(Phase.LADDER)}
+        return [ladder.Step(rate, _ladder_loss(found.get(rate))) for rate in self.rates]
+
+    def _of(self, *phases: Phase) -> list[Course]:
+        return [c for c in self.courses.values() if c.trial.phase in phases]
+
+    # when the search is over
+
+    def _search_is_over(self, left: float | None) -> bool:
+        kept = self._kept_for_confirmation(left)
+        if self._next >= self.plan.trials - kept:
+            return True
+        if left is not None and kept and self._confirmation_seconds(kept) >= left:
+            return True
+        patience = self.plan.patience
+        if patience is not None and self.trials_without_gain() >= patience:
+            self._over = f"no better for {patience} trials"
+            return True
+        return False
+
+    def trials_without_gain(self) -> int:
+        """Trials of the search that have ended since the best loss improved by more than noise."""
+        since, best = 0, math.inf
+        ended = [course for course in self._of(Phase.SEARCH) if course.ended]
+        for course in sorted(ended, key=lambda course: course.began + course.seconds):
+            loss = course.ranked_loss
+            if loss is not None and loss < best - noise(course):
+                since, best = 0, loss
+            else:
+                since += 1
+        return since
+
+    # confirmation
+
+    def leaders(self) -> list[Course]:
+        """The best configs that have ended, the best first: those that are confirmed."""
+        return self._ranked()[: self.plan.confirm_configs]
+
+    def _ranked(self) -> list[Course]:
+        ranked = [c for c in self._of(Phase.LADDER, Phase.SEARCH) if c.ranked_loss is not None]
+        return sorted(ranked, key=lambda course: (course.ranked_loss, course.trial.number))
+
+    def confirmations(self, config: TrialConfig) -> list[Course]:
+        """Trials that were begun to confirm a config."""
+        return [c for c in self._of(Phase.CONFIRM) if c.trial.config == config]
+
+    def confirmed(self) -> list[Confirmed]:
+        """The configs that have losses for further seeds, the best mean first."""
+        found = []
+        for course in self._ranked():
+            again = self.confirmations(course.trial.config)
+            losses = tuple(c.ranked_loss for c in again if c.ranked_loss is not None)
+            if losses:
+                found.append(Confirmed(course, losses))
+        return compare(found)
+
+    def importance(self) -> dict[str, float] | None:
+        """Share of the variance of the loss that each hyperparameter explains.
+
+        Trials that failed or did worse than guessing count as guessing.
+        """
+        losses = self.lessons()
+        return importance.shares(
+            self.whole_space,
+            {
+                course.trial.config: min(losses.get(number, math.inf), self._guessing)
+                for number, course in self.courses.items()
+                if course.trial.phase is not Phase.CONFIRM and course.ended
+            },
+            self.plan.seed,
+        )
+
+    def _to_confirm(self) -> Course | None:
+        """The config to train again next: of those chosen, the one with the fewest seeds so far."""
+        total, seeds = self._confirmations or 0, self.plan.confirm_seeds
+        if len(self._of(Phase.CONFIRM)) >= total:
+            return None
+        room = min(self.plan.confirm_configs, max(1, total // min(FEWEST_SEEDS, seeds)))
+        leaders = self.leaders()
+        begun = {course.trial.config for course in self._of(Phase.CONFIRM)}
+        chosen = [c for c in self._ranked() if c.trial.config in begun]
+        chosen += [c for c in leaders if c.trial.config not in begun][: room - len(chosen)]
+        fewest = min(chosen, key=lambda c: len(self.confirmations(c.trial.config)), default=None)
+        full = fewest and len(self.confirmations(fewest.trial.config)) >= seeds
+        return None if full else fewest
+
+    @property
+    def running(self) -> list[Course]:
+        """Trials that have not ended."""
+        return [course for course in self.courses.values() if course.ended is None]
+
+    def _kept_for_confirmation(self, left: float | None) -> int:
+        """Trials that are kept for confirming; 0 if there is room for less than one config."""
+        plan = self.plan
+        kept = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * CONFIRM_SHARE))
+        if left is not None and plan.seconds is not None and self.leaders():
+            share = CONFIRM_SHARE * plan.seconds
+            while kept and self._confirmation_seconds(kept) > share:
+                kept -= 1
+        return kept if kept >= min(FEWEST_SEEDS, plan.confirm_seeds) else 0
+
+    def _confirmation_seconds(self, trials: int) -> float:
+        """Seconds that a number of confirmations take, by what the leaders took."""
+        each = max((self._seconds_again(course) for course in self.leaders()), default=0.0)
+        return math.ceil(trials / self._slots) * each
+
+    def _seconds_again(self, course: Course) -> float:
+        """Seconds of another run of a config, which is not pruned."""
+        pruned = course.ended and course.ended.outcome is Outcome.PRUNED
+        cut = pruned or course.trial.phase is Phase.LADDER
+        epochs = course.trial.config.epochs if cut else len(course.epochs)
+        return self.costs.trial_seconds(course.trial.config, epochs)
+
+    def _next_confirmation(self, left: float | None) -> Trial | None:
+        if self._confirmations is None:
+            wanted = self.plan.confirm_configs * self.plan.confirm_seeds
+            self._confirmations = min(wanted, self.plan.trials - self._next)
+        course = self._to_confirm()
+        if course is None:
+            # as long as trials run, there may be leaders still
+            if self._confirmations == len(self._of(Phase.CONFIRM)) or not self.running:
+                none = "" if self._ranked() else "no trial has a result"
+                self.spent = self._over or none or "the budget is spent"
+            return None
+        needs = self._seconds_again(course)
+        if left is not None and needs > left:
+            self.spent = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
+            return None
+        return self._trial(course.trial.config, Phase.CONFIRM, {})
+
+
+def _ladder_loss(course: Course | None) -> float | None:
+    if course is None or course.ended is None:
+        return None
+    return math.inf if course.ranked_loss is None else course.ranked_loss
+
+
+def _no_ladder(plan: Plan) -> ladder.Decision:
+    return ladder.Decision((), None, "no rates to climb" if plan.ladder else "switched off")
+
+
+def noise(course: Course) -> float:
+    """How much a trial's validation loss moves from epoch to epoch once it has settled, nats.
+
+    The median absolute step over the second half of its epochs.
+    """
+    losses = [epoch["val_loss"] for epoch in course.epochs]
+    later = losses[len(losses) // 2 :]
+    steps = [abs(a - b) for a, b in itertools.pairwise(later)]
+    return statistics.median(steps) if steps else 0.0
+
+
+def ladder_rates(space: Space) -> tuple[float, ...]:
+    """The ladder of a space; empty if it has no more rates than would be left."""
+    found = ladder.rates(space["learning_rate"])
+    return found if len(found) > 2 else ()
+
+
+def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
+    """The smallest network of a space that is admitted, or its smallest if none is.
+
+    It has the lowest dropout and middle values of all other fields.
+    """
+    values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
+    for name in ("dropout", "offset", "optimizer", "embedding_size"):
+        values[name] = space[name].decode(space[name].at(0.0))
+    values["direction"] = "uni" if "uni" in space["direction"] else "bi"
+    values["epochs"] = space.largest("epochs")
+    middle = TrialConfig.from_dict(values)
+    networks = (
+        middle.evolve(layers=layers, layer_size=size)
+        for layers in space["layers"].values() or []
+        for size in space["layer_size"].values() or []
+    )
+    by_layers = [list(group) for _, group in itertools.groupby(networks, lambda c: c.layers)]
+    found = [next((c for c in group if admits(c)), None) for group in by_layers]
+    admitted = [config for config in found if config] or [by_layers[0][0]]
+    return min(admitted, key=lambda config: parameters(config, alphabet))

@@ -1,0 +1,138 @@
+"""The search as a whole on a log of known entropy: ladder, halving, confirmation, evidence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.samples import WORKFLOW
+from tests.acceptance.test_sweep import Swept
+from tests.conftest import run_program
+
+pytestmark = pytest.mark.xdist_group("acceptance")
+
+TARGETS = 4_000
+ENTROPY = WORKFLOW.entropy()
+
+
+@pytest.fixture(scope="module")
+def searched(workplace: Callable[[str], Path]) -> Swept:
+    """A sweep over learning rates, sizes and lengths of which every trial takes seconds."""
+    folder = workplace("searched")
+    settings = (
+        "direction=uni", "learning_rate=1,0.1,0.01,0.001", "dropout=0,0.1", "layers=2",
+        "layer_size=24,32", "sequence_length=20,30", "batch_size=64", "epochs=6",
+    )  # fmt: skip
+    given = [part for setting in settings for part in ("--set", setting)]
+    budget = ("--trials", "12", "--targets", str(TARGETS), "--seed", "1")
+    arguments = ("launch", "--data", "workflow-log", "--name", "w", "--json")
+    return Swept(folder, run_program(*arguments, *budget, *given, cwd=folder))
+
+
+@pytest.fixture(scope="module")
+def rows(searched: Swept) -> list[dict[str, Any]]:
+    """All trials as `trials --json` lists them."""
+    found: list[dict[str, Any]] = searched.run("trials", "w", "--json").json
+    return found
+
+
+def test_the_best_trial_comes_close_to_the_entropy_and_never_below(searched: Swept) -> None:
+    assert searched.done.code == 0, searched.done.err
+    loss = searched.done.json["best"]["val_loss"]
+    # an event's surprise lies between 0 and ln(1 / 0.04), so its deviation is at most half of that
+    error = 0.5 * -math.log(min(WORKFLOW.action_probabilities)) / math.sqrt(TARGETS)
+    assert ENTROPY - 3 * error < loss < 1.05 * ENTROPY
+
+
+def test_the_baselines_are_worse(searched: Swept) -> None:
+    best = searched.done.json["best"]["val_loss"]
+    assert all(loss > best for loss in searched.done.json["baselines"].values())
+
+
+def test_learning_rates_come_first_then_the_search_then_further_seeds(
+    rows: list[dict[str, Any]],
+) -> None:
+    phases = [row["phase"] for row in sorted(rows, key=lambda row: int(row["trial"][2:]))]
+    assert phases == sorted(phases, key=["ladder", "search", "confirm"].index)
+    assert set(phases) == {"ladder", "search", "confirm"}
+    ladder = [row["config"]["learning_rate"] for row in rows if row["phase"] == "ladder"]
+    assert sorted(ladder, reverse=True)[:2] == [1.0, 0.1]
+    networks = {
+        (r["config"]["layers"], r["config"]["layer_size"]) for r in rows if r["phase"] == "ladder"
+    }
+    assert networks == {(2, 24)}
+
+
+def test_the_search_keeps_to_the_best_rate_and_its_neighbours(
+    searched: Swept, rows: list[dict[str, Any]]
+) -> None:
+    best = _evidence(searched)["ladder"]["best"]
+    searched_rates = {row["config"]["learning_rate"] for row in rows if row["phase"] == "search"}
+    assert all(best / 10.01 < rate < best * 10.01 for rate in searched_rates)
+
+
+def test_a_config_is_trained_again_only_to_confirm_it_with_other_seeds(
+    rows: list[dict[str, Any]],
+) -> None:
+    first = [json.dumps(row["config"]) for row in rows if row["phase"] != "confirm"]
+    again = [row for row in rows if row["phase"] == "confirm"]
+    assert len(set(first)) == len(first)
+    assert again and all(json.dumps(row["config"]) in first for row in again)
+    assert len({row["seed"] for row in rows}) == len(rows)
+
+
+def test_trials_that_fall_behind_are_pruned_and_say_why(
+    searched: Swept, rows: list[dict[str, Any]]
+) -> None:
+    pruned = [row for row in rows if row["outcome"] == "pruned" and row["phase"] == "search"]
+    assert pruned
+    assert all(row["status"] == "FINISHED" and row["epochs"] < 6 for row in pruned)
+    said = searched.run("show", pruned[0]["trial"]).out
+    assert f"pruned at epoch {pruned[0]['epochs']}" in said
+    assert "is not among the best" in said
+
+
+def test_a_pruned_trial_runs_again_to_the_same_epoch_and_bits(
+    searched: Swept, rows: list[dict[str, Any]]
+) -> None:
+    pruned = next(row for row in rows if row["outcome"] == "pruned" and row["phase"] == "search")
+    again = searched.run("rerun", pruned["trial"], "--json").json
+    assert (again["verdict"], again["outcome"]) == ("identical", "pruned")
+    assert again["epochs_compared"] == pruned["epochs"]
+
+
+def test_mean_and_spread_of_the_best_configs_are_reported(searched: Swept) -> None:
+    confirmed = searched.done.json["confirmed"]
+    assert confirmed and all(len(one["losses"]) >= 1 for one in confirmed)
+    assert confirmed[0]["mean"] == min(one["mean"] for one in confirmed)
+
+
+def test_the_evidence_is_kept_with_the_run(searched: Swept) -> None:
+    names = {path.name for path in (searched.folder / "mlartifacts").rglob("*") if path.is_file()}
+    pictures = ("ladder", "best_over_time", "parameters", "importance", "learning_curves")
+    assert {f"{name}.png" for name in pictures} | {"evidence.json"} <= names
+    found = _evidence(searched)
+    assert set(found["importance"]) == {"learning_rate", "dropout", "layer_size", "sequence_length"}
+    best = searched.done.json["best"]["val_loss"]
+    assert found["best_over_time"][-1]["val_loss"] == pytest.approx(best, rel=1e-9)
+
+
+def test_a_budget_smaller_than_the_ladder_is_refused_with_the_numbers(searched: Swept) -> None:
+    done = searched.run("launch", "--data", "workflow-log", "--trials", "6", "--name", "short")
+    assert done.code == 2
+    assert done.err == (
+        "lstm-sweep: --trials is 6, but the ladder alone may take 6 (learning rates 1 to 1e-05): "
+        "expected at least 7, or --ladder off\n"
+    )
+    assert "short" not in searched.run("sweeps").out
+
+
+def _evidence(searched: Swept) -> dict[str, Any]:
+    [file] = (searched.folder / "mlartifacts").rglob("evidence.json")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found

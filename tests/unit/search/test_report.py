@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.config import TrialConfig
+from models.size import parameters
+from search import ladder, report
+from search.cost import Extent
+from search.policy import Plan, Policy
+from search.spec import SweepSpec
+from search.state import State
+from search.trial import Course, Ended, Job, Outcome, Phase, Slot
+from spaces import lstm
+
+SLOT = Slot(0)
+ALPHABET, SYMBOLS = 30, 100_000
+
+
+def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
+    """A sweep on one slot whose losses depend on rate and dropout alone; rate 1 diverges."""
+    plan = Plan(trials=trials, early_stopping=0)
+    extent = Extent(SYMBOLS, ALPHABET, 1_000)
+    policy = Policy(plan, lstm.DEFAULT, extent, sweep="s", slots=1, guessing=3.0)
+    spec = SweepSpec(trials=trials)
+    state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
+    while trial := policy.next(state.now):
+        nowhere = Path("/none")
+        job = Job(trial=trial, slot=SLOT, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+        course = Course(trial, "", SLOT, job, began=state.now)
+        policy.begin(course)
+        ended = _play(course, policy, state)
+        course.ended, course.seconds = ended, state.now - course.began
+        policy.end(course)
+        state.finished.append(course)
+    return state
+
+
+def _play(course: Course, policy: Policy, state: State) -> Ended:
+    config = course.trial.config
+    if config.learning_rate >= 1:
+        return Ended(Outcome.DIVERGED, "too high")
+    for epoch in range(1, config.epochs + 1):
+        state.now += 1.0
+        loss = 1.5 + abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout + 1 / epoch
+        course.epochs.append({"val_loss": loss + 0.001 * course.trial.number, "epoch_seconds": 1.0})
+        state.note_loss(loss)
+        if verdict := policy.judge(course):
+            return verdict
+    return Ended(Outcome.COMPLETE)
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return played(20)
+
+
+@pytest.fixture(scope="module")
+def found(state: State) -> dict[str, Any]:
+    return report.evidence(state, ALPHABET, SYMBOLS)
+
+
+def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[str, Any]) -> None:
+    assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
+    configs: list[TrialConfig] = [course.trial.config for course in state.finished]
+    assert [row["parameters"] for row in found["trials"]] == [
+        parameters(config, ALPHABET) for config in configs
+    ]
+    assert {row["phase"] for row in found["trials"]} == {"ladder", "search", "confirm"}
+
+
+def test_the_ladder_is_shown_as_it_was_decided(state: State, found: dict[str, Any]) -> None:
+    assert state.policy and state.policy.ladder
+    shown = found["ladder"]
+    assert shown["rates"] == [1.0, 0.1, 0.01, 0.001, 0.0001, 1e-05]
+    assert shown["losses"][0] is None  # it diverged
+    assert shown["losses"][4:] == [None, None]  # not needed
+    assert shown["best"] == 0.01
+    assert shown["learning_rates"] == [0.001, 0.01, 0.1]
+    assert shown["reason"] == state.policy.ladder.reason
+
+
+def test_best_loss_over_time_only_falls(found: dict[str, Any]) -> None:
+    points = found["best_over_time"]
+    losses = [point["val_loss"] for point in points]
+    assert losses == sorted(losses, reverse=True) and len(set(losses)) == len(losses)
+    assert [point["seconds"] for point in points] == sorted(p["seconds"] for p in points)
+
+
+def test_the_learning_rate_explains_most_where_it_decides(found: dict[str, Any]) -> None:
+    assert next(iter(found["importance"])) == "learning_rate"
+
+
+def test_confirmed_configs_are_among_the_evidence(found: dict[str, Any]) -> None:
+    assert len(found["confirmed"]) == 2  # a quarter of 20 trials is 5: two configs
+    assert sorted(len(one["losses"]) for one in found["confirmed"]) == [2, 3]
+
+
+def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: Path) -> None:
+    drawn = dict(report.plots(found, state))
+    assert list(drawn) == [
+        "learning_curves", "best_over_time", "parameters", "ladder", "importance",
+    ]  # fmt: skip
+    for name, draw in drawn.items():
+        draw(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_sweep_without_trials_has_no_pictures() -> None:
+    empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
+    found = report.evidence(empty, ALPHABET, SYMBOLS)
+    assert dict(report.plots(found, empty)) == {}
+    assert report.describe(empty) == "No trial has a result."
+
+
+def test_the_description_names_ladder_and_confirmation(state: State) -> None:
+    text = report.describe(state)
+    assert f"best trial, {state.best.trial.id if state.best else ''}" in text
+    assert "Ladder of learning rates: 0.01 is best" in text
+    assert "further seeds" in text
+
+
+def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
+    policy = Policy(
+        Plan(), lstm.DEFAULT, Extent(SYMBOLS, ALPHABET, 1), sweep="s", slots=1, guessing=3.0
+    )
+    state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
+    shown = report.evidence(state, ALPHABET, SYMBOLS)["ladder"]
+    assert shown["reason"] == "not finished" and shown["best"] is None
+    assert shown["losses"] == [None] * len(ladder.rates(lstm.DEFAULT["learning_rate"]))
+
+
+def test_confirming_trials_have_the_phase_confirm(state: State) -> None:
+    again = [course for course in state.finished if course.trial.phase is Phase.CONFIRM]
+    firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
+    assert len(again) == 5
+    assert all(course.trial.seed != firsts[course.trial.config] for course in again)
