@@ -22,6 +22,7 @@ TINY = [
     *("--set", "layer_size=8,12", "--set", "layers=2", "--set", "sequence_length=10"),
     *("--set", "batch_size=32", "--set", "learning_rate=0.01", "--set", "dropout=0..0.3"),
     *("--set", "stride=10", "--epochs", "2", "--size-rule", "warn", "--targets", "500"),
+    *("--halving", "off", "--early-stopping", "0"),
 ]
 
 

@@ -51,7 +51,8 @@ def swept(workplace: Callable[[str], Path]) -> Swept:
 def test_a_sweep_prints_one_json_document(swept: Swept) -> None:
     assert swept.done.code == 0, swept.done.err
     result = swept.done.json
-    assert list(result) == ["sweep", "run_id", "state", "trials", "best", "baselines", "seconds"]
+    names = ["sweep", "run_id", "state", "trials", "best", "confirmed", "baselines", "seconds"]
+    assert list(result) == names
     assert (result["sweep"], result["state"]) == ("first", "finished")
     assert result["trials"] == {"complete": 4}
     assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes"}
