@@ -34,7 +34,7 @@ FEWEST_SEEDS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to search. The defaults are those that did best in benchmarks/replay.py."""
+    """How to search. benchmarks/replay.py compares other values with the defaults."""
 
     algorithm: str = "tpe"
     seed: int = 0
