@@ -21,7 +21,8 @@ from typing import Any
 
 from benchmarks import curves
 from search.cost import Extent
-from search.policy import Plan, Policy
+from search.plan import Plan
+from search.policy import Policy
 from search.trial import Course, Ended, Job, Outcome, Slot
 from spaces.dimension import Listed
 from spaces.space import from_mapping
@@ -39,12 +40,14 @@ PLAIN = Plan(
     confirm_configs=0,
     choices=1,
 )
+HYPEROPT = replace(PLAIN, algorithm="hyperopt")
 TPE = replace(PLAIN, algorithm="tpe")
 LADDER = replace(TPE, ladder=True)
 HALVING = replace(LADDER, halving=True)
 ALL = replace(Plan(), trials=100_000, confirm_configs=0)
 POLICIES = {
     "random": PLAIN,
+    "hyperopt's tpe": HYPEROPT,
     "tpe": TPE,
     "tpe + ladder": LADDER,
     "tpe + ladder + halving": HALVING,
@@ -54,14 +57,16 @@ VARIANTS = {
     "all, no ladder": replace(ALL, ladder=False),
     "all, no halving": replace(ALL, halving=False),
     "all, random for tpe": replace(ALL, algorithm="random"),
+    "all, hyperopt's tpe": replace(ALL, algorithm="hyperopt"),
     "all, cost-blind": replace(ALL, choices=1),
+    **{f"all, promise per second ^{n:g}": replace(ALL, thrift=n) for n in (0.25, 0.5, 1.0)},
     "random + halving": replace(PLAIN, halving=True),
-    **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5, 8)},
+    **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5)},
     **{f"all, lesson {word}": replace(ALL, lesson=word) for word in ("last", "rung")},
     **{f"all, liar {word}": replace(ALL, liar=word) for word in ("mean", "none")},
     **{f"all, startup {n}": replace(ALL, startup=n) for n in (5, 20)},
-    **{f"all, first rung {n}": replace(ALL, first_rung=n) for n in (1, 3)},
-    **{f"all, ladder of {n} epochs": replace(ALL, ladder_epochs=n) for n in (3, 9)},
+    **{f"all, first rung {n}": replace(ALL, first_rung=n) for n in (1, 3, 9)},
+    **{f"all, ladder of {n} epochs": replace(ALL, ladder_epochs=n) for n in (9, 18)},
 }
 
 

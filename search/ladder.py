@@ -8,10 +8,13 @@ keeps to the best rate and its neighbours, a factor of ten to each side.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from models.config import TrialConfig
+from models.size import parameters
 from spaces.dimension import Dimension
 from spaces.space import Space
 
@@ -64,6 +67,34 @@ def rates(dimension: Dimension) -> tuple[float, ...]:
     count = math.floor(math.log(high / low, FACTOR) + SAME) + 1
     exact = (high / FACTOR**index for index in range(count))
     return tuple(dict.fromkeys(float(dimension.decode(dimension.encode(r))) for r in exact))
+
+
+def of(space: Space) -> tuple[float, ...]:
+    """The ladder of a space; empty if it has no more rates than would be left."""
+    found = rates(space["learning_rate"])
+    return found if len(found) > 2 else ()
+
+
+def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
+    """The smallest network of a space that is admitted, or its smallest if none is.
+
+    It has the lowest dropout and middle values of all other fields.
+    """
+    values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
+    for name in ("dropout", "offset", "optimizer", "embedding_size"):
+        values[name] = space[name].decode(space[name].at(0.0))
+    values["direction"] = "uni" if "uni" in space["direction"] else "bi"
+    values["epochs"] = space.largest("epochs")
+    middle = TrialConfig.from_dict(values)
+    networks = (
+        middle.evolve(layers=layers, layer_size=size)
+        for layers in space["layers"].values() or []
+        for size in space["layer_size"].values() or []
+    )
+    by_layers = [list(group) for _, group in itertools.groupby(networks, lambda c: c.layers)]
+    found = [next((c for c in group if admits(c)), None) for group in by_layers]
+    admitted = [config for config in found if config] or [by_layers[0][0]]
+    return min(admitted, key=lambda config: parameters(config, alphabet))
 
 
 def decide(steps: Sequence[Step], guessing: float) -> Decision:

@@ -135,7 +135,7 @@ def _conclude(console: Console, state: State, store: Store) -> None:
             worse = f"the best trial is {loss - other:.4f} nats worse"
             verdict = better if loss < other else worse
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
-    confirmed = state.policy.confirmed() if state.policy else []
+    confirmed = state.policy.confirmation.results() if state.policy else []
     if confirmed:
         console.print("trained again:")
     for one in confirmed:

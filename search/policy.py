@@ -10,55 +10,22 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from models.config import TrialConfig
-from models.size import parameters
-from search import halving, importance, ladder
-from search.confirm import Confirmed, compare
+from search import halving, importance, ladder, tpe
+from search.confirm import Confirmation
 from search.cost import CostModel, Extent, steps_per_epoch
-from search.proposer import STARTUP, Proposer, Seen
+from search.plan import Plan
+from search.proposer import Proposal, Proposer, Seen
 from search.trial import Course, Ended, Outcome, Phase, Trial, trial_seed
 from spaces.space import Space
 
-#: steps of the optimizer before which losses say little about how a trial will end
-FEWEST_STEPS = 100
-#: first proposals of a search of which the cheapest is tried first; cheap ones always would keep
-#: it from dear configs that are better
-CHOICES = 3
-#: share of a budget that is kept for confirming the best configs, at most
-CONFIRM_SHARE = 0.25
-#: further seeds that a config gets before another is confirmed too, if there is room for few
-FEWEST_SEEDS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How to search. benchmarks/replay.py compares other values with the defaults."""
-
-    algorithm: str = "tpe"
-    seed: int = 0
-    #: budget: trials at most, and seconds from the beginning; None: no limit
-    trials: int = 50
-    seconds: float | None = None
-    ladder: bool = True
-    halving: bool = True
-    #: end a trial whose validation loss has not improved for this many epochs; 0: never
-    early_stopping: int = 10
-    #: end the search when the best loss has not improved for this many trials; None: never
-    patience: int | None = None
-    #: retrain this many of the best configs, each with this many further seeds
-    confirm_configs: int = 3
-    confirm_seeds: int = 3
-    #: epochs of the first rung, and of a trial of the ladder; None: by the steps in an epoch
-    first_rung: int | None = None
-    ladder_epochs: int | None = None
-    #: while the search starts, the cheapest of so many proposals is tried first
-    choices: int = CHOICES
-    liar: str = "worst"
-    startup: int = STARTUP
-    #: what TPE is told of a trial that was cut short: `prospect`, `last` or `rung`
-    lesson: str = "prospect"
+#: steps of the optimizer before which losses say little about how a trial will end, and steps by
+#: which the rates of a ladder have parted
+FEWEST_STEPS = 50
+LADDER_STEPS = 300
+#: proposals that are looked at for one that reaches its first rung before the deadline
+LOOKS = 30
 
 
 class Policy:
@@ -78,28 +45,29 @@ class Policy:
         self.plan, self.space, self._sweep = plan, space, sweep
         #: the space before the ladder made it narrower
         self.whole_space = space
-        self._slots, self._guessing, self._admits = slots, guessing, admits
+        self._guessing, self._admits = guessing, admits
         self.costs = CostModel(extent)
         #: the last attempt of each trial, by its number
         self.courses: dict[int, Course] = {}
         self._judged: set[int] = set()
         self._next = 0
-        self._confirming = False
-        self._confirmations: int | None = None
+        self.confirmation = Confirmation(plan, self.courses, self.costs, slots)
         #: why the search proper has ended, if not by the number of trials
         self._over = ""
         #: why no more trials are begun; empty while they are
         self.spent = ""
         self._rungs: dict[int, dict[int, float]] = {}
-        self.rates = ladder_rates(space) if plan.ladder else ()
+        self.rates = ladder.of(space) if plan.ladder else ()
         self.ladder: ladder.Decision | None = None if self.rates else _no_ladder(plan)
-        self._small = smallest(space, extent.alphabet, admits)
+        self._small = ladder.smallest(space, extent.alphabet, admits)
         epochs = int(space.largest("epochs"))
-        enough = math.ceil(FEWEST_STEPS / steps_per_epoch(self._small, extent))
+        steps = steps_per_epoch(self._small, extent)
         #: epoch after which trials are judged for the first time
-        self.first_rung = plan.first_rung or max(1, min(enough, epochs // halving.FACTOR))
+        enough = min(math.ceil(FEWEST_STEPS / steps), epochs // halving.FACTOR)
+        self.first_rung = plan.first_rung or max(1, enough)
         #: epochs that a trial of the ladder is trained
-        self.ladder_epochs = plan.ladder_epochs or min(halving.FACTOR * self.first_rung, epochs)
+        parted = max(math.ceil(LADDER_STEPS / steps), halving.FACTOR * self.first_rung)
+        self.ladder_epochs = plan.ladder_epochs or min(parted, epochs)
         self._proposer: Proposer | None = None
 
     # what comes next
@@ -117,11 +85,10 @@ class Policy:
         left = None if self.plan.seconds is None else self.plan.seconds - gone
         if self.ladder is None:
             return self._next_rate()
-        if not self._confirming and not self._search_is_over(left):
+        if not self.confirmation.begun and not self._search_is_over(left):
             trial = self._next_search(left)
             if trial:
                 return trial
-        self._confirming = True
         return self._next_confirmation(left)
 
     def _trial(self, config: TrialConfig, phase: Phase, point: dict[str, float]) -> Trial:
@@ -152,16 +119,30 @@ class Policy:
                 startup=plan.startup,
             )
         candidates = self._proposer.candidates(self._next, self._seen())
-        starting = self._next < self.plan.startup
-        some = list(itertools.islice(candidates, self.plan.choices if starting else 1))
+        plan, costs = self.plan, self.costs
+        wanted = plan.choices if self._next < plan.startup else tpe.CANDIDATES if plan.thrift else 1
+        some: list[Proposal] = []
+        least = math.inf
+        for proposal in itertools.islice(candidates, LOOKS):
+            needs = costs.trial_seconds(proposal.config, self.first_rung)
+            least = min(least, needs)
+            if left is None or needs <= left:
+                some.append(proposal)
+            if len(some) == wanted:
+                break
         if not some:
-            self._over = f"all {self._next} configs of the space that may be tried are begun"
+            self._over = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
+            if least == math.inf:
+                self._over = f"all {self._next} configs of the space that may be tried are begun"
             return None
-        chosen = min(some, key=lambda proposal: self.costs.epoch_seconds(proposal.config))
-        needs = self.costs.trial_seconds(chosen.config, self.first_rung)
-        if left is not None and needs > left:
-            self._over = f"{left:.0f} s are left, and a trial's first rung takes {needs:.0f} s"
-            return None
+
+        def worth(proposal: Proposal) -> float:
+            seconds = math.log(costs.epoch_seconds(proposal.config))
+            if proposal.promise is None:  # nothing is known of any: the cheapest
+                return -seconds
+            return proposal.promise - plan.thrift * seconds
+
+        chosen = max(some, key=worth)
         return self._trial(chosen.config, Phase.SEARCH, chosen.point)
 
     def _seen(self) -> list[Seen]:
@@ -262,10 +243,10 @@ class Policy:
     # when the search is over
 
     def _search_is_over(self, left: float | None) -> bool:
-        kept = self._kept_for_confirmation(left)
+        kept = self.confirmation.kept(left)
         if self._next >= self.plan.trials - kept:
             return True
-        if left is not None and kept and self._confirmation_seconds(kept) >= left:
+        if left is not None and kept and self.confirmation.seconds(kept) >= left:
             return True
         patience = self.plan.patience
         if patience is not None and self.trials_without_gain() >= patience:
@@ -285,30 +266,6 @@ class Policy:
                 since += 1
         return since
 
-    # confirmation
-
-    def leaders(self) -> list[Course]:
-        """The best configs that have ended, the best first: those that are confirmed."""
-        return self._ranked()[: self.plan.confirm_configs]
-
-    def _ranked(self) -> list[Course]:
-        ranked = [c for c in self._of(Phase.LADDER, Phase.SEARCH) if c.ranked_loss is not None]
-        return sorted(ranked, key=lambda course: (course.ranked_loss, course.trial.number))
-
-    def confirmations(self, config: TrialConfig) -> list[Course]:
-        """Trials that were begun to confirm a config."""
-        return [c for c in self._of(Phase.CONFIRM) if c.trial.config == config]
-
-    def confirmed(self) -> list[Confirmed]:
-        """The configs that have losses for further seeds, the best mean first."""
-        found = []
-        for course in self._ranked():
-            again = self.confirmations(course.trial.config)
-            losses = tuple(c.ranked_loss for c in again if c.ranked_loss is not None)
-            if losses:
-                found.append(Confirmed(course, losses))
-        return compare(found)
-
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
 
@@ -325,59 +282,22 @@ class Policy:
             self.plan.seed,
         )
 
-    def _to_confirm(self) -> Course | None:
-        """The config to train again next: of those chosen, the one with the fewest seeds so far."""
-        total, seeds = self._confirmations or 0, self.plan.confirm_seeds
-        if len(self._of(Phase.CONFIRM)) >= total:
-            return None
-        room = min(self.plan.confirm_configs, max(1, total // min(FEWEST_SEEDS, seeds)))
-        leaders = self.leaders()
-        begun = {course.trial.config for course in self._of(Phase.CONFIRM)}
-        chosen = [c for c in self._ranked() if c.trial.config in begun]
-        chosen += [c for c in leaders if c.trial.config not in begun][: room - len(chosen)]
-        fewest = min(chosen, key=lambda c: len(self.confirmations(c.trial.config)), default=None)
-        full = fewest and len(self.confirmations(fewest.trial.config)) >= seeds
-        return None if full else fewest
-
     @property
     def running(self) -> list[Course]:
         """Trials that have not ended."""
         return [course for course in self.courses.values() if course.ended is None]
 
-    def _kept_for_confirmation(self, left: float | None) -> int:
-        """Trials that are kept for confirming; 0 if there is room for less than one config."""
-        plan = self.plan
-        kept = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * CONFIRM_SHARE))
-        if left is not None and plan.seconds is not None and self.leaders():
-            share = CONFIRM_SHARE * plan.seconds
-            while kept and self._confirmation_seconds(kept) > share:
-                kept -= 1
-        return kept if kept >= min(FEWEST_SEEDS, plan.confirm_seeds) else 0
-
-    def _confirmation_seconds(self, trials: int) -> float:
-        """Seconds that a number of confirmations take, by what the leaders took."""
-        each = max((self._seconds_again(course) for course in self.leaders()), default=0.0)
-        return math.ceil(trials / self._slots) * each
-
-    def _seconds_again(self, course: Course) -> float:
-        """Seconds of another run of a config, which is not pruned."""
-        pruned = course.ended and course.ended.outcome is Outcome.PRUNED
-        cut = pruned or course.trial.phase is Phase.LADDER
-        epochs = course.trial.config.epochs if cut else len(course.epochs)
-        return self.costs.trial_seconds(course.trial.config, epochs)
-
     def _next_confirmation(self, left: float | None) -> Trial | None:
-        if self._confirmations is None:
-            wanted = self.plan.confirm_configs * self.plan.confirm_seeds
-            self._confirmations = min(wanted, self.plan.trials - self._next)
-        course = self._to_confirm()
+        again = self.confirmation
+        again.begin(self.plan.trials - self._next)
+        course = again.next()
         if course is None:
             # as long as trials run, there may be leaders still
-            if self._confirmations == len(self._of(Phase.CONFIRM)) or not self.running:
-                none = "" if self._ranked() else "no trial has a result"
+            if again.full or not self.running:
+                none = "" if again.ranked() else "no trial has a result"
                 self.spent = self._over or none or "the budget is spent"
             return None
-        needs = self._seconds_again(course)
+        needs = again.seconds_of(course)
         if left is not None and needs > left:
             self.spent = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
             return None
@@ -403,31 +323,3 @@ def noise(course: Course) -> float:
     later = losses[len(losses) // 2 :]
     steps = [abs(a - b) for a, b in itertools.pairwise(later)]
     return statistics.median(steps) if steps else 0.0
-
-
-def ladder_rates(space: Space) -> tuple[float, ...]:
-    """The ladder of a space; empty if it has no more rates than would be left."""
-    found = ladder.rates(space["learning_rate"])
-    return found if len(found) > 2 else ()
-
-
-def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
-    """The smallest network of a space that is admitted, or its smallest if none is.
-
-    It has the lowest dropout and middle values of all other fields.
-    """
-    values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
-    for name in ("dropout", "offset", "optimizer", "embedding_size"):
-        values[name] = space[name].decode(space[name].at(0.0))
-    values["direction"] = "uni" if "uni" in space["direction"] else "bi"
-    values["epochs"] = space.largest("epochs")
-    middle = TrialConfig.from_dict(values)
-    networks = (
-        middle.evolve(layers=layers, layer_size=size)
-        for layers in space["layers"].values() or []
-        for size in space["layer_size"].values() or []
-    )
-    by_layers = [list(group) for _, group in itertools.groupby(networks, lambda c: c.layers)]
-    found = [next((c for c in group if admits(c)), None) for group in by_layers]
-    admitted = [config for config in found if config] or [by_layers[0][0]]
-    return min(admitted, key=lambda config: parameters(config, alphabet))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,10 @@ import numpy as np
 
 from models.config import TrialConfig
 from models.errors import InputError
+from search import tpe
 from spaces.space import LISTABLE, Space
 
-ALGORITHMS = ("tpe", "random", "anneal")
+ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
 LIARS = ("worst", "mean", "none")
 #: trials that spread over the space before TPE begins to learn
 STARTUP = 10
@@ -22,6 +24,8 @@ STARTUP = 10
 FEWEST_LOSSES = 4
 #: suggestions asked for one trial before a point is drawn at random
 SUGGESTIONS = 20
+#: of n trials, this times the square root of n count as good to TPE (Hyperopt's own number)
+GAMMA = 0.25
 #: random points drawn for one trial before the space counts as used up
 DRAWS = 2_000
 #: trials that TPE looks at: the best ones, and of the others the last; its time grows with them
@@ -38,6 +42,8 @@ class Proposal:
 
     config: TrialConfig
     point: dict[str, float]
+    #: logarithm of the expected improvement, up to a constant; None if nothing is known of it
+    promise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,11 @@ class Proposer:
         inside = [trial for trial in seen if trial.point]
         if len(inside) < self._startup:
             yield from self._first
+        if self._algorithm == "tpe" and _known(inside) >= FEWEST_LOSSES:
+            used = {trial.config for trial in seen}
+            yield from self._promising(
+                number, inside, lambda config: config not in used and self._admits(config)
+            )
         learn = self._learner(inside)
         listable = (self._space.size() or math.inf) <= LISTABLE
         for attempt in range(SUGGESTIONS if listable else DRAWS):
@@ -142,24 +153,41 @@ class Proposer:
                 return
 
     def _learner(self, inside: Sequence[Seen]) -> tuple[Any, Any]:
-        """What suggests the next point, and the trials it learns from."""
+        """What of Hyperopt suggests the next point, and the trials it learns from."""
         import hyperopt
 
-        known = sum(trial.loss is not None for trial in inside)
-        if self._algorithm == "random" or known < FEWEST_LOSSES:
+        if self._algorithm not in ("hyperopt", "anneal") or _known(inside) < FEWEST_LOSSES:
             return hyperopt.rand.suggest, hyperopt.Trials()
-        history = _worth_knowing(inside)
-        if self._liar == "none":
-            history = [trial for trial in history if not trial.pending]
-        losses = [trial.loss for trial in history if trial.loss is not None]
-        mean = sum(losses) / len(losses)
+        history = self._history(inside)
+        mean = _mean_loss(history)
         documents = [self._document(trial, mean) for trial in history]
         trials = hyperopt.trials_from_docs(documents, validate=False)
         if self._algorithm == "anneal":
             return hyperopt.anneal.suggest, trials
         # Hyperopt counts gamma * sqrt(trials) as good; those left out count too
-        gamma = 0.25 * math.sqrt(len(inside) / len(history))
+        gamma = GAMMA * math.sqrt(len(inside) / len(history))
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
+
+    def _history(self, inside: Sequence[Seen]) -> list[Seen]:
+        history = _worth_knowing(inside)
+        return [t for t in history if not t.pending] if self._liar == "none" else history
+
+    def _promising(
+        self, number: int, inside: Sequence[Seen], accepts: Callable[[TrialConfig], bool]
+    ) -> Iterator[Proposal]:
+        """What TPE suggests; a trial without a loss counts as bad, or is lied about."""
+        history = self._history(inside)
+        lie = _mean_loss(history) if self._liar == "mean" else math.inf
+
+        def rank(trial: Seen) -> float:
+            unknown = lie if trial.pending else math.inf
+            return unknown if trial.loss is None else trial.loss
+
+        ranked = [trial.point for trial in sorted(history, key=rank)]
+        count = min(math.ceil(GAMMA * math.sqrt(len(inside))), GOOD, _known(history))
+        rng = np.random.default_rng(_seed(self._seed, number))
+        found = tpe.suggest(self._space, ranked[:count], ranked[count:], accepts, rng)
+        yield from (Proposal(*one) for one in found)
 
     def _document(self, trial: Seen, mean: float) -> dict[str, Any]:
         """A trial as Hyperopt keeps it.
@@ -201,6 +229,14 @@ class Proposer:
         rng = np.random.default_rng(_seed(self._seed, number, DRAWS))
         for index in rng.permutation(len(left)):
             yield Proposal(left[index], self._space.encode(left[index]))
+
+
+def _known(trials: Sequence[Seen]) -> int:
+    return sum(trial.loss is not None for trial in trials)
+
+
+def _mean_loss(trials: Sequence[Seen]) -> float:
+    return statistics.fmean(trial.loss for trial in trials if trial.loss is not None)
 
 
 def _worth_knowing(inside: Sequence[Seen]) -> list[Seen]:

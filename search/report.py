@@ -28,7 +28,7 @@ def describe(state: State) -> str:
     lines += ["", f"Config of the best trial: {config}."]
     if state.policy and state.policy.ladder and state.policy.rates:
         lines += ["", f"Ladder of learning rates: {state.policy.ladder.reason}."]
-    if state.policy and (confirmed := state.policy.confirmed()):
+    if state.policy and (confirmed := state.policy.confirmation.results()):
         lines += ["", "Trained again:", "", *(f"- {one}" for one in confirmed)]
     return "\n".join(lines)
 
@@ -44,7 +44,7 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.progress],
         "ladder": _ladder(policy) if policy else None,
         "importance": policy.importance() if policy else None,
-        "confirmed": [one.to_dict() for one in policy.confirmed()] if policy else [],
+        "confirmed": [one.to_dict() for one in policy.confirmation.results()] if policy else [],
         "trials": [
             {
                 "trial": course.trial.id,

@@ -14,7 +14,7 @@ from models.errors import InputError, one_of, read_yaml
 from models.size import SizeRule
 from models.source import Source, near_one
 from search.engines import ENGINES
-from search.policy import Plan
+from search.plan import Plan
 from search.proposer import ALGORITHMS
 from spaces import lstm
 from spaces.space import Space, from_mapping, with_settings

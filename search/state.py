@@ -130,7 +130,9 @@ class State:
                 "bits_per_symbol": bits(best.ranked_loss or 0.0),
                 "config": best.trial.config.to_dict(),
             },
-            "confirmed": [one.to_dict() for one in self.policy.confirmed()] if self.policy else [],
+            "confirmed": [one.to_dict() for one in self.policy.confirmation.results()]
+            if self.policy
+            else [],
             "baselines": self.baselines,
             "seconds": round(self.seconds, 3),
         }

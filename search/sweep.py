@@ -18,12 +18,12 @@ from models.corpus import Corpus
 from models.errors import InputError
 from models.size import Verdict
 from models.windows import scoring_targets
-from search import report
+from search import ladder, report
 from search.cost import Extent
 from search.engines.base import Engine
 from search.interrupt import Shield
 from search.journal import Journal, data_tags
-from search.policy import Policy, ladder_rates
+from search.policy import Policy
 from search.spec import SweepSpec
 from search.state import INTERRUPTED, Display, State
 from search.tracking import Store
@@ -78,7 +78,7 @@ def check_budget(spec: SweepSpec) -> None:
     Raises:
         InputError: the ladder alone may take as many trials.
     """
-    rates = ladder_rates(spec.space) if spec.ladder else ()
+    rates = ladder.of(spec.space) if spec.ladder else ()
     if rates and spec.trials <= len(rates):
         raise InputError(
             f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "

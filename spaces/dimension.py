@@ -35,6 +35,11 @@ class Dimension(ABC):
     def expression(self) -> Any:
         """The Hyperopt expression whose draws are raw numbers."""
 
+    @property
+    @abstractmethod
+    def ends(self) -> tuple[float, float] | None:
+        """Ends of the raw numbers, which are evenly spread between them; None for words."""
+
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> float:
         """Draw a raw number as Hyperopt's random search would."""
@@ -86,9 +91,13 @@ class Listed(Dimension):
     def expression(self) -> Any:
         from hyperopt import hp
 
-        if self.ordered:
-            return hp.uniform(self.field, -0.5, len(self.options) - 0.5)
+        if self.ends:
+            return hp.uniform(self.field, *self.ends)
         return hp.choice(self.field, list(range(len(self.options))))
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        return (-0.5, len(self.options) - 0.5) if self.ordered else None
 
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.integers(len(self.options)))
@@ -140,7 +149,8 @@ class Range(Dimension):
             return self.places
         return DIGITS - 1 - math.floor(math.log10(self.high - self.low))
 
-    def _ends(self) -> tuple[float, float]:
+    @property
+    def ends(self) -> tuple[float, float]:
         half = (self.step or 0) / 2
         low, high = self.low - half, self.high + half
         return (math.log(max(low, self.low / 2)), math.log(high)) if self.log else (low, high)
@@ -148,13 +158,13 @@ class Range(Dimension):
     def expression(self) -> Any:
         from hyperopt import hp
 
-        return hp.uniform(self.field, *self._ends())
+        return hp.uniform(self.field, *self.ends)
 
     def draw(self, rng: np.random.Generator) -> float:
-        return float(rng.uniform(*self._ends()))
+        return float(rng.uniform(*self.ends))
 
     def at(self, share: float) -> float:
-        low, high = self._ends()
+        low, high = self.ends
         return low + share * (high - low)
 
     def between(self, low: float, high: float) -> Dimension | None:

@@ -65,6 +65,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "search/confirm.py",
                 "search/cost.py",
                 "search/proposer.py",
+                "search/tpe.py",
             },
         ),
         ("rich", {"search/commands.py", "search/display.py", "search/launch.py"}),

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import TrialConfig
+from search import halving, ladder
 from search.cost import Extent
-from search.policy import Plan, Policy, ladder_rates, noise, smallest
+from search.plan import Plan
+from search.policy import Policy, noise
 from search.proposer import ALGORITHMS, Proposal, Proposer, Seen
 from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
 from spaces import lstm
@@ -398,7 +400,7 @@ def test_without_rates_or_switched_off_there_is_no_ladder(
 def test_a_ladder_has_more_than_two_rates_or_none(
     dimension: Listed | Range, rates: tuple[float, ...]
 ) -> None:
-    assert ladder_rates(SPACE.replace(learning_rate=dimension)) == rates
+    assert ladder.of(SPACE.replace(learning_rate=dimension)) == rates
 
 
 @pytest.mark.parametrize(
@@ -414,18 +416,18 @@ def test_a_ladder_has_more_than_two_rates_or_none(
 def test_the_smallest_network_is_the_one_with_fewest_parameters(
     admits: Callable[[TrialConfig], bool], expected: tuple[int, int]
 ) -> None:
-    found = smallest(SPACE, 50, admits)
+    found = ladder.smallest(SPACE, 50, admits)
     assert found and (found.layers, found.layer_size) == expected
     assert SPACE.admits(found)
 
 
 def test_the_smallest_network_of_the_declared_space_has_middle_values() -> None:
-    found = smallest(lstm.DEFAULT, 90, lambda config: True)
+    found = ladder.smallest(lstm.DEFAULT, 90, lambda config: True)
     assert found and lstm.DEFAULT.admits(found)
     assert (found.direction, found.layers, found.layer_size, found.dropout) == ("uni", 2, 32, 0.0)
     assert 32 < found.batch_size < 256 and 20 < found.sequence_length < 160
     only_bi = lstm.DEFAULT.replace(direction=Listed("direction", ("bi",)))
-    bi = smallest(only_bi, 90, lambda config: True)
+    bi = ladder.smallest(only_bi, 90, lambda config: True)
     assert bi and bi.direction == "bi"
 
 
@@ -436,7 +438,8 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
     played = play(Plan(trials=40))
     pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert len(pruned) > 10
-    assert {len(course.epochs) for course in pruned} <= {1, 3}
+    rungs = halving.rungs(9, played.policy.first_rung)
+    assert {len(course.epochs) for course in pruned} <= set(rungs)
     for course in pruned:
         assert course.ended and course.best_loss
         start = f"pruned at epoch {len(course.epochs)}: {course.best_loss:.4g} is not among"
@@ -628,7 +631,7 @@ def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
 
 def test_a_confirmation_has_the_same_config_another_seed_and_all_epochs() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    leaders = {course.trial.config for course in played.policy.leaders()}
+    leaders = {course.trial.config for course in played.policy.confirmation.leaders()}
     confirmed = played.of(Phase.CONFIRM)
     assert {course.trial.config for course in confirmed} == leaders
     seeds = [c.trial.seed for c in played.courses if c.trial.config in leaders]
@@ -641,13 +644,13 @@ def test_leaders_are_the_best_that_have_ended_and_were_not_confirmations() -> No
     played = play(Plan(trials=36, algorithm="random"))
     tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
     losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [course.ranked_loss for course in played.policy.leaders()] == losses[:3]
+    assert [course.ranked_loss for course in played.policy.confirmation.leaders()] == losses[:3]
 
 
 def test_confirmations_of_a_config_are_found() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    best = played.policy.leaders()[0].trial.config
-    found = played.policy.confirmations(best)
+    best = played.policy.confirmation.leaders()[0].trial.config
+    found = played.policy.confirmation.of(best)
     assert found == [c for c in played.of(Phase.CONFIRM) if c.trial.config == best]
     assert len(found) == 3
 
@@ -834,6 +837,23 @@ def test_with_little_time_confirmations_are_begun_only_if_they_can_end(
     assert " s are left, and " in played.policy.spent or played.policy.spent == (
         "the budget is spent"
     )
+
+
+def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one() -> None:
+    sizes = SPACE.replace(layer_size=Listed("layer_size", (16, 1024)))
+    for seed in range(5):
+        plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed, "choices": 1})
+        policy = policy_of(plan, sizes, slots=1)
+        dear, cheap = (
+            policy.costs.trial_seconds(TrialConfig(layers=1, layer_size=size), policy.first_rung)
+            for size in (1024, 16)
+        )
+        left = (dear + 2 * cheap) / 3
+        assert cheap < left < dear
+        for _ in range(6):
+            trial = policy.next(100.0 - left)
+            assert trial and trial.config.layer_size == 16
+            policy.begin(course_of(trial))
 
 
 BROAD = {"dropout": Range("dropout", 0.0, 0.5)}

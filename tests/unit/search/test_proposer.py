@@ -14,6 +14,7 @@ from models.config import TrialConfig
 from models.errors import InputError
 from models.size import SizeRule
 from search import proposer as module
+from search import tpe
 from search.ladder import narrowed
 from search.proposer import (
     ALGORITHMS,
@@ -87,7 +88,7 @@ def configs(seen: Sequence[Seen]) -> list[TrialConfig]:
 
 @dataclass
 class Heard:
-    """What TPE was told when it was last asked."""
+    """What Hyperopt's TPE was told when it was last asked."""
 
     documents: dict[int, Any]
     gamma: float
@@ -238,7 +239,9 @@ def test_values_of_a_list_are_proposed_about_equally_often_before_anything_is_se
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="algo is 'grid': expected one of tpe, random, anneal"):
+    with pytest.raises(
+        InputError, match="algo is 'grid': expected one of tpe, hyperopt, random, anneal"
+    ):
         Proposer(FREE, seed=0, algorithm="grid")
 
 
@@ -342,8 +345,8 @@ def test_the_start_is_as_long_as_it_is_told(startup: int) -> None:
     assert [config in [p.config for p in first] for config in found].count(True) == startup
 
 
-def test_after_the_start_tpe_waits_for_losses_to_learn_from(heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=3)
+def test_after_the_start_hyperopt_waits_for_losses_to_learn_from(heard: Heard) -> None:
+    proposer = Proposer(FREE, seed=3, algorithm="hyperopt")
     seen = [replace(trial, loss=None) for trial in search(proposer, STARTUP)]
     few = [replace(trial, loss=1.0) for trial in seen[: FEWEST_LOSSES - 1]]
     asked(proposer, STARTUP, few + seen[len(few) :])
@@ -366,7 +369,7 @@ def mean_dropout(algorithm: str) -> float:
     return sum(last) / len(last)
 
 
-@pytest.mark.parametrize("algorithm, at_most", [("tpe", 0.3), ("anneal", 0.15)])
+@pytest.mark.parametrize("algorithm, at_most", [("tpe", 0.3), ("hyperopt", 0.3), ("anneal", 0.15)])
 def test_learned_suggestions_go_where_losses_are_low(algorithm: str, at_most: float) -> None:
     assert mean_dropout(algorithm) < at_most < mean_dropout("random") - 0.05
 
@@ -387,15 +390,94 @@ def bad_share(algorithm: str) -> float:
     return sum(later) / len(later)
 
 
-def test_tpe_stays_away_from_where_trials_fail() -> None:
-    assert bad_share("tpe") < 0.4 < bad_share("random") - 0.05
+@pytest.mark.parametrize("algorithm", ["tpe", "hyperopt"])
+def test_tpe_stays_away_from_where_trials_fail(algorithm: str) -> None:
+    assert bad_share(algorithm) < 0.4 < bad_share("random") - 0.05
+
+
+# what TPE is told ------------------------------------------------------------------------------
+
+
+@dataclass
+class Told:
+    """The points that TPE was told when it was last asked."""
+
+    good: list[Any]
+    others: list[Any]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """Notes what is told to TPE, and lets it suggest."""
+    found, suggest = Told([], []), tpe.suggest
+
+    def listen(space: Space, good: Any, others: Any, accepts: Any, rng: Any) -> Any:
+        found.good, found.others = list(good), list(others)
+        return suggest(space, good, others, accepts, rng)
+
+    monkeypatch.setattr(tpe, "suggest", listen)
+    return found
+
+
+def test_the_best_are_told_as_good_and_failures_among_the_others(told: Told) -> None:
+    proposer = Proposer(FREE, seed=1)
+    seen = search(proposer, 20)
+    best = min(seen, key=lambda trial: trial.loss or math.inf)
+    seen[3], seen[best.number] = replace(seen[3], loss=None), replace(best, loss=0.1)
+    asked(proposer, 20, seen)
+    ranked = sorted(seen, key=lambda trial: math.inf if trial.loss is None else trial.loss)
+    assert told.good == [trial.point for trial in ranked[:2]]  # a quarter of the root of 20
+    assert told.others == [trial.point for trial in ranked[2:]]
+    assert told.others[-1] == seen[3].point
+
+
+def test_tpe_is_not_asked_before_there_are_losses_to_learn_from(told: Told) -> None:
+    proposer = Proposer(FREE, seed=3)
+    seen = [replace(trial, loss=None) for trial in search(proposer, STARTUP)]
+    few = [replace(trial, loss=1.0) for trial in seen[: FEWEST_LOSSES - 1]]
+    asked(proposer, STARTUP, few + seen[len(few) :])
+    assert told.good == []
+    enough = [replace(trial, loss=1.0) for trial in seen[:FEWEST_LOSSES]]
+    asked(proposer, STARTUP, enough + seen[len(enough) :])
+    assert len(told.good) == 1 and len(told.others) == STARTUP - 1
+
+
+@pytest.mark.parametrize("liar", LIARS)
+def test_trials_under_way_are_bad_average_or_unknown_to_tpe(liar: str, told: Told) -> None:
+    proposer = Proposer(FREE, seed=1, liar=liar)
+    seen = search(proposer, 12)
+    seen[10] = replace(seen[10], loss=None, pending=True)
+    asked(proposer, 12, seen)
+    place = {"worst": [11], "none": []}
+    losses = [trial.loss for trial in seen if trial.loss is not None]
+    below = sum(loss <= sum(losses) / len(losses) for loss in losses)
+    everything = told.good + told.others
+    found = [index for index, point in enumerate(everything) if point == seen[10].point]
+    assert found == place.get(liar, [below])
+
+
+def test_a_promising_config_that_was_used_gives_way_to_the_next(told: Told) -> None:
+    proposer = Proposer(SMALL, seed=1)
+    seen = search(proposer, STARTUP, lambda config: float(config.layers))
+    left = set(SMALL.points()) - set(configs(seen))
+    proposal = asked(proposer, STARTUP, seen)
+    assert told.good and len(left) == 2
+    assert proposal.config in left and proposal.promise is not None
+
+
+def test_of_a_long_history_tpe_is_told_the_good_ones_of_the_whole(told: Told) -> None:
+    seen = long_history(10_000)
+    asked(Proposer(FREE, seed=1), 10_000, seen)
+    ranked = sorted((t for t in seen if t.loss is not None), key=lambda t: t.loss or 0.0)
+    assert told.good == [trial.point for trial in ranked[:GOOD]]
+    assert len(told.good) + len(told.others) == HISTORY
 
 
 # what Hyperopt is told -------------------------------------------------------------------------
 
 
 def test_a_failure_is_told_without_a_loss_and_others_with_theirs(heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=1)
+    proposer = Proposer(FREE, seed=1, algorithm="hyperopt")
     seen = search(proposer, 12)
     seen[3] = replace(seen[3], loss=None)
     asked(proposer, 12, seen)
@@ -409,7 +491,7 @@ def test_a_failure_is_told_without_a_loss_and_others_with_theirs(heard: Heard) -
 
 def test_points_are_told_as_hyperopt_draws_them(heard: Heard) -> None:
     space = FREE.replace(direction=Listed("direction", ("uni", "bi")))
-    proposer = Proposer(space, seed=1)
+    proposer = Proposer(space, seed=1, algorithm="hyperopt")
     seen = search(proposer, 12)
     asked(proposer, 12, seen)
     for trial in seen:
@@ -420,14 +502,16 @@ def test_points_are_told_as_hyperopt_draws_them(heard: Heard) -> None:
 
 
 def test_what_was_turned_down_is_not_told(heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=5, admits=lambda config: config.dropout > 0.7)
+    proposer = Proposer(
+        FREE, seed=5, algorithm="hyperopt", admits=lambda config: config.dropout > 0.7
+    )
     asked(proposer, 12, search(proposer, 12))
     known = [document["misc"]["vals"]["dropout"][0] for document in heard.documents.values()]
     assert len(known) == 12 and min(known) > 0.69
 
 
 def test_a_trial_outside_of_the_space_is_not_told_but_not_proposed_either(heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=1)
+    proposer = Proposer(FREE, seed=1, algorithm="hyperopt")
     inside = search(proposer, 12)
     following = asked(proposer, 13, inside)
     outside = Seen(12, following.config, {}, 0.5)
@@ -437,7 +521,7 @@ def test_a_trial_outside_of_the_space_is_not_told_but_not_proposed_either(heard:
 
 @pytest.mark.parametrize("liar", LIARS)
 def test_trials_under_way_are_told_as_the_liar_says(liar: str, heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=1, liar=liar)
+    proposer = Proposer(FREE, seed=1, algorithm="hyperopt", liar=liar)
     seen = search(proposer, 12)
     seen[10] = replace(seen[10], loss=None, pending=True)
     asked(proposer, 12, seen)
@@ -487,7 +571,7 @@ def long_history(trials: int) -> list[Seen]:
 
 def test_of_a_long_history_tpe_sees_the_best_and_all_under_way_and_the_last(heard: Heard) -> None:
     seen = long_history(10_000)
-    proposal = asked(Proposer(FREE, seed=1), 10_000, seen)
+    proposal = asked(Proposer(FREE, seed=1, algorithm="hyperopt"), 10_000, seen)
     assert proposal.config not in configs(seen)
     told = set(heard.documents)
     ranked = sorted((t for t in seen if t.loss is not None), key=lambda t: t.loss or 0.0)
@@ -502,7 +586,7 @@ def test_of_a_long_history_tpe_sees_the_best_and_all_under_way_and_the_last(hear
 
 def test_of_a_long_history_as_many_count_as_good_as_of_the_whole(heard: Heard) -> None:
     for trials in (HISTORY + 1, 1_000, 10_000):
-        asked(Proposer(FREE, seed=1), trials, long_history(trials))
+        asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, long_history(trials))
         # Hyperopt takes gamma * sqrt(number of trials), 25 at most
         good = math.ceil(heard.gamma * math.sqrt(len(heard.documents)) - 1e-9)
         assert good == min(GOOD, math.ceil(0.25 * math.sqrt(trials)))
@@ -513,7 +597,7 @@ def test_a_short_history_is_told_whole(
     trials: int, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = long_history(trials)
-    bounded = asked(Proposer(FREE, seed=1), trials, seen)
+    bounded = asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, seen)
     assert list(heard.documents) == list(range(trials)) and heard.gamma == 0.25
     monkeypatch.setattr(module, "HISTORY", 10**9)
-    assert asked(Proposer(FREE, seed=1), trials, seen) == bounded
+    assert asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, seen) == bounded

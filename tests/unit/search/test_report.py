@@ -11,7 +11,8 @@ from models.config import TrialConfig
 from models.size import parameters
 from search import ladder, report
 from search.cost import Extent
-from search.policy import Plan, Policy
+from search.plan import Plan
+from search.policy import Policy
 from search.spec import SweepSpec
 from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Phase, Slot

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.errors import InputError
 from models.samples import SAMPLES
 from models.size import SizeRule
-from search.policy import Plan
+from search.plan import Plan
 from search.spec import Scoring, SweepSpec, read_spec
 from search.sweep import check_budget
 from spaces import lstm
@@ -60,7 +60,7 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ("per_gpu", 0, f"per_gpu is 0: {WHOLE} 1"),
         ("per_gpu", None, f"per_gpu is None: {WHOLE} 1"),
         ("on", "cloud", "on is 'cloud': expected one of local, inline"),
-        ("algo", "grid", "algo is 'grid': expected one of tpe, random, anneal"),
+        ("algo", "grid", "algo is 'grid': expected one of tpe, hyperopt, random, anneal"),
         ("seed", -1, f"seed is -1: {WHOLE} 0"),
         ("seed", 0.5, f"seed is 0.5: {WHOLE} 0"),
         ("size_rule", "maybe", "size_rule is 'maybe': expected one of reject, warn, off"),

@@ -7,7 +7,8 @@ import pytest
 
 from models.config import TrialConfig
 from search.cost import Extent
-from search.policy import Plan, Policy
+from search.plan import Plan
+from search.policy import Policy
 from search.spec import SweepSpec
 from search.state import INTERRUPTED, State
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial
