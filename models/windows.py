@@ -97,28 +97,35 @@ class TrainingWindows:
         config = self._config
         rng = np.random.default_rng([self._seed, number])
         stride = config.window_stride
-        offset = int(rng.integers(stride)) if config.offset == "random" else 0
-        cut = self._many_to_many if config.direction == "uni" else self._many_to_one
-        targets, counted_from = cut(stride, offset)
+        if config.direction == "uni":
+            targets, counted_from = self._many_to_many(stride, rng)
+        else:
+            targets = counted_from = self._many_to_one(stride, rng)
         order = rng.permutation(len(targets))
         count = -(-len(order) // config.batch_size)
         return count, self._batches(targets[order], counted_from[order])
 
-    def _many_to_one(self, stride: int, offset: int) -> tuple[Indices, Indices]:
+    def _many_to_one(self, stride: int, rng: np.random.Generator) -> Indices:
         """Every `stride`-th symbol of the split is a target."""
         size = int(self._stream.lengths.sum())
-        targets = self._stream.places(np.arange(min(offset, size - 1), size, stride))
-        return targets, targets
+        offset = int(rng.integers(stride)) if self._config.offset == "random" else 0
+        return self._stream.places(np.arange(min(offset, size - 1), size, stride))
 
-    def _many_to_many(self, stride: int, offset: int) -> tuple[Indices, Indices]:
+    def _many_to_many(self, stride: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
         """Targets of the windows' last steps, and the first target of each window that counts.
 
-        In a session the last steps lie `stride` apart, the first at `offset`; one more window ends
-        at the session's end and counts only what no window before it has. So with a stride of one
-        window every symbol counts once. A session no longer than a window is one window.
+        In a session the last steps lie `stride` apart, the first below `stride`; one more window
+        ends at the session's end and counts only what no window before it has. So with a stride of
+        one window every symbol counts once.
+
+        Where the first one lies is drawn for each session by itself, for short sessions too: so
+        their beginnings are learned after any number of `<start>`, as they are scored.
         """
         length, sizes = self._stream.length, self._stream.lengths
-        first = np.where(sizes <= length, sizes - 1, np.minimum(offset, sizes - 1))
+        if self._config.offset == "random":
+            first = np.minimum(rng.integers(stride, size=len(sizes)), sizes - 1)
+        else:  # a session no longer than a window is one window
+            first = np.where(sizes <= length, sizes - 1, 0)
         counts = 1 + -(-(sizes - 1 - first) // stride)
         session = np.repeat(np.arange(len(sizes)), counts)
         step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -191,7 +191,8 @@ class Policy:
         trial, epoch = course.trial, len(course.epochs)
         self.costs.observe(trial.number, trial.config, course.epoch_seconds)
         best = course.best_so_far[-1]
-        self._rungs.setdefault(epoch, {})[trial.number] = best
+        if trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
+            self._rungs.setdefault(epoch, {})[trial.number] = best
         if epoch >= trial.config.epochs or trial.number in self._judged:
             return None
         verdict = self._verdict(course, epoch, best)

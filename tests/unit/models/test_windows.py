@@ -232,6 +232,38 @@ def test_a_random_offset_of_uni_takes_each_value_below_the_stride() -> None:
     assert offsets_of(TrialConfig(sequence_length=5)) == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize(
+    "offset, expected",
+    [
+        # 10 symbols before a target: none of the session before its first, five before its last
+        ("random", {5, 6, 7, 8, 9, 10}),
+        ("fixed", {5}),  # the whole session is one window
+    ],
+)
+def test_how_many_starts_stand_before_a_short_session(offset: str, expected: set[int]) -> None:
+    config = TrialConfig(sequence_length=10, offset=offset)
+    windows = [
+        window
+        for epoch in range(1, 60)
+        for batch in batches_of([6, 6], config, 3, epoch)
+        for window, weights in zip(batch.targets, batch.weights, strict=True)
+        if weights.any() and FIRST in window
+    ]
+    assert {int((window == START).sum()) + 1 for window in windows} == expected
+
+
+def test_each_session_has_an_offset_of_its_own() -> None:
+    """In one epoch, first windows of equal sessions end at different places."""
+    config = TrialConfig(sequence_length=10, batch_size=64)
+    ends = {
+        int((window != START).sum())
+        for batch in batches_of([40] * 30, config, 3, 1)
+        for window, weights in zip(batch.targets, batch.weights, strict=True)
+        if weights.any() and (window == START).any()
+    }
+    assert len(ends) > 5
+
+
 def first_targets_of_bi(offset: str) -> set[int]:
     config = TrialConfig(direction="bi", sequence_length=40, offset=offset)
     return {

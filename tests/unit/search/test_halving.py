@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.halving import ENOUGH, FACTOR, Decision, at_highest_rung, decide, prospects, rungs
+from search.halving import (
+    ENOUGH,
+    FACTOR,
+    FEWEST,
+    Decision,
+    at_highest_rung,
+    decide,
+    prospects,
+    rungs,
+)
 
 # rungs -----------------------------------------------------------------------------------------
 
@@ -36,21 +46,20 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
     [
         # the first to come
         (1, 2.0, [], Decision(True, "2 is number 1 of 1 at epoch 1")),
-        # of fewer than three the best
-        (1, 2.0, [2.5], Decision(True, "2 is number 1 of 2 at epoch 1")),
+        # of few trials the best two
+        (1, 2.5, [2.0], Decision(True, "2.5 is number 2 of 2 at epoch 1")),
+        (3, 2.2, [2.0, 2.5], Decision(True, "2.2 is number 2 of 3 at epoch 3")),
         (
             1,
             2.5,
-            [2.0],
-            Decision(False, "pruned at epoch 1: 2.5 is not among the best of 2 at this rung"),
+            [2.0, 2.4],
+            Decision(False, "pruned at epoch 1: 2.5 is not among the best 2 of 3 at this rung"),
         ),
-        # of three, four and five the best
-        (3, 1.5, [2.0, 2.5], Decision(True, "1.5 is number 1 of 3 at epoch 3")),
         (
             3,
-            2.2,
+            2.35,
             [2.0, 2.5, 2.4, 2.3],
-            Decision(False, "pruned at epoch 3: 2.2 is not among the best of 5 at this rung"),
+            Decision(False, "pruned at epoch 3: 2.35 is not among the best 2 of 5 at this rung"),
         ),
         # of six the best two
         (9, 1.4567, [1.0, 2, 2, 2, 2], Decision(True, "1.457 is number 2 of 6 at epoch 9")),
@@ -60,6 +69,8 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
             [1.0, 1.1, 2, 2, 2],
             Decision(False, "pruned at epoch 9: 1.25 is not among the best 2 of 6 at this rung"),
         ),
+        # of seven the best three: a part of a place is a place
+        (9, 1.25, [1.0, 1.1, 2, 2, 2, 2], Decision(True, "1.25 is number 3 of 7 at epoch 9")),
         # equals are no better than one another
         (1, 2.0, [2.0, 2.0], Decision(True, "2 is number 1 of 3 at epoch 1")),
     ],
@@ -71,7 +82,7 @@ def test_a_trial_goes_on_if_it_is_among_the_best_third(
 
 
 def test_another_factor_lets_another_share_go_on() -> None:
-    others = [1.0, 3.0, 4.0]
+    others = [1.0, 1.5, 3.0, 4.0, 5.0]
     assert decide(1, 2.0, others, factor=2).go_on
     assert not decide(1, 2.0, others, factor=4).go_on
 
@@ -81,12 +92,12 @@ rung = st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True)
 
 @settings(deadline=None, derandomize=True)
 @given(losses=rung)
-def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third(losses: list[float]) -> None:
+def test_of_all_at_a_rung_a_third_goes_on_and_two_at_least(losses: list[float]) -> None:
     on = [
         loss for i, loss in enumerate(losses) if decide(1, loss, losses[:i] + losses[i + 1 :]).go_on
     ]
     assert min(losses) in on
-    assert len(on) == max(1, len(losses) // FACTOR)
+    assert len(on) == min(len(losses), max(FEWEST, math.ceil(len(losses) / FACTOR)))
     assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
 
 
