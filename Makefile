@@ -13,7 +13,7 @@ sweep: $(VENV)/installed
 	$(BIN)/lstm-sweep launch --data python-docs --space quick --trials 10 --minutes 4.5
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

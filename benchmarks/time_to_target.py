@@ -49,6 +49,8 @@ PEERS = {
     "ray": ("ray_tune", ("ray", "hyperopt", "pyarrow")),
 }
 NAMES = (OURS, *PEERS)
+#: what is added to the name of a peer that does not wait for sleeping threads
+CURED = ", cured"
 #: the space of all contestants, in this program's words; `peers/common.py` has it for the others
 SPACE = {
     "learning_rate": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0],
@@ -230,7 +232,7 @@ def _run_missing(
     done, failed = {run.key for run in runs}, []
     for seed in range(given.seeds):
         for name in names:
-            label = f"{name}, cured" if given.cured and name != OURS else name
+            label = f"{name}{CURED}" if given.cured and name != OURS else name
             if (label, seed) in done:
                 continue
             folder = scratch / f"{NAMES.index(name)}-{seed}"
@@ -345,7 +347,7 @@ def _command(
         "--seed", str(seed), "--direction", setting.direction, "--workers", str(setting.workers),
         "--folder", str(folder), "--began", f"{began:.3f}",
     ]  # fmt: skip
-    return [*command, "--cured"] if label.endswith("cured") else command
+    return [*command, "--cured"] if label.endswith(CURED) else command
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:
@@ -469,17 +471,17 @@ def _median_best(runs: Sequence[Run]) -> float:
 def table(runs: Sequence[Run]) -> str:
     """Medians over the seeds: how good each contestant is at its end, how fast, how soon.
 
-    The target of a seed is the loss that the best peer has at its end with that seed; the best peer
-    is the one whose median loss is lowest.
+    The target is the median of the losses that the best peer has at its end; the best peer is the
+    one for which that is lowest, run as its users do.
     """
     groups = _grouped(runs)
-    peers = [label for label in groups if label != OURS]
+    peers = [label for label in groups if label != OURS and not label.endswith(CURED)]
     lines = []
     best_peer = min(peers, key=lambda label: _median_best(groups[label])) if peers else None
-    targets = {run.seed: run.best for run in groups[best_peer]} if best_peer else {}
+    target = _median_best(groups[best_peer]) if best_peer else math.inf
     setting = runs[0].setting
     times = {
-        label: [run.reached(targets[run.seed]) for run in group if run.seed in targets]
+        label: [run.reached(target) for run in group] if best_peer else []
         for label, group in groups.items()
     }
     ours = statistics.median(times.get(OURS) or [math.inf])
@@ -506,8 +508,8 @@ def table(runs: Sequence[Run]) -> str:
     lines.append(f"{about}{setting.workers} at once; losses in nats per symbol, medians over seeds")
     if best_peer:
         lines.append(
-            f"target: what {best_peer} has at its end with the same seed; ratio: time to it, "
-            f"divided by that of {OURS}"
+            f"target: {target:.4f}, the median of what {best_peer} has at its end; ratio: time to "
+            f"it, divided by that of {OURS}"
         )
     return "\n".join(lines)
 
@@ -547,7 +549,7 @@ def plot(runs: Sequence[Run], file: Path) -> None:
             continue
         minutes, losses = seconds[seen] / 60, losses[:, seen]
         kind = {"linewidth": 2.4, "color": "black"} if label == OURS else {"linewidth": 1.4}
-        style = "--" if label.endswith("cured") else "-"
+        style = "--" if label.endswith(CURED) else "-"
         [line] = axes.step(
             minutes, np.median(losses, axis=0), where="post", label=label, linestyle=style, **kind
         )

@@ -43,7 +43,9 @@ class Done:
 Run = Callable[..., Done]
 
 
-def run_program(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
+def run_program(
+    *arguments: str | Path, cwd: Path, timeout_s: float = 280, **environment: str
+) -> Done:
     """Run the installed program as a user would, in folder `cwd`."""
     outside = {
         key: value
@@ -57,7 +59,7 @@ def run_program(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=timeout_s,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

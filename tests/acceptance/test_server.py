@@ -9,11 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import PROGRAM, TINY, run_program, write_text
-
-pytestmark = pytest.mark.xdist_group("server")
 
 
 def test_a_sweep_through_a_server_gives_the_same_losses_as_on_sqlite(

@@ -19,8 +19,6 @@ import pytest
 
 from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 LIBRARY_NOISE = re.compile(r"oneDNN|cuda|absl|alembic|INFO mlflow|Warning|\x1b", re.IGNORECASE)
 
 

@@ -18,8 +18,6 @@ from search.engines.base import Engine
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
 from tests.conftest import write_text
 
-pytestmark = pytest.mark.xdist_group("keras")
-
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 ENDLESS = CONFIG.evolve(epochs=10_000)
 

@@ -11,8 +11,6 @@ from models.config import TrialConfig
 from models.size import parameters
 from spaces import lstm as spaces_lstm
 
-pytestmark = pytest.mark.xdist_group("keras")
-
 TINY = TrialConfig(layers=2, layer_size=5, sequence_length=7)
 
 

@@ -33,8 +33,6 @@ from search.trial import Course, Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine, Silent, tiny_spec
 
-pytestmark = pytest.mark.xdist_group("store")
-
 _DATA: dict[str, str] = {}
 
 

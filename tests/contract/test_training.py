@@ -19,8 +19,6 @@ from models.source import Source
 from models.windows import scoring_targets
 from tests.conftest import write_text
 
-pytestmark = pytest.mark.xdist_group("keras")
-
 CONFIG = TrialConfig(
     layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, epochs=3
 )
