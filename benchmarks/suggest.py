@@ -3,8 +3,9 @@
     python -m benchmarks.suggest [--seeds 20]
 
 First the seconds of one proposal after 100, 1,000 and 10,000 trials of the default space, with the
-bounded history of search/proposer.py and with all trials, side by side. Then the quality: on a
-synthetic loss, the best of 600 trials with the history bounded to 100 and unbounded.
+bounded history of search/proposer.py and with all trials, and of Hyperopt's own TPE, side by side.
+Then the quality: on a synthetic loss, the best of 600 trials with the history bounded to 100 and
+unbounded, and with Hyperopt's TPE.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ def seen(count: int) -> list[Seen]:
     ]
 
 
-def seconds(trials: list[Seen], history: int) -> float:
+def seconds(trials: list[Seen], history: int, algorithm: str = "tpe") -> float:
     """Median seconds of a proposal."""
     proposer.HISTORY = history
-    asked = Proposer(lstm.DEFAULT, seed=0)
+    asked = Proposer(lstm.DEFAULT, seed=0, algorithm=algorithm)
     taken = []
     for number in range(5):
         began = time.perf_counter()
@@ -57,10 +58,10 @@ def seconds(trials: list[Seen], history: int) -> float:
     return statistics.median(taken)
 
 
-def best(seed: int, history: int, trials: int = 600) -> float:
+def best(seed: int, history: int, algorithm: str = "tpe", trials: int = 600) -> float:
     """Best loss of a search on the synthetic loss."""
     proposer.HISTORY = history
-    asked = Proposer(lstm.DEFAULT, seed=seed)
+    asked = Proposer(lstm.DEFAULT, seed=seed, algorithm=algorithm)
     known: list[Seen] = []
     for number in range(trials):
         proposal = asked.propose(number, known)
@@ -74,13 +75,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=20)
     given = parser.parse_args()
-    print(f"{'trials':>8}{'bounded ms':>12}{'all ms':>12}{'ratio':>8}")
+    print(
+        f"{'trials':>8}{'bounded ms':>12}{'all ms':>10}{'ratio':>7}{'hyperopt ms':>13}{'ratio':>7}"
+    )
     for count in (100, 1_000, 10_000):
         trials = seen(count)
         bounded, whole = seconds(trials, BOUNDED), seconds(trials, UNBOUNDED)
-        print(f"{count:>8,}{1000 * bounded:>12.1f}{1000 * whole:>12.1f}{whole / bounded:>8.1f}")
-    for name, history in (("bounded to 100", 100), ("all", UNBOUNDED)):
-        losses = [best(seed, history) - 1 for seed in range(given.seeds)]
+        theirs = seconds(trials, UNBOUNDED, "hyperopt")
+        print(
+            f"{count:>8,}{1000 * bounded:>12.1f}{1000 * whole:>10.1f}{whole / bounded:>7.1f}"
+            f"{1000 * theirs:>13.1f}{theirs / bounded:>7.1f}"
+        )
+    for name, history, algorithm in (
+        ("bounded to 100", 100, "tpe"),
+        ("all", UNBOUNDED, "tpe"),
+        ("hyperopt's", UNBOUNDED, "hyperopt"),
+    ):
+        losses = [best(seed, history, algorithm) - 1 for seed in range(given.seeds)]
         low, middle, high = statistics.quantiles(losses, n=4)
         print(f"above the optimum after 600 trials, {name}: {low:.5f} {middle:.5f} {high:.5f}")
 

@@ -110,6 +110,10 @@ class CostModel:
             self._rates = self._fit()
         return float(operations(config, self._extent) @ self._rates)
 
+    def step_seconds(self, config: TrialConfig) -> float:
+        """Seconds of one step of the optimizer, with its share of the scoring."""
+        return self.epoch_seconds(config) / steps_per_epoch(config, self._extent)
+
     @property
     def fixed_seconds(self) -> float:
         """Seconds that a trial takes beyond its epochs."""

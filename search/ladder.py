@@ -19,6 +19,8 @@ from spaces.dimension import Dimension
 from spaces.space import Space
 
 FACTOR = 10.0
+#: fields of which a ladder takes the first value
+FIRST = ("dropout", "sequence_length", "batch_size", "offset", "optimizer", "embedding_size")
 #: a rate whose loss is above this share of guessing (the unigram baseline) has learned nothing
 LEARNED = 0.98
 #: numbers that differ by less than this share are the same rate
@@ -78,10 +80,12 @@ def of(space: Space) -> tuple[float, ...]:
 def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
     """The smallest network of a space that is admitted, or its smallest if none is.
 
-    It has the lowest dropout and middle values of all other fields.
+    It has no more dropout than it must, and the shortest windows and smallest batches, so that a
+    step of the optimizer costs little: to tell rates apart takes steps. Other fields have their
+    middle values.
     """
     values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
-    for name in ("dropout", "offset", "optimizer", "embedding_size"):
+    for name in FIRST:
         values[name] = space[name].decode(space[name].at(0.0))
     values["direction"] = "uni" if "uni" in space["direction"] else "bi"
     values["epochs"] = space.largest("epochs")

@@ -61,12 +61,13 @@ class Policy:
         self.ladder: ladder.Decision | None = None if self.rates else _no_ladder(plan)
         self._small = ladder.smallest(space, extent.alphabet, admits)
         epochs = int(space.largest("epochs"))
-        steps = steps_per_epoch(self._small, extent)
+        middle = {n: space[n].decode(space[n].at(0.5)) for n in ("sequence_length", "batch_size")}
+        steps = steps_per_epoch(self._small.evolve(**middle), extent)
         #: epoch after which trials are judged for the first time
         enough = min(math.ceil(FEWEST_STEPS / steps), epochs // halving.FACTOR)
         self.first_rung = plan.first_rung or max(1, enough)
         #: epochs that a trial of the ladder is trained
-        parted = max(math.ceil(LADDER_STEPS / steps), halving.FACTOR * self.first_rung)
+        parted = math.ceil(LADDER_STEPS / steps_per_epoch(self._small, extent))
         self.ladder_epochs = plan.ladder_epochs or min(parted, epochs)
         self._proposer: Proposer | None = None
 
@@ -137,10 +138,9 @@ class Policy:
             return None
 
         def worth(proposal: Proposal) -> float:
-            seconds = math.log(costs.epoch_seconds(proposal.config))
-            if proposal.promise is None:  # nothing is known of any: the cheapest
-                return -seconds
-            return proposal.promise - plan.thrift * seconds
+            if proposal.promise is None:  # nothing is known of any: the one that learns soonest
+                return -costs.step_seconds(proposal.config)
+            return proposal.promise - plan.thrift * math.log(costs.epoch_seconds(proposal.config))
 
         chosen = max(some, key=worth)
         return self._trial(chosen.config, Phase.SEARCH, chosen.point)
