@@ -115,12 +115,10 @@ def test_mean_and_spread_of_the_best_configs_are_reported(searched: Swept) -> No
 
 def test_the_evidence_is_kept_with_the_run(searched: Swept) -> None:
     names = {path.name for path in (searched.folder / "mlartifacts").rglob("*") if path.is_file()}
-    pictures = ("ladder", "best_over_time", "parameters", "importance", "learning_curves")
+    pictures = ("ladder", "best_over_time", "parameters", "learning_curves")
     assert {f"{name}.png" for name in pictures} | {"evidence.json"} <= names
     found = _evidence(searched)
-    assert set(found["importance"]) == {
-        "learning_rate", "dropout", "layer_size", "sequence_length", "batch_size",
-    }  # fmt: skip
+    assert found["importance"] is None  # there are too few trials to say
     best = searched.done.json["best"]["val_loss"]
     assert found["best_over_time"][-1]["val_loss"] == pytest.approx(best, rel=1e-9)
 
