@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument("--per-gpu", type=int, metavar="K", help="trials that share a GPU")
     launch.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
     _add_space(launch)
-    launch.add_argument("--algo", help="tpe (default), random or anneal")
+    launch.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
     launch.add_argument(
         "--ladder", type=_switch, metavar="on|off", help="learning rates first, high to low (on)"
     )

@@ -1,4 +1,4 @@
-"""Hyperopt's suggestions, as a pure function of what is known so far."""
+"""What to try next, as a pure function of what is known so far: TPE, or a part of Hyperopt."""
 
 from __future__ import annotations
 
