@@ -101,6 +101,21 @@ def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool])
     return min(admitted, key=lambda config: parameters(config, alphabet))
 
 
+def opening(
+    space: Space, small: TrialConfig, best: float, admits: Callable[[TrialConfig], bool]
+) -> TrialConfig | None:
+    """The ladder's network in a middling size with the best rate: with what a search may begin.
+
+    Its size is the one nearest to the middle of the space that is admitted; None if none is.
+    """
+    dimension = space["layer_size"]
+    middle = float(dimension.decode(dimension.at(0.5)))
+    sizes = [float(size) for size in dimension.values() or []]
+    by_distance = sorted(sizes, key=lambda size: abs(math.log(size / middle)))
+    configs = (small.evolve(learning_rate=best, layer_size=int(size)) for size in by_distance)
+    return next((config for config in configs if admits(config)), None)
+
+
 def decide(steps: Sequence[Step], guessing: float) -> Decision:
     """Decide from the steps, highest rate first, which are still needed.
 

@@ -21,6 +21,8 @@ class Plan:
     trials: int = 50
     seconds: float | None = None
     ladder: bool = True
+    #: begin the search with the ladder's network in a middling size and the best rate
+    opening: bool = True
     halving: bool = True
     #: end a trial whose validation loss has not improved for this many epochs; 0: never
     early_stopping: int = 10

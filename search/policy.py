@@ -109,6 +109,8 @@ class Policy:
         return self._trial(config, Phase.LADDER, self.space.encode(config))
 
     def _next_search(self, left: float | None) -> Trial | None:
+        if opening := self._opening(left):
+            return self._trial(opening, Phase.SEARCH, self.space.encode(opening))
         if self._proposer is None:
             plan = self.plan
             self._proposer = Proposer(
@@ -144,6 +146,18 @@ class Policy:
 
         chosen = max(some, key=worth)
         return self._trial(chosen.config, Phase.SEARCH, chosen.point)
+
+    def _opening(self, left: float | None) -> TrialConfig | None:
+        """A sensible config to begin with, once the ladder has found a rate; else None."""
+        best = self.ladder and self.ladder.best
+        if not best or not self.plan.opening or self._of(Phase.SEARCH):
+            return None
+        config = ladder.opening(self.space, self._small, best, self._admits)
+        used = {course.trial.config for course in self.courses.values()}
+        if config is None or config in used:
+            return None
+        needs = self.costs.trial_seconds(config, self.first_rung)
+        return None if left is not None and needs > left else config
 
     def _seen(self) -> list[Seen]:
         trained = [c for c in self.courses.values() if c.trial.phase is not Phase.CONFIRM]

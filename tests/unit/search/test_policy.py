@@ -242,7 +242,7 @@ def test_a_sweep_is_a_pure_function_of_its_plan_and_what_trials_do(plan: Plan) -
 
 def test_another_seed_gives_another_sweep() -> None:
     one, other = (play(Plan(trials=12, seed=seed)) for seed in (0, 1))
-    assert one.of(Phase.SEARCH)[0].trial.config != other.of(Phase.SEARCH)[0].trial.config
+    assert one.of(Phase.SEARCH)[1].trial.config != other.of(Phase.SEARCH)[0].trial.config
 
 
 @settings(deadline=None, derandomize=True, max_examples=25)
@@ -429,6 +429,38 @@ def test_the_smallest_network_of_the_declared_space_takes_the_cheapest_steps() -
     only_bi = lstm.DEFAULT.replace(direction=Listed("direction", ("bi",)))
     bi = ladder.smallest(only_bi, 90, lambda config: True)
     assert bi and bi.direction == "bi"
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_search_begins_with_a_middling_network_at_the_best_rate(slots: int) -> None:
+    played = play(Plan(trials=12), slots=slots)
+    first, *others = played.of(Phase.SEARCH)
+    config = first.trial.config
+    assert (config.learning_rate, config.layers, config.layer_size) == (0.01, 1, 48)
+    assert config.dropout == 0.0
+    assert played.policy.space.decode(first.trial.point) == config
+    assert config not in [other.trial.config for other in others]
+
+
+@pytest.mark.parametrize(
+    "admits, size",
+    [
+        (lambda config: config.layer_size != 48, 32),  # the nearest one that is admitted
+        (lambda config: config.layer_size > 48, 64),
+    ],
+)
+def test_the_opening_is_admitted(admits: Callable[[TrialConfig], bool], size: int) -> None:
+    small = ladder.smallest(SPACE, 50, admits)
+    found = ladder.opening(SPACE, small, 0.01, admits)
+    assert found == small.evolve(learning_rate=0.01, layer_size=size)
+    assert ladder.opening(SPACE, small, 0.01, lambda config: False) is None
+
+
+def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:
+    one_size = SPACE.replace(layer_size=Listed("layer_size", (32,)))
+    played = play(Plan(trials=12), one_size)
+    configs = [course.trial.config for course in played.courses if course.trial.phase != "confirm"]
+    assert len(set(configs)) == len(configs)
 
 
 # cut short -------------------------------------------------------------------------------------
