@@ -78,7 +78,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--epochs", "0"], ["epochs is 0", "from 1"]),
     ([*GOOD, "--workers", "0"], ["workers is 0", "from 1"]),
     ([*GOOD, "--minutes", "-1"], ["minutes is -1", "from 0"]),
-    ([*GOOD, "--algo", "grid"], ["algo is 'grid'", "tpe, random, anneal"]),
+    ([*GOOD, "--algo", "grid"], ["algo is 'grid'", "tpe, hyperopt, random, anneal"]),
     ([*GOOD, "--on", "moon"], ["on is 'moon'", "local, inline"]),
     ([*GOOD, "--size-rule", "maybe"], ["size_rule is 'maybe'", "reject, warn, off"]),
     ([*GOOD, "--name", "a/b"], ["name is 'a/b'", "letters"]),
