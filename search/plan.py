@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from search.proposer import STARTUP
 
-#: first proposals of a search of which the cheapest is tried first; cheap ones always would keep
-#: it from dear configs that are better
+#: first proposals of a search of which the one with the cheapest steps is tried first
 CHOICES = 3
 
 
@@ -34,11 +33,12 @@ class Plan:
     #: epochs of the first rung, and of a trial of the ladder; None: by the steps in an epoch
     first_rung: int | None = None
     ladder_epochs: int | None = None
-    #: while the search starts, the cheapest of so many proposals is tried first
+    #: while the search starts, of so many proposals the one with the cheapest steps is tried first
     choices: int = CHOICES
     #: how much a proposal of TPE has to promise per second: 0, promises alone count; 1, expected
     #: improvement per second
     thrift: float = 0.0
+    #: what TPE is told of trials under way: `worst`, `mean` or `none`
     liar: str = "worst"
     startup: int = STARTUP
     #: what TPE is told of a trial that was cut short: `prospect`, `last` or `rung`
