@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 #: of this many trials at a rung one goes on
 FACTOR = 3
-#: of the trials at a rung so many go on at least
-FEWEST = 2
+#: of the trials at the first rung, where losses say least, so many go on at the least
+FIRST_PLACES = 2
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,22 @@ def rungs(epochs: int, first: int = 1, factor: int = FACTOR) -> tuple[int, ...]:
     return tuple(found)
 
 
-def decide(epoch: int, loss: float, others: Sequence[float], factor: int = FACTOR) -> Decision:
+def decide(
+    epoch: int, loss: float, others: Sequence[float], *, places: int = 1, factor: int = FACTOR
+) -> Decision:
     """Judge a trial at a rung by its best loss so far and those of the others when they were there.
 
-    One of `factor` goes on, a part of a place counts as a whole one, and the best `FEWEST` go on
-    always: while few have come, a rank says little.
+    One of `factor` goes on, a part of a place counts as a whole one, and there are `places` at the
+    least.
     """
     reached = len(others) + 1
-    places = max(FEWEST, math.ceil(reached / factor))
+    places = max(places, math.ceil(reached / factor))
     rank = 1 + sum(other < loss for other in others)
     if rank <= places:
         return Decision(True, f"{loss:.4g} is number {rank} of {reached} at epoch {epoch}")
+    best = f"best {places} of" if places > 1 else "best of"
     return Decision(
-        False,
-        f"pruned at epoch {epoch}: {loss:.4g} is not among the best {places} of {reached} "
-        f"at this rung",
+        False, f"pruned at epoch {epoch}: {loss:.4g} is not among the {best} {reached} at this rung"
     )
 
 

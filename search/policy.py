@@ -227,7 +227,8 @@ class Policy:
             return None
         if epoch in halving.rungs(trial.config.epochs, self.first_rung):
             others = [v for n, v in self._rungs[epoch].items() if n != trial.number]
-            decision = halving.decide(epoch, best, others)
+            places = halving.FIRST_PLACES if epoch == self.first_rung else 1
+            decision = halving.decide(epoch, best, others, places=places)
             if not decision.go_on:
                 return Ended(Outcome.PRUNED, decision.reason)
         return None

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from search.halving import (
     ENOUGH,
     FACTOR,
-    FEWEST,
     Decision,
     at_highest_rung,
     decide,
@@ -46,15 +45,16 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
     [
         # the first to come
         (1, 2.0, [], Decision(True, "2 is number 1 of 1 at epoch 1")),
-        # of few trials the best two
-        (1, 2.5, [2.0], Decision(True, "2.5 is number 2 of 2 at epoch 1")),
-        (3, 2.2, [2.0, 2.5], Decision(True, "2.2 is number 2 of 3 at epoch 3")),
+        # of two and three the best
+        (1, 2.0, [2.5], Decision(True, "2 is number 1 of 2 at epoch 1")),
         (
             1,
             2.5,
-            [2.0, 2.4],
-            Decision(False, "pruned at epoch 1: 2.5 is not among the best 2 of 3 at this rung"),
+            [2.0],
+            Decision(False, "pruned at epoch 1: 2.5 is not among the best of 2 at this rung"),
         ),
+        # of four and five the best two
+        (3, 2.2, [2.0, 2.5, 2.4], Decision(True, "2.2 is number 2 of 4 at epoch 3")),
         (
             3,
             2.35,
@@ -81,6 +81,22 @@ def test_a_trial_goes_on_if_it_is_among_the_best_third(
     assert decide(epoch, loss, others) == expected
 
 
+@pytest.mark.parametrize(
+    "places, others, goes_on",
+    [
+        (1, [1.0], False),
+        (2, [1.0], True),
+        (2, [1.0, 1.5], False),
+        (3, [1.0, 1.5], True),
+        (2, [1.0, 1.1, 3, 3, 3, 3], True),  # a third of seven is three places anyway
+    ],
+)
+def test_a_rung_has_so_many_places_at_least(
+    places: int, others: list[float], goes_on: bool
+) -> None:
+    assert decide(1, 2.0, others, places=places).go_on is goes_on
+
+
 def test_another_factor_lets_another_share_go_on() -> None:
     others = [1.0, 1.5, 3.0, 4.0, 5.0]
     assert decide(1, 2.0, others, factor=2).go_on
@@ -92,12 +108,14 @@ rung = st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True)
 
 @settings(deadline=None, derandomize=True)
 @given(losses=rung)
-def test_of_all_at_a_rung_a_third_goes_on_and_two_at_least(losses: list[float]) -> None:
+def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
+    losses: list[float],
+) -> None:
     on = [
         loss for i, loss in enumerate(losses) if decide(1, loss, losses[:i] + losses[i + 1 :]).go_on
     ]
     assert min(losses) in on
-    assert len(on) == min(len(losses), max(FEWEST, math.ceil(len(losses) / FACTOR)))
+    assert len(on) == math.ceil(len(losses) / FACTOR)
     assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
 
 

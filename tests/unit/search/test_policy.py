@@ -479,6 +479,13 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
         assert course.ended.reason.startswith(start)
 
 
+def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
+    """Each is worse than the one before: of the first three to come two pass the first rung."""
+    plan = Plan(**{**PLAIN, "trials": 3, "halving": True, "first_rung": 1})
+    played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1)
+    assert [len(course.epochs) for course in played.courses] == [9, 3, 1]
+
+
 def test_the_best_trial_of_the_search_is_never_pruned() -> None:
     searched = play(Plan(trials=40, ladder=False, confirm_configs=0)).of(Phase.SEARCH)
     best = min((c for c in searched if c.epochs), key=lambda c: c.epochs[0]["val_loss"])
