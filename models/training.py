@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import lstm
+from models import checkpoint, lstm
+from models.checkpoint import Checkpoint
 from models.config import TrialConfig
 from models.corpus import Corpus, Split
 from models.scoring import log_softmax, score
@@ -47,6 +48,17 @@ class Epoch:
 
     number: int
     metrics: dict[str, float]
+    #: whether it was trained before a break, and others after it
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Resting:
+    """Where a training is kept while it goes on, and how often."""
+
+    file: Path
+    #: seconds between two checkpoints, at least; they are written at the end of an epoch
+    every_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -66,19 +78,27 @@ def train(
     targets: Indices,
     seed: int,
     weights: Path,
+    resting: Resting | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Event]:
     """Train the network of `config` and report as it goes.
 
     After each epoch it is scored on `targets` of the validation split, and if it is better than
     before, the network that predicts the next symbol is written to `weights`, whole or not at all.
+
+    With `resting`, a training that was broken off goes on after the last epoch that is on disk:
+    the epochs before are reported again, and on a CPU those that follow have the same bits.
     """
     networks = lstm.build(config, len(corpus.alphabet))
     lstm.compile_for_training(networks.trained, config)
+    memory = _Memory(networks, resting, f"{config.to_dict()} {seed} {corpus.digest}", clock)
     windows = TrainingWindows(corpus.train, config, seed)
     limit = DIVERGED_AT * math.log(len(corpus.alphabet))
-    best = math.inf
-    for number in range(1, config.epochs + 1):
+    done = memory.recall(weights)
+    for number, metrics in enumerate(done, start=1):
+        yield Epoch(number, metrics, repeated=number < len(done))
+    best = min((metrics["val_loss"] for metrics in done), default=math.inf)
+    for number in range(len(done) + 1, config.epochs + 1):
         begin = clock()
         meter = _Meter(limit)
         for share in _train_epoch(networks.trained, windows, number, meter):
@@ -99,18 +119,71 @@ def train(
         if result["loss"] < best:
             best = result["loss"]
             save_whole(networks.scored, weights)
-        yield Epoch(
-            number,
-            {
-                "train_loss": meter.mean,
-                **{f"val_{name}": value for name, value in result.items()},
-                "symbols_per_second": meter.steps
-                * config.batch_size
-                * config.sequence_length
-                / max(trained - begin, 1e-9),
-                "epoch_seconds": clock() - begin,
-            },
-        )
+            memory.note_best()
+        symbols = meter.steps * config.batch_size * config.sequence_length
+        metrics = {
+            "train_loss": meter.mean,
+            **{f"val_{name}": value for name, value in result.items()},
+            "symbols_per_second": symbols / max(trained - begin, 1e-9),
+            "epoch_seconds": clock() - begin,
+        }
+        memory.note_epoch(metrics)
+        yield Epoch(number, metrics)
+
+
+class _Memory:
+    """Keeps a training on disk, and takes it up again."""
+
+    def __init__(
+        self,
+        networks: lstm.Networks,
+        resting: Resting | None,
+        identity: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._scored, self._resting, self._identity = networks.scored, resting, identity
+        optimizer = networks.trained.optimizer
+        optimizer.build(networks.trained.trainable_variables)
+        self._variables = [*networks.trained.variables, *optimizer.variables]
+        self._epochs: list[dict[str, float]] = []
+        self._best: list[NDArray[Any]] = []
+        self._clock, self._saved = clock, clock()
+
+    def recall(self, weights: Path) -> list[dict[str, float]]:
+        """Set everything as it was, and the best network on disk; return the epochs so far."""
+        found = self._resting and checkpoint.load(self._resting.file, self._identity)
+        if not found or not checkpoint.fits(found.state, self._variables):
+            return []
+        _assign(self._scored.weights, found.best)
+        save_whole(self._scored, weights)
+        _assign(self._variables, found.state)
+        self._epochs, self._best = found.epochs, found.best
+        return list(found.epochs)
+
+    def note_best(self) -> None:
+        """The weights are the best so far."""
+        if self._resting:
+            self._best = _values(self._scored.weights)
+
+    def note_epoch(self, metrics: dict[str, float]) -> None:
+        """An epoch is done; write a checkpoint if the last one is old enough."""
+        if not self._resting:
+            return
+        self._epochs.append(metrics)
+        if self._clock() - self._saved < self._resting.every_s:
+            return
+        now = Checkpoint(self._epochs, _values(self._variables), self._best)
+        now.save(self._resting.file, self._identity)
+        self._saved = self._clock()
+
+
+def _values(variables: Iterable[Any]) -> list[NDArray[Any]]:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def _assign(variables: Iterable[Any], values: Iterable[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _train_epoch(

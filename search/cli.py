@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 from models.errors import InputError
 from search.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from search.faults import StoreError
 
 FIRST_STEPS = """\
 examples:
   lstm-sweep launch --data python-docs --space quick --trials 6
   lstm-sweep launch --data logs/ --symbols ids --set layer_size=64..256 --trials 40
   lstm-sweep trials NAME --top 5
+  lstm-sweep resume NAME
   lstm-sweep ui
   lstm-sweep export NAME --to best-model
   lstm-sweep rerun NAME/3
@@ -38,12 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
     _add_data(launch)
     launch.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
-    launch.add_argument("--trials", type=int, metavar="N", help="trials at most (default 50)")
-    launch.add_argument("--minutes", type=float, metavar="M", help="wall time at most")
+    _add_extent(launch)
     launch.add_argument("--epochs", type=int, metavar="E", help="epochs of every trial")
-    launch.add_argument("--workers", type=int, metavar="N", help="trials at once")
-    launch.add_argument("--per-gpu", type=int, metavar="K", help="trials that share a GPU")
-    launch.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
     _add_space(launch)
     launch.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
     launch.add_argument(
@@ -67,7 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument("--seed", type=int, metavar="S", help="seed of the sweep (default 0)")
     launch.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
     launch.add_argument("--targets", type=int, metavar="N", help="validation targets (10000)")
-    launch.add_argument("--keep", type=int, metavar="N", help="trials whose weights stay (5)")
+
+    resume = commands.add_parser("resume", help="go on with a sweep that was broken off")
+    resume.add_argument("sweep", metavar="NAME")
+    resume.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was")
+    _add_extent(resume)
+    stop = commands.add_parser("stop", help="end a sweep that runs elsewhere; resume goes on")
+    stop.add_argument("sweep", metavar="NAME")
 
     sweeps = commands.add_parser("sweeps", help="list sweeps")
     trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
@@ -95,9 +99,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(size)
     _add_space(size)
 
-    for command in (launch, sweeps, trials, show, rerun, export, ui, size):
+    for command in (launch, resume, stop, sweeps, trials, show, rerun, export, ui, size):
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
+
+
+def _add_extent(command: argparse.ArgumentParser) -> None:
+    """How long, where, and how much is kept: what may change while a sweep is resumed."""
+    command.add_argument("--trials", type=int, metavar="N", help="trials at most (default 50)")
+    command.add_argument("--minutes", type=float, metavar="M", help="wall time at most")
+    command.add_argument("--workers", type=int, metavar="N", help="trials at once")
+    command.add_argument("--per-gpu", type=int, metavar="K", help="trials that share a GPU")
+    command.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
+    command.add_argument(
+        "--max-failures", type=int, metavar="N", help="end when N trials in a row failed (10)"
+    )
+    command.add_argument("--keep", type=int, metavar="N", help="trials whose weights stay (5)")
 
 
 def _switch(text: str) -> bool:
@@ -134,6 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"lstm-sweep: {error}", file=sys.stderr)
         return BAD_INPUT
+    except StoreError as error:
+        print(f"lstm-sweep: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt as interrupt:
         print("lstm-sweep: interrupted", file=sys.stderr)
         return int(getattr(interrupt, "code", INTERRUPTED))
@@ -141,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return DONE
     except Exception as error:
+        if parsed.command in ("launch", "resume"):
+            print("lstm-sweep: `lstm-sweep sweeps` shows what can be resumed", file=sys.stderr)
         traceback.print_exc()
         print(f"lstm-sweep: unexpected {type(error).__name__}: {error}", file=sys.stderr)
         return FAILED

@@ -19,9 +19,10 @@ from models.config import FIELDS, TrialConfig, check_field
 from models.errors import InputError
 from models.scoring import bits
 from search import settings
+from search.checks import check_space
 from search.display import loss_text, open_console, trials_table
 from search.exits import BAD_INPUT, DIFFERENT, DONE
-from search.launch import launch, spec_of
+from search.launch import launch, resume, spec_of
 from search.spec import SweepSpec
 from search.trial import TrialRecord
 from spaces.dimension import Listed, parse
@@ -30,7 +31,9 @@ from spaces.space import LISTABLE
 if TYPE_CHECKING:
     from search.tracking import Store
 
-__all__ = ["export", "launch", "rerun", "show", "size", "sweeps", "trials", "ui"]
+__all__ = [
+    "export", "launch", "rerun", "resume", "show", "size", "stop", "sweeps", "trials", "ui",
+]  # fmt: skip
 
 #: structures that `size` lists one by one, at most
 LISTED_SIZES = 12
@@ -44,6 +47,29 @@ def _open_store() -> Store:
 
 def _print_json(document: Any) -> None:
     print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+# --- ending ---------------------------------------------------------------------------------------
+
+
+def stop(arguments: Namespace) -> int:
+    """End a sweep that runs elsewhere, and wait until it has ended."""
+    from search import journal, lease
+
+    store, name = _open_store(), arguments.sweep
+    run = journal.existing_sweep(store, name)
+    run_id = run.info.run_id
+    if run.info.status == "RUNNING" and not lease.stop(store, run_id):
+        # nobody drives it, so its runs are put in order here
+        from search.resume import close
+
+        close(store, run)
+    tags = store.tags(run_id)
+    if arguments.json:
+        _print_json({"sweep": name, "run_id": run_id, "state": tags["sweep.state"]})
+    else:
+        print(f"sweep {name}: {tags['sweep.state']}; lstm-sweep resume {name} goes on with it")
+    return DONE
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -84,16 +110,6 @@ def sweeps(arguments: Namespace) -> int:
     return DONE
 
 
-def _existing_sweep(store: Store, name: str) -> Any:
-    from search import journal
-
-    run = journal.find_sweep(store, name)
-    if run is None:
-        known = ", ".join(run.data.tags["sweep.name"] for run in journal.sweeps(store)) or "none"
-        raise InputError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
-    return run
-
-
 def trials(arguments: Namespace) -> int:
     """List the trials of a sweep, the best first, those without a result last."""
     from search import journal
@@ -101,7 +117,7 @@ def trials(arguments: Namespace) -> int:
     if arguments.top is not None and arguments.top < 1:
         raise InputError(f"--top is {arguments.top}: expected at least 1")
     store = _open_store()
-    _existing_sweep(store, arguments.sweep)
+    journal.existing_sweep(store, arguments.sweep)
     records = journal.trials(store, arguments.sweep)
     best = journal.ranked(records)
     rest = [record for record in records if record not in best]
@@ -242,8 +258,6 @@ def ui(arguments: Namespace) -> int:
 
 def size(arguments: Namespace) -> int:
     """Say what the size rule thinks of the networks of a space."""
-    from search.sweep import check_space
-
     if arguments.data is None:
         print("lstm-sweep size: --data is missing: expected a path or a sample", file=sys.stderr)
         return BAD_INPUT

@@ -165,7 +165,8 @@ class Confirmation:
     def begin(self, trials: int) -> None:
         """The search is over and has left a number of trials; a second call changes nothing."""
         if self._total is None:
-            self._total = min(self._plan.confirm_configs * self._plan.confirm_seeds, trials)
+            most = self._plan.confirm_configs * self._plan.confirm_seeds
+            self._total = len(self._again()) + min(most, trials)
 
     def next(self) -> Course | None:
         """The config to train again next: of those chosen, the one with the fewest seeds so far."""

@@ -31,8 +31,11 @@ class Shield:
 
     def __init__(self) -> None:
         self._holding = False
-        self._ending = False
+        #: whether the end has come already
+        self.ending = False
         self._pending = 0
+        #: the first signal that has come since `up`; 0 if none has
+        self.asked = 0
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -40,6 +43,7 @@ class Shield:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        self.asked = 0
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield
@@ -48,7 +52,8 @@ class Shield:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._ending:
+        self.asked = self.asked or number
+        if self.ending:
             return
         if self._holding and not self._pending:
             self._pending = number
@@ -58,11 +63,11 @@ class Shield:
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Let nothing be left half done."""
-        self._holding, self._ending = True, to_the_end
+        self._holding, self.ending = True, to_the_end
         try:
             yield
         finally:
-            self._holding = self._ending = False
+            self._holding = self.ending = False
             pending, self._pending = self._pending, 0
         if pending and not to_the_end:
             raise Interrupted(pending)

@@ -7,6 +7,7 @@ stands in its own run.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import platform
 from collections.abc import Mapping
@@ -21,14 +22,22 @@ from models.errors import InputError
 from models.scoring import bits
 from models.size import parameters
 from models.source import Source
-from search.spec import NAME, Scoring
-from search.tracking import Store
+from search.faults import without_secrets
+from search.spec import NAME, Scoring, SweepSpec, digest_of
+from search.tracking import TAG_LENGTH, Store
 from search.trial import Course, Outcome, Phase, Slot, Trial, TrialRecord
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 WEIGHTS = "model"
+#: version of what the runs of a sweep hold; those without one have version 0, before `resume`
+SCHEMA = 1
+SCHEMA_TAG = "sweep.schema"
+#: what a trial's curve is made of, so that a sweep is rebuilt without reading its metrics again
+CURVE = ("val_loss", "epoch_seconds")
+#: characters of a long text that go into one tag
+CHUNK = 7_500
 #: phases of the runs that are a sweep's own trials
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 #: characters of a run ID that name it, at least
@@ -62,7 +71,56 @@ def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str
         "sweep.data": json.dumps(written),
         "sweep.corpus_digest": corpus.digest,
         "sweep.scoring": json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
+        SCHEMA_TAG: str(SCHEMA),
     }
+
+
+def spec_tags(spec: SweepSpec, name: str) -> dict[str, str]:
+    """A sweep's spec as tags, so that it is there as soon as its run is."""
+    text = json.dumps(spec.to_dict() | {"name": name})
+    parts = [text[begin : begin + CHUNK] for begin in range(0, len(text), CHUNK)]
+    return {f"sweep.spec.{number}": part for number, part in enumerate(parts)} | {
+        "sweep.spec_digest": spec.digest(),
+        "sweep.space_digest": spec.space.digest(),
+    }
+
+
+def read_spec(run: Any) -> SweepSpec:
+    """The spec of a sweep from its run.
+
+    Raises:
+        InputError: it was made by the first version of this program, or somebody changed it.
+    """
+    tags = run.data.tags
+    name = tags["sweep.name"]
+    parts = itertools.takewhile(bool, (tags.get(f"sweep.spec.{n}") for n in itertools.count()))
+    text = "".join(part for part in parts if part)
+    if not text:
+        raise InputError(
+            f"sweep '{name}' was made by a version of this program that could not resume; "
+            f"its trials can be listed, shown and exported"
+        )
+    found, expected = digest_of(json.loads(text)), tags.get("sweep.spec_digest")
+    if found != expected:
+        raise InputError(
+            f"sweep '{name}': its spec has digest {found}, expected {expected}: tags of run "
+            f"{run.info.run_id} were changed"
+        )
+    return SweepSpec.from_mapping(json.loads(text), f"sweep '{name}'")
+
+
+def check_schema(run: Any) -> None:
+    """Refuse a sweep that a newer version of this program has made.
+
+    Raises:
+        InputError: this version does not know how to read it.
+    """
+    found = run.data.tags.get(SCHEMA_TAG, "0")
+    if not found.isdecimal() or int(found) > SCHEMA:
+        raise InputError(
+            f"sweep '{run.data.tags.get('sweep.name')}' has schema {found}, expected at most "
+            f"{SCHEMA}: a newer version of lstm-sweep made it"
+        )
 
 
 class Journal:
@@ -87,6 +145,7 @@ class Journal:
             "sweep.vals": json.dumps(trial.point),
             "sweep.seed": str(trial.seed),
             "sweep.device": device_kind(slot),
+            "sweep.config": json.dumps(trial.config.to_dict()),
         }
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
@@ -115,7 +174,13 @@ class Journal:
             self.store.keep_text(course.run_id, config, f"{WEIGHTS}/config.json")
         if outcome.status == "FAILED" and course.job.log.exists():
             self.store.keep_file(course.run_id, course.job.log)
-        tags = {"sweep.outcome": str(outcome), "sweep.reason": course.ended.reason[:500]}
+        reason = without_secrets(course.ended.reason)[:500]
+        tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
+        if course.ended.unfinished:
+            tags["sweep.unfinished"] = "yes"
+        curve = json.dumps([[epoch.get(name) for name in CURVE] for epoch in course.epochs])
+        if len(curve) <= TAG_LENGTH:
+            tags["sweep.curve"] = curve
         self.store.log(
             course.run_id,
             metrics=_epoch_metrics(course) if course.unlogged else None,
@@ -129,12 +194,11 @@ class Journal:
         self.store.drop_folder(run_id, WEIGHTS)
         self.store.log(run_id, tags={"sweep.weights": "dropped"})
 
-    def log_baseline(self, score: BaselineScore) -> None:
-        """Log a baseline as a child run."""
+    def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
+        """Log a baseline as a child run: one that was begun, or a new one."""
         tags = {"sweep.phase": str(Phase.BASELINE), "sweep.baseline": score.name}
-        sweep = {"sweep.name": self._common["sweep.name"]}
-        name = f"{sweep['sweep.name']}/{score.name}"
-        run_id = self.store.create_run(name, {**self._common, **sweep, **tags}, self.run_id)
+        name = f"{self._common['sweep.name']}/{score.name}"
+        run_id = run_id or self.store.create_run(name, {**self._common, **tags}, self.run_id)
         loss = score.metrics["loss"]
         self.store.log(
             run_id,
@@ -158,10 +222,14 @@ def _epoch_metrics(course: Course) -> dict[str, float]:
 
 def read_trial(run: Any) -> TrialRecord:
     """Make the record of a trial from its run."""
+    check_schema(run)
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
-    config = TrialConfig.from_dict(
-        {name: _plain(params[name]) for name in FIELDS if name in params}
-    )
+    if text := tags.get("sweep.config"):
+        config = TrialConfig.from_dict(json.loads(text))
+    else:  # schema 0
+        config = TrialConfig.from_dict(
+            {name: _plain(params[name]) for name in FIELDS if name in params}
+        )
     trial = Trial(
         sweep=tags["sweep.name"],
         number=int(tags["sweep.trial"]),
@@ -212,7 +280,22 @@ def find_sweep(store: Store, name: str) -> Any:
     if not NAME.fullmatch(name):
         return None
     found = store.runs(sweep_role="sweep", sweep_name=name)
+    if found:
+        check_schema(found[-1])
     return found[-1] if found else None
+
+
+def existing_sweep(store: Store, name: str) -> Any:
+    """Parent run of a sweep.
+
+    Raises:
+        InputError: no sweep has this name; those that there are are named.
+    """
+    run = find_sweep(store, name)
+    if run is None:
+        known = ", ".join(run.data.tags["sweep.name"] for run in sweeps(store)) or "none"
+        raise InputError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
+    return run
 
 
 def trials(store: Store, sweep: str) -> list[TrialRecord]:
@@ -248,7 +331,11 @@ def baselines(store: Store, sweep: str) -> dict[str, float]:
     if parent is None:
         return {}
     found = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.BASELINE)
-    return {run.data.tags["sweep.baseline"]: run.data.metrics["best_val_loss"] for run in found}
+    return {
+        run.data.tags["sweep.baseline"]: run.data.metrics["best_val_loss"]
+        for run in found
+        if run.info.status == "FINISHED"
+    }
 
 
 def find_trial(store: Store, reference: str) -> TrialRecord:

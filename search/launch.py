@@ -1,8 +1,9 @@
-"""`launch`: what the command line asks becomes a sweep, and its end a table and the next steps."""
+"""`launch` and `resume`: a sweep from the command line, and at its end a table and what to do."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import shutil
@@ -18,18 +19,22 @@ from models.corpus import Corpus
 from models.errors import InputError
 from models.scoring import bits
 from search import settings
+from search.checks import check_budget, check_space
 from search.display import Lines, LiveTable, duration, open_console, trials_table
 from search.exits import DONE, FAILED, INTERRUPTED
-from search.spec import SweepSpec, read_spec
+from search.spec import MAY_CHANGE, SweepSpec, read_spec
+from search.state import FAILED as FAILED_BECAUSE
 from search.state import State
 
 if TYPE_CHECKING:
+    from search.engines.base import Engine
+    from search.resume import Past
     from search.tracking import Store
 
 OPTIONS = (
     "data", "symbols", "name", "trials", "minutes", "workers", "per_gpu", "on", "space", "algo",
     "ladder", "halving", "early_stopping", "patience", "confirm_configs",
-    "confirm_seeds", "seed", "size_rule", "targets", "keep",
+    "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "keep",
 )  # fmt: skip
 
 
@@ -44,13 +49,10 @@ def spec_of(arguments: Namespace) -> SweepSpec:
 
 def launch(arguments: Namespace) -> int:
     """Run a sweep."""
-    from search import journal
     from search.engines import open_engine
-    from search.sweep import Sweep, check_budget, check_space
 
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
-    talk = Console(stderr=True, highlight=False) if arguments.json else open_console()
     check_budget(spec)
     corpus = corpora.load(spec.source())
     passed = check_space(spec, corpus)
@@ -60,28 +62,115 @@ def launch(arguments: Namespace) -> int:
 
     store = Store(where)
     name = spec.name or _free_name(store, corpus.name)
-    if journal.find_sweep(store, name):
+    _check_free(store, name)
+    return _run(arguments, spec, name, corpus, store, engine, passed)
+
+
+def resume(arguments: Namespace) -> int:
+    """Go on with a sweep that was broken off."""
+    from search import journal, lease
+    from search.engines import open_engine
+    from search.resume import rebuild
+    from search.tracking import Store
+
+    where = settings.load(Path.cwd())
+    store, name = Store(where), arguments.sweep
+    run = journal.existing_sweep(store, name)
+    was = journal.read_spec(run)
+    spec = _resumed_spec(arguments, was)
+    check_budget(spec)
+    corpus = corpora.load(spec.source())
+    digest = run.data.tags["sweep.corpus_digest"]
+    if corpus.digest != digest:
         raise InputError(
-            f"sweep '{name}' exists in {where}; expected a new --name. "
-            f"To look at it: lstm-sweep trials {name}"
+            f"data '{spec.data}' have changed since sweep '{name}' began: found digest "
+            f"{corpus.digest}, expected {digest}"
         )
+    if driver := lease.is_driven(store, run.info.run_id):
+        raise InputError(
+            f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
+            f"To end it there: lstm-sweep stop {name}"
+        )
+    engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
+    engine.warm_up()
+    past = rebuild(store, journal.existing_sweep(store, name))
+    return _run(arguments, spec, name, corpus, store, engine, check_space(spec, corpus), past)
+
+
+def _resumed_spec(arguments: Namespace, was: SweepSpec) -> SweepSpec:
+    """The spec of a sweep, with what may change as the command line has it.
+
+    Raises:
+        InputError: a file was given that describes another search; its differences are named.
+    """
+    given = {name: getattr(arguments, name, None) for name in MAY_CHANGE if name != "name"}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if arguments.spec:
+        now = read_spec(Path(arguments.spec), changes, [])
+        if differences := was.differences(now):
+            raise InputError(
+                f"{arguments.spec} is not what sweep '{arguments.sweep}' began with: "
+                f"{'; '.join(differences)}; expected the same search, or launch a new one"
+            )
+        return dataclasses.replace(now, name=was.name)
+    return dataclasses.replace(was, **changes)
+
+
+def _check_free(store: Store, name: str) -> None:
+    from search import journal
+
+    run = journal.find_sweep(store, name)
+    if run is None:
+        return
+    state = run.data.tags.get("sweep.state", "")
+    advice = f"lstm-sweep trials {name} lists its trials"
+    if state != "finished":
+        advice = f"lstm-sweep resume {name} goes on with it"
+    raise InputError(
+        f"sweep '{name}' exists in {store.settings} ({state}): expected a new --name; {advice}"
+    )
+
+
+def _run(
+    arguments: Namespace,
+    spec: SweepSpec,
+    name: str,
+    corpus: Corpus,
+    store: Store,
+    engine: Engine,
+    passed: float,
+    past: Past | None = None,
+) -> int:
+    """Run a sweep, a new one or one with a past, and say how it went."""
+    from search.sweep import Sweep
+
+    talk = Console(stderr=True, highlight=False) if arguments.json else open_console()
     display = LiveTable(talk) if talk.is_terminal else Lines(talk)
     for line in _introduction(spec, name, corpus, passed, len(engine.slots)):
         display.say(line)
-    display.say(f"store: {where}")
-    sweep = Sweep(spec, name=name, corpus=corpus, store=store, engine=engine, display=display)
+    display.say(f"store: {store.settings}")
+    if past:
+        ended = len({course.trial.number for course in past.finished})
+        display.say(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
+    sweep = Sweep(
+        spec, name=name, corpus=corpus, store=store, engine=engine, display=display, past=past
+    )
     code = DONE
     with display:
         try:
             sweep.run()
         except KeyboardInterrupt as interrupt:
             code = getattr(interrupt, "code", INTERRUPTED)
+    state = sweep.state
     if arguments.json:
-        print(json.dumps(sweep.state.to_dict(), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(state.to_dict(), ensure_ascii=False, allow_nan=False))
     else:
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
-            _conclude(talk, sweep.state, store)
-    if code == DONE and sweep.state.best is None:
+            _conclude(talk, state, store)
+    if code == DONE and state.word == "failed":
+        print(f"lstm-sweep: {state.closing.removeprefix(FAILED_BECAUSE)}", file=sys.stderr)
+        return FAILED
+    if code == DONE and state.word == "finished" and state.best is None:
         print(f"lstm-sweep: no trial of '{name}' has a result", file=sys.stderr)
         return FAILED
     return code
@@ -143,6 +232,8 @@ def _conclude(console: Console, state: State, store: Store) -> None:
     console.print(f"ended after {duration(state.seconds)}: {state.ending}")
     program = _program()
     console.print("next:")
+    if state.broken_off:
+        console.print(f"  {program} resume {state.name}")
     console.print(f"  {program} ui")
     if best:
         console.print(f"  {program} export {state.name} --to {state.name}-best")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 
 from models.config import TrialConfig
 from search import halving, importance, ladder, tpe
@@ -26,6 +26,8 @@ FEWEST_STEPS = 50
 LADDER_STEPS = 300
 #: proposals that are looked at for one that reaches its first rung before the deadline
 LOOKS = 30
+#: fields that a trial's need of memory grows with
+MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")
 
 
 class Policy:
@@ -45,13 +47,16 @@ class Policy:
         self.plan, self.space, self._sweep = plan, space, sweep
         #: the space before the ladder made it narrower
         self.whole_space = space
-        self._guessing, self._admits = guessing, admits
+        self._guessing = guessing
+        self._admits = lambda config: admits(config) and not self.too_large(config)
         self.costs = CostModel(extent)
         #: the last attempt of each trial, by its number
         self.courses: dict[int, Course] = {}
         self._judged: set[int] = set()
         self._next = 0
         self.confirmation = Confirmation(plan, self.courses, self.costs, slots)
+        #: configs that used up the memory
+        self._exhausting: list[TrialConfig] = []
         #: why the search proper has ended, if not by the number of trials
         self._over = ""
         #: why no more trials are begun; empty while they are
@@ -193,6 +198,35 @@ class Policy:
             return halving.at_highest_rung(curves, epochs, self.first_rung)
         return {number: curve[-1] for number, curve in curves.items()}
 
+    def too_large(self, config: TrialConfig) -> bool:
+        """Whether a config that is smaller in nothing has used up the memory."""
+        return any(
+            config.direction == large.direction
+            and all(getattr(config, field) >= getattr(large, field) for field in MEMORY_FIELDS)
+            for large in self._exhausting
+        )
+
+    def restore(self, courses: Sequence[Course], waiting: Set[int], *, extended: bool) -> None:
+        """Know what a sweep that was broken off knew: its trials, in order of their ends.
+
+        `waiting` has the numbers of those that will be tried again. If the budget was `extended`,
+        the search goes on even if it was over.
+        """
+        last = {course.trial.number: course for course in courses}
+        again = [n for n, course in last.items() if course.trial.phase is Phase.CONFIRM]
+        for number in sorted(set(last) - set(again)):
+            self.begin(last[number])
+        for course in (course for course in courses if course is last[course.trial.number]):
+            if course.trial.phase is Phase.SEARCH:
+                for epoch, best in enumerate(course.best_so_far, start=1):
+                    self._rungs.setdefault(epoch, {})[course.trial.number] = best
+            if course.trial.number not in waiting:
+                self.end(course)
+        if again and not extended:
+            self.confirmation.begin(self.plan.trials - min(again))
+        for number in again:
+            self.begin(last[number])
+
     # what is cut short
 
     def begin(self, course: Course) -> None:
@@ -237,6 +271,8 @@ class Policy:
         """A trial has ended; return those that are no longer needed, and how to end them."""
         trial = course.trial
         self.costs.observe(trial.number, trial.config, course.epoch_seconds, course.seconds)
+        if course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY:
+            self._exhausting.append(trial.config)
         if self.ladder is not None or trial.phase is not Phase.LADDER:
             return []
         decision = ladder.decide(self.steps(), self._guessing)

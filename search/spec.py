@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -20,6 +22,8 @@ from spaces import lstm
 from spaces.space import Space, from_mapping, with_settings
 
 RULES = ("reject", "warn", "off")
+#: fields that say how long and where, not what: they may change while a sweep is resumed
+MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
 #: the largest number that a field takes
 LARGEST = 2**64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -61,6 +65,8 @@ class SweepSpec:
     #: how many of the best configs are trained again with further seeds, and with how many
     confirm_configs: int = Plan.confirm_configs
     confirm_seeds: int = Plan.confirm_seeds
+    #: end the sweep when this many trials in a row have failed
+    max_failures: int = 10
     seed: int = 0
     size_rule: str = "reject"
     size_low: float = SizeRule.low
@@ -82,6 +88,7 @@ class SweepSpec:
         _check_number("patience", self.patience, 1, whole=True, optional=True)
         _check_number("confirm_configs", self.confirm_configs, 0, whole=True)
         _check_number("confirm_seeds", self.confirm_seeds, 0, whole=True)
+        _check_number("max_failures", self.max_failures, 1, whole=True)
         _check_switch("ladder", self.ladder)
         _check_switch("halving", self.halving)
         _check_number("targets", self.targets, 1, whole=True)
@@ -135,6 +142,22 @@ class SweepSpec:
             "space": self.space.describe(),
         }
 
+    def digest(self) -> str:
+        """Fingerprint of all that decides what is searched, 16 hexadecimal digits."""
+        return digest_of(self.to_dict())
+
+    def differences(self, other: SweepSpec) -> list[str]:
+        """In what the search of another spec differs: `seed was 0, is 1`."""
+        was, now = self.to_dict(), other.to_dict()
+        for spec in (was, now):
+            spec |= {f"space {field}": values for field, values in spec.pop("space").items()}
+        fields = [field for field in {**was, **now} if field not in MAY_CHANGE]
+        return [
+            f"{field} was {was.get(field)}, is {now.get(field)}"
+            for field in fields
+            if was.get(field) != now.get(field)
+        ]
+
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any], where: str) -> Self:
         """Make a spec from the content of a file.
@@ -155,6 +178,13 @@ class SweepSpec:
             return cls(**values)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+
+
+def digest_of(written: Mapping[str, Any]) -> str:
+    """Fingerprint of a spec as `to_dict` writes it."""
+    decides = {key: value for key, value in written.items() if key not in MAY_CHANGE}
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _space(given: object, where: str) -> Space:

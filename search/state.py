@@ -11,8 +11,8 @@ from search.policy import Policy
 from search.spec import SweepSpec
 from search.trial import Course, Outcome, Slot, Trial
 
-#: why a sweep ended that was interrupted
-INTERRUPTED = "interrupted"
+#: why a sweep ended that was interrupted, or that `stop` has ended, and how others begin
+INTERRUPTED, ON_REQUEST, FAILED = "interrupted", "stopped on request", "failed: "
 
 
 class Display(Protocol):
@@ -56,10 +56,24 @@ class State:
         """Why the sweep has ended."""
         return self.closing or (self.policy.spent if self.policy else "") or "the budget is spent"
 
-    def note_loss(self, loss: float) -> None:
-        """Note a validation loss of an epoch just done, nats."""
+    @property
+    def word(self) -> str:
+        """How the sweep has ended: `finished`, or one of those that can go on."""
+        if self.closing == INTERRUPTED:
+            return "interrupted"
+        if self.closing == ON_REQUEST:
+            return "stopped"
+        return "failed" if self.closing.startswith(FAILED) else "finished"
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether trials under way are to go on when the sweep does."""
+        return self.word != "finished"
+
+    def note_loss(self, loss: float, at: float | None = None) -> None:
+        """Note a validation loss, nats, of an epoch that was done at a time, or just now."""
         if not self.progress or loss < self.progress[-1][1]:
-            self.progress.append((self.seconds, loss))
+            self.progress.append(((self.now if at is None else at) - self.began, loss))
 
     @property
     def seconds(self) -> float:
@@ -120,7 +134,7 @@ class State:
         return {
             "sweep": self.name,
             "run_id": self.run_id,
-            "state": "interrupted" if self.closing == INTERRUPTED else "finished",
+            "state": self.word,
             "trials": self.counts,
             "best": best
             and {

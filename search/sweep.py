@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from models import baselines
 from models.config import TrialConfig
 from models.corpus import Corpus
-from models.errors import InputError
 from models.size import Verdict
 from models.windows import scoring_targets
-from search import ladder, report
+from search import health, report, scratch
 from search.cost import Extent
 from search.engines.base import Engine
-from search.interrupt import Shield
-from search.journal import Journal, data_tags
+from search.faults import StoreError, without_secrets
+from search.interrupt import Interrupted, Shield
+from search.journal import Journal, data_tags, spec_tags
+from search.lease import BEAT_S, LEASE, STOP, Lease, LeaseLostError
 from search.policy import Policy
+from search.resume import Past, goes_on
 from search.spec import SweepSpec
-from search.state import INTERRUPTED, Display, State
+from search.state import FAILED, INTERRUPTED, ON_REQUEST, Display, State
 from search.tracking import Store
 from search.trial import (
     Course,
@@ -38,53 +39,16 @@ from search.trial import (
     Slot,
     Trial,
 )
+from search.worker import NO_SPACE
 
-#: draws by which a space is measured against the size rule, and how many must pass
-SIZE_DRAWS = 1_000
-SIZE_SHARE = 1 / 50
 #: the baseline that knows nothing but how frequent each symbol is
 GUESSING = "unigram"
-#: times a trial is tried whose worker dies
-ATTEMPTS = 3
+#: seconds that the store gets to answer once the user wants an end
+GIVE_UP_S = 3.0
+#: a driver that has not looked for so many seconds cannot tell who was silent
+BLIND_S = 5.0
 #: seconds between two looks at the clock while nothing happens
 TICK_S = 0.25
-
-
-def check_space(spec: SweepSpec, corpus: Corpus) -> float:
-    """Share of drawn configs that the size rule admits.
-
-    Raises:
-        InputError: the rule rejects nearly all, or a window does not fit a split.
-    """
-    corpus.check_windows(int(spec.space.largest("sequence_length")))
-    rng = np.random.default_rng(spec.seed)
-    rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
-    verdicts = [rule.judge(spec.space.sample(rng), size, symbols) for _ in range(SIZE_DRAWS)]
-    passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
-    if spec.size_rule == "reject" and passed < SIZE_SHARE:
-        counts = [verdict.parameters for verdict in verdicts]
-        raise InputError(
-            f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
-            f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
-            f"{symbols:,} training symbols admit {rule.low * symbols:,.0f} to "
-            f"{rule.high * symbols:,.0f}; change layer_size by --set, or --size-rule warn"
-        )
-    return passed
-
-
-def check_budget(spec: SweepSpec) -> None:
-    """Refuse a budget that ends before the search begins.
-
-    Raises:
-        InputError: the ladder alone may take as many trials.
-    """
-    rates = ladder.of(spec.space) if spec.ladder else ()
-    if rates and spec.trials <= len(rates):
-        raise InputError(
-            f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "
-            f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
-            f"or --ladder off"
-        )
 
 
 class Sweep:
@@ -99,17 +63,28 @@ class Sweep:
         store: Store,
         engine: Engine,
         display: Display,
+        past: Past | None = None,
+        silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._past, self._silent_s = past, silent_s
         self._spec, self._corpus, self._store = spec, corpus, store
         self._engine, self._display, self._clock = engine, display, clock
         self._rule = spec.rule()
         self._admits = self._fits if spec.size_rule == "reject" else lambda config: True
         self._shield = Shield()
         self._watched = True
-        self._kept: list[Course] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
-        self.state = State(name, spec, "", engine.slots, {}, began=clock(), now=clock())
+        #: runs whose weights are in the store, by the number of their trial
+        self._kept = dict(past.weights) if past else {}
+        self._folder: Path | None = None
+        #: messages that came while the store did not answer
+        self._heard: list[tuple[Slot, Message]] = []
+        self._waited = 0.0
+        #: whether another driver has taken the sweep over
+        self._lost = False
+        began = clock() - (past.seconds if past else 0.0)
+        self.state = State(name, spec, "", engine.slots, {}, began=began, now=clock())
+        self._beaten = self._looked = clock()
         if spec.minutes is not None:
             self.state.deadline = self.state.began + 60 * spec.minutes
 
@@ -125,6 +100,7 @@ class Sweep:
             return self._run()
 
     def _run(self) -> State:
+        self._store.waiting = self._wait_for_store
         try:
             self._begin()
             self._work()
@@ -132,51 +108,126 @@ class Sweep:
             self.state.closing = INTERRUPTED
             raise
         except BaseException as error:
-            self.state.closing = f"failed: {type(error).__name__}"
+            self._lost = isinstance(error, LeaseLostError)
+            self.state.closing = f"{FAILED}{error or type(error).__name__}"
             raise
         finally:
             with self._shield.hold(to_the_end=True):
                 self._finish()
+            self._store.waiting = None
         return self.state
 
-    def _begin(self) -> None:
-        spec, state = self._spec, self.state
-        tags = {"sweep.name": state.name} | data_tags(spec.source(), self._corpus, spec.scoring())
-        own = {
-            "sweep.role": "sweep",
-            "sweep.space_digest": spec.space.digest(),
-            "sweep.seed": str(spec.seed),
-            "sweep.state": "running",
-        }
-        with self._shield.hold():
-            state.run_id = self._store.create_run(state.name, tags | own)
-        self._journal = Journal(self._store, state.run_id, self._corpus, tags)
-        written = spec.to_dict() | {"name": state.name}
-        params = {key: value for key, value in written.items() if key != "space"}
-        space = {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
-        self._store.log(state.run_id, params=params | space)
-        self._store.log_dataset(
-            state.run_id, name=self._corpus.name, digest=self._corpus.digest, source=written["data"]
-        )
-        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
-        self._store.keep_text(state.run_id, text, "sweep.yaml")
+    def _wait_for_store(self, why: str, seconds: float) -> None:
+        """The store does not answer: listen to the trials meanwhile."""
+        if self._shield.asked and not self._shield.ending:
+            raise Interrupted(self._shield.asked)
+        self._waited += seconds
+        if self._shield.asked and self._waited > GIVE_UP_S:
+            raise StoreError(f"store {self._store.settings} does not answer: {why}")
+        self._show(lambda: self._display.say(f"the store does not answer, waiting: {why}"))
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            began = time.monotonic()
+            self._heard += self._engine.wait(min(left, TICK_S))
+            if time.monotonic() - began < TICK_S / 2:
+                time.sleep(min(left, TICK_S / 2))
+            if self._shield.asked and not self._shield.ending:
+                raise Interrupted(self._shield.asked)
 
-        self._corpus.save(self._folder / "corpus")
-        scoring = spec.scoring()
-        targets = scoring_targets(self._corpus.validation, scoring.targets, scoring.seed)
-        for score in baselines.score_all(self._corpus, targets):
-            with self._shield.hold():
-                self._journal.log_baseline(score)
-            state.baselines[score.name] = score.metrics["loss"]
+    def _begin(self) -> None:
+        spec, state, past = self._spec, self.state, self._past
+        tags = {"sweep.name": state.name} | data_tags(spec.source(), self._corpus, spec.scoring())
+        with self._shield.hold():
+            if past:
+                self._lease = Lease(self._store, past.run_id, past.seconds)
+                self._lease.take()
+                state.run_id = past.run_id
+                self._store.drop_tag(past.run_id, STOP)
+                self._store.reopen(past.run_id)
+                running = {"sweep.state": "running"} | spec_tags(spec, state.name)
+                self._store.log(past.run_id, tags=running)
+            else:
+                self._lease = Lease(self._store, "")
+                own = {
+                    "sweep.role": "sweep",
+                    "sweep.seed": str(spec.seed),
+                    "sweep.state": "running",
+                } | spec_tags(spec, state.name)
+                state.run_id = self._store.create_run(state.name, tags | own | self._lease.tag)
+                self._lease.run_id = state.run_id
+        self._journal = Journal(self._store, state.run_id, self._corpus, tags)
+        self._describe(past.params if past else frozenset())
+        self._folder = self._open_folder()
+        self._score_baselines()
         state.policy = self._policy = Policy(
             spec.plan(),
             spec.space,
-            Extent(len(self._corpus.train), len(self._corpus.alphabet), len(targets)),
+            Extent(
+                len(self._corpus.train),
+                len(self._corpus.alphabet),
+                min(spec.targets, len(self._corpus.validation)),
+            ),
             sweep=state.name,
             slots=len(self._engine.slots),
             guessing=state.baselines[GUESSING],
             admits=self._admits,
         )
+        if past:
+            self._restore(past)
+
+    def _describe(self, known: frozenset[str]) -> None:
+        """Write what the sweep is about, as far as it is not in the store."""
+        run_id, written = self.state.run_id, self._spec.to_dict() | {"name": self.state.name}
+        params = {key: value for key, value in written.items() if key != "space"}
+        params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
+        new = {key: value for key, value in params.items() if key not in known}
+        if new:
+            self._store.log(run_id, params=new)
+        self._store.log_dataset(
+            run_id, name=self._corpus.name, digest=self._corpus.digest, source=written["data"]
+        )
+        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+        self._store.keep_text(run_id, text, "sweep.yaml")
+
+    def _open_folder(self) -> Path:
+        """The sweep's folder on this machine, with the corpus in it."""
+        folder = scratch.open_folder(self.state.run_id)
+        try:
+            shutil.rmtree(folder / "corpus", ignore_errors=True)
+            self._corpus.save(folder / "corpus")
+        except OSError as error:
+            raise StoreError(f"folder {folder}: {error.strerror}, expected room to work") from error
+        return folder
+
+    def _score_baselines(self) -> None:
+        """Score and log the baselines that the store does not have."""
+        past, scoring = self._past, self._spec.scoring()
+        known = past.baselines if past else {}
+        begun = past.begun_baselines if past else {}
+        self.state.baselines.update(known)
+        if GUESSING in known and len(known) == len(baselines.FAMILIES):
+            return
+        targets = scoring_targets(self._corpus.validation, scoring.targets, scoring.seed)
+        for score in baselines.score_all(self._corpus, targets):
+            if score.name not in known:
+                with self._shield.hold():
+                    self._journal.log_baseline(score, begun.get(score.name))
+                self.state.baselines[score.name] = score.metrics["loss"]
+
+    def _restore(self, past: Past) -> None:
+        """Take up the trials that have ended, and those that were under way."""
+        state = self.state
+        state.finished = list(past.finished)
+        state.again = list(past.again)
+        for course in state.finished:
+            course.began += state.began
+            if course.best_loss is not None:
+                state.note_loss(course.best_loss, course.began + course.seconds)
+        waiting = {trial.number for trial in state.again}
+        extended = self._spec.trials > past.spec.trials
+        self._policy.restore(state.finished, waiting, extended=extended)
+        with self._shield.hold():
+            self._drop_displaced()
 
     def _work(self) -> None:
         state = self.state
@@ -185,11 +236,13 @@ class Sweep:
                 self._fill_slots()
             if not state.running:
                 return
-            heard = self._engine.wait(TICK_S)
+            heard = self._heard or self._engine.wait(TICK_S)
+            self._heard = []
             with self._shield.hold():
                 for slot, message in heard:
                     self._hear(state.running[slot], message)
-            self._tick()
+                self._watch({slot for slot, _ in heard})
+                self._beat()
             if state.deadline is not None and state.now >= state.deadline and not state.closing:
                 self._close(f"{self._spec.minutes:g} minutes are over")
             self._show(lambda: self._display.update(state))
@@ -197,11 +250,37 @@ class Sweep:
     def _tick(self) -> None:
         self.state.now = self._clock()
 
+    def _watch(self, heard: set[Slot]) -> None:
+        """End trials that are silent for too long."""
+        self._tick()
+        state = self.state
+        blind = state.now - self._looked
+        self._looked = state.now
+        for slot, course in state.running.items():
+            if slot in heard:
+                course.heard = state.now
+            elif course.heard is not None and blind > BLIND_S:
+                course.heard += blind
+            elif why := health.hung(course, state.now, self._silent_s):
+                self._engine.stop(slot, Ended(Outcome.HUNG, why))
+
+    def _beat(self) -> None:
+        """Show that the sweep is driven, and see whether somebody wants it to stop."""
+        self._tick()
+        if self.state.now - self._beaten < BEAT_S:
+            return
+        self._beaten = self.state.now
+        if self._folder:
+            os.utime(self._folder)
+        if self._lease.beat(self.state.seconds) and not self.state.closing:
+            self._close(ON_REQUEST)
+
     def _close(self, reason: str) -> None:
         """Begin nothing more, and end what runs."""
-        self.state.closing = reason
-        for slot in self.state.running:
-            self._engine.stop(slot, Ended(Outcome.STOPPED, reason))
+        state = self.state
+        state.closing = reason
+        for slot in state.running:
+            self._engine.stop(slot, Ended(Outcome.STOPPED, reason, state.broken_off))
 
     def _fill_slots(self) -> None:
         state = self.state
@@ -209,7 +288,7 @@ class Sweep:
             if slot in state.running or state.closing:
                 continue
             self._tick()
-            trial = state.again.pop() if state.again else self._policy.next(state.seconds)
+            trial = state.again.pop(0) if state.again else self._policy.next(state.seconds)
             if trial is None:
                 return
             self._place(trial, slot)
@@ -217,14 +296,15 @@ class Sweep:
     def _place(self, trial: Trial, slot: Slot) -> None:
         verdict = self._verdict(trial.config)
         tags = {} if verdict.admitted else {"sweep.size_rule": verdict.reason}
-        scoring = self._spec.scoring()
+        scoring, folder = self._spec.scoring(), self._folder
+        assert folder
         job = Job(
             trial=trial,
             slot=slot,
-            corpus=self._folder / "corpus",
+            corpus=folder / "corpus",
             targets=scoring.targets,
             targets_seed=scoring.seed,
-            folder=self._folder / f"{trial.number}.{trial.attempt}",
+            folder=folder / str(trial.number),
         )
         self._tick()
         run_id = self._journal.open_trial(trial, slot, tags)
@@ -242,6 +322,8 @@ class Sweep:
                 self._journal.log_epoch(course)
             self._tick()
             self.state.note_loss(message.metrics["val_loss"])
+            if message.repeated:  # judged by an earlier attempt, which went on
+                return
             if verdict := self._policy.judge(course):
                 self._engine.stop(course.slot, verdict)
         else:
@@ -255,22 +337,41 @@ class Sweep:
         before = state.best
         del state.running[course.slot]
         state.finished.append(course)
-        keep = course in state.ranked[: self._spec.keep] and course.job.weights.exists()
+        best = state.ranked[: self._spec.keep]
+        keep = course in best and course.job.weights.exists()
         self._journal.close_trial(course, keep=keep)
         if keep:
-            self._kept.append(course)
-        for displaced in [c for c in self._kept if c not in state.ranked[: self._spec.keep]]:
-            self._kept.remove(displaced)
-            self._journal.drop_weights(displaced.run_id)
+            self._kept[course.trial.number] = course.run_id
+        self._drop_displaced()
         if state.best is not before:
             self._log_progress()
-        shutil.rmtree(course.job.folder, ignore_errors=True)
-        lost = ended.outcome is Outcome.LOST and not state.closing
-        if lost and course.trial.attempt < ATTEMPTS:
+        again = goes_on(course, state.finished)
+        if not again:
+            shutil.rmtree(course.job.folder, ignore_errors=True)
+        if again and not state.closing:
             state.again.append(course.trial.next_attempt())
         else:
             self._end(course)
+        if not state.closing:
+            self._look_for_failure(course)
         self._show(lambda: self._display.trial_ended(course, state))
+
+    def _drop_displaced(self) -> None:
+        """Let go of weights of trials that are no longer among the best."""
+        best = {course.run_id for course in self.state.ranked[: self._spec.keep]}
+        for number, run_id in list(self._kept.items()):
+            if run_id not in best:
+                del self._kept[number]
+                self._journal.drop_weights(run_id)
+
+    def _look_for_failure(self, course: Course) -> None:
+        """End a sweep in which nothing works any more."""
+        assert course.ended
+        why = health.failing(self.state.finished, self._spec.max_failures)
+        if course.ended.reason.startswith(NO_SPACE):
+            why = f"{course.ended.reason} in {self._folder}"
+        if why:
+            self._close(f"{FAILED}{why}")
 
     def _end(self, course: Course) -> None:
         """Let the policy learn from a trial that has ended, and end those not needed any more."""
@@ -298,26 +399,41 @@ class Sweep:
         self._store.log(self.state.run_id, metrics=metrics, step=done)
 
     def _finish(self) -> None:
-        """End workers, close every run, and leave no files behind."""
-        state = self.state
+        """End workers, close every run, and leave no files behind that nobody needs."""
+        state, self._waited = self.state, 0.0
         try:
             self._engine.close()
-            for course in list(state.running.values()):
-                self._conclude(course, Ended(Outcome.STOPPED, state.closing or "the sweep ended"))
-            self._tick()
-            if state.run_id:
+            if state.run_id and not self._lost:
+                for course in list(state.running.values()):
+                    reason = state.closing or "the sweep ended"
+                    self._conclude(course, Ended(Outcome.STOPPED, reason, state.broken_off))
+                self._tick()
                 self._close_parent()
+        except StoreError as fault:  # what is open now, `resume` will close
+            text = f"runs were left open: {fault}"
+            self._show(lambda: self._display.say(text))
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._folder and not self._lost:
+                scratch.leave(self._folder, self._unfinished())
+
+    def _unfinished(self) -> set[str]:
+        """Folders of trials that go on when the sweep does."""
+        state = self.state
+        if not state.broken_off:
+            return set()
+        waiting = [course.trial for course in state.running.values()] + state.again
+        stopped = [c.trial for c in state.finished if c.ended and c.ended.unfinished]
+        return {str(trial.number) for trial in (*waiting, *stopped)}
 
     def _keep_evidence(self) -> None:
         """Pictures and numbers that say why the best trial is the best."""
-        state, corpus = self.state, self._corpus
+        state, corpus, folder = self.state, self._corpus, self._folder
+        assert folder
         found = report.evidence(state, len(corpus.alphabet), len(corpus.train))
         text = json.dumps(found, indent=1, allow_nan=False)
         self._store.keep_text(state.run_id, text, "evidence.json")
         for name, draw in report.plots(found, state):
-            file = self._folder / f"{name}.png"
+            file = folder / f"{name}.png"
             draw(file)
             self._store.keep_file(state.run_id, file)
 
@@ -325,13 +441,9 @@ class Sweep:
         state = self.state
         self._log_progress()
         self._keep_evidence()
-        word, status = "finished", "FINISHED"
-        if state.closing == INTERRUPTED:
-            word, status = INTERRUPTED, "KILLED"
-        elif state.closing.startswith("failed"):
-            word, status = "failed", "FAILED"
-        reason = state.ending
-        tags = {"sweep.state": word, "sweep.reason": reason}
+        statuses = {"finished": "FINISHED", "failed": "FAILED"}
+        tags = {"sweep.state": state.word, "sweep.reason": without_secrets(state.ending)[:500]}
+        tags |= {LEASE: "", "sweep.seconds": f"{state.seconds:.3f}"}
         tags["mlflow.note.content"] = report.describe(state)  # shown at the head of the run's page
         self._store.log(state.run_id, tags=tags)
-        self._store.finish(state.run_id, status)
+        self._store.finish(state.run_id, statuses.get(state.word, "KILLED"))

@@ -10,19 +10,25 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from models.errors import InputError
+from search.faults import Waiting, insist, reason, steady_clock
 from search.settings import Settings
+
+Answer = TypeVar("Answer")
 
 #: MLflow's limits on one `log_batch`
 PARAMS_PER_BATCH = 100
 #: longest value of a tag; MLflow would cut it off without an error
 TAG_LENGTH = 8000
 RUNS_PER_PAGE = 1000
+#: tag by which a run is found again whose creation was not answered
+CREATION = "sweep.creation"
+_clock = steady_clock()
 
 
 def _import_mlflow() -> Any:
@@ -30,7 +36,7 @@ def _import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # we ask again ourselves, see `faults`
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import mlflow
 
@@ -50,14 +56,19 @@ class Store:
         """
         mlflow = _import_mlflow()
         self.settings = settings
+        #: what to do while the store does not answer; None: fail at once
+        self.waiting: Waiting | None = None
         try:
             self._use_write_ahead_log()
             self.client = mlflow.MlflowClient(settings.tracking_uri, settings.tracking_uri)
             self.experiment_id = self._experiment()
         except Exception as error:
-            text = str(error).strip()
-            reason = text.splitlines()[0] if text else type(error).__name__
-            raise InputError(f"store {settings}: {reason}; expected a store that answers") from None
+            raise InputError(
+                f"store {settings}: {reason(error)}; expected a store that answers"
+            ) from None
+
+    def _ask(self, call: Callable[[], Answer]) -> Answer:
+        return insist(call, str(self.settings), self.waiting)
 
     def _use_write_ahead_log(self) -> None:
         """Let readers and the writer of an SQLite file work at once; the file remembers it."""
@@ -94,12 +105,22 @@ class Store:
                     f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
                 )
         own = {"mlflow.user": _user(), "mlflow.source.name": "lstm-sweep"}
+        own[CREATION] = uuid.uuid4().hex
         if parent:
             own["mlflow.parentRunId"] = parent
-        run = self.client.create_run(
-            self.experiment_id, start_time=_now_ms(), tags={**own, **tags}, run_name=name
-        )
-        return str(run.info.run_id)
+        now, tried = _now_ms(), False
+
+        def create() -> str:
+            nonlocal tried
+            if tried and (made := self._search(f"tags.`{CREATION}` = '{own[CREATION]}'")):
+                return str(made[0].info.run_id)
+            tried = True
+            run = self.client.create_run(
+                self.experiment_id, start_time=now, tags={**own, **tags}, run_name=name
+            )
+            return str(run.info.run_id)
+
+        return self._ask(create)
 
     def log(
         self,
@@ -110,20 +131,32 @@ class Store:
         tags: Mapping[str, str] | None = None,
         step: int = 0,
     ) -> None:
-        """Log metrics, params and tags in one call."""
+        """Log metrics, params and tags in one call; said twice, it changes nothing."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = _now_ms()
-        self.client.log_batch(
-            run_id,
-            metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
-            params=[Param(key, str(value)) for key, value in (params or {}).items()],
-            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
-        )
+        values = [Metric(key, value, now, step) for key, value in (metrics or {}).items()]
+        fixed = [Param(key, str(value)) for key, value in (params or {}).items()]
+        words = [RunTag(key, value) for key, value in (tags or {}).items()]
+        self._ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
     def finish(self, run_id: str, status: str) -> None:
         """Give a run its final status."""
-        self.client.set_terminated(run_id, status=status, end_time=_now_ms())
+        now = _now_ms()
+        self._ask(lambda: self.client.set_terminated(run_id, status=status, end_time=now))
+
+    def reopen(self, run_id: str) -> None:
+        """Let a run that has ended go on."""
+        self._ask(lambda: self.client.update_run(run_id, status="RUNNING"))
+
+    def drop_tag(self, run_id: str, key: str) -> None:
+        """Take a tag away, if it is there."""
+        if key in self.tags(run_id):
+            self._ask(lambda: self.client.delete_tag(run_id, key))
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """All tags of a run."""
+        return dict(self._ask(lambda: self.client.get_run(run_id)).data.tags)
 
     def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
         """Say which data a run used; the digest is ours, over all symbols."""
@@ -133,43 +166,47 @@ class Store:
 
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
         context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context)])
+        inputs = [DatasetInput(dataset, context)]
+        self._ask(lambda: self.client.log_inputs(run_id, datasets=inputs))
 
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         """Store a file as an artifact of a run."""
-        self.client.log_artifact(run_id, str(file), folder)
+        self._ask(lambda: self.client.log_artifact(run_id, str(file), folder))
 
     def keep_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact of a run."""
-        self.client.log_text(run_id, text, name)
-
-    def keep_folder(self, run_id: str, folder: Path, name: str) -> None:
-        """Store the files of a folder as artifacts of a run, under `name`."""
-        self.client.log_artifacts(run_id, str(folder), name)
+        self._ask(lambda: self.client.log_text(run_id, text, name))
 
     def drop_folder(self, run_id: str, name: str) -> None:
         """Let go of a folder of artifacts."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        uri = self.client.get_run(run_id).info.artifact_uri
-        repository = get_artifact_repository(uri, tracking_uri=self.settings.tracking_uri)
-        repository.delete_artifacts(name)
+        def drop() -> None:
+            uri = self.client.get_run(run_id).info.artifact_uri
+            repository = get_artifact_repository(uri, tracking_uri=self.settings.tracking_uri)
+            if repository.list_artifacts(name):
+                repository.delete_artifacts(name)
+
+        self._ask(drop)
 
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
         """Copy an artifact of a run into folder `to`; return where it lies."""
-        return Path(self.client.download_artifacts(run_id, name, str(to)))
+        return Path(self._ask(lambda: self.client.download_artifacts(run_id, name, str(to))))
 
     def runs(self, **tags: str) -> list[Any]:
         """All runs with these tags (underscores for dots), oldest first."""
         conditions = [
             f"tags.`{key.replace('_', '.', 1)}` = '{value}'" for key, value in tags.items()
         ]
+        return self._ask(lambda: self._search(" and ".join(conditions)))
+
+    def _search(self, filter: str) -> list[Any]:
         found: list[Any] = []
         token = None
         while True:
             page = self.client.search_runs(
                 [self.experiment_id],
-                " and ".join(conditions),
+                filter,
                 max_results=RUNS_PER_PAGE,
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
@@ -184,14 +221,15 @@ class Store:
         from mlflow.exceptions import MlflowException
 
         try:
-            run = self.client.get_run(run_id)
-        except MlflowException:
+            run = self._ask(lambda: self.client.get_run(run_id))
+        except MlflowException:  # no run has this ID
             return None
         return run if run.info.experiment_id == self.experiment_id else None
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
-        return {metric.step: metric.value for metric in self.client.get_metric_history(run_id, key)}
+        found = self._ask(lambda: self.client.get_metric_history(run_id, key))
+        return {metric.step: metric.value for metric in found}
 
     def page(self, run_id: str = "") -> str:
         """Path of a run's page in the MLflow UI; without an ID, of the page of all runs."""
@@ -200,7 +238,7 @@ class Store:
 
 
 def _now_ms() -> int:
-    return int(time.time() * 1000)
+    return int(_clock() * 1000)
 
 
 def _user() -> str:

@@ -104,13 +104,20 @@ class Job:
     #: how many validation targets are scored, and the seed that chooses them
     targets: int
     targets_seed: int
-    #: folder of this attempt: log and best weights
+    #: folder of the trial: log, best weights, and what its next attempt goes on with
     folder: Path
+    #: seconds between two checkpoints, at least
+    checkpoint_every_s: float = 5.0
 
     @property
     def weights(self) -> Path:
         """Where the best epoch's network is kept."""
         return self.folder / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the training is kept while it goes on."""
+        return self.folder / "checkpoint.npz"
 
     @property
     def log(self) -> Path:
@@ -133,6 +140,8 @@ class EpochDone:
 
     epoch: int
     metrics: dict[str, float]
+    #: whether it was trained by an earlier attempt, as were later ones
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,8 @@ class Ended:
 
     outcome: Outcome
     reason: str = ""
+    #: whether the sweep was broken off, so that the trial goes on when the sweep does
+    unfinished: bool = False
 
 
 Message = Progressed | EpochDone | Ended
@@ -163,6 +174,8 @@ class Course:
     #: when it began, in seconds of the driver's clock
     began: float = 0.0
     seconds: float = 0.0
+    #: when it was last heard of; None before its first message
+    heard: float | None = None
 
     def take(self, done: EpochDone) -> None:
         """Note an epoch; the config's last one is to be logged together with the outcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
 
 #: seconds between two reports of progress within an epoch, at least
 REPORT_EVERY_S = 0.5
+#: how the reason of a trial begins that found no space on its machine's disk
+NO_SPACE = "no space left"
 #: names of exceptions by which backends say that memory is used up
 OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError")
 
@@ -28,7 +31,14 @@ def run(job: Job) -> Iterator[Message]:
         yield from _train(job)
     except Exception as error:
         traceback.print_exc()
-        yield Ended(_outcome(error), f"{type(error).__name__}: {_first_line(error)}")
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        if _is_out_of_memory(error):
+            where = "host" if job.slot.gpu is None else "card"
+            yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            yield Ended(Outcome.LOST, f"{NO_SPACE}: {reason}", unfinished=True)
+        else:
+            yield Ended(Outcome.ERROR, reason)
 
 
 def _train(job: Job) -> Iterator[Message]:
@@ -39,21 +49,21 @@ def _train(job: Job) -> Iterator[Message]:
     corpus = Corpus.open(job.corpus)
     targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
     reported = time.monotonic()
-    for event in training.train(trial.config, corpus, targets, trial.seed, job.weights):
+    resting = training.Resting(job.checkpoint, job.checkpoint_every_s)
+    for event in training.train(trial.config, corpus, targets, trial.seed, job.weights, resting):
         if isinstance(event, training.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
             return
         if isinstance(event, training.Epoch):
-            yield EpochDone(event.number, event.metrics)
+            yield EpochDone(event.number, event.metrics, event.repeated)
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
             yield Progressed(event.epoch, event.share, event.loss)
     yield Ended(Outcome.COMPLETE)
 
 
-def _outcome(error: Exception) -> Outcome:
-    exhausted = type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in str(error)
-    return Outcome.OUT_OF_MEMORY if exhausted else Outcome.ERROR
+def _is_out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ hundredths of a second instead of ten seconds, and its memory returns when it en
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from models.errors import InputError
 from search import worker
@@ -32,8 +34,16 @@ class _Running:
     slot: Slot
     process: BaseProcess
     pipe: Connection
+    #: processes that the kernel had killed for want of memory when it began
+    memory_kills: int
     #: what to call its end if it was ended from outside
     stopped: Ended | None = None
+
+    def kill(self) -> None:
+        """Kill the worker, even if its parent, which knows how it fares, is gone."""
+        if pid := self.process.pid:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class LocalEngine:
@@ -56,12 +66,21 @@ class LocalEngine:
         if job.slot in self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
-        self.warm_up()
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=worker.main, args=(job, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        self._running[job.slot] = _Running(job.slot, process, ours)
+        for last in (False, True):
+            self.warm_up()
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=worker.main, args=(job, theirs), daemon=True)
+            try:
+                process.start()
+            except (OSError, EOFError):  # the forkserver was killed just now
+                ours.close()
+                if last:
+                    raise
+            else:
+                break
+            finally:
+                theirs.close()
+        self._running[job.slot] = _Running(job.slot, process, ours, memory_kills())
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
         """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""
@@ -92,6 +111,9 @@ class LocalEngine:
         if running.stopped:
             return running.stopped
         code = running.process.exitcode
+        if code == -signal.SIGKILL and memory_kills() > running.memory_kills:
+            reason = "memory of the host: its worker was killed by the kernel"
+            return Ended(Outcome.OUT_OF_MEMORY, reason)
         if code is not None and code < 0:
             return Ended(Outcome.LOST, f"its worker was killed by {signal.Signals(-code).name}")
         return Ended(Outcome.LOST, f"its worker left with exit code {code}")
@@ -100,21 +122,21 @@ class LocalEngine:
         del self._running[running.slot]
         running.process.join(LEAVE_WITHIN_S)
         if running.process.exitcode is None:
-            running.process.kill()
+            running.kill()
             running.process.join()
         running.process.close()
         running.pipe.close()
 
     def stop(self, slot: Slot, ended: Ended) -> None:
         """Kill the worker on a slot; what it has sent before still arrives."""
-        running = self._running[slot]
-        running.stopped = ended
-        running.process.kill()
+        if running := self._running.get(slot):
+            running.stopped = ended
+            running.kill()
 
     def close(self) -> None:
         """Kill all workers."""
         for running in list(self._running.values()):
-            running.process.kill()
+            running.kill()
             self._free(running)
 
 
@@ -132,6 +154,17 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
     if gpus:
         return tuple(Slot(index, gpu=gpus[index % len(gpus)]) for index in range(count))
     return tuple(Slot(index, core=cores[index % len(cores)]) for index in range(count))
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory; 0 where it does not say."""
+    for file in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
+        with contextlib.suppress(OSError):
+            for line in file.read_text(encoding="ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return 0
 
 
 def find_gpus() -> list[str]:

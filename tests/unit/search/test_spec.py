@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from models.errors import InputError
 from models.samples import SAMPLES
 from models.size import SizeRule
+from search.checks import check_budget
 from search.plan import Plan
 from search.spec import Scoring, SweepSpec, read_spec
-from search.sweep import check_budget
 from spaces import lstm
 from spaces.dimension import Listed, Range
 from spaces.space import Space

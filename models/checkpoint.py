@@ -1,0 +1,64 @@
+"""What a broken training needs to go on with the same bits: one file, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: names of the arrays in the file
+_ABOUT, _STATE, _BEST = "about", "state", "best"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after its last finished epoch."""
+
+    #: metrics of each epoch so far
+    epochs: list[dict[str, float]]
+    #: weights, state of the optimizer and of the random generators, in the order of the model
+    state: list[NDArray[Any]]
+    #: weights of the best epoch
+    best: list[NDArray[Any]]
+
+    def save(self, path: Path, identity: str) -> None:
+        """Write the file; no reader ever sees half of it.
+
+        `identity` says whose training this is; only the same one reads it back.
+        """
+        about = json.dumps({"identity": identity, "epochs": self.epochs}).encode()
+        arrays = {_ABOUT: np.frombuffer(about, np.uint8)}
+        arrays |= {f"{_STATE}{number}": array for number, array in enumerate(self.state)}
+        arrays |= {f"{_BEST}{number}": array for number, array in enumerate(self.best)}
+        partial = path.with_name(f"partial-{path.name}")
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        partial.replace(path)
+
+
+def load(path: Path, identity: str) -> Checkpoint | None:
+    """Read a checkpoint; None if there is none, or if it is damaged or another training's."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(file[_ABOUT].tobytes())
+            if about["identity"] != identity:
+                return None
+            return Checkpoint(about["epochs"], _numbered(file, _STATE), _numbered(file, _BEST))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _numbered(file: Any, name: str) -> list[NDArray[Any]]:
+    count = sum(key.startswith(name) for key in file.files)
+    return [file[f"{name}{number}"] for number in range(count)]
+
+
+def fits(arrays: Sequence[NDArray[Any]], variables: Sequence[Any]) -> bool:
+    """Whether arrays are values of these variables: as many, of the same shapes."""
+    return [array.shape for array in arrays] == [tuple(one.shape) for one in variables]

@@ -1,0 +1,51 @@
+"""What is checked before a sweep begins: whether its space and its budget make sense."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.corpus import Corpus
+from models.errors import InputError
+from search import ladder
+from search.spec import SweepSpec
+
+#: draws by which a space is measured against the size rule, and how many must pass
+SIZE_DRAWS = 1_000
+SIZE_SHARE = 1 / 50
+
+
+def check_space(spec: SweepSpec, corpus: Corpus) -> float:
+    """Share of drawn configs that the size rule admits.
+
+    Raises:
+        InputError: the rule rejects nearly all, or a window does not fit a split.
+    """
+    corpus.check_windows(int(spec.space.largest("sequence_length")))
+    rng = np.random.default_rng(spec.seed)
+    rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
+    verdicts = [rule.judge(spec.space.sample(rng), size, symbols) for _ in range(SIZE_DRAWS)]
+    passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
+    if spec.size_rule == "reject" and passed < SIZE_SHARE:
+        counts = [verdict.parameters for verdict in verdicts]
+        raise InputError(
+            f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
+            f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
+            f"{symbols:,} training symbols admit {rule.low * symbols:,.0f} to "
+            f"{rule.high * symbols:,.0f}; change layer_size by --set, or --size-rule warn"
+        )
+    return passed
+
+
+def check_budget(spec: SweepSpec) -> None:
+    """Refuse a budget that ends before the search begins.
+
+    Raises:
+        InputError: the ladder alone may take as many trials.
+    """
+    rates = ladder.of(spec.space) if spec.ladder else ()
+    if rates and spec.trials <= len(rates):
+        raise InputError(
+            f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "
+            f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
+            f"or --ladder off"
+        )

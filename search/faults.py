@@ -1,0 +1,134 @@
+"""Failures of the store: which of them pass by themselves, and what they are called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+#: seconds between two tries: the first wait, and the longest
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
+#: errors of the system that do not pass, and what helps
+LASTING = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "no space left",
+    errno.EACCES: "no permission to write",
+    errno.EPERM: "no permission to write",
+    errno.EROFS: "it cannot be written",
+    errno.ENOTDIR: "there is a file where a folder is expected",
+    errno.EISDIR: "there is a folder where a file is expected",
+    errno.EEXIST: "there is a file where a folder is expected",
+}
+#: how databases and servers say the same
+LASTING_WORDS = {
+    "disk is full": "no space left",
+    "No space left": "no space left",
+    "readonly database": "it cannot be written",
+}
+#: errors of the system that pass once the other side is back
+PASSING = (ConnectionError, TimeoutError)
+#: names of the errors by which libraries say that nobody answers
+PASSING_NAMES = {"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "OperationalError"}
+#: words of MLflow's client for an answer that did not come, and of a database that is in use
+PASSING_WORDS = ("API request to", "database is locked")
+#: answers of a server that is overloaded, starting, or not itself
+PASSING_STATUS = (429, 500, 502, 503, 504)
+#: variables whose values no message may show
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_AUTH_ADMIN_PASSWORD")
+
+
+class StoreError(Exception):
+    """The store has failed in a way that does not pass by itself; the message is for people."""
+
+
+def lasting(error: BaseException) -> str:
+    """Why the store fails, if that lasts until somebody does something; else nothing."""
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in LASTING:
+            return LASTING[cause.errno]
+        for words, name in LASTING_WORDS.items():
+            if words in str(cause):
+                return name
+    return ""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether it makes sense to try again."""
+    if lasting(error):
+        return False
+    return any(_passes(cause) for cause in _chain(error))
+
+
+def _passes(cause: BaseException) -> bool:
+    if isinstance(cause, PASSING) or type(cause).__name__ in PASSING_NAMES:
+        return True
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status is None and hasattr(cause, "get_http_status_code"):
+        status = cause.get_http_status_code()
+        if status == 500:  # MLflow's word for whatever else went wrong in this very process
+            status = None
+    if status in PASSING_STATUS:
+        return True
+    return any(words in str(cause) for words in PASSING_WORDS)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, without secrets."""
+    lines = str(error).strip().splitlines()
+    return without_secrets(lines[0] if lines else type(error).__name__)[:300]
+
+
+def without_secrets(text: str) -> str:
+    """A text without passwords in addresses, and without those of the environment."""
+    text = re.sub(r"(://[^\s/@:]*:)[^\s@]*@", r"\1***@", text)
+    for name in SECRETS:
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "***")
+    return text
+
+
+#: called while the store does not answer: why, and how long to do something else
+Waiting = Callable[[str, float], None]
+
+
+def insist(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> Answer:
+    """Ask the store; while it does not answer, wait and ask again.
+
+    Without `waiting` it is asked once.
+
+    Raises:
+        StoreError: it fails, and there is no use in asking again.
+    """
+    wait = FIRST_WAIT_S
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            if why := lasting(error):
+                raise StoreError(f"store {store}: {why} ({reason(error)})") from error
+            if not passes(error):
+                raise
+            if waiting is None:
+                raise StoreError(f"store {store} does not answer: {reason(error)}") from error
+            waiting(reason(error), wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+
+def steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 that never run backwards, whatever is done to the system's clock."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()

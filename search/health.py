@@ -1,0 +1,66 @@
+"""When a trial counts as hung, and when a sweep as failing; decisions with their reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from search.trial import Course, Outcome, Phase
+
+#: a trial is hung that says nothing for so many of its epochs, and for so many seconds at the least
+SILENT_EPOCHS, SILENT_S = 5.0, 60.0
+#: characters of a reason that are shown for one kind of failure
+REASON_LENGTH = 160
+
+
+def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
+    """Why a trial counts as hung; empty if it does not. From its first message on."""
+    if course.heard is None:
+        return ""
+    epoch = max(course.epoch_seconds, default=0.0)
+    if not course.epoch_seconds and course.progress:
+        epoch = (course.heard - course.began) / max(course.progress.share, 0.01)
+    limit = max(SILENT_EPOCHS * epoch, least_s)
+    silent = now - course.heard
+    if silent <= limit:
+        return ""
+    return (
+        f"no report for {silent:.0f} s, expected one within {limit:.0f} s "
+        f"({SILENT_EPOCHS:g} of its epochs, {least_s:.0f} s at the least)"
+    )
+
+
+def failing(finished: Sequence[Course], limit: int) -> str:
+    """Why a sweep should end, its trials in order of their ends; empty if it should not.
+
+    It should if the last `limit` trials have failed. That the high rates of a ladder diverge is no
+    failure.
+    """
+    failed: list[Course] = []
+    for course in reversed(finished):
+        assert course.ended
+        outcome = course.ended.outcome
+        if outcome is Outcome.DIVERGED and course.trial.phase is Phase.LADDER:
+            continue
+        if outcome.ranks:
+            break
+        failed.append(course)
+    if len(failed) < limit:
+        return ""
+    kinds = Counter(map(_kind, failed))
+    shown = {_kind(course): course for course in failed}
+    reasons = "; ".join(
+        f"{count} {_text(shown[kind])[:REASON_LENGTH]}" for kind, count in kinds.most_common()
+    )
+    return f"{len(failed)} trials in a row have failed: {reasons}"
+
+
+def _text(course: Course) -> str:
+    assert course.ended
+    return f"{course.ended.outcome} ({course.ended.reason or 'no reason given'})"
+
+
+def _kind(course: Course) -> str:
+    """The failure without its numbers, so that like ones are counted together."""
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(course))

@@ -1,0 +1,164 @@
+"""One driver for each sweep: a lease in the tags of its run, renewed while the driver lives.
+
+A store of runs has no locks. So a driver that comes later does not trust clocks, which differ
+between machines and may jump: it looks whether the lease is renewed while it watches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from models.errors import InputError
+from search.faults import StoreError
+from search.tracking import Store
+
+LEASE, STOP = "sweep.lease", "sweep.stop"
+#: seconds between two renewals, and how long a lease is watched that is not renewed
+BEAT_S, STALE_S = 5.0, 30.0
+
+
+class LeaseLostError(StoreError):
+    """Another driver has taken the sweep over."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who drives a sweep."""
+
+    host: str
+    pid: int
+    #: start of the process in ticks of the kernel, so that a number used again is told apart
+    born: int
+    token: str
+    #: goes up with every renewal
+    beat: int = 0
+    #: how long the sweep has been driven, in all
+    seconds: float = 0.0
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is certain that this driver has ended: it was one of this machine."""
+        return self.host == socket.gethostname() and _born(self.pid) != self.born
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def holder(tags: dict[str, str]) -> Holder | None:
+    """Who drives the sweep with these tags; None if nobody has, or has left it in order."""
+    text = tags.get(LEASE)
+    return Holder(**json.loads(text)) if text else None
+
+
+def is_driven(
+    store: Store,
+    run_id: str,
+    *,
+    watch_s: float = STALE_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Holder | None:
+    """The driver of a sweep, if it lives; takes up to `watch_s` seconds to be sure."""
+    first = holder(store.tags(run_id))
+    if first is None or first.is_gone:
+        return None
+    watched = 0.0
+    while watched < watch_s:
+        sleep(min(1.0, watch_s))
+        watched += min(1.0, watch_s)
+        now = holder(store.tags(run_id))
+        if now is None or now.is_gone:
+            return None
+        if now != first:
+            return now
+    return None
+
+
+def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Ask the driver of a sweep to end it, and wait until it has.
+
+    Returns whether there was one.
+    """
+    store.log(run_id, tags={STOP: "yes"})
+    if holder(store.tags(run_id)) is None:
+        return False
+    while (driver := holder(store.tags(run_id))) and not driver.is_gone:
+        before = driver
+        for _ in range(round(STALE_S)):
+            sleep(1.0)
+            driver = holder(store.tags(run_id))
+            if driver != before:
+                break
+        else:
+            return False
+    return driver is None
+
+
+class Lease:
+    """Held by the process that drives a sweep."""
+
+    def __init__(self, store: Store, run_id: str, seconds: float = 0.0) -> None:
+        self._store, self.run_id = store, run_id
+        pid = os.getpid()
+        self.mine = Holder(socket.gethostname(), pid, _born(pid), uuid.uuid4().hex, 0, seconds)
+
+    @property
+    def tag(self) -> dict[str, str]:
+        """The lease as a tag."""
+        return {LEASE: json.dumps(asdict(self.mine))}
+
+    def take(self) -> None:
+        """Take the lease.
+
+        Raises:
+            InputError: another driver took it at the same time.
+        """
+        self._store.log(self.run_id, tags=self.tag)
+        now = holder(self._store.tags(self.run_id))
+        if now is None or now.token != self.mine.token:
+            raise InputError(f"{now} began to drive this sweep at the same time, expected one")
+
+    def beat(self, seconds: float) -> bool:
+        """Renew the lease, `seconds` being those the sweep has been driven.
+
+        Returns whether somebody has asked for the sweep to stop.
+
+        Raises:
+            LeaseLostError: another driver has it.
+        """
+        tags = self._store.tags(self.run_id)
+        now = holder(tags)
+        if now is None or now.token != self.mine.token:
+            raise LeaseLostError(f"{now} has taken the sweep over")
+        mine = self.mine
+        self.mine = Holder(mine.host, mine.pid, mine.born, mine.token, mine.beat + 1, seconds)
+        self._store.log(self.run_id, tags=self.tag)
+        return STOP in tags
+
+
+def _born(pid: int) -> int:
+    """When a process of this machine began; -1 if there is none, 0 where this cannot be told."""
+    if not Path("/proc/self/stat").exists():
+        return 0 if _lives(pid) else -1
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return -1
+    fields = text.rpartition(")")[2].split()
+    return -1 if fields[0] == "Z" else int(fields[19])
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,165 @@
+"""A sweep rebuilt from its runs, so that it goes on where it was broken off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search import journal
+from search.journal import CURVE, TRAINED, WEIGHTS
+from search.lease import LEASE, STOP, holder
+from search.spec import SweepSpec
+from search.tracking import Store
+from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
+
+#: what is said of a trial whose driver was killed
+DRIVER_DIED = "the program that drove the sweep died"
+#: times a trial is tried whose worker dies
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Past:
+    """All that is known of a sweep that was broken off."""
+
+    run_id: str
+    spec: SweepSpec
+    #: params that its run has already
+    params: frozenset[str]
+    #: how long it was driven so far
+    seconds: float
+    #: trials that have ended, in order of their ends; of those tried several times, each attempt
+    finished: list[Course]
+    #: trials to be tried again, the first first
+    again: list[Trial]
+    #: runs whose weights are kept, by the number of their trial
+    weights: dict[int, str]
+    #: loss of each baseline, nats, and runs of those that were begun
+    baselines: dict[str, float]
+    begun_baselines: dict[str, str]
+
+
+def rebuild(store: Store, run: Any) -> Past:
+    """Read a sweep back; runs that its driver left open are closed.
+
+    A trial under way counts as lost, unless its outcome is written already.
+
+    Raises:
+        InputError: the sweep was made by another version that cannot be read.
+    """
+    spec = journal.read_spec(run)
+    driven = holder(run.data.tags)
+    children = store.runs(mlflow_parentRunId=run.info.run_id)
+    began = run.info.start_time / 1000
+    seconds = driven.seconds if driven else float(run.data.tags.get("sweep.seconds", 0))
+    found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
+    courses = [_course(store, child, began, seconds) for child in found]
+    courses.sort(key=lambda course: (course.began + course.seconds, course.trial.number))
+    last = {c.trial.number: c for c in sorted(courses, key=lambda c: c.trial.attempt)}
+    again = [last[number] for number in sorted(last) if goes_on(last[number], courses)]
+    baselines = [run for run in children if run.data.tags.get("sweep.phase") == Phase.BASELINE]
+    return Past(
+        run_id=run.info.run_id,
+        spec=spec,
+        params=frozenset(run.data.params),
+        seconds=seconds,
+        finished=[c for c in courses if not (c.ended and c.ended.unfinished)],
+        again=[course.trial.next_attempt() for course in again],
+        weights={
+            int(child.data.tags["sweep.trial"]): child.info.run_id
+            for child in found
+            if child.data.tags.get("sweep.weights") == "kept"
+        },
+        baselines={
+            run.data.tags["sweep.baseline"]: run.data.metrics["best_val_loss"]
+            for run in baselines
+            if run.info.status == "FINISHED"
+        },
+        begun_baselines={
+            run.data.tags["sweep.baseline"]: run.info.run_id
+            for run in baselines
+            if run.info.status != "FINISHED"
+        },
+    )
+
+
+def close(store: Store, run: Any) -> None:
+    """Put the runs of a sweep in order that nobody drives any more."""
+    past = rebuild(store, run)
+    tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
+    store.log(run.info.run_id, tags=tags | {"sweep.seconds": f"{past.seconds:.3f}"})
+    store.drop_tag(run.info.run_id, STOP)
+    store.finish(run.info.run_id, "KILLED")
+
+
+def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
+    """Whether a trial is tried again whose last attempt this is.
+
+    One that kills its worker each time is given up; what happens to the driver is not its fault.
+    """
+    assert course.ended
+    if course.ended.unfinished or course.ended.outcome is not Outcome.LOST:
+        return course.ended.unfinished
+    same = (other for other in attempts if other.trial.number == course.trial.number)
+    killed = (o for o in same if o.ended and o.ended.outcome is Outcome.LOST)
+    return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
+
+
+def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
+    """The course of a trial from its run, which is closed if it was left open."""
+    record = journal.read_trial(run)
+    ended = _ended(record)
+    curve = _curve(store, record)
+    end = run.info.end_time
+    if run.info.status in ("RUNNING", "SCHEDULED"):
+        end = None
+        if record.outcome == "":
+            tags = {"sweep.outcome": str(ended.outcome), "sweep.reason": ended.reason}
+            tags |= {"sweep.unfinished": "yes"}
+            store.log(run.info.run_id, tags=tags)
+            store.drop_folder(run.info.run_id, WEIGHTS)  # kept just before the driver died
+        store.finish(run.info.run_id, ended.outcome.status)
+    took = max(0.0, (end - run.info.start_time) / 1000) if end else sum(_seconds(curve))
+    slot = Slot(0)
+    nowhere = Path()
+    job = Job(
+        trial=record.trial, slot=slot, corpus=nowhere, targets=0, targets_seed=0, folder=nowhere
+    )
+    return Course(
+        record.trial,
+        record.run_id,
+        slot,
+        job,
+        epochs=curve,
+        ended=ended,
+        # the time between two sittings does not count
+        began=min(run.info.start_time / 1000 - began, max(0.0, seconds - took)),
+        seconds=took,
+    )
+
+
+def _ended(record: TrialRecord) -> Ended:
+    if record.outcome == "":
+        return Ended(Outcome.LOST, DRIVER_DIED, unfinished=True)
+    unfinished = record.tags.get("sweep.unfinished") == "yes"
+    return Ended(Outcome(record.outcome), record.reason, unfinished)
+
+
+def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
+    """Validation loss and seconds of each epoch."""
+    if text := record.tags.get("sweep.curve"):
+        rows = [zip(CURVE, values, strict=True) for values in json.loads(text)]
+    elif record.epochs:
+        columns = [store.history(record.run_id, name) for name in CURVE]
+        steps = sorted(columns[0])
+        rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
+    else:
+        return []
+    return [{name: value for name, value in row if value is not None} for row in rows]
+
+
+def _seconds(curve: list[dict[str, float]]) -> list[float]:
+    return [epoch["epoch_seconds"] for epoch in curve if "epoch_seconds" in epoch]

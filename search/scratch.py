@@ -1,0 +1,58 @@
+"""Where a sweep works on this machine: its corpus, and trials that are under way.
+
+The folder has its place by the sweep's run, so a sweep that goes on finds what was left of trials
+that were broken off. Everything in it can be lost: such trials then begin again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+#: seconds after which the folder of a sweep that nobody resumed is let go
+KEPT_S = 7 * 24 * 3600.0
+
+
+def _root() -> Path:
+    """A folder that is this user's alone."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(home) / "lstm-sweep"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # a home that cannot be written, as in some containers
+        return Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
+    return root
+
+
+def open_folder(run_id: str) -> Path:
+    """The folder of a sweep, which is there from now on; those that are too old are let go."""
+    if not run_id.isalnum():  # it comes from a server, and must not lead out of here
+        raise ValueError(f"'{run_id}' is no ID of a run")
+    root = _root()
+    for folder in root.iterdir():
+        try:
+            old = time.time() - folder.stat().st_mtime > KEPT_S
+        except OSError:
+            continue
+        if old and folder.name != run_id:
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = root / run_id
+    folder.mkdir(exist_ok=True)
+    os.utime(folder)
+    return folder
+
+
+def leave(folder: Path, keep: set[str]) -> None:
+    """Let go of all in the folder of a sweep but what is named in `keep`."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name in keep:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,166 @@
+"""A sweep whose driver is killed before and after every single call that writes to the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.corpus import Corpus, load
+from models.source import Source
+from search import journal
+from search.resume import rebuild
+from search.settings import Settings
+from search.spec import SweepSpec
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import Outcome
+from tests.conftest import write_text
+from tests.fakes import ScriptedEngine, Silent, tiny_spec
+
+WRITES = (
+    "create_run", "log_batch", "set_terminated", "update_run", "delete_tag", "log_inputs",
+    "log_artifact", "log_text",
+)  # fmt: skip
+LOSSES = {0: [3.0, 2.5], 1: [2.6, 2.4], 2: [2.9, 2.8]}
+
+
+class Deadly:
+    """An MLflow client that kills its process before or after one of its writes."""
+
+    def __init__(self, client: Any, at: int = -1, *, after: bool = False) -> None:
+        self._client, self._at, self._after = client, at, after
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if name not in WRITES:
+            return method
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            self.writes += 1
+            if self.writes == self._at and not self._after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = method(*args, **kwargs)
+            if self.writes == self._at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        return write
+
+
+@dataclass
+class Place:
+    """A folder with a store, and the data of a sweep."""
+
+    folder: Path
+    corpus: Corpus
+    spec: SweepSpec
+
+    def store(self) -> Store:
+        uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        return Store(Settings(uri, (self.folder / "artifacts").as_uri(), "test", "test"))
+
+    def drive(self, at: int = -1, *, after: bool = False) -> Deadly:
+        """Begin the sweep, or go on with it, and be killed at a write."""
+        store = self.store()
+        run = journal.find_sweep(store, "s")
+        store.client = client = Deadly(store.client, at, after=after)
+        past = rebuild(store, run) if run else None
+        spec = past.spec if past else self.spec
+        Sweep(
+            spec, name="s", corpus=self.corpus, store=store, engine=ScriptedEngine(LOSSES),
+            display=Silent(), past=past,
+        ).run()  # fmt: skip
+        return client
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Callable[[str], Place]:
+    data = write_text(tmp_path_factory.mktemp("data") / "words.txt")
+    corpus = load(Source(data=str(data)))
+    spec = tiny_spec(
+        data=str(data), trials=3, keep=1, halving=False, early_stopping=0, confirm_configs=0
+    )
+
+    def make(name: str) -> Place:
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copy(empty_database, folder / "mlflow.db")
+        return Place(folder, corpus, spec)
+
+    return make
+
+
+def _in_a_process(call: Callable[[], object]) -> int:
+    """Call in a fork; return its exit code, negative if it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            call()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _finished(store: Store) -> dict[int, Any]:
+    """What a sweep has found, as far as it may depend on nothing but its seed."""
+    return {
+        record.trial.number: (
+            record.trial.config,
+            record.trial.seed,
+            record.outcome,
+            record.best_val_loss,
+            store.history(record.run_id, "val_loss"),
+            store.history(record.run_id, "train_loss"),
+        )
+        for record in journal.trials(store, "s")
+    }
+
+
+def _check(store: Store, cache: Path) -> None:
+    """Nothing is lost, doubled, or left open."""
+    runs = store.runs()
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    trained = [run for run in runs if run.data.tags.get("sweep.phase") in journal.TRAINED]
+    final = [run for run in trained if run.data.tags["sweep.outcome"] != Outcome.LOST]
+    assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(LOSSES, 1)
+    attempts = Counter((r.data.tags["sweep.trial"], r.data.tags["sweep.attempt"]) for r in trained)
+    assert set(attempts.values()) == {1}
+    assert len(journal.baselines(store, "s")) == 3
+    assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 3
+    [parent] = journal.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
+    assert parent.data.metrics["trials_done"] == len(LOSSES)
+    best = journal.ranked(journal.trials(store, "s"))[0]
+    kept = {r.info.run_id for r in trained if store.client.list_artifacts(r.info.run_id, "model")}
+    assert kept == {best.run_id}
+    assert best.has_weights
+    assert not (cache / parent.info.run_id).exists()
+
+
+def test_a_driver_killed_at_any_write_loses_nothing(
+    place: Callable[[str], Place], cache: Path
+) -> None:
+    whole = place("whole")
+    writes = whole.drive().writes
+    expected = _finished(whole.store())
+    _check(whole.store(), cache)
+    assert writes > 40
+    for at in range(1, writes + 1):
+        for after in (False, True):
+            broken = place("broken")
+            code = _in_a_process(lambda p=broken, n=at, a=after: p.drive(n, after=a))  # type: ignore[misc]
+            assert code == -signal.SIGKILL, f"write {at}"
+            broken.drive()
+            assert _finished(broken.store()) == expected, f"write {at}, after: {after}"
+            _check(broken.store(), cache)
+            shutil.rmtree(broken.folder)
