@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from models.errors import InputError, one_of
+from models.errors import InputError, one_of, shown
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Limit:
         """
         if self.choices:
             if value not in self.choices:
-                raise InputError(f"{name} is {value!r}: expected {self}")
+                raise InputError(f"{name} is {shown(value)}: expected {self}")
             return str(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{name} is {value!r}: expected {self}")
+            raise InputError(f"{name} is {shown(value)}: expected {self}")
         inside = self.low <= value <= self.high and (self.low_included or value > self.low)
         if not inside or (self.kind is int and value != int(value)):
-            raise InputError(f"{name} is {value!r}: expected {self}")
+            raise InputError(f"{name} is {shown(value)}: expected {self}")
         return self.kind(value)
 
 
@@ -136,7 +136,7 @@ class TrialConfig:
 FIELDS = tuple(field.name for field in fields(TrialConfig))
 
 
-def check_field(name: str) -> None:
+def check_field(name: object) -> None:
     """Refuse a name that is no field of `TrialConfig`, listing those that are."""
     if name not in FIELDS:
-        raise InputError(f"'{name}' is no field of a config: {one_of(str(name), list(FIELDS))}")
+        raise InputError(f"{shown(name)} is no field of a config: {one_of(name, FIELDS)}")

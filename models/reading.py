@@ -212,11 +212,20 @@ def guess_symbols(path: Path) -> Guess:
 
     It holds ids if at least half of what stands between white space are numbers; a word among
     them is then an error of the file, not text.
+
+    Raises:
+        InputError: it has a NUL byte, as pictures, archives and text in UTF-16 do.
     """
     with path.open("rb") as file:
         head = file.read(1 << 16)
         if file.read(1):
             head = head[: head.rfind(b"\n") + 1] or head
+    if b"\0" in head:
+        line = head[: head.index(b"\0")].count(b"\n") + 1
+        raise InputError(
+            f"{path}:{line}: found the byte 0x00, expected text or event ids; "
+            f"--symbols chars takes it for a character"
+        )
     tokens = head.removeprefix(codecs.BOM_UTF8).split()
     numeric = [bool(re.fullmatch(rb"[-+]?[0-9]+(\.[0-9]*)?", token)) for token in tokens]
     share = sum(numeric) / max(1, len(numeric))

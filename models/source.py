@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from models import samples
-from models.errors import InputError, one_of
+from models.errors import InputError, cut, nearest, one_of, shown
 
 SPLITS = ("train", "validation", "test")
 SYMBOLS = ("auto", "chars", "ids")
@@ -27,18 +27,19 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.symbols not in SYMBOLS:
-            hint = one_of(str(self.symbols), list(SYMBOLS))
-            raise InputError(f"symbols is {self.symbols!r}: {hint}")
+            raise InputError(f"symbols is {shown(self.symbols)}: {one_of(self.symbols, SYMBOLS)}")
         shares = self.split
         if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
-            raise InputError(f"split is {list(shares)}: expected three shares above 0, 1 in all")
+            raise InputError(
+                f"split is {shown(list(shares))}: expected three shares above 0, 1 in all"
+            )
 
     def resolve(self) -> Self:
         """Return a copy whose path holds from any working directory."""
         if self.data in samples.SAMPLES:
             return self
         return type(self)(
-            data=str(_path(self.data).resolve()),
+            data=str(_path(self.data)),
             symbols=self.symbols,
             split=self.split,
         )
@@ -50,13 +51,13 @@ def near_one(shares: Iterable[float]) -> bool:
 
 
 def _path(data: str) -> Path:
+    """The absolute path that `data` means, through all links."""
     try:
-        path = Path(data).expanduser()
+        path = Path(data).expanduser().resolve()
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        shown = data if len(data) <= 80 else f"{data[:80]}..."
-        raise InputError(f"data '{shown}': {reason}; expected a file or folder") from None
+        raise InputError(f"data {shown(data)}: {cut(reason)}; expected a file or folder") from None
     return path
 
 
@@ -64,9 +65,13 @@ def existing(data: str) -> Path:
     """The file or folder at `data`; anything else is refused."""
     path = _path(data)
     if not path.exists():
+        hint = nearest(Path(data).name, samples.SAMPLES)
         raise InputError(
-            f"data '{data}': no such file or folder, and no sample ({', '.join(samples.SAMPLES)})"
+            f"data {shown(data)}: no such file or folder, and no sample "
+            f"({', '.join(samples.SAMPLES)}){f'; {hint}' if hint else ''}"
         )
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"data {shown(data)}: found a device or pipe, expected a file or folder")
     return path
 
 
@@ -84,12 +89,15 @@ def file_groups(path: Path) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(
+    found = sorted(
         path
-        for path in found
+        for path in folder.rglob("*")
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    for path in found:
+        if path.is_symlink() and not path.exists():
+            raise InputError(f"{path}: found a link to nothing, expected a file or folder")
+    return [path for path in found if path.is_file()]
 
 
 def _with_content(place: Path, files: list[Path]) -> list[Path]:

@@ -18,10 +18,7 @@ def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
     """Why a trial counts as hung; empty if it does not. From its first message on."""
     if course.heard is None:
         return ""
-    epoch = max(course.epoch_seconds, default=0.0)
-    if not course.epoch_seconds and course.progress:
-        epoch = (course.heard - course.began) / max(course.progress.share, 0.01)
-    limit = max(SILENT_EPOCHS * epoch, least_s)
+    limit = max(SILENT_EPOCHS * _epoch_seconds(course, course.heard), least_s)
     silent = now - course.heard
     if silent <= limit:
         return ""
@@ -29,6 +26,17 @@ def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
         f"no report for {silent:.0f} s, expected one within {limit:.0f} s "
         f"({SILENT_EPOCHS:g} of its epochs, {least_s:.0f} s at the least)"
     )
+
+
+def _epoch_seconds(course: Course, heard: float) -> float:
+    """The longest epoch; what the first is going to take, by its pace; or the time of the start."""
+    if course.epoch_seconds:
+        return max(course.epoch_seconds)
+    if course.progress and course.first_progress:
+        since, share = course.first_progress
+        if course.progress.share > share:
+            return (heard - since) / (course.progress.share - share)
+    return heard - course.began
 
 
 def failing(finished: Sequence[Course], limit: int) -> str:

@@ -234,13 +234,18 @@ class Policy:
         self.courses[course.trial.number] = course
         self._next = max(self._next, course.trial.number + 1)
 
+    def note(self, course: Course) -> None:
+        """A trial has finished an epoch."""
+        trial = course.trial
+        self.costs.observe(trial.number, trial.config, course.epoch_seconds)
+        if trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
+            best = course.best_so_far[-1]
+            self._rungs.setdefault(len(course.epochs), {})[trial.number] = best
+
     def judge(self, course: Course) -> Ended | None:
         """After an epoch: how to end the trial; None if it goes on."""
-        trial, epoch = course.trial, len(course.epochs)
-        self.costs.observe(trial.number, trial.config, course.epoch_seconds)
-        best = course.best_so_far[-1]
-        if trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
-            self._rungs.setdefault(epoch, {})[trial.number] = best
+        self.note(course)
+        trial, epoch, best = course.trial, len(course.epochs), course.best_so_far[-1]
         if epoch >= trial.config.epochs or trial.number in self._judged:
             return None
         verdict = self._verdict(course, epoch, best)

@@ -259,6 +259,8 @@ class Sweep:
         for slot, course in state.running.items():
             if slot in heard:
                 course.heard = state.now
+                if course.progress and not course.first_progress:
+                    course.first_progress = state.now, course.progress.share
             elif course.heard is not None and blind > BLIND_S:
                 course.heard += blind
             elif why := health.hung(course, state.now, self._silent_s):
@@ -322,9 +324,9 @@ class Sweep:
                 self._journal.log_epoch(course)
             self._tick()
             self.state.note_loss(message.metrics["val_loss"])
-            if message.repeated:  # judged by an earlier attempt, which went on
-                return
-            if verdict := self._policy.judge(course):
+            if message.repeated:  # an earlier attempt was judged here, and went on
+                self._policy.note(course)
+            elif verdict := self._policy.judge(course):
                 self._engine.stop(course.slot, verdict)
         else:
             self._conclude(course, message)
@@ -440,7 +442,11 @@ class Sweep:
     def _close_parent(self) -> None:
         state = self.state
         self._log_progress()
-        self._keep_evidence()
+        try:
+            self._keep_evidence()
+        except StoreError as error:  # pictures matter less than runs that are closed
+            text = f"no pictures were kept: {error}"
+            self._show(lambda: self._display.say(text))
         statuses = {"finished": "FINISHED", "failed": "FAILED"}
         tags = {"sweep.state": state.word, "sweep.reason": without_secrets(state.ending)[:500]}
         tags |= {LEASE: "", "sweep.seconds": f"{state.seconds:.3f}"}

@@ -176,6 +176,8 @@ class Course:
     seconds: float = 0.0
     #: when it was last heard of; None before its first message
     heard: float | None = None
+    #: when it first told how far an epoch was, and how far
+    first_progress: tuple[float, float] | None = None
 
     def take(self, done: EpochDone) -> None:
         """Note an epoch; the config's last one is to be logged together with the outcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from search.spec import SweepSpec
@@ -45,11 +46,21 @@ class ScriptedEngine:
     slots = (Slot(0),)
 
     def __init__(
-        self, losses: dict[int, list[float]], *, lose_first: int = 0, interrupt: bool = False
+        self,
+        losses: dict[int, list[float]],
+        *,
+        lose_first: int = 0,
+        interrupt: bool = False,
+        endings: dict[int, Ended] | None = None,
+        watch: Callable[[EpochDone], None] = lambda message: None,
     ) -> None:
         self._losses = losses
         self._lose = lose_first
         self._interrupt = interrupt
+        #: how trials end that do not end complete
+        self._endings = endings or {}
+        #: called with each epoch before it is reported
+        self._watch = watch
         self._messages: list[Message] = []
 
     def warm_up(self) -> None:
@@ -65,13 +76,19 @@ class ScriptedEngine:
             return
         losses = self._losses[job.trial.number]
         reports = [EpochDone(n, _metrics(loss)) for n, loss in enumerate(losses, start=1)]
-        self._messages = [*reports, Ended(Outcome.COMPLETE)]
+        ended = self._endings.get(job.trial.number, Ended(Outcome.COMPLETE))
+        self._messages = [*reports, ended]
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
         """The next message."""
         if self._interrupt and len(self._messages) == 1:
             raise KeyboardInterrupt
-        return [(self.slots[0], self._messages.pop(0))] if self._messages else []
+        if not self._messages:
+            return []
+        message = self._messages.pop(0)
+        if isinstance(message, EpochDone):
+            self._watch(message)
+        return [(self.slots[0], message)]
 
     def stop(self, slot: Slot, ended: Ended) -> None:
         """End the trial."""

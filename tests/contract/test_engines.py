@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from models.corpus import load
 from models.source import Source
 from search.engines import open_engine
 from search.engines.base import Engine
+from search.engines.local import memory_kills
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
 from tests.conftest import write_text
 
@@ -185,6 +190,107 @@ def test_what_libraries_print_goes_to_the_log_of_the_trial(
     listen(local)
     assert capfd.readouterr() == ("", "")
     assert "Traceback" in failing.log.read_text(encoding="utf-8")
+
+
+def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    config = CONFIG.evolve(epochs=60, dropout=0.2)
+    whole, broken = (job(corpus, tmp_path / name, slot, config) for name in ("whole", "broken"))
+    broken = replace(broken, checkpoint_every_s=0.0)
+    local.start(broken)
+    heard: list[Message] = []
+    while sum(isinstance(message, EpochDone) for message in heard) < 3:
+        heard += [message for _, message in local.wait(0.2)]
+    os.kill(_worker_of(local, slot), signal.SIGKILL)
+    heard += listen(local)[slot]
+    assert heard[-1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    before = losses(heard)
+    assert 3 <= len(before) < 60
+    local.start(broken)
+    again = [m for m in listen(local)[slot] if isinstance(m, EpochDone)]
+    assert sum(message.repeated for message in again) >= 2
+    local.start(whole)
+    expected = losses(listen(local)[slot])
+    assert [message.metrics["val_loss"] for message in again] == expected
+    assert before == expected[: len(before)]
+
+
+def test_trials_outlive_the_server_that_forks_them(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    first, second = local.slots
+    local.start(job(corpus, tmp_path, first, CONFIG.evolve(epochs=40)))
+    wait_for_progress(local)
+    os.kill(_forkserver(), signal.SIGKILL)
+    local.start(job(corpus, tmp_path, second))
+    heard = listen(local, slots=2)
+    assert len(losses(heard[first])) >= 38  # one or two may have been heard before
+    assert heard[second][-1] == Ended(Outcome.COMPLETE)
+
+
+def test_a_stopped_worker_is_killed_though_its_parent_is_gone(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    worker = _worker_of(local, slot)
+    os.kill(worker, signal.SIGSTOP)  # as one that hangs
+    os.kill(_forkserver(), signal.SIGKILL)
+    local.stop(slot, Ended(Outcome.HUNG, "silent"))
+    assert listen(local)[slot][-1] == Ended(Outcome.HUNG, "silent")
+    until = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    running = local._running[slot]  # type: ignore[attr-defined]
+    ours, theirs = socket.socketpair()
+    running.pipe.close()
+    running.pipe = Connection(ours.detach())
+    theirs.send(struct.pack("!i", 1000) + b"half of it")  # length, then less than that
+    theirs.close()
+    ended = listen(local)[slot][-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome is Outcome.LOST
+
+
+def test_a_worker_that_the_kernel_killed_for_memory_is_told_apart(
+    local: Engine, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    before = memory_kills()
+    monkeypatch.setattr("search.engines.local.memory_kills", lambda: before + 1)
+    os.kill(_worker_of(local, slot), signal.SIGKILL)
+    ended = listen(local)[slot][-1]
+    assert isinstance(ended, Ended)
+    assert (ended.outcome, "the kernel" in ended.reason) == (Outcome.OUT_OF_MEMORY, True)
+
+
+def _forkserver() -> int:
+    from multiprocessing import forkserver
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert isinstance(pid, int)
+    return pid
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
 
 
 def _worker_of(engine: Engine, slot: Slot) -> int:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,38 +27,16 @@ from search.tracking import Store
 from search.trial import Course, Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine, Silent, tiny_spec
+from tests.servers import Server
 
 _DATA: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
 def server(workplace: Callable[[str], Path]) -> Iterator[str]:
-    folder = workplace("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--artifacts-destination", str(folder / "artifacts"), "--port", str(port)),
-        ],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=2).close()
-            break
-        except OSError:
-            assert time.monotonic() < until
-            time.sleep(0.3)
-    yield address
-    process.terminate()
-    process.wait(20)
+    running = Server(workplace("server"))
+    yield running.start()
+    running.stop()
 
 
 @pytest.fixture(params=["sqlite", "server"])

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
 
 
-def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:
+def training_of(
+    config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, resting: Any = None
+) -> Iterator[Any]:
     from models import backend, training
 
     backend.prepare(gpu=False, seed=seed)
     targets = scoring_targets(corpus.validation, 300, 0)
-    return list(training.train(config, corpus, targets, seed, weights))
+    return training.train(config, corpus, targets, seed, weights, resting)
+
+
+def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:
+    return list(training_of(config, corpus, weights, seed))
 
 
 def epochs(events: list[Any]) -> list[dict[str, float]]:
@@ -147,6 +154,82 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
     metrics = epochs(trained(config, noise, tmp_path / "m.keras"))
     noise_of_the_score = 3 * 0.5 / math.sqrt(300)  # a loss varies by far less than 0.5 nats here
     assert min(epoch["val_loss"] for epoch in metrics) > math.log(8) - noise_of_the_score
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
+def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
+    corpus: Corpus, tmp_path: Path, direction: str, optimizer: str
+) -> None:
+    from models.training import Epoch, Resting
+
+    config = CONFIG.evolve(direction=direction, optimizer=optimizer, dropout=0.3, epochs=4)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    resting = Resting(broken / "checkpoint.npz", every_s=0)
+    expected = epochs(list(training_of(config, corpus, whole / "m.keras")))
+    first = training_of(config, corpus, broken / "m.keras", resting=resting)
+    for event in first:
+        if isinstance(event, Epoch) and event.number == 2:
+            break
+    first.close()
+    second = list(training_of(config, corpus, broken / "m.keras", resting=resting))
+    again = [event for event in second if isinstance(event, Epoch)]
+    assert [event.number for event in again] == [1, 2, 3, 4]
+    assert [event.repeated for event in again] == [True, False, False, False]
+    assert [[e[key] for key in RESULTS] for e in epochs(second)] == [
+        [e[key] for key in RESULTS] for e in expected
+    ]
+    assert {event.epoch for event in second if not isinstance(event, Epoch)} == {3, 4}
+    for name, value in weights_of(whole / "m.keras").items():
+        np.testing.assert_array_equal(value, weights_of(broken / "m.keras")[name])
+
+
+def weights_of(file: Path) -> dict[str, Any]:
+    import keras
+
+    model = keras.models.load_model(file)
+    return {weight.path: np.array(weight) for weight in model.weights}
+
+
+def test_the_best_network_is_that_of_the_epochs_that_are_kept(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    """A better epoch that came after the checkpoint is forgotten, and its network with it."""
+    import keras
+
+    from models import training
+    from models.training import Epoch, Resting
+
+    config = CONFIG.evolve(epochs=3)
+    file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
+    ticks = iter([0.0, 0.0, 9.0, 9.0, 9.0, 9.0, *[10.0] * 99])
+    targets = scoring_targets(corpus.validation, 300, 0)
+    events = training.train(
+        config, corpus, targets, 3, model, Resting(file, every_s=5), clock=lambda: next(ticks)
+    )
+    for event in events:
+        if isinstance(event, Epoch) and event.number == 2:
+            break
+    events.close()
+    kept = json.loads(np.load(file)["about"].tobytes())["epochs"]
+    assert len(kept) == 1
+    going_on = training_of(config, corpus, model, resting=Resting(file))
+    assert next(going_on).metrics["val_loss"] == kept[0]["val_loss"]
+    network = keras.models.load_model(model)
+    again = training.evaluate(network, config, corpus.validation, targets)
+    assert again["loss"] == kept[0]["val_loss"]
+
+
+def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:
+    from models.training import Resting
+
+    file = tmp_path / "checkpoint.npz"
+    file.write_bytes(b"PK not a checkpoint")
+    events = list(training_of(CONFIG, corpus, tmp_path / "m.keras", resting=Resting(file, 0)))
+    fresh = trained(CONFIG, corpus, tmp_path / "other.keras")
+    assert [e["val_loss"] for e in epochs(events)] == [e["val_loss"] for e in epochs(fresh)]
 
 
 JAX = """

@@ -915,3 +915,122 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     assert following and following.number == 1 and following.config != first.config
     again.epochs = [{"val_loss": 2.0}, {"val_loss": 2.0}]
     assert policy.judge(again) == Ended(Outcome.COMPLETE, "no better since epoch 1")
+
+
+# a sweep that goes on --------------------------------------------------------------------------
+
+
+class Doubter(Player):
+    """Compares each decision with that of a policy rebuilt from the trials alone."""
+
+    def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
+        super().__init__(policy, curves, slots)
+        self._slots = slots
+        self._ended: list[Course] = []
+        self.compared = 0
+
+    def _end(self, course: Course, ended: Ended) -> None:
+        self._ended.append(course)
+        super()._end(course, ended)
+
+    def _fill(self) -> None:
+        while self._free:
+            trial = self._rebuilt().next(self.played.now)
+            before = len(self.played.courses)
+            free, self._free = self._free, self._free[:1]
+            super()._fill()
+            self._free = free[1:] if len(self.played.courses) > before else free
+            assert trial == (self.played.courses[-1].trial if trial else None)
+            self.compared += 1
+            if trial is None:
+                return
+
+    def _rebuilt(self) -> Policy:
+        policy = policy_of(self._policy.plan, SPACE, self._slots)
+        policy.restore(self._ended, set(), extended=False)
+        for course in self.played.courses:
+            if course.ended is None:
+                policy.begin(course)
+                epochs = course.epochs
+                for number in range(1, len(epochs) + 1):
+                    course.epochs = epochs[:number]
+                    policy.note(course)
+                course.epochs = epochs
+        return policy
+
+
+@each_plan
+@each_slots
+def test_a_rebuilt_policy_decides_what_the_first_one_would_have(plan: Plan, slots: int) -> None:
+    player = Doubter(policy_of(plan, slots=slots), usual, slots)
+    player.play()
+    assert player.compared >= plan.trials or player.played.policy.spent != "the budget is spent"
+    assert player.compared > 10
+
+
+def test_more_trials_let_the_search_go_on() -> None:
+    played = play(Plan(trials=24))
+    rebuilt = policy_of(Plan(trials=40))
+    rebuilt.restore(played.courses, set(), extended=True)
+    trial = rebuilt.next()
+    assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
+
+
+def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
+    course = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
+    course.ended = Ended(Outcome.LOST)
+    rebuilt = policy_of(Plan(ladder=False))
+    rebuilt.restore([course], {0}, extended=False)
+    trial = rebuilt.next()
+    assert trial and trial.number == 1
+
+
+# memory ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, too_large",
+    [
+        ({}, True),
+        ({"layer_size": 128}, True),
+        ({"batch_size": 256, "sequence_length": 80}, True),
+        ({"layer_size": 32}, False),
+        ({"layer_size": 128, "batch_size": 32}, False),
+        ({"direction": "bi", "layer_size": 128}, False),
+    ],
+)
+def test_what_is_larger_than_a_config_that_used_up_the_memory_is_not_tried(
+    changes: dict[str, Any], too_large: bool
+) -> None:
+    config = TrialConfig(layers=2, layer_size=64, sequence_length=40, batch_size=64)
+    course = course_of(Trial(sweep="s", number=0, config=config, seed=1))
+    policy = policy_of(Plan())
+    assert not policy.too_large(config)
+    policy.begin(course)
+    course.ended = Ended(Outcome.OUT_OF_MEMORY, "memory of the card")
+    policy.end(course)
+    assert policy.too_large(config.evolve(**changes)) is too_large
+
+
+def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
+    def curves(trial: Trial) -> Curve:
+        fits = trial.config.layer_size * trial.config.layers < 100
+        return usual(trial) if fits else Curve([], Outcome.OUT_OF_MEMORY)
+
+    plan = Plan(trials=40, algorithm="random", confirm_configs=0)
+    played = play(plan, curves=curves, slots=1)
+    exhausting: list[TrialConfig] = []
+    for course in played.courses:
+        config = course.trial.config
+        assert not any(
+            config.layers >= other.layers
+            and config.layer_size >= other.layer_size
+            and config.sequence_length >= other.sequence_length
+            and config.batch_size >= other.batch_size
+            and config.direction == other.direction
+            for other in exhausting
+        )
+        if course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY:
+            exhausting.append(config)
+    assert exhausting
+    assert len(exhausting) < 20

@@ -1,0 +1,306 @@
+"""Sweeps that are broken off, taken up again, taken over, stopped, or that fail."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.corpus import Corpus, load
+from models.errors import InputError
+from models.source import Source
+from search import journal, lease
+from search.engines import open_engine
+from search.lease import LEASE, STOP, Lease, LeaseLostError
+from search.resume import DRIVER_DIED, rebuild
+from search.settings import Settings
+from search.spec import SweepSpec
+from search.state import State
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import Ended, EpochDone, Outcome
+from tests.conftest import write_text
+from tests.fakes import ScriptedEngine, Silent, tiny_spec
+
+#: every trial is trained to the end, and none again
+PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
+LOSSES = {number: [3.0 - number / 10, 2.9 - number / 10] for number in range(12)}
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    folder = workplace("going_on")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("going_on") / "words.txt")
+
+
+@pytest.fixture(scope="module")
+def corpus(data: Path) -> Corpus:
+    return load(Source(data=str(data)))
+
+
+@pytest.fixture
+def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., State]:
+    def run(engine: Any, **fields: Any) -> State:
+        spec = tiny_spec(data=str(data), **(PLAIN | fields))
+        return sweep_of(store, corpus, engine, spec).run()
+
+    return run
+
+
+def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
+    arguments = {"display": Silent(), **more}
+    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, **arguments)
+
+
+def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> State:
+    past = rebuild(store, journal.existing_sweep(store, "s"))
+    return sweep_of(store, corpus, engine, replace(past.spec, **changes), past=past).run()
+
+
+def found(store: Store) -> list[tuple[Any, ...]]:
+    """What a sweep has found."""
+    return [
+        (record.trial.number, record.trial.config, record.trial.seed, record.best_val_loss)
+        for record in journal.trials(store, "s")
+    ]
+
+
+def after(epochs: int, do: Callable[[], None]) -> Callable[[EpochDone], None]:
+    """Do something at an epoch, counted over all trials."""
+    count = itertools.count(1)
+
+    def watch(message: EpochDone) -> None:
+        if next(count) == epochs:
+            do()
+
+    return watch
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
+    store: Store, corpus: Corpus, run: Callable[..., State], workplace: Callable[[str], Path]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
+    [parent] = journal.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("KILLED", "interrupted")
+    state = go_on(store, corpus, ScriptedEngine(LOSSES))
+    assert state.word == "finished"
+    assert state.counts == {"complete": 4}
+    [parent] = journal.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
+    whole = Store(replace(store.settings, experiment="other"))
+    spec = tiny_spec(data=state.spec.data, trials=4, **PLAIN)
+    sweep_of(whole, corpus, ScriptedEngine(LOSSES), spec).run()
+    assert found(store) == found(whole)
+    attempts = [record.trial.attempt for record in journal.trials(store, "s")]
+    assert attempts == [1, 2, 1, 1]
+
+
+def test_time_is_counted_over_all_sittings(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, watch=after(2, interrupt)), trials=2)
+    before = float(store.tags(journal.sweeps(store)[0].info.run_id)["sweep.seconds"])
+    state = go_on(store, corpus, ScriptedEngine(LOSSES))
+    assert before > 0
+    assert state.seconds > before
+
+
+def test_a_finished_sweep_goes_on_with_more_trials(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=5).counts == {"complete": 5}
+    assert rebuild(store, journal.existing_sweep(store, "s")).spec.trials == 5
+
+
+def test_weights_of_the_best_are_kept_over_sittings(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=3, keep=2)
+    go_on(store, corpus, ScriptedEngine(LOSSES), trials=5)
+    kept = {r.trial.number for r in journal.trials(store, "s") if r.has_weights}
+    assert kept == {3, 4}
+
+
+def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
+    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.sweep.BEAT_S", 0.0)
+
+    def take_over() -> None:
+        Lease(store, journal.sweeps(store)[0].info.run_id).take()
+
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        run(ScriptedEngine(LOSSES, watch=after(3, take_over)), trials=4)
+    [parent] = journal.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
+    last = journal.trials(store, "s")[-1]
+    assert (last.status, last.outcome) == ("RUNNING", "")
+
+
+def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
+    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.sweep.BEAT_S", 0.0)
+
+    def ask() -> None:
+        store.log(journal.sweeps(store)[0].info.run_id, tags={STOP: "yes"})
+
+    state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
+    assert (state.word, state.ending) == ("stopped", "stopped on request")
+    [parent] = journal.sweeps(store)
+    assert (parent.info.status, parent.data.tags[LEASE]) == ("KILLED", "")
+    assert {r.status for r in journal.trials(store, "s")} == {"FINISHED", "KILLED"}
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
+
+
+def test_a_spec_that_was_changed_in_the_store_is_refused(
+    store: Store, run: Callable[..., State]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    parent = journal.existing_sweep(store, "s")
+    text = parent.data.tags["sweep.spec.0"]
+    changed = json.loads(text) | {"seed": 5}
+    store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
+    with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
+        rebuild(store, journal.existing_sweep(store, "s"))
+
+
+def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:
+    settings = {"learning_rate": [n / 7919 for n in range(1, 900)]}
+    from spaces.space import from_mapping
+
+    spec = replace(
+        tiny_spec(data=str(data), trials=1, epochs=1, ladder=False, **PLAIN),
+        space=from_mapping(
+            settings | {"layer_size": 6, "sequence_length": 8, "stride": 8, "epochs": 1}, "test"
+        ),
+    )
+    sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), spec).run()
+    parent = journal.existing_sweep(store, "s")
+    assert "sweep.spec.1" in parent.data.tags
+    assert journal.read_spec(parent) == replace(spec, name="s")
+
+
+def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
+    store: Store, run: Callable[..., State]
+) -> None:
+    bad = Ended(Outcome.ERROR, "ValueError: no such layer")
+    numbers = range(9)
+    engine = ScriptedEngine({n: [] for n in numbers}, endings=dict.fromkeys(numbers, bad))
+    state = run(engine, trials=9, max_failures=4)
+    assert state.word == "failed"
+    assert state.counts == {"error": 4}
+    assert "4 trials in a row have failed: 4 error (ValueError: no such layer)" in state.ending
+    assert journal.sweeps(store)[0].info.status == "FAILED"
+
+
+def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    full = Ended(Outcome.LOST, "no space left: OSError: [Errno 28]", unfinished=True)
+    state = run(ScriptedEngine(LOSSES, endings={1: full}), trials=3)
+    assert state.word == "failed"
+    assert "no space left" in state.ending
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
+
+
+def test_a_driver_that_died_left_trials_that_are_lost(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    """As `kill -9` leaves them: the processes are real in tests/chaos."""
+
+    class Died(BaseException):
+        """Nothing is closed after it."""
+
+    def die() -> None:
+        raise Died
+
+    engine = ScriptedEngine(LOSSES, watch=after(4, die))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sweep, "_finish", lambda self: None)
+        with pytest.raises(Died):
+            run(engine, trials=3)
+    parent = journal.existing_sweep(store, "s")
+    gone = json.loads(parent.data.tags[LEASE]) | {"born": 1}
+    store.log(parent.info.run_id, tags={LEASE: json.dumps(gone)})
+    assert lease.is_driven(store, parent.info.run_id) is None
+    go_on(store, corpus, ScriptedEngine(LOSSES))
+    runs = [journal.read_trial(run) for run in store.runs(sweep_name="s", sweep_phase="search")]
+    assert [(r.trial.number, r.trial.attempt, r.outcome) for r in runs] == [
+        (0, 1, "complete"),
+        (1, 1, "lost"),
+        (1, 2, "complete"),
+        (2, 1, "complete"),
+    ]
+    assert runs[1].reason == DRIVER_DIED
+    assert {r.status for r in runs} == {"FINISHED", "KILLED"}
+
+
+class Freezing(Silent):
+    """A display that stops the worker of a trial as soon as it is heard of."""
+
+    def __init__(self) -> None:
+        self.engine: Any = None
+        self.frozen = 0
+
+    def update(self, state: Any) -> None:
+        """Freeze the first trial that has said something."""
+        for slot, course in state.running.items():
+            if course.heard is not None and not self.frozen:
+                self.frozen = self.engine._running[slot].process.pid
+                os.kill(self.frozen, signal.SIGSTOP)
+
+
+def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
+    store: Store, corpus: Corpus, data: Path
+) -> None:
+    spec = tiny_spec(data=str(data), trials=2, workers=1, epochs=30, **PLAIN)
+    display = Freezing()
+    display.engine = open_engine("local", workers=1)
+    state = sweep_of(store, corpus, display.engine, spec, display=display, silent_s=3.0).run()
+    assert state.counts == {"complete": 1, "hung": 1}
+    hung = journal.trials(store, "s")[0]
+    assert (hung.status, hung.outcome) == ("FAILED", "hung")
+    assert "no report for" in hung.reason
+    assert not Path(f"/proc/{display.frozen}").exists()
+
+
+def test_nothing_of_a_finished_sweep_stays_on_the_machine(
+    run: Callable[..., State], cache: Path
+) -> None:
+    state = run(ScriptedEngine(LOSSES), trials=2)
+    assert not (cache / state.run_id).exists()
+
+
+def test_trials_that_go_on_keep_their_folder(
+    store: Store, corpus: Corpus, run: Callable[..., State], cache: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
+    folder = cache / journal.sweeps(store)[0].info.run_id
+    assert [path.name for path in folder.iterdir()] == ["1"]
+    go_on(store, corpus, ScriptedEngine(LOSSES))
+    assert not folder.exists()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,59 @@
+"""A real MLflow tracking server that tests start and kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+
+class Server:
+    """A lean server on the store of a folder; it keeps its port when it is started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, within_s: float = 120) -> str:
+        """Start it, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1"),
+                *("--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}"),
+                *("--artifacts-destination", str(self._folder / "artifacts")),
+                *("--port", str(self._port)),
+            ],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until = time.monotonic() + within_s
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.address}/health", timeout=2).close()
+                return self.address
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.3)
+
+    def kill(self) -> None:
+        """Kill it and its workers at once."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def stop(self) -> None:
+        """Let it end."""
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(20)

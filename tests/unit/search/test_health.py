@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.config import TrialConfig
+from search.health import failing, hung
+from search.trial import Course, Ended, Job, Outcome, Phase, Progressed, Slot, Trial
+
+
+def course(
+    *seconds: float,
+    heard: float | None = 100.0,
+    first: tuple[float, float] | None = None,
+    share: float | None = None,
+    ended: Ended | None = None,
+    phase: Phase = Phase.SEARCH,
+) -> Course:
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
+    here = Path()
+    job = Job(trial=trial, slot=Slot(0), corpus=here, targets=1, targets_seed=0, folder=here)
+    return Course(
+        trial,
+        "r",
+        Slot(0),
+        job,
+        epochs=[{"val_loss": 1.0, "epoch_seconds": s} for s in seconds],
+        progress=None if share is None else Progressed(1, share, 1.0),
+        heard=heard,
+        first_progress=first,
+        began=90.0,
+        ended=ended,
+    )
+
+
+@pytest.mark.parametrize(
+    "seconds, first, share, silent, is_hung",
+    [
+        ((1,), None, None, 59, False),  # the least is 60 s
+        ((1,), None, None, 61, True),
+        ((20,), None, None, 99, False),  # five epochs of 20 s
+        ((20,), None, None, 101, True),
+        ((1, 20, 2), None, None, 99, False),  # of the longest
+        ((), (95.0, 0.1), 0.2, 249, False),  # a tenth of an epoch in 5 s, so five take 250
+        ((), (95.0, 0.1), 0.2, 251, True),
+        ((), (100.0, 0.1), 0.1, 59, False),  # 10 s to the first report, so five times that
+        ((), (100.0, 0.1), 0.1, 61, True),
+    ],
+)
+def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
+    seconds: tuple[float, ...],
+    first: tuple[float, float] | None,
+    share: float | None,
+    silent: float,
+    is_hung: bool,
+) -> None:
+    why = hung(course(*seconds, first=first, share=share), now=100.0 + silent)
+    assert bool(why) is is_hung
+    assert not is_hung or f"no report for {silent} s" in why
+
+
+def test_before_its_first_message_a_trial_is_not_hung() -> None:
+    assert hung(course(heard=None), now=1e9) == ""
+
+
+def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> Course:
+    return course(1.0, ended=Ended(outcome, reason), phase=phase)
+
+
+GOOD = ended(Outcome.COMPLETE)
+BAD = ended(Outcome.ERROR, "ValueError: shape (3, 4)")
+
+
+def test_a_sweep_in_which_everything_fails_should_end_with_the_most_common_reason_first() -> None:
+    lost = ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    other = ended(Outcome.ERROR, "ValueError: shape (7, 9)")
+    why = failing([lost, BAD, other], 3)
+    assert why.startswith("3 trials in a row have failed: 2 error (ValueError: shape (")
+    assert why.endswith("1 lost (its worker was killed by SIGKILL)")
+
+
+def test_three_failures_of_different_kinds_do_not_end_a_sweep() -> None:
+    kinds = [BAD, ended(Outcome.OUT_OF_MEMORY, "host"), ended(Outcome.HUNG, "silent")]
+    assert failing(kinds, 10) == ""
+
+
+def test_a_success_in_between_counts() -> None:
+    assert failing([BAD, BAD, GOOD, BAD], 2) == ""
+    assert failing([GOOD, BAD, BAD], 2) != ""
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
+def test_a_trial_that_was_cut_short_has_not_failed(outcome: Outcome) -> None:
+    assert failing([BAD, BAD, ended(outcome)], 2) == ""
+
+
+def test_high_rates_of_a_ladder_may_diverge() -> None:
+    diverged = ended(Outcome.DIVERGED, "nan", Phase.LADDER)
+    assert failing([diverged] * 20, 3) == ""
+    assert failing([BAD, diverged, BAD, diverged, BAD], 3) != ""
+    assert failing([ended(Outcome.DIVERGED, "nan")] * 3, 3) != ""

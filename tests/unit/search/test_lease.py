@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.errors import InputError
+from search import lease
+from search.lease import LEASE, STOP, Holder, Lease, LeaseLostError, holder, is_driven
+
+
+class Tags:
+    """A store of one run that has tags only."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        return dict(self.kept)
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self.kept |= tags
+
+
+@pytest.fixture
+def store() -> Any:
+    return Tags()
+
+
+def elsewhere(**changes: Any) -> str:
+    mine = Lease(Tags(), "r").mine  # type: ignore[arg-type]
+    return json.dumps(vars(replace(mine, host="another machine", token="other", **changes)))
+
+
+def test_a_lease_that_was_taken_names_this_process(store: Any) -> None:
+    Lease(store, "r", 5.0).take()
+    found = holder(store.kept)
+    assert found
+    assert (found.pid, found.seconds, found.beat) == (os.getpid(), 5.0, 0)
+    assert not found.is_gone
+    assert str(os.getpid()) in str(found)
+
+
+def test_renewals_are_counted(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert mine.beat(7.0) is False
+    found = holder(store.kept)
+    assert found and (found.beat, found.seconds) == (1, 7.0)
+
+
+def test_a_renewal_tells_that_a_stop_was_asked_for(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    store.kept[STOP] = "yes"
+    assert mine.beat(7.0) is True
+
+
+def test_a_driver_whose_sweep_was_taken_over_hears_of_it(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    Lease(store, "r").take()
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        mine.beat(1.0)
+
+
+def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
+    class Late(Tags):
+        def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+            super().log(run_id, tags=tags)
+            self.kept[LEASE] = elsewhere()
+
+    with pytest.raises(InputError, match="another machine"):
+        Lease(Late(), "r").take()  # type: ignore[arg-type]
+
+
+def test_nobody_drives_a_sweep_without_a_lease(store: Any) -> None:
+    assert is_driven(store, "r") is None
+    store.kept[LEASE] = ""
+    assert is_driven(store, "r") is None
+
+
+def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
+    store.kept[LEASE] = json.dumps(vars(ended))
+    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) is None
+
+
+def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> None:
+    mine = Lease(store, "r").mine
+    assert replace(mine, born=mine.born - 1).is_gone
+
+
+def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
+    store.kept[LEASE] = elsewhere(beat=3)
+
+    def sleep(seconds: float) -> None:
+        store.kept[LEASE] = elsewhere(beat=4)
+
+    found = is_driven(store, "r", sleep=sleep)
+    assert found and found.host == "another machine"
+
+
+def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
+    store.kept[LEASE] = elsewhere(beat=3)
+    slept: list[float] = []
+    assert is_driven(store, "r", sleep=slept.append) is None
+    assert sum(slept) == lease.STALE_S
+
+
+def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
+    store.kept[LEASE] = elsewhere(beat=3)
+    steps = iter([elsewhere(beat=4), ""])
+
+    def sleep(seconds: float) -> None:
+        assert store.kept[STOP] == "yes"
+        store.kept[LEASE] = next(steps)
+
+    assert lease.stop(store, "r", sleep) is True
+
+
+def test_stop_says_when_nobody_is_there(store: Any) -> None:
+    assert lease.stop(store, "r") is False
+    store.kept[LEASE] = elsewhere(beat=3)
+    assert lease.stop(store, "r", lambda seconds: None) is False
+
+
+def test_a_holder_survives_json() -> None:
+    one = Holder("h", 1, 2, "t", 3, 4.5)
+    assert holder({LEASE: json.dumps(vars(one))}) == one

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from search import scratch
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "lstm-sweep"
+
+
+def test_the_folder_of_a_sweep_is_found_again_and_is_the_users_alone(root: Path) -> None:
+    folder = scratch.open_folder("abc")
+    (folder / "3").mkdir()
+    assert scratch.open_folder("abc") == folder == root / "abc"
+    assert (folder / "3").is_dir()
+    assert root.stat().st_mode & 0o077 == 0
+
+
+def test_only_what_is_named_stays(root: Path) -> None:
+    folder = scratch.open_folder("abc")
+    for name in ("3", "4", "corpus"):
+        (folder / name).mkdir()
+    (folder / "picture.png").touch()
+    scratch.leave(folder, {"3", "9"})
+    assert [path.name for path in folder.iterdir()] == ["3"]
+    scratch.leave(folder, set())
+    assert not folder.exists()
+    scratch.leave(folder, set())
+
+
+def test_what_nobody_resumed_is_let_go_after_a_week(root: Path) -> None:
+    old, recent = scratch.open_folder("old"), scratch.open_folder("recent")
+    week_ago = time.time() - scratch.KEPT_S - 60
+    os.utime(old, (week_ago, week_ago))
+    scratch.open_folder("new")
+    assert (old.exists(), recent.exists()) == (False, True)
+
+
+def test_a_sweeps_own_folder_stays_however_old(root: Path) -> None:
+    old = scratch.open_folder("old")
+    os.utime(old, (0, 0))
+    assert scratch.open_folder("old") == old
+    assert time.time() - old.stat().st_mtime < 60
+
+
+@pytest.mark.parametrize("run_id", ["../x", "/etc", "", ".", "a/b"])
+def test_no_id_leads_out_of_the_folder(run_id: str) -> None:
+    with pytest.raises(ValueError, match="no ID of a run"):
+        scratch.open_folder(run_id)
