@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: sweep test lint format clean
+.PHONY: sweep test chaos lint format clean
 
 # A real sweep on the help texts of Python, in less than five minutes
 sweep: $(VENV)/installed
@@ -14,6 +14,12 @@ sweep: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Sweeps whose processes are killed at random; SEED repeats a run
+KILLS ?= 200
+SEED ?= 1
+chaos: $(VENV)/installed-test
+	CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --timeout 0 tests/chaos
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -139,4 +139,5 @@ FIELDS = tuple(field.name for field in fields(TrialConfig))
 def check_field(name: object) -> None:
     """Refuse a name that is no field of `TrialConfig`, listing those that are."""
     if name not in FIELDS:
-        raise InputError(f"{shown(name)} is no field of a config: {one_of(name, FIELDS)}")
+        given = shown(name if isinstance(name, str) else shown(name))
+        raise InputError(f"{given} is no field of a config: {one_of(name, FIELDS)}")

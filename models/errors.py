@@ -28,13 +28,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[: 9 * LONGEST])
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
         super().__init__(text if len(text) <= LONGEST else f"{text[:700]} ... {text[-290:]}")
 
 
-def cut(text: str) -> str:
+def cut(text: str, longest: int = LONGEST_VALUE) -> str:
     """A text as messages quote it: not long."""
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def shown(value: object) -> str:
@@ -44,7 +44,7 @@ def shown(value: object) -> str:
     try:
         return cut(repr(value))
     except (ValueError, RecursionError):  # a number of thousands of digits; lists without end
-        return f"a {type(value).__name__} too large to show"
+        return f"{type(value).__name__} too large to show"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -133,22 +133,23 @@ def read_yaml(path: Path) -> object:
     """
     import yaml
 
+    where = cut(str(path), 300)
     try:
         with path.open("rb") as file:
             content = file.read(YAML_BYTES + 1)
         if len(content) > YAML_BYTES:
             most = f"at most {YAML_BYTES:,} bytes"
-            raise InputError(f"{path}: the file is too long, expected a YAML file of {most}")
+            raise InputError(f"{where}: the file is too long, expected a YAML file of {most}")
         text = content.decode("utf-8")
         return yaml.load(text, _loader())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, expected a YAML file") from None
+        raise InputError(f"{where}: {error.strerror}, expected a YAML file") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: found bytes that are not UTF-8, expected a YAML file") from None
+        raise InputError(f"{where}: found bytes that are not UTF-8, expected a YAML file") from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         problem = f"found the character U+{error.character:04X}"
-        raise InputError(f"{path}:{line}: {problem}, expected a YAML file") from None
+        raise InputError(f"{where}:{line}: {problem}, expected a YAML file") from None
     except InputError:
         raise
     except (yaml.YAMLError, ValueError) as error:
@@ -156,4 +157,4 @@ def read_yaml(path: Path) -> object:
         place = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error) or "not YAML"
         expected = getattr(error, "note", None) or "a YAML file"
-        raise InputError(f"{path}{place}: {cut(problem)}, expected {expected}") from None
+        raise InputError(f"{where}{place}: {cut(problem)}, expected {expected}") from None

@@ -39,7 +39,7 @@ class Source:
         if self.data in samples.SAMPLES:
             return self
         return type(self)(
-            data=str(_path(self.data)),
+            data=str(_path(self.data).resolve()),
             symbols=self.symbols,
             split=self.split,
         )
@@ -51,13 +51,12 @@ def near_one(shares: Iterable[float]) -> bool:
 
 
 def _path(data: str) -> Path:
-    """The absolute path that `data` means, through all links."""
     try:
-        path = Path(data).expanduser().resolve()
-        path.exists()
+        path = Path(data).expanduser()
+        path.resolve().exists()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"data {shown(data)}: {cut(reason)}; expected a file or folder") from None
+        reason = error.strerror if isinstance(error, OSError) else cut(str(error))
+        raise InputError(f"data {shown(data)}: {reason}; expected a file or folder") from None
     return path
 
 

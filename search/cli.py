@@ -6,11 +6,13 @@ Only the standard library is imported here; each command imports what it needs.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
-from models.errors import InputError
+from models.errors import InputError, one_of, shown
 from search.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from search.faults import StoreError
 
@@ -26,9 +28,33 @@ examples:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, as the commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments."""
+        raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"found {_choice(value, action.choices)}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments, of which each has to be known."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = re.findall(r"\[(-[a-z-]+)", self.format_usage())
+            self.error(f"found {_choice(unknown[0], options)}")
+        return parsed, unknown
+
+
+def _choice(found: str, known: Iterable[str]) -> str:
+    return f"{shown(found)}, {one_of(found, known)}"
+
+
+def build_parser() -> Parser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lstm-sweep",
         description="Search for the best next-symbol LSTM that your data and hardware allow.",
         epilog=FIRST_STEPS,
@@ -41,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(launch)
     launch.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
     _add_extent(launch)
-    launch.add_argument("--epochs", type=int, metavar="E", help="epochs of every trial")
+    launch.add_argument("--epochs", type=_whole, metavar="E", help="epochs of every trial")
     _add_space(launch)
     launch.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
     launch.add_argument(
@@ -51,20 +77,20 @@ def build_parser() -> argparse.ArgumentParser:
         "--halving", type=_switch, metavar="on|off", help="end trials that fall behind (on)"
     )
     launch.add_argument(
-        "--early-stopping", type=int, metavar="N", help="end a trial after N epochs without gain"
+        "--early-stopping", type=_whole, metavar="N", help="end a trial after N epochs without gain"
     )
     launch.add_argument(
-        "--patience", type=int, metavar="N", help="end the search after N trials without gain"
+        "--patience", type=_whole, metavar="N", help="end the search after N trials without gain"
     )
     launch.add_argument(
-        "--confirm-configs", type=int, metavar="N", help="train the best N again in the end (3)"
+        "--confirm-configs", type=_whole, metavar="N", help="train the best N again in the end (3)"
     )
     launch.add_argument(
-        "--confirm-seeds", type=int, metavar="N", help="with so many further seeds each (3)"
+        "--confirm-seeds", type=_whole, metavar="N", help="with so many further seeds each (3)"
     )
-    launch.add_argument("--seed", type=int, metavar="S", help="seed of the sweep (default 0)")
+    launch.add_argument("--seed", type=_whole, metavar="S", help="seed of the sweep (default 0)")
     launch.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
-    launch.add_argument("--targets", type=int, metavar="N", help="validation targets (10000)")
+    launch.add_argument("--targets", type=_whole, metavar="N", help="validation targets (10000)")
 
     resume = commands.add_parser("resume", help="go on with a sweep that was broken off")
     resume.add_argument("sweep", metavar="NAME")
@@ -76,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     sweeps = commands.add_parser("sweeps", help="list sweeps")
     trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
     trials.add_argument("sweep", metavar="NAME")
-    trials.add_argument("--top", type=int, metavar="N", help="only the best N")
+    trials.add_argument("--top", type=_whole, metavar="N", help="only the best N")
     show = commands.add_parser("show", help="one trial, epoch by epoch")
     show.add_argument("trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID")
 
@@ -93,7 +119,9 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
 
     ui = commands.add_parser("ui", help="browse the runs in the MLflow UI")
-    ui.add_argument("--port", type=int, metavar="P", help="port on 127.0.0.1 (default: from 5000)")
+    ui.add_argument(
+        "--port", type=_whole, metavar="P", help="port on 127.0.0.1 (default: from 5000)"
+    )
 
     size = commands.add_parser("size", help="ask the size rule about networks")
     _add_data(size)
@@ -106,20 +134,34 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_extent(command: argparse.ArgumentParser) -> None:
     """How long, where, and how much is kept: what may change while a sweep is resumed."""
-    command.add_argument("--trials", type=int, metavar="N", help="trials at most (default 50)")
-    command.add_argument("--minutes", type=float, metavar="M", help="wall time at most")
-    command.add_argument("--workers", type=int, metavar="N", help="trials at once")
-    command.add_argument("--per-gpu", type=int, metavar="K", help="trials that share a GPU")
+    command.add_argument("--trials", type=_whole, metavar="N", help="trials at most (default 50)")
+    command.add_argument("--minutes", type=_number, metavar="M", help="wall time at most")
+    command.add_argument("--workers", type=_whole, metavar="N", help="trials at once")
+    command.add_argument("--per-gpu", type=_whole, metavar="K", help="trials that share a GPU")
     command.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
     command.add_argument(
-        "--max-failures", type=int, metavar="N", help="end when N trials in a row failed (10)"
+        "--max-failures", type=_whole, metavar="N", help="end when N trials in a row failed (10)"
     )
-    command.add_argument("--keep", type=int, metavar="N", help="trials whose weights stay (5)")
+    command.add_argument("--keep", type=_whole, metavar="N", help="trials whose weights stay (5)")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected a number") from None
 
 
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"'{text}': expected on or off")
+        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected on or off")
     return text == "on"
 
 
@@ -142,8 +184,9 @@ def _add_space(command: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
-    parsed = build_parser().parse_args(arguments)
+    parsed = argparse.Namespace(command=None)
     try:
+        parsed = build_parser().parse_args(arguments)
         from search import commands
 
         run = getattr(commands, parsed.command)

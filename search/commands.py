@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -16,14 +17,14 @@ from rich.table import Table
 
 from models import corpus as corpora
 from models.config import FIELDS, TrialConfig, check_field
-from models.errors import InputError
+from models.errors import InputError, cut, shown
 from models.scoring import bits
 from search import settings
 from search.checks import check_space
 from search.display import loss_text, open_console, trials_table
-from search.exits import BAD_INPUT, DIFFERENT, DONE
-from search.launch import launch, resume, spec_of
-from search.spec import SweepSpec
+from search.exits import DIFFERENT, DONE
+from search.launch import existing_store, launch, resume, spec_of
+from search.spec import NAME, SweepSpec, check_name
 from search.trial import TrialRecord
 from spaces.dimension import Listed, parse
 from spaces.space import LISTABLE
@@ -35,6 +36,12 @@ __all__ = [
     "export", "launch", "rerun", "resume", "show", "size", "stop", "sweeps", "trials", "ui",
 ]  # fmt: skip
 
+#: what `sweeps` says in place of the state of a sweep that this version cannot read
+NEWER = "made by a newer version"
+#: what `rerun` says where its own program may be the reason
+EARLIER = "an earlier version of lstm-sweep made this trial; windows may begin elsewhere now"
+#: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
+TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
 #: structures that `size` lists one by one, at most
 LISTED_SIZES = 12
 
@@ -43,6 +50,24 @@ def _open_store() -> Store:
     from search.tracking import Store
 
     return Store(settings.load(Path.cwd()))
+
+
+def _store_of_sweep(name: str) -> Store:
+    check_name("sweep", name)
+    return existing_store(f"sweep '{name}'")
+
+
+def _store_of_trial(reference: str) -> Store:
+    _check_trial(reference)
+    return existing_store(f"trial '{reference}'")
+
+
+def _check_trial(reference: str) -> None:
+    if not TRIAL.fullmatch(reference):
+        raise InputError(
+            f"trial {shown(reference)}: expected SWEEP/NUMBER, the ID of a trial's run, or the "
+            f"beginning of one"
+        )
 
 
 def _print_json(document: Any) -> None:
@@ -56,7 +81,8 @@ def stop(arguments: Namespace) -> int:
     """End a sweep that runs elsewhere, and wait until it has ended."""
     from search import journal, lease
 
-    store, name = _open_store(), arguments.sweep
+    name = arguments.sweep
+    store = _store_of_sweep(name)
     run = journal.existing_sweep(store, name)
     run_id = run.info.run_id
     if run.info.status == "RUNNING" and not lease.stop(store, run_id):
@@ -68,7 +94,8 @@ def stop(arguments: Namespace) -> int:
     if arguments.json:
         _print_json({"sweep": name, "run_id": run_id, "state": tags["sweep.state"]})
     else:
-        print(f"sweep {name}: {tags['sweep.state']}; lstm-sweep resume {name} goes on with it")
+        can = f"; lstm-sweep resume {name} goes on with it" if journal.schema_of(tags) else ""
+        print(f"sweep {name}: {tags['sweep.state']}{can}")
     return DONE
 
 
@@ -84,6 +111,8 @@ def sweeps(arguments: Namespace) -> int:
     for run in journal.sweeps(store):
         name, metrics = run.data.tags["sweep.name"], run.data.metrics
         state = run.data.tags.get("sweep.state", "")
+        if journal.schema_of(run.data.tags) is None:
+            state = NEWER
         rows.append(
             {
                 "sweep": name,
@@ -115,8 +144,8 @@ def trials(arguments: Namespace) -> int:
     from search import journal
 
     if arguments.top is not None and arguments.top < 1:
-        raise InputError(f"--top is {arguments.top}: expected at least 1")
-    store = _open_store()
+        raise InputError(f"--top is {shown(arguments.top)}: expected at least 1")
+    store = _store_of_sweep(arguments.sweep)
     journal.existing_sweep(store, arguments.sweep)
     records = journal.trials(store, arguments.sweep)
     best = journal.ranked(records)
@@ -136,7 +165,7 @@ def show(arguments: Namespace) -> int:
     """Show one trial, epoch by epoch."""
     from search import journal
 
-    store = _open_store()
+    store = _store_of_trial(arguments.trial)
     record = journal.find_trial(store, arguments.trial)
     history = {metric: store.history(record.run_id, metric) for metric in journal.RESULTS}
     steps = sorted({step for values in history.values() for step in values})
@@ -186,7 +215,7 @@ def rerun(arguments: Namespace) -> int:
 
     changes = dict(_change(setting) for setting in arguments.settings)
     engine = open_engine(arguments.on, workers=1)
-    store = _open_store()
+    store = _store_of_trial(arguments.trial)
     record = journal.find_trial(store, arguments.trial)
     record.trial.config.evolve(**changes)
     talk = sys.stderr if arguments.json else sys.stdout
@@ -208,12 +237,14 @@ def rerun(arguments: Namespace) -> int:
             )
         print(f"run {result.run_id}; to look at it: lstm-sweep show {result.run_id}")
     differs = result.comparison.verdict == "different" and not result.variation
+    if differs and journal.schema_of(record.tags) != journal.SCHEMA:
+        print(EARLIER, file=talk)
     return DIFFERENT if differs else DONE
 
 
 def _change(setting: str) -> tuple[str, Any]:
     name, equals, value = setting.partition("=")
-    where = f"--set {setting}"
+    where = f"--set {cut(setting)}"
     if not equals:
         raise InputError(f"{where}: expected FIELD=VALUE; fields: {', '.join(FIELDS)}")
     try:
@@ -230,9 +261,12 @@ def export(arguments: Namespace) -> int:
     """Write a model as a folder that works on its own."""
     from search import export as exporting
 
-    store = _open_store()
+    to = exporting.new_folder(arguments.to)
+    if not NAME.fullmatch(arguments.reference):
+        _check_trial(arguments.reference)
+    store = existing_store(f"'{arguments.reference}'")
     record = exporting.choose(store, arguments.reference)
-    result = exporting.export(store, record, Path(arguments.to), arguments.format)
+    result = exporting.export(store, record, to, arguments.format)
     if arguments.json:
         _print_json(result)
         return DONE
@@ -253,14 +287,16 @@ def ui(arguments: Namespace) -> int:
     """Serve the MLflow UI until interrupted."""
     from search.browse import serve
 
-    return serve(_open_store(), arguments.port, as_json=arguments.json)
+    port = arguments.port
+    if port is not None and not 0 < port < 65536:
+        raise InputError(f"--port is {shown(port)}: expected 1 to 65535")
+    return serve(_open_store(), port, as_json=arguments.json)
 
 
 def size(arguments: Namespace) -> int:
     """Say what the size rule thinks of the networks of a space."""
     if arguments.data is None:
-        print("lstm-sweep size: --data is missing: expected a path or a sample", file=sys.stderr)
-        return BAD_INPUT
+        raise InputError("--data is missing: expected a path or a sample")
     spec = spec_of(arguments)
     corpus = corpora.load(spec.source())
     rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)

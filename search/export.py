@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.corpus import Corpus
-from models.errors import InputError
+from models.errors import InputError, cut, shown
 from models.scoring import bits
 from models.windows import Stream, scoring_targets
 from search import journal
@@ -47,6 +47,30 @@ def choose(store: Store, reference: str) -> TrialRecord:
     return record
 
 
+def new_folder(given: str) -> Path:
+    """The absolute path of a folder that a bundle may become.
+
+    Raises:
+        InputError: something is there, or it cannot be.
+    """
+    where = f"--to {shown(given)}"
+    try:
+        to = Path(given).expanduser()
+        dangling = to.is_symlink() and not to.exists()
+        to = to.resolve()
+        taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
+        above = next(folder for folder in (to, *to.parents) if folder.exists())
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else cut(str(error))
+        raise InputError(f"{where}: {reason}, expected a new folder") from None
+    if taken or dangling or not given:
+        found = "nothing" if not given else "a link to nothing" if dangling else "something there"
+        raise InputError(f"{where}: found {found}, expected a new or an empty folder")
+    if not above.is_dir():
+        raise InputError(f"{where}: {above} is a file, expected a new folder")
+    return to
+
+
 def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str, Any]:
     """Write the bundle of a trial to folder `to`; return what `export --json` prints.
 
@@ -54,23 +78,17 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     with plain Keras, and appears under its name only if it predicts what the trial's network does.
 
     Raises:
-        InputError: the folder is taken, or the data are not those of the trial.
+        InputError: the data are not those of the trial, or the folder cannot be made.
     """
-    try:
-        to = to.expanduser().resolve()
-        taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"--to {str(to)[:80]}: {reason}, expected a new folder") from None
-    if taken:
-        raise InputError(f"--to {to}: found something there, expected a new or an empty folder")
     source, scoring = journal.read_source(record)
     corpus = load_same_corpus(source, record)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
     except OSError as error:
-        raise InputError(f"--to {to}: {error.strerror}, expected a folder to write to") from None
+        raise InputError(
+            f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
+        ) from None
     try:
         scratch.chmod(0o755)
         result = _write(store, record, corpus, scoring, scratch / "bundle", format)

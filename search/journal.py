@@ -109,16 +109,22 @@ def read_spec(run: Any) -> SweepSpec:
     return SweepSpec.from_mapping(json.loads(text), f"sweep '{name}'")
 
 
+def schema_of(tags: Mapping[str, str]) -> int | None:
+    """Version of what the run with these tags holds; None if this program cannot read it."""
+    found = tags.get(SCHEMA_TAG, "0")
+    return int(found) if found.isdecimal() and int(found) <= SCHEMA else None
+
+
 def check_schema(run: Any) -> None:
     """Refuse a sweep that a newer version of this program has made.
 
     Raises:
         InputError: this version does not know how to read it.
     """
-    found = run.data.tags.get(SCHEMA_TAG, "0")
-    if not found.isdecimal() or int(found) > SCHEMA:
+    tags = run.data.tags
+    if schema_of(tags) is None:
         raise InputError(
-            f"sweep '{run.data.tags.get('sweep.name')}' has schema {found}, expected at most "
+            f"sweep '{tags.get('sweep.name')}' has schema {tags[SCHEMA_TAG]}, expected at most "
             f"{SCHEMA}: a newer version of lstm-sweep made it"
         )
 

@@ -22,7 +22,7 @@ from search import settings
 from search.checks import check_budget, check_space
 from search.display import Lines, LiveTable, duration, open_console, trials_table
 from search.exits import DONE, FAILED, INTERRUPTED
-from search.spec import MAY_CHANGE, SweepSpec, read_spec
+from search.spec import MAY_CHANGE, SweepSpec, check_name, read_spec
 from search.state import FAILED as FAILED_BECAUSE
 from search.state import State
 
@@ -43,8 +43,28 @@ def spec_of(arguments: Namespace) -> SweepSpec:
     changes = {name: getattr(arguments, name, None) for name in OPTIONS}
     given = {name: value for name, value in changes.items() if value is not None}
     extra = [f"epochs={arguments.epochs}"] if getattr(arguments, "epochs", None) is not None else []
-    file = getattr(arguments, "spec", None)
-    return read_spec(Path(file) if file else None, given, [*arguments.settings, *extra])
+    return read_spec(_spec_file(arguments), given, [*arguments.settings, *extra])
+
+
+def _spec_file(arguments: Namespace) -> Path | None:
+    file: str | None = getattr(arguments, "spec", None)
+    if file == "":
+        raise InputError("SWEEP.yaml is '': expected the path of a YAML file")
+    return None if file is None else Path(file)
+
+
+def existing_store(what: str) -> Store:
+    """The store in which `what` is looked for; none is made for that.
+
+    Raises:
+        InputError: there is no store yet.
+    """
+    where = settings.load(Path.cwd())
+    if where.database_file is not None and not where.database_file.exists():
+        raise InputError(f"{what}: no store at {where} yet, expected one that launch has made")
+    from search.tracking import Store
+
+    return Store(where)
 
 
 def launch(arguments: Namespace) -> int:
@@ -71,13 +91,13 @@ def resume(arguments: Namespace) -> int:
     from search import journal, lease
     from search.engines import open_engine
     from search.resume import rebuild
-    from search.tracking import Store
 
-    where = settings.load(Path.cwd())
-    store, name = Store(where), arguments.sweep
+    name, file = arguments.sweep, _spec_file(arguments)
+    check_name("sweep", name)
+    store = existing_store(f"sweep '{name}'")
     run = journal.existing_sweep(store, name)
     was = journal.read_spec(run)
-    spec = _resumed_spec(arguments, was)
+    spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
     corpus = corpora.load(spec.source())
     digest = run.data.tags["sweep.corpus_digest"]
@@ -97,7 +117,7 @@ def resume(arguments: Namespace) -> int:
     return _run(arguments, spec, name, corpus, store, engine, check_space(spec, corpus), past)
 
 
-def _resumed_spec(arguments: Namespace, was: SweepSpec) -> SweepSpec:
+def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> SweepSpec:
     """The spec of a sweep, with what may change as the command line has it.
 
     Raises:
@@ -105,11 +125,11 @@ def _resumed_spec(arguments: Namespace, was: SweepSpec) -> SweepSpec:
     """
     given = {name: getattr(arguments, name, None) for name in MAY_CHANGE if name != "name"}
     changes = {name: value for name, value in given.items() if value is not None}
-    if arguments.spec:
-        now = read_spec(Path(arguments.spec), changes, [])
+    if file is not None:
+        now = read_spec(file, changes, [])
         if differences := was.differences(now):
             raise InputError(
-                f"{arguments.spec} is not what sweep '{arguments.sweep}' began with: "
+                f"{file} is not what sweep '{arguments.sweep}' began with: "
                 f"{'; '.join(differences)}; expected the same search, or launch a new one"
             )
         return dataclasses.replace(now, name=was.name)
@@ -123,11 +143,12 @@ def _check_free(store: Store, name: str) -> None:
     if run is None:
         return
     state = run.data.tags.get("sweep.state", "")
-    advice = f"lstm-sweep trials {name} lists its trials"
-    if state != "finished":
-        advice = f"lstm-sweep resume {name} goes on with it"
+    advice = {
+        "finished": f"lstm-sweep trials {name} lists its trials",
+        "running": f"lstm-sweep stop {name} ends it, lstm-sweep resume {name} goes on with it",
+    }.get(state, f"lstm-sweep resume {name} goes on with it")
     raise InputError(
-        f"sweep '{name}' exists in {store.settings} ({state}): expected a new --name; {advice}"
+        f"sweep '{name}' exists in {store.settings}, it is {state}: expected a new --name; {advice}"
     )
 
 

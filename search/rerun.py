@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Mapping
@@ -9,10 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models import corpus as corpora
 from models.corpus import Corpus
 from models.errors import InputError
-from models.source import Source
+from models.reading import Sequences, code_points, read_ids, read_text
+from models.samples import SAMPLES
+from models.source import Source, existing, file_groups
 from search import journal
 from search.engines.base import Engine
 from search.interrupt import Shield
@@ -74,12 +79,36 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
     """
     corpus = corpora.load(source)
     expected = record.tags["sweep.corpus_digest"]
-    if corpus.digest != expected:
-        raise InputError(
-            f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
-            f"{corpus.digest}, expected {expected}"
-        )
-    return corpus
+    if corpus.digest == expected:
+        return corpus
+    if journal.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
+        return corpus
+    raise InputError(
+        f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
+        f"{corpus.digest}, expected {expected}"
+    )
+
+
+def first_digest(source: Source, corpus: Corpus) -> str:
+    """Digest of a corpus as the first version took it: over all but what a symbol is."""
+    sequences = Sequences()
+    if source.data in SAMPLES:
+        for session in SAMPLES[source.data].sessions():
+            sequences.start_file()
+            sequences.append(code_points(session) if isinstance(session, str) else session)
+    else:
+        read = read_text if isinstance(corpus.alphabet.symbols[0], str) else read_ids
+        for files in file_groups(existing(source.data)).values():
+            read(files, sequences)
+    values = np.array(sequences.values, np.int64)
+    rank = np.argsort(np.argsort(values))
+    bounds = np.cumsum([0, *map(len, corpus.splits().values())])
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (np.sort(values), bounds, sequences.session_starts()):
+        digest.update(part.astype("<i8").tobytes())
+    for block in sequences.blocks:
+        digest.update(rank[block].astype("<u4").tobytes())
+    return digest.hexdigest()
 
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.errors import InputError, one_of, read_yaml
+from models.errors import InputError, nearest, one_of, read_yaml, shown
 from models.size import SizeRule
 from models.source import Source, near_one
 from search.engines import ENGINES
@@ -24,8 +23,8 @@ from spaces.space import Space, from_mapping, with_settings
 RULES = ("reject", "warn", "off")
 #: fields that say how long and where, not what: they may change while a sweep is resumed
 MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
-#: the largest number that a field takes
-LARGEST = 2**64
+#: the largest number that a field takes, and the most places for trials
+LARGEST, MOST_PLACES = 2**64, 1_000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -81,8 +80,8 @@ class SweepSpec:
         self.rule()
         _check_number("trials", self.trials, 1, whole=True)
         _check_number("minutes", self.minutes, 0, optional=True)
-        _check_number("workers", self.workers, 1, whole=True, optional=True)
-        _check_number("per_gpu", self.per_gpu, 1, whole=True)
+        _check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
+        _check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True)
         _check_number("seed", self.seed, 0, whole=True)
         _check_number("early_stopping", self.early_stopping, 0, whole=True)
         _check_number("patience", self.patience, 1, whole=True, optional=True)
@@ -96,16 +95,13 @@ class SweepSpec:
         _check_word("on", self.on, ENGINES)
         _check_word("algo", self.algo, ALGORITHMS)
         _check_word("size_rule", self.size_rule, RULES)
-        if self.name is not None and not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
-            raise InputError(
-                f"name is {self.name!r}: expected up to 100 letters, digits, '.', '_' and '-', "
-                f"a letter or digit first"
-            )
+        if self.name is not None:
+            check_name("name", self.name)
 
     def source(self) -> Source:
         """Where the corpus comes from."""
         if not isinstance(self.data, str) or not self.data:
-            raise InputError(f"data is {self.data!r}: expected a path or the name of a sample")
+            raise InputError(f"data is {shown(self.data)}: expected a path or the name of a sample")
         return Source(data=self.data, symbols=self.symbols, split=self.split).resolve()
 
     def rule(self) -> SizeRule:
@@ -168,7 +164,7 @@ class SweepSpec:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in given:
             if key not in known:
-                raise InputError(f"{where}: '{key}' is no field: {one_of(str(key), known)}")
+                raise InputError(f"{where}: {shown(key)} is no field: {one_of(key, known)}")
         values = dict(given)
         if "split" in values:
             values["split"] = _three_numbers(values["split"], where)
@@ -178,6 +174,15 @@ class SweepSpec:
             return cls(**values)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuse what can be no name of a sweep; `what` says what it is for."""
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise InputError(
+            f"{what} is {shown(name)}: expected up to 100 letters, digits, '.', '_' and '-', "
+            f"a letter or digit first"
+        )
 
 
 def digest_of(written: Mapping[str, Any]) -> str:
@@ -203,11 +208,11 @@ def _three_numbers(given: object, where: str) -> tuple[float, float, float]:
     real = [
         part
         for part in numbers
-        if isinstance(part, int | float) and not isinstance(part, bool) and 0 < part < math.inf
+        if isinstance(part, int | float) and not isinstance(part, bool) and 0 < part <= LARGEST
     ]
     if len(numbers) != 3 or len(real) != 3:
         raise InputError(
-            f"{where}: split is {given!r}: expected three shares above 0, such as [8, 1, 1]"
+            f"{where}: split is {shown(given)}: expected three shares above 0, such as [8, 1, 1]"
         )
     total = 1.0 if near_one(real) else sum(real)
     return (real[0] / total, real[1] / total, real[2] / total)
@@ -220,7 +225,7 @@ def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]
     """
     given: dict[str, Any] = {}
     where = "command line"
-    if file:
+    if file is not None:
         content = read_yaml(file)
         where = str(file)
         if not isinstance(content, dict):
@@ -231,24 +236,36 @@ def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]
 
 
 def _check_number(
-    name: str, value: object, low: float, *, whole: bool = False, optional: bool = False
+    name: str,
+    value: object,
+    low: float,
+    high: int = LARGEST,
+    *,
+    whole: bool = False,
+    optional: bool = False,
 ) -> None:
     if value is None and optional:
         return
     noun = "a whole number" if whole else "a number"
     expected = f"expected {noun} from {low:g}"
     if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} is {shown(value)}: {expected}")
+    if isinstance(value, int) and value > high:
+        given = value if value <= LARGEST else "too large"
+        raise InputError(f"{name} is {given}: {expected} to {high}")
+    if not low <= value <= high or (whole and not isinstance(value, int)):
         raise InputError(f"{name} is {value!r}: {expected}")
-    if not low <= value <= LARGEST or (whole and not isinstance(value, int)):
-        huge = isinstance(value, int) and value > LARGEST
-        raise InputError(f"{name} is {'too large' if huge else repr(value)}: {expected}")
 
 
 def _check_switch(name: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}: expected true or false")
+        raise InputError(f"{name} is {shown(value)}: expected true or false")
 
 
 def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise InputError(f"{name} is {value!r}: expected one of {', '.join(allowed)}")
+        hint = nearest(value, allowed)
+        raise InputError(
+            f"{name} is {shown(value)}: expected one of {', '.join(allowed)}"
+            f"{f'; {hint}' if hint else ''}"
+        )

@@ -430,7 +430,8 @@ class Sweep:
     def _keep_evidence(self) -> None:
         """Pictures and numbers that say why the best trial is the best."""
         state, corpus, folder = self.state, self._corpus, self._folder
-        assert folder
+        if folder is None:  # the sweep has not begun
+            return
         found = report.evidence(state, len(corpus.alphabet), len(corpus.train))
         text = json.dumps(found, indent=1, allow_nan=False)
         self._store.keep_text(state.run_id, text, "evidence.json")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from models.config import LIMITS
-from models.errors import InputError, one_of
+from models.errors import InputError, one_of, shown
 
 Value = int | float | str
 
 #: significant digits of a number drawn from a continuous range
 DIGITS = 3
+#: steps of a range, at most
+MOST_STEPS = 100_000
 
 
 class Dimension(ABC):
@@ -236,7 +239,7 @@ def parse(field: str, given: object, where: str) -> Dimension:
             return _range(field, _number(field, low), _number(field, high))
         if isinstance(given, str):
             given = [part.strip() for part in given.split(",") if part.strip()]
-        return _listed(field, given if isinstance(given, Sequence) else [given])
+        return _listed(field, given if isinstance(given, list | tuple) else [given])
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
@@ -246,9 +249,8 @@ def _listed(field: str, given: Sequence[object]) -> Listed:
     if not given:
         raise InputError(f"{field} has no values: expected {limit}")
     values = [limit.check(field, _typed(field, value)) for value in given]
-    if len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
-        raise InputError(f"{field} lists {twice!r} twice: expected each value once")
+    if twice := [value for value, count in Counter(values).items() if count > 1]:
+        raise InputError(f"{field} lists {twice[0]!r} twice: expected each value once")
     return Listed(field, tuple(values if limit.kind is str else sorted(values)))
 
 
@@ -263,10 +265,14 @@ def _number(field: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise InputError(f"{field} is {text.strip()!r}: expected {limit}") from None
+        raise InputError(f"{field} is {shown(text.strip())}: expected {limit}") from None
     if not math.isfinite(number) or limit.kind is str:
-        raise InputError(f"{field} is {text.strip()!r}: expected {limit}")
+        raise InputError(f"{field} is {shown(text.strip())}: expected {limit}")
     return number
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else shown(value)
 
 
 RANGE_KEYS = ("low", "high", "step", "scale")
@@ -276,14 +282,14 @@ SCALES = ("linear", "log")
 def _range_from_mapping(field: str, given: Mapping[object, object]) -> Dimension:
     for key in given:
         if key not in RANGE_KEYS:
-            raise InputError(f"{field} has '{key}': {one_of(str(key), list(RANGE_KEYS))}")
+            raise InputError(f"{field} has {shown(key)}: {one_of(key, RANGE_KEYS)}")
     if missing := [key for key in ("low", "high") if key not in given]:
         raise InputError(f"{field} has no '{missing[0]}': expected low and high")
-    low, high = (_number(field, str(given[key])) for key in ("low", "high"))
-    step = _number(field, str(given["step"])) if "step" in given else None
+    low, high = (_number(field, _text(given[key])) for key in ("low", "high"))
+    step = _number(field, _text(given["step"])) if "step" in given else None
     scale = given.get("scale")
     if scale is not None and scale not in SCALES:
-        raise InputError(f"{field} has scale {scale!r}: expected {' or '.join(SCALES)}")
+        raise InputError(f"{field} has scale {shown(scale)}: expected {' or '.join(SCALES)}")
     return _range(field, low, high, step, scale)
 
 
@@ -311,9 +317,15 @@ def _range(
 def _checked_step(field: str, low: float, high: float, step: float) -> float:
     steps = (high - low) / step if step > 0 else 0.0
     whole = LIMITS[field].kind is float or step == int(step)
-    if not (whole and round(steps) >= 1 and abs(steps - round(steps)) < 1e-9):
+    fits = math.isfinite(steps) and round(steps) >= 1 and abs(steps - round(steps)) < 1e-9
+    if not (whole and fits):
         raise InputError(
             f"{field} from {low:g} to {high:g} has step {step:g}: expected one that leads from "
             f"the low end to the high end"
+        )
+    if steps > MOST_STEPS:
+        raise InputError(
+            f"{field} from {low:g} to {high:g} has step {step:g}: expected at most "
+            f"{MOST_STEPS:,} steps"
         )
     return step

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.errors import InputError
+from models.errors import InputError, nearest, shown
 from spaces.dimension import Listed, Range
 from spaces.space import Space, from_file
 
@@ -47,12 +47,13 @@ def named(name_or_file: str) -> Space:
     if name_or_file in SPACES:
         return SPACES[name_or_file]
     try:
-        found = Path(name_or_file).is_file()
+        found, folder = Path(name_or_file).is_file(), Path(name_or_file).is_dir()
     except (OSError, ValueError):
-        found = False
+        found, folder = False, False
     if not found:
+        hint = nearest(name_or_file, SPACES)
         raise InputError(
-            f"space '{name_or_file[:80]}': no such file, and no declared space "
-            f"({', '.join(SPACES)})"
+            f"space {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, and no "
+            f"declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
         )
     return from_file(Path(name_or_file))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from models.config import FIELDS, TrialConfig, check_field
-from models.errors import InputError
+from models.errors import InputError, cut
 from spaces.dimension import Dimension, Listed, parse
 
 #: a space with at most this many points can be listed
@@ -147,7 +147,7 @@ def with_settings(space: Space, settings: list[str]) -> Space:
     """Replace dimensions as `FIELD=VALUES` says, such as `layer_size=32,64` or `dropout=0..0.5`."""
     for setting in settings:
         name, equals, values = setting.partition("=")
-        where = f"--set {setting}"
+        where = f"--set {cut(setting)}"
         if not equals:
             raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -31,12 +34,50 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "list.yaml": b"- 1\n",
         "space.yaml": b"layer_sise: [8]\n",
         "range.yaml": b"dropout: {low: 0.5, high: 0.1}\n",
+        "good.yaml": b"trials: 20\n",
+        "utf16.txt": TEXT.encode("utf-16-le"),
+        "marked.txt": TEXT.encode("utf-16"),
+        "picture.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        "nul.log": b"1\n2\n\0\n" * 40,
+        "words.log": b"1 2 3 4\n" * 40 + b"5 " + b"x" * 3_000_000 + b"\n",
+        "hex.log": b"1 2 3 4 0x1f\n",
+        "exponent.log": b"1\n2\n3\n1e3\n",
+        "signed.log": b"1\n+2\n3\n",
+        "arabic.log": "1\n2\n3\n\u0664\n".encode(),
+        "comma.log": b"1,2,3\n4,5,6\n",
+        "white.txt": b" \n" * 3,
+        "cut.txt": TEXT.encode() + b"\xe2\x82",
+        "two/a.log": b"1\n2\n" * 100,
+        "two/b.log": b"1\nend\n",
+        "mixed/a.txt": TEXT.encode(),
+        "mixed/b.txt": b"\xff\xfe",
+        "hidden/.a.txt": TEXT.encode(),
+        "voids/a.txt": b"",
+        "voids/b.txt": b"",
+        "uneven/train/a.txt": TEXT.encode(),
+        "uneven/validation/a.txt": b"",
+        "uneven/test/a.txt": TEXT.encode(),
+        "poor/train/a.txt": b"aaaa" * 500,
+        "poor/validation/a.txt": b"ab" * 500,
+        "poor/test/a.txt": b"ab" * 500,
+        "brief/train/a.txt": TEXT.encode(),
+        "brief/validation/a.txt": TEXT.encode(),
+        "brief/test/a.txt": b"the sun",
+        "shares/train": TEXT.encode(),
+        "shares/validation/a.txt": TEXT.encode(),
+        "shares/test/a.txt": TEXT.encode(),
+        "tied/a.txt": TEXT.encode(),
     }
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (tmp_path / "hollow").mkdir()
+    (tmp_path / "astray.txt").symlink_to("gone.txt")
+    (tmp_path / "astray.yaml").symlink_to("gone.yaml")
+    (tmp_path / "tied" / "b.txt").symlink_to("gone.txt")
+    (tmp_path / "ring").symlink_to("ring")
+    os.mkfifo(tmp_path / "pipe")
     return tmp_path
 
 
@@ -85,22 +126,340 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "layer_size=512"], ["size rule", "draws pass", "training symbols admit"]),
     (["size", "--data", "nowhere"], ["nowhere", "no such file"]),
     (["rerun", "x/1", "--set", "layers=2,3"], ["--set layers=2,3", "expected one"]),
+    # data: other kinds of files, and files of other kinds
+    ([*LAUNCH, ""], ["data is ''", "expected a path or the name of a sample"]),
+    ([*LAUNCH, "python-doc"], ["python-doc", "did you mean 'python-docs'?"]),
+    ([*LAUNCH, "utf16.txt"], ["utf16.txt:1", "0x00", "expected text or event ids"]),
+    ([*LAUNCH, "marked.txt"], ["marked.txt:1", "0x00", "expected text or event ids"]),
+    ([*LAUNCH, "marked.txt", "--symbols", "chars"], ["marked.txt:1", "0xff", "UTF-8"]),
+    ([*LAUNCH, "picture.png", "--symbols", "chars"], ["picture.png:1", "0x89", "UTF-8"]),
+    ([*LAUNCH, "picture.png"], ["picture.png:3", "0x00", "expected text or event ids"]),
+    ([*LAUNCH, "nul.log", "--symbols", "ids"], ["nul.log:3", r"'\x00'", "integer"]),
+    ([*LAUNCH, "words.log"], ["words.log:41", "'xxxx", "xx...'", "integer"]),
+    ([*LAUNCH, "hex.log"], ["hex.log:1", "'0x1f'", "integer"]),
+    ([*LAUNCH, "exponent.log"], ["exponent.log:4", "'1e3'", "integer"]),
+    ([*LAUNCH, "signed.log"], ["signed.log:2", "'+2'", "integer"]),
+    ([*LAUNCH, "arabic.log"], ["arabic.log:4", "integer from 0"]),
+    ([*LAUNCH, "comma.log", "--symbols", "ids"], ["comma.log:1", "'1,2,3'", "integer"]),
+    ([*LAUNCH, "white.txt", "--symbols", "ids"], ["white.txt", "has no symbols"]),
+    ([*LAUNCH, "cut.txt"], ["cut.txt:1", "0xe2", "UTF-8"]),
+    ([*LAUNCH, "two"], ["b.log:2", "'end'", "integer"]),
+    ([*LAUNCH, "mixed"], ["b.txt:1", "0xff", "UTF-8"]),
+    ([*LAUNCH, "hidden"], ["hidden", "no files", "expected symbols"]),
+    ([*LAUNCH, "voids"], ["voids", "empty files", "expected symbols"]),
+    ([*LAUNCH, "uneven"], ["validation", "an empty file", "expected symbols"]),
+    ([*LAUNCH, "poor"], ["poor", "1 distinct symbol", "at least 2"]),
+    ([*LAUNCH, "brief"], ["brief", "test split has 7", "160"]),
+    ([*LAUNCH, "shares"], ["shares", "found validation/ but not train/", "all three or none"]),
+    ([*LAUNCH, "tied"], ["b.txt", "a link to nothing", "expected a file"]),
+    ([*LAUNCH, "astray.txt"], ["gone.txt", "no such file"]),
+    ([*LAUNCH, "ring"], ["ring", "expected a file or folder"]),
+    ([*LAUNCH, "pipe"], ["pipe", "a device or pipe", "expected a file or folder"]),
+    ([*LAUNCH, "/dev/zero"], ["/dev/zero", "a device or pipe", "expected a file or folder"]),
+    ([*LAUNCH, "good.txt/more"], ["good.txt/more", "no such file"]),
+    ([*LAUNCH, "a\0b"], [r"'a\x00b'", "null byte", "expected a file or folder"]),
+    ([*LAUNCH, "a\nb"], [r"a\nb'", "no such file"]),
+    ([*LAUNCH, "\x1b[31m\u2028"], [r"\x1b[31m\u2028'", "no such file"]),
+    ([*LAUNCH, "x" * 5000], ["data 'xxxx", "xx...'", "name too long", "expected a file"]),
+    ([*LAUNCH, "~nobody-of-this-name/x"], ["~nobody-of-this-name", "expected a file or folder"]),
+    ([*GOOD, "--symbols", "char"], ["'char'", "did you mean 'chars'?"]),
+    # --set
+    ([*GOOD, "--set", "=8"], ["--set =8", "''", "possible: direction"]),
+    ([*GOOD, "--set", ""], ["--set : ", "FIELD=VALUES"]),
+    ([*GOOD, "--set", "layers=2,2"], ["--set layers=2,2", "lists 2 twice"]),
+    ([*GOOD, "--set", "layers=2,,x"], ["layers is 'x'", "1 to 16"]),
+    ([*GOOD, "--set", "layers=1..17"], ["layers is 17.0", "1 to 16"]),
+    ([*GOOD, "--set", "layers=1..2..3"], ["layers is '2..3'", "1 to 16"]),
+    ([*GOOD, "--set", "layers=.."], ["layers is ''", "1 to 16"]),
+    ([*GOOD, "--set", "direction=uni..bi"], ["direction is 'uni'", "uni, bi"]),
+    ([*GOOD, "--set", "layer_size=64k"], ["layer_size is '64k'", "1 to 16384"]),
+    ([*GOOD, "--set", "dropout=50%"], ["dropout is '50%'", "0 to 0.99"]),
+    ([*GOOD, "--set", "epochs=1e9"], ["epochs is 1000000000.0", "1 to 100000"]),
+    ([*GOOD, "--set", "learning_rate=1e999"], ["learning_rate is '1e999'", "up to 1000"]),
+    ([*GOOD, "--set", "learning_rate=0..1"], ["learning_rate is 0.0", "above 0"]),
+    ([*GOOD, "--set", "layers=" + "9" * 5000], ["--set layers=999", "layers is '999", "1 to 16"]),
+    ([*GOOD, "--set", "x" * 9000 + "=1"], ["--set xxx", "'xxx", "possible: direction"]),
+    ([*GOOD, "--set", "layers=2\n3"], [r"--set layers=2\n3", r"layers is '2\n3'", "1 to 16"]),
+    ([*GOOD, "--set", "layers=2\x00"], [r"layers is '2\x00'", "1 to 16"]),
+    (["rerun", "x/1", "--set", "layers"], ["--set layers", "FIELD=VALUE"]),
+    (["rerun", "x/1", "--set", "layer=2"], ["--set layer=2", "did you mean 'layers'?"]),
+    (["rerun", "x/1", "--set", "layers=0"], ["--set layers=0", "1 to 16"]),
+    (["rerun", "x/1", "--set", "dropout=0..0.5"], ["--set dropout=0..0.5", "expected one"]),
+    (["rerun", "x/1", "--on", "moon"], ["--on is 'moon'", "local, inline"]),
+    # --space, and files of a sweep
+    ([*GOOD, "--space", "quik"], ["'quik'", "did you mean 'quick'?"]),
+    ([*GOOD, "--space", ""], ["space ''", "default, quick"]),
+    ([*GOOD, "--space", "hollow"], ["'hollow'", "a folder", "default, quick"]),
+    ([*GOOD, "--space", "astray.yaml"], ["'astray.yaml'", "no such file"]),
+    ([*GOOD, "--space", "a\0b"], [r"'a\x00b'", "no such file"]),
+    ([*GOOD, "--space", "x" * 9000], ["space 'xxx", "xx...'", "default, quick"]),
+    ([*GOOD, "--space", "good.txt"], ["good.txt", "a str", "expected a mapping"]),
+    (["launch", ""], ["SWEEP.yaml is ''", "expected the path of a YAML file"]),
+    (["launch", "hollow"], ["hollow", "Is a directory", "expected a YAML file"]),
+    (["launch", "astray.yaml"], ["astray.yaml", "No such file", "expected a YAML file"]),
+    (["launch", "ring"], ["ring", "symbolic links", "expected a YAML file"]),
+    (["launch", "good.txt"], ["good.txt", "found no fields", "expected a mapping"]),
+    (["launch", "empty.txt"], ["empty.txt", "found no fields", "expected a mapping"]),
+    (["launch", "picture.png"], ["picture.png", "not UTF-8", "expected a YAML file"]),
+    (["launch", "/dev/zero"], ["/dev/zero", "too long", "at most 131,072 bytes"]),
+    (["launch", "a\0b"], [r"a\x00b", "null byte", "expected a YAML file"]),
+    (["launch", "x" * 9000], ["xxx", "name too long", "expected a YAML file"]),
+    (["resume", "x", ""], ["SWEEP.yaml is ''", "expected the path of a YAML file"]),
+    # options
+    ([*GOOD, "--trials", "ten"], ["--trials", "'ten'", "a whole number"]),
+    ([*GOOD, "--trials", "1.5"], ["--trials", "'1.5'", "a whole number"]),
+    ([*GOOD, "--trials", ""], ["--trials", "''", "a whole number"]),
+    ([*GOOD, "--trials", "9" * 5000], ["--trials", "'999", "9...'", "a whole number"]),
+    ([*GOOD, "--trials", "9" * 50], ["trials is too large", "1 to 18446744073709551616"]),
+    ([*GOOD, "--trials"], ["--trials", "expected one argument"]),
+    ([*GOOD, "--trials", "5"], ["--trials is 5", "the ladder alone", "at least 7"]),
+    ([*GOOD, "--minutes", "5m"], ["--minutes", "'5m'", "a number"]),
+    ([*GOOD, "--minutes", "nan"], ["minutes is nan", "from 0"]),
+    ([*GOOD, "--minutes", "inf"], ["minutes is inf", "from 0"]),
+    ([*GOOD, "--workers", "1000000000"], ["workers is 1000000000", "1 to 1000"]),
+    ([*GOOD, "--per-gpu", "0"], ["per_gpu is 0", "from 1"]),
+    ([*GOOD, "--seed", "-1"], ["seed is -1", "from 0"]),
+    ([*GOOD, "--seed", "0.5"], ["--seed", "'0.5'", "a whole number"]),
+    ([*GOOD, "--keep", "0"], ["keep is 0", "from 1"]),
+    ([*GOOD, "--targets", "0"], ["targets is 0", "from 1"]),
+    ([*GOOD, "--patience", "0"], ["patience is 0", "from 1"]),
+    ([*GOOD, "--max-failures", "0"], ["max_failures is 0", "from 1"]),
+    ([*GOOD, "--confirm-seeds", "-3"], ["confirm_seeds is -3", "from 0"]),
+    ([*GOOD, "--early-stopping", "-1"], ["early_stopping is -1", "from 0"]),
+    ([*GOOD, "--ladder", "yes"], ["--ladder", "'yes'", "expected on or off"]),
+    ([*GOOD, "--halving", "True"], ["--halving", "'True'", "expected on or off"]),
+    ([*GOOD, "--algo", "hyperop"], ["algo is 'hyperop'", "did you mean 'hyperopt'?"]),
+    ([*GOOD, "--epochs", "100001"], ["epochs is 100001", "1 to 100000"]),
+    ([*GOOD, "--name", ""], ["name is ''", "letters"]),
+    ([*GOOD, "--name", "../up"], ["name is '../up'", "letters"]),
+    ([*GOOD, "--name", "a\nb"], [r"name is 'a\nb'", "letters"]),
+    ([*GOOD, "--name", "x" * 9000], ["name is 'xxx", "xx...'", "up to 100 letters"]),
+    ([*GOOD, "--trails", "5"], ["'--trails'", "did you mean '--trials'?"]),
+    ([*GOOD, "more.txt", "again.txt"], ["'again.txt'", "possible: -h"]),
+    (["lanch"], ["'lanch'", "did you mean 'launch'?", "resume"]),
+    (["x\n" * 9000], [r"'x\n", "possible: launch"]),
+    ([], ["COMMAND", "required", "--help"]),
+    (["size"], ["--data is missing", "a path or a sample"]),
+    (["size", "--data", "hollow"], ["hollow", "no files", "expected symbols"]),
+    (["size", "--data", "good.txt", "--set", "layers=0"], ["layers is 0", "1 to 16"]),
+    # names of sweeps and trials, ports, folders
+    (["trials"], ["NAME", "required"]),
+    (["trials", "x"], ["sweep 'x'", "no store", "launch"]),
+    (["trials", "x", "--top", "0"], ["--top is 0", "at least 1"]),
+    (["trials", "x", "--top", "few"], ["--top", "'few'", "a whole number"]),
+    (["trials", "../x"], ["sweep is '../x'", "letters"]),
+    (["trials", "/etc/passwd"], ["sweep is '/etc/passwd'", "letters"]),
+    (["trials", "a\nb"], [r"sweep is 'a\nb'", "letters"]),
+    (["trials", "x" * 9000], ["sweep is 'xxx", "xx...'", "letters"]),
+    (["stop", "x"], ["sweep 'x'", "no store", "launch"]),
+    (["stop", "x'; drop"], ["sweep is", "x'; drop", "letters"]),
+    (["resume", "x"], ["sweep 'x'", "no store", "launch"]),
+    (["resume", "x\0"], [r"sweep is 'x\x00'", "letters"]),
+    (["resume", "x", "--trials", "many"], ["--trials", "'many'", "a whole number"]),
+    (["show", "x/1"], ["trial 'x/1'", "no store", "launch"]),
+    (["show", ""], ["trial ''", "SWEEP/NUMBER"]),
+    (["show", "x/one"], ["trial 'x/one'", "SWEEP/NUMBER"]),
+    (["show", "x/-1"], ["trial 'x/-1'", "SWEEP/NUMBER"]),
+    (["show", "../x/1"], ["trial '../x/1'", "SWEEP/NUMBER"]),
+    (["show", "x/" + "9" * 9000], ["trial 'x/999", "9...'", "SWEEP/NUMBER"]),
+    (["rerun", "a\r\nb"], [r"trial 'a\r\nb'", "SWEEP/NUMBER"]),
+    (["export", "x", "--to", "new"], ["'x'", "no store", "launch"]),
+    (["export", "x"], ["--to", "required"]),
+    (["export", "x y", "--to", "new"], ["trial 'x y'", "SWEEP/NUMBER"]),
+    (["export", "x", "--to", ""], ["--to ''", "found nothing", "a new or an empty folder"]),
+    (["export", "x", "--to", "split"], ["--to 'split'", "something there", "an empty folder"]),
+    (["export", "x", "--to", "good.txt"], ["--to 'good.txt'", "something there"]),
+    (["export", "x", "--to", "good.txt/a/b"], ["--to", "good.txt is a file", "a new folder"]),
+    (["export", "x", "--to", "astray.txt"], ["--to 'astray.txt'", "a link to nothing"]),
+    (["export", "x", "--to", "ring"], ["--to 'ring'", "expected a new"]),
+    (["export", "x", "--to", "a\0b"], [r"--to 'a\x00b'", "null byte", "a new folder"]),
+    (["export", "x", "--to", "y" * 9000], ["--to 'yyy", "name too long", "a new folder"]),
+    (["export", "x", "--to", "new", "--format", "onnx"], ["--format", "'onnx'", "keras, saved"]),
+    (["ui", "--port", "0"], ["--port is 0", "1 to 65535"]),
+    (["ui", "--port", "65536"], ["--port is 65536", "1 to 65535"]),
+    (["ui", "--port", "http"], ["--port", "'http'", "a whole number"]),
+    (["sweeps", "x"], ["'x'", "possible: -h, --json"]),
 ]
+
+NUMBER, WHOLE = "expected a number from", "expected a whole number from"
+
+#: content of SWEEP.yaml, and what the line must name beside the file
+SWEEPS: list[tuple[bytes, list[str]]] = [
+    (b"trials: 20\ntrials: 30\n", [":2", "found 'trials' twice", "line 1", "each field once"]),
+    (b"space: {layers: 2, layers: 3}\n", [":1", "found 'layers' twice", "each field once"]),
+    (b"trials: 20\nspace:\n  layers: [2, 3, 2]\n", ["layers lists 2 twice"]),
+    (b"trials: '20'\n", ["trials is '20'", WHOLE]),
+    (b"trials: 2.5\n", ["trials is 2.5", WHOLE]),
+    (b"trials: true\n", ["trials is True", WHOLE]),
+    (b"trials: null\n", ["trials is None", WHOLE]),
+    (b"trials: [20]\n", ["trials is [20]", WHOLE]),
+    (b"trials: {a: 1}\n", ["trials is {'a': 1}", WHOLE]),
+    (b"trials: 2024-01-01\n", ["trials is datetime.date", WHOLE]),
+    (b"trials: 010\n", ["trials is '010'", WHOLE]),
+    (b"trials: " + b"9" * 5000, [":1", "'9999", "expected a value of", "int"]),
+    (b"trials: 0x" + b"f" * 9000, ["trials is", "too large", WHOLE]),
+    (b"minutes: 5 min\n", ["minutes is '5 min'", NUMBER]),
+    (b"minutes: 1:30\n", ["minutes is '1:30'", NUMBER]),
+    (b"minutes: .nan\n", ["minutes is nan", NUMBER]),
+    (b"minutes: -.inf\n", ["minutes is -inf", NUMBER]),
+    (b"ladder: off\n", ["ladder is 'off'", "true or false"]),
+    (b"halving: 1\n", ["halving is 1", "true or false"]),
+    (b"algo: [tpe]\n", ["algo is ['tpe']", "tpe, hyperopt, random, anneal"]),
+    (b"on: locl\n", ["on is 'locl'", "local, inline", "did you mean 'local'?"]),
+    (b"size_low: 5\nsize_high: 1\n", ["from 5 to 1", "0 <= low <= high"]),
+    (b"size_high: big\n", ["size_high is 'big'", NUMBER]),
+    (b"split: [8, 1]\n", ["split is [8, 1]", "three shares above 0"]),
+    (b"split: 80/10/10\n", ["split is '80/10/10'", "three shares above 0"]),
+    (b"split: [0x" + b"f" * 300 + b", 0.5, 0.5]\n", ["split is [", "three shares above 0"]),
+    (b"split: [.inf, 1, 1]\n", ["split is [inf, 1, 1]", "three shares above 0"]),
+    (b"symbols: [chars]\n", ["symbols is ['chars']", "auto, chars, ids"]),
+    (b"data: 7\n", ["data is 7", "expected a path"]),
+    (b"data: ''\n", ["data is ''", "expected a path"]),
+    (b'data: "a\\0b"\n', [r"'a\x00b'", "null byte"]),
+    (b"data: ring\n", ["ring", "expected a file or folder"]),
+    (b"name: 7\n", ["name is 7", "letters"]),
+    (b"space: fast\n", ["'fast'", "default, quick"]),
+    (b"space: []\n", ["space: found nothing", "expected a mapping"]),
+    (b"space: [layers]\n", ["space: found a list", "expected a mapping"]),
+    (b"space: {layer_sise: 8}\n", ["space: 'layer_sise'", "did you mean 'layer_size'?"]),
+    (b"1: 2\n", ["1 is no field", "possible: data"]),
+    (b"? [a]\n: 1\n", [":1", "unhashable key", "expected a YAML file"]),
+    (b"<<: {trials: 3}\n", ["'<<' is no field", "possible: data"]),
+    (b"x" * 900 + b": 1\n", ["'xxx", "is no field", "possible: data"]),
+    (b"trials: " + b"x" * 90_000, ["trials is 'xxx", "xx...'", WHOLE]),
+    (b"trials: 1\n---\ntrials: 2\n", [":2", "another document", "expected a YAML file"]),
+    (b"trials:\n\t- 1\n", [":2", "cannot start any token", "expected a YAML file"]),
+    (b"trials: 3\nseed: \0\n", [":2", "U+0000", "expected a YAML file"]),
+    (b"trials: \xff\n", ["not UTF-8", "expected a YAML file"]),
+    ("trials: 20\n".encode("utf-16"), ["not UTF-8", "expected a YAML file"]),
+    (b"trials: !!python/name:os.system\n", [":1", "python/name", "expected a YAML file"]),
+    (b"trials: !!binary AAAA\n", [":1", "binary", "expected a YAML file"]),
+    (b"trials: !!int few\n", [":1", "'few'", "expected a value of", "int"]),
+    (b"a: &a [x, x]\nb: &b [*a, *a]\n", [":2", "the alias '*a'", "expected its values"]),
+    (b"trials: &a [*a]\n", [":1", "the alias '*a'", "expected its values"]),
+    (b"space: " + b"[" * 60_000, [":1", "nested too deeply", "at most 20 levels"]),
+    (b"{a: " * 30_000, [":1", "nested too deeply", "at most 20 levels"]),
+    (b"- " * 60_000, [":1", "nested too deeply", "at most 20 levels"]),
+    (b"#" * 10_000_000, ["too long", "at most 131,072 bytes"]),
+    (b"trials: 'a\n", [":2", "end of stream", "expected a YAML file"]),
+    (b"", ["found no fields", "expected a mapping"]),
+    (b"~\n", ["found no fields", "expected a mapping"]),
+]
+
+#: content of a space file, and what the line must name beside the file
+SPACES: list[tuple[bytes, list[str]]] = [
+    (b"", ["found nothing", "expected a mapping"]),
+    (b"7\n", ["found a int", "expected a mapping"]),
+    (b"layers: 2\nlayers: 3\n", [":2", "found 'layers' twice", "each field once"]),
+    (b"dropout: {low: 0, low: 0.1, high: 0.5}\n", [":1", "found 'low' twice", "each field once"]),
+    (b"layers: []\n", ["layers has no values", "1 to 16"]),
+    (b"layers: null\n", ["layers is None", "1 to 16"]),
+    (b"layers: [2, [3]]\n", ["layers is [3]", "1 to 16"]),
+    (b"layers: [2, true]\n", ["layers is True", "1 to 16"]),
+    (b"layers: [0x" + b"f" * 9000 + b"]\n", ["layers is", "too large", "1 to 16"]),
+    (b"layers: 2024-01-01\n", ["layers is datetime.date", "1 to 16"]),
+    (b"direction: [uni, uni]\n", ["direction lists 'uni' twice", "each value once"]),
+    (b"direction: [uni, []]\n", ["direction is []", "uni, bi"]),
+    (b"optimizer: sdg\n", ["optimizer is 'sdg'", "rmsprop, adam, sgd, adagrad"]),
+    (b"dropout: {low: 0}\n", ["dropout has no 'high'", "low and high"]),
+    (b"dropout: {}\n", ["dropout has no 'low'", "low and high"]),
+    (b"dropout: {low: 0, hihg: 1}\n", ["dropout has 'hihg'", "did you mean 'high'?"]),
+    (b"dropout: {low: 0, high: {}}\n", ["dropout is '{}'", "0 to 0.99"]),
+    (b"dropout: {low: 0, high: 0.5, scale: 3}\n", ["scale 3", "linear or log"]),
+    (b"dropout: {low: 0, high: 0.5, scale: log}\n", ["log scale", "low above 0"]),
+    (b"dropout: {low: 0, high: 0.5, step: -1}\n", ["step -1", "leads from the low end"]),
+    (b"dropout: {low: 0, high: 0.5, step: 0}\n", ["step 0", "leads from the low end"]),
+    (b"dropout: {low: 0, high: 0.5, step: 0.3}\n", ["step 0.3", "leads from the low end"]),
+    (b"dropout: {low: 0, high: 0.5, step: 5.0e-12}\n", ["step 5e-12", "at most 100,000 steps"]),
+    (b"dropout: {low: 0, high: 0.5, step: 5.0e-324}\n", ["step", "leads from the low end"]),
+    (b"layers: {low: 2, high: 3, step: 0.5}\n", ["step 0.5", "leads from the low end"]),
+    (b"epochs: " + b"z" * 90_000, ["epochs is 'zzz", "zz...'", "1 to 100000"]),
+    (b"a: &a [x, x]\nb: &b [*a, *a]\n", [":2", "the alias '*a'", "expected its values"]),
+]
+
+
+def refuse(
+    typed: list[str], named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Check that what is typed gets one short line with all of `named`, and that is all."""
+    before = _content(folder)
+    assert main(typed) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("lstm-sweep: ")
+    assert len(err) < 1_100
+    for part in named:
+        assert part in err
+    assert _content(folder) == before
+
+
+def _content(folder: Path) -> dict[Path, int]:
+    """When each thing in a folder was changed."""
+    return {path: path.lstat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
 @pytest.mark.parametrize(("typed", "named"), CASES, ids=lambda part: " ".join(part)[-40:])
 def test_bad_input_gets_one_clear_line(
     typed: list[str], named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    refuse(typed, named, folder, capsys)
+
+
+@pytest.mark.parametrize(("content", "named"), SWEEPS, ids=lambda part: str(part[:30]))
+def test_a_wrong_file_of_a_sweep_gets_one_clear_line(
+    content: bytes, named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sweep.yaml").write_bytes(content)
+    refuse(["launch", "sweep.yaml"], ["sweep.yaml", *named], folder, capsys)
+
+
+@pytest.mark.parametrize(("content", "named"), SPACES, ids=lambda part: str(part[:30]))
+def test_a_wrong_file_of_a_space_gets_one_clear_line(
+    content: bytes, named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "space.yaml").write_bytes(content)
+    refuse([*GOOD, "--space", "space.yaml"], ["space.yaml", *named], folder, capsys)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["trials", "x"], ["sweep 'x'", "no such sweep", "mlflow.db", "sweeps: none"]),
+        (["stop", "x"], ["sweep 'x'", "no such sweep", "mlflow.db", "sweeps: none"]),
+        (["resume", "x"], ["sweep 'x'", "no such sweep", "mlflow.db", "sweeps: none"]),
+        (["show", "x/1"], ["trial 'x/1'", "no such trial", "sweeps: none"]),
+        (["rerun", "0123abcd"], ["trial '0123abcd'", "SWEEP/NUMBER", "the ID of a trial's run"]),
+        (["export", "x", "--to", "new"], ["trial 'x'", "SWEEP/NUMBER"]),
+    ],
+    ids=lambda part: part[0],
+)
+def test_a_name_that_the_store_does_not_have_gets_one_clear_line(
+    typed: list[str],
+    named: list[str],
+    folder: Path,
+    empty_database: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(empty_database, folder / "mlflow.db")
     before = {path.name for path in folder.iterdir()}
     assert main(typed) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+    err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert err.startswith("lstm-sweep: ")
-    for part in named:
+    for part in ("lstm-sweep: ", *named):
         assert part in err
-    assert {path.name for path in folder.iterdir()} == before
+    assert {path.name for path in folder.iterdir()} - before <= {"mlflow.db-wal", "mlflow.db-shm"}
+
+
+def test_a_port_that_is_taken_gets_one_clear_line(
+    folder: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["ui", "--port", str(port)]) == 2
+    err = capsys.readouterr().err
+    assert err == f"lstm-sweep: --port {port}: it is taken, expected a free one\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def training_of(
     config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, resting: Any = None
-) -> Iterator[Any]:
+) -> Any:
     from models import backend, training
 
     backend.prepare(gpu=False, seed=seed)
@@ -206,7 +205,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
     ticks = iter([0.0, 0.0, 9.0, 9.0, 9.0, 9.0, *[10.0] * 99])
     targets = scoring_targets(corpus.validation, 300, 0)
-    events = training.train(
+    events: Any = training.train(
         config, corpus, targets, 3, model, Resting(file, every_s=5), clock=lambda: next(ticks)
     )
     for event in events:

@@ -10,8 +10,12 @@ import pytest
 from models.checkpoint import Checkpoint, fits, load
 
 EPOCHS = [{"val_loss": 0.1 + 0.2, "epoch_seconds": 1.5}, {"val_loss": 1e-300}]
-STATE = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.ones(2, np.uint32)]
-BEST = [np.full((3, 1), np.float32(np.pi))]
+STATE: list[Any] = [
+    np.arange(6, dtype=np.float32).reshape(2, 3),
+    np.array(7, np.int64),
+    np.ones(2, np.uint32),
+]
+BEST: list[Any] = [np.full((3, 1), np.float32(np.pi))]
 
 
 def saved(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import InputError, one_of, read_yaml
+from models.errors import LONGEST, InputError, one_of, read_yaml, shown
 
 
 def test_the_nearest_name_comes_first() -> None:
@@ -46,3 +46,82 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_place(
 def test_a_missing_yaml_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: No such file or directory, expected a YAML"):
         read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("on", "on"),
+        ("True", True),
+        ("010", "010"),
+        ("1:30", "1:30"),
+        ("0x1F", 31),
+        ("-1_000", -1000),
+        ("0", 0),
+        ("2.5e-3", 0.0025),
+        ("=", "="),
+    ],
+)
+def test_words_that_old_yaml_takes_for_something_else_are_words(
+    tmp_path: Path, written: str, value: object
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"a: {written}\n", encoding="utf-8")
+    assert read_yaml(file) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: 1\n'a': 2\n", ":2: found 'a' twice, first in line 1, expected each field once"),
+        ("a: {b: 1, c: 2,\n b: 3}\n", ":2: found 'b' twice, first in line 1, expected each field"),
+        ("a: &x 1\nb: *x\n", ":2: found the alias '*x', expected its values"),
+        ("[" * 21 + "]" * 21, ":1: found lists or mappings nested too deeply, expected at most 20"),
+        ("a: \0\n", ":1: found the character U+0000, expected a YAML file"),
+        ("a: !!bool maybe\n", ":1: found 'maybe', expected a value of tag:yaml.org,2002:bool"),
+        ("#" * 131_073, ": the file is too long, expected a YAML file of at most 131,072 bytes"),
+    ],
+)
+def test_a_file_that_means_something_else_than_it_seems_is_refused(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        read_yaml(file)
+    assert str(refusal.value).startswith(f"{file}{message}")
+
+
+def test_twenty_levels_are_not_too_many(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("[" * 19 + "1" + "]" * 19, encoding="utf-8")
+    value = read_yaml(file)
+    for _ in range(19):
+        assert isinstance(value, list)
+        value = value[0]
+    assert value == 1
+
+
+def test_a_message_is_one_line_that_is_not_long() -> None:
+    assert str(InputError("a\nb\r\x1b[0m\u2028\0é")) == r"a\nb\r\x1b[0m\u2028\x00é"
+    long = str(InputError("begin" + "\n" * 10**6 + "end"))
+    assert long.startswith("begin") and len(long) <= LONGEST
+
+
+def test_the_end_of_a_long_message_says_what_is_expected() -> None:
+    assert str(InputError("x" * 2_000 + ": expected a number")).endswith(": expected a number")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "'a'"),
+        ("a\n", r"'a\n'"),
+        (2.5, "2.5"),
+        ("x" * 500, f"'{'x' * 120}...'"),
+        ([0] * 500, f"[{'0, ' * 39}0,..."),
+        pytest.param(10**5000, "int too large to show", id="vast"),
+    ],
+)
+def test_a_value_is_shown_as_it_is_written_but_not_at_length(value: object, text: str) -> None:
+    assert shown(value) == text

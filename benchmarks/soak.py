@@ -1,0 +1,340 @@
+"""What a long sweep leaves behind: memory, files, processes, and the time that `resume` takes.
+
+    python -m benchmarks.soak [--trials 1000] [--workers 2]
+
+One sweep of tiny trials with real worker processes on a fresh SQLite store. The driver runs in a
+process of its own, whose folders for temporary files and caches are fresh, so that all that is left
+when it has ended can be found. What grows with the number of trials and has to, their records, is
+counted apart. Exit code 1 if a limit is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+
+import numpy as np
+
+from models import corpus as corpora
+from models.corpus import Corpus
+from models.source import Source
+from search import journal
+from search.engines.local import LocalEngine, find_slots
+from search.resume import rebuild
+from search.settings import Settings
+from search.spec import SweepSpec
+from search.state import State
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import Course, Job
+from spaces.space import from_mapping
+
+NAME = "soak"
+#: trials after which the driver is measured; growth is counted from the first of them
+MARKS = (50, 100, 250, 500, 750, 1000)
+#: resident memory that the driver may gain beyond the records of its trials
+GROWTH_MB = 50.0
+#: seconds from `resume` to the start of the worker of its first new trial
+RESUME_S = 10.0
+#: connections that the store may open and keep, and fonts that the pictures do
+OPEN_FILES = 8
+#: seconds that helpers of the driver get to leave once it has ended
+LEAVE_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The driver after so many trials."""
+
+    trials: int
+    #: seconds since the sweep began, and those that the driver itself computed
+    seconds: float
+    cpu_seconds: float
+    memory_mb: float
+    files: int
+    children: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was measured against a limit."""
+
+    name: str
+    value: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit holds."""
+        return self.value <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "" if self.passed else "   BROKEN"
+        return f"{self.name:<52} {self.value:>9.1f}   at most {self.limit:g}{verdict}"
+
+
+@dataclass
+class Watch:
+    """A display that shows nothing and measures the driver after some trials."""
+
+    marks: tuple[int, ...]
+    began: float = field(default_factory=time.perf_counter)
+    samples: list[Sample] = field(default_factory=list)
+
+    def update(self, state: State) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def trial_ended(self, course: Course, state: State) -> None:
+        """Measure, if it is time."""
+        if len(state.finished) in self.marks:
+            self.samples.append(self.sample(len(state.finished)))
+            print(_row(self.samples), flush=True)
+
+    def sample(self, trials: int) -> Sample:
+        """Measure this process now."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return Sample(
+            trials,
+            time.perf_counter() - self.began,
+            used.ru_utime + used.ru_stime,
+            _resident_mb(),
+            len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+            len(_descendants(os.getpid())),
+            len(os.listdir("/proc/self/task")),  # noqa: PTH208
+        )
+
+
+class TimedEngine(LocalEngine):
+    """A local engine that notes when the first trial was begun."""
+
+    first: float | None = None
+
+    def start(self, job: Job) -> None:
+        """Note the time, and fork a worker."""
+        self.first = self.first or time.perf_counter()
+        super().start(job)
+
+
+def main() -> int:
+    """Run the driver, and look for what is left of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.folder:
+        return _drive(given.folder, given.trials, given.workers)
+    with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+        return _watch_over(Path(scratch), given.trials, given.workers)
+
+
+def _watch_over(folder: Path, trials: int, workers: int) -> int:
+    """Run the driver in a process whose temporary files and caches have folders of their own."""
+    shared = _names(Path("/dev/shm"))
+    own = {"TMPDIR": folder / "tmp", "XDG_CACHE_HOME": folder / "cache"}
+    for place in own.values():
+        place.mkdir()
+    command = [sys.executable, "-m", "benchmarks.soak", "--folder", str(folder)]
+    command += ["--trials", str(trials), "--workers", str(workers)]
+    environment = os.environ | {name: str(place) for name, place in own.items()}
+    code = subprocess.run(command, env=environment, check=False).returncode
+    mark = f"TMPDIR={own['TMPDIR']}".encode()
+    until = time.monotonic() + LEAVE_WITHIN_S
+    while (left := _with_environment(mark)) and time.monotonic() < until:
+        time.sleep(0.2)
+    found = {
+        "processes left": left,
+        "temporary files left": _files(own["TMPDIR"]),
+        "files of the sweep left in the cache": _files(own["XDG_CACHE_HOME"] / "lstm-sweep"),
+        "shared memory left": sorted(_names(Path("/dev/shm")) - shared),
+    }
+    checks = [Check(name, len(names), 0) for name, names in found.items()]
+    for check, names in zip(checks, found.values(), strict=True):
+        print(check, *(f"\n  {name}" for name in names[:10]), sep="")
+    return int(code != 0 or not all(check.passed for check in checks))
+
+
+def _drive(folder: Path, trials: int, workers: int) -> int:
+    """Run the sweep, go on with it for a few trials more, and print what was measured."""
+    corpus, spec = _sweep(folder, trials, workers)
+    engine = LocalEngine(find_slots(workers))
+    engine.warm_up()
+    first = min(MARKS[0], max(1, trials // 2))
+    later = (mark for mark in MARKS if first < mark < trials)
+    watch = Watch((first, *later, trials))
+    store = _store(folder)
+    journal.sweeps(store)  # opens its connections
+    print(_HEAD, flush=True)
+    watch.samples.append(watch.sample(0))
+    print(_row(watch.samples), flush=True)
+    state = Sweep(spec, name=NAME, corpus=corpus, store=store, engine=engine, display=watch).run()
+    after = watch.sample(len(state.finished))
+    begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
+    records = _deep_size(state.finished[base.trials : last.trials]) / 1e6
+    grown = last.memory_mb - base.memory_mb
+    seconds, started = _resumed(folder, corpus, spec)
+    print(f"{'pictures and end of the sweep, MB':<52} {after.memory_mb - last.memory_mb:>9.1f}")
+    print(f"{'database, MB':<52} {_size_mb(folder / 'mlflow.db'):>9.1f}")
+    print(f"{'records of trials, kB each':<52} {_each(records, base, last):>9.2f}")
+    print(f"{'growth from trial ' + str(base.trials) + ', MB':<52} {grown:>9.1f}")
+    print(
+        f"{'resume: from there to the first word of its worker, s':<52} {started - seconds:>9.1f}"
+    )
+    checks = [
+        Check("trials that did not complete", trials - state.counts.get("complete", 0), 0),
+        Check("growth beyond the records, MB", grown - records, GROWTH_MB),
+        Check("open files more than at the beginning", after.files - begin.files, OPEN_FILES),
+        Check("children more than at the beginning", after.children - begin.children, 0),
+        Check("resume: first new trial is begun, s", seconds, RESUME_S),
+    ]
+    print(*checks, sep="\n", flush=True)
+    return int(not all(check.passed for check in checks))
+
+
+def _sweep(folder: Path, trials: int, workers: int) -> tuple[Corpus, SweepSpec]:
+    """A corpus of 2,000 characters, and a sweep whose networks are as small as can be."""
+    rng = np.random.default_rng(0)
+    text = " ".join(rng.choice(["sun", "moon", "river", "stone", "and", "the"], 500))[:2_000]
+    (folder / "words.txt").write_text(text, encoding="utf-8")
+    source = Source(data=str(folder / "words.txt"))
+    space = from_mapping(
+        {"direction": "uni", "layers": [1, 2], "layer_size": [1, 2, 3, 4],
+         "dropout": {"low": 0, "high": 0.5}, "learning_rate": [0.1, 0.01], "batch_size": 64,
+         "sequence_length": [6, 8, 10], "epochs": 1},
+        "soak",
+    )  # fmt: skip
+    spec = SweepSpec(
+        data=source.data, space=space, trials=trials, workers=workers, size_rule="off",
+        targets=50, confirm_configs=0,
+    )  # fmt: skip
+    return corpora.load(source), spec
+
+
+def _store(folder: Path) -> Store:
+    artifacts = (folder / "artifacts").as_uri()
+    return Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", artifacts, NAME, NAME))
+
+
+def _resumed(folder: Path, corpus: Corpus, spec: SweepSpec) -> tuple[float, float]:
+    """Go on with the sweep: seconds to the start of the first new trial, and to its first word."""
+    heard: list[float] = []
+
+    class FirstWord(Watch):
+        def update(self, state: State) -> None:
+            if any(course.progress or course.epochs for course in state.running.values()):
+                heard.append(time.perf_counter())
+
+        def trial_ended(self, course: Course, state: State) -> None:
+            heard.append(time.perf_counter())
+
+    slots = find_slots(spec.workers)
+    more = replace(spec, trials=spec.trials + len(slots))
+    engine = TimedEngine(slots)
+    began = time.perf_counter()
+    store = _store(folder)
+    past = rebuild(store, journal.existing_sweep(store, NAME))
+    Sweep(
+        more, name=NAME, corpus=corpus, store=store, engine=engine, display=FirstWord(()), past=past
+    ).run()
+    assert engine.first
+    return engine.first - began, heard[0] - began
+
+
+_HEAD = (
+    f"{'trials':>7}{'memory MB':>11}{'open files':>12}{'children':>10}{'threads':>9}"
+    f"{'s per trial':>13}{'driver ms per trial':>21}"
+)
+
+
+def _row(samples: list[Sample]) -> str:
+    """The last sample as a line of the table, times since the one before."""
+    now, before = samples[-1], samples[-2] if len(samples) > 1 else samples[-1]
+    text = f"{now.trials:>7}{now.memory_mb:>11.1f}{now.files:>12}{now.children:>10}{now.threads:>9}"
+    if count := now.trials - before.trials:
+        wall = (now.seconds - before.seconds) / count
+        text += f"{wall:>13.2f}{1000 * (now.cpu_seconds - before.cpu_seconds) / count:>21.1f}"
+    return text
+
+
+def _each(records_mb: float, base: Sample, last: Sample) -> float:
+    return 1000 * records_mb / max(1, last.trials - base.trials)
+
+
+def _deep_size(things: Iterable[object]) -> int:
+    """Bytes of objects with all that they hold, each counted once."""
+    seen: set[int] = set()
+    total, left = 0, list(things)
+    while left:
+        thing = left.pop()
+        if id(thing) in seen or isinstance(thing, type | ModuleType | FunctionType | MethodType):
+            continue
+        seen.add(id(thing))
+        total += sys.getsizeof(thing)
+        left.extend(gc.get_referents(thing))
+        left.extend([vars(thing)] if hasattr(thing, "__dict__") else [])
+    return total
+
+
+def _resident_mb() -> float:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000
+    raise RuntimeError("this kernel does not say what memory is resident")
+
+
+def _descendants(pid: int) -> set[int]:
+    """Processes that a process has begun, they theirs, and so on."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has just ended
+            continue
+        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def _with_environment(mark: bytes) -> list[str]:
+    """Processes that have `mark` in their environment, by their IDs and commands."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in file.read_bytes().split(b"\0"):
+                command = (file.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append(f"{file.parent.name} {command}")
+        except OSError:  # it has just ended, or is not ours
+            continue
+    return found
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def _size_mb(database: Path) -> float:
+    return sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*")) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""A sweep that is stopped from another terminal, refused to a second driver, and resumed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import PROGRAM, TINY, run_program, write_text
+
+
+@pytest.fixture(scope="module")
+def folder(workplace: Callable[[str], Path]) -> Path:
+    made = workplace("lifecycle")
+    write_text(made / "words.txt")
+    return made
+
+
+@pytest.fixture(scope="module")
+def sweep(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep that would run for hours."""
+    command = ["launch", "--data", "words.txt", "--name", "s", "--json", *TINY]
+    process = subprocess.Popen(
+        [PROGRAM, *command, "--trials", "2", "--epochs", "100000"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 120
+    while not any(row["val_loss"] for row in _trials(folder)):
+        assert time.monotonic() < until
+        assert process.poll() is None
+    yield process
+    process.kill()
+
+
+def _trials(folder: Path) -> list[dict[str, object]]:
+    done = run_program("trials", "s", "--json", cwd=folder)
+    rows: list[dict[str, object]] = done.json if done.code == 0 else []
+    return rows
+
+
+def test_a_running_sweep_is_refused_stopped_and_resumed(
+    folder: Path, sweep: subprocess.Popen[str]
+) -> None:
+    refused = run_program("resume", "s", cwd=folder)
+    assert refused.code == 2
+    assert f"process {sweep.pid} on" in refused.err
+    assert "lstm-sweep stop s" in refused.err
+    taken = run_program("launch", "--data", "words.txt", "--name", "s", *TINY, cwd=folder)
+    assert taken.code == 2
+    assert "sweep 's' exists" in taken.err
+    assert "lstm-sweep stop s" in taken.err
+
+    stopped = run_program("stop", "s", "--json", cwd=folder)
+    assert (stopped.code, stopped.json["state"]) == (0, "stopped")
+    out, _ = sweep.communicate(timeout=60)
+    assert (sweep.returncode, json.loads(out)["state"]) == (0, "stopped")
+    before = _trials(folder)
+    assert {row["status"] for row in before} == {"KILLED"}
+
+    again = subprocess.Popen(
+        [PROGRAM, "resume", "s", "--json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 120
+    while not all(row["attempt"] == 2 and row["val_loss"] for row in _trials(folder)):
+        assert time.monotonic() < until
+        assert again.poll() is None
+    again.kill()
+    again.wait()
+    after = _trials(folder)
+    assert [row["config"] for row in sorted(after, key=_number)] == [
+        row["config"] for row in sorted(before, key=_number)
+    ]
+    # nobody drives it now, and `stop` puts its runs in order
+    closed = run_program("stop", "s", "--json", cwd=folder)
+    assert (closed.code, closed.json["state"]) == (0, "stopped")
+    assert {row["status"] for row in _trials(folder)} == {"KILLED"}
+
+
+def _number(row: dict[str, object]) -> str:
+    return str(row["trial"])
+
+
+def test_another_search_is_not_resumed_and_the_difference_is_shown(folder: Path) -> None:
+    [run] = run_program("sweeps", "--json", cwd=folder).json
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    written = yaml.safe_load(
+        Path(client.download_artifacts(run["run_id"], "sweep.yaml")).read_text(encoding="utf-8")
+    )
+    (folder / "same.yaml").write_text(yaml.safe_dump(written | {"trials": 9}), encoding="utf-8")
+    written["space"]["layer_size"] = [8, 16]
+    (folder / "other.yaml").write_text(yaml.safe_dump(written | {"seed": 4}), encoding="utf-8")
+    refused = run_program("resume", "s", "other.yaml", cwd=folder)
+    assert refused.code == 2
+    assert "seed was 0, is 4" in refused.err
+    assert "space layer_size was [8, 12], is [8, 16]" in refused.err
+    assert len(refused.err.splitlines()) == 1
+
+
+def test_data_that_have_changed_are_refused(folder: Path) -> None:
+    data = folder / "words.txt"
+    text = data.read_text(encoding="utf-8")
+    data.write_text(text[:-1] + ("a" if text[-1] != "a" else "b"), encoding="utf-8")
+    try:
+        refused = run_program("resume", "s", cwd=folder)
+    finally:
+        data.write_text(text, encoding="utf-8")
+    assert refused.code == 2
+    assert "have changed since sweep 's' began" in refused.err
+
+
+def test_a_sweep_that_is_not_there_is_named(folder: Path) -> None:
+    for command in ("resume", "stop"):
+        refused = run_program(command, "nothing", cwd=folder)
+        assert refused.code == 2
+        assert "sweep 'nothing': no such sweep" in refused.err
+        assert "sweeps: s" in refused.err

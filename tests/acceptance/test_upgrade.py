@@ -1,0 +1,206 @@
+"""What earlier versions left in a store is read; what cannot be read is refused in one line."""
+
+from __future__ import annotations
+
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from models import corpus as corpora
+from models.source import Source
+from search import rerun
+from tests.conftest import Done, run_program
+
+FIRST = Path(__file__).parents[1] / "fixtures" / "first-version.tar.xz"
+#: what stands in the archive for the folder that the sweep ran in
+PLACE = "/place"
+#: losses of the sweep as its own version printed them, the best first
+LOSSES = {"old/2": 2.2772802780052603, "old/1": 2.436187055982994, "old/0": 2.440406276471239}
+
+
+def unpack(folder: Path) -> Path:
+    """Lay out the store of the first version as if its sweep had run in `folder`."""
+    with tarfile.open(FIRST) as archive:
+        archive.extractall(folder, filter="data")
+    database = sqlite3.connect(folder / "mlflow.db")
+    with database:
+        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in names:
+            for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
+                database.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?) "
+                    f"WHERE typeof({column}) = 'text' AND instr({column}, ?)",
+                    (PLACE, str(folder), PLACE),
+                )
+    database.close()
+    for file in folder.rglob("sweep.yaml"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(PLACE, str(folder)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sweep of the first version; tests only add to its store."""
+    return unpack(tmp_path_factory.mktemp("old"))
+
+
+def change(folder: Path, statement: str) -> None:
+    """Change the store behind the program's back; the statement must find a row."""
+    database = sqlite3.connect(folder / "mlflow.db")
+    with database:
+        assert database.execute(statement).rowcount > 0
+    database.close()
+
+
+def refused(done: Done) -> str:
+    """What a command said that has refused what it was given: one line."""
+    assert (done.code, done.out) == (2, ""), done.err
+    lines = [line for line in done.err.splitlines() if not line.startswith("training ")]
+    assert len(lines) == 1, done.err
+    return lines[0]
+
+
+def test_a_sweep_of_the_first_version_is_listed_with_its_trials(old: Path) -> None:
+    [row] = run_program("sweeps", "--json", cwd=old).json
+    assert (row["sweep"], row["state"], row["trials_done"]) == ("old", "finished", 3)
+    assert row["best_val_loss"] == LOSSES["old/2"]
+    rows = run_program("trials", "old", "--json", cwd=old).json
+    assert {row["trial"]: row["val_loss"] for row in rows} == LOSSES
+    assert {row["outcome"] for row in rows} == {"complete"}
+    table = run_program("trials", "old", cwd=old).out
+    assert "old/1" in table
+    assert "baseline naive bayes  0.5528" in table
+
+
+def test_a_trial_of_the_first_version_is_shown_epoch_by_epoch(old: Path) -> None:
+    shown = run_program("show", "old/1", "--json", cwd=old).json
+    assert [epoch["epoch"] for epoch in shown["by_epoch"]] == [1, 2]
+    assert shown["by_epoch"][1]["val_loss"] == LOSSES["old/1"]
+    assert shown["config"]["direction"] == "bi"
+    assert shown["config"]["dropout"] == 0.295
+    assert "seed 1398460667" in run_program("show", "old/1", cwd=old).out
+
+
+@pytest.mark.parametrize("trial", ["old/0", "old/2"], ids=["uni", "bi"])
+def test_a_trial_of_the_first_version_trains_again_as_it_did(old: Path, trial: str) -> None:
+    done = run_program("rerun", trial, "--json", cwd=old)
+    assert done.code == 0, done.err
+    # bit for bit where it was made; other kinds of CPU round otherwise
+    assert done.json["verdict"] in ("identical", "within_tolerance")
+    assert done.json["epochs_compared"] == 2
+    again = run_program("show", done.json["rerun_run_id"], "--json", cwd=old).json
+    assert again["val_loss"] == pytest.approx(LOSSES[trial], rel=1e-3)
+
+
+def test_a_trial_of_the_first_version_that_differs_says_why_it_may(tmp_path: Path) -> None:
+    change(unpack(tmp_path), "UPDATE metrics SET value = value + 1 WHERE key = 'val_loss'")
+    done = run_program("rerun", "old/0", cwd=tmp_path)
+    assert done.code == 3, done.err
+    assert "verdict: different (2 epochs compared)" in done.out
+    assert "an earlier version of lstm-sweep made this trial" in done.out
+
+
+def test_the_best_network_of_the_first_version_is_exported(old: Path, tmp_path: Path) -> None:
+    done = run_program("export", "old", "--to", tmp_path / "best", "--json", cwd=old)
+    assert done.code == 0, done.err
+    assert done.json["trial"] == "old/2"
+    assert done.json["test_loss"] == pytest.approx(2.26358, rel=1e-3)
+    assert (tmp_path / "best" / "model.keras").is_file()
+
+
+def test_a_sweep_of_the_first_version_cannot_go_on(old: Path) -> None:
+    said = refused(run_program("resume", "old", "--trials", "9", cwd=old))
+    assert "'old' was made by a version of this program that could not resume" in said
+    stopped = run_program("stop", "old", cwd=old)
+    assert (stopped.code, stopped.out) == (0, "sweep old: finished\n")
+    taken = run_program("launch", "--data", "words.txt", "--name", "old", cwd=old)
+    assert "lstm-sweep trials old" in refused(taken)
+
+
+def test_data_that_have_changed_since_the_first_version_are_refused(tmp_path: Path) -> None:
+    text = (unpack(tmp_path) / "words.txt").read_text(encoding="utf-8")
+    (tmp_path / "words.txt").write_text("m" + text[1:], encoding="utf-8")
+    for command in (("rerun", "old/0"), ("export", "old", "--to", "best")):
+        assert "have changed since trial old/" in refused(
+            run_program(*command, "--json", cwd=tmp_path)
+        )
+
+
+#: digests that the first version took: of texts with symbols that are new after the training
+#: data, of lines of ids in folders for each split, and of a sample
+@pytest.mark.parametrize(
+    "data, digest",
+    [
+        ("texts", "a3f9e1a42df779adacbad5c43442232c"),
+        ("parts", "89cb8be2e19fd8bbe3803d634b3b23dd"),
+        ("workflow-log", "d879f2d4772c29263bf967bf1dfa814a"),
+    ],
+)
+def test_data_are_known_again_by_the_digest_of_the_first_version(
+    tmp_path: Path, data: str, digest: str
+) -> None:
+    files = {f"texts/{n}.txt": f"sun and moon {n} " * (20 + n) + chr(0x3B1 + n) for n in range(6)}
+    files |= {
+        "parts/train/log.txt": "1 2 3\n2 3 1\n" * 30,
+        "parts/validation/log.txt": "3 2 1 4\n" * 9,
+        "parts/test/log.txt": "7 1 2\n" * 9,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    source = Source(data=data if data == "workflow-log" else str(tmp_path / data))
+    corpus = corpora.load(source)
+    assert corpus.digest != digest
+    assert rerun.first_digest(source, corpus) == digest
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a sweep of schema 99, and one that was begun by this version."""
+    from mlflow import MlflowClient
+
+    folder = unpack(tmp_path_factory.mktemp("newer"))
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lstm-sweep").experiment_id
+    for run in client.search_runs([experiment]):
+        client.set_tag(run.info.run_id, "sweep.schema", "99")
+    tags = {"sweep.role": "sweep", "sweep.name": "mine", "sweep.state": "stopped"}
+    client.create_run(experiment, tags=tags | {"sweep.schema": "1"}, run_name="mine")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("trials", "old"),
+        ("show", "old/1"),
+        ("show", "86b9aeb7fb054e66811d6a06724369ad"),
+        ("show", "86b9aeb7"),
+        ("export", "old", "--to", "best"),
+        ("export", "old/2", "--to", "best"),
+        ("rerun", "old/1"),
+        ("resume", "old"),
+        ("stop", "old"),
+        ("launch", "--data", "words.txt", "--name", "old"),
+    ],
+    ids=" ".join,
+)
+def test_what_a_newer_version_made_is_refused(newer: Path, command: tuple[str, ...]) -> None:
+    said = refused(run_program(*command, cwd=newer))
+    assert said == (
+        "lstm-sweep: sweep 'old' has schema 99, expected at most 1: "
+        "a newer version of lstm-sweep made it"
+    )
+    assert not (newer / "best").exists()
+
+
+def test_sweeps_of_a_newer_version_are_listed_among_the_others(newer: Path) -> None:
+    rows = run_program("sweeps", "--json", cwd=newer).json
+    states = {row["sweep"]: row["state"] for row in rows}
+    assert states == {"old": "made by a newer version", "mine": "stopped"}
+    table = run_program("sweeps", cwd=newer).out
+    assert "made by a newer version" in table
+    assert "mine" in table

@@ -1,0 +1,253 @@
+"""Sweeps whose processes are killed at random moments, over and over; nothing may be lost.
+
+    make chaos KILLS=200 SEED=7
+
+Every process is real: the program, its forkserver, its workers, and in every other sweep of a long
+run a tracking server. The seed decides whom the next kill hits and how long it waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search import journal
+from search.settings import Settings
+from search.tracking import Store
+from search.trial import Outcome, TrialRecord
+from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
+from tests.servers import Server
+
+KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+#: environment variable by which the processes of one test are known
+MARK = "LSTM_SWEEP_CHAOS"
+#: whom a kill hits, and how often relative to the others
+VICTIMS = {"worker": 5, "driver": 3, "forkserver": 2, "everything": 2}
+EPOCHS, TRIALS = 40, 6
+#: kills of one sweep, at most
+KILLS_PER_SWEEP = 12
+WITHIN_S = 180.0
+
+
+class Chaos:
+    """One sweep under fire."""
+
+    def __init__(
+        self, folder: Path, rng: random.Random, server: Server | None, cache: Path
+    ) -> None:
+        self._folder, self._rng, self._server, self._cache = folder, rng, server, cache
+        self.mark = uuid.uuid4().hex
+        self.killed: Counter[str] = Counter()
+        self.sittings = 0
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        address = {"MLFLOW_TRACKING_URI": self._server.address} if self._server else {}
+        return {MARK: self.mark, "XDG_CACHE_HOME": str(self._cache), **address}
+
+    def store(self) -> Store:
+        """The sweep's store."""
+        if self._server:
+            return Store(Settings(self._server.address, None, "lstm-sweep", "test"))
+        uri = f"sqlite:///{self._folder / 'mlflow.db'}"
+        return Store(Settings(uri, (self._folder / "mlartifacts").as_uri(), "lstm-sweep", "test"))
+
+    def _program(self, *arguments: str) -> Done:
+        return run_program(*arguments, cwd=self._folder, timeout_s=WITHIN_S, **self._environment)
+
+    def _sit(self) -> subprocess.Popen[str]:
+        """Launch the sweep, or resume it if its run is there."""
+        known = self._program("sweeps", "--json").json
+        command = ["resume", "s"]
+        if not known:
+            command = ["launch", "--data", "words.txt", "--name", "s", "--trials", str(TRIALS)]
+            command += [*TINY, "--epochs", str(EPOCHS), "--max-failures", "99"]
+        self.sittings += 1
+        return subprocess.Popen(
+            [PROGRAM, *command, "--workers", "2", "--json"],
+            cwd=self._folder,
+            env=os.environ | self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, kills: int) -> None:
+        """Kill so many times while the sweep goes on, then let it finish."""
+        while True:
+            self._process = self._sit()
+            while sum(self.killed.values()) < kills and self._process.poll() is None:
+                self._wait_for_a_worker()
+                time.sleep(self._rng.uniform(0.0, 6.0))
+                if self._process.poll() is None:
+                    self._kill(self._choose())
+            out, err = self._process.communicate(timeout=WITHIN_S)
+            code = self._process.returncode
+            if code != -signal.SIGKILL:
+                assert code == 0, (code, out, err[-3000:])
+                return
+
+    def _choose(self) -> str:
+        victims = VICTIMS | ({"server": 2} if self._server else {})
+        return self._rng.choices(list(victims), list(victims.values()))[0]
+
+    def _kill(self, victim: str) -> None:
+        assert self._process
+        found = self.processes()
+        workers = [pid for pid, kind in found.items() if kind == "worker"]
+        if victim == "server":
+            assert self._server
+            self._server.kill()
+            time.sleep(self._rng.uniform(0.0, 3.0))
+            self._server.start()
+        elif victim == "driver":
+            self._process.kill()
+        elif victim == "everything":
+            for pid in found:
+                _kill(pid)
+        else:
+            targets = [pid for pid, kind in found.items() if kind == victim]
+            if not targets:
+                return
+            _kill(self._rng.choice(workers if victim == "worker" else targets))
+        self.killed[victim] += 1
+
+    def _wait_for_a_worker(self) -> None:
+        assert self._process
+        until = time.monotonic() + WITHIN_S
+        while "worker" not in self.processes().values() and self._process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    def processes(self) -> dict[int, str]:
+        """The sweep's processes, and what each is."""
+        found: dict[int, str] = {}
+        parents: dict[int, int] = {}
+        lines: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                if f"{MARK}={self.mark}".encode() not in (entry / "environ").read_bytes():
+                    continue
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if state[0] == "Z":
+                continue
+            pid = int(entry.name)
+            lines[pid], parents[pid] = line, int(state[1])
+        driver = self._process.pid if self._process else 0
+        for pid, line in lines.items():
+            if pid == driver:
+                found[pid] = "driver"
+            elif "forkserver" in line:
+                found[pid] = "forkserver" if parents[pid] == driver else "worker"
+            else:
+                found[pid] = "other"
+        return found
+
+    def check(self) -> int:
+        """Nothing is lost, doubled, left open or left running; return how many attempts were."""
+        until = time.monotonic() + 15
+        while self.processes():
+            assert time.monotonic() < until, self.processes()
+            time.sleep(0.2)
+        store = self.store()
+        runs = store.runs(sweep_name="s")
+        assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
+        [parent] = journal.sweeps(store)
+        assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
+        assert len(journal.baselines(store, "s")) == 3
+        trained = [run for run in runs if run.data.tags.get("sweep.phase") in journal.TRAINED]
+        records = [journal.read_trial(run) for run in trained]
+        assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
+        last = {r.trial.number: r for r in journal.trials(store, "s")}
+        assert sorted(last) == list(range(TRIALS))
+        final = [record for record in records if record.outcome != Outcome.LOST]
+        given_up = [r for r in last.values() if r.outcome == Outcome.LOST]
+        assert {r.trial.number for r in final} | {r.trial.number for r in given_up} == set(last)
+        assert len(final) + len(given_up) == TRIALS
+        for record in final:
+            assert (record.outcome, record.epochs) == (Outcome.COMPLETE, EPOCHS)
+        self._check_metrics(store, records, last)
+        best = journal.ranked(list(last.values()))[0]
+        assert best.has_weights
+        assert not list((self._cache / "lstm-sweep").glob("*"))
+        return len(records) - TRIALS
+
+    def _check_metrics(
+        self,
+        store: Store,
+        records: list[TrialRecord],
+        last: dict[int, TrialRecord],
+    ) -> None:
+        """Whatever an attempt had reported, the one that finished has too, bit for bit."""
+        for record in records:
+            whole = last[record.trial.number]
+            for metric in journal.RESULTS:
+                part = store.history(record.run_id, metric)
+                all_of_it = store.history(whole.run_id, metric)
+                if whole.outcome == Outcome.COMPLETE:
+                    assert sorted(all_of_it) == list(range(1, EPOCHS + 1))
+                    assert part.items() <= all_of_it.items(), (record.trial.id, metric)
+
+    def export(self) -> None:
+        """The best model can be loaded and used."""
+        done = self._program("export", "s", "--to", "best", "--json")
+        assert done.code == 0, done.err
+        assert done.json["parity"]["max_difference"] < 1e-4
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_processes_killed_at_random_lose_nothing(
+    workplace: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(SEED)
+    killed: Counter[str] = Counter()
+    sweeps = lost = sittings = 0
+    while sum(killed.values()) < KILLS:
+        folder = workplace(f"chaos{sweeps}")
+        write_text(folder / "words.txt", characters=24_000, seed=sweeps)
+        server = None
+        if sweeps % 2:
+            server = Server(workplace("chaos-server"))
+            server.start()
+        chaos = Chaos(folder, rng, server, tmp_path / f"cache{sweeps}")
+        try:
+            chaos.run(min(KILLS_PER_SWEEP, KILLS - sum(killed.values())))
+            lost += chaos.check()
+            if sweeps % 4 == 0:
+                chaos.export()
+        finally:
+            for pid in chaos.processes():
+                _kill(pid)
+            if server:
+                server.stop()
+        killed += chaos.killed
+        sittings += chaos.sittings
+        sweeps += 1
+        with capsys.disabled():
+            print(
+                f"\nseed {SEED}: {sum(killed.values())} kills {dict(killed)}, {sweeps} sweeps of "
+                f"{TRIALS} trials in {sittings} sittings, {lost} attempts repeated, nothing lost"
+            )
+    assert sum(killed.values()) >= KILLS

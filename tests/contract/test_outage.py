@@ -1,0 +1,287 @@
+"""A store that fails under a sweep: a server that is down, a full disk, a lock, a lost answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.corpus import Corpus, load
+from models.source import Source
+from search import journal
+from search.faults import StoreError
+from search.interrupt import Interrupted
+from search.settings import Settings
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import EpochDone
+from tests.conftest import write_text
+from tests.fakes import ScriptedEngine, Silent, tiny_spec
+from tests.servers import Server
+
+PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
+LOSSES = {number: [3.0 - number / 10, 2.9 - number / 10] for number in range(4)}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("outage") / "words.txt")
+
+
+@pytest.fixture(scope="module")
+def corpus(data: Path) -> Corpus:
+    return load(Source(data=str(data)))
+
+
+def store_in(folder: Path) -> Store:
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    return store_in(workplace("outage"))
+
+
+class Listening(Silent):
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Remember it."""
+        self.told.append(text)
+
+
+def sweep_of(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
+    spec = tiny_spec(data=str(data), trials=4, **PLAIN)
+    engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
+    display = more.pop("display", None) or Silent()
+    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=display)
+
+
+def check(store: Store) -> None:
+    """Everything has arrived, in order and once."""
+    runs = store.runs(sweep_name="s")
+    names = [run.info.run_name for run in runs]
+    assert sorted(names) == sorted(set(names))
+    assert len(runs) == 1 + 3 + 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for record in journal.trials(store, "s"):
+        first, second = LOSSES[record.trial.number]
+        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
+        [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")
+        assert [point.timestamp for point in history] == sorted(p.timestamp for p in history)
+
+
+def test_a_server_that_is_down_for_a_while_is_waited_for(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+) -> None:
+    server = Server(workplace("behind"))
+    store = Store(Settings(server.start(), None, "outage", "test"))
+    back: list[threading.Thread] = []
+
+    def go_down(message: EpochDone) -> None:
+        if not back:
+            server.kill()
+            back.append(threading.Thread(target=server.start))
+            back[0].start()
+
+    display = Listening()
+    engine = ScriptedEngine(LOSSES, watch=go_down)
+    try:
+        sweep_of(store, corpus, data, engine=engine, display=display).run()
+        back[0].join()
+        assert any("does not answer" in text for text in display.told)
+        check(store)
+    finally:
+        back[0].join()
+        server.stop()
+
+
+def test_somebody_who_gives_up_waiting_is_heard(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import signal
+
+    def down(*arguments: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ConnectionRefusedError("nobody there")
+
+    class Down:
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return down
+
+    def go_down(message: EpochDone) -> None:
+        store.client = Down(store.client)
+
+    display = Listening()
+    sweep = sweep_of(
+        store, corpus, data, engine=ScriptedEngine(LOSSES, watch=go_down), display=display
+    )
+    with pytest.raises(Interrupted) as caught:
+        sweep.run()
+    assert caught.value.code == 143
+    assert any("runs were left open" in text for text in display.told)
+
+
+class Forgetful:
+    """A client whose first answers to a kind of call are lost on the way."""
+
+    def __init__(self, client: Any, lost: int = 1) -> None:
+        self._client, self._lost = client, lost
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = method(*args, **kwargs)
+            if self._lost:
+                self._lost -= 1
+                raise ConnectionResetError("the answer was lost")
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store, run: store.create_run("new", {"kind": "new"}),
+        lambda store, run: store.log(run, metrics={"loss": 1.0}, tags={"a": "b"}, step=3),
+        lambda store, run: store.finish(run, "FINISHED"),
+        lambda store, run: store.keep_text(run, "text", "a.txt"),
+    ],
+    ids=["create_run", "log", "finish", "keep_text"],
+)
+def test_a_lost_answer_doubles_nothing(store: Store, ask: Callable[[Store, str], object]) -> None:
+    run_id = store.create_run("r", {})
+    client = store.client
+    waits: list[str] = []
+    store.waiting = lambda why, seconds: waits.append(why)
+    store.client = Forgetful(client)
+    ask(store, run_id)
+    store.client = client
+    assert waits == ["the answer was lost"]
+    assert len(store.runs()) <= 2
+    assert [r.info.run_name for r in store.runs(kind="new")] in ([], ["new"])
+    assert len(client.get_metric_history(run_id, "loss")) <= 1
+
+
+def test_a_database_that_another_program_has_locked_is_waited_for(
+    store: Store, corpus: Corpus, data: Path
+) -> None:
+    """Longer than MLflow itself waits, which is 20 seconds."""
+    file = store.settings.database_file
+    assert file
+    holding: list[threading.Thread] = []
+
+    def hold() -> None:
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        locked.set()
+        time.sleep(23)
+        other.execute("ROLLBACK")
+        other.close()
+
+    locked = threading.Event()
+
+    def lock(message: EpochDone) -> None:
+        if not holding:
+            holding.append(threading.Thread(target=hold))
+            holding[0].start()
+            locked.wait()
+
+    display = Listening()
+    engine = ScriptedEngine(LOSSES, watch=lock)
+    sweep_of(store, corpus, data, engine=engine, display=display).run()
+    holding[0].join()
+    assert any("does not answer" in text for text in display.told)
+    check(store)
+
+
+def test_files_that_cannot_be_kept_are_one_clear_error(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+) -> None:
+    folder = workplace("unwritable")
+    (folder / "artifacts").write_text("a file where a folder is expected")
+    store = store_in(folder)
+    with pytest.raises(StoreError, match="a file where a folder is expected"):
+        sweep_of(store, corpus, data).run()
+    [parent] = journal.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
+
+
+#: run where a small file system of its own is mounted
+FULL = """
+import shutil, sys
+from pathlib import Path
+from models.corpus import load
+from models.source import Source
+from search import journal
+from search.faults import StoreError
+from search.resume import rebuild
+from search.sweep import Sweep
+from tests.contract.test_outage import LOSSES, ScriptedEngine, Silent, check, store_in, sweep_of
+place, data = Path(sys.argv[1]), Path(sys.argv[2])
+shutil.copy(place.parent / "mlflow.db", place / "mlflow.db")
+corpus, store, filler = load(Source(data=str(data))), store_in(place), place / "filler"
+
+def fill(message):
+    if message.epoch == 2 and not filler.exists():
+        with filler.open("wb", buffering=0) as file:
+            for size in (1 << 20, 1 << 12):
+                try:
+                    while True:
+                        file.write(b"x" * size)
+                except OSError:
+                    pass
+
+try:
+    sweep_of(store, corpus, data, engine=ScriptedEngine(LOSSES, watch=fill)).run()
+except StoreError as error:
+    print(error)
+else:
+    raise SystemExit("the disk was never full")
+filler.unlink()
+past = rebuild(store, journal.existing_sweep(store, "s"))
+Sweep(past.spec, name="s", corpus=corpus, store=store, engine=ScriptedEngine(LOSSES),
+      display=Silent(), past=past).run()
+records = journal.trials(store, "s")
+assert [record.outcome for record in records] == ["complete"] * 4, records
+assert {run.info.status for run in store.runs()} == {"FINISHED", "KILLED"}, store.runs()
+print("went on")
+"""
+
+
+def test_a_sweep_whose_disk_is_full_goes_on_once_there_is_space(
+    empty_database: Path, data: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    script = f'mount -t tmpfs -o size=8m none "{place}" && exec "$0" -c "$1" "{place}" "{data}"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, sys.executable, FULL],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, *_, last = done.stdout.splitlines() or ["", done.stderr[-3000:]]
+    assert "no space left" in first, done.stderr[-3000:]
+    assert last == "went on", done.stderr[-3000:]
