@@ -23,7 +23,7 @@ MODEL, SAVED_MODEL = "model.keras", "saved_model"
 LOADERS = {
     "keras": """
 import sys, keras, numpy as np
-model = keras.models.load_model(sys.argv[1] + "/model.keras")
+model = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True)
 np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
 """,
     "savedmodel": """
@@ -113,7 +113,7 @@ It needs Keras alone. Run this in this folder:
 
 ```python
 import json, keras, numpy as np
-model = keras.models.load_model("model.keras")
+model = keras.models.load_model("model.keras", safe_mode=True)
 alphabet = json.load(open("alphabet.json", encoding="utf-8"))
 symbols = alphabet["reserved"] + alphabet["symbols"]
 past = {past}

@@ -88,15 +88,40 @@ def file_groups(path: Path) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    for path in found:
-        if path.is_symlink() and not path.exists():
-            raise InputError(f"{path}: found a link to nothing, expected a file or folder")
-    return [path for path in found if path.is_file()]
+    """All files in a folder but hidden ones, by name; links are followed, wherever they lead.
+
+    What is reached twice counts once, so links that lead around in a circle end.
+
+    Raises:
+        InputError: a link leads to nothing or to a folder that holds this one, or something cannot
+            be read.
+    """
+    home = folder.resolve()
+    files, reached = [], set()
+    own, links = [folder], list[Path]()
+    try:
+        while own or links:
+            path = own.pop() if own else links.pop(0)  # a name of its own goes before a link
+            if path.is_symlink() and not path.exists():
+                raise InputError(f"{path}: found a link to nothing, expected a file or folder")
+            real = path.resolve()
+            if real in reached:
+                continue
+            reached.add(real)
+            if path.is_file():
+                files.append(path)
+            elif path.is_dir():
+                if home != real and home.is_relative_to(real):
+                    raise InputError(
+                        f"{path}: found a link to {real}, which holds {folder} itself, "
+                        f"expected one that leads elsewhere"
+                    )
+                inside = sorted(part for part in path.iterdir() if part.name[0] != ".")
+                links += [part for part in inside if part.is_symlink()]
+                own += [part for part in inside if not part.is_symlink()]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}, expected to read it") from None
+    return sorted(files)
 
 
 def _with_content(place: Path, files: list[Path]) -> list[Path]:

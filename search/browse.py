@@ -2,80 +2,207 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import ipaddress
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
-import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 
-from models.errors import InputError
-from search import journal
+from models.errors import InputError, shown
+from search import auth, journal
+from search.interrupt import Shield
+from search.settings import Settings
 from search.tracking import Store
 
+#: where the server listens if nobody says anything else
+HERE = "127.0.0.1"
 FIRST_PORT = 5000
 #: seconds that the server gets to answer for the first time
 START_WITHIN_S = 180
+#: names of this machine to itself, and MLflow's patterns of them at any port, as of a tunnel
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
+#: variables by which an environment could open the server further than asked for
+OPENING = (
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
+    "MLFLOW_SERVER_ALLOWED_HOSTS",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+)
 
 
-def serve(store: Store, port: int | None, *, as_json: bool = False) -> int:
-    """Start the MLflow server on 127.0.0.1 and wait until it ends or is interrupted.
+@dataclass(frozen=True)
+class Door:
+    """Where a server listens."""
+
+    #: what was asked for
+    host: str
+    #: the address that `host` means
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+    #: under which names it is reached, as an address in a browser has them; the first is shown
+    names: tuple[str, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines may reach it."""
+        return not self.ip.is_loopback
+
+    @property
+    def address(self) -> str:
+        """Its address for people."""
+        return f"http://{self.names[0]}:{self.port}"
+
+    @property
+    def near_address(self) -> str:
+        """Its address for this program."""
+        ip = self.ip
+        if ip.is_unspecified:
+            ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
+        return f"http://{_written(str(ip))}:{self.port}"
+
+    @property
+    def options(self) -> list[str]:
+        """Options of MLflow's server: it answers to these names and no other.
+
+        Its own list would let in every private address. A page that it has served itself has to be
+        allowed too where it is not on this machine: MLflow takes it for a stranger's.
+        """
+        hosts = [f"{name}:{self.port}" for name in self.names]
+        origins = [f"http://{host}" for host in hosts]
+        if self.port == 80:  # which browsers leave out
+            hosts += self.names
+            origins += [f"http://{name}" for name in self.names]
+        if not self.is_open or self.ip.is_unspecified:
+            hosts += [*LOOPBACK, *LOOPBACK_PATTERNS]
+        return [
+            *("--host", str(self.ip), "--port", str(self.port)),
+            *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)),
+        ]
+
+
+def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = False) -> int:
+    """Start the MLflow server on a store and wait until it ends or is interrupted.
 
     For a store that is a tracking server already, only its address is printed.
 
     Raises:
-        InputError: the port is taken, or the server does not come up.
+        InputError: it cannot listen there, lacks a password, or does not come up.
     """
-    settings = store.settings
     if settings.is_server:
-        _announce(store, settings.tracking_uri.rstrip("/"), as_json)
+        _announce(Store(settings), settings.address.rstrip("/"), as_json)
         return 0
-    port = _free_port(port)
+    if settings.auth:
+        auth.check(os.environ)
+    door = open_door(host, port)
+    store = Store(settings)
+    if door.is_open:
+        print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
     command = [
-        *(sys.executable, "-P", "-m", "mlflow", "server"),
-        *("--backend-store-uri", settings.tracking_uri),
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
         *("--default-artifact-root", settings.artifacts or "mlartifacts"),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *(("--app-name", auth.APP) if settings.auth else ()),
     ]
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {
+        # no argument: everybody on this machine can list those of all processes
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    print("starting the MLflow server ...", file=sys.stderr, flush=True)
-    server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(server, address)
-        _announce(store, address, as_json)
-        server.wait()
-        return 1
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        server.terminate()
+    with Shield().up(), tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        if settings.auth:
+            environment |= auth.prepare(settings, Path(folder), os.environ)
+        print("starting the MLflow server ...", file=sys.stderr, flush=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
+            _wait_for(server, door.near_address)
+            if settings.auth:
+                auth.check_server(door.near_address, os.environ)
+            _announce(store, door.address, as_json)
+            server.wait()
+            return 1
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
-def _free_port(port: int | None) -> int:
+def open_door(host: str, port: int | None) -> Door:
+    """Where the server is to listen; without a port, at the first that is free.
+
+    Raises:
+        InputError: the host is no address of this machine, or the port is taken.
+    """
+    wrong = f"--host {shown(host)}: expected an address or name of this machine, such as {HERE}"
+    try:
+        if not re.fullmatch(r"[0-9A-Za-z.:_-]+", host):
+            raise InputError(wrong)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        family, place = found[0][0], found[0][4]
+        ip = ipaddress.ip_address(str(place[0]))
+    except (OSError, ValueError):
+        raise InputError(wrong) from None
     wanted = range(FIRST_PORT, FIRST_PORT + 50) if port is None else [port]
     for candidate in wanted:
-        if not 0 < candidate < 65536:
-            raise InputError(f"--port is {candidate}: expected 1 to 65535")
-        with socket.socket() as probe:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
+                probe.bind((str(ip), candidate))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise InputError(wrong) from None
                 continue
-            return candidate
+            return Door(host, ip, candidate, _names(host, ip))
     raise InputError(f"--port {wanted[0]}: it is taken, expected a free one")
+
+
+def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
+    if re.fullmatch(r"[0-9.]+|.*:.*", host):
+        host = str(ip)  # as browsers write it
+    names = [host]
+    if ip.is_unspecified:
+        names = [_own_address(ip.version), socket.gethostname(), socket.getfqdn(), host]
+    return tuple(dict.fromkeys(_written(name.lower()) for name in names))
+
+
+def _own_address(version: int) -> str:
+    """The address by which this machine goes to others; its own loopback if it has no network."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    elsewhere = "192.0.2.1" if version == 4 else "2001:db8::1"
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((elsewhere, 9))  # this sends nothing
+        return str(probe.getsockname()[0])
+    return "127.0.0.1" if version == 4 else "::1"
+
+
+def _written(host: str) -> str:
+    """A name or address as it stands in an address for browsers."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _warning(door: Door, asks: bool) -> str:
+    place = "this machine" if door.ip.is_unspecified else door.host
+    who = f"--host {door.host}: whoever reaches {place} over a network"
+    if asks:
+        return f"{who} can try passwords, which travel as they are; with one, runs can be changed"
+    return (
+        f"{who} can read, change and delete all runs; `auth: basic` in mlflow.yaml asks for a "
+        f"password"
+    )
 
 
 def _wait_for(server: subprocess.Popen[bytes], address: str) -> None:
@@ -84,7 +211,7 @@ def _wait_for(server: subprocess.Popen[bytes], address: str) -> None:
         if server.poll() is not None:
             raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):
+            with auth.direct.open(f"{address}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

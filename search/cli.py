@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from models.errors import InputError, one_of, shown
 from search.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from search.faults import StoreError
+from search.faults import StoreError, without_secrets
 
 FIRST_STEPS = """\
 examples:
@@ -119,9 +119,8 @@ def build_parser() -> Parser:
     export.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
 
     ui = commands.add_parser("ui", help="browse the runs in the MLflow UI")
-    ui.add_argument(
-        "--port", type=_whole, metavar="P", help="port on 127.0.0.1 (default: from 5000)"
-    )
+    ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)")
+    ui.add_argument("--port", type=_whole, metavar="P", help="its port (default: from 5000)")
 
     size = commands.add_parser("size", help="ask the size rule about networks")
     _add_data(size)
@@ -192,10 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = getattr(commands, parsed.command)
         return int(run(parsed))
     except InputError as error:
-        print(f"lstm-sweep: {error}", file=sys.stderr)
+        print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except StoreError as error:
-        print(f"lstm-sweep: {error}", file=sys.stderr)
+        print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
         print("lstm-sweep: interrupted", file=sys.stderr)
@@ -206,8 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if parsed.command in ("launch", "resume"):
             print("lstm-sweep: `lstm-sweep sweeps` shows what can be resumed", file=sys.stderr)
-        traceback.print_exc()
-        print(f"lstm-sweep: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        text = f"{traceback.format_exc()}lstm-sweep: unexpected {type(error).__name__}: {error}"
+        print(without_secrets(text), file=sys.stderr)
         return FAILED
 
 

@@ -290,7 +290,8 @@ def ui(arguments: Namespace) -> int:
     port = arguments.port
     if port is not None and not 0 < port < 65536:
         raise InputError(f"--port is {shown(port)}: expected 1 to 65535")
-    return serve(_open_store(), port, as_json=arguments.json)
+    where = settings.load(Path.cwd())
+    return serve(where, arguments.host, port, as_json=arguments.json)
 
 
 def size(arguments: Namespace) -> int:

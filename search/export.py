@@ -14,6 +14,7 @@ from models.errors import InputError, cut, shown
 from models.scoring import bits
 from models.windows import Stream, scoring_targets
 from search import journal
+from search.faults import reason
 from search.journal import WEIGHTS
 from search.quiet import silenced
 from search.rerun import load_same_corpus
@@ -112,7 +113,14 @@ def _write(
         from models import backend, bundle, training
 
         backend.prepare(gpu=False, seed=record.trial.seed)
-        model = keras.models.load_model(weights)
+        try:
+            model = keras.models.load_model(weights, safe_mode=True)
+        except Exception as error:
+            why = "it would run code" if "Lambda" in str(error) else reason(error)
+            raise InputError(
+                f"trial {record.trial.id}: its network is not loaded: {why}; expected one that "
+                f"lstm-sweep has trained"
+            ) from None
         targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)
         test = training.evaluate(model, config, corpus.test, targets)
         metrics = {

@@ -8,15 +8,17 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
+from urllib.parse import unquote
 
 Answer = TypeVar("Answer")
 
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
-#: errors of the system that do not pass, and what helps
+NO_SPACE = "no space left"
+#: errors of the system that do not pass, and what to call them
 LASTING = {
-    errno.ENOSPC: "no space left",
-    errno.EDQUOT: "no space left",
+    errno.ENOSPC: NO_SPACE,
+    errno.EDQUOT: NO_SPACE,
     errno.EACCES: "no permission to write",
     errno.EPERM: "no permission to write",
     errno.EROFS: "it cannot be written",
@@ -26,8 +28,8 @@ LASTING = {
 }
 #: how databases and servers say the same
 LASTING_WORDS = {
-    "disk is full": "no space left",
-    "No space left": "no space left",
+    "disk is full": NO_SPACE,
+    "No space left": NO_SPACE,
     "readonly database": "it cannot be written",
 }
 #: errors of the system that pass once the other side is back
@@ -38,8 +40,27 @@ PASSING_NAMES = {"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", 
 PASSING_WORDS = ("API request to", "database is locked")
 #: answers of a server that is overloaded, starting, or not itself
 PASSING_STATUS = (429, 500, 502, 503, 504)
+#: answers of a server that does not let this user in, or not do this
+REFUSED = {
+    401: "it wants the name and the password of one of its users, expected in "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    403: "it does not allow this",
+}
 #: variables whose values no message may show
-SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_AUTH_ADMIN_PASSWORD")
+SECRETS = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_AUTH_ADMIN_PASSWORD",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+)
+#: characters of a secret that is looked for in every text, at least
+SHORTEST_SECRET = 4
+#: secrets of addresses that are in use
+_hidden: set[str] = set()
 
 
 class StoreError(Exception):
@@ -57,9 +78,17 @@ def lasting(error: BaseException) -> str:
     return ""
 
 
+def refused(error: BaseException) -> str:
+    """Why a server refuses this user, if it does; else nothing."""
+    for cause in _chain(error):
+        if why := REFUSED.get(_status(cause) or 0):
+            return why
+    return ""
+
+
 def passes(error: BaseException) -> bool:
     """Whether it makes sense to try again."""
-    if lasting(error):
+    if lasting(error) or refused(error):
         return False
     return any(_passes(cause) for cause in _chain(error))
 
@@ -67,14 +96,19 @@ def passes(error: BaseException) -> bool:
 def _passes(cause: BaseException) -> bool:
     if isinstance(cause, PASSING) or type(cause).__name__ in PASSING_NAMES:
         return True
-    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if _status(cause) in PASSING_STATUS:
+        return True
+    return any(words in str(cause) for words in PASSING_WORDS)
+
+
+def _status(cause: BaseException) -> int | None:
+    """Status of the answer of a server."""
+    status: int | None = getattr(getattr(cause, "response", None), "status_code", None)
     if status is None and hasattr(cause, "get_http_status_code"):
         status = cause.get_http_status_code()
         if status == 500:  # MLflow's word for whatever else went wrong in this very process
             status = None
-    if status in PASSING_STATUS:
-        return True
-    return any(words in str(cause) for words in PASSING_WORDS)
+    return status
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -92,12 +126,21 @@ def reason(error: BaseException) -> str:
     return without_secrets(lines[0] if lines else type(error).__name__)[:300]
 
 
+def hide(secret: str) -> None:
+    """Let no message show a secret of an address, or a part of it, from now on."""
+    parts = {secret, unquote(secret), *re.split(r"[/@:?#]", secret)}
+    _hidden.update(part for part in parts if len(part) >= SHORTEST_SECRET)
+
+
 def without_secrets(text: str) -> str:
-    """A text without passwords in addresses, and without those of the environment."""
-    text = re.sub(r"(://[^\s/@:]*:)[^\s@]*@", r"\1***@", text)
-    for name in SECRETS:
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "***")
+    """A text without logins and options in addresses, and without the secrets that are known."""
+    text = re.sub(r"(://[^\s/@:]*:)\S*@", r"\1***@", text)
+    text = re.sub(r"(https?://)[^\s/@:]+@", r"\1***@", text)
+    text = re.sub(r"(://[^\s?]*\?)[^\s=]*=\S*", r"\1***", text)
+    text = re.sub(r"(?i)\b(\w*(?:password|passwd|token|secret))=[^\s&;,]+", r"\1=***", text)
+    known = {os.environ.get(name, "") for name in SECRETS} | _hidden
+    for secret in sorted(known - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text
 
 
@@ -119,6 +162,8 @@ def insist(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> An
             return ask()
         except Exception as error:
             if why := lasting(error):
+                raise StoreError(f"store {store}: {why} ({reason(error)})") from error
+            if why := refused(error):
                 raise StoreError(f"store {store}: {why} ({reason(error)})") from error
             if not passes(error):
                 raise

@@ -1,7 +1,8 @@
 """One driver for each sweep: a lease in the tags of its run, renewed while the driver lives.
 
-A store of runs has no locks. So a driver that comes later does not trust clocks, which differ
-between machines and may jump: it looks whether the lease is renewed while it watches.
+A store of runs has no locks. So a driver that comes later looks whether the process of the lease
+lives, if that is on its machine. It does not trust clocks, which differ between machines and may
+jump: of a process elsewhere it looks whether the lease is renewed while it watches.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.errors import InputError
@@ -33,6 +34,8 @@ class Holder:
     """Who drives a sweep."""
 
     host: str
+    #: this boot of the machine and its space of process numbers; hosts may share a name
+    machine: str
     pid: int
     #: start of the process in ticks of the kernel, so that a number used again is told apart
     born: int
@@ -43,9 +46,14 @@ class Holder:
     seconds: float = 0.0
 
     @property
+    def is_here(self) -> bool:
+        """Whether this driver is one of this machine, so that it is known whether it lives."""
+        return self.machine == _machine()
+
+    @property
     def is_gone(self) -> bool:
-        """Whether it is certain that this driver has ended: it was one of this machine."""
-        return self.host == socket.gethostname() and _born(self.pid) != self.born
+        """Whether it is certain that this driver has ended."""
+        return self.is_here and _born(self.pid) != self.born
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -54,7 +62,10 @@ class Holder:
 def holder(tags: dict[str, str]) -> Holder | None:
     """Who drives the sweep with these tags; None if nobody has, or has left it in order."""
     text = tags.get(LEASE)
-    return Holder(**json.loads(text)) if text else None
+    try:
+        return Holder(**json.loads(text)) if text else None
+    except (ValueError, TypeError):  # of another version, or written by hand
+        return None
 
 
 def is_driven(
@@ -66,8 +77,8 @@ def is_driven(
 ) -> Holder | None:
     """The driver of a sweep, if it lives; takes up to `watch_s` seconds to be sure."""
     first = holder(store.tags(run_id))
-    if first is None or first.is_gone:
-        return None
+    if first is None or first.is_here:
+        return None if first is None or first.is_gone else first
     watched = 0.0
     while watched < watch_s:
         sleep(min(1.0, watch_s))
@@ -106,7 +117,8 @@ class Lease:
     def __init__(self, store: Store, run_id: str, seconds: float = 0.0) -> None:
         self._store, self.run_id = store, run_id
         pid = os.getpid()
-        self.mine = Holder(socket.gethostname(), pid, _born(pid), uuid.uuid4().hex, 0, seconds)
+        host, token = socket.gethostname(), uuid.uuid4().hex
+        self.mine = Holder(host, _machine(), pid, _born(pid), token, seconds=seconds)
 
     @property
     def tag(self) -> dict[str, str]:
@@ -136,10 +148,17 @@ class Lease:
         now = holder(tags)
         if now is None or now.token != self.mine.token:
             raise LeaseLostError(f"{now} has taken the sweep over")
-        mine = self.mine
-        self.mine = Holder(mine.host, mine.pid, mine.born, mine.token, mine.beat + 1, seconds)
+        self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
         self._store.log(self.run_id, tags=self.tag)
         return STOP in tags
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"{socket.gethostname()} {uuid.getnode():x}"
 
 
 def _born(pid: int) -> int:

@@ -259,6 +259,8 @@ class Policy:
         if plan.early_stopping and since >= plan.early_stopping:
             return Ended(Outcome.COMPLETE, f"no better since epoch {course.best_epoch}")
         if trial.phase is Phase.LADDER:
+            if self.ladder is not None:  # it was under way when the sweep was broken off
+                return Ended(Outcome.STOPPED, f"the ladder has ended: {self.ladder.reason}")
             if epoch >= self.ladder_epochs:
                 return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epoch} epochs")
             return None

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from models.errors import InputError, shown
+
 #: seconds after which the folder of a sweep that nobody resumed is let go
 KEPT_S = 7 * 24 * 3600.0
 
@@ -22,15 +24,22 @@ def _root() -> Path:
     root = Path(home) / "lstm-sweep"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = root.stat()
     except OSError:  # a home that cannot be written, as in some containers
+        return Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
+    if state.st_uid != os.getuid() or state.st_mode & 0o022:  # others could lay links in it
         return Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
     return root
 
 
 def open_folder(run_id: str) -> Path:
-    """The folder of a sweep, which is there from now on; those that are too old are let go."""
-    if not run_id.isalnum():  # it comes from a server, and must not lead out of here
-        raise ValueError(f"'{run_id}' is no ID of a run")
+    """The folder of a sweep, which is there from now on; those that are too old are let go.
+
+    Raises:
+        InputError: the ID, which comes from a server, could lead out of here.
+    """
+    if not run_id.isalnum():
+        raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
     root = _root()
     for folder in root.iterdir():
         try:
@@ -40,6 +49,8 @@ def open_folder(run_id: str) -> Path:
         if old and folder.name != run_id:
             shutil.rmtree(folder, ignore_errors=True)
     folder = root / run_id
+    if folder.is_symlink():
+        folder.unlink()
     folder.mkdir(exist_ok=True)
     os.utime(folder)
     return folder
@@ -50,7 +61,7 @@ def leave(folder: Path, keep: set[str]) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         if path.name in keep:
             continue
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl
 
-from models.errors import InputError, one_of, read_yaml
+from models.errors import InputError, one_of, read_yaml, shown
+from search import faults
 
 FILE = "mlflow.yaml"
-KEYS = ("tracking_uri", "artifacts", "experiment")
+KEYS = ("tracking_uri", "artifacts", "experiment", "auth")
+AUTH = ("basic",)
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 
 
@@ -26,11 +28,18 @@ class Settings:
     experiment: str
     #: what these settings were taken from, for people
     origin: str
+    #: how the server that `ui` starts knows its users: `basic`; None: it asks nobody
+    auth: str | None = None
 
     @property
     def is_server(self) -> bool:
         """Whether runs are written through a tracking server."""
         return self.tracking_uri.startswith(("http://", "https://"))
+
+    @property
+    def address(self) -> str:
+        """Address of a tracking server as a browser is given it: without a login."""
+        return f"{self.tracking_uri.partition('://')[0]}://{_login(self.tracking_uri)[2]}"
 
     @property
     def database_file(self) -> Path | None:
@@ -64,12 +73,14 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
         base = folder
         values.pop("artifacts", None)  # they belong to the store that the file names
+    _hide_secrets(uri)
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)
     if artifacts and "://" not in artifacts:
         artifacts = (base / artifacts).resolve().as_uri()
-    return Settings(uri, artifacts, values.get("experiment", "lstm-sweep"), origin)
+    experiment = values.get("experiment", "lstm-sweep")
+    return Settings(uri, artifacts, experiment, origin, values.get("auth"))
 
 
 def _read(file: Path) -> dict[str, str]:
@@ -81,6 +92,10 @@ def _read(file: Path) -> dict[str, str]:
     for key, value in given.items():
         if key not in KEYS:
             raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
+        if key == "auth" and value not in AUTH:
+            raise InputError(
+                f"{file}: auth is {shown(value)}, expected {' or '.join(AUTH)}, or no such line"
+            )
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{file}: {key} is {value!r}, expected text")
     return given
@@ -100,19 +115,41 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
     if not path or uri.startswith("sqlite:////"):
         path = uri.removeprefix("sqlite:///")
     if not path or not uri.startswith("sqlite:///"):
-        raise InputError(f"tracking_uri is '{uri}' ({origin}): expected sqlite:///FILE")
+        raise InputError(
+            f"tracking_uri is '{_without_password(uri)}' ({origin}): expected sqlite:///FILE"
+        )
     return f"sqlite:///{(base / path).resolve()}"
+
+
+def _login(uri: str) -> tuple[str, str, str]:
+    """Name and password of an address, and what follows them.
+
+    A password may hold anything, if nobody has quoted it; so it ends at the last `@`.
+    """
+    login, _, rest = (uri.partition("://")[2] or uri).rpartition("@")
+    name, _, password = login.partition(":")
+    return name, password, rest
+
+
+def _hide_secrets(uri: str) -> None:
+    name, password, _ = _login(uri)
+    if password != name:  # as in `mlflow:mlflow@`, where it is none
+        faults.hide(password)
+    if uri.startswith("http") and not password:
+        faults.hide(name)  # a token
+    for key, value in parse_qsl(uri.partition("?")[2]):
+        if any(word in key.lower() for word in ("pass", "token", "secret", "key")):
+            faults.hide(value)
 
 
 def _without_password(uri: str) -> str:
     """The address without what may be secret: a password, and options after a question mark."""
-    if "://" not in uri:
-        return uri
-    try:
-        parts = urlsplit(uri)
-        user, _, host = parts.netloc.rpartition("@")
-    except ValueError:
-        return uri.partition("://")[0] + "://..."
-    name, colon, _ = user.partition(":")
-    login = f"{name}{':***' if colon else ''}@" if user else ""
-    return f"{uri.partition('://')[0]}://{login}{host}{parts.path}"
+    name, password, rest = _login(uri)
+    scheme, colon, _ = uri.partition("://")
+    if not colon:
+        return f"***@{rest}" if name else uri
+    if password:
+        name = f"{name}:***"
+    elif name and scheme.startswith("http"):
+        name = "***"
+    return f"{scheme}://{name}{'@' if name else ''}{rest.partition('?')[0]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -50,6 +51,9 @@ class State:
     progress: list[tuple[float, float]] = field(default_factory=list)
     #: what decides; None before the search begins
     policy: Policy | None = None
+    #: finished trials by their loss, as far as they have been placed
+    _ranked: list[Course] = field(default_factory=list, repr=False)
+    _placed: int = 0
 
     @property
     def ending(self) -> str:
@@ -83,8 +87,11 @@ class State:
     @property
     def ranked(self) -> list[Course]:
         """Finished trials with a loss that competes, the best first."""
-        with_loss = [c for c in self.finished if c.ranked_loss is not None]
-        return sorted(with_loss, key=lambda c: (c.ranked_loss, c.trial.number))
+        for course in self.finished[self._placed :]:
+            if course.ranked_loss is not None:
+                bisect.insort(self._ranked, course, key=lambda c: (c.ranked_loss, c.trial.number))
+        self._placed = len(self.finished)
+        return self._ranked
 
     @property
     def best(self) -> Course | None:

@@ -19,7 +19,7 @@ from models.windows import scoring_targets
 from search import health, report, scratch
 from search.cost import Extent
 from search.engines.base import Engine
-from search.faults import StoreError, without_secrets
+from search.faults import NO_SPACE, StoreError, without_secrets
 from search.interrupt import Interrupted, Shield
 from search.journal import Journal, data_tags, spec_tags
 from search.lease import BEAT_S, LEASE, STOP, Lease, LeaseLostError
@@ -39,7 +39,6 @@ from search.trial import (
     Slot,
     Trial,
 )
-from search.worker import NO_SPACE
 
 #: the baseline that knows nothing but how frequent each symbol is
 GUESSING = "unigram"

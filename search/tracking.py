@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import InputError
-from search.faults import Waiting, insist, reason, steady_clock
+from search.faults import Waiting, insist, reason, refused, steady_clock
 from search.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -63,9 +63,8 @@ class Store:
             self.client = mlflow.MlflowClient(settings.tracking_uri, settings.tracking_uri)
             self.experiment_id = self._experiment()
         except Exception as error:
-            raise InputError(
-                f"store {settings}: {reason(error)}; expected a store that answers"
-            ) from None
+            why = refused(error) or f"{reason(error)}; expected a store that answers"
+            raise InputError(f"store {settings}: {why}") from None
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         return insist(call, str(self.settings), self.waiting)

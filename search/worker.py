@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -14,13 +13,12 @@ from multiprocessing.connection import Connection
 
 from models.corpus import Corpus
 from models.windows import scoring_targets
+from search.faults import NO_SPACE, SECRETS, lasting, without_secrets
 from search.interrupt import SIGNALS
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
 
 #: seconds between two reports of progress within an epoch, at least
 REPORT_EVERY_S = 0.5
-#: how the reason of a trial begins that found no space on its machine's disk
-NO_SPACE = "no space left"
 #: names of exceptions by which backends say that memory is used up
 OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError")
 
@@ -30,12 +28,12 @@ def run(job: Job) -> Iterator[Message]:
     try:
         yield from _train(job)
     except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
+        reason = without_secrets(f"{type(error).__name__}: {_first_line(error)}")
         if _is_out_of_memory(error):
             where = "host" if job.slot.gpu is None else "card"
             yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
-        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        elif lasting(error) == NO_SPACE:
             yield Ended(Outcome.LOST, f"{NO_SPACE}: {reason}", unfinished=True)
         else:
             yield Ended(Outcome.ERROR, reason)
@@ -78,6 +76,8 @@ def main(job: Job, connection: Connection) -> None:
     """
     for number in SIGNALS:  # they reach the whole group; the driver decides what follows
         signal.signal(number, signal.SIG_IGN)
+    for name in (*SECRETS, "MLFLOW_TRACKING_URI"):  # it has no business with the store
+        os.environ.pop(name, None)
     _print_to(job)
     _take_slot(job)
     threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()

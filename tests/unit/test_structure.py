@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from models.errors import InputError, read_yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("models", "spaces", "search")
@@ -89,3 +92,55 @@ def test_light_modules_import_no_library(side: str) -> None:
 def test_every_module_begins_with_its_docstring(module: str) -> None:
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
+
+
+def calls(module: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+    """Names of all that a module calls, as written, with the keywords given."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            given = {word.arg: word.value for word in node.keywords if word.arg}
+            yield ast.unparse(node.func), given
+
+
+def test_only_messages_of_workers_are_unpickled() -> None:
+    for library in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"):
+        assert importers(library) <= {"search/engines/local.py"}, library
+    text = (ROOT / "search/engines/local.py").read_text(encoding="utf-8")
+    used = {line.strip() for line in text.splitlines() if "pickle" in line}
+    assert used == {"import pickle", "except (EOFError, OSError, pickle.UnpicklingError):"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_that_is_read_can_run(module: str) -> None:
+    for name, given in calls(module):
+        last = name.rpartition(".")[2]
+        assert name not in ("eval", "exec", "os.system", "os.popen")
+        assert not (name.startswith("yaml.") and last in ("unsafe_load", "full_load", "load_all"))
+        if last == "load_model":
+            assert ast.unparse(given["safe_mode"]) == "True"
+        if "allow_pickle" in given:
+            assert ast.unparse(given["allow_pickle"]) == "False"
+        assert "shell" not in given
+
+
+def test_networks_are_loaded_safely_in_texts_too() -> None:
+    found = 0
+    for module in MODULES:
+        text = (ROOT / module).read_text(encoding="utf-8")
+        for call in re.findall(r"load_model\([^\n]*", text):
+            found += 1
+            assert "safe_mode=True" in call
+        assert "allow_pickle=True" not in text
+        assert "unsafe_deserialization" not in text
+    assert found >= 3
+
+
+def test_yaml_is_read_in_one_place_without_the_tags_of_python(tmp_path: Path) -> None:
+    loading = {module for module in MODULES for name, _ in calls(module) if name == "yaml.load"}
+    assert loading == {"models/errors.py"}
+    marker = tmp_path / "was here"
+    for tag in ("python/object/apply:os.mkdir", "python/object/new:os.mkdir"):
+        (tmp_path / "a.yaml").write_text(f"name: !!{tag} ['{marker}']")
+        with pytest.raises(InputError, match="constructor"):
+            read_yaml(tmp_path / "a.yaml")
+    assert not marker.exists()

@@ -136,6 +136,41 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert without_secrets(text) == "postgresql://me:***@host/db, http://a:***@host and ***"
 
 
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("postgresql://me:a/b?c#d@e@host/db", "postgresql://me:***@host/db"),
+        ("at http://abcdef@host/x now", "at http://***@host/x now"),
+        ("s3://bucket/key?X-Amz-Signature=abc&b=c now", "s3://bucket/key?*** now"),
+        ("connect: host=h password=abc dbname=d", "connect: host=h password=*** dbname=d"),
+        ("is it http://host:5000/x? yes", "is it http://host:5000/x? yes"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_shown(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+def test_a_secret_of_an_address_is_not_shown_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_hidden", set())
+    faults.hide("plan%20ted/behind")
+    text = "port 'plan ted', 'plan%20ted', behind and before"
+    assert without_secrets(text) == "port 'plan ted', '***', *** and before"
+    faults.hide("abc")
+    assert without_secrets("abc") == "abc"  # too short to be looked for
+
+
+@pytest.mark.parametrize("status, why", [(401, "name and the password"), (403, "not allow")])
+def test_a_server_that_refuses_is_not_asked_again(status: int, why: str) -> None:
+    error = RestError(status, "API request to endpoint /x failed with error code 4")
+    assert not passes(error)
+
+    def ask() -> None:
+        raise error
+
+    with pytest.raises(StoreError, match=f"^store here: it .*{why}"):
+        insist(ask, "here", lambda why, wait: pytest.fail("waited"))
+
+
 def test_a_reason_is_one_line() -> None:
     assert reason(ValueError("first\nsecond")) == "first"
     assert reason(ValueError()) == "ValueError"

@@ -34,7 +34,7 @@ def store() -> Any:
 
 def elsewhere(**changes: Any) -> str:
     mine = Lease(Tags(), "r").mine  # type: ignore[arg-type]
-    return json.dumps(vars(replace(mine, host="another machine", token="other", **changes)))
+    return json.dumps(vars(replace(mine, host="another", machine="m", token="other", **changes)))
 
 
 def test_a_lease_that_was_taken_names_this_process(store: Any) -> None:
@@ -75,7 +75,7 @@ def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
             super().log(run_id, tags=tags)
             self.kept[LEASE] = elsewhere()
 
-    with pytest.raises(InputError, match="another machine"):
+    with pytest.raises(InputError, match="another"):
         Lease(Late(), "r").take()  # type: ignore[arg-type]
 
 
@@ -93,6 +93,12 @@ def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> 
     assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) is None
 
 
+def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
+
+
 def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> None:
     mine = Lease(store, "r").mine
     assert replace(mine, born=mine.born - 1).is_gone
@@ -105,7 +111,7 @@ def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
         store.kept[LEASE] = elsewhere(beat=4)
 
     found = is_driven(store, "r", sleep=sleep)
-    assert found and found.host == "another machine"
+    assert found and found.host == "another"
 
 
 def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
@@ -132,6 +138,11 @@ def test_stop_says_when_nobody_is_there(store: Any) -> None:
     assert lease.stop(store, "r", lambda seconds: None) is False
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', "null"])
+def test_a_lease_that_cannot_be_read_is_nobodys(text: str) -> None:
+    assert holder({LEASE: text}) is None
+
+
 def test_a_holder_survives_json() -> None:
-    one = Holder("h", 1, 2, "t", 3, 4.5)
+    one = Holder("h", "m", 1, 2, "t", 3, 4.5)
     assert holder({LEASE: json.dumps(vars(one))}) == one

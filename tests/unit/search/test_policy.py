@@ -1034,3 +1034,16 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
             exhausting.append(config)
     assert exhausting
     assert len(exhausting) < 20
+
+
+def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
+    played = play(Plan(trials=24))
+    waiting = next(c for c in played.of(Phase.LADDER) if c.ended and not c.ended.outcome.ranks)
+    rebuilt = policy_of(Plan(trials=24))
+    rebuilt.restore(played.courses, {waiting.trial.number}, extended=False)
+    again = course_of(waiting.trial.next_attempt())
+    rebuilt.begin(again)
+    again.epochs = [{"val_loss": 2.0, "epoch_seconds": 1.0}]
+    ended = rebuilt.judge(again)
+    assert ended and ended.outcome is Outcome.STOPPED
+    assert ended.reason.startswith("the ladder has ended: ")

@@ -54,3 +54,27 @@ def test_a_sweeps_own_folder_stays_however_old(root: Path) -> None:
 def test_no_id_leads_out_of_the_folder(run_id: str) -> None:
     with pytest.raises(ValueError, match="no ID of a run"):
         scratch.open_folder(run_id)
+
+
+def test_a_link_in_place_of_a_folder_is_taken_away(root: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    scratch.open_folder("abc")
+    (root / "linked").symlink_to(precious)
+    folder = scratch.open_folder("linked")
+    assert not folder.is_symlink()
+    (folder / "inner").symlink_to(precious)
+    scratch.leave(folder, set())
+    assert not folder.exists()
+    assert (precious / "file").exists()
+
+
+def test_a_folder_that_others_may_write_is_not_used(root: Path, tmp_path: Path) -> None:
+    root.mkdir()
+    root.chmod(0o777)
+    folder = scratch.open_folder("abc")
+    assert not folder.is_relative_to(tmp_path)
+    assert folder.parent.stat().st_mode & 0o077 == 0
+    scratch.leave(folder, set())
+    folder.parent.rmdir()

@@ -133,10 +133,28 @@ def test_spaces_in_a_folder_are_quoted_in_the_address_of_files(folder: Path) -> 
         ("postgresql://user:se@cret@host/runs", "postgresql://user:***@host/runs"),
         ("postgresql://user@host/runs", "postgresql://user@host/runs"),
         ("http://host:5000", "http://host:5000"),
+        ("postgresql://user:se/cret@host/runs", "postgresql://user:***@host/runs"),
+        ("postgresql://user:se?c#ret@host/runs", "postgresql://user:***@host/runs"),
+        ("https://user:secret@[::1]:5000/path?token=x", "https://user:***@[::1]:5000/path"),
+        ("https://token@host/path", "https://***@host/path"),
     ],
 )
 def test_a_password_is_not_shown(folder: Path, uri: str, shown: str) -> None:
     assert str(read(folder, uri)) == f"{shown} (by MLFLOW_TRACKING_URI)"
+
+
+@pytest.mark.parametrize(
+    "uri", ["user:planted@host/runs", "sqlite://user:planted@host", "ftp://user:plan/ted@host"]
+)
+def test_a_refused_address_does_not_show_its_password(folder: Path, uri: str) -> None:
+    with pytest.raises(InputError, match="tracking_uri is") as refusal:
+        read(folder, uri)
+    assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
+
+
+def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
+    assert read(folder, "https://me:secret@host:5000/path").address == "https://host:5000/path"
+    assert read(folder, "http://host:5000").address == "http://host:5000"
 
 
 @pytest.mark.parametrize(
@@ -145,9 +163,9 @@ def test_a_password_is_not_shown(folder: Path, uri: str, shown: str) -> None:
         (
             "traking_uri: sqlite:///a.db\n",
             "'traking_uri' is no setting: did you mean 'tracking_uri'? "
-            "possible: tracking_uri, artifacts, experiment",
+            "possible: tracking_uri, artifacts, experiment, auth",
         ),
-        ("5: x\n", "'5' is no setting: possible: tracking_uri, artifacts, experiment"),
+        ("5: x\n", "'5' is no setting: possible: tracking_uri, artifacts, experiment, auth"),
         ("experiment: 5\n", "experiment is 5, expected text"),
         ("experiment: ' '\n", "experiment is ' ', expected text"),
         ("artifacts:\n", "artifacts is None, expected text"),

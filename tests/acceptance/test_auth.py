@@ -1,0 +1,142 @@
+"""A server that asks for a password, as `auth: basic` in mlflow.yaml has `ui` start it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import PROGRAM, run_program
+
+PASSWORD = "a password of the tests"
+LOGIN: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+PAGE = "/api/2.0/mlflow/experiments/search?max_results=1"
+
+
+@dataclass(frozen=True)
+class Server:
+    address: str
+    folder: Path
+
+    def status(self, path: str, **headers: str) -> int:
+        """Status of an answer."""
+        place = urlsplit(self.address)
+        asked = http.client.HTTPConnection(place.hostname or "", place.port or 0, timeout=60)
+        asked.request("GET", path, headers=headers)
+        status = asked.getresponse().status
+        asked.close()
+        return status
+
+
+@pytest.fixture(scope="module")
+def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
+    folder = workplace("guarded")
+    (folder / "mlflow.yaml").write_text("auth: basic\n", encoding="utf-8")
+    (folder / "elsewhere").mkdir()
+    process = subprocess.Popen(
+        [PROGRAM, "ui", "--json"],
+        cwd=folder / "elsewhere",
+        # what an environment says cannot open the server further
+        env={key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        | {"MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD, "MLFLOW_SERVER_ALLOWED_HOSTS": "*"}
+        | {"MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "true"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    line = process.stdout.readline()
+    if not line:
+        pytest.fail(process.stderr.read())
+    yield Server(json.loads(line)["address"], folder)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert PASSWORD not in line + out + err
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
+
+
+def test_without_a_password_nothing_is_answered(server: Server) -> None:
+    assert server.status(PAGE) == 401
+    assert server.status("/") == 401
+    assert server.status(PAGE, Authorization=basic("another password")) == 401
+    assert server.status(PAGE, Authorization=basic(PASSWORD)) == 200
+
+
+@pytest.mark.parametrize("login", [{}, LOGIN | {"MLFLOW_TRACKING_PASSWORD": "not this one"}])
+def test_a_client_without_a_password_gets_one_clear_line(
+    server: Server, login: dict[str, Any], tmp_path: Path
+) -> None:
+    done = run_program("sweeps", cwd=tmp_path, MLFLOW_TRACKING_URI=server.address, **login)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert line.startswith(f"lstm-sweep: store {server.address} (by MLFLOW_TRACKING_URI): it wants")
+    assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
+    assert "not this one" not in line
+
+
+def test_a_client_with_the_password_works(server: Server, tmp_path: Path) -> None:
+    named = LOGIN | {"MLFLOW_TRACKING_URI": server.address}
+    assert run_program("sweeps", "--json", cwd=tmp_path, **named).json == []
+    place = server.address.partition("://")[2]
+    within = f"http://admin:{PASSWORD.replace(' ', '%20')}@{place}"
+    listed = run_program("ui", "--json", cwd=tmp_path, MLFLOW_TRACKING_URI=within)
+    assert listed.json["address"] == server.address
+
+
+@pytest.mark.parametrize("host", ["evil.example", "192.168.0.7:5000", "evil.example:5000", "10.x"])
+def test_another_name_than_its_own_is_refused(server: Server, host: str) -> None:
+    assert server.status(PAGE, Authorization=basic(PASSWORD), Host=host) == 403
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080"])
+def test_a_tunnel_to_it_works(server: Server, host: str) -> None:
+    assert server.status(PAGE, Authorization=basic(PASSWORD), Host=host) == 200
+
+
+def test_users_lie_beside_the_database_and_are_nobody_elses(server: Server) -> None:
+    file = server.folder / "mlflow-users.db"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list((server.folder / "elsewhere").iterdir()) == []
+    connection = sqlite3.connect(file)
+    [(name, kept)] = connection.execute("SELECT username, password_hash FROM users")
+    connection.close()
+    assert name == "admin" and PASSWORD not in kept
+    for path in server.folder.glob("mlflow*"):
+        assert PASSWORD.encode() not in path.read_bytes()
+
+
+def test_another_password_at_a_later_start_is_refused(server: Server) -> None:
+    later = "another password"
+    done = run_program("ui", cwd=server.folder, MLFLOW_AUTH_ADMIN_PASSWORD=later)
+    assert (done.code, done.out) == (2, "")
+    *_, line = done.err.splitlines()
+    assert "MLFLOW_AUTH_ADMIN_PASSWORD is not the password of 'admin'" in line
+
+
+def test_no_process_shows_a_secret_among_its_arguments(server: Server) -> None:
+    servers = 0
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            shown = file.read_bytes()
+        except OSError:
+            continue
+        assert PASSWORD.encode() not in shown
+        if b"\0server\0" in shown and str(server.folder).encode() in shown:
+            servers += 1
+            assert b"mlflow.db" not in shown
+    assert servers == 1

@@ -1,0 +1,232 @@
+"""What may get into a store, and what of it is believed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from models.corpus import load
+from models.errors import InputError
+from models.source import Source
+from search import journal
+from search.cli import main
+from search.display import Lines
+from search.settings import Settings
+from search.sweep import Sweep
+from search.tracking import Store
+from search.trial import Ended, Job, Outcome
+from tests.conftest import write_text
+from tests.fakes import ScriptedEngine, tiny_spec
+
+SECRETS = {
+    "MLFLOW_TRACKING_USERNAME": "somebody",
+    "MLFLOW_TRACKING_PASSWORD": "PLANTED-password",
+    "MLFLOW_TRACKING_TOKEN": "PLANTED-token",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": "PLANTED-admin",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "PLANTED-key",
+    "AWS_SECRET_ACCESS_KEY": "PLANTED-aws",
+}
+
+
+@pytest.fixture
+def place(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a store and data."""
+    folder = workplace("trust")
+    write_text(folder / "words.txt")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+def open_store(folder: Path) -> Store:
+    uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "mlartifacts").as_uri()
+    return Store(Settings(uri, artifacts, "lstm-sweep", "test"))
+
+
+def run_sweep(store: Store, folder: Path, engine: ScriptedEngine, said: io.StringIO) -> None:
+    data = str(folder / "words.txt")
+    spec = tiny_spec(data=data, trials=2, confirm_configs=0)
+    display = Lines(Console(file=said, width=500))
+    corpus = load(Source(data=data))
+    Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=display).run()
+
+
+class Talkative(ScriptedEngine):
+    """Its second trial fails, and says why in too many words."""
+
+    def start(self, job: Job) -> None:
+        super().start(job)
+        if job.trial.number == 1:
+            reason = f"no login {' '.join(SECRETS.values())} http://me:PLANTED@host/x?token=PLANTED"
+            self._messages = [Ended(Outcome.ERROR, reason)]
+
+
+def test_no_secret_is_in_the_store_after_a_sweep(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    store, said = open_store(place), io.StringIO()
+    run_sweep(store, place, Talkative({0: [3.0, 2.5], 1: [2.0]}), said)
+    connection = sqlite3.connect(place / "mlflow.db")
+    dump = "\n".join(connection.iterdump())
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    assert "no login somebody ***" in dump  # the reason is there
+    assert "PLANTED" not in dump
+    files = [path for path in place.rglob("*") if path.is_file()]
+    assert {"sweep.yaml", "evidence.json", "mlflow.db"} <= {path.name for path in files}
+    assert [path for path in files if b"PLANTED" in path.read_bytes()] == []
+    for typed in (["sweeps"], ["trials", "s"], ["show", "s/1"], ["show", "s/1", "--json"]):
+        assert main(typed) == 0
+    out, err = capfd.readouterr()
+    assert "no login somebody ***" in out
+    assert "PLANTED" not in out + err
+
+
+class Poisoned(ScriptedEngine):
+    """Its trials leave networks that want to run code."""
+
+    content = b""
+
+    def start(self, job: Job) -> None:
+        super().start(job)
+        job.weights.write_bytes(self.content)
+
+
+@pytest.fixture(scope="module")
+def poison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bytes, Path]]:
+    """A network with a layer of code, and the file that the code makes."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("poison")
+    marker = folder / "was here"
+
+    def act(x, path=str(marker)):  # type: ignore[no-untyped-def]
+        open(path, "w").close()  # noqa: PTH123
+        return x
+
+    keras.Sequential([keras.Input((8,)), keras.layers.Lambda(act)]).save(folder / "model.keras")
+    assert marker.exists()
+    marker.unlink()
+    yield (folder / "model.keras").read_bytes(), marker
+
+
+def test_a_network_that_would_run_code_is_not_loaded(
+    place: Path, poison: tuple[bytes, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = Poisoned({0: [3.0, 2.5], 1: [2.0, 1.0]})
+    engine.content, marker = poison
+    run_sweep(open_store(place), place, engine, io.StringIO())
+    capfd.readouterr()
+    assert main(["export", "s", "--to", "best"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    assert line.startswith("lstm-sweep: trial s/1: its network is not loaded: ")
+    assert "it would run code" in line
+    assert not marker.exists()
+    assert not (place / "best").exists()
+    assert not list(place.glob(".best*"))
+
+
+def with_config(content: bytes, config: Mapping[str, object]) -> bytes:
+    """A saved network with another description."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(written, "w") as new:
+        for name in old.namelist():
+            text = json.dumps(config).encode() if name == "config.json" else old.read(name)
+            new.writestr(name, text)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["no zip", "function", "unsafe switch"])
+def test_neither_is_what_else_was_made_up(
+    kind: str, place: Path, poison: tuple[bytes, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    content, marker = poison
+    engine = Poisoned({0: [3.0, 2.5], 1: [2.0, 1.0]})
+    call = {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "mkdir"}
+    unsafe = {
+        "module": "keras.config", "class_name": "function",
+        "config": "enable_unsafe_deserialization", "registered_name": "function",
+    }  # fmt: skip
+    engine.content = {
+        "no zip": b"\x80\x04 a pickle?",
+        "function": with_config(content, call | {"args": [str(marker)]}),
+        "unsafe switch": with_config(content, unsafe),
+    }[kind]
+    run_sweep(open_store(place), place, engine, io.StringIO())
+    capfd.readouterr()
+    assert main(["export", "s", "--to", "best"]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert "its network is not loaded" in line
+    assert not marker.exists() and not (place / "best").exists()
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "..", "a/../.."])
+def test_no_name_of_an_artifact_leads_out(name: str, place: Path, tmp_path: Path) -> None:
+    store = open_store(place)
+    run_id, other = store.create_run("r", {}), store.create_run("other", {})
+    for kept in (run_id, other):
+        store.keep_text(kept, "x", "kept.txt")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "to").mkdir()
+    before = {path for path in place.rglob("*") if "mlflow.db" not in path.name}
+    for attempt in (
+        lambda: store.keep_text(run_id, "x", name),
+        lambda: store.keep_file(run_id, tmp_path / "file", name),
+        lambda: store.fetch(run_id, name, tmp_path / "to"),
+        lambda: store.drop_folder(run_id, name),
+    ):
+        with pytest.raises(Exception, match=r"(?i)invalid|path|folder"):
+            attempt()
+    assert {path for path in place.rglob("*") if "mlflow.db" not in path.name} == before
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../s", "/tmp/s", "..", "s/../../x", "a\\b", "s\n", "' OR '1'='1"]
+)
+def test_no_name_of_a_sweep_leads_out(
+    name: str, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(place)
+    store.create_run("r", {"sweep.role": "sweep", "sweep.name": name})
+    before = sorted(place.parent.rglob("*"))
+    launch = ["launch", "--data", "words.txt", "--on", "inline", "--size-rule", "warn"]
+    for typed in (
+        [*launch, f"--name={name}"],
+        ["trials", name],
+        ["resume", name],
+        ["stop", name],
+        ["export", name, "--to", "best"],
+        ["show", f"{name}/1"],
+        ["rerun", f"{name}/1"],
+    ):
+        code = main(typed)
+        out, err = capfd.readouterr()
+        assert (code, out) == (2, ""), typed
+        assert len(err.splitlines()) == 1, typed
+    assert journal.find_sweep(store, name) is None
+    assert sorted(place.parent.rglob("*")) == before
+
+
+def test_a_run_id_that_leads_out_ends_a_sweep_in_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(place)
+    real = store.create_run
+    monkeypatch.setattr(store, "create_run", lambda *args, **more: f"../{real(*args, **more)}")
+    monkeypatch.setattr(store, "log", lambda *args, **more: None)
+    for name in ("log_dataset", "keep_text", "keep_file", "finish"):
+        monkeypatch.setattr(store, name, lambda *args, **more: None)
+    with pytest.raises(InputError, match="no ID of a run"):
+        run_sweep(store, place, ScriptedEngine({0: [1.0]}), io.StringIO())

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from models.errors import InputError
+from search import auth
+from search.cli import main
+from search.settings import Settings, load
+
+GOOD = {auth.PASSWORD: "twelve signs"}
+
+
+def settings_of(uri: str) -> Settings:
+    return Settings(uri, None, "test", "test", "basic")
+
+
+def test_a_good_password_is_enough() -> None:
+    auth.check(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("", "is not set"),
+        ("eleven sign", "has 11 characters"),
+        ("password1234", "everybody knows"),
+    ],
+)
+def test_a_password_that_protects_nothing_is_refused(password: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"MLFLOW_AUTH_ADMIN_PASSWORD .*{said}") as refusal:
+        auth.check({auth.PASSWORD: password})
+    assert "at least 12 characters" in str(refusal.value)
+    assert not password or f"{password}," not in str(refusal.value)
+
+
+def test_without_a_password_the_server_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mlflow.yaml").write_text("auth: basic\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", auth.PASSWORD):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["ui"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+    assert "MLFLOW_AUTH_ADMIN_PASSWORD is not set" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.yaml"]
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"lstm-sweep\[auth\]"):
+        auth.check(GOOD)
+
+
+def test_users_are_kept_beside_the_store_and_nothing_secret_is_written(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "at").mkdir()
+    settings = settings_of(f"sqlite:///{tmp_path}/store/100%.db")
+    users = tmp_path / "store" / "100%-users.db"
+    users.touch(mode=0o644)
+    variables = auth.prepare(settings, tmp_path / "at", GOOD)
+    assert users.stat().st_mode & 0o777 == 0o600
+    [written] = (tmp_path / "at").iterdir()
+    assert variables[auth.CONFIG] == str(written)
+    assert written.stat().st_mode & 0o077 == 0
+    config = configparser.ConfigParser()
+    config.read(written)
+    assert config["mlflow"]["database_uri"] == f"sqlite:///{users}"
+    text = written.read_text()
+    assert GOOD[auth.PASSWORD] not in text and variables[auth.KEY] not in text
+
+
+def test_users_of_a_database_are_in_it(tmp_path: Path) -> None:
+    uri = "postgresql://me:100%25@host/runs"
+    config = configparser.ConfigParser()
+    config.read(auth.prepare(settings_of(uri), tmp_path, GOOD)[auth.CONFIG])
+    assert config["mlflow"]["database_uri"] == uri
+
+
+def test_a_key_is_made_for_each_start_unless_one_is_given(tmp_path: Path) -> None:
+    settings = settings_of("postgresql://host/runs")
+    made = {auth.prepare(settings, tmp_path, GOOD)[auth.KEY] for _ in range(2)}
+    assert len(made) == 2 and all(len(key) == 64 for key in made)
+    given = auth.prepare(settings, tmp_path, GOOD | {auth.KEY: "mine"})
+    assert given[auth.KEY] == "mine"
+
+
+@pytest.mark.parametrize("open_to_all", [200, 403])
+def test_a_server_that_asks_nobody_is_not_announced(
+    open_to_all: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_status", lambda address, headers: open_to_all)
+    with pytest.raises(RuntimeError, match="does not ask for a password"):
+        auth.check_server("http://here", GOOD)
+
+
+def test_auth_of_the_file_stays_for_another_store(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.yaml").write_text("auth: basic\n")
+    assert load(tmp_path, {"MLFLOW_TRACKING_URI": "sqlite:///other.db"}).auth == "basic"
+    assert load(tmp_path, {}).auth == "basic"
+
+
+@pytest.mark.parametrize("value", ["none", "off", "true", "Basic", "3", "[basic]", ""])
+def test_another_kind_of_auth_is_refused_and_the_allowed_one_named(
+    value: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.yaml").write_text(f"auth: {value}\n")
+    with pytest.raises(InputError, match=r"mlflow\.yaml: auth is .*, expected basic, or no such"):
+        load(tmp_path, {})

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import fnmatch
+import socket
+from pathlib import Path
+
+import pytest
+
+from models.errors import InputError
+from search import browse
+from search.browse import open_door
+from search.cli import main
+
+
+def allowed(host: str, port: int = 5000) -> list[str]:
+    """What a server there is told to answer to."""
+    options = browse.Door(host, open_door(host, None).ip, port, _names(host)).options
+    return options[options.index("--allowed-hosts") + 1].split(",")
+
+
+def _names(host: str) -> tuple[str, ...]:
+    return open_door(host, None).names
+
+
+def answers(host: str, header: str) -> bool:
+    """Whether MLflow's rule lets a Host header in."""
+    known = allowed(host)
+    return any(fnmatch.fnmatch(header, one) if "*" in one else header == one for one in known)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_on_this_machine_alone_every_tunnel_works_and_no_other_name(host: str) -> None:
+    door = open_door(host, None)
+    assert not door.is_open
+    assert door.address == f"http://{host}:{door.port}"
+    for header in ("localhost:8080", "127.0.0.1:5000", "localhost", "[::1]:5000"):
+        assert answers(host, header)
+    for header in ("evil.example", "10.0.0.1:5000", "192.168.1.1", "evil.localhost:5000"):
+        assert not answers(host, header)
+
+
+def test_on_all_addresses_it_answers_to_this_machines_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(browse, "_own_address", lambda version: "192.168.7.7")
+    monkeypatch.setattr(socket, "gethostname", lambda: "Box")
+    monkeypatch.setattr(socket, "getfqdn", lambda: "box.example")
+    door = open_door("0.0.0.0", None)
+    assert door.is_open
+    assert door.address == f"http://192.168.7.7:{door.port}"
+    assert door.near_address == f"http://127.0.0.1:{door.port}"
+    for name in ("192.168.7.7", "box", "box.example", "0.0.0.0", "localhost"):
+        assert answers("0.0.0.0", f"{name}:5000")
+    for header in ("evil.example:5000", "192.168.7.8:5000", "10.0.0.1", "box:5001", "*"):
+        assert not answers("0.0.0.0", header)
+    origins = door.options[-1].split(",")
+    assert f"http://box:{door.port}" in origins
+    assert not any("*" in origin for origin in origins)
+
+
+def test_one_address_is_the_only_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.168.7.7", 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: [place])
+    monkeypatch.setattr(socket.socket, "bind", lambda *args: None)
+    door = open_door("Box.Example", 5000)
+    assert (door.is_open, door.address) == (True, "http://box.example:5000")
+    assert door.options == [
+        *("--host", "192.168.7.7", "--port", "5000"),
+        *("--allowed-hosts", "box.example:5000"),
+        *("--cors-allowed-origins", "http://box.example:5000"),
+    ]
+    assert "box.example" in open_door("box.example", 80).options[5].split(",")
+
+
+def test_addresses_of_six_groups_stand_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "bind", lambda *args: None)
+    place = (socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::1", 0, 0, 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: [place])
+    monkeypatch.setattr(socket, "socket", _Socket)
+    door = open_door("0:0:0:0:0:0:0:1", 5000)
+    assert door.address == door.near_address == "http://[::1]:5000"
+
+
+class _Socket(socket.socket):
+    """A socket on a machine that may lack these addresses."""
+
+    def __init__(self, family: int, kind: int) -> None:
+        super().__init__(socket.AF_INET, kind)
+
+    def bind(self, address: object) -> None:
+        """Bind nothing."""
+
+
+@pytest.mark.parametrize(
+    ("host", "asks", "said"),
+    [
+        ("0.0.0.0", False, ["reaches this machine", "read, change and delete", "auth: basic"]),
+        ("0.0.0.0", True, ["reaches this machine", "try passwords", "travel as they are"]),
+    ],
+)
+def test_a_warning_is_one_line(host: str, asks: bool, said: list[str]) -> None:
+    line = browse._warning(open_door(host, None), asks)
+    assert line.startswith(f"--host {host}: ") and "\n" not in line
+    for part in said:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "nowhere.invalid", "192.0.2.1", "*", "http://x", "127.0.0.1,evil", "127.0.0.1:80", "a b",
+     "[::1]", "-x", "x" * 300, "évil", "a\nb"],
+)  # fmt: skip
+def test_a_wrong_host_is_one_clear_line(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(["ui", f"--host={host}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    assert line.startswith("lstm-sweep: --host ") and "expected an address or name" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="it is taken"):
+            open_door("127.0.0.1", taken.getsockname()[1])
