@@ -28,7 +28,7 @@ import numpy as np
 from models import corpus as corpora
 from models.corpus import Corpus
 from models.source import Source
-from search import journal
+from search import archive
 from search.engines.local import LocalEngine, find_slots
 from search.resume import rebuild
 from search.settings import Settings
@@ -177,7 +177,7 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     later = (mark for mark in MARKS if first < mark < trials)
     watch = Watch((first, *later, trials))
     store = _store(folder)
-    journal.sweeps(store)  # opens its connections
+    archive.sweeps(store)  # opens its connections
     print(_HEAD, flush=True)
     watch.samples.append(watch.sample(0))
     print(_row(watch.samples), flush=True)
@@ -246,7 +246,7 @@ def _resumed(folder: Path, corpus: Corpus, spec: SweepSpec) -> tuple[float, floa
     engine = TimedEngine(slots)
     began = time.perf_counter()
     store = _store(folder)
-    past = rebuild(store, journal.existing_sweep(store, NAME))
+    past = rebuild(store, archive.existing_sweep(store, NAME))
     Sweep(
         more, name=NAME, corpus=corpus, store=store, engine=engine, display=FirstWord(()), past=past
     ).run()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InputError, shown
-from search import auth, journal
+from search import archive, auth
 from search.interrupt import Shield
 from search.settings import Settings
 from search.tracking import Store
@@ -219,7 +219,7 @@ def _wait_for(server: subprocess.Popen[bytes], address: str) -> None:
 
 
 def _announce(store: Store, address: str, as_json: bool) -> None:
-    sweeps = journal.sweeps(store)
+    sweeps = archive.sweeps(store)
     experiment = f"{address}{store.page()}"
     newest = f"{address}{store.page(sweeps[-1].info.run_id)}" if sweeps else None
     if as_json:

@@ -79,11 +79,11 @@ def _print_json(document: Any) -> None:
 
 def stop(arguments: Namespace) -> int:
     """End a sweep that runs elsewhere, and wait until it has ended."""
-    from search import journal, lease
+    from search import archive, lease
 
     name = arguments.sweep
     store = _store_of_sweep(name)
-    run = journal.existing_sweep(store, name)
+    run = archive.existing_sweep(store, name)
     run_id = run.info.run_id
     if run.info.status == "RUNNING" and not lease.stop(store, run_id):
         # nobody drives it, so its runs are put in order here
@@ -94,7 +94,7 @@ def stop(arguments: Namespace) -> int:
     if arguments.json:
         _print_json({"sweep": name, "run_id": run_id, "state": tags["sweep.state"]})
     else:
-        can = f"; lstm-sweep resume {name} goes on with it" if journal.schema_of(tags) else ""
+        can = f"; lstm-sweep resume {name} goes on with it" if archive.schema_of(tags) else ""
         print(f"sweep {name}: {tags['sweep.state']}{can}")
     return DONE
 
@@ -104,14 +104,14 @@ def stop(arguments: Namespace) -> int:
 
 def sweeps(arguments: Namespace) -> int:
     """List sweeps, oldest first."""
-    from search import journal
+    from search import archive
 
     store = _open_store()
     rows = []
-    for run in journal.sweeps(store):
+    for run in archive.sweeps(store):
         name, metrics = run.data.tags["sweep.name"], run.data.metrics
         state = run.data.tags.get("sweep.state", "")
-        if journal.schema_of(run.data.tags) is None:
+        if archive.schema_of(run.data.tags) is None:
             state = NEWER
         rows.append(
             {
@@ -141,14 +141,14 @@ def sweeps(arguments: Namespace) -> int:
 
 def trials(arguments: Namespace) -> int:
     """List the trials of a sweep, the best first, those without a result last."""
-    from search import journal
+    from search import archive
 
     if arguments.top is not None and arguments.top < 1:
         raise InputError(f"--top is {shown(arguments.top)}: expected at least 1")
     store = _store_of_sweep(arguments.sweep)
-    journal.existing_sweep(store, arguments.sweep)
-    records = journal.trials(store, arguments.sweep)
-    best = journal.ranked(records)
+    archive.existing_sweep(store, arguments.sweep)
+    records = archive.trials(store, arguments.sweep)
+    best = archive.ranked(records)
     rest = [record for record in records if record not in best]
     chosen = [*best, *rest][: arguments.top]
     if arguments.json:
@@ -156,17 +156,17 @@ def trials(arguments: Namespace) -> int:
         return DONE
     console = open_console()
     console.print(trials_table(chosen, arguments.sweep))
-    for name, loss in journal.baselines(store, arguments.sweep).items():
+    for name, loss in archive.baselines(store, arguments.sweep).items():
         console.print(f"baseline {name.replace('_', ' '):<12} {loss:.4f}")
     return DONE
 
 
 def show(arguments: Namespace) -> int:
     """Show one trial, epoch by epoch."""
-    from search import journal
+    from search import archive, journal
 
     store = _store_of_trial(arguments.trial)
-    record = journal.find_trial(store, arguments.trial)
+    record = archive.find_trial(store, arguments.trial)
     history = {metric: store.history(record.run_id, metric) for metric in journal.RESULTS}
     steps = sorted({step for values in history.values() for step in values})
     if arguments.json:
@@ -209,14 +209,14 @@ def _show_details(console: Console, record: TrialRecord) -> None:
 
 def rerun(arguments: Namespace) -> int:
     """Train a trial again and compare."""
-    from search import journal
+    from search import archive, journal
     from search.engines import open_engine
     from search.rerun import rerun as run_again
 
     changes = dict(_change(setting) for setting in arguments.settings)
     engine = open_engine(arguments.on, workers=1)
     store = _store_of_trial(arguments.trial)
-    record = journal.find_trial(store, arguments.trial)
+    record = archive.find_trial(store, arguments.trial)
     record.trial.config.evolve(**changes)
     talk = sys.stderr if arguments.json else sys.stdout
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
@@ -237,7 +237,7 @@ def rerun(arguments: Namespace) -> int:
             )
         print(f"run {result.run_id}; to look at it: lstm-sweep show {result.run_id}")
     differs = result.comparison.verdict == "different" and not result.variation
-    if differs and journal.schema_of(record.tags) != journal.SCHEMA:
+    if differs and archive.schema_of(record.tags) != journal.SCHEMA:
         print(EARLIER, file=talk)
     return DIFFERENT if differs else DONE
 

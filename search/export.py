@@ -13,7 +13,7 @@ from models.corpus import Corpus
 from models.errors import InputError, cut, shown
 from models.scoring import bits
 from models.windows import Stream, scoring_targets
-from search import journal
+from search import archive
 from search.faults import reason
 from search.journal import WEIGHTS
 from search.quiet import silenced
@@ -33,13 +33,13 @@ def choose(store: Store, reference: str) -> TrialRecord:
     Raises:
         InputError: there is no such sweep or trial, or it has no weights.
     """
-    if journal.find_sweep(store, reference):
-        ranked = journal.ranked(journal.trials(store, reference))
+    if archive.find_sweep(store, reference):
+        ranked = archive.ranked(archive.trials(store, reference))
         if not ranked:
             raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
         record = ranked[0]
     else:
-        record = journal.find_trial(store, reference)
+        record = archive.find_trial(store, reference)
     if not record.has_weights:
         raise InputError(
             f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); "
@@ -81,7 +81,7 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     Raises:
         InputError: the data are not those of the trial, or the folder cannot be made.
     """
-    source, scoring = journal.read_source(record)
+    source, scoring = archive.read_source(record)
     corpus = load_same_corpus(source, record)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -88,15 +88,15 @@ def launch(arguments: Namespace) -> int:
 
 def resume(arguments: Namespace) -> int:
     """Go on with a sweep that was broken off."""
-    from search import journal, lease
+    from search import archive, lease
     from search.engines import open_engine
     from search.resume import rebuild
 
     name, file = arguments.sweep, _spec_file(arguments)
     check_name("sweep", name)
     store = existing_store(f"sweep '{name}'")
-    run = journal.existing_sweep(store, name)
-    was = journal.read_spec(run)
+    run = archive.existing_sweep(store, name)
+    was = archive.read_spec(run)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
     corpus = corpora.load(spec.source())
@@ -113,7 +113,7 @@ def resume(arguments: Namespace) -> int:
         )
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
     engine.warm_up()
-    past = rebuild(store, journal.existing_sweep(store, name))
+    past = rebuild(store, archive.existing_sweep(store, name))
     return _run(arguments, spec, name, corpus, store, engine, check_space(spec, corpus), past)
 
 
@@ -137,9 +137,9 @@ def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> Sw
 
 
 def _check_free(store: Store, name: str) -> None:
-    from search import journal
+    from search import archive
 
-    run = journal.find_sweep(store, name)
+    run = archive.find_sweep(store, name)
     if run is None:
         return
     state = run.data.tags.get("sweep.state", "")
@@ -198,11 +198,11 @@ def _run(
 
 
 def _free_name(store: Store, data: str) -> str:
-    from search import journal
+    from search import archive
 
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data)
     stem = Path(stem).stem.strip(".-_") or "sweep"
-    taken = {run.data.tags["sweep.name"] for run in journal.sweeps(store)}
+    taken = {run.data.tags["sweep.name"] for run in archive.sweeps(store)}
     return next(
         name for number in itertools.count(1) if (name := f"{stem[:80]}-{number}") not in taken
     )
@@ -226,9 +226,9 @@ def _introduction(
 
 
 def _conclude(console: Console, state: State, store: Store) -> None:
-    from search import journal
+    from search import archive
 
-    records = journal.ranked(journal.trials(store, state.name))
+    records = archive.ranked(archive.trials(store, state.name))
     if records:
         console.print(trials_table(records[:10], f"{state.name}: the best of {_counts(state)}"))
     best = state.best

@@ -18,7 +18,7 @@ from models.errors import InputError
 from models.reading import Sequences, code_points, read_ids, read_text
 from models.samples import SAMPLES
 from models.source import Source, existing, file_groups
-from search import journal
+from search import archive, journal
 from search.engines.base import Engine
 from search.interrupt import Shield
 from search.journal import RESULTS, Journal
@@ -81,7 +81,7 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
     expected = record.tags["sweep.corpus_digest"]
     if corpus.digest == expected:
         return corpus
-    if journal.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
+    if archive.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
         return corpus
     raise InputError(
         f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
@@ -150,7 +150,7 @@ class Rerun:
 
 def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[str, Any]) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every epoch."""
-    source, scoring = journal.read_source(record)
+    source, scoring = archive.read_source(record)
     first = record.trial
     config = first.config.evolve(**changes)
     variation = {

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import journal
-from search.journal import CURVE, TRAINED, WEIGHTS
+from search import archive
+from search.archive import TRAINED
+from search.journal import CURVE, WEIGHTS
 from search.lease import LEASE, STOP, holder
 from search.spec import SweepSpec
 from search.tracking import Store
@@ -50,7 +51,7 @@ def rebuild(store: Store, run: Any) -> Past:
     Raises:
         InputError: the sweep was made by another version that cannot be read.
     """
-    spec = journal.read_spec(run)
+    spec = archive.read_spec(run)
     driven = holder(run.data.tags)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     began = run.info.start_time / 1000
@@ -110,7 +111,7 @@ def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
 
 def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
     """The course of a trial from its run, which is closed if it was left open."""
-    record = journal.read_trial(run)
+    record = archive.read_trial(run)
     ended = _ended(record)
     curve = _curve(store, record)
     end = run.info.end_time

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from models import baselines
 from models.config import TrialConfig
 from models.corpus import Corpus
@@ -19,10 +17,10 @@ from models.windows import scoring_targets
 from search import health, report, scratch
 from search.cost import Extent
 from search.engines.base import Engine
-from search.faults import NO_SPACE, StoreError, without_secrets
+from search.faults import NO_SPACE, StoreError
 from search.interrupt import Interrupted, Shield
 from search.journal import Journal, data_tags, spec_tags
-from search.lease import BEAT_S, LEASE, STOP, Lease, LeaseLostError
+from search.lease import BEAT_S, STOP, Lease, LeaseLostError
 from search.policy import Policy
 from search.resume import Past, goes_on
 from search.spec import SweepSpec
@@ -155,7 +153,7 @@ class Sweep:
                 state.run_id = self._store.create_run(state.name, tags | own | self._lease.tag)
                 self._lease.run_id = state.run_id
         self._journal = Journal(self._store, state.run_id, self._corpus, tags)
-        self._describe(past.params if past else frozenset())
+        self._journal.describe(spec, state.name, past.params if past else frozenset())
         self._folder = self._open_folder()
         self._score_baselines()
         state.policy = self._policy = Policy(
@@ -173,20 +171,6 @@ class Sweep:
         )
         if past:
             self._restore(past)
-
-    def _describe(self, known: frozenset[str]) -> None:
-        """Write what the sweep is about, as far as it is not in the store."""
-        run_id, written = self.state.run_id, self._spec.to_dict() | {"name": self.state.name}
-        params = {key: value for key, value in written.items() if key != "space"}
-        params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
-        new = {key: value for key, value in params.items() if key not in known}
-        if new:
-            self._store.log(run_id, params=new)
-        self._store.log_dataset(
-            run_id, name=self._corpus.name, digest=self._corpus.digest, source=written["data"]
-        )
-        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
-        self._store.keep_text(run_id, text, "sweep.yaml")
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with the corpus in it."""
@@ -393,11 +377,9 @@ class Sweep:
                 self._watched = False
 
     def _log_progress(self) -> None:
-        done = sum(self.state.counts.values())
-        metrics = {"trials_done": float(done)}
-        if self.state.best and self.state.best.ranked_loss is not None:
-            metrics["best_val_loss"] = self.state.best.ranked_loss
-        self._store.log(self.state.run_id, metrics=metrics, step=done)
+        best = self.state.best
+        loss = best.ranked_loss if best else None
+        self._journal.log_progress(sum(self.state.counts.values()), loss)
 
     def _finish(self) -> None:
         """End workers, close every run, and leave no files behind that nobody needs."""
@@ -447,9 +429,6 @@ class Sweep:
         except StoreError as error:  # pictures matter less than runs that are closed
             text = f"no pictures were kept: {error}"
             self._show(lambda: self._display.say(text))
-        statuses = {"finished": "FINISHED", "failed": "FAILED"}
-        tags = {"sweep.state": state.word, "sweep.reason": without_secrets(state.ending)[:500]}
-        tags |= {LEASE: "", "sweep.seconds": f"{state.seconds:.3f}"}
-        tags["mlflow.note.content"] = report.describe(state)  # shown at the head of the run's page
-        self._store.log(state.run_id, tags=tags)
-        self._store.finish(state.run_id, statuses.get(state.word, "KILLED"))
+        self._journal.close_sweep(
+            state.word, state.ending, state.seconds, note=report.describe(state)
+        )

@@ -15,7 +15,7 @@ import pytest
 
 from models.corpus import Corpus, load
 from models.source import Source
-from search import journal
+from search import archive
 from search.resume import rebuild
 from search.settings import Settings
 from search.spec import SweepSpec
@@ -71,7 +71,7 @@ class Place:
     def drive(self, at: int = -1, *, after: bool = False) -> Deadly:
         """Begin the sweep, or go on with it, and be killed at a write."""
         store = self.store()
-        run = journal.find_sweep(store, "s")
+        run = archive.find_sweep(store, "s")
         store.client = client = Deadly(store.client, at, after=after)
         past = rebuild(store, run) if run else None
         spec = past.spec if past else self.spec
@@ -122,7 +122,7 @@ def _finished(store: Store) -> dict[int, Any]:
             store.history(record.run_id, "val_loss"),
             store.history(record.run_id, "train_loss"),
         )
-        for record in journal.trials(store, "s")
+        for record in archive.trials(store, "s")
     }
 
 
@@ -130,17 +130,17 @@ def _check(store: Store, cache: Path) -> None:
     """Nothing is lost, doubled, or left open."""
     runs = store.runs()
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
-    trained = [run for run in runs if run.data.tags.get("sweep.phase") in journal.TRAINED]
+    trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
     final = [run for run in trained if run.data.tags["sweep.outcome"] != Outcome.LOST]
     assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(LOSSES, 1)
     attempts = Counter((r.data.tags["sweep.trial"], r.data.tags["sweep.attempt"]) for r in trained)
     assert set(attempts.values()) == {1}
-    assert len(journal.baselines(store, "s")) == 3
+    assert len(archive.baselines(store, "s")) == 3
     assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 3
-    [parent] = journal.sweeps(store)
+    [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     assert parent.data.metrics["trials_done"] == len(LOSSES)
-    best = journal.ranked(journal.trials(store, "s"))[0]
+    best = archive.ranked(archive.trials(store, "s"))[0]
     kept = {r.info.run_id for r in trained if store.client.list_artifacts(r.info.run_id, "model")}
     assert kept == {best.run_id}
     assert best.has_weights

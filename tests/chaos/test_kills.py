@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from search import journal
+from search import archive, journal
 from search.settings import Settings
 from search.tracking import Store
 from search.trial import Outcome, TrialRecord
@@ -170,13 +170,13 @@ class Chaos:
         store = self.store()
         runs = store.runs(sweep_name="s")
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
-        [parent] = journal.sweeps(store)
+        [parent] = archive.sweeps(store)
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-        assert len(journal.baselines(store, "s")) == 3
-        trained = [run for run in runs if run.data.tags.get("sweep.phase") in journal.TRAINED]
-        records = [journal.read_trial(run) for run in trained]
+        assert len(archive.baselines(store, "s")) == 3
+        trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
+        records = [archive.read_trial(run) for run in trained]
         assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
-        last = {r.trial.number: r for r in journal.trials(store, "s")}
+        last = {r.trial.number: r for r in archive.trials(store, "s")}
         assert sorted(last) == list(range(TRIALS))
         final = [record for record in records if record.outcome != Outcome.LOST]
         given_up = [r for r in last.values() if r.outcome == Outcome.LOST]
@@ -185,7 +185,7 @@ class Chaos:
         for record in final:
             assert (record.outcome, record.epochs) == (Outcome.COMPLETE, EPOCHS)
         self._check_metrics(store, records, last)
-        best = journal.ranked(list(last.values()))[0]
+        best = archive.ranked(list(last.values()))[0]
         assert best.has_weights
         assert not list((self._cache / "lstm-sweep").glob("*"))
         return len(records) - TRIALS

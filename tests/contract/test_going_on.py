@@ -17,7 +17,7 @@ import pytest
 from models.corpus import Corpus, load
 from models.errors import InputError
 from models.source import Source
-from search import journal, lease
+from search import archive, lease
 from search.engines import open_engine
 from search.lease import LEASE, STOP, Lease, LeaseLostError
 from search.resume import DRIVER_DIED, rebuild
@@ -67,7 +67,7 @@ def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more:
 
 
 def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> State:
-    past = rebuild(store, journal.existing_sweep(store, "s"))
+    past = rebuild(store, archive.existing_sweep(store, "s"))
     return sweep_of(store, corpus, engine, replace(past.spec, **changes), past=past).run()
 
 
@@ -75,7 +75,7 @@ def found(store: Store) -> list[tuple[Any, ...]]:
     """What a sweep has found."""
     return [
         (record.trial.number, record.trial.config, record.trial.seed, record.best_val_loss)
-        for record in journal.trials(store, "s")
+        for record in archive.trials(store, "s")
     ]
 
 
@@ -99,18 +99,18 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    [parent] = journal.sweeps(store)
+    [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("KILLED", "interrupted")
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
     assert state.word == "finished"
     assert state.counts == {"complete": 4}
-    [parent] = journal.sweeps(store)
+    [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     whole = Store(replace(store.settings, experiment="other"))
     spec = tiny_spec(data=state.spec.data, trials=4, **PLAIN)
     sweep_of(whole, corpus, ScriptedEngine(LOSSES), spec).run()
     assert found(store) == found(whole)
-    attempts = [record.trial.attempt for record in journal.trials(store, "s")]
+    attempts = [record.trial.attempt for record in archive.trials(store, "s")]
     assert attempts == [1, 2, 1, 1]
 
 
@@ -119,7 +119,7 @@ def test_time_is_counted_over_all_sittings(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(2, interrupt)), trials=2)
-    before = float(store.tags(journal.sweeps(store)[0].info.run_id)["sweep.seconds"])
+    before = float(store.tags(archive.sweeps(store)[0].info.run_id)["sweep.seconds"])
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
     assert before > 0
     assert state.seconds > before
@@ -131,7 +131,7 @@ def test_a_finished_sweep_goes_on_with_more_trials(
     run(ScriptedEngine(LOSSES), trials=2)
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
     assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=5).counts == {"complete": 5}
-    assert rebuild(store, journal.existing_sweep(store, "s")).spec.trials == 5
+    assert rebuild(store, archive.existing_sweep(store, "s")).spec.trials == 5
 
 
 def test_weights_of_the_best_are_kept_over_sittings(
@@ -139,7 +139,7 @@ def test_weights_of_the_best_are_kept_over_sittings(
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=3, keep=2)
     go_on(store, corpus, ScriptedEngine(LOSSES), trials=5)
-    kept = {r.trial.number for r in journal.trials(store, "s") if r.has_weights}
+    kept = {r.trial.number for r in archive.trials(store, "s") if r.has_weights}
     assert kept == {3, 4}
 
 
@@ -149,13 +149,13 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     monkeypatch.setattr("search.sweep.BEAT_S", 0.0)
 
     def take_over() -> None:
-        Lease(store, journal.sweeps(store)[0].info.run_id).take()
+        Lease(store, archive.sweeps(store)[0].info.run_id).take()
 
     with pytest.raises(LeaseLostError, match="has taken the sweep over"):
         run(ScriptedEngine(LOSSES, watch=after(3, take_over)), trials=4)
-    [parent] = journal.sweeps(store)
+    [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
-    last = journal.trials(store, "s")[-1]
+    last = archive.trials(store, "s")[-1]
     assert (last.status, last.outcome) == ("RUNNING", "")
 
 
@@ -165,13 +165,13 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     monkeypatch.setattr("search.sweep.BEAT_S", 0.0)
 
     def ask() -> None:
-        store.log(journal.sweeps(store)[0].info.run_id, tags={STOP: "yes"})
+        store.log(archive.sweeps(store)[0].info.run_id, tags={STOP: "yes"})
 
     state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
     assert (state.word, state.ending) == ("stopped", "stopped on request")
-    [parent] = journal.sweeps(store)
+    [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags[LEASE]) == ("KILLED", "")
-    assert {r.status for r in journal.trials(store, "s")} == {"FINISHED", "KILLED"}
+    assert {r.status for r in archive.trials(store, "s")} == {"FINISHED", "KILLED"}
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
 
 
@@ -179,12 +179,12 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
     store: Store, run: Callable[..., State]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
-    parent = journal.existing_sweep(store, "s")
+    parent = archive.existing_sweep(store, "s")
     text = parent.data.tags["sweep.spec.0"]
     changed = json.loads(text) | {"seed": 5}
     store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
     with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
-        rebuild(store, journal.existing_sweep(store, "s"))
+        rebuild(store, archive.existing_sweep(store, "s"))
 
 
 def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:
@@ -198,9 +198,9 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
         ),
     )
     sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), spec).run()
-    parent = journal.existing_sweep(store, "s")
+    parent = archive.existing_sweep(store, "s")
     assert "sweep.spec.1" in parent.data.tags
-    assert journal.read_spec(parent) == replace(spec, name="s")
+    assert archive.read_spec(parent) == replace(spec, name="s")
 
 
 def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
@@ -213,7 +213,7 @@ def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
     assert state.word == "failed"
     assert state.counts == {"error": 4}
     assert "4 trials in a row have failed: 4 error (ValueError: no such layer)" in state.ending
-    assert journal.sweeps(store)[0].info.status == "FAILED"
+    assert archive.sweeps(store)[0].info.status == "FAILED"
 
 
 def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
@@ -242,12 +242,12 @@ def test_a_driver_that_died_left_trials_that_are_lost(
         patch.setattr(Sweep, "_finish", lambda self: None)
         with pytest.raises(Died):
             run(engine, trials=3)
-    parent = journal.existing_sweep(store, "s")
+    parent = archive.existing_sweep(store, "s")
     gone = json.loads(parent.data.tags[LEASE]) | {"born": 1}
     store.log(parent.info.run_id, tags={LEASE: json.dumps(gone)})
     assert lease.is_driven(store, parent.info.run_id) is None
     go_on(store, corpus, ScriptedEngine(LOSSES))
-    runs = [journal.read_trial(run) for run in store.runs(sweep_name="s", sweep_phase="search")]
+    runs = [archive.read_trial(run) for run in store.runs(sweep_name="s", sweep_phase="search")]
     assert [(r.trial.number, r.trial.attempt, r.outcome) for r in runs] == [
         (0, 1, "complete"),
         (1, 1, "lost"),
@@ -281,7 +281,7 @@ def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
     display.engine = open_engine("local", workers=1)
     state = sweep_of(store, corpus, display.engine, spec, display=display, silent_s=3.0).run()
     assert state.counts == {"complete": 1, "hung": 1}
-    hung = journal.trials(store, "s")[0]
+    hung = archive.trials(store, "s")[0]
     assert (hung.status, hung.outcome) == ("FAILED", "hung")
     assert "no report for" in hung.reason
     assert not Path(f"/proc/{display.frozen}").exists()
@@ -299,7 +299,7 @@ def test_trials_that_go_on_keep_their_folder(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    folder = cache / journal.sweeps(store)[0].info.run_id
+    folder = cache / archive.sweeps(store)[0].info.run_id
     assert [path.name for path in folder.iterdir()] == ["1"]
     go_on(store, corpus, ScriptedEngine(LOSSES))
     assert not folder.exists()

@@ -17,7 +17,7 @@ import pytest
 
 from models.corpus import Corpus, load
 from models.source import Source
-from search import journal
+from search import archive
 from search.faults import StoreError
 from search.interrupt import Interrupted
 from search.settings import Settings
@@ -77,7 +77,7 @@ def check(store: Store) -> None:
     assert sorted(names) == sorted(set(names))
     assert len(runs) == 1 + 3 + 4
     assert {run.info.status for run in runs} == {"FINISHED"}
-    for record in journal.trials(store, "s"):
+    for record in archive.trials(store, "s"):
         first, second = LOSSES[record.trial.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
         [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")
@@ -221,7 +221,7 @@ def test_files_that_cannot_be_kept_are_one_clear_error(
     store = store_in(folder)
     with pytest.raises(StoreError, match="a file where a folder is expected"):
         sweep_of(store, corpus, data).run()
-    [parent] = journal.sweeps(store)
+    [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
 
 
@@ -231,7 +231,7 @@ import shutil, sys
 from pathlib import Path
 from models.corpus import load
 from models.source import Source
-from search import journal
+from search import archive
 from search.faults import StoreError
 from search.resume import rebuild
 from search.sweep import Sweep
@@ -257,10 +257,10 @@ except StoreError as error:
 else:
     raise SystemExit("the disk was never full")
 filler.unlink()
-past = rebuild(store, journal.existing_sweep(store, "s"))
+past = rebuild(store, archive.existing_sweep(store, "s"))
 Sweep(past.spec, name="s", corpus=corpus, store=store, engine=ScriptedEngine(LOSSES),
       display=Silent(), past=past).run()
-records = journal.trials(store, "s")
+records = archive.trials(store, "s")
 assert [record.outcome for record in records] == ["complete"] * 4, records
 assert {run.info.status for run in store.runs()} == {"FINISHED", "KILLED"}, store.runs()
 print("went on")

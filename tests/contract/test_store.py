@@ -16,7 +16,7 @@ from models.config import TrialConfig
 from models.corpus import Corpus, load
 from models.errors import InputError
 from models.source import Source
-from search import journal
+from search import archive
 from search.engines.inline import InlineEngine
 from search.journal import Journal
 from search.rerun import rerun
@@ -93,7 +93,7 @@ def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
 def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
     state = sweep_of(store, corpus, engine, trials=2).run()
-    records = journal.trials(store, "s")
+    records = archive.trials(store, "s")
     assert [record.trial.number for record in records] == [0, 1]
     assert [record.best_val_loss for record in records] == [2.5, 2.0]
     assert [record.best_epoch for record in records] == [2, 1]
@@ -101,9 +101,9 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
     assert {record.status for record in records} == {"FINISHED"}
     for record, course in zip(records, sorted(state.finished, key=_number), strict=True):
         assert record.trial == course.trial
-    assert journal.ranked(records)[0].trial.number == 1
-    assert set(journal.baselines(store, "s")) == {"unigram", "markov", "naive_bayes"}
-    assert journal.baselines(store, "s") == state.baselines
+    assert archive.ranked(records)[0].trial.number == 1
+    assert set(archive.baselines(store, "s")) == {"unigram", "markov", "naive_bayes"}
+    assert archive.baselines(store, "s") == state.baselines
 
 
 def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
@@ -124,11 +124,11 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
     run = store.run(state.finished[0].run_id)
     trial = state.finished[0].trial
     assert run.data.tags["mlflow.parentRunId"] == state.run_id
-    assert TrialConfig.from_dict(journal.read_trial(run).trial.config.to_dict()) == trial.config
+    assert TrialConfig.from_dict(archive.read_trial(run).trial.config.to_dict()) == trial.config
     assert run.data.params["parameters"].isdigit()
     assert run.data.tags["sweep.seed"] == str(trial.seed)
     assert run.data.tags["version.numpy"]
-    source, scoring = journal.read_source(journal.read_trial(run))
+    source, scoring = archive.read_source(archive.read_trial(run))
     assert source == tiny_spec().source()
     assert scoring == Scoring(targets=100, seed=0)
 
@@ -136,9 +136,9 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
 def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
     script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
     sweep_of(store, corpus, ScriptedEngine(script), trials=5, keep=2, epochs=1).run()
-    kept = {r.trial.number for r in journal.trials(store, "s") if r.has_weights}
+    kept = {r.trial.number for r in archive.trials(store, "s") if r.has_weights}
     assert kept == {2, 3}
-    for record in journal.trials(store, "s"):
+    for record in archive.trials(store, "s"):
         found = [artifact.path for artifact in store.client.list_artifacts(record.run_id)]
         assert found == (["model"] if record.trial.number in kept else [])
 
@@ -147,13 +147,13 @@ def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Co
     engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
     sweep_of(store, corpus, engine, trials=1).run()
     runs = store.runs(sweep_name="s", sweep_phase="search")
-    attempts = [journal.read_trial(run) for run in runs]
+    attempts = [archive.read_trial(run) for run in runs]
     assert [record.outcome for record in attempts] == ["lost", "complete"]
     assert [record.status for record in attempts] == ["KILLED", "FINISHED"]
     assert [record.trial.attempt for record in attempts] == [1, 2]
     assert attempts[0].trial.seed == attempts[1].trial.seed
     assert attempts[0].trial.config == attempts[1].trial.config
-    assert [record.trial.attempt for record in journal.trials(store, "s")] == [2]
+    assert [record.trial.attempt for record in archive.trials(store, "s")] == [2]
 
 
 def test_a_trial_that_is_lost_again_and_again_is_given_up(store: Store, corpus: Corpus) -> None:
@@ -168,7 +168,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
     assert store.run(sweep.state.run_id).info.status == "KILLED"
-    [record] = journal.trials(store, "s")
+    [record] = archive.trials(store, "s")
     assert (record.status, record.outcome) == ("KILLED", "stopped")
     assert sweep.state.to_dict()["state"] == "interrupted"
 
@@ -192,9 +192,9 @@ def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: 
 def test_a_name_whose_sweep_was_deleted_begins_anew(store: Store, corpus: Corpus) -> None:
     old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), trials=1, epochs=1).run()
     store.client.delete_run(old.run_id)
-    assert journal.trials(store, "s") == []
+    assert archive.trials(store, "s") == []
     sweep_of(store, corpus, ScriptedEngine({0: [2.0]}), trials=1, epochs=1).run()
-    assert [record.best_val_loss for record in journal.trials(store, "s")] == [2.0]
+    assert [record.best_val_loss for record in archive.trials(store, "s")] == [2.0]
 
 
 def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
@@ -203,7 +203,7 @@ def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
     engine = ScriptedEngine({0: []}, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, data=_DATA["path"], trials=1).run()
-    [record] = journal.trials(store, "s")
+    [record] = archive.trials(store, "s")
     assert record.epochs == 0
     result = rerun(store, record, ScriptedEngine({}, lose_first=1), {})
     assert result.comparison.verdict == "different"
@@ -294,7 +294,7 @@ def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.Monk
 def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, InlineEngine(), trials=1).run()
     assert state.counts == {"complete": 1}
-    [record] = journal.trials(store, "s")
+    [record] = archive.trials(store, "s")
     assert record.best_val_loss == state.finished[0].best_loss
     assert record.has_weights
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from models.corpus import load
 from models.errors import InputError
 from models.source import Source
-from search import journal
+from search import archive
 from search.cli import main
 from search.display import Lines
 from search.settings import Settings
@@ -215,7 +215,7 @@ def test_no_name_of_a_sweep_leads_out(
         out, err = capfd.readouterr()
         assert (code, out) == (2, ""), typed
         assert len(err.splitlines()) == 1, typed
-    assert journal.find_sweep(store, name) is None
+    assert archive.find_sweep(store, name) is None
     assert sorted(place.parent.rglob("*")) == before
 
 
