@@ -6,6 +6,7 @@ that were broken off. Everything in it can be lost: such trials then begin again
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -20,8 +21,7 @@ KEPT_S = 7 * 24 * 3600.0
 
 def _root() -> Path:
     """A folder that is this user's alone."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = Path(home) / "lstm-sweep"
+    root = _home()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = root.stat()
@@ -30,6 +30,10 @@ def _root() -> Path:
     if state.st_uid != os.getuid() or state.st_mode & 0o022:  # others could lay links in it
         return Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
     return root
+
+
+def _home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lstm-sweep"
 
 
 def open_folder(run_id: str) -> Path:
@@ -52,8 +56,14 @@ def open_folder(run_id: str) -> Path:
     if folder.is_symlink():
         folder.unlink()
     folder.mkdir(exist_ok=True)
-    os.utime(folder)
+    touch(folder)
     return folder
+
+
+def touch(folder: Path) -> None:
+    """Say that the folder of a sweep is in use."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
 
 
 def leave(folder: Path, keep: set[str]) -> None:
@@ -67,3 +77,5 @@ def leave(folder: Path, keep: set[str]) -> None:
             path.unlink(missing_ok=True)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
+        if folder.parent != _home():  # made for this sweep alone
+            folder.parent.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -152,7 +151,7 @@ class Sweep:
                 } | spec_tags(spec, state.name)
                 state.run_id = self._store.create_run(state.name, tags | own | self._lease.tag)
                 self._lease.run_id = state.run_id
-        self._journal = Journal(self._store, state.run_id, self._corpus, tags)
+            self._journal = Journal(self._store, state.run_id, self._corpus, tags)
         self._journal.describe(spec, state.name, past.params if past else frozenset())
         self._folder = self._open_folder()
         self._score_baselines()
@@ -256,7 +255,7 @@ class Sweep:
             return
         self._beaten = self.state.now
         if self._folder:
-            os.utime(self._folder)
+            scratch.touch(self._folder)
         if self._lease.beat(self.state.seconds) and not self.state.closing:
             self._close(ON_REQUEST)
 
@@ -384,6 +383,7 @@ class Sweep:
     def _finish(self) -> None:
         """End workers, close every run, and leave no files behind that nobody needs."""
         state, self._waited = self.state, 0.0
+        unfinished = {str(c.trial.number) for c in state.running.values()}
         try:
             self._engine.close()
             if state.run_id and not self._lost:
@@ -397,16 +397,11 @@ class Sweep:
             self._show(lambda: self._display.say(text))
         finally:
             if self._folder and not self._lost:
-                scratch.leave(self._folder, self._unfinished())
-
-    def _unfinished(self) -> set[str]:
-        """Folders of trials that go on when the sweep does."""
-        state = self.state
-        if not state.broken_off:
-            return set()
-        waiting = [course.trial for course in state.running.values()] + state.again
-        stopped = [c.trial for c in state.finished if c.ended and c.ended.unfinished]
-        return {str(trial.number) for trial in (*waiting, *stopped)}
+                # what goes on when the sweep does
+                unfinished |= {str(trial.number) for trial in state.again}
+                stopped = (c for c in state.finished if c.ended and c.ended.unfinished)
+                unfinished |= {str(course.trial.number) for course in stopped}
+                scratch.leave(self._folder, unfinished if state.broken_off else set())
 
     def _keep_evidence(self) -> None:
         """Pictures and numbers that say why the best trial is the best."""

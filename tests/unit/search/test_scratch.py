@@ -78,3 +78,14 @@ def test_a_folder_that_others_may_write_is_not_used(root: Path, tmp_path: Path) 
     assert folder.parent.stat().st_mode & 0o077 == 0
     scratch.leave(folder, set())
     folder.parent.rmdir()
+
+
+def test_a_home_that_cannot_be_used_leaves_nothing_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    folder = scratch.open_folder("abc")
+    assert folder.is_dir()
+    scratch.leave(folder, set())
+    assert not folder.parent.exists()
