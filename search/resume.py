@@ -118,10 +118,10 @@ def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
     if run.info.status in ("RUNNING", "SCHEDULED"):
         end = None
         if record.outcome == "":
+            store.drop_folder(run.info.run_id, WEIGHTS)  # kept just before the driver died
             tags = {"sweep.outcome": str(ended.outcome), "sweep.reason": ended.reason}
             tags |= {"sweep.unfinished": "yes"}
             store.log(run.info.run_id, tags=tags)
-            store.drop_folder(run.info.run_id, WEIGHTS)  # kept just before the driver died
         store.finish(run.info.run_id, ended.outcome.status)
     took = max(0.0, (end - run.info.start_time) / 1000) if end else sum(_seconds(curve))
     slot = Slot(0)

@@ -28,7 +28,7 @@ from search.trial import Outcome, TrialRecord
 from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
 from tests.servers import Server
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "5"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 #: environment variable by which the processes of one test are known
 MARK = "LSTM_SWEEP_CHAOS"
