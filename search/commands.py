@@ -38,6 +38,8 @@ __all__ = [
 
 #: what `sweeps` says in place of the state of a sweep that this version cannot read
 NEWER = "made by a newer version"
+#: and in place of `running` if its driver has died
+BROKEN_OFF = "broken off"
 #: what `rerun` says where its own program may be the reason
 EARLIER = "an earlier version of lstm-sweep made this trial; windows may begin elsewhere now"
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
@@ -104,7 +106,7 @@ def stop(arguments: Namespace) -> int:
 
 def sweeps(arguments: Namespace) -> int:
     """List sweeps, oldest first."""
-    from search import archive
+    from search import archive, lease
 
     store = _open_store()
     rows = []
@@ -113,6 +115,8 @@ def sweeps(arguments: Namespace) -> int:
         state = run.data.tags.get("sweep.state", "")
         if archive.schema_of(run.data.tags) is None:
             state = NEWER
+        elif state == "running" and lease.is_left(run.data.tags):
+            state = BROKEN_OFF
         rows.append(
             {
                 "sweep": name,

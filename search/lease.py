@@ -68,6 +68,12 @@ def holder(tags: dict[str, str]) -> Holder | None:
         return None
 
 
+def is_left(tags: dict[str, str]) -> bool:
+    """Whether it is certain, without watching, that nobody drives the sweep with these tags."""
+    driver = holder(tags)
+    return driver is None or driver.is_gone
+
+
 def is_driven(
     store: Store,
     run_id: str,

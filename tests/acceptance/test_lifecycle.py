@@ -82,6 +82,8 @@ def test_a_running_sweep_is_refused_stopped_and_resumed(
     assert [row["config"] for row in sorted(after, key=_number)] == [
         row["config"] for row in sorted(before, key=_number)
     ]
+    [listed] = run_program("sweeps", "--json", cwd=folder).json
+    assert listed["state"] == "broken off"
     # nobody drives it now, and `stop` puts its runs in order
     closed = run_program("stop", "s", "--json", cwd=folder)
     assert (closed.code, closed.json["state"]) == (0, "stopped")

@@ -121,6 +121,15 @@ def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any
     assert sum(slept) == lease.STALE_S
 
 
+def test_who_has_left_is_told_without_watching(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert not lease.is_left(store.kept)
+    assert lease.is_left({LEASE: json.dumps(vars(replace(mine.mine, born=1)))})
+    assert lease.is_left({LEASE: ""})
+    assert not lease.is_left({LEASE: elsewhere()})
+
+
 def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
     store.kept[LEASE] = elsewhere(beat=3)
     steps = iter([elsewhere(beat=4), ""])
