@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -75,6 +77,16 @@ def run_program(
         timeout=timeout_s,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(*arguments: str | Path, cwd: Path) -> Done:
+    """Run a command in this process, which has imported MLflow already; none that trains."""
+    from search.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

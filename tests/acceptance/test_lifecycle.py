@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import PROGRAM, TINY, run_program, write_text
+from tests.conftest import PROGRAM, TINY, run_here, run_program, write_text
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def sweep(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _trials(folder: Path) -> list[dict[str, object]]:
-    done = run_program("trials", "s", "--json", cwd=folder)
+    done = run_here("trials", "s", "--json", cwd=folder)
     rows: list[dict[str, object]] = done.json if done.code == 0 else []
     return rows
 
@@ -49,11 +49,11 @@ def _trials(folder: Path) -> list[dict[str, object]]:
 def test_a_running_sweep_is_refused_stopped_and_resumed(
     folder: Path, sweep: subprocess.Popen[str]
 ) -> None:
-    refused = run_program("resume", "s", cwd=folder)
+    refused = run_here("resume", "s", cwd=folder)
     assert refused.code == 2
     assert f"process {sweep.pid} on" in refused.err
     assert "lstm-sweep stop s" in refused.err
-    taken = run_program("launch", "--data", "words.txt", "--name", "s", *TINY, cwd=folder)
+    taken = run_here("launch", "--data", "words.txt", "--name", "s", *TINY, cwd=folder)
     assert taken.code == 2
     assert "sweep 's' exists" in taken.err
     assert "lstm-sweep stop s" in taken.err
@@ -82,7 +82,7 @@ def test_a_running_sweep_is_refused_stopped_and_resumed(
     assert [row["config"] for row in sorted(after, key=_number)] == [
         row["config"] for row in sorted(before, key=_number)
     ]
-    [listed] = run_program("sweeps", "--json", cwd=folder).json
+    [listed] = run_here("sweeps", "--json", cwd=folder).json
     assert listed["state"] == "broken off"
     # nobody drives it now, and `stop` puts its runs in order
     closed = run_program("stop", "s", "--json", cwd=folder)
@@ -95,7 +95,7 @@ def _number(row: dict[str, object]) -> str:
 
 
 def test_another_search_is_not_resumed_and_the_difference_is_shown(folder: Path) -> None:
-    [run] = run_program("sweeps", "--json", cwd=folder).json
+    [run] = run_here("sweeps", "--json", cwd=folder).json
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -105,7 +105,7 @@ def test_another_search_is_not_resumed_and_the_difference_is_shown(folder: Path)
     (folder / "same.yaml").write_text(yaml.safe_dump(written | {"trials": 9}), encoding="utf-8")
     written["space"]["layer_size"] = [8, 16]
     (folder / "other.yaml").write_text(yaml.safe_dump(written | {"seed": 4}), encoding="utf-8")
-    refused = run_program("resume", "s", "other.yaml", cwd=folder)
+    refused = run_here("resume", "s", "other.yaml", cwd=folder)
     assert refused.code == 2
     assert "seed was 0, is 4" in refused.err
     assert "space layer_size was [8, 12], is [8, 16]" in refused.err
@@ -117,7 +117,7 @@ def test_data_that_have_changed_are_refused(folder: Path) -> None:
     text = data.read_text(encoding="utf-8")
     data.write_text(text[:-1] + ("a" if text[-1] != "a" else "b"), encoding="utf-8")
     try:
-        refused = run_program("resume", "s", cwd=folder)
+        refused = run_here("resume", "s", cwd=folder)
     finally:
         data.write_text(text, encoding="utf-8")
     assert refused.code == 2
@@ -126,7 +126,7 @@ def test_data_that_have_changed_are_refused(folder: Path) -> None:
 
 def test_a_sweep_that_is_not_there_is_named(folder: Path) -> None:
     for command in ("resume", "stop"):
-        refused = run_program(command, "nothing", cwd=folder)
+        refused = run_here(command, "nothing", cwd=folder)
         assert refused.code == 2
         assert "sweep 'nothing': no such sweep" in refused.err
         assert "sweeps: s" in refused.err

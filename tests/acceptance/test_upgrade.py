@@ -11,7 +11,7 @@ import pytest
 from models import corpus as corpora
 from models.source import Source
 from search import rerun
-from tests.conftest import Done, run_program
+from tests.conftest import Done, run_here, run_program
 
 FIRST = Path(__file__).parents[1] / "fixtures" / "first-version.tar.xz"
 #: what stands in the archive for the folder that the sweep ran in
@@ -64,24 +64,24 @@ def refused(done: Done) -> str:
 
 
 def test_a_sweep_of_the_first_version_is_listed_with_its_trials(old: Path) -> None:
-    [row] = run_program("sweeps", "--json", cwd=old).json
+    [row] = run_here("sweeps", "--json", cwd=old).json
     assert (row["sweep"], row["state"], row["trials_done"]) == ("old", "finished", 3)
     assert row["best_val_loss"] == LOSSES["old/2"]
-    rows = run_program("trials", "old", "--json", cwd=old).json
+    rows = run_here("trials", "old", "--json", cwd=old).json
     assert {row["trial"]: row["val_loss"] for row in rows} == LOSSES
     assert {row["outcome"] for row in rows} == {"complete"}
-    table = run_program("trials", "old", cwd=old).out
+    table = run_here("trials", "old", cwd=old).out
     assert "old/1" in table
     assert "baseline naive bayes  0.5528" in table
 
 
 def test_a_trial_of_the_first_version_is_shown_epoch_by_epoch(old: Path) -> None:
-    shown = run_program("show", "old/1", "--json", cwd=old).json
+    shown = run_here("show", "old/1", "--json", cwd=old).json
     assert [epoch["epoch"] for epoch in shown["by_epoch"]] == [1, 2]
     assert shown["by_epoch"][1]["val_loss"] == LOSSES["old/1"]
     assert shown["config"]["direction"] == "bi"
     assert shown["config"]["dropout"] == 0.295
-    assert "seed 1398460667" in run_program("show", "old/1", cwd=old).out
+    assert "seed 1398460667" in run_here("show", "old/1", cwd=old).out
 
 
 @pytest.mark.parametrize("trial", ["old/0", "old/2"], ids=["uni", "bi"])
@@ -91,7 +91,7 @@ def test_a_trial_of_the_first_version_trains_again_as_it_did(old: Path, trial: s
     # bit for bit where it was made; other kinds of CPU round otherwise
     assert done.json["verdict"] in ("identical", "within_tolerance")
     assert done.json["epochs_compared"] == 2
-    again = run_program("show", done.json["rerun_run_id"], "--json", cwd=old).json
+    again = run_here("show", done.json["rerun_run_id"], "--json", cwd=old).json
     assert again["val_loss"] == pytest.approx(LOSSES[trial], rel=1e-3)
 
 
@@ -112,11 +112,11 @@ def test_the_best_network_of_the_first_version_is_exported(old: Path, tmp_path: 
 
 
 def test_a_sweep_of_the_first_version_cannot_go_on(old: Path) -> None:
-    said = refused(run_program("resume", "old", "--trials", "9", cwd=old))
+    said = refused(run_here("resume", "old", "--trials", "9", cwd=old))
     assert "'old' was made by a version of this program that could not resume" in said
-    stopped = run_program("stop", "old", cwd=old)
+    stopped = run_here("stop", "old", cwd=old)
     assert (stopped.code, stopped.out) == (0, "sweep old: finished\n")
-    taken = run_program("launch", "--data", "words.txt", "--name", "old", cwd=old)
+    taken = run_here("launch", "--data", "words.txt", "--name", "old", cwd=old)
     assert "lstm-sweep trials old" in refused(taken)
 
 
@@ -125,7 +125,7 @@ def test_data_that_have_changed_since_the_first_version_are_refused(tmp_path: Pa
     (tmp_path / "words.txt").write_text("m" + text[1:], encoding="utf-8")
     for command in (("rerun", "old/0"), ("export", "old", "--to", "best")):
         assert "have changed since trial old/" in refused(
-            run_program(*command, "--json", cwd=tmp_path)
+            run_here(*command, "--json", cwd=tmp_path)
         )
 
 
@@ -189,7 +189,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=" ".join,
 )
 def test_what_a_newer_version_made_is_refused(newer: Path, command: tuple[str, ...]) -> None:
-    said = refused(run_program(*command, cwd=newer))
+    said = refused(run_here(*command, cwd=newer))
     assert said == (
         "lstm-sweep: sweep 'old' has schema 99, expected at most 1: "
         "a newer version of lstm-sweep made it"
@@ -198,9 +198,9 @@ def test_what_a_newer_version_made_is_refused(newer: Path, command: tuple[str, .
 
 
 def test_sweeps_of_a_newer_version_are_listed_among_the_others(newer: Path) -> None:
-    rows = run_program("sweeps", "--json", cwd=newer).json
+    rows = run_here("sweeps", "--json", cwd=newer).json
     states = {row["sweep"]: row["state"] for row in rows}
     assert states == {"old": "made by a newer version", "mine": "stopped"}
-    table = run_program("sweeps", cwd=newer).out
+    table = run_here("sweeps", cwd=newer).out
     assert "made by a newer version" in table
     assert "mine" in table
