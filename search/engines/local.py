@@ -13,6 +13,7 @@ import pickle
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
@@ -27,6 +28,8 @@ from search.trial import Ended, Job, Message, Outcome, Slot
 
 #: seconds that a worker gets to leave after its last message
 LEAVE_WITHIN_S = 10.0
+#: seconds within which a worker must be forked: to replace a forkserver takes its import of Keras
+FORK_WITHIN_S = 60.0
 
 
 @dataclass
@@ -66,21 +69,26 @@ class LocalEngine:
         if job.slot in self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
-        for last in (False, True):
+        process, ours = self._fork(job)
+        self._running[job.slot] = _Running(job.slot, process, ours, memory_kills())
+
+    def _fork(self, job: Job) -> tuple[BaseProcess, Connection]:
+        """A worker, and our end of its pipe."""
+        until = time.monotonic() + FORK_WITHIN_S
+        while True:
             self.warm_up()
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=worker.main, args=(job, theirs), daemon=True)
             try:
                 process.start()
-            except (OSError, EOFError):  # the forkserver was killed just now
+                return process, ours
+            except (OSError, EOFError):  # the forkserver was killed, or is dying just now
                 ours.close()
-                if last:
+                if time.monotonic() > until:
                     raise
-            else:
-                break
+                time.sleep(0.1)
             finally:
                 theirs.close()
-        self._running[job.slot] = _Running(job.slot, process, ours, memory_kills())
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
         """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""

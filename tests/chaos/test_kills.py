@@ -180,7 +180,8 @@ class Chaos:
         assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
         last = {r.trial.number: r for r in archive.trials(store, "s")}
         assert sorted(last) == list(range(TRIALS))
-        final = [record for record in records if record.outcome != Outcome.LOST]
+        ended = [r for r in records if "sweep.unfinished" not in r.tags]
+        final = [record for record in ended if record.outcome != Outcome.LOST]
         given_up = [r for r in last.values() if r.outcome == Outcome.LOST]
         assert {r.trial.number for r in final} | {r.trial.number for r in given_up} == set(last)
         assert len(final) + len(given_up) == TRIALS
