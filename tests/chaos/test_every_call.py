@@ -154,6 +154,7 @@ def _check(store: Store, cache: Path) -> None:
     assert not (cache / parent.info.run_id).exists()
 
 
+@pytest.mark.timeout(900)
 def test_a_driver_killed_at_any_write_loses_nothing(
     place: Callable[[str], Place], cache: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_driver_killed_at_any_write_loses_nothing(
         shutil.rmtree(broken.folder)
 
 
+@pytest.mark.timeout(900)
 def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
     place: Callable[[str], Place], cache: Path
 ) -> None:
