@@ -59,7 +59,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def run_program(
-    *arguments: str | Path, cwd: Path, timeout_s: float = 280, **environment: str
+    *arguments: str | Path, cwd: Path, timeout_s: float = 500, **environment: str
 ) -> Done:
     """Run the installed program as a user would, in folder `cwd`."""
     outside = {

@@ -32,7 +32,7 @@ def sweep(folder: Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while not any(row["val_loss"] for row in _trials(folder)):
         assert time.monotonic() < until
         assert process.poll() is None
@@ -72,7 +72,7 @@ def test_a_running_sweep_is_refused_stopped_and_resumed(
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while not all(row["attempt"] == 2 and row["val_loss"] for row in _trials(folder)):
         assert time.monotonic() < until
         assert again.poll() is None
