@@ -12,14 +12,20 @@ import urllib.request
 from pathlib import Path
 
 
+def free_port() -> int:
+    """A port of this machine that nobody has; `ui` would take the first, as do tests beside it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Server:
     """A lean server on the store of a folder; it keeps its port when it is started again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import PROGRAM, TINY, run_program, write_text
+from tests.servers import free_port
 
 
 def test_a_sweep_through_a_server_gives_the_same_losses_as_on_sqlite(
@@ -20,7 +21,10 @@ def test_a_sweep_through_a_server_gives_the_same_losses_as_on_sqlite(
         write_text(folder / "words.txt")
     launch = ("launch", "--data", "words.txt", "--name", "s", "--json", *TINY, "--trials", "2")
     server = subprocess.Popen(
-        [PROGRAM, "ui", "--json"], cwd=behind, stdout=subprocess.PIPE, text=True
+        [PROGRAM, "ui", "--json", "--port", str(free_port())],
+        cwd=behind,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert server.stdout is not None

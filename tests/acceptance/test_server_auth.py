@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import PROGRAM, run_program
+from tests.servers import free_port
 
 PASSWORD = "a password of the tests"
 LOGIN: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
@@ -45,7 +46,7 @@ def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
     (folder / "mlflow.yaml").write_text("auth: basic\n", encoding="utf-8")
     (folder / "elsewhere").mkdir()
     process = subprocess.Popen(
-        [PROGRAM, "ui", "--json"],
+        [PROGRAM, "ui", "--json", "--port", str(free_port())],
         cwd=folder / "elsewhere",
         # what an environment says cannot open the server further
         env={key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
