@@ -106,7 +106,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
     assert state.counts == {"complete": 4}
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-    whole = Store(replace(store.settings, experiment="other"))
+    whole = Store(replace(store.settings, experiment="whole"))
     spec = tiny_spec(data=state.spec.data, trials=4, **PLAIN)
     sweep_of(whole, corpus, ScriptedEngine(LOSSES), spec).run()
     assert found(store) == found(whole)
