@@ -7,7 +7,6 @@ scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.corpus import START, Corpus, Split
+from models.corpus import Corpus, Split
 from models.scoring import Floats, score
-from models.windows import Indices, Stream, scoring_targets
+from models.windows import Indices, past, scoring_targets, scoring_windows
 
 SMOOTHING = (0.001, 0.01, 0.1, 1.0)
 WINDOWS = (1, 2, 3, 5, 8)
@@ -44,15 +43,13 @@ class Counts:
     def pairs(self, lag: int) -> sparse.csr_matrix:
         """How often code c stands `lag` after code x in a session, as a sparse matrix `[x, c]`."""
         if lag not in self._pairs:
-            stream = Stream(self._split, lag).codes
             shape = (self.size, self.size)
             self._pairs[lag] = sparse.csr_matrix(shape)
-            for begin in range(0, len(stream) - lag, BLOCK):
-                after = stream[begin + lag : begin + lag + BLOCK]
-                before = stream[begin : begin + len(after)]
-                real = after != START
-                places = (before[real], after[real])
-                block = sparse.coo_matrix((np.ones(len(places[0])), places), shape)
+            for begin in range(0, len(self._split), BLOCK):
+                positions = np.arange(begin, min(begin + BLOCK, len(self._split)))
+                before = past(self._split, positions, np.array([lag]))[:, 0]
+                after = self._split.codes[positions]
+                block = sparse.coo_matrix((np.ones(len(after)), (before, after)), shape)
                 self._pairs[lag] += block.tocsr()
         return self._pairs[lag]
 
@@ -136,13 +133,5 @@ def score_all(corpus: Corpus, targets: Indices) -> list[BaselineScore]:
 
 
 def _score(model: Baseline, counts: Counts, split: Split, targets: Indices) -> dict[str, float]:
-    stream = Stream(split, max(1, model.window))
-    places = stream.places(targets)
-    rows = max(1, BLOCK // counts.size)
-
-    def blocks() -> Iterator[tuple[Floats, NDArray[np.integer]]]:
-        for begin in range(0, len(places), rows):
-            block = places[begin : begin + rows]
-            yield model.predict(counts, stream.windows(block)), stream.codes[block]
-
-    return score(blocks())
+    blocks = scoring_windows(split, targets, max(1, model.window), max(1, BLOCK // counts.size))
+    return score((model.predict(counts, windows), true) for windows, true in blocks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,21 @@ from models import checkpoint, lstm
 from models.checkpoint import Checkpoint
 from models.config import TrialConfig
 from models.corpus import Corpus, Split
+from models.program import Program, program_of
 from models.scoring import log_softmax, score
+from models.windows import Epoch as Windows
 from models.windows import Indices, TrainingWindows, scoring_windows
 
 #: a trial whose loss is this many times that of guessing has diverged
 DIVERGED_AT = 2.0
 #: training steps over which a loss is averaged before it is called diverged
 DIVERGED_STEPS = 10
-#: numbers in one array of a scoring step, at most
-SCORING_NUMBERS = 1 << 24
+#: windows in one call of a scoring, and numbers in one of its arrays, at most
+SCORING_ROWS, SCORING_NUMBERS = 256, 1 << 24
+#: seconds that one call with many training steps should take, and symbols in it at most
+CALL_S, CALL_SYMBOLS = 0.25, 1 << 22
+
+Logits = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,9 @@ def train(
     networks = lstm.build(config, len(corpus.alphabet))
     lstm.compile_for_training(networks.trained, config)
     memory = _Memory(networks, resting, f"{config.to_dict()} {seed} {corpus.digest}", clock)
+    program = program_of(networks, config, seed)
     windows = TrainingWindows(corpus.train, config, seed)
+    pace = _Pace(max(1, CALL_SYMBOLS // (config.batch_size * config.sequence_length)), clock)
     limit = DIVERGED_AT * math.log(len(corpus.alphabet))
     done = memory.recall(weights)
     for number, metrics in enumerate(done, start=1):
@@ -100,8 +109,8 @@ def train(
     best = min((metrics["val_loss"] for metrics in done), default=math.inf)
     for number in range(len(done) + 1, config.epochs + 1):
         begin = clock()
-        meter = _Meter(limit)
-        for share in _train_epoch(networks.trained, windows, number, meter):
+        meter, epoch = _Meter(limit), windows.epoch(number)
+        for share in _train_epoch(program, epoch, meter, pace):
             if meter.verdict:
                 yield Diverged(number, f"epoch {number}: {meter.verdict}")
                 return
@@ -110,7 +119,7 @@ def train(
         if not meter.mean <= limit:
             yield Diverged(number, f"epoch {number}: {_beyond('training', meter.mean, limit)}")
             return
-        result = evaluate(networks.scored, config, corpus.validation, targets)
+        result = evaluate(program.logits, config, corpus, corpus.validation, targets)
         if not math.isfinite(result["loss"]):
             yield Diverged(
                 number, f"epoch {number}: {_beyond('validation', result['loss'], limit)}"
@@ -186,16 +195,34 @@ def _assign(variables: Iterable[Any], values: Iterable[NDArray[Any]]) -> None:
         variable.assign(value)
 
 
-def _train_epoch(
-    model: Any, windows: TrainingWindows, number: int, meter: _Meter
-) -> Iterator[float]:
-    """Take every step of an epoch; yield the share done after each."""
-    steps, batches = windows.epoch(number)
-    for step, batch in enumerate(batches, start=1):
-        model.reset_metrics()
-        loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
-        meter.add(float(loss), float(batch.weights.sum()))
-        yield step / steps
+def _train_epoch(program: Program, epoch: Windows, meter: _Meter, pace: _Pace) -> Iterator[float]:
+    """Take every step of an epoch; yield the share done after each call."""
+    done = 0
+    while done < epoch.steps:
+        steps = min(pace.steps, epoch.steps - done)
+        with pace.timing(steps):
+            losses, weights = program.train(epoch.cut(done, done + steps))
+        done += steps
+        for loss, weight in zip(losses.tolist(), weights.tolist(), strict=True):
+            meter.add(loss, weight)
+            if meter.verdict:
+                break
+        yield done / epoch.steps
+
+
+class _Pace:
+    """How many training steps are taken in a call, so that reports keep coming."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self.steps, self._most, self._clock = 1, most, clock
+
+    @contextmanager
+    def timing(self, steps: int) -> Iterator[None]:
+        """Learn from a call with `steps` steps how many the next one may have."""
+        began = self._clock()
+        yield
+        fitting = steps * CALL_S / max(self._clock() - began, 1e-9)
+        self.steps = int(min(max(1, fitting), 4 * steps, self._most))
 
 
 class _Meter:
@@ -231,21 +258,23 @@ def _beyond(kind: str, loss: float, limit: float) -> str:
     return f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({guessing:.3g})"
 
 
-def evaluate(model: Any, config: TrialConfig, split: Split, targets: Indices) -> dict[str, float]:
-    """Score a network that predicts the next symbol on targets of a split."""
-    alphabet_size = model.output_shape[-1]
-    widest = max(alphabet_size, 2 * config.layer_size)
-    rows = min(512, max(16, SCORING_NUMBERS // (config.sequence_length * widest)))
+def evaluate(
+    logits: Logits, config: TrialConfig, corpus: Corpus, split: Split, targets: Indices
+) -> dict[str, float]:
+    """Score a network that predicts the next symbol on targets of a split.
+
+    `logits` maps windows `<int32>[rows, time]` to `[rows, alphabet]`; `rows` is the same in all
+    calls, so that a backend traces one shape only.
+    """
+    widest = max(len(corpus.alphabet), 2 * config.layer_size)
+    rows = min(SCORING_ROWS, max(16, SCORING_NUMBERS // (config.sequence_length * widest)))
     blocks = scoring_windows(split, targets, config.sequence_length, rows)
-    return score((log_softmax(predict(model, windows, rows)), true) for windows, true in blocks)
+    return score((log_softmax(_filled(logits, windows, rows)), true) for windows, true in blocks)
 
 
-def predict(model: Any, windows: NDArray[np.int32], rows: int) -> NDArray[np.float32]:
-    """Logits of windows; filled up to `rows`, so that the backend traces one shape only."""
-    missing = rows - len(windows)
-    filled = np.pad(windows, ((0, missing), (0, 0))) if missing else windows
-    logits: NDArray[np.float32] = np.asarray(model.predict_on_batch(filled))
-    return logits[: len(windows)]
+def _filled(logits: Logits, windows: NDArray[np.int32], rows: int) -> NDArray[np.float32]:
+    filled = np.pad(windows, ((0, rows - len(windows)), (0, 0)))
+    return np.asarray(logits(filled))[: len(windows)]
 
 
 def save_whole(model: Any, path: Path) -> None:

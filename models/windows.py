@@ -1,12 +1,15 @@
 """Corpus and config -> training windows and scoring windows.
 
-A *window* is `sequence_length` symbols; the symbol after it is its *target*. In a *stream* each
-session is preceded by `sequence_length` times `<start>`, so the window of any target is the slice
-of the stream before it, and no window holds symbols of another session.
+A *window* is `sequence_length` symbols; the symbol after it is its *target*. Where a window reaches
+beyond the head of its session it holds `<start>`, so no window has symbols of another session.
+
+Windows are cut from the codes of a split when they are needed. Nothing here is as large as the
+split but the order of an epoch's windows, so processes that map one corpus share its memory.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,14 +18,13 @@ from numpy.typing import NDArray
 
 from models.config import TrialConfig
 from models.corpus import START, Split
-from models.reading import Codes
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one training step; the last of an epoch is filled up with weight 0."""
+    """Windows of one training step, as a network of Keras takes them."""
 
     #: `<int32>[batch, time]`
     inputs: NDArray[np.int32]
@@ -32,35 +34,40 @@ class Batch:
     weights: NDArray[np.float32]
 
 
-class Stream:
-    """A split with each session padded at its head by `length` times `<start>`."""
+@dataclass(frozen=True)
+class Cut:
+    """Windows of several training steps, each with its target as its last symbol."""
 
-    def __init__(self, split: Split, length: int) -> None:
-        self.length = length
-        self.lengths = split.session_lengths
-        #: where each session's first symbol stands in the stream, `<int64>[sessions]`
-        self.heads = split.starts + length * np.arange(1, len(split.starts) + 1)
-        self.codes: Codes = np.zeros(len(split) + length * len(split.starts), split.codes.dtype)
-        for head, start, size in zip(self.heads, split.starts, self.lengths, strict=True):
-            self.codes[head : head + size] = split.codes[start : start + size]
-        self._starts = split.starts
+    #: `<int32>[steps, batch, time + 1]`
+    codes: NDArray[np.int32]
+    #: the first of a window's `time` steps whose target counts, `time` if none does;
+    #: `<int32>[steps, batch]`
+    first: NDArray[np.int32]
 
-    def places(self, positions: Indices) -> Indices:
-        """Where symbols of the split, given by index, stand in the stream."""
-        sessions = np.searchsorted(self._starts, positions, side="right")
-        return positions + self.length * sessions
+    def batches(self, *, every_step: bool) -> Iterator[Batch]:
+        """Step by step; `every_step` of a window has a target, or only its last."""
+        length = self.codes.shape[-1] - 1
+        for codes, first in zip(self.codes, self.first, strict=True):
+            counts = (np.arange(length) >= first[:, None]).astype(np.float32)
+            if every_step:
+                yield Batch(codes[:, :-1], codes[:, 1:], counts)
+            else:
+                yield Batch(codes[:, :-1], codes[:, -1], counts[:, -1])
 
-    def windows(self, targets: Indices) -> NDArray[np.int32]:
-        """The `length` symbols before each target, `<int32>[targets, time]`."""
-        return self._slices(targets - self.length)
 
-    def shifted(self, targets: Indices) -> NDArray[np.int32]:
-        """The windows of `targets` one symbol on: what each step of a window has to predict."""
-        return self._slices(targets - self.length + 1)
+def past(split: Split, positions: Indices, lags: Indices) -> NDArray[np.int32]:
+    """What stands so many symbols before each position of a split, `<int32>[positions, lags]`.
 
-    def _slices(self, begins: Indices) -> NDArray[np.int32]:
-        places = begins[:, None] + np.arange(self.length)  # [windows, time]
-        return np.asarray(self.codes[places], np.int32)
+    `<start>` stands before the head of a session; a lag of 0 is the symbol itself.
+    """
+    heads = split.starts[np.searchsorted(split.starts, positions, side="right") - 1]
+    return _past(split, positions, heads, lags)
+
+
+def _past(split: Split, positions: Indices, heads: Indices, lags: Indices) -> NDArray[np.int32]:
+    places = positions[:, None] - lags
+    inside = places >= heads[:, None]
+    return np.where(inside, split.codes[np.where(inside, places, 0)], START).astype(np.int32)
 
 
 def scoring_targets(split: Split, count: int, seed: int) -> Indices:
@@ -77,79 +84,114 @@ def scoring_windows(
 
     The last block has fewer rows if `rows` does not divide the number of targets.
     """
-    stream = Stream(split, length)
-    places = stream.places(targets)
-    for begin in range(0, len(places), rows):
-        block = places[begin : begin + rows]
-        yield stream.windows(block), stream.codes[block].astype(np.int32)
+    lags = np.arange(length, -1, -1)
+    for begin in range(0, len(targets), rows):
+        block = past(split, targets[begin : begin + rows], lags)
+        yield block[:, :-1], block[:, -1]
 
 
 class TrainingWindows:
-    """The windows of each epoch of a trial, cut from one stream."""
+    """The windows of each epoch of a trial."""
 
     def __init__(self, split: Split, config: TrialConfig, seed: int) -> None:
-        self._stream = Stream(split, config.sequence_length)
+        self._split = split
         self._config = config
         self._seed = seed
 
-    def epoch(self, number: int) -> tuple[int, Iterator[Batch]]:
-        """How many batches epoch `number` has, and the batches; a pure function of the seed."""
-        config = self._config
+    def epoch(self, number: int) -> Epoch:
+        """The windows of epoch `number` in their order; a pure function of the seed."""
         rng = np.random.default_rng([self._seed, number])
-        stride = config.window_stride
-        if config.direction == "uni":
-            targets, counted_from = self._many_to_many(stride, rng)
-        else:
-            targets = counted_from = self._many_to_one(stride, rng)
-        order = rng.permutation(len(targets))
-        count = -(-len(order) // config.batch_size)
-        return count, self._batches(targets[order], counted_from[order])
+        if self._config.direction == "uni":
+            return _ManyToMany(self._split, self._config, rng)
+        return _ManyToOne(self._split, self._config, rng)
 
-    def _many_to_one(self, stride: int, rng: np.random.Generator) -> Indices:
-        """Every `stride`-th symbol of the split is a target."""
-        size = int(self._stream.lengths.sum())
-        offset = int(rng.integers(stride)) if self._config.offset == "random" else 0
-        return self._stream.places(np.arange(min(offset, size - 1), size, stride))
 
-    def _many_to_many(self, stride: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
-        """Targets of the windows' last steps, and the first target of each window that counts.
+class Epoch(ABC):
+    """The windows of one epoch in the order of its training steps."""
 
-        In a session the last steps lie `stride` apart, the first below `stride`; one more window
-        ends at the session's end and counts only what no window before it has. So with a stride of
-        one window every symbol counts once.
+    def __init__(
+        self, split: Split, config: TrialConfig, count: int, rng: np.random.Generator
+    ) -> None:
+        self._split, self._batch_size = split, config.batch_size
+        self._lags = np.arange(config.sequence_length, -1, -1)
+        self._order = rng.permutation(np.arange(count, dtype=_smallest(count)))
+        self._every_step = config.direction == "uni"
+        #: training steps
+        self.steps = -(-count // config.batch_size)
 
-        Where the first one lies is drawn for each session by itself, for short sessions too: so
-        their beginnings are learned after any number of `<start>`, as they are scored.
+    def cut(self, begin: int, end: int) -> Cut:
+        """The windows of steps `begin` to `end`, without the latter.
+
+        The last step of an epoch is filled up with windows of which no target counts.
         """
-        length, sizes = self._stream.length, self._stream.lengths
-        if self._config.offset == "random":
-            first = np.minimum(rng.integers(stride, size=len(sizes)), sizes - 1)
+        rows = np.arange(begin * self._batch_size, end * self._batch_size)
+        chosen = self._order[rows % len(self._order)].astype(np.int64)
+        targets, heads, first = self._windows(chosen)
+        length = len(self._lags) - 1
+        first = np.where(rows < len(self._order), first, length)
+        shape = (end - begin, self._batch_size)
+        codes = _past(self._split, targets, heads, self._lags)
+        return Cut(codes.reshape(*shape, length + 1), first.reshape(shape).astype(np.int32))
+
+    def batches(self) -> Iterator[Batch]:
+        """Every step by itself."""
+        for step in range(self.steps):
+            yield from self.cut(step, step + 1).batches(every_step=self._every_step)
+
+    @abstractmethod
+    def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        """Targets, heads of their sessions, and first steps that count, of some windows."""
+
+
+class _ManyToOne(Epoch):
+    """Every `stride`-th symbol of the split is the target of a window."""
+
+    def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
+        self._stride = config.window_stride
+        offset = int(rng.integers(self._stride)) if config.offset == "random" else 0
+        self._offset = min(offset, len(split) - 1)
+        super().__init__(split, config, -(-(len(split) - self._offset) // self._stride), rng)
+
+    def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        targets, starts = self._offset + chosen * self._stride, self._split.starts
+        heads = starts[np.searchsorted(starts, targets, side="right") - 1]
+        return targets, heads, np.full(len(chosen), len(self._lags) - 2)
+
+
+class _ManyToMany(Epoch):
+    """Each step of a window has a target.
+
+    In a session the last targets of windows lie `stride` apart, the first below `stride`; one more
+    window ends at the session's end and counts only what no window before it has. So with a stride
+    of one window every symbol counts once.
+
+    Where the first one lies is drawn for each session by itself, for short sessions too: so their
+    beginnings are learned after any number of `<start>`, as they are scored.
+    """
+
+    def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
+        length, sizes = config.sequence_length, split.session_lengths
+        self._stride, self._sizes = config.window_stride, sizes
+        if config.offset == "random":
+            self._first = np.minimum(rng.integers(self._stride, size=len(sizes)), sizes - 1)
         else:  # a session no longer than a window is one window
-            first = np.where(sizes <= length, sizes - 1, 0)
-        counts = 1 + -(-(sizes - 1 - first) // stride)
-        session = np.repeat(np.arange(len(sizes)), counts)
-        step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        regular = first[session] + step * stride
-        last = np.minimum(regular, sizes[session] - 1)
+            self._first = np.where(sizes <= length, sizes - 1, 0)
+        counts = 1 + -(-(sizes - 1 - self._first) // self._stride)
+        self._ends = np.cumsum(counts)
+        self._begins = self._ends - counts
+        super().__init__(split, config, int(self._ends[-1]), rng)
+
+    def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        length = len(self._lags) - 1
+        session = np.searchsorted(self._ends, chosen, side="right")
+        regular = self._first[session] + (chosen - self._begins[session]) * self._stride
+        last = np.minimum(regular, self._sizes[session] - 1)
         counted_from = np.maximum(last - length + 1, 0)
         clipped = regular > last
-        counted_from[clipped] = np.maximum(counted_from, regular - stride + 1)[clipped]
-        heads = self._stream.heads[session]
-        return heads + last, heads + counted_from
+        counted_from[clipped] = np.maximum(counted_from, regular - self._stride + 1)[clipped]
+        heads = self._split.starts[session]
+        return heads + last, heads, counted_from - (last - length + 1)
 
-    def _batches(self, targets: Indices, counted_from: Indices) -> Iterator[Batch]:
-        size = self._config.batch_size
-        for begin in range(0, len(targets), size):
-            rows = np.arange(begin, begin + size) % len(targets)
-            real = np.arange(begin, begin + size) < len(targets)
-            yield self._batch(targets[rows], counted_from[rows], real)
 
-    def _batch(self, targets: Indices, counted_from: Indices, real: NDArray[np.bool_]) -> Batch:
-        stream = self._stream
-        inputs = stream.windows(targets)
-        if self._config.direction == "bi":
-            return Batch(inputs, stream.codes[targets].astype(np.int32), real.astype(np.float32))
-        expected = stream.shifted(targets)
-        places = targets[:, None] - np.arange(stream.length - 1, -1, -1)  # [batch, time]
-        counts = (places >= counted_from[:, None]) & (expected != START) & real[:, None]
-        return Batch(inputs, expected, counts.astype(np.float32))
+def _smallest(count: int) -> type[np.signedinteger]:
+    return np.int32 if count < 1 << 31 else np.int64

@@ -144,8 +144,8 @@ class Data:
         its users do, which saves it the work of cutting windows.
         """
         full = TrialConfig(**config, offset="fixed", epochs=EPOCHS)
-        _, batches = TrainingWindows(self.corpus.train, full, self.task.seed).epoch(1)
-        parts = [(b.inputs, b.targets, b.weights) for b in batches]
+        epoch = TrainingWindows(self.corpus.train, full, self.task.seed).epoch(1)
+        parts = [(b.inputs, b.targets, b.weights) for b in epoch.batches()]
         inputs, targets, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
         real = weights.reshape(len(weights), -1).any(axis=1)  # others fill up the last batch
         return inputs[real], targets[real], weights[real]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.baselines import FAMILIES, Baseline, Counts, MarkovChain, NaiveBayes, score_all
 from models.corpus import START, Alphabet, Corpus, Split
 from models.scoring import Floats
-from models.windows import Stream, scoring_targets
+from models.windows import scoring_targets, scoring_windows
 
 #: codes of the two symbols of the smallest alphabet
 A, B = 2, 3
@@ -157,11 +157,10 @@ def test_a_markov_chain_beats_a_unigram_on_a_first_order_chain() -> None:
 
 def losses_of(model: Baseline, corpus: Corpus, targets: NDArray[np.int64]) -> Floats:
     """Negative log-likelihoods of validation targets, one by one."""
-    stream = Stream(corpus.validation, max(1, model.window))
-    places = stream.places(targets)
-    counts = Counts(corpus.train, len(corpus.alphabet))
-    predicted = model.predict(counts, stream.windows(places))
-    return np.asarray(-predicted[np.arange(len(places)), stream.codes[places]])
+    length = max(1, model.window)
+    windows, true = next(scoring_windows(corpus.validation, targets, length, len(targets)))
+    predicted = model.predict(Counts(corpus.train, len(corpus.alphabet)), windows)
+    return np.asarray(-predicted[np.arange(len(targets)), true])
 
 
 @pytest.mark.parametrize("symbols", [2, 10, 60])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.config import TrialConfig
 from models.corpus import START, Split
-from models.windows import Batch, Stream, TrainingWindows, scoring_targets, scoring_windows
+from models.windows import Batch, TrainingWindows, past, scoring_targets, scoring_windows
 
 #: the code of a split's first symbol, see `split_of`
 FIRST = 2
@@ -36,8 +36,7 @@ def past_of(sizes: list[int], length: int) -> dict[int, list[int]]:
 
 
 def batches_of(sizes: list[int], config: TrialConfig, seed: int, epoch: int) -> list[Batch]:
-    _, batches = TrainingWindows(split_of(sizes), config, seed).epoch(epoch)
-    return list(batches)
+    return list(TrainingWindows(split_of(sizes), config, seed).epoch(epoch).batches())
 
 
 def weighed(batches: list[Batch]) -> Iterator[tuple[int, float]]:
@@ -148,11 +147,11 @@ def test_padding_never_counts_as_a_target(sizes: list[int], config: TrialConfig,
 @given(sessions, any_config, seeds)
 @settings(deadline=None)
 def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed: int) -> None:
-    count, batches = TrainingWindows(split_of(sizes), config, seed).epoch(1)
-    seen = list(batches)
+    drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
+    seen = list(drawn.batches())
     window = (config.batch_size, config.sequence_length)
     target = window if config.direction == "uni" else window[:1]
-    assert len(seen) == count
+    assert len(seen) == drawn.steps
     assert {batch.inputs.shape for batch in seen} == {window}
     assert {batch.targets.shape for batch in seen} == {target}
     assert {batch.weights.shape for batch in seen} == {target}
@@ -197,8 +196,8 @@ def test_the_windows_of_an_epoch_depend_on_seed_and_number_alone(
     fresh = batches_of(sizes, config, seed, epoch)
     used = TrainingWindows(split_of(sizes), config, seed)
     for earlier in (epoch + 1, 1):
-        list(used.epoch(earlier)[1])
-    assert arrays(list(used.epoch(epoch)[1])) == arrays(fresh)
+        list(used.epoch(earlier).batches())
+    assert arrays(list(used.epoch(epoch).batches())) == arrays(fresh)
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
@@ -280,24 +279,25 @@ def test_a_random_offset_of_bi_takes_each_value_below_the_stride() -> None:
     assert first_targets_of_bi("random") == {0, 1, 2, 3, 4}
 
 
-@given(sessions, st.integers(1, 12))
+@given(sessions, any_config, seeds, st.data())
 @settings(deadline=None)
-def test_a_stream_pads_the_head_of_each_session(sizes: list[int], length: int) -> None:
-    stream = Stream(split_of(sizes), length)
-    code, expected = FIRST, list[int]()
-    for size in sizes:
-        expected += [START] * length + list(range(code, code + size))
-        code += size
-    assert stream.codes.tolist() == expected
+def test_steps_cut_together_are_those_cut_one_by_one(
+    sizes: list[int], config: TrialConfig, seed: int, data: st.DataObject
+) -> None:
+    drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
+    begin = data.draw(st.integers(0, drawn.steps - 1))
+    end = data.draw(st.integers(begin + 1, drawn.steps))
+    together = drawn.cut(begin, end).batches(every_step=config.direction == "uni")
+    assert arrays(list(together)) == arrays(list(drawn.batches())[begin:end])
 
 
-@given(sessions, st.integers(1, 12))
+@given(sessions, st.integers(1, 50))
 @settings(deadline=None)
-def test_a_stream_knows_where_each_symbol_stands(sizes: list[int], length: int) -> None:
+def test_the_past_of_a_symbol_is_that_of_its_session(sizes: list[int], longest: int) -> None:
     split = split_of(sizes)
-    stream = Stream(split, length)
-    places = stream.places(np.arange(len(split)))
-    np.testing.assert_array_equal(stream.codes[places], split.codes)
+    found = past(split, np.arange(len(split)), np.arange(longest, -1, -1))
+    expected = past_of(sizes, longest)
+    assert found.tolist() == [[*expected[code], code] for code in split.codes.tolist()]
 
 
 @given(sessions, st.integers(1, 300), seeds)

@@ -1,0 +1,86 @@
+"""What a worker of this program does within an epoch."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from benchmarks.speed.common import (
+    ALPHABET,
+    LAYERS,
+    LEARNING_RATE,
+    SYMBOLS,
+    Answer,
+    Task,
+    answer,
+    pin,
+    rate,
+)
+
+pin()
+
+from models import backend, lstm, program  # noqa: E402
+from models.config import TrialConfig  # noqa: E402
+from models.corpus import Split  # noqa: E402
+from models.training import SCORING_ROWS  # noqa: E402
+from models.windows import TrainingWindows  # noqa: E402
+
+#: targets that a sweep scores by default
+TARGETS = 10_000
+
+
+def measure(task: Task) -> Answer:
+    """Train, then score."""
+    config = TrialConfig(
+        direction=task.direction,
+        layers=LAYERS,
+        layer_size=task.layer_size,
+        batch_size=task.batch_size,
+        sequence_length=task.sequence_length,
+        learning_rate=LEARNING_RATE,
+    )
+    codes = np.random.default_rng(0).integers(2, ALPHABET, SYMBOLS).astype(np.uint8)
+    windows = TrainingWindows(Split(codes, np.zeros(1, np.int64)), config, 0).epoch(1)
+    begin = time.perf_counter()
+    networks = lstm.build(config, ALPHABET)
+    lstm.compile_for_training(networks.trained, config)
+    trial = program.program_of(networks, config, 0)
+    place = 0
+
+    def steps(count: int) -> None:
+        nonlocal place
+        count = min(count, windows.steps)
+        place = place if place + count <= windows.steps else 0
+        trial.train(windows.cut(place, place + count))
+        place += count
+
+    steps(1)
+    first = time.perf_counter() - begin
+    speed = rate(steps, task)
+    scored = np.zeros((SCORING_ROWS, task.sequence_length), np.int32)
+    trial.logits(scored)
+    begin = time.perf_counter()
+    trial.logits(scored)
+    scoring = (time.perf_counter() - begin) * TARGETS / SCORING_ROWS
+    return Answer(speed, first, scoring, _peak())
+
+
+def _peak() -> float:
+    import tensorflow as tf
+
+    matrix = tf.random.normal((1024, 1024))
+    product = tf.function(lambda: tf.matmul(matrix, matrix))
+    product()
+    best = float("inf")
+    for _ in range(8):
+        begin = time.perf_counter()
+        product()
+        best = min(best, time.perf_counter() - begin)
+    return 2 * 1024**3 / best
+
+
+if __name__ == "__main__":
+    backend.environment(None)
+    backend.prepare(gpu=False, seed=0)
+    answer(measure)

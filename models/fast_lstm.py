@@ -1,0 +1,252 @@
+"""The arithmetic of `keras.layers.LSTM` on a CPU, in fewer and larger operations of TensorFlow.
+
+Weights, gates and results are those of Keras's layer, up to the order in which numbers are added.
+What is gained comes from three things. The forward pass is one kernel over all time steps. The
+backward pass has only the recurrent product in its loop, since the gradients of kernels, bias and
+inputs are sums over time steps and so one product after it (Appleyard et al., arXiv 1604.01946).
+And an input that is one symbol takes a row of the kernel instead of a product with mostly zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+#: layers of at most so many units are faster in TensorFlow's own backward kernel, which spends
+#: nothing between two time steps but adds up the kernels' gradients in each
+FUSED_UNITS = 48
+#: symbols for each unit from which on such a layer, too, is better off without the products
+ALPHABET_PER_UNIT = 4
+#: time steps in one turn of a loop: the first of these that divides their number
+TURNS = (5, 4, 3, 2, 1)
+
+
+def lstm(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+    """Outputs of a layer at each time step, `[time, batch, units]`, from zero states.
+
+    `inputs` is `[time, batch, features]`; the weights are those of a cell of Keras, with gates in
+    the order input, forget, candidate, output.
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def layer(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+        block = _block(inputs, kernel, recurrent_kernel, bias)
+
+        def gradients(gradient: Any) -> Any:
+            if recurrent_kernel.shape[0] <= FUSED_UNITS:
+                return _fused_gradients(block, inputs, kernel, recurrent_kernel, bias, gradient)
+            before, _ = _nothing(inputs, recurrent_kernel)
+            states = tf.concat([before[None], block.cs], 0)
+            done = _Pass(block.i, block.f, block.ci, block.o, block.co, states, block.h)
+            rows = _gradients_of_gates(done, recurrent_kernel, gradient)
+            columns = tf.reshape(inputs, (-1, kernel.shape[0]))
+            of_kernel = tf.matmul(columns, rows, transpose_a=True)
+            of_inputs = tf.matmul(rows, _swapped(kernel), transpose_b=True)
+            return (
+                tf.reshape(of_inputs, tf.shape(inputs)),
+                _swapped(of_kernel),
+                *_gradients_of_cell(done, rows),
+            )
+
+        return block.h, gradients
+
+    return layer(inputs, kernel, recurrent_kernel, bias)
+
+
+def lstm_of_symbols(symbols: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+    """As `lstm` of the one-hot vectors of `symbols`, `<int32>[time, batch]`."""
+    alphabet_size, units = kernel.shape[0], recurrent_kernel.shape[0]
+    if units <= FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units:
+        return lstm(tf.one_hot(symbols, alphabet_size), kernel, recurrent_kernel, bias)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def layer(kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+        done = _forward_by_step(tf.gather(kernel + bias, symbols), recurrent_kernel)
+
+        def gradients(gradient: Any) -> Any:
+            rows = _gradients_of_gates(done, recurrent_kernel, gradient)
+            of_kernel = tf.math.unsorted_segment_sum(
+                rows, tf.reshape(symbols, (-1,)), alphabet_size
+            )
+            return _swapped(of_kernel), *_gradients_of_cell(done, rows)
+
+        return done.h, gradients
+
+    return layer(kernel, recurrent_kernel, bias)
+
+
+class _ByStep:
+    """Tensors of all time steps, kept apart since to join them takes a copy."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __getitem__(self, step: Any) -> Any:
+        return self._array.read(step)
+
+
+class _Pass(NamedTuple):
+    """A forward pass: at each time step `[batch, units]` of everything."""
+
+    #: input gate, forget gate, candidate, output gate
+    i: Any
+    f: Any
+    ci: Any
+    o: Any
+    #: tanh of the state after each step
+    co: Any
+    #: states, of which the first is the one before the first step
+    cs: Any
+    #: outputs, one tensor `[time, batch, units]`
+    h: Any
+
+
+def _block(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+    """TensorFlow's kernel of a forward pass, with all that its gradient kernel needs."""
+    state, peephole = _nothing(inputs, recurrent_kernel)
+    return tf.raw_ops.BlockLSTMV2(
+        seq_len_max=tf.cast(tf.shape(inputs)[0], tf.int64),
+        x=inputs,
+        cs_prev=state,
+        h_prev=state,
+        w=tf.concat([kernel, recurrent_kernel], 0),
+        wci=peephole,
+        wcf=peephole,
+        wco=peephole,
+        b=bias,
+        cell_clip=0.0,
+        use_peephole=False,
+    )
+
+
+def _fused_gradients(
+    block: Any, inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, gradient: Any
+) -> tuple[Any, Any, Any, Any]:
+    state, peephole = _nothing(inputs, recurrent_kernel)
+    found = tf.raw_ops.BlockLSTMGradV2(
+        seq_len_max=tf.cast(tf.shape(inputs)[0], tf.int64),
+        x=inputs,
+        cs_prev=state,
+        h_prev=state,
+        w=tf.concat([kernel, recurrent_kernel], 0),
+        wci=peephole,
+        wcf=peephole,
+        wco=peephole,
+        b=bias,
+        i=block.i,
+        cs=block.cs,
+        f=block.f,
+        o=block.o,
+        ci=block.ci,
+        co=block.co,
+        h=block.h,
+        cs_grad=tf.zeros_like(gradient),
+        h_grad=gradient,
+        use_peephole=False,
+    )
+    of_kernels = tf.split(found.w_grad, [kernel.shape[0], recurrent_kernel.shape[0]])
+    return found.x_grad, *of_kernels, found.b_grad
+
+
+def _forward_by_step(products: Any, recurrent_kernel: Any) -> _Pass:
+    """A forward pass from the products of inputs and kernel, `[time, batch, 4 units]`."""
+    steps, batch, _ = products.shape
+    units = recurrent_kernel.shape[0]
+    turns = next(turns for turns in TURNS if steps % turns == 0)
+
+    def turn(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:
+        *gates, states, outputs = arrays
+        for _ in range(turns):
+            arguments = products[step] + tf.matmul(output, recurrent_kernel)
+            i, f, ci, o = tf.split(arguments, 4, axis=1)
+            i, f, ci, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(ci), tf.sigmoid(o)
+            state = f * state + i * ci
+            co = tf.tanh(state)
+            output = o * co
+            new = (i, f, ci, o, co)
+            gates = [array.write(step, gate) for array, gate in zip(gates, new, strict=True)]
+            outputs = outputs.write(step, output)
+            step += 1
+            states = states.write(step, state)
+        return step, output, state, *gates, states, outputs
+
+    def array(size: int) -> Any:
+        return tf.TensorArray(products.dtype, size, element_shape=(batch, units))
+
+    nothing = tf.zeros((batch, units), products.dtype)
+    gates, states = [array(steps) for _ in range(5)], array(steps + 1).write(0, nothing)
+    start = (tf.constant(0), nothing, nothing, *gates, states, array(steps))
+    loop = tf.while_loop(lambda step, *_: step < steps, turn, start, parallel_iterations=1)
+    i, f, ci, o, co, cs = map(_ByStep, loop[3:-1])
+    return _Pass(i, f, ci, o, co, cs, loop[-1].stack())
+
+
+def _gradients_of_gates(done: _Pass, recurrent_kernel: Any, gradient: Any) -> Any:
+    """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of `_swapped`."""
+    steps, batch, units = done.h.shape
+    nothing = tf.zeros((batch, units), done.h.dtype)
+    unused = {
+        "x": nothing[:, :1],
+        "h_prev": nothing,
+        "w": tf.zeros((1 + units, 4 * units), done.h.dtype),
+        "b": tf.zeros(4 * units, done.h.dtype),
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros(units, done.h.dtype)),
+    }
+    turned = tf.transpose(_swapped(recurrent_kernel))
+    turns = next(turns for turns in TURNS if steps % turns == 0)
+
+    def cell(step: Any, of_output: Any, of_state: Any) -> Any:
+        return tf.raw_ops.LSTMBlockCellGrad(
+            **unused,
+            cs_prev=done.cs[step],
+            i=done.i[step],
+            cs=done.cs[step + 1],
+            f=done.f[step],
+            o=done.o[step],
+            ci=done.ci[step],
+            co=done.co[step],
+            cs_grad=of_state,
+            h_grad=of_output,
+            use_peephole=False,
+        )
+
+    def turn(step: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, Any, Any, Any]:
+        for _ in range(turns):
+            one = cell(step, of_output + gradient[step], of_state)
+            of_output, of_state = tf.matmul(one.dicfo, turned), one.cs_prev_grad
+            found = found.write(step, one.dicfo)
+            step -= 1
+        return step, of_output, of_state, found
+
+    found = tf.TensorArray(done.h.dtype, steps, element_shape=(batch, 4 * units))
+    start = (tf.constant(steps - 1), nothing, nothing, found)
+    *_, found = tf.while_loop(lambda step, *_: step >= 0, turn, start, parallel_iterations=1)
+    return tf.reshape(found.stack(), (-1, 4 * units))
+
+
+def _gradients_of_cell(done: _Pass, rows: Any) -> tuple[Any, Any]:
+    """Gradients of recurrent kernel and bias from those of the gates' arguments."""
+    _, batch, units = done.h.shape
+    before = tf.reshape(done.h[:-1], (-1, units))
+    return (
+        _swapped(tf.matmul(before, rows[batch:], transpose_a=True)),
+        _swapped(_sum_of_rows(rows)),
+    )
+
+
+def _sum_of_rows(rows: Any) -> Any:
+    """As `tf.reduce_sum(rows, 0)`, five times faster."""
+    return tf.matmul(tf.ones((1, tf.shape(rows)[0]), rows.dtype), rows)[0]
+
+
+def _swapped(gates: Any) -> Any:
+    """With forget gate and candidate, the second and third quarter of the last axis, exchanged."""
+    first, second, third, fourth = tf.split(gates, 4, axis=-1)
+    return tf.concat([first, third, second, fourth], -1)
+
+
+def _nothing(inputs: Any, recurrent_kernel: Any) -> tuple[Any, Any]:
+    """Zeros for a state, `[batch, units]`, and for peephole weights that are not used."""
+    units = recurrent_kernel.shape[0]
+    return tf.zeros((inputs.shape[1], units), inputs.dtype), tf.zeros(units, inputs.dtype)

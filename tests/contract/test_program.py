@@ -1,0 +1,193 @@
+"""The fast arithmetic against that of Keras's layers: same results, same gradients, same bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.config import TrialConfig
+from models.windows import Cut
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    from models import backend
+
+    backend.prepare(gpu=False, seed=0)
+
+
+#: layers below and above the size from which on the backward pass is another
+sizes = st.sampled_from([1, 3, 16, 48, 49, 64])
+configs = st.builds(
+    TrialConfig,
+    direction=st.sampled_from(["uni", "bi"]),
+    layers=st.integers(1, 3),
+    layer_size=sizes,
+    sequence_length=st.integers(1, 13),
+    batch_size=st.integers(1, 6),
+    embedding_size=st.sampled_from([0, 0, 3]),
+)
+
+
+def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
+    """Networks with weights as large as those of a trained one."""
+    from models import lstm
+
+    networks = lstm.build(config, alphabet_size)
+    rng = np.random.default_rng(seed)
+    for weight in networks.trained.weights:
+        weight.assign(rng.normal(size=weight.shape, scale=0.4))
+    return networks
+
+
+def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
+    """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
+    import tensorflow as tf
+
+    from models.stack import FastStack, PlainStack
+
+    networks = networks_of(config, alphabet_size, seed)
+    rng = np.random.default_rng(seed)
+    shape = (config.sequence_length, config.batch_size)
+    symbols = tf.constant(rng.integers(0, alphabet_size, shape), tf.int32)
+    variables = [variable.value for variable in networks.trained.trainable_variables]
+
+    def results(stack: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits = stack.trained(symbols, tf.constant(0, tf.int64))
+            loss = tf.reduce_sum(logits**2 * tf.range(1.0, alphabet_size + 1))
+        gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
+        return logits, gradients, stack.scored(tf.transpose(symbols))
+
+    stacks = (PlainStack(networks, config), FastStack(networks, config, 0))
+    return [tf.function(results, autograph=False)(stack) for stack in stacks]
+
+
+def flat(results: Any) -> list[Any]:
+    logits, gradients, scored = results
+    return [logits, *gradients, scored]
+
+
+def assert_near(ours: Any, theirs: Any) -> None:
+    """Equal to rounding, relative to the largest number of the array."""
+    scale = max(float(np.abs(theirs).max()), 1e-6)
+    np.testing.assert_allclose(ours / scale, theirs / scale, atol=2e-5)
+
+
+@given(configs, st.sampled_from([2, 9, 300]), st.integers(0, 99))
+@settings(deadline=None, max_examples=25)
+def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
+    config: TrialConfig, alphabet_size: int, seed: int
+) -> None:
+    theirs, ours = by_both(config, alphabet_size, seed)
+    for our, their in zip(flat(ours), flat(theirs), strict=True):
+        assert our.shape == their.shape
+        assert_near(our.numpy(), their.numpy())
+
+
+def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
+    import tensorflow as tf
+
+    from models.stack import FastStack
+
+    config = TrialConfig(dropout=0.25, layers=1, layer_size=50, sequence_length=20, batch_size=40)
+    networks = networks_of(config, 9, 0)
+    networks.trained.get_layer("logits").kernel.assign(np.eye(50, 9))
+    networks.trained.get_layer("logits").bias.assign(np.zeros(9))
+    symbols = tf.ones((20, 40), tf.int32)
+    stack = FastStack(networks, config, 0)
+    whole = stack.trained(symbols, None).numpy()
+    dropped = stack.trained(symbols, tf.constant(7, tf.int64)).numpy()
+    left = dropped != 0
+    assert left.mean() == pytest.approx(0.75, abs=0.02)
+    np.testing.assert_allclose(dropped[left], whole[left] / 0.75, rtol=1e-5)
+    other = stack.trained(symbols, tf.constant(8, tf.int64)).numpy()
+    assert (left != (other != 0)).any()
+    again = stack.trained(symbols, tf.constant(7, tf.int64)).numpy()
+    np.testing.assert_array_equal(again, dropped)
+
+
+def cut_of(config: TrialConfig, alphabet_size: int, steps: int) -> Cut:
+    rng = np.random.default_rng(1)
+    shape = (steps, config.batch_size)
+    codes = rng.integers(0, alphabet_size, (*shape, config.sequence_length + 1))
+    first = rng.integers(0, config.sequence_length + 1, shape)
+    return Cut(codes.astype("int32"), first.astype("int32"))
+
+
+def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
+    """A program step by step, and one in a loop, of networks with the same weights."""
+    from models import lstm, program
+
+    made = []
+    for kind in (program.Stepwise, program.Looped):
+        networks = networks_of(config, alphabet_size, 2)
+        lstm.compile_for_training(networks.trained, config)
+        made.append((kind(networks, config, 0), networks))
+    return made
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize(
+    ("optimizer", "embedding_size"),
+    # with an embedding the others differ: on TensorFlow, Keras squares the gradients that a symbol
+    # has at several places one by one, and not their sum
+    [("rmsprop", 0), ("adam", 0), ("adagrad", 0), ("sgd", 0), ("sgd", 4)],
+)
+def test_steps_in_a_loop_are_those_of_train_on_batch(
+    direction: str, optimizer: str, embedding_size: int
+) -> None:
+    config = TrialConfig(
+        direction=direction, optimizer=optimizer, learning_rate=0.001, layer_size=50,
+        sequence_length=7, batch_size=5, embedding_size=embedding_size,
+    )  # fmt: skip
+    cut = cut_of(config, 9, 4)
+    (one, theirs), (other, ours) = programs(config, 9)
+    losses, weights = one.train(cut)
+    in_loop = other.train(cut)
+    np.testing.assert_allclose(in_loop[0], losses, rtol=1e-4)
+    np.testing.assert_array_equal(in_loop[1], weights)
+    for left, right in zip(ours.trained.weights, theirs.trained.weights, strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-4, err_msg=left.path)
+    windows = np.ascontiguousarray(cut.codes[0, :, :-1])
+    np.testing.assert_allclose(other.logits(windows), one.logits(windows), atol=2e-3)
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None:
+    config = TrialConfig(
+        direction=direction, dropout=0.3, layer_size=50, sequence_length=6, batch_size=4
+    )
+    cut = cut_of(config, 9, 6)
+    results = []
+    for sizes in ([6], [1, 2, 3], [1] * 6):
+        _, (program, networks) = programs(config, 9)
+        begin, losses = 0, list[float]()
+        for size in sizes:
+            part = Cut(cut.codes[begin : begin + size], cut.first[begin : begin + size])
+            losses += program.train(part)[0].tolist()
+            begin += size
+        results.append((losses, networks.trained.get_weights()))
+    for losses, weights in results[1:]:
+        assert losses == results[0][0]
+        for left, right in zip(weights, results[0][1], strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none here; what is shown is that the loop works with Keras's own layers."""
+    from models import backend, lstm, program
+
+    config = TrialConfig(layer_size=50, sequence_length=7, batch_size=5)
+    cut = cut_of(config, 9, 3)
+    losses = []
+    for on_gpu in (False, True):
+        monkeypatch.setattr(backend, "on_gpu", lambda answer=on_gpu: answer)
+        networks = networks_of(config, 9, 2)
+        lstm.compile_for_training(networks.trained, config)
+        losses.append(program.Looped(networks, config, 0).train(cut)[0])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
