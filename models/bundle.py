@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,37 @@ LOADERS = {
     "keras": """
 import sys, keras, numpy as np
 model = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True)
-np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
+given = list(np.load(sys.argv[2]).values())
+made = model.predict_on_batch(given if len(given) > 1 else given[0])
+np.savez(sys.argv[3], *keras.tree.flatten(made))
 """,
     "savedmodel": """
 import sys, numpy as np, tensorflow as tf
 model = tf.saved_model.load(sys.argv[1] + "/saved_model")
-np.save(sys.argv[3], model.serve(np.load(sys.argv[2])).numpy())
+given = list(np.load(sys.argv[2]).values())
+made = model.serve(given if len(given) > 1 else given[0])
+np.savez(sys.argv[3], *[part.numpy() for part in tf.nest.flatten(made)])
 """,
 }
+
+
+FOREIGN_LOAD = """\
+import keras
+model = keras.models.load_model("model.keras", safe_mode=True)
+model.summary()
+"""
+FOREIGN_README = """# The model of trial {trial}
+
+The template returned it with loss {loss:.4f}.
+
+- `model.keras`: the network.
+- `config.json`: the template's hyperparameters, `argument:line`. `metrics.json`: how good it is.
+
+It needs Keras alone, and your own layers if it has some. Run this in this folder:
+
+```python
+{load}```
+"""
 
 
 @dataclass(frozen=True)
@@ -69,9 +94,21 @@ def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> 
     Raises:
         RuntimeError: the process could not load the bundle or predict.
     """
+    [logits] = outputs_elsewhere(folder, format, [windows])
+    return logits
+
+
+def outputs_elsewhere(
+    folder: Path, format: str, inputs: Sequence[NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """What a network that a clean process has loaded makes of its inputs.
+
+    Raises:
+        RuntimeError: the process could not load the bundle or predict.
+    """
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        given, returned = Path(scratch) / "windows.npy", Path(scratch) / "logits.npy"
-        np.save(given, windows)
+        given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
+        np.savez(given, *inputs, allow_pickle=False)
         command = [sys.executable, "-I", "-c", LOADERS[format]]
         done = subprocess.run(
             [*command, str(folder), str(given), str(returned)],
@@ -82,8 +119,39 @@ def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> 
         )
         if done.returncode:
             raise RuntimeError(f"a clean process cannot use {folder}: {done.stderr.strip()[-500:]}")
-        logits: NDArray[np.float32] = np.load(returned)
-        return logits
+        with np.load(returned, allow_pickle=False) as outputs:
+            return list(outputs.values())
+
+
+def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
+    """What a network was given in training, from a file: an array for each of its inputs."""
+    with np.load(file, allow_pickle=False) as given:
+        arrays = dict(given.items())
+    wanted = list(getattr(model, "inputs", None) or [])
+    if len(wanted) != len(arrays):
+        return list(arrays.values())
+    in_order = all(name.isdecimal() for name in arrays)
+    names = list(arrays) if in_order else [one.name for one in wanted]
+    return [arrays[name].astype(one.dtype) for name, one in zip(names, wanted, strict=True)]
+
+
+def write_foreign(
+    model: Any | None,
+    weights: Path,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    folder: Path,
+    format: str,
+) -> None:
+    """Write a network that is not one of ours: its file, and a SavedModel if that is asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / MODEL)
+    if format == "savedmodel" and model:
+        model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "metrics.json", metrics)
+    text = FOREIGN_README.format(**metrics, load=FOREIGN_LOAD)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def _readme(bundle: Bundle, format: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from models.errors import InputError, one_of, shown
 
@@ -68,6 +68,27 @@ LIMITS: Mapping[str, Limit] = {
 }
 
 
+class Config(Hashable, Protocol):
+    """What a search asks of one point of a space; it is frozen."""
+
+    @property
+    def returns_loss(self) -> bool:
+        """Whether a trial's loss is what it returns, not its lowest validation loss."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial, at most."""
+
+    def to_dict(self) -> dict[str, int | float | str]:
+        """All fields as plain values."""
+
+    def evolve(self, **changes: Any) -> Self:
+        """Return a copy with some fields replaced."""
+
+    def shape(self) -> dict[str, str]:
+        """What tables show: headings and texts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
     """One network and how it is trained; every field is checked when it is made.
@@ -75,6 +96,8 @@ class TrialConfig:
     Raises:
         InputError: a field has the wrong type or lies outside `LIMITS`.
     """
+
+    returns_loss: ClassVar[bool] = False
 
     #: `uni` reads the past of a target; `bi` reads the same past in both directions
     direction: str = "uni"
@@ -125,12 +148,29 @@ class TrialConfig:
         """All fields as plain values, in order of declaration."""
         return asdict(self)
 
+    def shape(self) -> dict[str, str]:
+        """What tables show: headings and texts."""
+        return {
+            "dir": self.direction,
+            "size": f"{self.layers}x{self.layer_size}",
+            "rate": f"{self.learning_rate:g}",
+            "drop": f"{self.dropout:g}",
+            "length": str(self.sequence_length),
+            "batch": str(self.batch_size),
+        }
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Make a config from plain values; missing fields take their defaults."""
         for name in values:
             check_field(name)
         return cls(**values)
+
+
+def ours(config: Config) -> TrialConfig:
+    """The config of a network of ours, which it must be."""
+    assert isinstance(config, TrialConfig)
+    return config
 
 
 FIELDS = tuple(field.name for field in fields(TrialConfig))

@@ -8,13 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from models.config import FIELDS, TrialConfig
-from models.errors import InputError
+from models.config import FIELDS, Config, TrialConfig
+from models.errors import InputError, shown
 from models.source import Source
-from search.journal import SCHEMA, SCHEMA_TAG
+from search.journal import SCHEMA, SCHEMA_TAG, TEMPLATE_TAG
 from search.spec import NAME, Scoring, SweepSpec, digest_of
 from search.tracking import Store
-from search.trial import Outcome, Phase, Trial, TrialRecord
+from search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord
+from spaces.template import Template, TemplateConfig
 
 #: phases of the runs that are a sweep's own trials
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
@@ -22,8 +23,38 @@ TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 SHORTEST_PREFIX = 4
 
 
-def read_spec(run: Any) -> SweepSpec:
-    """The spec of a sweep from its run.
+def read_template(store: Store, tags: Mapping[str, str], given: str | None) -> Template | None:
+    """The user's own file of the template that a run is about; None if it is about none.
+
+    It is read from `given`, or from where it was. A store that others may write to does not say
+    which file is run.
+
+    Raises:
+        InputError: the file is not what it was, or has to be named.
+    """
+    text = tags.get(TEMPLATE_TAG)
+    if text is None:
+        if given is not None:
+            raise InputError(f"--template {shown(given)}: the sweep has no template, expected none")
+        return None
+    written = json.loads(text)
+    path, digest = written["path"], written["digest"]
+    if given is None and store.settings.database_file is None:
+        raise InputError(
+            f"the sweep runs a template, and a server keeps its runs: expected --template FILE.py, "
+            f"your own file (it was {shown(path)})"
+        )
+    template = Template.read(path if given is None else given)
+    if template.digest != digest:
+        raise InputError(
+            f"template {template.where} has changed since: found digest {template.digest}, "
+            f"expected {digest}"
+        )
+    return template
+
+
+def written_spec(run: Any) -> dict[str, Any]:
+    """The spec of a sweep as its run has it.
 
     Raises:
         InputError: it was made by the first version of this program, or somebody changed it.
@@ -43,7 +74,21 @@ def read_spec(run: Any) -> SweepSpec:
             f"sweep '{name}': its spec has digest {found}, expected {expected}: tags of run "
             f"{run.info.run_id} were changed"
         )
-    return SweepSpec.from_mapping(json.loads(text), f"sweep '{name}'")
+    written: dict[str, Any] = json.loads(text)
+    return written
+
+
+def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
+    """The spec of a sweep from its run; `template` is the one that it is over.
+
+    Raises:
+        InputError: as `written_spec`.
+    """
+    written = written_spec(run)
+    if template:
+        written |= {"template": template}
+        del written["template_digest"], written["space"]
+    return SweepSpec.from_mapping(written, f"sweep '{run.data.tags['sweep.name']}'")
 
 
 def schema_of(tags: Mapping[str, str]) -> int | None:
@@ -70,7 +115,11 @@ def read_trial(run: Any) -> TrialRecord:
     """Make the record of a trial from its run."""
     check_schema(run)
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
-    if text := tags.get("sweep.config"):
+    config: Config
+    text = tags.get("sweep.config")
+    if text and TEMPLATE_TAG in tags:
+        config = TemplateConfig.from_dict(json.loads(text))
+    elif text:
         config = TrialConfig.from_dict(json.loads(text))
     else:  # schema 0
         config = TrialConfig.from_dict(
@@ -99,7 +148,14 @@ def read_trial(run: Any) -> TrialRecord:
         has_weights=tags.get("sweep.weights") == "kept",
         tags=tags,
         rerun_of=tags.get("sweep.rerun_of", ""),
+        results=_results(metrics) if TEMPLATE_TAG in tags else RESULTS,
     )
+
+
+def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """What a template's `fit` has said of each epoch."""
+    found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
+    return tuple(sorted(found, key=lambda name: name not in RESULTS))
 
 
 def _plain(text: str) -> int | float | str:

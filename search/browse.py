@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.client
 import ipaddress
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,10 @@ HERE = "127.0.0.1"
 FIRST_PORT = 5000
 #: seconds that the server gets to answer for the first time
 START_WITHIN_S = 180
+#: ports that are tried if nobody names one
+PORTS = 50
+#: header of every answer by which a server is known for the one that was started here
+MARK = "Lstm-Sweep"
 #: names of this machine to itself, and MLflow's patterns of them at any port, as of a tunnel
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
@@ -50,6 +55,24 @@ class Door:
     port: int
     #: under which names it is reached, as an address in a browser has them; the first is shown
     names: tuple[str, ...]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody listens there yet.
+
+        Raises:
+            OSError: this is no address of this machine.
+        """
+        family = socket.AF_INET if self.ip.version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((str(self.ip), self.port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise
+                return False
+            return True
 
     @property
     def is_open(self) -> bool:
@@ -89,6 +112,10 @@ class Door:
         ]
 
 
+class _TakenError(Exception):
+    """Somebody took the port of a server before it could."""
+
+
 def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = False) -> int:
     """Start the MLflow server on a store and wait until it ends or is interrupted.
 
@@ -106,11 +133,6 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
     store = Store(settings)
     if door.is_open:
         print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
-    command = [
-        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
-        *("--default-artifact-root", settings.artifacts or "mlartifacts"),
-        *(("--app-name", auth.APP) if settings.auth else ()),
-    ]
     environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {
         # no argument: everybody on this machine can list those of all processes
         "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
@@ -121,28 +143,43 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         if settings.auth:
             environment |= auth.prepare(settings, Path(folder), os.environ)
         print("starting the MLflow server ...", file=sys.stderr, flush=True)
-        server = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            _wait_for(server, door.near_address)
-            if settings.auth:
-                auth.check_server(door.near_address, os.environ)
-            _announce(store, door.address, as_json)
-            server.wait()
-            return 1
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            server.terminate()
+        while True:
             try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+                return _serve_at(door, store, environment, as_json=as_json)
+            except _TakenError:
+                door = open_door(host, port, first=door.port + 1)
+            except KeyboardInterrupt:
+                return 0
 
 
-def open_door(host: str, port: int | None) -> Door:
-    """Where the server is to listen; without a port, at the first that is free.
+def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json: bool) -> int:
+    settings, mark = store.settings, secrets.token_hex(16)
+    command = [
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
+        *("--uvicorn-opts", f"--header {MARK}:{mark}"),
+        *("--default-artifact-root", settings.artifacts or "mlartifacts"),
+        *(("--app-name", auth.APP) if settings.auth else ()),
+    ]
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(server, door, mark)
+        if settings.auth:
+            auth.check_server(door.near_address, os.environ)
+        _announce(store, door.address, as_json)
+        server.wait()
+        return 1
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def open_door(host: str, port: int | None, first: int = FIRST_PORT) -> Door:
+    """Where the server is to listen; without a port, at the first that is free from `first` on.
 
     Raises:
         InputError: the host is no address of this machine, or the port is taken.
@@ -152,22 +189,15 @@ def open_door(host: str, port: int | None) -> Door:
         if not re.fullmatch(r"[0-9A-Za-z.:_-]+", host):
             raise InputError(wrong)
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        family, place = found[0][0], found[0][4]
-        ip = ipaddress.ip_address(str(place[0]))
+        ip = ipaddress.ip_address(str(found[0][4][0]))
+        wanted = range(first, FIRST_PORT + PORTS) if port is None else [port]
+        names = _names(host, ip)
+        doors = (Door(host, ip, candidate, names) for candidate in wanted)
+        if door := next((door for door in doors if door.is_free), None):
+            return door
     except (OSError, ValueError):
         raise InputError(wrong) from None
-    wanted = range(FIRST_PORT, FIRST_PORT + 50) if port is None else [port]
-    for candidate in wanted:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((str(ip), candidate))
-            except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL:
-                    raise InputError(wrong) from None
-                continue
-            return Door(host, ip, candidate, _names(host, ip))
-    raise InputError(f"--port {wanted[0]}: it is taken, expected a free one")
+    raise InputError(f"--port {port or FIRST_PORT}: it is taken, expected a free one")
 
 
 def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
@@ -205,17 +235,21 @@ def _warning(door: Door, asks: bool) -> str:
     )
 
 
-def _wait_for(server: subprocess.Popen[bytes], address: str) -> None:
+def _wait_for(server: subprocess.Popen[bytes], door: Door, mark: str) -> None:
     until = time.monotonic() + START_WITHIN_S
     while time.monotonic() < until:
         if server.poll() is not None:
+            if not door.is_free:
+                raise _TakenError
             raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
         try:
-            with auth.direct.open(f"{address}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise InputError(f"the MLflow server does not answer at {address}")
+            with auth.direct.open(f"{door.near_address}/health", timeout=2) as answer:
+                if answer.headers[MARK] == mark:
+                    return
+        except (OSError, http.client.HTTPException):  # nobody listens yet, or a stranger
+            pass
+        time.sleep(0.2)
+    raise InputError(f"the MLflow server does not answer at {door.near_address}")
 
 
 def _announce(store: Store, address: str, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.config import ours
 from models.corpus import Corpus
 from models.errors import InputError
 from search import ladder
@@ -23,7 +24,8 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
     corpus.check_windows(int(spec.space.largest("sequence_length")))
     rng = np.random.default_rng(spec.seed)
     rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
-    verdicts = [rule.judge(spec.space.sample(rng), size, symbols) for _ in range(SIZE_DRAWS)]
+    configs = [ours(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
+    verdicts = [rule.judge(config, size, symbols) for config in configs]
     passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
     if spec.size_rule == "reject" and passed < SIZE_SHARE:
         counts = [verdict.parameters for verdict in verdicts]

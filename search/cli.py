@@ -20,12 +20,16 @@ FIRST_STEPS = """\
 examples:
   lstm-sweep launch --data python-docs --space quick --trials 6
   lstm-sweep launch --data logs/ --symbols ids --set layer_size=64..256 --trials 40
+  lstm-sweep launch --template my_template.py --trials 30
   lstm-sweep trials NAME --top 5
   lstm-sweep resume NAME
   lstm-sweep ui
   lstm-sweep export NAME --to best-model
   lstm-sweep rerun NAME/3
 """
+
+
+OWN_TEMPLATE = "your file, if the sweep was over a template (default: where it was)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +69,12 @@ def build_parser() -> Parser:
     launch = commands.add_parser("launch", help="run a sweep")
     launch.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
     _add_data(launch)
+    launch.add_argument(
+        "--template", metavar="FILE.py", help="search a hyperas template in place of --data"
+    )
+    launch.add_argument(
+        "--learning-rate-field", metavar="NAME", help="the template's learning rate, for the ladder"
+    )
     launch.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
     _add_extent(launch)
     launch.add_argument("--epochs", type=_whole, metavar="E", help="epochs of every trial")
@@ -95,6 +105,7 @@ def build_parser() -> Parser:
     resume = commands.add_parser("resume", help="go on with a sweep that was broken off")
     resume.add_argument("sweep", metavar="NAME")
     resume.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was")
+    resume.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
     _add_extent(resume)
     stop = commands.add_parser("stop", help="end a sweep that runs elsewhere; resume goes on")
     stop.add_argument("sweep", metavar="NAME")
@@ -111,6 +122,7 @@ def build_parser() -> Parser:
         "trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID"
     )
     rerun.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings")
+    rerun.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
     rerun.add_argument("--on", default="local", metavar="ENGINE", help="local, or inline to debug")
 
     export = commands.add_parser("export", help="write a model as a folder that works on its own")

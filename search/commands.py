@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from search import settings
 from search.checks import check_space
 from search.display import loss_text, open_console, trials_table
 from search.exits import DIFFERENT, DONE
-from search.launch import existing_store, launch, resume, spec_of
+from search.launch import existing_store, how_to_go_on, launch, resume, spec_of
 from search.spec import NAME, SweepSpec, check_name
 from search.trial import TrialRecord
 from spaces.dimension import Listed, parse
@@ -87,7 +88,8 @@ def stop(arguments: Namespace) -> int:
     store = _store_of_sweep(name)
     run = archive.existing_sweep(store, name)
     run_id = run.info.run_id
-    if run.info.status == "RUNNING" and not lease.stop(store, run_id):
+    is_open = run.info.status == "RUNNING"
+    if is_open and not lease.stop(store, run_id):
         # nobody drives it, so its runs are put in order here
         from search.resume import close
 
@@ -96,8 +98,8 @@ def stop(arguments: Namespace) -> int:
     if arguments.json:
         _print_json({"sweep": name, "run_id": run_id, "state": tags["sweep.state"]})
     else:
-        can = f"; lstm-sweep resume {name} goes on with it" if archive.schema_of(tags) else ""
-        print(f"sweep {name}: {tags['sweep.state']}{can}")
+        line = f"sweep {name}: {tags['sweep.state']}" + ("" if is_open else ", nothing to stop")
+        print(line + (f"; {how_to_go_on(name, tags)}" if archive.schema_of(tags) else ""))
     return DONE
 
 
@@ -124,7 +126,7 @@ def sweeps(arguments: Namespace) -> int:
                 "state": state,
                 "trials_done": int(metrics.get("trials_done", 0)),
                 "best_val_loss": metrics.get("best_val_loss"),
-                "data": run.data.params.get("data"),
+                "data": run.data.params.get("data", run.data.params.get("template")),
             }
         )
     if arguments.json:
@@ -167,11 +169,11 @@ def trials(arguments: Namespace) -> int:
 
 def show(arguments: Namespace) -> int:
     """Show one trial, epoch by epoch."""
-    from search import archive, journal
+    from search import archive
 
     store = _store_of_trial(arguments.trial)
     record = archive.find_trial(store, arguments.trial)
-    history = {metric: store.history(record.run_id, metric) for metric in journal.RESULTS}
+    history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})
     if arguments.json:
         epochs = [
@@ -184,7 +186,7 @@ def show(arguments: Namespace) -> int:
     console.print(trials_table([record]))
     if record.reason:
         console.print(f"reason: {record.reason}", markup=False)
-    table = Table("epoch", *journal.RESULTS)
+    table = Table("epoch", *record.results)
     for step in steps:
         table.add_row(str(step), *(loss_text(values.get(step)) for values in history.values()))
     console.print(table)
@@ -193,8 +195,9 @@ def show(arguments: Namespace) -> int:
 
 
 def _show_details(console: Console, record: TrialRecord) -> None:
-    config = record.trial.config.to_dict()
-    console.print("config: " + ", ".join(f"{name} {value}" for name, value in config.items()))
+    config = record.trial.config
+    values = config.shape().values() if config.returns_loss else _pairs(config.to_dict())
+    console.print(f"config: {', '.join(values)}", markup=False)
     versions = ", ".join(
         f"{tag.removeprefix('version.')} {value}"
         for tag, value in sorted(record.tags.items())
@@ -206,6 +209,10 @@ def _show_details(console: Console, record: TrialRecord) -> None:
     if record.rerun_of:
         verdict = record.tags.get("sweep.verdict", "")
         console.print(f"a rerun of run {record.rerun_of}: {verdict}")
+
+
+def _pairs(values: Mapping[str, object]) -> list[str]:
+    return [f"{name} {value}" for name, value in values.items()]
 
 
 # --- using ----------------------------------------------------------------------------------------
@@ -221,10 +228,16 @@ def rerun(arguments: Namespace) -> int:
     engine = open_engine(arguments.on, workers=1)
     store = _store_of_trial(arguments.trial)
     record = archive.find_trial(store, arguments.trial)
+    template = archive.read_template(store, record.tags, arguments.template)
+    if template and changes:
+        raise InputError(
+            f"--set {cut(arguments.settings[0])}: trial {record.trial.id} is about a template, "
+            f"expected none"
+        )
     record.trial.config.evolve(**changes)
     talk = sys.stderr if arguments.json else sys.stdout
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
-    result = run_again(store, record, engine, changes)
+    result = run_again(store, record, engine, changes, template)
     for name, (was, now) in result.versions.items():
         print(f"version of {name}: then {was}, now {now}", file=talk)
     for name, (was, now) in result.variation.items():
@@ -276,15 +289,25 @@ def export(arguments: Namespace) -> int:
         return DONE
     parity = result["parity"]
     print(f"{result['trial']} -> {result['bundle']}")
-    print(
-        f"test loss {result['test_loss']:.4f} nats, {bits(result['test_loss']):.4f} bits a symbol"
-    )
+    if record.trial.config.returns_loss:
+        print(f"loss {result['loss']:.4f}")
+        why = parity.get("not_loaded") or "nothing is known of what it was trained on"
+        if not parity["windows"]:
+            print(f"not checked: {why}")
+            return DONE
+    else:
+        loss = result["test_loss"]
+        print(f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol")
     print(
         f"a clean process with plain {'Keras' if result['format'] == 'keras' else 'TensorFlow'} "
-        f"predicts the same on {parity['windows']} windows "
+        f"predicts the same on {parity['windows']} {_rows(record)} "
         f"(largest difference {parity['max_difference']:.2g})"
     )
     return DONE
+
+
+def _rows(record: TrialRecord) -> str:
+    return "rows of its training data" if record.trial.config.returns_loss else "windows"
 
 
 def ui(arguments: Namespace) -> int:

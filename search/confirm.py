@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.config import TrialConfig
-from search.cost import CostModel
+from models.config import Config
+from search.cost import Costs
 from search.plan import Plan
 from search.trial import Course, Outcome, Phase
 
@@ -87,9 +87,7 @@ class Confirmation:
     It reads `courses`, all trials of a sweep by number, which grow while the sweep goes on.
     """
 
-    def __init__(
-        self, plan: Plan, courses: Mapping[int, Course], costs: CostModel, slots: int
-    ) -> None:
+    def __init__(self, plan: Plan, courses: Mapping[int, Course], costs: Costs, slots: int) -> None:
         self._plan, self._courses, self._costs, self._slots = plan, courses, costs, slots
         #: trials that are trained again in all; None before the search is over
         self._total: int | None = None
@@ -106,7 +104,7 @@ class Confirmation:
         """The best configs that have ended, the best first: those that are confirmed."""
         return self.ranked()[: self._plan.confirm_configs]
 
-    def of(self, config: TrialConfig) -> list[Course]:
+    def of(self, config: Config) -> list[Course]:
         """Trials that were begun to confirm a config."""
         return [course for course in self._again() if course.trial.config == config]
 

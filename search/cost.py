@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import TrialConfig
+from models.config import Config, TrialConfig, ours
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -75,6 +76,65 @@ def operations(config: TrialConfig, extent: Extent) -> NDArray[np.float64]:
     )
 
 
+class Costs(Protocol):
+    """Predicts what a trial will take."""
+
+    @property
+    def fixed_seconds(self) -> float:
+        """Seconds that a trial takes beyond its epochs."""
+
+    def observe(
+        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+    ) -> None:
+        """Learn from the seconds of the epochs of trial `number`, as many as there are by now.
+
+        `total` is what the whole trial took, None if it is not over.
+        """
+
+    def epoch_seconds(self, config: Config) -> float:
+        """Seconds that one epoch of `config` will take."""
+
+    def step_seconds(self, config: Config) -> float:
+        """Seconds of one step of the optimizer, with its share of the scoring."""
+
+    def trial_seconds(self, config: Config, epochs: int) -> float:
+        """Seconds from the start of a trial to the end of a number of epochs."""
+
+
+class SeenCosts:
+    """Predicts of any config what is usual: of networks of which nothing is known beforehand.
+
+    Such a trial says nothing before its end, so it always takes what a whole one does.
+    """
+
+    fixed_seconds = 0.0
+
+    def __init__(self) -> None:
+        self._epochs: dict[int, float] = {}
+        self._totals: dict[int, float] = {}
+
+    def observe(
+        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+    ) -> None:
+        """Learn from the seconds of the epochs of trial `number`, and of the whole."""
+        if epochs:
+            self._epochs[number] = float(np.median(epochs))
+        if total is not None:
+            self._totals[number] = total
+
+    def epoch_seconds(self, config: Config) -> float:
+        """Seconds that one epoch takes usually."""
+        return float(np.median(list(self._epochs.values()))) if self._epochs else 1.0
+
+    def step_seconds(self, config: Config) -> float:
+        """The same for all."""
+        return self.epoch_seconds(config)
+
+    def trial_seconds(self, config: Config, epochs: int) -> float:
+        """Seconds that a trial takes usually, to its end."""
+        return float(np.median(list(self._totals.values()))) if self._totals else 0.0
+
+
 class CostModel:
     """Predicts seconds of an epoch from epochs that were seen (non-negative least squares).
 
@@ -89,7 +149,7 @@ class CostModel:
         self._rates: NDArray[np.float64] | None = None
 
     def observe(
-        self, number: int, config: TrialConfig, epochs: Sequence[float], total: float | None = None
+        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
     ) -> None:
         """Learn from the seconds of the epochs of trial `number`, as many as there are by now.
 
@@ -99,27 +159,27 @@ class CostModel:
         if len(epochs) < 2:
             return
         typical = float(np.median(epochs[1:]))
-        self._seen[number] = config, typical
+        self._seen[number] = ours(config), typical
         self._rates = None
         if total is not None:
             self._fixed[number] = max(0.0, total - sum(epochs[1:]) - typical)
 
-    def epoch_seconds(self, config: TrialConfig) -> float:
+    def epoch_seconds(self, config: Config) -> float:
         """Seconds that one epoch of `config` will take."""
         if self._rates is None:
             self._rates = self._fit()
-        return float(operations(config, self._extent) @ self._rates)
+        return float(operations(ours(config), self._extent) @ self._rates)
 
-    def step_seconds(self, config: TrialConfig) -> float:
+    def step_seconds(self, config: Config) -> float:
         """Seconds of one step of the optimizer, with its share of the scoring."""
-        return self.epoch_seconds(config) / steps_per_epoch(config, self._extent)
+        return self.epoch_seconds(config) / steps_per_epoch(ours(config), self._extent)
 
     @property
     def fixed_seconds(self) -> float:
         """Seconds that a trial takes beyond its epochs."""
         return float(np.median(list(self._fixed.values()))) if self._fixed else PRIOR_FIXED
 
-    def trial_seconds(self, config: TrialConfig, epochs: int) -> float:
+    def trial_seconds(self, config: Config, epochs: int) -> float:
         """Seconds from the start of a trial to the end of a number of epochs."""
         return self.fixed_seconds + epochs * self.epoch_seconds(config)
 

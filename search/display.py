@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -12,8 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from models.scoring import bits
-from search.state import State
+from search.state import State, bits_of
 from search.trial import Course, Phase, TrialRecord
 
 #: seconds between two repaints of the live table
@@ -37,23 +36,9 @@ def loss_text(loss: float | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
 
 
-def _shape(values: Mapping[str, object]) -> list[str]:
-    return [
-        str(values["direction"]),
-        f"{values['layers']}x{values['layer_size']}",
-        f"{values['learning_rate']:g}",
-        f"{values['dropout']:g}",
-        str(values["sequence_length"]),
-        str(values["batch_size"]),
-    ]
-
-
 def _named(course: Course) -> str:
     phase = course.trial.phase
     return course.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
-
-
-SHAPE_COLUMNS = ("dir", "size", "rate", "drop", "length", "batch")
 
 
 class Lines:
@@ -79,10 +64,7 @@ class Lines:
     def trial_ended(self, course: Course, state: State) -> None:
         """Write a line for a trial that has ended."""
         assert course.ended
-        config = course.trial.config.to_dict()
-        shape = " ".join(
-            f"{name} {value}" for name, value in zip(SHAPE_COLUMNS, _shape(config), strict=True)
-        )
+        shape = " ".join(f"{name} {value}" for name, value in course.trial.config.shape().items())
         reason = f" ({course.ended.reason})" if course.ended.reason else ""
         best = loss_text(state.best.ranked_loss if state.best else None)
         done = sum(state.counts.values())
@@ -126,7 +108,8 @@ class LiveTable(Lines):
 
 
 def _running(state: State) -> Group:
-    table = Table("slot", "trial", *SHAPE_COLUMNS, "epoch", "loss", "best", box=None)
+    shown = [course.trial.config.shape() for course in state.running.values()]
+    table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
     for slot in state.slots:
         course = state.running.get(slot)
         if course is None:
@@ -137,8 +120,8 @@ def _running(state: State) -> Group:
         table.add_row(
             str(slot),
             _named(course),
-            *_shape(config.to_dict()),
-            f"{min(len(course.epochs) + 1, config.epochs)}/{config.epochs} {done}",
+            *config.shape().values(),
+            f"{_epoch_text(course)} {done}",
             loss_text(progress.loss if progress else None),
             loss_text(course.best_loss),
         )
@@ -152,11 +135,17 @@ def _running(state: State) -> Group:
     return Group(table, Text(summary, style="bold"))
 
 
+def _epoch_text(course: Course) -> str:
+    """The epoch that a trial is in, of how many if that is known."""
+    config, epoch = course.trial.config, len(course.epochs) + 1
+    return str(epoch) if config.returns_loss else f"{min(epoch, config.epochs)}/{config.epochs}"
+
+
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
     """Trials as they stand in the store."""
-    table = Table(
-        *("trial", "phase", "outcome", "loss", "bits", "epoch", *SHAPE_COLUMNS, "parameters")
-    )
+    records = list(records)
+    shape = records[0].trial.config.shape() if records else {}
+    table = Table("trial", "phase", "outcome", "loss", "bits", "epoch", *shape, "parameters")
     table.title = title or None
     for record in records:
         loss = record.best_val_loss
@@ -165,10 +154,10 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
             str(record.trial.phase),
             record.outcome or record.status.lower(),
             loss_text(loss),
-            loss_text(None if loss is None else bits(loss)),
+            loss_text(bits_of(record.trial.config, loss)),
             f"{record.best_epoch or '-'}/{record.epochs}",
-            *_shape(record.trial.config.to_dict()),
-            f"{record.parameters:,}",
+            *record.trial.config.shape().values(),
+            f"{record.parameters:,}" if record.parameters else "-",
         )
     return table
 

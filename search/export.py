@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.config import ours
 from models.corpus import Corpus
 from models.errors import InputError, cut, shown
 from models.scoring import bits
-from models.windows import Stream, scoring_targets
+from models.windows import scoring_targets, scoring_windows
 from search import archive
 from search.faults import reason
 from search.journal import WEIGHTS
@@ -81,8 +83,7 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     Raises:
         InputError: the data are not those of the trial, or the folder cannot be made.
     """
-    source, scoring = archive.read_source(record)
-    corpus = load_same_corpus(source, record)
+    write = _write_template if record.trial.config.returns_loss else _writer(record)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
@@ -92,7 +93,7 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
         ) from None
     try:
         scratch.chmod(0o755)
-        result = _write(store, record, corpus, scoring, scratch / "bundle", format)
+        result = write(store, record, scratch / "bundle", format)
         if to.exists():
             to.rmdir()
         (scratch / "bundle").rename(to)
@@ -101,10 +102,74 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     return {"bundle": str(to), **result}
 
 
+def _writer(record: TrialRecord) -> Callable[[Store, TrialRecord, Path, str], dict[str, Any]]:
+    """What writes the bundle of a network of ours."""
+    source, scoring = archive.read_source(record)
+    corpus = load_same_corpus(source, record)
+    return lambda store, record, folder, format: _write(
+        store, record, corpus, scoring, folder, format
+    )
+
+
+def _write_template(store: Store, record: TrialRecord, folder: Path, format: str) -> dict[str, Any]:
+    """Write the network that a template has returned; its data are not known here.
+
+    A network with layers of the user's own is not loaded: it is handed on as it was written.
+    """
+    weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+    kept = record.tags.get("sweep.inputs") == "kept"
+    seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
+    metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_val_loss}
+    difference, rows, unknown = None, 0, ""
+    backend_free_of_gpu()
+    with silenced():
+        import keras
+
+        from models import backend, bundle
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        try:
+            model = keras.models.load_model(weights, safe_mode=True)
+        except Exception as error:
+            if format != "keras":
+                raise InputError(
+                    f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
+                    f"expected layers of Keras alone, or --format keras"
+                ) from None
+            model, unknown = None, reason(error)
+        config = record.trial.config.to_dict()
+        bundle.write_foreign(model, weights, config, metrics, folder, format)
+        if model and seen:
+            given = bundle.inputs_of(model, seen)
+            here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
+            theirs = bundle.outputs_elsewhere(folder, format, given)
+            pairs = zip(here, theirs, strict=True)
+            difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
+            rows = len(given[0])
+    if difference is not None:
+        _check_parity(difference)
+    parity = {"max_difference": difference, "windows": rows}
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": None,
+        "loss": record.best_val_loss,
+        "parity": parity | ({"not_loaded": unknown} if unknown else {}),
+        "model_version": None,
+    }
+
+
+def _check_parity(difference: float) -> None:
+    if not difference <= PARITY_TOLERANCE:
+        raise RuntimeError(
+            f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
+        )
+
+
 def _write(
     store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
-    config = record.trial.config
+    config = ours(record.trial.config)
     weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
     backend_free_of_gpu()
     with silenced():
@@ -122,7 +187,7 @@ def _write(
                 f"lstm-sweep has trained"
             ) from None
         targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)
-        test = training.evaluate(model, config, corpus.test, targets)
+        test = training.evaluate(model.predict_on_batch, config, corpus, corpus.test, targets)
         metrics = {
             "trial": record.trial.id,
             "run_id": record.run_id,
@@ -137,15 +202,13 @@ def _write(
         }
         content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
         bundle.write(model, content, folder, format)
-        stream = Stream(corpus.test, config.sequence_length)
-        windows = stream.windows(stream.places(targets[:PARITY_WINDOWS]))
-        ours = np.asarray(model.predict_on_batch(windows))
+        compared = targets[:PARITY_WINDOWS]
+        length = config.sequence_length
+        windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
+        here = np.asarray(model.predict_on_batch(windows))
         theirs = bundle.predict_elsewhere(folder, format, windows)
-    difference = float(np.abs(ours - theirs).max())
-    if not difference <= PARITY_TOLERANCE:
-        raise RuntimeError(
-            f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
-        )
+    difference = float(np.abs(here - theirs).max())
+    _check_parity(difference)
     return {
         "format": format,
         "trial": record.trial.id,

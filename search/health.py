@@ -18,6 +18,8 @@ def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
     """Why a trial counts as hung; empty if it does not. From its first message on."""
     if course.heard is None:
         return ""
+    if course.last and course.trial.config.returns_loss:  # what a template does then is not heard
+        return ""
     limit = max(SILENT_EPOCHS * _epoch_seconds(course, course.heard), least_s)
     silent = now - course.heard
     if silent <= limit:

@@ -9,14 +9,17 @@ divided by the whole variance over the space. What the single shares leave is in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import LIMITS, TrialConfig
+from models.config import LIMITS, Config
 from spaces.dimension import Value
 from spaces.space import Space
+
+AConfig = TypeVar("AConfig", bound=Config)
 
 #: trials without which a forest would only show chance: of a dozen, a third are the ladder's, which
 #: differ from the others in more than their rate
@@ -28,9 +31,7 @@ SAMPLE = 400
 VALUES = 12
 
 
-def shares(
-    space: Space, losses: Mapping[TrialConfig, float], seed: int = 0
-) -> dict[str, float] | None:
+def shares(space: Space, losses: Mapping[AConfig, float], seed: int = 0) -> dict[str, float] | None:
     """Share of each varying field, largest first; None if the trials are too few.
 
     `losses` holds the loss of each config in nats; how it was drawn does not matter. Shares are 0
@@ -61,7 +62,7 @@ def shares(
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _features(configs: list[TrialConfig], space: Space, fields: list[str]) -> NDArray[np.float64]:
+def _features(configs: Sequence[Config], space: Space, fields: list[str]) -> NDArray[np.float64]:
     """Configs as numbers, `<float64>[configs, fields]`."""
     rows = [config.to_dict() for config in configs]
     return np.array([[_number(name, row[name], space) for name in fields] for row in rows])
@@ -70,4 +71,5 @@ def _features(configs: list[TrialConfig], space: Space, fields: list[str]) -> ND
 def _number(name: str, value: Value, space: Space) -> float:
     if isinstance(value, str):
         return float((space[name].values() or []).index(value))
-    return math.log(value) if LIMITS[name].ratio else float(value)
+    ratio = name in LIMITS and LIMITS[name].ratio
+    return math.log(value) if ratio else float(value)

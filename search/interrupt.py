@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: seconds that a request gets once an end is wanted, and that all requests get from then on
+GIVE_UP_S, GIVE_UP_ALL_S = 3.0, 6.0
+#: seconds until a request is given up again that has swallowed it
+AGAIN_S = 0.5
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,6 +32,9 @@ class Shield:
     the end, a second one is raised at once. With `to_the_end`, all are dropped: the end has come
     already. Elsewhere a signal is raised at once, as ever. In a thread other than the main one,
     where no signal arrives, nothing is changed.
+
+    What is held back must not wait for somebody who never answers, so from the first signal on
+    there is a limit to what happens inside `asking()`.
     """
 
     def __init__(self) -> None:
@@ -36,6 +44,12 @@ class Shield:
         self._pending = 0
         #: the first signal that has come since `up`; 0 if none has
         self.asked = 0
+        #: whether a request was given up since `up`, or since the end has come
+        self.gave_up = False
+        self._asking = False
+        #: seconds that requests have left, and since when the present one uses them up
+        self._left = GIVE_UP_ALL_S
+        self._since: float | None = None
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -43,8 +57,9 @@ class Shield:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.asked = 0
+        self.asked, self._left, self.gave_up = 0, GIVE_UP_ALL_S, False
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
         try:
             yield
         finally:
@@ -52,7 +67,10 @@ class Shield:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.asked = self.asked or number
+        if not self.asked:
+            self.asked = number
+            if self._asking:
+                self._limit()
         if self.ending:
             return
         if self._holding and not self._pending:
@@ -64,6 +82,7 @@ class Shield:
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Let nothing be left half done."""
         self._holding, self.ending = True, to_the_end
+        self.gave_up = self.gave_up and not to_the_end
         try:
             yield
         finally:
@@ -71,3 +90,34 @@ class Shield:
             pending, self._pending = self._pending, 0
         if pending and not to_the_end:
             raise Interrupted(pending)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """A request to somebody else; once an end is wanted, it is given up in time.
+
+        Raises:
+            TimeoutError: there was no answer, or no time is left for one.
+        """
+        self._asking = True
+        try:
+            if self.asked:
+                self._limit()
+            yield
+        finally:
+            self._asking = False
+            if self._since is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                self._left -= time.monotonic() - self._since
+                self._since = None
+
+    def _limit(self) -> None:
+        self._since = time.monotonic()
+        if self._left <= 0:
+            self._give_up()
+        signal.signal(signal.SIGALRM, self._give_up)
+        signal.setitimer(signal.ITIMER_REAL, min(GIVE_UP_S, self._left), AGAIN_S)
+
+    def _give_up(self, number: int = 0, frame: FrameType | None = None) -> None:
+        if self._asking:
+            self.gave_up = True
+            raise TimeoutError("no answer in time, now that an end is wanted")

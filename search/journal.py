@@ -12,13 +12,13 @@ import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from models.baselines import BaselineScore
 from models.corpus import Corpus
 from models.scoring import bits
-from models.size import parameters
 from models.source import Source
 from search.faults import without_secrets
 from search.lease import LEASE
@@ -26,13 +26,17 @@ from search.spec import Scoring, SweepSpec
 from search.tracking import TAG_LENGTH, Store
 from search.trial import Course, Phase, Slot, Trial
 
+if TYPE_CHECKING:
+    from search.subject import Subject
+    from spaces.template import Template
+
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
-#: metrics of an epoch that depend on the trial alone, not on the machine's speed
-RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 WEIGHTS = "model"
 #: version of what the runs of a sweep hold; those without one have version 0, before `resume`
 SCHEMA = 1
 SCHEMA_TAG = "sweep.schema"
+#: where runs of a sweep over a template say which file that was
+TEMPLATE_TAG = "sweep.template"
 #: what a trial's curve is made of, so that a sweep is rebuilt without reading its metrics again
 CURVE = ("val_loss", "epoch_seconds")
 #: characters of a long text that go into one tag
@@ -70,6 +74,12 @@ def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str
     }
 
 
+def template_tags(template: Template) -> dict[str, str]:
+    """Which template a run is about."""
+    written = {"path": str(template.path), "digest": template.digest}
+    return {TEMPLATE_TAG: json.dumps(written), SCHEMA_TAG: str(SCHEMA)}
+
+
 def spec_tags(spec: SweepSpec, name: str) -> dict[str, str]:
     """A sweep's spec as tags, so that it is there as soon as its run is."""
     text = json.dumps(spec.to_dict() | {"name": name})
@@ -83,11 +93,11 @@ def spec_tags(spec: SweepSpec, name: str) -> dict[str, str]:
 class Journal:
     """Writes the runs of one sweep."""
 
-    def __init__(self, store: Store, run_id: str, corpus: Corpus, tags: dict[str, str]) -> None:
+    def __init__(self, store: Store, run_id: str, about: Subject, tags: dict[str, str]) -> None:
         self.store = store
         #: the parent run
         self.run_id = run_id
-        self._corpus = corpus
+        self._about = about
         #: what every run of the sweep says of its data and its program
         self._common = tags | {f"version.{name}": text for name, text in versions().items()}
 
@@ -98,9 +108,9 @@ class Journal:
         params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
         if new := {key: value for key, value in params.items() if key not in known}:
             self.store.log(self.run_id, params=new)
-        corpus = self._corpus
+        about = self._about
         self.store.log_dataset(
-            self.run_id, name=corpus.name, digest=corpus.digest, source=written["data"]
+            self.run_id, name=about.name, digest=about.digest, source=about.source
         )
         text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
         self.store.keep_text(self.run_id, text, "sweep.yaml")
@@ -125,7 +135,6 @@ class Journal:
 
     def open_trial(self, trial: Trial, slot: Slot, tags: Mapping[str, str] | None = None) -> str:
         """Create the run of a trial; return its ID."""
-        count = parameters(trial.config, len(self._corpus.alphabet))
         own = {
             "sweep.name": trial.sweep,
             "sweep.trial": str(trial.number),
@@ -139,11 +148,8 @@ class Journal:
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
         run_id = self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
-        extent = {
-            "parameters": count,
-            "parameters_per_symbol": round(count / len(self._corpus.train), 4),
-        }
-        self.store.log(run_id, params={**trial.config.to_dict(), **extent})
+        params = {**trial.config.to_dict(), **self._about.params(trial.config)}
+        self.store.log(run_id, params=params)
         return run_id
 
     def log_epoch(self, course: Course) -> None:
@@ -157,10 +163,15 @@ class Journal:
         """
         assert course.ended
         outcome = course.ended.outcome
+        kept: dict[str, str] = {}
         if keep:
+            kept["sweep.weights"] = "kept"
             config = json.dumps(course.trial.config.to_dict(), indent=2)
             self.store.keep_file(course.run_id, course.job.weights, WEIGHTS)
             self.store.keep_text(course.run_id, config, f"{WEIGHTS}/config.json")
+            if course.job.inputs.exists():
+                self.store.keep_file(course.run_id, course.job.inputs, WEIGHTS)
+                kept["sweep.inputs"] = "kept"
         if outcome.status == "FAILED" and course.job.log.exists():
             self.store.keep_file(course.run_id, course.job.log)
         reason = without_secrets(course.ended.reason)[:500]
@@ -172,8 +183,8 @@ class Journal:
             tags["sweep.curve"] = curve
         self.store.log(
             course.run_id,
-            metrics=_epoch_metrics(course) if course.unlogged else None,
-            tags=tags | ({"sweep.weights": "kept"} if keep else {}),
+            metrics=_epoch_metrics(course) if course.unlogged else _result(course),
+            tags=tags | kept,
             step=len(course.epochs),
         )
         self.store.finish(course.run_id, outcome.status)
@@ -200,10 +211,16 @@ class Journal:
 
 
 def _epoch_metrics(course: Course) -> dict[str, float]:
-    assert course.best_loss is not None and course.best_epoch is not None
-    return course.epochs[-1] | {
-        "best_val_loss": course.best_loss,
-        "best_epoch": float(course.best_epoch),
-        "bits_per_symbol": bits(course.best_loss),
-        "epochs_done": float(len(course.epochs)),
-    }
+    found = course.epochs[-1] | {"epochs_done": float(len(course.epochs))}
+    if course.best_epoch is not None:
+        found["best_epoch"] = float(course.best_epoch)
+    if course.best_loss is not None:
+        found["best_val_loss"] = course.best_loss
+        found["bits_per_symbol"] = bits(course.best_loss)
+    return found
+
+
+def _result(course: Course) -> dict[str, float] | None:
+    """What a template has returned."""
+    loss = course.ended.loss if course.ended else None
+    return None if loss is None else {"best_val_loss": loss}

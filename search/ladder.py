@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from models.config import TrialConfig
+from models.config import Config, TrialConfig
 from models.size import parameters
 from spaces.dimension import Dimension
 from spaces.space import Space
@@ -73,11 +73,11 @@ def rates(dimension: Dimension) -> tuple[float, ...]:
 
 def of(space: Space) -> tuple[float, ...]:
     """The ladder of a space; empty if it has no more rates than would be left."""
-    found = rates(space["learning_rate"])
+    found = rates(space[space.rate]) if space.rate else ()
     return found if len(found) > 2 else ()
 
 
-def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
+def smallest(space: Space, alphabet: int, admits: Callable[[Config], bool]) -> TrialConfig:
     """The smallest network of a space that is admitted, or its smallest if none is.
 
     It has no more dropout than it must, and the shortest windows and smallest batches, so that a
@@ -102,12 +102,15 @@ def smallest(space: Space, alphabet: int, admits: Callable[[TrialConfig], bool])
 
 
 def opening(
-    space: Space, small: TrialConfig, best: float, admits: Callable[[TrialConfig], bool]
-) -> TrialConfig | None:
+    space: Space, small: Config, best: float, admits: Callable[[Config], bool]
+) -> Config | None:
     """The ladder's network in a middling size with the best rate: with what a search may begin.
 
-    Its size is the one nearest to the middle of the space that is admitted; None if none is.
+    Its size is the one nearest to the middle of the space that is admitted; None if none is, or if
+    the space knows of no size.
     """
+    if not isinstance(small, TrialConfig):
+        return None
     dimension = space["layer_size"]
     middle = float(dimension.decode(dimension.at(0.5)))
     sizes = [float(size) for size in dimension.values() or []]
@@ -147,5 +150,6 @@ def _compare(step: Step, best: Step) -> str:
 def narrowed(space: Space, best: float) -> Space:
     """The space with learning rates no further than a factor of ten from the best one."""
     low, high = best / FACTOR * (1 - SAME), best * FACTOR * (1 + SAME)
-    kept = space["learning_rate"].between(low, high)
-    return space.replace(learning_rate=kept) if kept else space
+    assert space.rate
+    kept = space[space.rate].between(low, high)
+    return space.replace(**{space.rate: kept}) if kept else space

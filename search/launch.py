@@ -6,15 +6,19 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
+import re
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from models import corpus as corpora
+from models.config import TrialConfig
 from models.corpus import Corpus
 from models.errors import InputError
 from models.scoring import bits
@@ -25,6 +29,8 @@ from search.exits import DONE, FAILED, INTERRUPTED
 from search.spec import MAY_CHANGE, SweepSpec, check_name, read_spec
 from search.state import FAILED as FAILED_BECAUSE
 from search.state import State
+from search.subject import subject_of
+from spaces.template import shown_label
 
 if TYPE_CHECKING:
     from search.engines.base import Engine
@@ -32,7 +38,8 @@ if TYPE_CHECKING:
     from search.tracking import Store
 
 OPTIONS = (
-    "data", "symbols", "name", "trials", "minutes", "workers", "per_gpu", "on", "space", "algo",
+    "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
+    "per_gpu", "on", "space", "algo",
     "ladder", "halving", "early_stopping", "patience", "confirm_configs",
     "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "keep",
 )  # fmt: skip
@@ -74,16 +81,16 @@ def launch(arguments: Namespace) -> int:
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
     check_budget(spec)
-    corpus = corpora.load(spec.source())
-    passed = check_space(spec, corpus)
+    corpus = None if spec.template else corpora.load(spec.source())
+    about = _about(spec, corpus)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
     engine.warm_up()  # Keras is imported over there while MLflow is imported here
     from search.tracking import Store
 
     store = Store(where)
-    name = spec.name or _free_name(store, corpus.name)
+    name = spec.name or _free_name(store, subject_of(spec, corpus).name)
     _check_free(store, name)
-    return _run(arguments, spec, name, corpus, store, engine, passed)
+    return _run(arguments, spec, name, corpus, about, store, engine)
 
 
 def resume(arguments: Namespace) -> int:
@@ -96,16 +103,14 @@ def resume(arguments: Namespace) -> int:
     check_name("sweep", name)
     store = existing_store(f"sweep '{name}'")
     run = archive.existing_sweep(store, name)
-    was = archive.read_spec(run)
+    template = archive.read_template(store, run.data.tags, arguments.template)
+    was = archive.read_spec(run, template)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
-    corpus = corpora.load(spec.source())
-    digest = run.data.tags["sweep.corpus_digest"]
-    if corpus.digest != digest:
-        raise InputError(
-            f"data '{spec.data}' have changed since sweep '{name}' began: found digest "
-            f"{corpus.digest}, expected {digest}"
-        )
+    if not arguments.json and (spent := _spent(run.data.tags, was, spec)):
+        print(f"sweep {name}: finished with {spent}; {how_to_go_on(name, run.data.tags)}")
+        return DONE
+    corpus = None if template else _same_corpus(spec, name, run.data.tags["sweep.corpus_digest"])
     if driver := lease.is_driven(store, run.info.run_id):
         raise InputError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
@@ -113,8 +118,42 @@ def resume(arguments: Namespace) -> int:
         )
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
     engine.warm_up()
-    past = rebuild(store, archive.existing_sweep(store, name))
-    return _run(arguments, spec, name, corpus, store, engine, check_space(spec, corpus), past)
+    past = rebuild(store, archive.existing_sweep(store, name), was)
+    return _run(arguments, spec, name, corpus, _about(spec, corpus), store, engine, past)
+
+
+def _same_corpus(spec: SweepSpec, name: str, digest: str) -> Corpus:
+    """The corpus of a sweep, if it is what it was."""
+    corpus = corpora.load(spec.source())
+    if corpus.digest != digest:
+        raise InputError(
+            f"data '{spec.data}' have changed since sweep '{name}' began: found digest "
+            f"{corpus.digest}, expected {digest}"
+        )
+    return corpus
+
+
+def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
+    """What to type so that a sweep with these tags, which has ended, goes on."""
+    if tags["sweep.state"] != "finished":
+        return f"lstm-sweep resume {name} goes on with it"
+    option = "--minutes M" if _limit(tags) == "minutes" else "--trials N"
+    return f"lstm-sweep resume {name} {option} goes on with more of them"
+
+
+def _limit(tags: Mapping[str, str]) -> str:
+    """What there has to be more of so that a finished sweep goes on."""
+    reason = tags.get("sweep.reason", "")
+    return "minutes" if re.search("minutes are over|s are left", reason) else "trials"
+
+
+def _spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
+    """What a finished sweep has spent, if `spec` gives it no more of that; else nothing."""
+    limit = _limit(tags)
+    before, now = getattr(was, limit), getattr(spec, limit)
+    if tags["sweep.state"] != "finished" or (now or math.inf) > (before or math.inf):
+        return ""
+    return f"--{limit} {before or 0:g} ({tags.get('sweep.reason', 'the budget is spent')})"
 
 
 def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> SweepSpec:
@@ -156,10 +195,10 @@ def _run(
     arguments: Namespace,
     spec: SweepSpec,
     name: str,
-    corpus: Corpus,
+    corpus: Corpus | None,
+    about: list[str],
     store: Store,
     engine: Engine,
-    passed: float,
     past: Past | None = None,
 ) -> int:
     """Run a sweep, a new one or one with a past, and say how it went."""
@@ -167,7 +206,7 @@ def _run(
 
     talk = Console(stderr=True, highlight=False) if arguments.json else open_console()
     display = LiveTable(talk) if talk.is_terminal else Lines(talk)
-    for line in _introduction(spec, name, corpus, passed, len(engine.slots)):
+    for line in (_budget(spec, name, len(engine.slots)), *about):
         display.say(line)
     display.say(f"store: {store.settings}")
     if past:
@@ -208,16 +247,25 @@ def _free_name(store: Store, data: str) -> str:
     )
 
 
-def _introduction(
-    spec: SweepSpec, name: str, corpus: Corpus, passed: float, slots: int
-) -> list[str]:
-    parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
-    unknown = corpus.unknown_share(corpus.validation)
+def _budget(spec: SweepSpec, name: str, slots: int) -> str:
     budget = f"{spec.trials} trials"
     if spec.minutes is not None:
         budget += f" or {spec.minutes:g} minutes"
+    return f"sweep {name}: up to {budget}, {slots} at once, {spec.algo}, seed {spec.seed}"
+
+
+def _about(spec: SweepSpec, corpus: Corpus | None) -> list[str]:
+    """What people should know of a corpus, or of a template.
+
+    Raises:
+        InputError: space and corpus do not fit.
+    """
+    if corpus is None:
+        return _about_template(spec)
+    parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
+    unknown = corpus.unknown_share(corpus.validation)
+    passed = check_space(spec, corpus)
     return [
-        f"sweep {name}: up to {budget}, {slots} at once, {spec.algo}, seed {spec.seed}",
         f"corpus: {corpus.decided}",
         f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}"
         + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
@@ -225,21 +273,36 @@ def _introduction(
     ]
 
 
+def _about_template(spec: SweepSpec) -> list[str]:
+    template = spec.template
+    assert template
+    varying = ", ".join(map(shown_label, spec.space.varying))
+    return [
+        f"template: {template.path}, which runs with your rights",
+        f"template: searched are {varying}",
+        *(f"template: {note}" for note in template.notes),
+    ]
+
+
 def _conclude(console: Console, state: State, store: Store) -> None:
     from search import archive
 
-    records = archive.ranked(archive.trials(store, state.name))
+    records = [] if state.left_open else archive.ranked(archive.trials(store, state.name))
     if records:
         console.print(trials_table(records[:10], f"{state.name}: the best of {_counts(state)}"))
     best = state.best
     if best and best.ranked_loss is not None:
         loss = best.ranked_loss
         config = best.trial.config
-        console.print(
-            f"best: {best.trial.id}, {loss:.4f} nats = {bits(loss):.4f} bits per symbol "
-            f"({config.direction}, {config.layers} layers of {config.layer_size}, "
-            f"learning rate {config.learning_rate:g})"
-        )
+        if isinstance(config, TrialConfig):
+            console.print(
+                f"best: {best.trial.id}, {loss:.4f} nats = {bits(loss):.4f} bits per symbol "
+                f"({config.direction}, {config.layers} layers of {config.layer_size}, "
+                f"learning rate {config.learning_rate:g})"
+            )
+        else:
+            values = ", ".join(config.shape().values())
+            console.print(f"best: {best.trial.id}, loss {loss:.4f} ({values})", markup=False)
         for name, other in state.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"

@@ -11,10 +11,10 @@ import math
 import statistics
 from collections.abc import Callable, Sequence, Set
 
-from models.config import TrialConfig
+from models.config import Config, TrialConfig
 from search import halving, importance, ladder, tpe
 from search.confirm import Confirmation
-from search.cost import CostModel, Extent, steps_per_epoch
+from search.cost import CostModel, Costs, Extent, SeenCosts, steps_per_epoch
 from search.plan import Plan
 from search.proposer import Proposal, Proposer, Seen
 from search.trial import Course, Ended, Outcome, Phase, Trial, trial_seed
@@ -31,25 +31,28 @@ MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")
 
 
 class Policy:
-    """Decides for one sweep."""
+    """Decides for one sweep.
+
+    Without an `extent` nothing is known of the networks before they are trained.
+    """
 
     def __init__(
         self,
         plan: Plan,
         space: Space,
-        extent: Extent,
+        extent: Extent | None,
         *,
         sweep: str,
         slots: int,
         guessing: float,
-        admits: Callable[[TrialConfig], bool] = lambda config: True,
+        admits: Callable[[Config], bool] = lambda config: True,
     ) -> None:
         self.plan, self.space, self._sweep = plan, space, sweep
         #: the space before the ladder made it narrower
         self.whole_space = space
         self._guessing = guessing
         self._admits = lambda config: admits(config) and not self.too_large(config)
-        self.costs = CostModel(extent)
+        self.costs: Costs = CostModel(extent) if extent else SeenCosts()
         #: the last attempt of each trial, by its number
         self.courses: dict[int, Course] = {}
         self._judged: set[int] = set()
@@ -64,17 +67,25 @@ class Policy:
         self._rungs: dict[int, dict[int, float]] = {}
         self.rates = ladder.of(space) if plan.ladder else ()
         self.ladder: ladder.Decision | None = None if self.rates else _no_ladder(plan)
-        self._small = ladder.smallest(space, extent.alphabet, admits)
-        epochs = int(space.largest("epochs"))
-        middle = {n: space[n].decode(space[n].at(0.5)) for n in ("sequence_length", "batch_size")}
-        steps = steps_per_epoch(self._small.evolve(**middle), extent)
+        self._small: Config = space.middle()
         #: epoch after which trials are judged for the first time
-        enough = min(math.ceil(FEWEST_STEPS / steps), epochs // halving.FACTOR)
-        self.first_rung = plan.first_rung or max(1, enough)
+        self.first_rung = plan.first_rung or 1
         #: epochs that a trial of the ladder is trained
-        parted = math.ceil(LADDER_STEPS / steps_per_epoch(self._small, extent))
-        self.ladder_epochs = plan.ladder_epochs or min(parted, epochs)
+        self.ladder_epochs = plan.ladder_epochs or space.epochs
+        if extent:
+            self._measure(extent, admits)
         self._proposer: Proposer | None = None
+
+    def _measure(self, extent: Extent, admits: Callable[[Config], bool]) -> None:
+        """Begin with the smallest network, and judge once enough steps are done."""
+        plan, space = self.plan, self.space
+        self._small = small = ladder.smallest(space, extent.alphabet, admits)
+        middle = {n: space[n].decode(space[n].at(0.5)) for n in ("sequence_length", "batch_size")}
+        steps = steps_per_epoch(small.evolve(**middle), extent)
+        enough = min(math.ceil(FEWEST_STEPS / steps), space.epochs // halving.FACTOR)
+        self.first_rung = plan.first_rung or max(1, enough)
+        parted = math.ceil(LADDER_STEPS / steps_per_epoch(small, extent))
+        self.ladder_epochs = plan.ladder_epochs or min(parted, space.epochs)
 
     # what comes next
 
@@ -97,7 +108,7 @@ class Policy:
                 return trial
         return self._next_confirmation(left)
 
-    def _trial(self, config: TrialConfig, phase: Phase, point: dict[str, float]) -> Trial:
+    def _trial(self, config: Config, phase: Phase, point: dict[str, float]) -> Trial:
         number = self._next
         self._next += 1
         seed = trial_seed(self.plan.seed, number)
@@ -106,12 +117,15 @@ class Policy:
         )
 
     def _next_rate(self) -> Trial | None:
-        begun = {course.trial.config.learning_rate for course in self._of(Phase.LADDER)}
+        begun = {self._rate(course) for course in self._of(Phase.LADDER)}
         rate = next((rate for rate in self.rates if rate not in begun), None)
         if rate is None:
             return None
-        config = self._small.evolve(learning_rate=rate)
+        config = self._small.evolve(**{self.space.rate or "": rate})
         return self._trial(config, Phase.LADDER, self.space.encode(config))
+
+    def _rate(self, course: Course) -> int | float | str:
+        return course.trial.config.to_dict()[self.space.rate or ""]
 
     def _next_search(self, left: float | None) -> Trial | None:
         if opening := self._opening(left):
@@ -152,7 +166,7 @@ class Policy:
         chosen = max(some, key=worth)
         return self._trial(chosen.config, Phase.SEARCH, chosen.point)
 
-    def _opening(self, left: float | None) -> TrialConfig | None:
+    def _opening(self, left: float | None) -> Config | None:
         """A sensible config to begin with, once the ladder has found a rate; else None."""
         best = self.ladder and self.ladder.best
         if not best or not self.plan.opening or self._of(Phase.SEARCH):
@@ -186,21 +200,24 @@ class Policy:
 
     def lessons(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number."""
+        if self._small.returns_loss:  # a trial that was cut short has none
+            ranked = {number: course.ranked_loss for number, course in self.courses.items()}
+            return {number: loss for number, loss in ranked.items() if loss is not None}
         curves = {
             number: course.best_so_far
             for number, course in self.courses.items()
             if course.epochs and (course.ended is None or course.ended.outcome.ranks)
         }
-        epochs = int(self.space.largest("epochs"))
+        epochs = self.space.epochs
         if self.plan.lesson == "prospect":
             return halving.prospects(curves, epochs, self.first_rung)
         if self.plan.lesson == "rung":
             return halving.at_highest_rung(curves, epochs, self.first_rung)
         return {number: curve[-1] for number, curve in curves.items()}
 
-    def too_large(self, config: TrialConfig) -> bool:
+    def too_large(self, config: Config) -> bool:
         """Whether a config that is smaller in nothing has used up the memory."""
-        return any(
+        return isinstance(config, TrialConfig) and any(
             config.direction == large.direction
             and all(getattr(config, field) >= getattr(large, field) for field in MEMORY_FIELDS)
             for large in self._exhausting
@@ -246,7 +263,7 @@ class Policy:
         """After an epoch: how to end the trial; None if it goes on."""
         self.note(course)
         trial, epoch, best = course.trial, len(course.epochs), course.best_so_far[-1]
-        if epoch >= trial.config.epochs or trial.number in self._judged:
+        if epoch >= trial.config.epochs or course.last or trial.number in self._judged:
             return None
         verdict = self._verdict(course, epoch, best)
         if verdict:
@@ -278,7 +295,8 @@ class Policy:
         """A trial has ended; return those that are no longer needed, and how to end them."""
         trial = course.trial
         self.costs.observe(trial.number, trial.config, course.epoch_seconds, course.seconds)
-        if course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY:
+        full = course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY
+        if full and isinstance(trial.config, TrialConfig):
             self._exhausting.append(trial.config)
         if self.ladder is not None or trial.phase is not Phase.LADDER:
             return []
@@ -293,7 +311,7 @@ class Policy:
 
     def steps(self) -> list[ladder.Step]:
         """The rates of the ladder and their losses so far."""
-        found = {course.trial.config.learning_rate: course for course in self._of(Phase.LADDER)}
+        found = {self._rate(course): course for course in self._of(Phase.LADDER)}
         return [ladder.Step(rate, _ladder_loss(found.get(rate))) for rate in self.rates]
 
     def _of(self, *phases: Phase) -> list[Course]:
@@ -331,15 +349,13 @@ class Policy:
         Trials that failed or did worse than guessing count as guessing.
         """
         losses = self.lessons()
-        return importance.shares(
-            self.whole_space,
-            {
-                course.trial.config: min(losses.get(number, math.inf), self._guessing)
-                for number, course in self.courses.items()
-                if course.trial.phase is not Phase.CONFIRM and course.ended
-            },
-            self.plan.seed,
-        )
+        found = {
+            course.trial.config: min(losses.get(number, math.inf), self._guessing)
+            for number, course in self.courses.items()
+            if course.trial.phase is not Phase.CONFIRM and course.ended
+        }
+        finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
+        return importance.shares(self.whole_space, finite, self.plan.seed)
 
     @property
     def running(self) -> list[Course]:
@@ -378,7 +394,7 @@ def noise(course: Course) -> float:
 
     The median absolute step over the second half of its epochs.
     """
-    losses = [epoch["val_loss"] for epoch in course.epochs]
+    losses = [epoch["val_loss"] for epoch in course.epochs if "val_loss" in epoch]
     later = losses[len(losses) // 2 :]
     steps = [abs(a - b) for a, b in itertools.pairwise(later)]
     return statistics.median(steps) if steps else 0.0

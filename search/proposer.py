@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.config import TrialConfig
+from models.config import Config
 from models.errors import InputError
 from search import tpe
 from spaces.space import LISTABLE, Space
@@ -40,7 +40,7 @@ HYPERCUBES = 50
 class Proposal:
     """A config to try, and the point behind it."""
 
-    config: TrialConfig
+    config: Config
     point: dict[str, float]
     #: logarithm of the expected improvement, up to a constant; None if nothing is known of it
     promise: float | None = None
@@ -51,7 +51,7 @@ class Seen:
     """A trial that was begun, and what is known of it."""
 
     number: int
-    config: TrialConfig
+    config: Config
     #: raw number of each varying field; empty if the trial lies outside of the space
     point: Mapping[str, float]
     #: nats; None: it failed, so that TPE keeps away, or is not known yet
@@ -78,7 +78,7 @@ class Proposer:
         *,
         seed: int,
         algorithm: str = "tpe",
-        admits: Callable[[TrialConfig], bool] = lambda config: True,
+        admits: Callable[[Config], bool] = lambda config: True,
         liar: str = "worst",
         startup: int = STARTUP,
     ) -> None:
@@ -141,7 +141,7 @@ class Proposer:
             return
         rng = np.random.default_rng(_seed(self._seed))
         cube = qmc.LatinHypercube(len(varying), rng=rng)
-        found: set[TrialConfig] = set()
+        found: set[Config] = set()
         for row in (row for _ in range(HYPERCUBES) for row in cube.random(self._startup)):
             parts = zip(varying.items(), row, strict=True)
             point = {name: dimension.at(float(share)) for (name, dimension), share in parts}
@@ -173,7 +173,7 @@ class Proposer:
         return [t for t in history if not t.pending] if self._liar == "none" else history
 
     def _promising(
-        self, number: int, inside: Sequence[Seen], accepts: Callable[[TrialConfig], bool]
+        self, number: int, inside: Sequence[Seen], accepts: Callable[[Config], bool]
     ) -> Iterator[Proposal]:
         """What TPE suggests; a trial without a loss counts as bad, or is lied about."""
         history = self._history(inside)
@@ -221,7 +221,7 @@ class Proposer:
             "refresh_time": None,
         }
 
-    def _leftovers(self, number: int, used: set[TrialConfig]) -> Iterator[Proposal]:
+    def _leftovers(self, number: int, used: set[Config]) -> Iterator[Proposal]:
         """Points of a space that can be listed, drawn from those that are left."""
         if (self._space.size() or math.inf) > LISTABLE:
             return

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from models.config import Config, TrialConfig
 from models.size import parameters
 from search.policy import Policy
 from search.state import State
-from search.trial import Phase
+from search.trial import Course, Phase
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
@@ -22,7 +23,7 @@ def describe(state: State) -> str:
     if best is None or best.ranked_loss is None:
         return "No trial has a result."
     rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
-    lines = ["| | validation loss (nats per symbol) |", "| --- | --- |"]
+    lines = [f"| | {_loss_name(state)} |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
@@ -38,6 +39,7 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
     policy = state.policy
     return {
         "sweep": state.name,
+        "loss": _loss_name(state),
         "training_symbols": symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
@@ -50,13 +52,18 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
                 "trial": course.trial.id,
                 "phase": str(course.trial.phase),
                 "outcome": str(course.ended.outcome) if course.ended else None,
-                "parameters": parameters(course.trial.config, alphabet),
+                "parameters": _parameters_of(course.trial.config, alphabet),
                 "val_loss": course.ranked_loss,
-                "losses": [epoch["val_loss"] for epoch in course.epochs],
+                "losses": [epoch.get("val_loss") for epoch in course.epochs],
             }
             for course in state.finished
         ],
     }
+
+
+def _parameters_of(config: Config, alphabet: int) -> int | None:
+    """Parameters of a network, if that is known without building it."""
+    return parameters(config, alphabet) if isinstance(config, TrialConfig) else None
 
 
 def _ladder(policy: Policy) -> dict[str, Any] | None:
@@ -67,7 +74,7 @@ def _ladder(policy: Policy) -> dict[str, Any] | None:
         "losses": [None if step.loss == math.inf else step.loss for step in policy.steps()],
         "best": policy.ladder.best if policy.ladder else None,
         "reason": policy.ladder.reason if policy.ladder else "not finished",
-        "learning_rates": policy.space["learning_rate"].describe(),
+        "learning_rates": policy.space[policy.space.rate or ""].describe(),
     }
 
 
@@ -76,11 +83,16 @@ def plots(found: dict[str, Any], state: State) -> Iterator[tuple[str, Callable[[
     if state.finished:
         yield "learning_curves", lambda file: plot_learning_curves(state, file)
         yield "best_over_time", lambda file: _draw(_best_over_time, found, file)
-        yield "parameters", lambda file: _draw(_parameters, found, file)
+        if state.spec.template is None:
+            yield "parameters", lambda file: _draw(_parameters, found, file)
     if found["ladder"] and any(loss is not None for loss in found["ladder"]["losses"]):
         yield "ladder", lambda file: _draw(_ladder_curve, found, file)
     if found["importance"]:
         yield "importance", lambda file: _draw(_importance, found, file)
+
+
+def _loss_name(state: State) -> str:
+    return "loss" if state.spec.template else "validation loss (nats per symbol)"
 
 
 def _draw(
@@ -112,7 +124,7 @@ def _best_over_time(axes: Any, found: dict[str, Any]) -> None:
         )
     _draw_baselines(axes, found["baselines"])
     axes.set_xlabel("minutes")
-    axes.set_ylabel("best validation loss (nats per symbol)")
+    axes.set_ylabel(f"best {found['loss']}")
     axes.set_title(f"{found['sweep']}: best loss over time")
     axes.legend(frameon=False, fontsize="small")
 
@@ -154,7 +166,7 @@ def _ladder_curve(axes: Any, found: dict[str, Any]) -> None:
             label="where the search goes on",
         )
     axes.set_xlabel("learning rate (grey lines: no result)")
-    axes.set_ylabel("best validation loss (nats per symbol)")
+    axes.set_ylabel(f"best {found['loss']}")
     axes.set_title(f"{found['sweep']}: ladder of learning rates")
     axes.legend(frameon=False, fontsize="small")
 
@@ -182,15 +194,10 @@ def plot_learning_curves(state: State, file: Path) -> None:
         if course.epochs and course not in best:
             axes.plot(*_curve(course.epochs), color="0.8", linewidth=1, marker=".", zorder=1)
     for course in best:
-        config = course.trial.config
-        name = (
-            f"{course.trial.id}: {course.ranked_loss:.3f}  {config.direction} "
-            f"{config.layers}x{config.layer_size}, lr {config.learning_rate:g}"
-        )
-        axes.plot(*_curve(course.epochs), marker="o", markersize=4, label=name, zorder=2)
+        axes.plot(*_curve(course.epochs), marker="o", markersize=4, label=_name(course), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation loss (nats per symbol)")
+    axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
@@ -198,6 +205,16 @@ def plot_learning_curves(state: State, file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
+def _name(course: Course) -> str:
+    config, known = course.trial.config, f"{course.trial.id}: {course.ranked_loss:.3f}"
+    if not isinstance(config, TrialConfig):
+        return known
+    shape = f"{config.direction} {config.layers}x{config.layer_size}"
+    return f"{known}  {shape}, lr {config.learning_rate:g}"
+
+
 def _curve(epochs: list[dict[str, float]]) -> tuple[list[int], list[float]]:
-    losses = [epoch["val_loss"] for epoch in epochs]
-    return list(range(1, len(losses) + 1)), losses
+    losses = {
+        n: epoch["val_loss"] for n, epoch in enumerate(epochs, start=1) if "val_loss" in epoch
+    }
+    return list(losses), list(losses.values())

@@ -13,18 +13,22 @@ from typing import Any
 import numpy as np
 
 from models import corpus as corpora
+from models.config import Config, ours
 from models.corpus import Corpus
 from models.errors import InputError
 from models.reading import Sequences, code_points, read_ids, read_text
 from models.samples import SAMPLES
+from models.size import SizeRule
 from models.source import Source, existing, file_groups
 from search import archive, journal
 from search.engines.base import Engine
 from search.interrupt import Shield
-from search.journal import RESULTS, Journal
-from search.sweep import TICK_S
+from search.journal import Journal
+from search.listener import TICK_S
+from search.subject import CorpusSubject, Subject, TemplateSubject
 from search.tracking import Store
-from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Progressed, TrialRecord
+from search.trial import Course, Ended, EpochDone, Outcome, Phase, Progressed, TrialRecord
+from spaces.template import Template
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
@@ -148,9 +152,17 @@ class Rerun:
         }
 
 
-def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[str, Any]) -> Rerun:
-    """Train a trial again in a new run, and compare every metric of every epoch."""
-    source, scoring = archive.read_source(record)
+def rerun(
+    store: Store,
+    record: TrialRecord,
+    engine: Engine,
+    changes: Mapping[str, Any],
+    template: Template | None = None,
+) -> Rerun:
+    """Train a trial again in a new run, and compare every metric of every epoch.
+
+    `template` is the one that the trial is about, if it is about one.
+    """
     first = record.trial
     config = first.config.evolve(**changes)
     variation = {
@@ -160,23 +172,15 @@ def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[st
         )
         if was != now
     }
-    corpus = load_same_corpus(source, record)
-    corpus.check_windows(config.sequence_length)
+    about = TemplateSubject(template) if template else _same_subject(record, config)
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
-    tags = {"sweep.name": first.sweep} | journal.data_tags(source, corpus, scoring)
-    writer = Journal(store, record.tags["mlflow.parentRunId"], corpus, tags)
+    tags = {"sweep.name": first.sweep} | about.tags()
+    writer = Journal(store, record.tags["mlflow.parentRunId"], about, tags)
     slot = engine.slots[0]
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        corpus.save(Path(scratch) / "corpus")
-        job = Job(
-            trial=trial,
-            slot=slot,
-            corpus=Path(scratch) / "corpus",
-            targets=scoring.targets,
-            targets_seed=scoring.seed,
-            folder=Path(scratch) / "trial",
-        )
+        about.save(Path(scratch))
+        job = about.job(trial, slot, Path(scratch))
         shield = Shield()
         with shield.up():
             with shield.hold():
@@ -194,9 +198,19 @@ def rerun(store: Store, record: TrialRecord, engine: Engine, changes: Mapping[st
     return Rerun(record, run_id, course.ended, comparison, variation, changed_versions(record))
 
 
+def _same_subject(record: TrialRecord, config: Config) -> Subject:
+    """The corpus of a trial, as it was, for another config."""
+    source, scoring = archive.read_source(record)
+    corpus = load_same_corpus(source, record)
+    corpus.check_windows(ours(config).sequence_length)
+    return CorpusSubject(corpus, source, scoring, SizeRule(), strict=False)
+
+
 def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
     """After which epoch the first run was ended from outside, and how; None if it was not."""
     outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
+    if record.trial.config.returns_loss and outcome is Outcome.COMPLETE:
+        return None
     if not was or not outcome.ranks or len(was) >= record.trial.config.epochs:
         return None
     return len(was), Ended(outcome, record.reason)
@@ -217,7 +231,7 @@ def _train(engine: Engine, course: Course, writer: Journal, cut: tuple[int, Ende
 
 
 def _epochs(store: Store, record: TrialRecord) -> Epochs:
-    history = {metric: store.history(record.run_id, metric) for metric in RESULTS}
+    history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})
     return [
         {metric: values[step] for metric, values in history.items() if step in values}
@@ -240,4 +254,20 @@ def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
             "is": f"{course.ended.outcome}: {course.ended.reason}",
         }
         return replace(comparison, verdict="different", first_difference=difference)
+    if record.trial.config.returns_loss and record.best_val_loss != course.best_loss:
+        return _with_losses(comparison, record.best_val_loss, course.best_loss)
     return comparison
+
+
+def _with_losses(found: Comparison, was: float | None, now: float | None) -> Comparison:
+    """What a comparison says if the losses that a template has returned differ too."""
+    a, b = (math.inf if loss is None else loss for loss in (was, now))
+    gap = abs(a - b)
+    near = gap <= TOLERANCE * max(abs(a), 1e-12) and found.verdict != "different"
+    difference = {"epoch": found.epochs_compared, "metric": "loss", "was": was, "is": now}
+    return Comparison(
+        "within_tolerance" if near else "different",
+        found.epochs_compared,
+        max(found.max_difference, gap),
+        found.first_difference or difference,
+    )

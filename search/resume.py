@@ -43,21 +43,20 @@ class Past:
     begun_baselines: dict[str, str]
 
 
-def rebuild(store: Store, run: Any) -> Past:
+def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:
     """Read a sweep back; runs that its driver left open are closed.
 
-    A trial under way counts as lost, unless its outcome is written already.
+    `spec` is its spec, if that was read already. A trial under way counts as lost, unless its
+    outcome is written already.
 
     Raises:
         InputError: the sweep was made by another version that cannot be read.
     """
-    spec = archive.read_spec(run)
-    driven = holder(run.data.tags)
+    spec = spec or archive.read_spec(run)
+    seconds = _driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
-    began = run.info.start_time / 1000
-    seconds = driven.seconds if driven else float(run.data.tags.get("sweep.seconds", 0))
     found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
-    courses = [_course(store, child, began, seconds) for child in found]
+    courses = _courses(store, run, found)
     courses.sort(key=lambda course: (course.began + course.seconds, course.trial.number))
     last = {c.trial.number: c for c in sorted(courses, key=lambda c: c.trial.attempt)}
     again = [last[number] for number in sorted(last) if goes_on(last[number], courses)]
@@ -89,9 +88,11 @@ def rebuild(store: Store, run: Any) -> Past:
 
 def close(store: Store, run: Any) -> None:
     """Put the runs of a sweep in order that nobody drives any more."""
-    past = rebuild(store, run)
+    archive.written_spec(run)
+    children = store.runs(mlflow_parentRunId=run.info.run_id)
+    _courses(store, run, [run for run in children if run.data.tags.get("sweep.phase") in TRAINED])
     tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
-    store.log(run.info.run_id, tags=tags | {"sweep.seconds": f"{past.seconds:.3f}"})
+    store.log(run.info.run_id, tags=tags | {"sweep.seconds": f"{_driven_s(run):.3f}"})
     store.drop_tag(run.info.run_id, STOP)
     store.finish(run.info.run_id, "KILLED")
 
@@ -107,6 +108,18 @@ def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
     same = (other for other in attempts if other.trial.number == course.trial.number)
     killed = (o for o in same if o.ended and o.ended.outcome is Outcome.LOST)
     return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
+
+
+def _driven_s(run: Any) -> float:
+    """Seconds for which a sweep was driven so far."""
+    driven = holder(run.data.tags)
+    return driven.seconds if driven else float(run.data.tags.get("sweep.seconds", 0))
+
+
+def _courses(store: Store, run: Any, children: Iterable[Any]) -> list[Course]:
+    """The courses of a sweep's trials from their runs."""
+    began, seconds = run.info.start_time / 1000, _driven_s(run)
+    return [_course(store, child, began, seconds) for child in children]
 
 
 def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
@@ -146,7 +159,8 @@ def _ended(record: TrialRecord) -> Ended:
     if record.outcome == "":
         return Ended(Outcome.LOST, DRIVER_DIED, unfinished=True)
     unfinished = record.tags.get("sweep.unfinished") == "yes"
-    return Ended(Outcome(record.outcome), record.reason, unfinished)
+    own = record.best_val_loss if record.trial.config.returns_loss else None
+    return Ended(Outcome(record.outcome), record.reason, unfinished, own)
 
 
 def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
@@ -155,7 +169,7 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
         rows = [zip(CURVE, values, strict=True) for values in json.loads(text)]
     elif record.epochs:
         columns = [store.history(record.run_id, name) for name in CURVE]
-        steps = sorted(columns[0])
+        steps = sorted({step for column in columns for step in column})
         rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
     else:
         return []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.errors import InputError, nearest, one_of, read_yaml, shown
+from models.errors import InputError, cut, nearest, one_of, read_yaml, shown
 from models.size import SizeRule
 from models.source import Source, near_one
 from search.engines import ENGINES
@@ -19,12 +19,18 @@ from search.plan import Plan
 from search.proposer import ALGORITHMS
 from spaces import lstm
 from spaces.space import Space, from_mapping, with_settings
+from spaces.template import Template
 
 RULES = ("reject", "warn", "off")
 #: fields that say how long and where, not what: they may change while a sweep is resumed
 MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
 #: the largest number that a field takes, and the most places for trials
 LARGEST, MOST_PLACES = 2**64, 1_000
+#: fields about a corpus and networks of ours, which a template brings itself
+CORPUS_FIELDS = (
+    "data", "symbols", "split", "space", "size_rule", "size_low", "size_high", "targets",
+    "early_stopping",
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -46,6 +52,10 @@ class SweepSpec:
     #: None: made from the name of the data and a number
     name: str | None = None
     space: Space = lstm.DEFAULT
+    #: a file of the user's that is trained in place of networks of ours; `space` is its own
+    template: Template | None = None
+    #: the argument of a template, or the label, that is a learning rate
+    learning_rate_field: str | None = None
     trials: int = 50
     #: wall time after which nothing more is begun and what runs is ended; None: no limit
     minutes: float | None = None
@@ -76,7 +86,8 @@ class SweepSpec:
     keep: int = 5
 
     def __post_init__(self) -> None:
-        self.source()
+        if not self.template:
+            self.source()
         self.rule()
         _check_number("trials", self.trials, 1, whole=True)
         _check_number("minutes", self.minutes, 0, optional=True)
@@ -123,7 +134,8 @@ class SweepSpec:
             seconds=None if self.minutes is None else 60 * self.minutes,
             ladder=self.ladder,
             halving=self.halving,
-            early_stopping=self.early_stopping,
+            # a template that is ended early returns no loss
+            early_stopping=0 if self.template else self.early_stopping,
             patience=self.patience,
             confirm_configs=self.confirm_configs,
             confirm_seeds=self.confirm_seeds,
@@ -132,6 +144,13 @@ class SweepSpec:
     def to_dict(self) -> dict[str, Any]:
         """The spec as it is written in a file."""
         written = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.template:
+            kept = {key: value for key, value in written.items() if key not in CORPUS_FIELDS}
+            return kept | {
+                "template": str(self.template.path),
+                "template_digest": self.template.digest,
+                "space": self.space.describe(),
+            }
         return written | {
             "data": self.source().data,
             "split": list(self.split),
@@ -166,12 +185,37 @@ class SweepSpec:
             if key not in known:
                 raise InputError(f"{where}: {shown(key)} is no field: {one_of(key, known)}")
         values = dict(given)
+        if values.get("template") is not None:
+            return cls._over_template(values, where)
+        if values.get("learning_rate_field") is not None:
+            raise InputError(f"{where}: learning_rate_field is given, expected a template with it")
         if "split" in values:
             values["split"] = _three_numbers(values["split"], where)
         space = values.get("space", "default")
         values["space"] = _space(space, where)
         try:
             return cls(**values)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+    @classmethod
+    def _over_template(cls, values: dict[str, Any], where: str) -> Self:
+        """Make the spec of a sweep over a template from the other fields."""
+        for field in CORPUS_FIELDS:
+            if field in values:
+                raise InputError(
+                    f"{where}: {field} is given with a template, expected one of the two: data, "
+                    f"networks and what varies stand in the template"
+                )
+        given, rate = values["template"], values.get("learning_rate_field")
+        if not isinstance(given, Template):
+            if not isinstance(given, str):
+                raise InputError(f"{where}: template is {shown(given)}: expected a path")
+            given = Template.read(given)
+        if rate is not None and not isinstance(rate, str):
+            raise InputError(f"{where}: learning_rate_field is {shown(rate)}: expected a name")
+        try:
+            return cls(**{**values, "template": given, "space": given.space(rate)})
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
 
@@ -232,6 +276,11 @@ def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]
             raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
         given = content
     spec = SweepSpec.from_mapping({**given, **changes}, where)
+    if spec.template and settings:
+        raise InputError(
+            f"{cut(settings[0])} is given with a template, expected none: what varies stands "
+            f"in the template"
+        )
     return dataclasses.replace(spec, space=with_settings(spec.space, settings))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from models.config import Config
 from models.scoring import bits
 from search.policy import Policy
 from search.spec import SweepSpec
@@ -16,17 +17,9 @@ from search.trial import Course, Outcome, Slot, Trial
 INTERRUPTED, ON_REQUEST, FAILED = "interrupted", "stopped on request", "failed: "
 
 
-class Display(Protocol):
-    """Shows a sweep while it runs."""
-
-    def update(self, state: State) -> None:
-        """Something has changed, or time has passed."""
-
-    def trial_ended(self, course: Course, state: State) -> None:
-        """A trial has ended."""
-
-    def say(self, text: str) -> None:
-        """A line for people."""
+def bits_of(config: Config, loss: float | None) -> float | None:
+    """A loss in bits per symbol; None if it is a template's, which may be anything."""
+    return None if loss is None or config.returns_loss else bits(loss)
 
 
 @dataclass
@@ -47,6 +40,8 @@ class State:
     again: list[Trial] = field(default_factory=list)
     #: why the sweep was ended before it was done; empty while it goes on
     closing: str = ""
+    #: whether the store did not answer at the end, so that runs may be open
+    left_open: bool = False
     #: seconds since the beginning, and the best loss from then on
     progress: list[tuple[float, float]] = field(default_factory=list)
     #: what decides; None before the search begins
@@ -74,6 +69,15 @@ class State:
         """Whether trials under way are to go on when the sweep does."""
         return self.word != "finished"
 
+    @property
+    def going_on(self) -> set[str]:
+        """Numbers of the trials that go on when the sweep does."""
+        if not self.broken_off:
+            return set()
+        stopped = (c for c in self.finished if c.ended and c.ended.unfinished)
+        trials = [*self.again, *(c.trial for c in (*self.running.values(), *stopped))]
+        return {str(trial.number) for trial in trials}
+
     def note_loss(self, loss: float, at: float | None = None) -> None:
         """Note a validation loss, nats, of an epoch that was done at a time, or just now."""
         if not self.progress or loss < self.progress[-1][1]:
@@ -99,6 +103,16 @@ class State:
         return next(iter(self.ranked), None)
 
     @property
+    def best_loss(self) -> float | None:
+        """Loss of the best finished trial, nats."""
+        return self.best.ranked_loss if self.best else None
+
+    @property
+    def trials_done(self) -> int:
+        """How many trials have ended for good."""
+        return sum(self.counts.values())
+
+    @property
     def counts(self) -> dict[str, int]:
         """Finished trials by outcome; attempts that were lost and tried again do not count."""
         open_again = {t.number for t in self.again}
@@ -113,7 +127,7 @@ class State:
         left = [] if self.deadline is None else [max(0.0, self.deadline - self.now)]
         done = [c.seconds for c in self.finished]
         if done:
-            waiting = self.spec.trials - sum(self.counts.values()) - len(self.running)
+            waiting = self.spec.trials - self.trials_done - len(self.running)
             typical = sum(done) / len(done)
             under_way = sum(self._rest(course, typical) for course in self.running.values())
             left.append((max(0, waiting) * typical + under_way) / len(self.slots))
@@ -148,7 +162,7 @@ class State:
                 "trial": best.trial.id,
                 "run_id": best.run_id,
                 "val_loss": best.ranked_loss,
-                "bits_per_symbol": bits(best.ranked_loss or 0.0),
+                "bits_per_symbol": bits_of(best.trial.config, best.ranked_loss),
                 "config": best.trial.config.to_dict(),
             },
             "confirmed": [one.to_dict() for one in self.policy.confirmation.results()]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import TrialConfig
+from models.config import Config
 from spaces.dimension import Dimension
 from spaces.space import Space
 
@@ -37,16 +37,16 @@ def suggest(
     space: Space,
     good: Sequence[Point],
     others: Sequence[Point],
-    accepts: Callable[[TrialConfig], bool],
+    accepts: Callable[[Config], bool],
     rng: np.random.Generator,
-) -> list[tuple[TrialConfig, dict[str, float], float]]:
+) -> list[tuple[Config, dict[str, float], float]]:
     """Configs that may be tried, the most promising first: config, point, and promise.
 
     The promise is the logarithm of the expected improvement, up to a constant that is the same for
     all. There are at most `CANDIDATES`, none twice, and none if nothing drawn is accepted.
     """
     likely, less = (Density(space, points) for points in (good, others))
-    found: dict[TrialConfig, Array] = {}
+    found: dict[Config, Array] = {}
     for row in likely.draw(DRAWS, rng):
         config = space.decode(_point(space, row))
         if config not in found and accepts(config):

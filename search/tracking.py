@@ -12,6 +12,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +59,8 @@ class Store:
         self.settings = settings
         #: what to do while the store does not answer; None: fail at once
         self.waiting: Waiting | None = None
+        #: within what each request is made, so that it can be given up
+        self.asking: Callable[[], AbstractContextManager[None]] = nullcontext
         try:
             self._use_write_ahead_log()
             self.client = mlflow.MlflowClient(settings.tracking_uri, settings.tracking_uri)
@@ -67,7 +70,11 @@ class Store:
             raise InputError(f"store {settings}: {why}") from None
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
-        return insist(call, str(self.settings), self.waiting)
+        def ask() -> Answer:
+            with self.asking():
+                return call()
+
+        return insist(ask, str(self.settings), self.waiting)
 
     def _use_write_ahead_log(self) -> None:
         """Let readers and the writer of an SQLite file work at once; the file remembers it."""

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from models.config import TrialConfig
+from models.config import Config
+
+if TYPE_CHECKING:
+    from spaces.template import Template
+
+
+#: metrics of an epoch that depend on the trial alone, not on the machine's speed
+RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 
 
 class Outcome(StrEnum):
@@ -59,7 +67,7 @@ class Trial:
 
     sweep: str
     number: int
-    config: TrialConfig
+    config: Config
     seed: int
     #: the Hyperopt point behind the config: raw number of each varying field
     point: dict[str, float] = field(default_factory=dict)
@@ -106,6 +114,8 @@ class Job:
     targets_seed: int
     #: folder of the trial: log, best weights, and what its next attempt goes on with
     folder: Path
+    #: what is trained in place of a network of ours
+    template: Template | None = None
     #: seconds between two checkpoints, at least
     checkpoint_every_s: float = 5.0
 
@@ -113,6 +123,11 @@ class Job:
     def weights(self) -> Path:
         """Where the best epoch's network is kept."""
         return self.folder / "model.keras"
+
+    @property
+    def inputs(self) -> Path:
+        """Where some of what a template's network was trained on is kept."""
+        return self.folder / "inputs.npz"
 
     @property
     def checkpoint(self) -> Path:
@@ -142,6 +157,8 @@ class EpochDone:
     metrics: dict[str, float]
     #: whether it was trained by an earlier attempt, as were later ones
     repeated: bool = False
+    #: whether a template trains no other epoch, as far as it knows
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +169,8 @@ class Ended:
     reason: str = ""
     #: whether the sweep was broken off, so that the trial goes on when the sweep does
     unfinished: bool = False
+    #: what a template has returned
+    loss: float | None = None
 
 
 Message = Progressed | EpochDone | Ended
@@ -169,6 +188,8 @@ class Course:
     epochs: list[dict[str, float]] = field(default_factory=list)
     #: whether the last epoch still has to be logged
     unlogged: bool = False
+    #: whether its config, or its template, trains no other epoch
+    last: bool = False
     progress: Progressed | None = None
     ended: Ended | None = None
     #: when it began, in seconds of the driver's clock
@@ -184,11 +205,13 @@ class Course:
         self.progress = None
         self.epochs.append(done.metrics)
         self.unlogged = done.epoch >= self.trial.config.epochs
+        self.last = self.unlogged or done.last
 
     @property
     def best_so_far(self) -> list[float]:
-        """Lowest validation loss after each epoch, nats."""
-        return list(itertools.accumulate((e["val_loss"] for e in self.epochs), min))
+        """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
+        losses = (epoch.get("val_loss", math.inf) for epoch in self.epochs)
+        return list(itertools.accumulate(losses, min))
 
     @property
     def epoch_seconds(self) -> list[float]:
@@ -198,13 +221,15 @@ class Course:
     @property
     def best_epoch(self) -> int | None:
         """Number of the epoch with the lowest validation loss."""
-        if not self.epochs:
-            return None
-        return min(range(len(self.epochs)), key=lambda i: self.epochs[i]["val_loss"]) + 1
+        scored = [i for i, epoch in enumerate(self.epochs) if "val_loss" in epoch]
+        best = min(scored, key=lambda i: self.epochs[i]["val_loss"], default=None)
+        return None if best is None else best + 1
 
     @property
     def best_loss(self) -> float | None:
-        """Lowest validation loss, nats."""
+        """Lowest validation loss, nats; or what a template has returned."""
+        if self.trial.config.returns_loss:
+            return self.ended.loss if self.ended else None
         return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
 
     @property
@@ -230,6 +255,8 @@ class TrialRecord:
     tags: dict[str, str]
     #: run that this one repeats; empty if it is none
     rerun_of: str = ""
+    #: metrics of its epochs that depend on the trial alone, not on the machine's speed
+    results: tuple[str, ...] = RESULTS
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""

@@ -10,12 +10,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
+from models.config import ours
 from models.corpus import Corpus
 from models.windows import scoring_targets
 from search.faults import NO_SPACE, SECRETS, lasting, without_secrets
 from search.interrupt import SIGNALS
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
+
+if TYPE_CHECKING:
+    from models import foreign
 
 #: seconds between two reports of progress within an epoch, at least
 REPORT_EVERY_S = 0.5
@@ -29,7 +34,9 @@ def run(job: Job) -> Iterator[Message]:
         yield from _train(job)
     except Exception as error:
         print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
-        reason = without_secrets(f"{type(error).__name__}: {_first_line(error)}")
+        reason = without_secrets(
+            f"{_place(error, job)}{type(error).__name__}: {_first_line(error)}"
+        )
         if _is_out_of_memory(error):
             where = "host" if job.slot.gpu is None else "card"
             yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
@@ -40,24 +47,64 @@ def run(job: Job) -> Iterator[Message]:
 
 
 def _train(job: Job) -> Iterator[Message]:
-    from models import backend, training
+    from models import backend, foreign, training
 
-    trial = job.trial
-    backend.prepare(gpu=job.slot.gpu is not None, seed=trial.seed)
-    corpus = Corpus.open(job.corpus)
-    targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
+    backend.prepare(gpu=job.slot.gpu is not None, seed=job.trial.seed)
     reported = time.monotonic()
-    resting = training.Resting(job.checkpoint, job.checkpoint_every_s)
-    for event in training.train(trial.config, corpus, targets, trial.seed, job.weights, resting):
+    for event in _foreign(job) if job.template else _own(job):
+        if isinstance(event, foreign.Result):
+            yield _returned(event)
+            return
         if isinstance(event, training.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
             return
         if isinstance(event, training.Epoch):
-            yield EpochDone(event.number, event.metrics, event.repeated)
+            last = isinstance(event, foreign.LastEpoch)
+            yield EpochDone(event.number, event.metrics, event.repeated, last)
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
             yield Progressed(event.epoch, event.share, event.loss)
     yield Ended(Outcome.COMPLETE)
+
+
+def _own(job: Job) -> Iterator[foreign.Event]:
+    """Train a network of ours."""
+    from models import training
+
+    trial = job.trial
+    corpus = Corpus.open(job.corpus)
+    targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
+    resting = training.Resting(job.checkpoint, job.checkpoint_every_s)
+    config = ours(trial.config)
+    yield from training.train(config, corpus, targets, trial.seed, job.weights, resting)
+
+
+def _foreign(job: Job) -> Iterator[foreign.Event]:
+    """Run the user's template."""
+    from models import foreign
+
+    template = job.template
+    assert template
+    code = template.code(job.trial.config.to_dict())
+    program = foreign.UserProgram(
+        code, template.path, template.source, template.data, template.model, template.returned
+    )
+    return foreign.train(program, job.weights, job.inputs)
+
+
+def _returned(result: foreign.Result) -> Ended:
+    """How a template has ended that returned something."""
+    if result.reason:
+        return Ended(Outcome.ERROR if result.loss is None else Outcome.DIVERGED, result.reason)
+    return Ended(Outcome.COMPLETE, loss=result.loss)
+
+
+def _place(error: Exception, job: Job) -> str:
+    """Where in the user's template an error has come from."""
+    from models import foreign
+
+    found = foreign.place(error, job.template.path) if job.template else ""
+    return found and f"{found}: "
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -147,6 +147,11 @@ class Range(Dimension):
     #: decimal places of a continuous number on a linear scale; None: as the width has it
     places: int | None = dataclasses.field(default=None, compare=False)
 
+    @property
+    def kind(self) -> type[int] | type[float] | type[str]:
+        """Type of the numbers."""
+        return LIMITS[self.field].kind
+
     def _decimal_places(self) -> int:
         if self.places is not None:
             return self.places
@@ -180,7 +185,7 @@ class Range(Dimension):
         if low > high:
             return None
         if low == high:
-            return Listed(self.field, (LIMITS[self.field].kind(low),))
+            return Listed(self.field, (self.kind(low),))
         return replace(self, low=low, high=high, places=self._decimal_places())
 
     def decode(self, raw: float) -> Value:
@@ -193,7 +198,7 @@ class Range(Dimension):
             number = round(number, self._decimal_places())
         number = round(number, 10) if self.step else number
         number = min(max(number, self.low), self.high)
-        return LIMITS[self.field].kind(number)
+        return self.kind(number)
 
     def encode(self, value: Value) -> float:
         return math.log(float(value)) if self.log else float(value)
@@ -203,10 +208,10 @@ class Range(Dimension):
             return None
         count = round((self.high - self.low) / self.step) + 1
         numbers = (_clean(self.low + index * self.step) for index in range(count))
-        return [LIMITS[self.field].kind(number) for number in numbers]
+        return [self.kind(number) for number in numbers]
 
     def describe(self) -> dict[str, Value]:
-        kind = LIMITS[self.field].kind
+        kind = self.kind
         written: dict[str, Value] = {"low": kind(self.low), "high": kind(self.high)}
         if self.step:
             written["step"] = kind(self.step)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from models.config import FIELDS, TrialConfig, check_field
+from models.config import FIELDS, Config, TrialConfig, check_field
 from models.errors import InputError, cut
 from spaces.dimension import Dimension, Listed, parse
 
@@ -26,6 +26,9 @@ class Space(Mapping[str, Dimension]):
 
     Every sample is contained, and the names are those of `TrialConfig`.
     """
+
+    #: the field that is a learning rate; None if none is known to be
+    rate: str | None = "learning_rate"
 
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
         defaults = TrialConfig().to_dict()
@@ -60,7 +63,16 @@ class Space(Mapping[str, Dimension]):
         """Return a space in which some dimensions are others."""
         return Space({**self._dimensions, **dimensions})
 
-    def admits(self, config: TrialConfig) -> bool:
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """The config with these values."""
+        return TrialConfig.from_dict(values)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial, at most."""
+        return int(self.largest("epochs"))
+
+    def admits(self, config: Config) -> bool:
         """Whether `config` is a point of this space."""
         return all(value in self[name] for name, value in config.to_dict().items())
 
@@ -68,23 +80,27 @@ class Space(Mapping[str, Dimension]):
         """The Hyperopt expression over the varying fields."""
         return {name: dimension.expression() for name, dimension in self.varying.items()}
 
-    def decode(self, point: Mapping[str, float]) -> TrialConfig:
+    def decode(self, point: Mapping[str, float]) -> Config:
         """Config of a point: the raw number of each varying field."""
         varying = self.varying
         values = {
             name: dimension.decode(point[name]) if name in varying else dimension.decode(0.0)
             for name, dimension in self.items()
         }
-        return TrialConfig.from_dict(values)
+        return self.config(values)
 
-    def encode(self, config: TrialConfig) -> dict[str, float]:
+    def encode(self, config: Config) -> dict[str, float]:
         """A point that stands for `config`."""
         values = config.to_dict()
         return {name: dimension.encode(values[name]) for name, dimension in self.varying.items()}
 
-    def sample(self, rng: np.random.Generator) -> TrialConfig:
+    def sample(self, rng: np.random.Generator) -> Config:
         """Draw a config as random search would."""
         return self.decode({name: d.draw(rng) for name, d in self.varying.items()})
+
+    def middle(self) -> Config:
+        """The config in the middle of every dimension."""
+        return self.decode({name: d.at(0.5) for name, d in self.varying.items()})
 
     def size(self) -> int | None:
         """Number of points; None if a dimension is continuous."""
@@ -93,11 +109,11 @@ class Space(Mapping[str, Dimension]):
             return None
         return math.prod(len(values or ()) for values in counts)
 
-    def points(self) -> Iterator[TrialConfig]:
+    def points(self) -> Iterator[Config]:
         """All points of a space that can be listed, in order of its fields and their values."""
         axes = [dimension.values() or [] for dimension in self.values()]
         for values in itertools.product(*axes):
-            yield TrialConfig.from_dict(dict(zip(self, values, strict=True)))
+            yield self.config(dict(zip(self, values, strict=True)))
 
     def largest(self, field: str) -> int | float:
         """The largest value of a numeric field."""

@@ -10,13 +10,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from models.corpus import Corpus
 
 PROGRAM = Path(sys.executable).parent / "lstm-sweep"
 #: a space whose trials take a second each
@@ -62,21 +66,49 @@ def run_program(
     *arguments: str | Path, cwd: Path, timeout_s: float = 500, **environment: str
 ) -> Done:
     """Run the installed program as a user would, in folder `cwd`."""
-    outside = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("MLFLOW_") and key != "PYTHONPATH"
-    }
     done = subprocess.run(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
-        env=outside | environment,
+        env=_outside() | environment,
         capture_output=True,
         text=True,
         check=False,
         timeout=timeout_s,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the installed program in folder `cwd`, as the first process of a group of its own."""
+    return subprocess.Popen(
+        [PROGRAM, *map(str, arguments)],
+        cwd=cwd,
+        env=_outside() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(
+    done: Callable[[], bool], process: subprocess.Popen[str], within_s: float = 240
+) -> None:
+    """Wait for what a process is to bring about before it ends."""
+    until = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.5)
+
+
+def _outside() -> dict[str, str]:
+    """The environment without what would lead the program to another store or code."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("MLFLOW_") and key != "PYTHONPATH"
+    }
 
 
 def run_here(*arguments: str | Path, cwd: Path) -> Done:
@@ -87,6 +119,22 @@ def run_here(*arguments: str | Path, cwd: Path) -> Done:
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def processes_of_group(group: int) -> list[str]:
+    """Processes of a group that are still there after it had time to end."""
+    until = time.monotonic() + 10
+    while True:
+        listing = subprocess.run(
+            ["ps", "-o", "pid=,args=", "-g", str(group)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        rows = [row for row in listing.stdout.splitlines() if row.strip()]
+        if not rows or time.monotonic() > until:
+            return rows
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +163,21 @@ def workplace(
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text that no test changes."""
+    return write_text(tmp_path_factory.mktemp("data") / "words.txt")
+
+
+@pytest.fixture(scope="session")
+def corpus(data: Path) -> Corpus:
+    """That text, read."""
+    from models.corpus import load
+    from models.source import Source
+
+    return load(Source(data=str(data)))
 
 
 def write_text(file: Path, characters: int = 6_000, seed: int = 0) -> Path:

@@ -5,26 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from search.spec import SweepSpec
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
-from spaces.space import from_mapping
-
-
-def tiny_spec(epochs: int = 2, **fields: Any) -> SweepSpec:
-    """A spec whose trials are as small as they can be."""
-    space = from_mapping(
-        {
-            "direction": ["uni", "bi"],
-            "dropout": {"low": 0, "high": 0.5},
-            "layer_size": 6,
-            "sequence_length": 8,
-            "stride": 8,
-            "epochs": epochs,
-        },
-        "test",
-    )
-    given: dict[str, Any] = {"space": space, "targets": 100, "size_rule": "off"}
-    return SweepSpec(**(given | fields))
 
 
 class Silent:

@@ -11,6 +11,16 @@ import pytest
 
 from search.cli import main
 
+DATA = b"def data():\n    return x, y\n"
+MODEL = b"def create_model(x, y):\n    return {{choice([1, 2])}}\n"
+TEMPLATE = DATA + MODEL
+
+
+def model(returned: bytes) -> bytes:
+    """A template that returns an expression, in line 4."""
+    return DATA + b"def create_model(x, y):\n    return " + returned + b"\n"
+
+
 TEXT = "the sun under the moon and the river of stone " * 60
 
 
@@ -67,6 +77,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "shares/validation/a.txt": TEXT.encode(),
         "shares/test/a.txt": TEXT.encode(),
         "tied/a.txt": TEXT.encode(),
+        "good.py": TEMPLATE,
+        "over.yaml": b"template: good.py\n",
+        "both.yaml": b"template: good.py\nspace: quick\n",
+        "rate.yaml": b"learning_rate_field: units\n",
     }
     for name, content in files.items():
         path = tmp_path / name
@@ -82,10 +96,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 LAUNCH = ["launch", "--data"]
+OVER = ["launch", "--template"]
 GOOD = ["launch", "--data", "good.txt"]
 
 CASES: list[tuple[list[str], list[str]]] = [
     # what is typed, and what the line must name
+    ([*OVER, ""], ["template is ''", "expected a Python file"]),
+    ([*OVER, "nowhere.py"], ["nowhere.py", "no such file", "expected a Python file"]),
+    ([*OVER, "hollow"], ["hollow", "a folder", "expected a Python file"]),
+    ([*OVER, "pipe"], ["pipe", "a device or pipe", "expected a Python file"]),
+    ([*OVER, "ring"], ["ring", "expected a Python file"]),
+    ([*OVER, "a\0b"], ["expected a Python file"]),
+    ([*OVER, "good.py", "--data", "good.txt"], ["data is given with a template", "one of the two"]),
+    ([*OVER, "good.py", "--space", "quick"], ["space is given with a template", "one of the two"]),
+    ([*OVER, "good.py", "--symbols", "chars"], ["symbols is given with a template"]),
+    ([*OVER, "good.py", "--size-rule", "off"], ["size_rule is given with a template"]),
+    ([*OVER, "good.py", "--set", "layers=2"], ["layers=2 is given", "stands in the template"]),
+    ([*OVER, "good.py", "--epochs", "2"], ["epochs=2 is given", "stands in the template"]),
+    ([*OVER, "good.py", "--trials", "0"], ["trials is 0", "from 1"]),
+    (
+        [*OVER, "good.py", "--learning-rate-field", "rate"],
+        ["--learning-rate-field rate", "no hyperparameter", "expected one of return:4"],
+    ),
+    (["launch", "--learning-rate-field", "rate"], ["learning_rate_field", "a template with it"]),
+    (["launch", "over.yaml", "--data", "good.txt"], ["data is given with a template"]),
+    (["launch", "both.yaml"], ["both.yaml", "space is given with a template"]),
+    (["launch", "rate.yaml"], ["rate.yaml", "learning_rate_field", "a template with it"]),
     ([*LAUNCH, "nowhere"], ["nowhere", "no such file", "python-docs", "workflow-log"]),
     ([*LAUNCH, "empty.txt"], ["empty.txt", "empty file", "expected"]),
     ([*LAUNCH, "hollow"], ["hollow", "no files", "expected"]),
@@ -378,6 +414,53 @@ SPACES: list[tuple[bytes, list[str]]] = [
 ]
 
 
+#: content of a template, and what the line must name beside the file
+TEMPLATES: list[tuple[bytes, list[str]]] = [
+    (b"", ["an empty file", "expected a Python file with {{...}} in it"]),
+    (b" \n\n", ["an empty file"]),
+    (b"#" * 2_000_000, ["too long", "at most 1,048,576 bytes"]),
+    (b"x = 1\ny = '\xff'\n", [":2", "not UTF-8"]),
+    ("x = 1\n".encode("utf-16"), [":1", "not UTF-8"]),
+    (b"x = \0\n", [":1", "null bytes", "expected Python 3"]),
+    (b"x = 1\nprint 'x'\n", [":2", "Missing parentheses", "expected Python 3"]),
+    (b"def f():\nreturn 1\n", [":2", "indented block", "expected Python 3"]),
+    (b"x = {{choice([1, 2)}}\n", [":1", "does not match", "expected Python 3"]),
+    (b"x = " + b"(" * 5_000, [":1", "too many nested", "expected Python 3"]),
+    (b"x = " + b"-" * 100_000 + b"1\n", [":1", "expected"]),
+    (b"trials: 20\n", [":1", "no function data", "data() and create_model(...)"]),
+    (DATA, ["no function create_model", "data() and create_model(...)"]),
+    (DATA + b"def create_modle(x):\n    pass\n", ["did you mean 'create_modle'?"]),
+    (MODEL, ["no function data", "data() and create_model(...)"]),
+    (DATA + b"class A:\n    def create_model(x):\n        pass\n", ["at the top level"]),
+    (DATA + b"def create_model(x):\n    return 1\n", ["no hyperparameter", "{{choice([16, 32])}}"]),
+    (DATA + b"def create_model(x):\n    return '{{choice([1, 2])}}'\n", ["no hyperparameter"]),
+    (MODEL + b"def data(path):\n    return path\n", [":3", "data takes arguments", "none"]),
+    (MODEL + b"def data():\n    x = 1\n", [":3", "data returns nothing"]),
+    (DATA + b"def create_model(a, b, c):\n    return {{choice([1, 2])}}\n",
+     [":3", "takes a, b, c, but data returns x, y", "as many, or the same names"]),
+    (model(b" + ".join([b"{{uniform(0, 1)}}"] * 400)), [":1", "400 hyperparameters", "fewer"]),
+    (model(b"{{unifrom(0, 1)}}"), [":4", "'unifrom'", "did you mean 'uniform'?"]),
+    (model(b"{{uniform(0)}}"), [":4", "found uniform(0)", "expected uniform(low, high)"]),
+    (model(b"{{uniform(0, top)}}"), [":4", "high of uniform is 'top'", "a number"]),
+    (model(b"{{choice(16, 32)}}"), [":4", "expected choice(options)"]),
+    (model(b"{{choice([1, 1])}}"), [":4", "lists 1 twice"]),
+    (model(b"{{quniform(5, 6, 4)}}"), [":4", "no multiple of 4"]),
+    (model(b"{{loguniform(1, 1000)}}"), [":4", "takes logarithms"]),
+    (model(b"{{x, y}}"), [":4", "found", "expected a distribution"]),
+    (model(b"{{choice([1, {{uniform(0, 1)}}])}}"), [":4", "within a {{...}}", "on its own"]),
+    (model(b"f(**{{choice([{}, {}])}})"), [":4", "**{{...}} names no argument", "units={{...}}"]),
+    (model(b"{**{{choice([{}, {}])}}}"), [":4", "**{{...}} names no key"]),
+    (model(b"f(*{{choice([1, 2])}})"), [":4", "*{{...}} names no argument"]),
+    (model(b"Adam(lr={{choice([1, 2])}})"), [":4", "lr= of Adam is not in Keras 3",
+                                             "learning_rate in its place"]),
+    (model(b"m.fit(x, y, nb_epoch=3)"), [":4", "nb_epoch= of fit is not in Keras 3", "epochs"]),
+    (b"from keras.utils import np_utils\n" + DATA + MODEL,
+     [":1", "keras.utils.np_utils is not in Keras 3", "keras.utils in its place"]),
+    (b"from keras.layers.core import Dense\n" + DATA + MODEL,
+     [":1", "keras.layers.core is not in Keras 3", "keras.layers in its place"]),
+]  # fmt: skip
+
+
 def refuse(
     typed: list[str], named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -420,6 +503,14 @@ def test_a_wrong_file_of_a_space_gets_one_clear_line(
 ) -> None:
     (folder / "space.yaml").write_bytes(content)
     refuse([*GOOD, "--space", "space.yaml"], ["space.yaml", *named], folder, capsys)
+
+
+@pytest.mark.parametrize(("content", "named"), TEMPLATES, ids=lambda part: str(part[-30:]))
+def test_a_wrong_template_gets_one_clear_line(
+    content: bytes, named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "mine.py").write_bytes(content)
+    refuse([*OVER, "mine.py"], ["mine.py", *named], folder, capsys)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import PROGRAM, TINY, run_here, run_program, write_text
+from models.corpus import Corpus
+from search.settings import load
+from search.tracking import Store
+from search.trial import Ended, Outcome
+from tests.conftest import TINY, run_here, run_program, start_program, wait_until, write_text
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +32,8 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 def sweep(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep that would run for hours."""
     command = ["launch", "--data", "words.txt", "--name", "s", "--json", *TINY]
-    process = subprocess.Popen(
-        [PROGRAM, *command, "--trials", "2", "--epochs", "100000"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    until = time.monotonic() + 240
-    while not any(row["val_loss"] for row in _trials(folder)):
-        assert time.monotonic() < until
-        assert process.poll() is None
+    process = start_program(*command, "--trials", "2", "--epochs", "100000", cwd=folder)
+    wait_until(lambda: any(row["val_loss"] for row in _trials(folder)), process)
     yield process
     process.kill()
 
@@ -65,17 +63,10 @@ def test_a_running_sweep_is_refused_stopped_and_resumed(
     before = _trials(folder)
     assert {row["status"] for row in before} == {"KILLED"}
 
-    again = subprocess.Popen(
-        [PROGRAM, "resume", "s", "--json"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    again = start_program("resume", "s", "--json", cwd=folder)
+    wait_until(
+        lambda: all(row["attempt"] == 2 and row["val_loss"] for row in _trials(folder)), again
     )
-    until = time.monotonic() + 240
-    while not all(row["attempt"] == 2 and row["val_loss"] for row in _trials(folder)):
-        assert time.monotonic() < until
-        assert again.poll() is None
     again.kill()
     again.wait()
     after = _trials(folder)
@@ -122,6 +113,54 @@ def test_data_that_have_changed_are_refused(folder: Path) -> None:
         data.write_text(text, encoding="utf-8")
     assert refused.code == 2
     assert "have changed since sweep 's' began" in refused.err
+
+
+@pytest.fixture
+def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Callable[..., Path]:
+    """Makes folders with a sweep that has ended, though no worker has trained for it."""
+
+    def make(endings: dict[int, Ended] | None = None, **fields: Any) -> Path:
+        folder = workplace("ended")
+        spec = tiny_spec(data=str(data), trials=2, **PLAIN)
+        engine = ScriptedEngine(LOSSES, endings=endings)
+        sweep_of(Store(load(folder, {})), corpus, engine, replace(spec, **fields)).run()
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("more", [(), ("--trials", "2"), ("--trials", "1"), ("--keep", "1")])
+def test_a_finished_sweep_says_what_it_takes_to_go_on(
+    ended: Callable[..., Path], more: tuple[str, ...]
+) -> None:
+    done = run_here("resume", "s", *more, cwd=ended())
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "sweep s: finished with --trials 2 (the budget is spent); "
+        "lstm-sweep resume s --trials N goes on with more of them\n"
+    )
+
+
+def test_a_sweep_that_ran_out_of_time_takes_more_minutes(ended: Callable[..., Path]) -> None:
+    done = run_here("resume", "s", "--trials", "9", cwd=ended(minutes=1e-9))
+    assert (done.code, done.err) == (0, "")
+    assert "sweep s: finished with --minutes 1e-09 (" in done.out
+    assert "; lstm-sweep resume s --minutes M goes on with more of them\n" in done.out
+
+
+def test_a_sweep_that_has_ended_is_not_stopped_again(ended: Callable[..., Path]) -> None:
+    finished = run_here("stop", "s", cwd=ended())
+    assert (finished.code, finished.out) == (
+        0,
+        "sweep s: finished, nothing to stop; "
+        "lstm-sweep resume s --trials N goes on with more of them\n",
+    )
+    failing = {n: Ended(Outcome.ERROR, "ValueError: no such layer") for n in range(2)}
+    failed = run_here("stop", "s", cwd=ended(failing, max_failures=1))
+    assert (failed.code, failed.out) == (
+        0,
+        "sweep s: failed, nothing to stop; lstm-sweep resume s goes on with it\n",
+    )
 
 
 def test_a_sweep_that_is_not_there_is_named(folder: Path) -> None:

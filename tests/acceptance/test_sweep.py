@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
+from tests.conftest import (
+    TINY,
+    Done,
+    processes_of_group,
+    run_program,
+    start_program,
+    wait_until,
+    write_text,
+)
 
 LIBRARY_NOISE = re.compile(r"oneDNN|cuda|absl|alembic|INFO mlflow|Warning|\x1b", re.IGNORECASE)
 
@@ -261,14 +268,8 @@ def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subproc
     write_text(folder / "words.txt")
     tiny = [part if part != "2" or TINY[i - 1] != "--epochs" else "1000" for i, part in
             enumerate(TINY)]  # fmt: skip
-    process = subprocess.Popen(
-        [PROGRAM, "launch", "--data", "words.txt", "--name", "long", "--json", *tiny],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    launch = ("launch", "--data", "words.txt", "--name", "long", "--json")
+    process = start_program(*launch, *tiny, cwd=folder)
     yield folder, process
     process.kill()
 
@@ -278,11 +279,7 @@ def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
     long_sweep: tuple[Path, subprocess.Popen[str]], number: signal.Signals
 ) -> None:
     folder, process = long_sweep
-    until = time.monotonic() + 120
-    while _epochs_logged(folder) < 3:
-        assert time.monotonic() < until
-        assert process.poll() is None
-        time.sleep(0.5)
+    wait_until(lambda: _epochs_logged(folder) >= 3, process)
     os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -291,7 +288,7 @@ def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
     assert {row["status"] for row in rows} == {"KILLED"}
     assert {row["outcome"] for row in rows} == {"stopped"}
     assert any(row["val_loss"] is not None for row in rows)
-    assert _processes_of_group(process.pid) == []
+    assert processes_of_group(process.pid) == []
 
 
 def _epochs_logged(folder: Path) -> int:
@@ -303,21 +300,6 @@ def _epochs_logged(folder: Path) -> int:
         return int(connection.execute(query).fetchone()[0])
     finally:
         connection.close()
-
-
-def _processes_of_group(group: int) -> list[str]:
-    until = time.monotonic() + 10
-    while True:
-        listing = subprocess.run(
-            ["ps", "-o", "pid=,args=", "-g", str(group)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        rows = [row for row in listing.stdout.splitlines() if row.strip()]
-        if not rows or time.monotonic() > until:
-            return rows
-        time.sleep(0.2)
 
 
 def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(

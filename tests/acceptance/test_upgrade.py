@@ -115,7 +115,7 @@ def test_a_sweep_of_the_first_version_cannot_go_on(old: Path) -> None:
     said = refused(run_here("resume", "old", "--trials", "9", cwd=old))
     assert "'old' was made by a version of this program that could not resume" in said
     stopped = run_here("stop", "old", cwd=old)
-    assert (stopped.code, stopped.out) == (0, "sweep old: finished\n")
+    assert (stopped.code, stopped.out) == (0, "sweep old: finished, nothing to stop\n")
     taken = run_here("launch", "--data", "words.txt", "--name", "old", cwd=old)
     assert "lstm-sweep trials old" in refused(taken)
 

@@ -18,17 +18,14 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus, load
-from models.source import Source
+from models.corpus import Corpus
 from search import archive
 from search.resume import rebuild
-from search.settings import Settings
 from search.spec import SweepSpec
-from search.sweep import Sweep
 from search.tracking import Store
 from search.trial import Outcome
-from tests.conftest import write_text
-from tests.fakes import ScriptedEngine, Silent, tiny_spec
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 WRITES = (
     "create_run", "log_batch", "set_terminated", "update_run", "delete_tag", "log_inputs",
@@ -72,8 +69,7 @@ class Place:
     spec: SweepSpec
 
     def store(self) -> Store:
-        uri = f"sqlite:///{self.folder / 'mlflow.db'}"
-        return Store(Settings(uri, (self.folder / "artifacts").as_uri(), "test", "test"))
+        return store_in(self.folder)
 
     def drive(self, at: int = -1, *, after: bool = False) -> Deadly:
         """Begin the sweep, or go on with it, and be killed at a write."""
@@ -82,27 +78,14 @@ class Place:
         store.client = client = Deadly(store.client, at, after=after)
         past = rebuild(store, run) if run else None
         spec = past.spec if past else self.spec
-        Sweep(
-            spec, name="s", corpus=self.corpus, store=store, engine=ScriptedEngine(LOSSES),
-            display=Silent(), past=past,
-        ).run()  # fmt: skip
+        sweep_of(store, self.corpus, ScriptedEngine(LOSSES), spec, past=past).run()
         return client
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Callable[[str], Place]:
-    data = write_text(tmp_path_factory.mktemp("data") / "words.txt")
-    corpus = load(Source(data=str(data)))
-    spec = tiny_spec(
-        data=str(data), trials=3, keep=1, halving=False, early_stopping=0, confirm_configs=0
-    )
-
-    def make(name: str) -> Place:
-        folder = tmp_path_factory.mktemp(name)
-        shutil.copy(empty_database, folder / "mlflow.db")
-        return Place(folder, corpus, spec)
-
-    return make
+def place(data: Path, corpus: Corpus, workplace: Callable[[str], Path]) -> Callable[[str], Place]:
+    spec = tiny_spec(data=str(data), trials=3, keep=1, **PLAIN)
+    return lambda name: Place(workplace(name), corpus, spec)
 
 
 def _in_a_process(call: Callable[[], object]) -> int:

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from search import archive, journal
+from search import archive
 from search.settings import Settings
 from search.tracking import Store
-from search.trial import Outcome, TrialRecord
+from search.trial import RESULTS, Outcome, TrialRecord
 from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
 from tests.servers import Server
 
@@ -202,7 +202,7 @@ class Chaos:
         """Whatever an attempt had reported, the one that finished has too, bit for bit."""
         for record in records:
             whole = last[record.trial.number]
-            for metric in journal.RESULTS:
+            for metric in RESULTS:
                 part = store.history(record.run_id, metric)
                 all_of_it = store.history(whole.run_id, metric)
                 if whole.outcome == Outcome.COMPLETE:

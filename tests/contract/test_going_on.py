@@ -14,42 +14,23 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus, load
+from models.corpus import Corpus
 from models.errors import InputError
-from models.source import Source
 from search import archive, lease
 from search.engines import open_engine
 from search.lease import LEASE, STOP, Lease, LeaseLostError
 from search.resume import DRIVER_DIED, rebuild
-from search.settings import Settings
-from search.spec import SweepSpec
 from search.state import State
 from search.sweep import Sweep
 from search.tracking import Store
 from search.trial import Ended, EpochDone, Outcome
-from tests.conftest import write_text
-from tests.fakes import ScriptedEngine, Silent, tiny_spec
-
-#: every trial is trained to the end, and none again
-PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
-LOSSES = {number: [3.0 - number / 10, 2.9 - number / 10] for number in range(12)}
+from tests.fakes import ScriptedEngine, Silent
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture
 def store(workplace: Callable[[str], Path]) -> Store:
-    folder = workplace("going_on")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("going_on") / "words.txt")
-
-
-@pytest.fixture(scope="module")
-def corpus(data: Path) -> Corpus:
-    return load(Source(data=str(data)))
+    return store_in(workplace("going_on"))
 
 
 @pytest.fixture
@@ -59,11 +40,6 @@ def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., State]:
         return sweep_of(store, corpus, engine, spec).run()
 
     return run
-
-
-def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
-    arguments = {"display": Silent(), **more}
-    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, **arguments)
 
 
 def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> State:
@@ -146,7 +122,7 @@ def test_weights_of_the_best_are_kept_over_sittings(
 def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.sweep.BEAT_S", 0.0)
+    monkeypatch.setattr("search.loop.BEAT_S", 0.0)
 
     def take_over() -> None:
         Lease(store, archive.sweeps(store)[0].info.run_id).take()
@@ -162,7 +138,7 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.sweep.BEAT_S", 0.0)
+    monkeypatch.setattr("search.loop.BEAT_S", 0.0)
 
     def ask() -> None:
         store.log(archive.sweeps(store)[0].info.run_id, tags={STOP: "yes"})

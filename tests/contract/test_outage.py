@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus, load
-from models.source import Source
+from models.corpus import Corpus
 from search import archive
 from search.faults import StoreError
 from search.interrupt import Interrupted
@@ -24,27 +23,9 @@ from search.settings import Settings
 from search.sweep import Sweep
 from search.tracking import Store
 from search.trial import EpochDone
-from tests.conftest import write_text
-from tests.fakes import ScriptedEngine, Silent, tiny_spec
+from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
-
-PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
-LOSSES = {number: [3.0 - number / 10, 2.9 - number / 10] for number in range(4)}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("outage") / "words.txt")
-
-
-@pytest.fixture(scope="module")
-def corpus(data: Path) -> Corpus:
-    return load(Source(data=str(data)))
-
-
-def store_in(folder: Path) -> Store:
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture
@@ -63,11 +44,10 @@ class Listening(Silent):
         self.told.append(text)
 
 
-def sweep_of(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
+def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
     spec = tiny_spec(data=str(data), trials=4, **PLAIN)
     engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
-    display = more.pop("display", None) or Silent()
-    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=display)
+    return sweep_of(store, corpus, engine, spec, **more)
 
 
 def check(store: Store) -> None:
@@ -100,7 +80,7 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     display = Listening()
     engine = ScriptedEngine(LOSSES, watch=go_down)
     try:
-        sweep_of(store, corpus, data, engine=engine, display=display).run()
+        four_trials(store, corpus, data, engine=engine, display=display).run()
         back[0].join()
         assert any("does not answer" in text for text in display.told)
         check(store)
@@ -129,7 +109,7 @@ def test_somebody_who_gives_up_waiting_is_heard(
         store.client = Down(store.client)
 
     display = Listening()
-    sweep = sweep_of(
+    sweep = four_trials(
         store, corpus, data, engine=ScriptedEngine(LOSSES, watch=go_down), display=display
     )
     with pytest.raises(Interrupted) as caught:
@@ -207,7 +187,7 @@ def test_a_database_that_another_program_has_locked_is_waited_for(
 
     display = Listening()
     engine = ScriptedEngine(LOSSES, watch=lock)
-    sweep_of(store, corpus, data, engine=engine, display=display).run()
+    four_trials(store, corpus, data, engine=engine, display=display).run()
     holding[0].join()
     assert any("does not answer" in text for text in display.told)
     check(store)
@@ -220,7 +200,7 @@ def test_files_that_cannot_be_kept_are_one_clear_error(
     (folder / "artifacts").write_text("a file where a folder is expected")
     store = store_in(folder)
     with pytest.raises(StoreError, match="a file where a folder is expected"):
-        sweep_of(store, corpus, data).run()
+        four_trials(store, corpus, data).run()
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
 
@@ -234,8 +214,9 @@ from models.source import Source
 from search import archive
 from search.faults import StoreError
 from search.resume import rebuild
-from search.sweep import Sweep
-from tests.contract.test_outage import LOSSES, ScriptedEngine, Silent, check, store_in, sweep_of
+from tests.contract.test_outage import check, four_trials
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, store_in, sweep_of
 place, data = Path(sys.argv[1]), Path(sys.argv[2])
 shutil.copy(place.parent / "mlflow.db", place / "mlflow.db")
 corpus, store, filler = load(Source(data=str(data))), store_in(place), place / "filler"
@@ -251,15 +232,14 @@ def fill(message):
                     pass
 
 try:
-    sweep_of(store, corpus, data, engine=ScriptedEngine(LOSSES, watch=fill)).run()
+    four_trials(store, corpus, data, engine=ScriptedEngine(LOSSES, watch=fill)).run()
 except StoreError as error:
     print(error)
 else:
     raise SystemExit("the disk was never full")
 filler.unlink()
 past = rebuild(store, archive.existing_sweep(store, "s"))
-Sweep(past.spec, name="s", corpus=corpus, store=store, engine=ScriptedEngine(LOSSES),
-      display=Silent(), past=past).run()
+sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
 records = archive.trials(store, "s")
 assert [record.outcome for record in records] == ["complete"] * 4, records
 assert {run.info.status for run in store.runs()} == {"FINISHED", "KILLED"}, store.runs()

@@ -13,23 +13,20 @@ from typing import Any
 import pytest
 
 from models.config import TrialConfig
-from models.corpus import Corpus, load
+from models.corpus import Corpus
 from models.errors import InputError
-from models.source import Source
 from search import archive
 from search.engines.inline import InlineEngine
 from search.journal import Journal
 from search.rerun import rerun
 from search.settings import Settings
 from search.spec import Scoring
-from search.sweep import Sweep
+from search.subject import subject_of
 from search.tracking import Store
 from search.trial import Course, Ended, Job, Outcome, Slot, Trial
-from tests.conftest import write_text
-from tests.fakes import ScriptedEngine, Silent, tiny_spec
+from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
-
-_DATA: dict[str, str] = {}
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +41,7 @@ def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> S
     if request.param == "server":
         address = request.getfixturevalue("server")
         return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
-    folder = workplace("sqlite")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    path = write_text(tmp_path_factory.mktemp("store") / "words.txt")
-    _DATA["path"] = str(path)
-    return load(Source(data=str(path)))
-
-
-def sweep_of(store: Store, corpus: Corpus, engine: Any, **fields: Any) -> Sweep:
-    spec = tiny_spec(**fields)
-    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=Silent())
+    return store_in(workplace("sqlite"))
 
 
 def test_metrics_come_back_bit_for_bit(store: Store) -> None:
@@ -92,7 +75,7 @@ def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
 
 def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
-    state = sweep_of(store, corpus, engine, trials=2).run()
+    state = sweep_of(store, corpus, engine, tiny_spec(trials=2)).run()
     records = archive.trials(store, "s")
     assert [record.trial.number for record in records] == [0, 1]
     assert [record.best_val_loss for record in records] == [2.5, 2.0]
@@ -107,7 +90,7 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
 
 
 def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
-    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), trials=1, epochs=1).run()
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), tiny_spec(trials=1, epochs=1)).run()
     run = store.run(state.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["sweep.state"] == "finished"
@@ -120,7 +103,7 @@ def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> N
 
 
 def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
-    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), trials=1).run()
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), tiny_spec(trials=1)).run()
     run = store.run(state.finished[0].run_id)
     trial = state.finished[0].trial
     assert run.data.tags["mlflow.parentRunId"] == state.run_id
@@ -135,7 +118,7 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
 
 def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
     script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
-    sweep_of(store, corpus, ScriptedEngine(script), trials=5, keep=2, epochs=1).run()
+    sweep_of(store, corpus, ScriptedEngine(script), tiny_spec(trials=5, keep=2, epochs=1)).run()
     kept = {r.trial.number for r in archive.trials(store, "s") if r.has_weights}
     assert kept == {2, 3}
     for record in archive.trials(store, "s"):
@@ -145,7 +128,7 @@ def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> N
 
 def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
-    sweep_of(store, corpus, engine, trials=1).run()
+    sweep_of(store, corpus, engine, tiny_spec(trials=1)).run()
     runs = store.runs(sweep_name="s", sweep_phase="search")
     attempts = [archive.read_trial(run) for run in runs]
     assert [record.outcome for record in attempts] == ["lost", "complete"]
@@ -158,13 +141,13 @@ def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Co
 
 def test_a_trial_that_is_lost_again_and_again_is_given_up(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0], 1: [2.0]}, lose_first=3)
-    state = sweep_of(store, corpus, engine, trials=2, epochs=1).run()
+    state = sweep_of(store, corpus, engine, tiny_spec(trials=2, epochs=1)).run()
     assert state.counts == {"complete": 1, "lost": 1}
     assert len(state.finished) == 4
 
 
 def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus) -> None:
-    sweep = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), trials=3)
+    sweep = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), tiny_spec(trials=3))
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
     assert store.run(sweep.state.run_id).info.status == "KILLED"
@@ -183,26 +166,25 @@ class _Unread(Silent):
 def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: Corpus) -> None:
     spec = tiny_spec(trials=3, epochs=1)
     engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
-    sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=_Unread())
-    state = sweep.run()
+    state = sweep_of(store, corpus, engine, spec, display=_Unread()).run()
     assert state.counts == {"complete": 3}
     assert store.run(state.run_id).info.status == "FINISHED"
 
 
 def test_a_name_whose_sweep_was_deleted_begins_anew(store: Store, corpus: Corpus) -> None:
-    old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), trials=1, epochs=1).run()
+    old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1, epochs=1)).run()
     store.client.delete_run(old.run_id)
     assert archive.trials(store, "s") == []
-    sweep_of(store, corpus, ScriptedEngine({0: [2.0]}), trials=1, epochs=1).run()
+    sweep_of(store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
     assert [record.best_val_loss for record in archive.trials(store, "s")] == [2.0]
 
 
 def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
-    store: Store, corpus: Corpus
+    store: Store, corpus: Corpus, data: Path
 ) -> None:
     engine = ScriptedEngine({0: []}, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, engine, data=_DATA["path"], trials=1).run()
+        sweep_of(store, corpus, engine, tiny_spec(data=str(data), trials=1)).run()
     [record] = archive.trials(store, "s")
     assert record.epochs == 0
     result = rerun(store, record, ScriptedEngine({}, lose_first=1), {})
@@ -216,19 +198,11 @@ def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
     clock = iter(float(second) for second in range(10_000))
     spec = tiny_spec(trials=3, minutes=0.5, epochs=1000, early_stopping=0)
     engine = ScriptedEngine({n: [3.0 - n] * 1000 for n in range(3)})
-    sweep = Sweep(
-        spec, name="s", corpus=corpus, store=store, engine=engine, display=Silent(),
-        clock=lambda: next(clock),
-    )  # fmt: skip
-    state = sweep.run()
+    state = sweep_of(store, corpus, engine, spec, clock=lambda: next(clock)).run()
     assert state.counts == {"stopped": 1}
     assert state.best is not None
     assert state.best.ranked_loss == 3.0
     assert state.closing == "0.5 minutes are over"
-
-
-#: every trial is trained to the end, and none again
-PLAIN = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
 
 
 class _Counting:
@@ -254,7 +228,7 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(store: Store, corpus: 
         counting = _Counting(store.client)
         store.client = counting
         engine = ScriptedEngine({n: [2.0 + n, 2.1 + n, 2.2 + n] for n in range(trials)})
-        sweep_of(store, corpus, engine, trials=trials, epochs=3, keep=1, **PLAIN).run()
+        sweep_of(store, corpus, engine, tiny_spec(trials=trials, epochs=3, keep=1, **PLAIN)).run()
         calls = counting.calls
         used[trials] = calls["create_run"] + calls["log_batch"] + calls["set_terminated"]
         store.client = counting._client
@@ -264,7 +238,7 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(store: Store, corpus: 
 def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Path) -> None:
     run_id = store.create_run("s", {"sweep.name": "s"})
     tags = {"sweep.name": "s"}
-    writer = Journal(store, run_id, corpus, tags)
+    writer = Journal(store, run_id, subject_of(tiny_spec(), corpus), tags)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     slot = Slot(0)
     job = Job(trial=trial, slot=slot, corpus=tmp_path, targets=1, targets_seed=0, folder=tmp_path)
@@ -292,7 +266,7 @@ def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.Monk
 
 
 def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: Corpus) -> None:
-    state = sweep_of(store, corpus, InlineEngine(), trials=1).run()
+    state = sweep_of(store, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
     [record] = archive.trials(store, "s")
     assert record.best_val_loss == state.finished[0].best_loss

@@ -19,11 +19,11 @@ from search import archive
 from search.cli import main
 from search.display import Lines
 from search.settings import Settings
-from search.sweep import Sweep
 from search.tracking import Store
 from search.trial import Ended, Job, Outcome
 from tests.conftest import write_text
-from tests.fakes import ScriptedEngine, tiny_spec
+from tests.fakes import ScriptedEngine
+from tests.sweeps import sweep_of, tiny_spec
 
 SECRETS = {
     "MLFLOW_TRACKING_USERNAME": "somebody",
@@ -54,8 +54,7 @@ def run_sweep(store: Store, folder: Path, engine: ScriptedEngine, said: io.Strin
     data = str(folder / "words.txt")
     spec = tiny_spec(data=data, trials=2, confirm_configs=0)
     display = Lines(Console(file=said, width=500))
-    corpus = load(Source(data=data))
-    Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=display).run()
+    sweep_of(store, load(Source(data=data)), engine, spec, display=display).run()
 
 
 class Talkative(ScriptedEngine):

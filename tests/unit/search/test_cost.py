@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.config import TrialConfig
+from models.config import TrialConfig, ours
 from search.cost import PRIOR, PRIOR_FIXED, CostModel, Extent, operations
 from spaces import lstm
 
@@ -19,7 +19,7 @@ GPU_RATES = np.array([1 / 200e9, 400e-6, 1e-9])
 
 def configs(count: int, seed: int = 0) -> list[TrialConfig]:
     rng = np.random.default_rng(seed)
-    return [lstm.DEFAULT.sample(rng) for _ in range(count)]
+    return [ours(lstm.DEFAULT.sample(rng)) for _ in range(count)]
 
 
 def seconds(config: TrialConfig, rates: NDArray[np.float64] = RATES) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+import time
 
 import pytest
 
-from search.interrupt import Shield
+from search.interrupt import Interrupted, Shield
 
 
 def interrupt() -> None:
@@ -44,3 +47,54 @@ def test_the_handler_of_before_comes_back() -> None:
     with Shield().up():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_request_that_is_never_answered_is_given_up_once_an_end_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.interrupt.GIVE_UP_S", 0.1)
+    shield, mute = Shield(), socket.socketpair()
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        for _ in range(2):  # the one under way, and the next one
+            with pytest.raises(TimeoutError, match="an end is wanted"), shield.asking():
+                if not shield.asked:
+                    interrupt()
+                mute[0].recv(1)
+    assert shield.gave_up
+
+
+def test_a_request_that_swallows_its_end_is_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIVE_UP_S", "AGAIN_S"):
+        monkeypatch.setattr(f"search.interrupt.{name}", 0.1)
+    shield, mute = Shield(), socket.socketpair()
+    with pytest.raises(TimeoutError), shield.up(), shield.asking():
+        with contextlib.suppress(Interrupted):
+            interrupt()
+        with contextlib.suppress(TimeoutError):
+            mute[0].recv(1)
+        mute[0].recv(1)
+
+
+def test_all_requests_together_have_a_limit_once_an_end_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.interrupt.GIVE_UP_ALL_S", 1.0)
+    shield, answered = Shield(), 0
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        interrupt()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                with shield.asking():
+                    time.sleep(0.2)
+                answered += 1
+    assert 0 < answered < 6
+
+
+def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.interrupt.GIVE_UP_S", 0.1)
+    before = signal.getsignal(signal.SIGALRM)
+    shield = Shield()
+    with shield.up(), shield.hold(), shield.asking():
+        time.sleep(0.3)
+    assert not shield.gave_up
+    assert signal.getsignal(signal.SIGALRM) == before

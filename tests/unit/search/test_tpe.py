@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import TrialConfig
+from models.config import Config, ours
 from search.tpe import CANDIDATES, Density, suggest
 from spaces import lstm
 from spaces.dimension import Listed, Range
@@ -26,7 +26,7 @@ BOTH = Space(
 )
 
 
-def everything(config: TrialConfig) -> bool:
+def everything(config: Config) -> bool:
     return True
 
 
@@ -136,15 +136,15 @@ def test_the_same_generator_gives_the_same_suggestions() -> None:
 
 
 def test_only_accepted_configs_are_suggested() -> None:
-    found = suggest(BOTH, points(BOTH, 3), [], lambda c: c.learning_rate == 0.1, rng())
-    assert found and {config.learning_rate for config, _, _ in found} == {0.1}
+    found = suggest(BOTH, points(BOTH, 3), [], lambda c: ours(c).learning_rate == 0.1, rng())
+    assert found and {ours(config).learning_rate for config, _, _ in found} == {0.1}
     assert suggest(BOTH, points(BOTH, 3), [], lambda config: False, rng()) == []
 
 
 def test_a_small_space_gives_all_that_is_left() -> None:
     left = {"sgd", "adam"}
-    found = suggest(WORD, [{"optimizer": 1.0}], [], lambda c: c.optimizer in left, rng())
-    assert {config.optimizer for config, _, _ in found} == left
+    found = suggest(WORD, [{"optimizer": 1.0}], [], lambda c: ours(c).optimizer in left, rng())
+    assert {ours(config).optimizer for config, _, _ in found} == left
 
 
 def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> None:
@@ -158,6 +158,6 @@ def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> No
     others = [at(rate, size) for rate, size in itertools.product((0, 2), small)]
     share = 0
     for seed in range(20):
-        found = suggest(BOTH, good, others, lambda c: c.layer_size > 256, rng(seed))
-        share += found[0][0].learning_rate == 0.01
+        found = suggest(BOTH, good, others, lambda c: ours(c).layer_size > 256, rng(seed))
+        share += ours(found[0][0]).learning_rate == 0.01
     assert share >= 19

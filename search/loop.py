@@ -1,0 +1,222 @@
+"""The loop of a sweep: propose, place, listen, decide, record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search import health, scratch
+from search.engines.base import Engine
+from search.faults import NO_SPACE
+from search.interrupt import Shield
+from search.journal import Journal
+from search.lease import BEAT_S, Lease
+from search.listener import Listener
+from search.policy import Policy
+from search.resume import Past, goes_on
+from search.spec import SweepSpec
+from search.state import FAILED, ON_REQUEST, State
+from search.subject import Subject
+from search.trial import Course, Ended, EpochDone, Message, Outcome, Progressed, Slot, Trial
+from search.viewer import Viewer
+
+#: a driver that has not looked for so many seconds cannot tell who was silent
+BLIND_S = 5.0
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """The trials of a sweep that has begun, from the first one to the last."""
+
+    spec: SweepSpec
+    state: State
+    policy: Policy
+    about: Subject
+    engine: Engine
+    listener: Listener
+    journal: Journal
+    lease: Lease
+    shield: Shield
+    viewer: Viewer
+    #: the sweep's folder on this machine, with what workers need in it
+    folder: Path
+    #: seconds of silence after which a trial may count as hung
+    silent_s: float
+    clock: Callable[[], float]
+    #: runs whose weights are in the store, by the number of their trial
+    _kept: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._beaten = self._looked = self.state.now
+
+    def take_up(self, past: Past) -> None:
+        """Take up the trials that have ended, and those that were under way."""
+        state = self.state
+        self._kept = dict(past.weights)
+        state.finished = list(past.finished)
+        state.again = list(past.again)
+        for course in state.finished:
+            course.began += state.began
+            if course.best_loss is not None:
+                state.note_loss(course.best_loss, course.began + course.seconds)
+        waiting = {trial.number for trial in state.again}
+        extended = self.spec.trials > past.spec.trials
+        self.policy.restore(state.finished, waiting, extended=extended)
+        with self.shield.hold():
+            self._drop_displaced()
+
+    def run(self) -> None:
+        """Run trials until none is left to be tried."""
+        state = self.state
+        while True:
+            with self.shield.hold():
+                self._fill_slots()
+            if not state.running:
+                return
+            heard = self.listener.hear()
+            with self.shield.hold():
+                for slot, message in heard:
+                    self._hear(state.running[slot], message)
+                self._watch({slot for slot, _ in heard})
+                self._beat()
+            if state.deadline is not None and state.now >= state.deadline and not state.closing:
+                self._close(f"{self.spec.minutes:g} minutes are over")
+            self.viewer.update(state)
+
+    def break_off(self) -> None:
+        """Record the trials under way, whose workers have ended already, as stopped."""
+        state = self.state
+        for course in list(state.running.values()):
+            reason = state.closing or "the sweep ended"
+            self._conclude(course, Ended(Outcome.STOPPED, reason, state.broken_off))
+
+    def _tick(self) -> None:
+        self.state.now = self.clock()
+
+    def _fill_slots(self) -> None:
+        state = self.state
+        for slot in self.engine.slots:
+            if slot in state.running or state.closing:
+                continue
+            self._tick()
+            trial = state.again.pop(0) if state.again else self.policy.next(state.seconds)
+            if trial is None:
+                return
+            self._place(trial, slot)
+
+    def _place(self, trial: Trial, slot: Slot) -> None:
+        job = self.about.job(trial, slot, self.folder)
+        self._tick()
+        run_id = self.journal.open_trial(trial, slot, self.about.remarks(trial.config))
+        course = Course(trial, run_id, slot, job, began=self.state.now)
+        self.state.running[slot] = course
+        self.policy.begin(course)
+        self.engine.start(job)
+
+    def _hear(self, course: Course, message: Message) -> None:
+        if isinstance(message, Progressed):
+            course.progress = message
+        elif isinstance(message, EpochDone):
+            course.take(message)
+            if not course.unlogged:
+                self.journal.log_epoch(course)
+            self._tick()
+            if course.best_loss is not None:
+                self.state.note_loss(course.best_loss)
+            if message.repeated:  # an earlier attempt was judged here, and went on
+                self.policy.note(course)
+            elif verdict := self.policy.judge(course):
+                self.engine.stop(course.slot, verdict)
+        else:
+            self._conclude(course, message)
+
+    def _watch(self, heard: set[Slot]) -> None:
+        """End trials that are silent for too long."""
+        self._tick()
+        state = self.state
+        blind = state.now - self._looked
+        self._looked = state.now
+        for slot, course in state.running.items():
+            if slot in heard:
+                course.heard = state.now
+                if course.progress and not course.first_progress:
+                    course.first_progress = state.now, course.progress.share
+            elif course.heard is not None and blind > BLIND_S:
+                course.heard += blind
+            elif why := health.hung(course, state.now, self.silent_s):
+                self.engine.stop(slot, Ended(Outcome.HUNG, why))
+
+    def _beat(self) -> None:
+        """Show that the sweep is driven, and see whether somebody wants it to stop."""
+        self._tick()
+        if self.state.now - self._beaten < BEAT_S:
+            return
+        self._beaten = self.state.now
+        scratch.touch(self.folder)
+        if self.lease.beat(self.state.seconds) and not self.state.closing:
+            self._close(ON_REQUEST)
+
+    def _close(self, reason: str) -> None:
+        """Begin nothing more, and end what runs."""
+        state = self.state
+        state.closing = reason
+        for slot in state.running:
+            self.engine.stop(slot, Ended(Outcome.STOPPED, reason, state.broken_off))
+
+    def _conclude(self, course: Course, ended: Ended) -> None:
+        """Record a trial that has ended, and let TPE know."""
+        state = self.state
+        self._tick()
+        course.ended, course.seconds = ended, state.now - course.began
+        if course.ranked_loss is not None:
+            state.note_loss(course.ranked_loss)
+        before = state.best
+        del state.running[course.slot]
+        state.finished.append(course)
+        best = state.ranked[: self.spec.keep]
+        keep = course in best and course.job.weights.exists()
+        self.journal.close_trial(course, keep=keep)
+        if keep:
+            self._kept[course.trial.number] = course.run_id
+        self._drop_displaced()
+        if state.best is not before:
+            self.journal.log_progress(state.trials_done, state.best_loss)
+        again = goes_on(course, state.finished)
+        if not again:
+            shutil.rmtree(course.job.folder, ignore_errors=True)
+        if again and not state.closing:
+            state.again.append(course.trial.next_attempt())
+        else:
+            self._learn(course)
+        if not state.closing:
+            self._look_for_failure(course)
+        self.viewer.trial_ended(course, state)
+
+    def _drop_displaced(self) -> None:
+        """Let go of weights of trials that are no longer among the best."""
+        best = {course.run_id for course in self.state.ranked[: self.spec.keep]}
+        for number, run_id in list(self._kept.items()):
+            if run_id not in best:
+                del self._kept[number]
+                self.journal.drop_weights(run_id)
+
+    def _learn(self, course: Course) -> None:
+        """Let the policy learn from a trial that has ended, and end those not needed any more."""
+        climbing = self.policy.ladder is None
+        for other, ended in self.policy.end(course):
+            self.engine.stop(other.slot, ended)
+        if climbing and (decision := self.policy.ladder):
+            rates = self.policy.space[self.policy.space.rate or ""].describe()
+            text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
+            self.viewer.say(text)
+
+    def _look_for_failure(self, course: Course) -> None:
+        """End a sweep in which nothing works any more."""
+        assert course.ended
+        why = health.failing(self.state.finished, self.spec.max_failures)
+        if course.ended.reason.startswith(NO_SPACE):
+            why = f"{course.ended.reason} in {self.folder}"
+        if why:
+            self._close(f"{FAILED}{why}")

@@ -1,0 +1,63 @@
+"""SIGTERM ends a sweep in ten seconds, which is what containers get, whatever the store does."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from search import archive
+from search.settings import load
+from search.tracking import Store
+from tests.conftest import TINY, processes_of_group, start_program, wait_until, write_text
+from tests.servers import Server
+
+#: seconds between the signal and the end of the program, at most
+END_WITHIN_S = 10
+
+
+@contextmanager
+def two_at_work(folder: Path, store: Store, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep with two workers that would train for hours, once both have told of an epoch."""
+    launch = ["launch", "--data", "words.txt", "--name", "s", "--json", "--workers", "2", *TINY]
+    write_text(folder / "words.txt")
+    process = start_program(
+        *launch, "--trials", "2", "--epochs", "100000", cwd=folder, **environment
+    )
+    try:
+        wait_until(
+            lambda: [r.epochs > 0 for r in archive.trials(store, "s")] == [True] * 2, process
+        )
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("terminated")
+    store = Store(load(folder, {}))
+    with two_at_work(folder, store) as process:
+        process.terminate()
+        assert process.wait(END_WITHIN_S) == 143
+        assert processes_of_group(process.pid) == []
+    assert {run.info.status for run in store.runs(sweep_role="sweep")} == {"KILLED"}
+    records = archive.trials(store, "s")
+    assert [(record.status, record.outcome) for record in records] == [("KILLED", "stopped")] * 2
+
+
+def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("mute")
+    server = Server(folder)
+    try:
+        there = {"MLFLOW_TRACKING_URI": server.start()}
+        store = Store(load(folder, there))
+        with two_at_work(folder, store, **there) as process, server.fall_silent() as mute:
+            mute.accept()  # the program is waiting for an answer now
+            process.terminate()
+            assert process.wait(END_WITHIN_S) == 143
+            assert processes_of_group(process.pid) == []
+            assert "runs were left open" in process.communicate()[1]
+    finally:
+        server.stop()

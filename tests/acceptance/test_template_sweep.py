@@ -1,0 +1,262 @@
+"""A hyperas template searched by the program: launched, killed, resumed, rerun, exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import PROGRAM, Done, run_here, run_program
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+FEW = ["--confirm-configs", "0", "--workers", "2"]
+#: epochs of half a second, so that a sweep can be killed between them
+SLOW = """
+import time
+import keras
+import numpy as np
+
+def data():
+    return np.ones((20, 2)), np.ones(20)
+
+def create_model(x, y):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense({{choice([1, 2, 3, 4])}}),
+                              keras.layers.Dense(1)])
+    model.compile('sgd', 'mse')
+    rest = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: time.sleep(0.5))
+    done = model.fit(x, y, epochs=12, validation_data=(x, y), callbacks=[rest], verbose=0)
+    return {'loss': done.history['val_loss'][-1], 'status': 'ok', 'model': model}
+"""
+BROKEN = """
+def data():
+    return 1, 2
+
+def create_model(x, y):
+    units = {{choice([1, 2, 3])}}
+    return helper(units)
+
+def helper(units):
+    raise RuntimeError(f'no {units} today')
+"""
+#: fits that are worse from trial to trial would be pruned; what is returned is another loss
+SCALED = """
+import keras
+import numpy as np
+
+def data():
+    x = np.linspace(-1, 1, 40)[:, None]
+    return x, 3 * x
+
+def create_model(x, y):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD({{choice([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1])}}), 'mse')
+    model.fit(x, y, epochs=9, validation_data=(x, y), verbose=0)
+    return {'loss': -1 / model.evaluate(x, y, verbose=0)}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(workplace: Callable[[str], Path]) -> Path:
+    made = workplace("templates")
+    for file in TEMPLATES.glob("*.py"):
+        shutil.copy(file, made / file.name)
+    for name, text in (("slow", SLOW), ("broken", BROKEN), ("scaled", SCALED)):
+        (made / f"{name}.py").write_text(text, encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def swept(folder: Path) -> Done:
+    """A sweep with a ladder."""
+    command = ["launch", "--template", "sequences.py", "--learning-rate-field", "rate"]
+    return run_program(*command, "--trials", "9", "--name", "waves", "--json", *FEW, cwd=folder)
+
+
+def trials(folder: Path, sweep: str) -> list[dict[str, Any]]:
+    done = run_here("trials", sweep, "--json", cwd=folder)
+    rows: list[dict[str, Any]] = done.json if done.code == 0 else []
+    return rows
+
+
+def client(folder: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def test_a_template_is_searched(folder: Path, swept: Done) -> None:
+    assert swept.code == 0, swept.err
+    result = swept.json
+    assert (result["state"], result["baselines"]) == ("finished", {})
+    assert list(result["best"]["config"]) == ["LSTM:24", "Dropout:25", "rate:28"]
+    assert result["best"]["bits_per_symbol"] is None
+    rows = trials(folder, "waves")
+    assert len(rows) == 9
+    assert rows[0]["val_loss"] == result["best"]["val_loss"]
+    phases = [row["phase"] for row in rows]
+    assert phases.count("ladder") >= 3 and phases.count("search") >= 2
+    rates = {row["config"]["rate:28"] for row in rows if row["phase"] == "ladder"}
+    assert rates <= {1.0, 0.1, 0.01, 0.001, 0.0001}
+    assert "searched are LSTM (line 24), Dropout (line 25), rate (line 28)" in swept.err
+    assert "ladder: " in swept.err
+
+
+def test_its_runs_have_metrics_of_epochs_and_the_digest(folder: Path, swept: Done) -> None:
+    run = client(folder).get_run(swept.json["best"]["run_id"])
+    history = client(folder).get_metric_history(run.info.run_id, "val_loss")
+    assert [point.step for point in history] == [1, 2, 3]
+    assert run.data.metrics["best_val_loss"] == swept.json["best"]["val_loss"]
+    assert "bits_per_symbol" not in run.data.metrics
+    about = json.loads(run.data.tags["sweep.template"])
+    assert about["path"] == str(folder / "sequences.py")
+    assert len(about["digest"]) == 16
+    assert run.data.params["LSTM:24"] in ("8", "16")
+
+
+def test_an_untouched_trial_of_a_template_reruns_identically(folder: Path, swept: Done) -> None:
+    done = run_program("rerun", swept.json["best"]["trial"], "--json", cwd=folder)
+    assert done.code == 0, done.err
+    assert (done.json["verdict"], done.json["epochs_compared"]) == ("identical", 3)
+
+
+def test_a_changed_template_is_refused(folder: Path, swept: Done) -> None:
+    file = folder / "sequences.py"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(before + "# more\n", encoding="utf-8")
+    (folder / "elsewhere.py").write_text(before, encoding="utf-8")
+    try:
+        for command in (["rerun", "waves/0"], ["resume", "waves", "--trials", "10"]):
+            refused = run_here(*command, cwd=folder)
+            assert refused.code == 2
+            assert len(refused.err.splitlines()) == 1
+            assert "sequences.py has changed since: found digest" in refused.err
+            wrong = run_here(*command, "--template", "dense.py", cwd=folder)
+            assert wrong.code == 2
+            assert "dense.py has changed since" in wrong.err
+        file.unlink()
+        gone = run_here("rerun", "waves/0", cwd=folder)
+        assert (gone.code, "no such file" in gone.err) == (2, True)
+        done = run_program("rerun", "waves/0", "--template", "elsewhere.py", "--json", cwd=folder)
+        assert (done.code, done.json["verdict"]) == (0, "identical")
+    finally:
+        file.write_text(before, encoding="utf-8")
+    varied = run_here("rerun", "waves/0", "--set", "layers=2", cwd=folder)
+    assert (varied.code, "is about a template" in varied.err) == (2, True)
+
+
+LOAD = """
+import sys
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1] + "/model.keras")
+print(model.predict(np.zeros((3, 12, 1)), verbose=0).shape)
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("models", "search", "spaces")))
+"""
+
+
+def test_the_network_of_a_template_is_exported(folder: Path, swept: Done, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    done = run_program("export", "waves", "--to", bundle, "--json", cwd=folder)
+    assert done.code == 0, done.err
+    assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 32}
+    assert done.json["loss"] == swept.json["best"]["val_loss"]
+    config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+    assert config == swept.json["best"]["config"]
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD, bundle], capture_output=True, text=True, check=False
+    )
+    assert loaded.stdout.split("\n")[:2] == ["(3, 1)", "[]"], loaded.stderr[-2000:]
+
+
+def exported(folder: Path, name: str, to: Path, *more: str) -> Done:
+    """The export of the one trial of a template."""
+    command = ["launch", "--template", f"{name}.py", "--trials", "1", "--name", name]
+    assert run_program(*command, *FEW, cwd=folder).code == 0
+    return run_program("export", name, "--to", to, "--json", *more, cwd=folder)
+
+
+def test_a_network_with_several_inputs_and_outputs_is_exported(
+    folder: Path, tmp_path: Path
+) -> None:
+    done = exported(folder, "several_sets", tmp_path / "bundle", "--format", "savedmodel")
+    assert done.code == 0, done.err
+    assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 32}
+
+
+def test_a_network_with_layers_of_ones_own_is_handed_on(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "memory.py").read_text(encoding="utf-8")
+    options = "{{choice([Mean(), layers.GlobalMaxPooling1D(), layers.Flatten()])}}"
+    assert options in text
+    (folder / "mean.py").write_text(text.replace(options, "Mean()"), encoding="utf-8")
+    done = exported(folder, "mean", tmp_path / "bundle")
+    assert done.code == 0, done.err
+    assert (done.json["parity"]["windows"], done.json["parity"]["max_difference"]) == (0, None)
+    assert done.json["parity"]["not_loaded"]
+    assert (tmp_path / "bundle" / "model.keras").exists()
+
+
+def test_without_a_network_there_is_none_to_export(folder: Path, tmp_path: Path) -> None:
+    done = exported(folder, "helpers", tmp_path / "bundle")
+    assert (done.code, "helpers/0 has no weights" in done.err) == (2, True)
+
+
+def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> None:
+    command = ["launch", "--template", "broken.py", "--trials", "2", "--name", "broken"]
+    done = run_program(*command, *FEW, cwd=folder)
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "lstm-sweep: no trial of 'broken' has a result"
+    lines = [line for line in done.out.splitlines() if "broken/0 error" in line]
+    assert len(lines) == 1
+    assert "(broken.py:10: RuntimeError: no " in lines[0]
+    [run] = [row["run_id"] for row in trials(folder, "broken") if row["trial"] == "broken/0"]
+    log = Path(client(folder).download_artifacts(run, "log.txt")).read_text(encoding="utf-8")
+    assert 'broken.py", line 7, in create_model' in log
+    assert "raise RuntimeError(f'no {units} today')" in log
+
+
+def test_trials_that_fall_behind_are_ended_by_their_epochs(folder: Path) -> None:
+    command = ["launch", "--template", "scaled.py", "--trials", "6", "--name", "scaled", "--json"]
+    done = run_program(*command, *FEW, "--workers", "1", cwd=folder)
+    assert done.code == 0, done.err
+    rows = trials(folder, "scaled")
+    assert {row["outcome"] for row in rows} == {"complete", "pruned"}
+    for row in rows:
+        assert (row["val_loss"] is None) == (row["outcome"] == "pruned")
+    assert all(row["val_loss"] < 0 for row in rows if row["val_loss"] is not None)
+    assert done.json["best"]["config"] == rows[0]["config"]
+    losses = [row["val_loss"] for row in rows if row["val_loss"] is not None]
+    assert losses == sorted(losses)
+
+
+def test_a_killed_sweep_of_a_template_goes_on(folder: Path) -> None:
+    command = ["launch", "--template", "slow.py", "--trials", "3", "--name", "slow", "--json"]
+    driver = subprocess.Popen(
+        [PROGRAM, *command, *FEW, "--halving", "off"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 240
+    while not any(row["epochs"] >= 2 for row in trials(folder, "slow")):
+        assert time.monotonic() < until
+        assert driver.poll() is None
+    driver.kill()
+    driver.wait()
+    before = {row["trial"]: row["config"] for row in trials(folder, "slow")}
+    stopped = run_here("stop", "slow", "--json", cwd=folder)  # which does not need the file
+    assert (stopped.code, stopped.json["state"]) == (0, "stopped")
+    done = run_program("resume", "slow", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    assert done.json["trials"] == {"complete": 3}
+    rows = trials(folder, "slow")
+    assert {row["attempt"] for row in rows} >= {2}
+    assert before.items() <= {row["trial"]: row["config"] for row in rows}.items()
+    assert len({json.dumps(row["config"]) for row in rows}) == 3
+    assert np.isfinite([row["val_loss"] for row in rows]).all()

@@ -1,0 +1,244 @@
+"""Templates run as a worker runs them, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search import worker
+from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from spaces.template import Template
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
+DATA = "import numpy as np\ndef data():\n    return np.ones((20, 3)), np.ones(20)\n"
+#: what stands above a template of few lines: 12 lines
+ABOVE = f"""{DATA}
+import keras
+def net(**compiled):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(**{{'optimizer': 'sgd', 'loss': 'mse', **compiled}})
+    return model
+def create_model(x, y):
+    units = {{{{choice([1, 2])}}}}
+    model = net()
+"""
+
+
+def job_of(template: Template, folder: Path, seed: int = 1) -> Job:
+    config = template.space().middle()
+    trial = Trial(sweep="s", number=0, config=config, seed=seed)
+    return Job(trial=trial, slot=Slot(0), corpus=folder, targets=0, targets_seed=0, folder=folder,
+               template=template)  # fmt: skip
+
+
+def run(template: Template, folder: Path) -> list[Message]:
+    return list(worker.run(job_of(template, folder)))
+
+
+def written(folder: Path, body: str, above: str = ABOVE) -> Template:
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    (folder / "mine.py").write_text(above + lines, encoding="utf-8")
+    return Template.read(str(folder / "mine.py"))
+
+
+def epochs(messages: list[Message]) -> list[EpochDone]:
+    return [message for message in messages if isinstance(message, EpochDone)]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_examples_run_and_repeat(file: Path, tmp_path: Path) -> None:
+    template = Template.read(str(file))
+    messages = run(template, tmp_path)
+    ended = messages[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.outcome, ended.reason) == (Outcome.COMPLETE, "")
+    assert ended.loss is not None and np.isfinite(ended.loss)
+    done = epochs(messages)
+    assert [one.epoch for one in done] == list(range(1, len(done) + 1))
+    assert done[-1].last
+    assert all({"train_loss", "epoch_seconds"} <= set(one.metrics) for one in done)
+    returns_model = "'model': model" in template.source
+    assert (tmp_path / "model.keras").exists() == returns_model
+    assert (tmp_path / "inputs.npz").exists() == returns_model
+    again = run(template, tmp_path)[-1]
+    assert isinstance(again, Ended) and again.loss == ended.loss
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    ["None", "[]", "keras.callbacks.EarlyStopping()", "(keras.callbacks.TerminateOnNaN(),)",
+     "keras.callbacks.CallbackList(model=model, add_history=True, epochs=3, steps=1)"],
+)  # fmt: skip
+def test_a_fit_keeps_its_own_callbacks(callbacks: str, tmp_path: Path) -> None:
+    body = f"""\
+given = {callbacks}
+model.fit(x, y, epochs=3, verbose=0, callbacks=given)
+return 1.5"""
+    messages = run(written(tmp_path, body), tmp_path)
+    assert len(epochs(messages)) == 3
+    assert messages[-1] == Ended(Outcome.COMPLETE, loss=1.5)
+
+
+def test_arguments_of_fit_may_have_no_names(tmp_path: Path) -> None:
+    body = "model.fit(x, y, 5, 2, 0, [keras.callbacks.TerminateOnNaN()])\nreturn 0.5"
+    assert len(epochs(run(written(tmp_path, body), tmp_path))) == 2
+
+
+def test_epochs_of_several_fits_are_counted_through(tmp_path: Path) -> None:
+    body = "for _ in range(2):\n    model.fit(x, y, epochs=2, verbose=0)\nreturn 0.5"
+    done = epochs(run(written(tmp_path, body), tmp_path))
+    assert [(one.epoch, one.last) for one in done] == [
+        (1, False), (2, True), (3, False), (4, True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "named"),
+    [
+        ("raise KeyError('no such thing')", Outcome.ERROR, ["mine.py:13: KeyError: 'no such"]),
+        ("model.fit(x, y[:3], verbose=0)", Outcome.ERROR, ["mine.py:13: ValueError: "]),
+        ("net(optimizer='sdg')", Outcome.ERROR, ["mine.py:8: ValueError: "]),
+        ("import nowhere", Outcome.ERROR, ["mine.py:13: ModuleNotFoundError: ", "'nowhere'"]),
+        ("import sys\nsys.exit(3)", Outcome.ERROR, ["ended the program, expected a return"]),
+        ("return {'status': 'fail'}", Outcome.ERROR, ["returned status 'fail'"]),
+        ("return {'loss': 3, 'status': 'fail'}", Outcome.ERROR, ["returned status 'fail'"]),
+        ("return {'loss': float('nan')}", Outcome.DIVERGED, ["a loss of nan"]),
+        ("return float('inf')", Outcome.DIVERGED, ["a loss of inf"]),
+        ("return None", Outcome.ERROR, ["create_model returned None", "expected {'loss': "]),
+        ("return {'los': 3}", Outcome.ERROR, ["create_model returned keys los", "{'loss': "]),
+        ("return {'loss': [1, 2]}", Outcome.ERROR, ["returned keys loss", "{'loss': a number"]),
+        ("raise MemoryError", Outcome.OUT_OF_MEMORY, ["memory of the host", "mine.py:13"]),
+        ("net(optimizer=keras.optimizers.SGD(1e30)).fit(x, y, epochs=9, verbose=0)",
+         Outcome.DIVERGED, ["epoch ", "the training loss is "]),
+    ],
+)  # fmt: skip
+def test_an_end_that_is_none_has_its_reason(
+    body: str, outcome: Outcome, named: list[str], tmp_path: Path
+) -> None:
+    ended = run(written(tmp_path, body), tmp_path)[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.outcome, ended.loss) == (outcome, None)
+    assert len(ended.reason.splitlines()) == 1
+    for part in named:
+        assert part in ended.reason
+
+
+def test_the_lines_of_a_traceback_are_those_that_ran(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = written(tmp_path, "raise KeyError  # as it was")
+    (tmp_path / "mine.py").write_text("changed since\n" * 20, encoding="utf-8")
+    run(template, tmp_path)
+    assert f'File "{tmp_path / "mine.py"}", line 13' in capsys.readouterr().err
+
+
+BINDINGS: list[tuple[str, str, str]] = [
+    # arguments of create_model, what data() returns, and what must be so
+    ("a, b", "x, y", "(a, b) == (1, 2)"),
+    ("y, x", "x, y", "(x, y) == (1, 2)"),
+    ("a, b", "[x, y]", "(a, b) == (1, 2)"),
+    ("x, y", "{'y': 2, 'x': 1}", "(x, y) == (1, 2)"),
+    ("y", "x, y", "y == 2"),
+    ("", "x, y", "(x, y) == (1, 2)"),
+    ("a, b=3", "x, y", "(a, b) == (1, 2)"),
+    ("x, b=3", "x, y", "(x, b, y) == (1, 3, 2)"),
+    ("*given", "x, y", "given == (1, 2)"),
+    ("a", "x, y", "a == (1, 2)"),
+    ("a", "x", "a == 1"),
+    ("a", "{'b': x}", "a == {'b': 1}"),
+    ("a, b", "pair()", "(a, b) == (1, 2)"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "given", "so"), BINDINGS)
+def test_data_reach_the_model_by_position_or_by_name(
+    arguments: str, given: str, so: str, tmp_path: Path
+) -> None:
+    above = f"""\
+def pair():
+    return 1, 2
+def data():
+    x, y = pair()
+    return {given}
+def create_model({arguments}):
+    loss = {{{{choice([0, 1])}}}}
+"""
+    ended = run(written(tmp_path, f"assert {so}\nreturn 0.5", above), tmp_path)[-1]
+    assert ended == Ended(Outcome.COMPLETE, loss=0.5)
+
+
+def test_data_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    above = "def data():\n    return tuple(range(3))\ndef create_model(a, b):\n"
+    ended = run(written(tmp_path, "return {{choice([1, 2])}}", above), tmp_path)[-1]
+    assert isinstance(ended, Ended)
+    assert "data returned 3 values, expected what create_model takes" in ended.reason
+
+
+def test_files_beside_a_template_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("half = 0.5\n", encoding="utf-8")
+    body = "from beside_it import half\nreturn half"
+    assert run(written(tmp_path, body), tmp_path)[-1] == Ended(Outcome.COMPLETE, loss=0.5)
+
+
+def test_dataclasses_of_a_template_work(tmp_path: Path) -> None:
+    above = f"""\
+from __future__ import annotations
+from dataclasses import dataclass
+@dataclass
+class Sizes:
+    one: int = 1
+{DATA}
+def create_model(x, y):
+    units = {{{{choice([1, 2])}}}}
+"""
+    template = written(tmp_path, "return Sizes().one", above)
+    assert run(template, tmp_path)[-1] == Ended(Outcome.COMPLETE, loss=1.0)
+
+
+def test_a_network_that_cannot_be_written_is_let_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = """\
+def fail(*arguments):
+    raise TypeError('not this one')
+model.save = fail
+return {'loss': 1.0, 'model': model}"""
+    assert run(written(tmp_path, body), tmp_path)[-1] == Ended(Outcome.COMPLETE, loss=1.0)
+    assert not (tmp_path / "model.keras").exists()
+    assert "the network is not kept: TypeError: not this one" in capsys.readouterr().err
+
+
+def test_what_a_template_prints_is_no_output_of_the_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(written(tmp_path, "print('hello')\nmodel.fit(x, y, verbose=2)\nreturn 1.0"), tmp_path)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "hello" in err and "loss:" in err
+
+
+def test_a_template_stands_still_until_it_is_asked_and_ends_when_nobody_asks(
+    tmp_path: Path,
+) -> None:
+    body = f"""\
+for number in range(100):
+    model.fit(x, y, verbose=0)
+    open({str(tmp_path / "seen")!r}, 'a').write('.')
+return 1.0"""
+    messages = worker.run(job_of(written(tmp_path, body), tmp_path))
+    for _ in range(3):
+        while not isinstance(next(messages), EpochDone):
+            pass
+    messages.close()  # type: ignore[attr-defined]
+    assert (tmp_path / "seen").read_text() == ".."
+
+
+def test_fit_is_what_it_was_afterwards(tmp_path: Path) -> None:
+    import keras
+
+    before: Any = keras.Model.fit
+    run(written(tmp_path, "model.fit(x, y, verbose=0)\nreturn 1.0"), tmp_path)
+    assert keras.Model.fit is before

@@ -1,0 +1,48 @@
+"""Small sweeps that tests run in their own process, and the stores that they are kept in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from models.corpus import Corpus
+from search.settings import Settings
+from search.spec import SweepSpec
+from search.sweep import Sweep
+from search.tracking import Store
+from spaces.space import from_mapping
+from tests.fakes import Silent
+
+#: every trial is trained to the end, and none again
+PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
+#: what trials of two epochs report, by their number: each is better than the one before
+LOSSES = {number: [3.0 - number / 10, 2.9 - number / 10] for number in range(12)}
+
+
+def tiny_spec(epochs: int = 2, **fields: Any) -> SweepSpec:
+    """A spec whose trials are as small as they can be."""
+    space = from_mapping(
+        {
+            "direction": ["uni", "bi"],
+            "dropout": {"low": 0, "high": 0.5},
+            "layer_size": 6,
+            "sequence_length": 8,
+            "stride": 8,
+            "epochs": epochs,
+        },
+        "test",
+    )
+    given: dict[str, Any] = {"space": space, "targets": 100, "size_rule": "off"}
+    return SweepSpec(**(given | fields))
+
+
+def store_in(folder: Path) -> Store:
+    """The SQLite store of a folder."""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+
+
+def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
+    """A sweep called `s`; nobody watches it unless there is a `display`."""
+    arguments = {"display": Silent(), **more}
+    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, **arguments)
