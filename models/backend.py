@@ -22,7 +22,7 @@ def prepare(*, gpu: bool, seed: int) -> None:
     Call it once in a process, before anything is computed; JAX reads its settings from the
     environment (`environment`).
     """
-    if keras.backend.backend() == "tensorflow":
+    if is_tensorflow():
         _prepare_tensorflow(gpu)
     keras.utils.set_random_seed(seed)
 
@@ -56,11 +56,21 @@ def _keep_memory() -> None:
             libc.mallopt(parameter, size)
 
 
+def is_tensorflow() -> bool:
+    """Whether Keras computes by TensorFlow here."""
+    return bool(keras.backend.backend() == "tensorflow")
+
+
 def on_gpu() -> bool:
-    """Whether this process computes on a GPU."""
+    """Whether TensorFlow computes on a GPU here."""
     import tensorflow as tf
 
     return bool(tf.config.list_logical_devices("GPU"))
+
+
+def own_arithmetic() -> bool:
+    """Whether LSTM layers are computed by `fast_lstm.py` here, and not by Keras."""
+    return is_tensorflow() and not on_gpu()
 
 
 def environment(gpu: str | None) -> None:

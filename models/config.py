@@ -50,6 +50,7 @@ class Limit:
 
 
 DIRECTIONS = ("uni", "bi")
+PRECISIONS = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
 
 LIMITS: Mapping[str, Limit] = {
@@ -64,6 +65,7 @@ LIMITS: Mapping[str, Limit] = {
     "offset": Limit(str, choices=("random", "fixed")),
     "optimizer": Limit(str, choices=OPTIMIZERS),
     "embedding_size": Limit(int, 0, 16384),
+    "precision": Limit(str, choices=PRECISIONS),
     "epochs": Limit(int, 1, 100000),
 }
 
@@ -121,6 +123,8 @@ class TrialConfig:
     optimizer: str = "rmsprop"
     #: width of a learned embedding of the symbols; 0: one-hot input
     embedding_size: int = 0
+    #: to what the factors of matrix products are rounded while training; scores are float32
+    precision: str = "float32"
     #: passes over the training symbols
     epochs: int = 27
 

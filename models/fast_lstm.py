@@ -22,12 +22,17 @@ ALPHABET_PER_UNIT = 4
 TURNS = (5, 4, 3, 2, 1)
 
 
-def lstm(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+def lstm(
+    inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, reduced: bool = False
+) -> Any:
     """Outputs of a layer at each time step, `[time, batch, units]`, from zero states.
 
     `inputs` is `[time, batch, features]`; the weights are those of a cell of Keras, with gates in
-    the order input, forget, candidate, output.
+    the order input, forget, candidate, output. `reduced` rounds the factors of matrix products to
+    bfloat16; states, gates and weights stay as they are.
     """
+    if reduced:
+        return _reduced(inputs, kernel, recurrent_kernel, bias)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def layer(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
@@ -54,22 +59,45 @@ def lstm(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
     return layer(inputs, kernel, recurrent_kernel, bias)
 
 
-def lstm_of_symbols(symbols: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _reduced(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+    flat = tf.reshape(inputs, (-1, kernel.shape[0]))
+    products = _product(flat, kernel, reduced=True) + bias
+    shape = (*inputs.shape[:2], bias.shape[0])
+    done = _forward_by_step(tf.reshape(products, shape), recurrent_kernel, reduced=True)
+
+    def gradients(gradient: Any) -> Any:
+        rows = _gradients_of_gates(done, recurrent_kernel, gradient, reduced=True)
+        of_kernel = _product(flat, rows, reduced=True, transpose_a=True)
+        of_inputs = _product(rows, _swapped(kernel), reduced=True, transpose_b=True)
+        return (
+            tf.reshape(of_inputs, tf.shape(inputs)),
+            _swapped(of_kernel),
+            *_gradients_of_cell(done, rows, reduced=True),
+        )
+
+    return done.h, gradients
+
+
+def lstm_of_symbols(
+    symbols: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, reduced: bool = False
+) -> Any:
     """As `lstm` of the one-hot vectors of `symbols`, `<int32>[time, batch]`."""
     alphabet_size, units = kernel.shape[0], recurrent_kernel.shape[0]
-    if units <= FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units:
+    if not reduced and units <= FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units:
         return lstm(tf.one_hot(symbols, alphabet_size), kernel, recurrent_kernel, bias)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def layer(kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
-        done = _forward_by_step(tf.gather(kernel + bias, symbols), recurrent_kernel)
+        products = tf.gather(kernel + bias, symbols)
+        done = _forward_by_step(products, recurrent_kernel, reduced)
 
         def gradients(gradient: Any) -> Any:
-            rows = _gradients_of_gates(done, recurrent_kernel, gradient)
+            rows = _gradients_of_gates(done, recurrent_kernel, gradient, reduced)
             of_kernel = tf.math.unsorted_segment_sum(
                 rows, tf.reshape(symbols, (-1,)), alphabet_size
             )
-            return _swapped(of_kernel), *_gradients_of_cell(done, rows)
+            return _swapped(of_kernel), *_gradients_of_cell(done, rows, reduced)
 
         return done.h, gradients
 
@@ -149,16 +177,17 @@ def _fused_gradients(
     return found.x_grad, *of_kernels, found.b_grad
 
 
-def _forward_by_step(products: Any, recurrent_kernel: Any) -> _Pass:
+def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pass:
     """A forward pass from the products of inputs and kernel, `[time, batch, 4 units]`."""
     steps, batch, _ = products.shape
     units = recurrent_kernel.shape[0]
     turns = next(turns for turns in TURNS if steps % turns == 0)
+    factor = _factor(recurrent_kernel, reduced)
 
     def turn(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:
         *gates, states, outputs = arrays
         for _ in range(turns):
-            arguments = products[step] + tf.matmul(output, recurrent_kernel)
+            arguments = products[step] + _product(output, factor, reduced)
             i, f, ci, o = tf.split(arguments, 4, axis=1)
             i, f, ci, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(ci), tf.sigmoid(o)
             state = f * state + i * ci
@@ -182,7 +211,9 @@ def _forward_by_step(products: Any, recurrent_kernel: Any) -> _Pass:
     return _Pass(i, f, ci, o, co, cs, loop[-1].stack())
 
 
-def _gradients_of_gates(done: _Pass, recurrent_kernel: Any, gradient: Any) -> Any:
+def _gradients_of_gates(
+    done: _Pass, recurrent_kernel: Any, gradient: Any, reduced: bool = False
+) -> Any:
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of `_swapped`."""
     steps, batch, units = done.h.shape
     nothing = tf.zeros((batch, units), done.h.dtype)
@@ -193,7 +224,7 @@ def _gradients_of_gates(done: _Pass, recurrent_kernel: Any, gradient: Any) -> An
         "b": tf.zeros(4 * units, done.h.dtype),
         **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros(units, done.h.dtype)),
     }
-    turned = tf.transpose(_swapped(recurrent_kernel))
+    turned = _factor(tf.transpose(_swapped(recurrent_kernel)), reduced)
     turns = next(turns for turns in TURNS if steps % turns == 0)
 
     def cell(step: Any, of_output: Any, of_state: Any) -> Any:
@@ -214,7 +245,7 @@ def _gradients_of_gates(done: _Pass, recurrent_kernel: Any, gradient: Any) -> An
     def turn(step: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, Any, Any, Any]:
         for _ in range(turns):
             one = cell(step, of_output + gradient[step], of_state)
-            of_output, of_state = tf.matmul(one.dicfo, turned), one.cs_prev_grad
+            of_output, of_state = _product(one.dicfo, turned, reduced), one.cs_prev_grad
             found = found.write(step, one.dicfo)
             step -= 1
         return step, of_output, of_state, found
@@ -225,14 +256,24 @@ def _gradients_of_gates(done: _Pass, recurrent_kernel: Any, gradient: Any) -> An
     return tf.reshape(found.stack(), (-1, 4 * units))
 
 
-def _gradients_of_cell(done: _Pass, rows: Any) -> tuple[Any, Any]:
+def _gradients_of_cell(done: _Pass, rows: Any, reduced: bool = False) -> tuple[Any, Any]:
     """Gradients of recurrent kernel and bias from those of the gates' arguments."""
     _, batch, units = done.h.shape
     before = tf.reshape(done.h[:-1], (-1, units))
     return (
-        _swapped(tf.matmul(before, rows[batch:], transpose_a=True)),
+        _swapped(_product(before, rows[batch:], reduced, transpose_a=True)),
         _swapped(_sum_of_rows(rows)),
     )
+
+
+def _factor(matrix: Any, reduced: bool) -> Any:
+    """A matrix as `_product` takes it, rounded once if it is used in many products."""
+    return tf.cast(matrix, tf.bfloat16) if reduced else matrix
+
+
+def _product(left: Any, right: Any, reduced: bool, **transposed: bool) -> Any:
+    product = tf.matmul(_factor(left, reduced), _factor(right, reduced), **transposed)
+    return tf.cast(product, tf.float32) if reduced else product
 
 
 def _sum_of_rows(rows: Any) -> Any:

@@ -22,10 +22,29 @@ class Networks:
     trained: Any
     #: `<int32>[batch, time]` -> logits of the symbol after the window, `[batch, alphabet]`
     scored: Any
+    #: whether the weights of `scored` are copies
+    apart: bool = False
+
+    def settle(self) -> None:
+        """Give `scored` the weights that `trained` has now."""
+        if self.apart:
+            self.scored.set_weights(self.trained.get_weights())
 
 
-def build(config: TrialConfig, alphabet_size: int) -> Networks:
+def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Networks:
     """Build the network of `config` for an alphabet of `alphabet_size` codes.
+
+    With `mixed`, the layers that are trained compute in the config's precision; those that are
+    scored and kept always compute in float32.
+    """
+    if mixed and config.precision != "float32":
+        trained = _build(config, alphabet_size, f"mixed_{config.precision}").trained
+        return Networks(trained, _build(config, alphabet_size, "float32").scored, apart=True)
+    return _build(config, alphabet_size, "float32")
+
+
+def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
+    """Two views of one network whose LSTM layers compute in a dtype or by a mixed policy.
 
     Dropout is applied to the output of each LSTM layer and never inside the recurrence, as in
     Zaremba et al. (arXiv 1409.2329). A unidirectional network predicts the next symbol at each step
@@ -37,11 +56,15 @@ def build(config: TrialConfig, alphabet_size: int) -> Networks:
     features = _represent(symbols, config, alphabet_size)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
-        layer = layers.LSTM(config.layer_size, return_sequences=steps_follow, name=f"lstm_{number}")
+        layer = layers.LSTM(
+            config.layer_size, return_sequences=steps_follow, dtype=dtype, name=f"lstm_{number}"
+        )
         if config.direction == "bi":
-            layer = layers.Bidirectional(layer, name=f"bidirectional_{number}")
-        features = layers.Dropout(config.dropout, name=f"dropout_{number}")(layer(features))
-    logits = layers.Dense(alphabet_size, name="logits")
+            layer = layers.Bidirectional(layer, dtype=dtype, name=f"bidirectional_{number}")
+        features = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")(
+            layer(features)
+        )
+    logits = layers.Dense(alphabet_size, dtype="float32", name="logits")
     trained = keras.Model(symbols, logits(features), name="trained")
     if not many_to_many:
         return Networks(trained, trained)
@@ -62,8 +85,11 @@ def compile_for_training(model: Any, config: TrialConfig) -> None:
         "sgd": keras.optimizers.SGD,
         "adagrad": keras.optimizers.Adagrad,
     }
+    optimizer = optimizers[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM)
+    if config.precision == "float16":  # its smallest gradients would be 0
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        optimizer=optimizers[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM),
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
         ),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from models import backend
 from models.config import TrialConfig
 from models.lstm import Networks
 from models.windows import Cut
@@ -33,7 +33,7 @@ class Program(Protocol):
 
 def program_of(networks: Networks, config: TrialConfig, seed: int) -> Program:
     """The program of compiled networks, for the backend and the device of this process."""
-    kind = Looped if keras.backend.backend() == "tensorflow" else Stepwise
+    kind = Looped if backend.is_tensorflow() else Stepwise
     return kind(networks, config, seed)
 
 
@@ -64,12 +64,10 @@ class Looped:
     def __init__(self, networks: Networks, config: TrialConfig, seed: int) -> None:
         import tensorflow as tf
 
-        from models import backend
         from models.stack import FastStack, PlainStack
 
-        if backend.on_gpu():
-            self._stack: PlainStack | FastStack = PlainStack(networks, config)
-        else:
+        self._stack: PlainStack | FastStack = PlainStack(networks, config)
+        if backend.own_arithmetic():
             self._stack = FastStack(networks, config, seed)
             # the graph leaves nothing to improve, and to look for it takes a fifth of a second
             tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -126,7 +124,8 @@ class Looped:
             logits = self._stack.trained(windows[:-1], self._optimizer.iterations.value)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), weight)
-        found = tape.gradient(loss, [variable.value for variable in self._variables])
+            scaled = self._optimizer.scale_loss(loss)
+        found = tape.gradient(scaled, [variable.value for variable in self._variables])
         # of an embedding too: of one that is not, Keras would square the parts and not their sum
         gradients = [tf.convert_to_tensor(gradient) for gradient in found]
         self._optimizer.apply(gradients, self._variables)

@@ -48,11 +48,11 @@ class FastStack:
 
     def _features(self, symbols: Any, iteration: Any) -> Any:
         """What the last LSTM layer gives, `[time, batch, features]`; of bi only the last step."""
-        features = symbols
+        features, reduced = symbols, iteration is not None and self._config.precision != "float32"
         if self._config.embedding_size:
             features = tf.gather(self._model.get_layer("embedding").embeddings.value, symbols)
         for number in range(1, self._config.layers + 1):
-            features = self._layer(features, number)
+            features = self._layer(features, number, reduced)
             if iteration is not None and self._config.dropout:
                 seed = tf.stack([64 * self._seed + number, tf.cast(iteration, tf.int64)])
                 features = tf.nn.experimental.stateless_dropout(
@@ -60,12 +60,12 @@ class FastStack:
                 )
         return features
 
-    def _layer(self, features: Any, number: int) -> Any:
+    def _layer(self, features: Any, number: int, reduced: bool) -> Any:
         if self._config.direction == "uni":
-            return _lstm(features, self._model.get_layer(f"lstm_{number}").cell)
+            return _lstm(features, self._model.get_layer(f"lstm_{number}").cell, reduced)
         layer = self._model.get_layer(f"bidirectional_{number}")
-        forward = _lstm(features, layer.forward_layer.cell)
-        backward = _lstm(tf.reverse(features, [0]), layer.backward_layer.cell)
+        forward = _lstm(features, layer.forward_layer.cell, reduced)
+        backward = _lstm(tf.reverse(features, [0]), layer.backward_layer.cell, reduced)
         if number == self._config.layers:  # each half has read the whole window
             return _joined(forward[-1:], backward[-1:])
         return _joined(forward, tf.reverse(backward, [0]))
@@ -84,8 +84,8 @@ def _joined(left: Any, right: Any) -> Any:
     return tf.concat([left, right], -1), lambda gradient: tf.split(gradient, sizes, -1)
 
 
-def _lstm(features: Any, cell: Any) -> Any:
+def _lstm(features: Any, cell: Any, reduced: bool) -> Any:
     weights = (cell.kernel.value, cell.recurrent_kernel.value, cell.bias.value)
     if features.dtype == tf.int32:
-        return fast_lstm.lstm_of_symbols(features, *weights)
-    return fast_lstm.lstm(features, *weights)
+        return fast_lstm.lstm_of_symbols(features, *weights, reduced=reduced)
+    return fast_lstm.lstm(features, *weights, reduced=reduced)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import checkpoint, lstm
+from models import backend, checkpoint, lstm
 from models.checkpoint import Checkpoint
 from models.config import TrialConfig
 from models.corpus import Corpus, Split
@@ -96,7 +96,7 @@ def train(
     With `resting`, a training that was broken off goes on after the last epoch that is on disk:
     the epochs before are reported again, and on a CPU those that follow have the same bits.
     """
-    networks = lstm.build(config, len(corpus.alphabet))
+    networks = lstm.build(config, len(corpus.alphabet), mixed=not backend.own_arithmetic())
     lstm.compile_for_training(networks.trained, config)
     memory = _Memory(networks, resting, f"{config.to_dict()} {seed} {corpus.digest}", clock)
     program = program_of(networks, config, seed)
@@ -119,6 +119,7 @@ def train(
         if not meter.mean <= limit:
             yield Diverged(number, f"epoch {number}: {_beyond('training', meter.mean, limit)}")
             return
+        networks.settle()
         result = evaluate(program.logits, config, corpus, corpus.validation, targets)
         if not math.isfinite(result["loss"]):
             yield Diverged(

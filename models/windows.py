@@ -114,7 +114,8 @@ class Epoch(ABC):
     ) -> None:
         self._split, self._batch_size = split, config.batch_size
         self._lags = np.arange(config.sequence_length, -1, -1)
-        self._order = rng.permutation(np.arange(count, dtype=_smallest(count)))
+        self._order = np.arange(count, dtype=_smallest(count))
+        rng.shuffle(self._order)
         self._every_step = config.direction == "uni"
         #: training steps
         self.steps = -(-count // config.batch_size)

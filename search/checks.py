@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import numpy as np
 
 from models.config import ours
@@ -10,6 +13,8 @@ from models.errors import InputError
 from search import ladder
 from search.spec import SweepSpec
 
+#: any of these means that a CPU has products of matrices in bfloat16
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 #: draws by which a space is measured against the size rule, and how many must pass
 SIZE_DRAWS = 1_000
 SIZE_SHARE = 1 / 50
@@ -36,6 +41,36 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
             f"{rule.high * symbols:,.0f}; change layer_size by --set, or --size-rule warn"
         )
     return passed
+
+
+def check_precision(spec: SweepSpec) -> None:
+    """Refuse a precision that this machine has no instructions for.
+
+    Raises:
+        InputError: float16 without a GPU, or bfloat16 without one on a CPU that does not know it.
+    """
+    from search.engines.local import find_gpus
+
+    wanted = [] if spec.template else spec.space["precision"].values() or []
+    if all(precision == "float32" for precision in wanted) or find_gpus():
+        return
+    known = cpu_flags()
+    if "float16" in wanted:
+        raise InputError("precision float16 needs a GPU, and there is none: expected float32")
+    if known and not known & BFLOAT16_FLAGS:
+        raise InputError(
+            f"precision bfloat16: this CPU has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
+            f"expected float32"
+        )
+
+
+def cpu_flags() -> set[str]:
+    """Names of what this machine's CPU knows; none where the system does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("flags"):
+                return set(line.partition(":")[2].split())
+    return set()
 
 
 def check_budget(spec: SweepSpec) -> None:

@@ -23,7 +23,7 @@ from models.corpus import Corpus
 from models.errors import InputError
 from models.scoring import bits
 from search import settings
-from search.checks import check_budget, check_space
+from search.checks import check_budget, check_precision, check_space
 from search.display import Lines, LiveTable, duration, open_console, trials_table
 from search.exits import DONE, FAILED, INTERRUPTED
 from search.spec import MAY_CHANGE, SweepSpec, check_name, read_spec
@@ -81,6 +81,7 @@ def launch(arguments: Namespace) -> int:
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
     check_budget(spec)
+    check_precision(spec)
     corpus = None if spec.template else corpora.load(spec.source())
     about = _about(spec, corpus)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
@@ -107,6 +108,7 @@ def resume(arguments: Namespace) -> int:
     was = archive.read_spec(run, template)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
+    check_precision(spec)
     if not arguments.json and (spent := _spent(run.data.tags, was, spec)):
         print(f"sweep {name}: finished with {spent}; {how_to_go_on(name, run.data.tags)}")
         return DONE

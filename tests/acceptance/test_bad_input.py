@@ -136,6 +136,8 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*LAUNCH, "one.txt"], ["one.txt", "1 distinct symbol", "at least 2"]),
     ([*LAUNCH, "split"], ["split", "train/", "validation/", "test/"]),
     ([*GOOD, "--set", "layer_sise=8"], ["--set layer_sise=8", "did you mean 'layer_size'"]),
+    ([*GOOD, "--set", "precision=half"], ["precision", "float32, bfloat16, float16"]),
+    ([*GOOD, "--set", "precision=float16"], ["float16 needs a GPU", "expected float32"]),
     ([*GOOD, "--set", "layer_size="], ["--set layer_size=", "no values", "1 to 16384"]),
     ([*GOOD, "--set", "layer_size"], ["--set layer_size", "FIELD=VALUES"]),
     ([*GOOD, "--set", "dropout=0.5..0.1"], ["from 0.5 to 0.1 is empty", "0 to 0.99"]),

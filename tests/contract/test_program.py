@@ -178,6 +178,50 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("embedding_size", [0, 4])
+def test_in_reduced_precision_gradients_point_the_same_way(
+    direction: str, embedding_size: int
+) -> None:
+    config = TrialConfig(
+        direction=direction, layer_size=50, sequence_length=9, batch_size=5,
+        embedding_size=embedding_size, precision="bfloat16",
+    )  # fmt: skip
+    theirs, ours = by_both(config, 9, 0)
+    np.testing.assert_allclose(ours[2], theirs[2], atol=1e-4)  # scores are float32
+    assert np.abs(ours[0] - theirs[0]).max() > 0
+    for our, their in zip(flat(ours), flat(theirs), strict=True):
+        left, right = our.numpy().ravel(), their.numpy().ravel()
+        cosine = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+        assert cosine > 0.999
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
+    precision: str, direction: str
+) -> None:
+    from models import lstm, program, stack
+
+    config = TrialConfig(
+        direction=direction, layer_size=20, sequence_length=7, batch_size=5, precision=precision
+    )
+    networks = lstm.build(config, 9, mixed=True)
+    lstm.compile_for_training(networks.trained, config)
+    made = program.Looped(networks, config, 0)
+    made._stack = stack.PlainStack(networks, config)
+    cut = cut_of(config, 9, 40)
+    losses, _ = made.train(Cut(cut.codes[[0] * 40], cut.first[[0] * 40] * 0))
+    assert losses[-1] < losses[0]
+    networks.settle()
+    layers = [layer for layer in networks.scored.layers if layer.weights]
+    assert {layer.compute_dtype for layer in layers} == {"float32"}
+    for left, right in zip(
+        networks.scored.get_weights(), networks.trained.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
 def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is none here; what is shown is that the loop works with Keras's own layers."""
     from models import backend, lstm, program

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import TrialConfig
-from models.corpus import START, Split
+from models.corpus import START, Alphabet, Corpus, Split
 from models.windows import Batch, TrainingWindows, past, scoring_targets, scoring_windows
 
 #: the code of a split's first symbol, see `split_of`
@@ -353,3 +356,44 @@ def test_only_the_last_block_of_scoring_windows_is_short() -> None:
     blocks = scoring_windows(split, np.arange(10), length=3, rows=4)
     shapes = [(windows.shape, symbols.shape) for windows, symbols in blocks]
     assert shapes == [((4, 3), (4,)), ((4, 3), (4,)), ((2, 3), (2,))]
+
+
+#: an epoch of a mapped corpus: by how many bytes the memory grows that no other process shares
+SHARING = """
+import sys
+from pathlib import Path
+import numpy as np
+from models.config import TrialConfig
+from models.corpus import Corpus
+from models.windows import TrainingWindows, scoring_targets, scoring_windows
+
+def own():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
+
+direction = sys.argv[2]
+before = own()
+corpus = Corpus.open(Path(sys.argv[1]))
+config = TrialConfig(direction=direction, sequence_length=80)
+epoch = TrainingWindows(corpus.train, config, 0).epoch(1)
+seen = sum(int((epoch.cut(step, step + 10).codes > 1).sum()) for step in range(0, 200, 10))
+targets = scoring_targets(corpus.validation, 1000, 0)
+blocks = list(scoring_windows(corpus.validation, targets, 80, 256))
+assert seen and blocks
+print(own() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_a_trial_makes_no_copy_of_its_corpus(tmp_path: Path, direction: str) -> None:
+    size = 200_000_000
+    small = Split(np.full(5_000, FIRST, np.uint8), np.zeros(1, np.int64))
+    train = Split(np.full(size, FIRST, np.uint8), np.zeros(1, np.int64))
+    Corpus("long", Alphabet(("a", "b")), train, small, small, "", "").save(tmp_path)
+    command = [sys.executable, "-c", SHARING, str(tmp_path), direction]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    windows = size // TrialConfig(direction=direction, sequence_length=80).window_stride
+    order = 4 * windows  # bytes of the order of an epoch's windows
+    assert int(done.stdout) < order + 30_000_000 < size
