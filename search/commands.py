@@ -42,7 +42,10 @@ NEWER = "made by a newer version"
 #: and in place of `running` if its driver has died
 BROKEN_OFF = "broken off"
 #: what `rerun` says where its own program may be the reason
-EARLIER = "an earlier version of lstm-sweep made this trial; windows may begin elsewhere now"
+EARLIER = (
+    "another version of lstm-sweep made this trial: windows and dropout may be drawn otherwise, "
+    "and numbers added up in another order"
+)
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
 #: structures that `size` lists one by one, at most
@@ -220,7 +223,7 @@ def _pairs(values: Mapping[str, object]) -> list[str]:
 
 def rerun(arguments: Namespace) -> int:
     """Train a trial again and compare."""
-    from search import archive, journal
+    from search import archive
     from search.engines import open_engine
     from search.rerun import rerun as run_again
 
@@ -254,7 +257,7 @@ def rerun(arguments: Namespace) -> int:
             )
         print(f"run {result.run_id}; to look at it: lstm-sweep show {result.run_id}")
     differs = result.comparison.verdict == "different" and not result.variation
-    if differs and archive.schema_of(record.tags) != journal.SCHEMA:
+    if differs and "lstm-sweep" in result.versions:
         print(EARLIER, file=talk)
     return DIFFERENT if differs else DONE
 

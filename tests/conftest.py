@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from search import faults
+
 if TYPE_CHECKING:
     from models.corpus import Corpus
 
@@ -47,6 +49,12 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test has hidden must be readable in the next."""
+    monkeypatch.setattr(faults, "_hidden", set[str]())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -85,14 +85,15 @@ def test_a_trial_of_the_first_version_is_shown_epoch_by_epoch(old: Path) -> None
 
 
 @pytest.mark.parametrize("trial", ["old/0", "old/2"], ids=["uni", "bi"])
-def test_a_trial_of_the_first_version_trains_again_as_it_did(old: Path, trial: str) -> None:
+def test_a_trial_of_the_first_version_trains_again_as_well(old: Path, trial: str) -> None:
     done = run_program("rerun", trial, "--json", cwd=old)
-    assert done.code == 0, done.err
-    # bit for bit where it was made; other kinds of CPU round otherwise
-    assert done.json["verdict"] in ("identical", "within_tolerance")
+    # its dropout was drawn otherwise, so the losses differ, but not by much
+    assert (done.code, done.json["verdict"]) == (3, "different"), done.err
     assert done.json["epochs_compared"] == 2
+    assert "version of lstm-sweep: then 0.1.0, now" in done.err
+    assert "another version of lstm-sweep made this trial" in done.err
     again = run_here("show", done.json["rerun_run_id"], "--json", cwd=old).json
-    assert again["val_loss"] == pytest.approx(LOSSES[trial], rel=1e-3)
+    assert again["val_loss"] == pytest.approx(LOSSES[trial], rel=0.05)
 
 
 def test_a_trial_of_the_first_version_that_differs_says_why_it_may(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_trial_of_the_first_version_that_differs_says_why_it_may(tmp_path: Pat
     done = run_program("rerun", "old/0", cwd=tmp_path)
     assert done.code == 3, done.err
     assert "verdict: different (2 epochs compared)" in done.out
-    assert "an earlier version of lstm-sweep made this trial" in done.out
+    assert "another version of lstm-sweep made this trial" in done.out
 
 
 def test_the_best_network_of_the_first_version_is_exported(old: Path, tmp_path: Path) -> None:
