@@ -278,6 +278,36 @@ def test_a_worker_that_the_kernel_killed_for_memory_is_told_apart(
     assert (ended.outcome, "the kernel" in ended.reason) == (Outcome.OUT_OF_MEMORY, True)
 
 
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group whose processes get 30 MB more; only root of this machine can make one."""
+    root, limit = Path("/sys/fs/cgroup"), "memory.max"
+    if (root / "memory").is_dir():
+        root, limit = root / "memory", "memory.limit_in_bytes"
+    group = root / f"lstm-sweep-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(30 << 20))
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no control group: {error}")
+    yield group
+    group.rmdir()
+
+
+def test_a_worker_that_takes_too_much_memory_is_killed_by_the_kernel_and_told_apart(
+    local: Engine, corpus: Path, tmp_path: Path, little_memory: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS.evolve(layer_size=512)))
+    (little_memory / "cgroup.procs").write_text(str(_worker_of(local, slot)))
+    ended = listen(local)[slot][-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome is Outcome.OUT_OF_MEMORY
+    assert ended.reason == "memory of the host: its worker was killed by the kernel"
+
+
 def _forkserver() -> int:
     from multiprocessing import forkserver
 
