@@ -126,7 +126,8 @@ def _best_over_time(axes: Any, found: dict[str, Any]) -> None:
     axes.set_xlabel("minutes")
     axes.set_ylabel(f"best {found['loss']}")
     axes.set_title(f"{found['sweep']}: best loss over time")
-    axes.legend(frameon=False, fontsize="small")
+    if points or found["baselines"]:
+        axes.legend(frameon=False, fontsize="small")
 
 
 def _parameters(axes: Any, found: dict[str, Any]) -> None:
@@ -200,7 +201,8 @@ def plot_learning_curves(state: State, file: Path) -> None:
     axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
-    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    if best or state.baselines:
+        figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 

@@ -120,6 +120,19 @@ def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: P
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
+    state = played()
+    for course in state.finished:
+        course.ended, course.epochs = Ended(Outcome.ERROR, "no"), []
+    state.baselines.clear()
+    state.progress.clear()
+    drawn = report.plots(report.evidence(state, ALPHABET, SYMBOLS), state)
+    for name, draw in drawn:
+        draw(tmp_path / f"{name}.png")
+    assert (tmp_path / "learning_curves.png").exists()
+
+
 def test_a_sweep_without_trials_has_no_pictures() -> None:
     empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
     found = report.evidence(empty, ALPHABET, SYMBOLS)
