@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,8 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: seconds that a request gets once an end is wanted, and that all requests get from then on
 GIVE_UP_S, GIVE_UP_ALL_S = 3.0, 6.0
+#: seconds from the first signal to the end of the program, whatever it is doing
+END_WITHIN_S = 9.0
 #: seconds until a request is given up again that has swallowed it
 AGAIN_S = 0.5
 
@@ -61,7 +66,8 @@ class Shield:
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
         try:
-            yield
+            with _last_resort():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -121,3 +127,36 @@ class Shield:
         if self._asking:
             self.gave_up = True
             raise TimeoutError("no answer in time, now that an end is wanted")
+
+
+@contextmanager
+def _last_resort() -> Iterator[None]:
+    """End the program if it has not heard a signal in time.
+
+    While the main thread waits within a library, such as for a database file that another process
+    has locked, no handler of Python's runs. A thread hears of a signal all the same. What the
+    program could not write then is as after a kill: `resume` closes it.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    over = threading.Event()
+
+    def watch() -> None:
+        while numbers := os.read(heard, 64):
+            asked = [number for number in numbers if number in SIGNALS]
+            if asked and not over.wait(END_WITHIN_S):
+                print("lstm-sweep: no time was left to close the runs", file=sys.stderr, flush=True)
+                os._exit(128 + asked[0])
+
+    thread = threading.Thread(target=watch, name="last resort", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(told)
+        thread.join()
+        with contextlib.suppress(OSError):
+            os.close(heard)

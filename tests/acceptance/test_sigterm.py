@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,14 @@ from pathlib import Path
 from search import archive
 from search.settings import load
 from search.tracking import Store
-from tests.conftest import TINY, processes_of_group, start_program, wait_until, write_text
+from tests.conftest import (
+    TINY,
+    processes_of_group,
+    run_program,
+    start_program,
+    wait_until,
+    write_text,
+)
 from tests.servers import Server
 
 #: seconds between the signal and the end of the program, at most
@@ -45,6 +54,23 @@ def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Pat
     assert {run.info.status for run in store.runs(sweep_role="sweep")} == {"KILLED"}
     records = archive.trials(store, "s")
     assert [(record.status, record.outcome) for record in records] == [("KILLED", "stopped")] * 2
+
+
+def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("locked")
+    store = Store(load(folder, {}))
+    with two_at_work(folder, store) as process:
+        locked = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
+        locked.execute("BEGIN EXCLUSIVE")
+        time.sleep(7)  # by now the program waits for it, in the midst of a library
+        process.terminate()
+        assert process.wait(END_WITHIN_S) == 143
+        assert processes_of_group(process.pid) == []
+        locked.close()
+    resumed = run_program("resume", "s", "--trials", "2", "--minutes", "0.01", "--json", cwd=folder)
+    assert resumed.code in (0, 1), resumed.err
+    statuses = {record.status for record in archive.trials(store, "s")}
+    assert "RUNNING" not in statuses
 
 
 def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
