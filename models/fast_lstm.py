@@ -132,49 +132,36 @@ class _Pass(NamedTuple):
 
 def _block(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
     """TensorFlow's kernel of a forward pass, with all that its gradient kernel needs."""
-    state, peephole = _nothing(inputs, recurrent_kernel)
     return tf.raw_ops.BlockLSTMV2(
-        seq_len_max=tf.cast(tf.shape(inputs)[0], tf.int64),
-        x=inputs,
-        cs_prev=state,
-        h_prev=state,
-        w=tf.concat([kernel, recurrent_kernel], 0),
-        wci=peephole,
-        wcf=peephole,
-        wco=peephole,
-        b=bias,
-        cell_clip=0.0,
-        use_peephole=False,
+        **_arguments(inputs, kernel, recurrent_kernel, bias), cell_clip=0.0
     )
 
 
 def _fused_gradients(
     block: Any, inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, gradient: Any
 ) -> tuple[Any, Any, Any, Any]:
-    state, peephole = _nothing(inputs, recurrent_kernel)
     found = tf.raw_ops.BlockLSTMGradV2(
-        seq_len_max=tf.cast(tf.shape(inputs)[0], tf.int64),
-        x=inputs,
-        cs_prev=state,
-        h_prev=state,
-        w=tf.concat([kernel, recurrent_kernel], 0),
-        wci=peephole,
-        wcf=peephole,
-        wco=peephole,
-        b=bias,
-        i=block.i,
-        cs=block.cs,
-        f=block.f,
-        o=block.o,
-        ci=block.ci,
-        co=block.co,
-        h=block.h,
+        **_arguments(inputs, kernel, recurrent_kernel, bias),
+        **block._asdict(),
         cs_grad=tf.zeros_like(gradient),
         h_grad=gradient,
-        use_peephole=False,
     )
     of_kernels = tf.split(found.w_grad, [kernel.shape[0], recurrent_kernel.shape[0]])
     return found.x_grad, *of_kernels, found.b_grad
+
+
+def _arguments(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> dict[str, Any]:
+    """What TensorFlow's kernels of both passes take."""
+    state, peephole = _nothing(inputs, recurrent_kernel)
+    return {
+        "seq_len_max": tf.cast(tf.shape(inputs)[0], tf.int64),
+        "x": inputs,
+        **dict.fromkeys(("cs_prev", "h_prev"), state),
+        "w": tf.concat([kernel, recurrent_kernel], 0),
+        **dict.fromkeys(("wci", "wcf", "wco"), peephole),
+        "b": bias,
+        "use_peephole": False,
+    }
 
 
 def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pass:

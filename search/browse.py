@@ -147,6 +147,8 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
             try:
                 return _serve_at(door, store, environment, as_json=as_json)
             except _TakenError:
+                if port is not None:
+                    raise _taken(port) from None
                 door = open_door(host, port, first=door.port + 1)
             except KeyboardInterrupt:
                 return 0
@@ -197,7 +199,11 @@ def open_door(host: str, port: int | None, first: int = FIRST_PORT) -> Door:
             return door
     except (OSError, ValueError):
         raise InputError(wrong) from None
-    raise InputError(f"--port {port or FIRST_PORT}: it is taken, expected a free one")
+    raise _taken(port or FIRST_PORT)
+
+
+def _taken(port: int) -> InputError:
+    return InputError(f"--port {port}: it is taken, expected a free one")
 
 
 def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
@@ -239,7 +245,8 @@ def _wait_for(server: subprocess.Popen[bytes], door: Door, mark: str) -> None:
     until = time.monotonic() + START_WITHIN_S
     while time.monotonic() < until:
         if server.poll() is not None:
-            if not door.is_free:
+            # MLflow's code is 0 if the port is taken, and whoever took it may be gone by now
+            if server.returncode == 0 or not door.is_free:
                 raise _TakenError
             raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
         try:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import fnmatch
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,19 @@ def test_a_port_that_is_taken_is_refused() -> None:
         taken.listen()
         with pytest.raises(InputError, match="it is taken"):
             open_door("127.0.0.1", taken.getsockname()[1])
+
+
+def test_a_server_that_lost_its_port_is_known_when_whoever_took_it_is_gone() -> None:
+    door = open_door("127.0.0.1", None)
+    lost = subprocess.Popen([sys.executable, "-c", ""])
+    lost.wait()
+    with pytest.raises(browse._TakenError):
+        browse._wait_for(lost, door, "mark")
+
+
+def test_a_server_that_fails_at_its_start_says_so() -> None:
+    door = open_door("127.0.0.1", None)
+    failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    failed.wait()
+    with pytest.raises(InputError, match="ended with code 3 at its start"):
+        browse._wait_for(failed, door, "mark")
