@@ -74,7 +74,8 @@ def _measure(folder: Path, trials: int, slots: int) -> None:
     first = _start_of_a_worker(engine, folder)
     loaded = time.perf_counter() - begin
     starts = [_start_of_a_worker(engine, folder) for _ in range(5)]
-    store = Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "benchmark", "benchmark"))
+    uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
+    store = Store(Settings(uri, artifacts, "benchmark", "benchmark"))
 
     begin = time.perf_counter()
     sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=_Quiet())

@@ -1,4 +1,4 @@
-"""An exported model on disk: it works without this program."""
+"""An exported model on disk: it works without this program, and is read here as a stranger's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,17 @@ from numpy.typing import NDArray
 
 from models.config import TrialConfig
 from models.corpus import Alphabet
+from models.errors import InputError, cut, shown
+from models.size import parameters
 
 FORMATS = ("keras", "savedmodel")
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
+CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
+#: bytes of a file of JSON that is read, at most, and of a weight on disk
+JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
+
+#: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
+Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
 #: run by a clean interpreter that does not see this program
 LOADERS = {
@@ -78,10 +86,90 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
     model.save(folder / MODEL)
     if format == "savedmodel":
         model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
-    _write_json(folder / "alphabet.json", bundle.alphabet.to_dict())
-    _write_json(folder / "config.json", bundle.config.to_dict())
-    _write_json(folder / "metrics.json", bundle.metrics)
+    _write_json(folder / ALPHABET, bundle.alphabet.to_dict())
+    _write_json(folder / CONFIG, bundle.config.to_dict())
+    _write_json(folder / METRICS, bundle.metrics)
     (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
+
+
+def read(given: str) -> tuple[Path, Bundle]:
+    """Read all of a bundle but its network; return its folder, too.
+
+    Raises:
+        InputError: there is no bundle, or not one that this program has written.
+    """
+    where, expected = f"bundle {shown(given)}", "expected a folder written by `export`"
+    try:
+        folder = Path(given).expanduser().resolve()
+        found = "found " + ("a file" if given and folder.is_file() else "nothing")
+        is_there = bool(given) and folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        found = str(error.strerror if isinstance(error, OSError) else error)
+        is_there = False
+    if not is_there:
+        raise InputError(f"{where}: {cut(found)}, {expected}")
+    if not (folder / ALPHABET).exists() and (folder / CONFIG).exists():
+        raise InputError(
+            f"{where}: it has no {ALPHABET}, as that of a template, expected a network that "
+            f"predicts symbols"
+        )
+    try:
+        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
+        alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
+        metrics = _read_json(folder / METRICS)
+        needed = WEIGHT_BYTES * parameters(config, len(alphabet))
+        size = (folder / MODEL).stat().st_size
+        if size < needed:
+            raise InputError(
+                f"{MODEL} has {size:,} bytes, expected at least the {needed:,} of the network in "
+                f"{CONFIG}"
+            )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except OSError as error:
+        file = Path(error.filename or "").name
+        raise InputError(f"{where}: {file}: {error.strerror}, expected a file to read") from None
+    return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        content = stream.read(JSON_BYTES + 1)
+    if len(content) > JSON_BYTES:
+        raise InputError(f"{file.name} is over {JSON_BYTES:,} bytes, expected fewer")
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file.name}: {cut(str(error))}, expected JSON") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file.name} holds a {type(values).__name__}, expected an object")
+    return values
+
+
+def predictor(folder: Path, bundle: Bundle) -> Predictor:
+    """The network of a bundle.
+
+    The network is built from the config, and of its file only weights are read: nothing in a
+    bundle can name code. All calls should have the same number of rows.
+
+    Raises:
+        InputError: the file has no weights of such a network.
+    """
+    from models import lstm
+    from models.program import program_of
+
+    networks = lstm.build(bundle.config, len(bundle.alphabet))
+    lstm.compile_for_training(networks.trained, bundle.config)
+    try:
+        networks.scored.load_weights(folder / MODEL)
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{folder / MODEL}: {cut(why)}, expected the weights of the network in {CONFIG}"
+        ) from None
+    if not all(np.isfinite(weight).all() for weight in networks.scored.get_weights()):
+        raise InputError(f"{folder / MODEL} has weights that are no finite numbers")
+    return program_of(networks, bundle.config, seed=0).logits
 
 
 def _write_json(file: Path, content: Any) -> None:
@@ -148,8 +236,8 @@ def write_foreign(
     shutil.copyfile(weights, folder / MODEL)
     if format == "savedmodel" and model:
         model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "metrics.json", metrics)
+    _write_json(folder / CONFIG, config)
+    _write_json(folder / METRICS, metrics)
     text = FOREIGN_README.format(**metrics, load=FOREIGN_LOAD)
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import samples
-from models.errors import InputError
+from models.errors import InputError, shown
 from models.reading import Codes, Sequences, code_points, guess_symbols, read_ids, read_text
 from models.source import SPLITS, Source, existing, file_groups
 
@@ -61,8 +61,32 @@ class Alphabet:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the alphabet that `to_dict` described."""
-        return cls(tuple(values["symbols"]))
+        """Make the alphabet that `to_dict` described.
+
+        Raises:
+            InputError: `to_dict` has made no such description.
+        """
+        kinds: dict[object, type] = {"chars": str, "ids": int}
+        kind, symbols = values.get("kind"), values.get("symbols")
+        if not isinstance(kind, str) or kind not in kinds:
+            raise InputError(f"alphabet: kind is {shown(kind)}, expected chars or ids")
+        if values.get("reserved") != list(RESERVED):
+            found = shown(values.get("reserved"))
+            raise InputError(f"alphabet: reserved is {found}, expected {list(RESERVED)}")
+        if not isinstance(symbols, list) or not symbols:
+            raise InputError(f"alphabet: symbols is {shown(symbols)}, expected a list of {kind}")
+        for before, symbol in itertools.pairwise([None, *symbols]):
+            fits = type(symbol) is kinds[kind] and (kind == "ids" or _is_character(str(symbol)))
+            if not fits or (before is not None and before >= symbol):
+                raise InputError(
+                    f"alphabet: after {shown(before)} follows {shown(symbol)}, expected {kind} in "
+                    f"rising order"
+                )
+        return cls(tuple(symbols))
+
+
+def _is_character(text: str) -> bool:
+    return len(text) == 1 and not "\ud800" <= text <= "\udfff"  # half of one
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ examples:
   lstm-sweep resume NAME
   lstm-sweep ui
   lstm-sweep export NAME --to best-model
+  lstm-sweep generate best-model --temperature 0.7
   lstm-sweep rerun NAME/3
 """
 
@@ -110,7 +111,7 @@ def build_parser() -> Parser:
     stop = commands.add_parser("stop", help="end a sweep that runs elsewhere; resume goes on")
     stop.add_argument("sweep", metavar="NAME")
 
-    sweeps = commands.add_parser("sweeps", help="list sweeps")
+    commands.add_parser("sweeps", help="list sweeps")
     trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
     trials.add_argument("sweep", metavar="NAME")
     trials.add_argument("--top", type=_whole, metavar="N", help="only the best N")
@@ -130,6 +131,18 @@ def build_parser() -> Parser:
     export.add_argument("--to", required=True, metavar="DIR", help="a new folder")
     export.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
 
+    generate = commands.add_parser("generate", help="sequences that an exported model continues")
+    generate.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
+    generate.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
+    generate.add_argument(
+        "--length", type=_whole, default=400, metavar="N", help="symbols of each (400)"
+    )
+    generate.add_argument(
+        "--temperature", type=_number, default=1.0, metavar="T", help="0: the likeliest (1)"
+    )
+    generate.add_argument("--count", type=_whole, default=1, metavar="N", help="sequences (1)")
+    generate.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the draws (0)")
+
     ui = commands.add_parser("ui", help="browse the runs in the MLflow UI")
     ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)")
     ui.add_argument("--port", type=_whole, metavar="P", help="its port (default: from 5000)")
@@ -138,7 +151,7 @@ def build_parser() -> Parser:
     _add_data(size)
     _add_space(size)
 
-    for command in (launch, resume, stop, sweeps, trials, show, rerun, export, ui, size):
+    for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
 

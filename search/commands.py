@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from search.tracking import Store
 
 __all__ = [
-    "export", "launch", "rerun", "resume", "show", "size", "stop", "sweeps", "trials", "ui",
+    "export", "generate", "launch", "rerun", "resume", "show", "size", "stop", "sweeps", "trials",
+    "ui",
 ]  # fmt: skip
 
 #: what `sweeps` says in place of the state of a sweep that this version cannot read
@@ -311,6 +312,40 @@ def export(arguments: Namespace) -> int:
 
 def _rows(record: TrialRecord) -> str:
     return "rows of its training data" if record.trial.config.returns_loss else "windows"
+
+
+def generate(arguments: Namespace) -> int:
+    """Print sequences that an exported model continues."""
+    from search import generate as generating
+
+    wish = generating.Wish(
+        arguments.prompt,
+        arguments.length,
+        arguments.temperature,
+        arguments.count,
+        arguments.seed,
+    )
+    bundle, turns = generating.generate(arguments.bundle, wish)
+    between = "" if generating.is_text(bundle.alphabet) else " "
+    if arguments.json:
+        rows = [list(row) for row in zip(*turns, strict=True)]
+        made = rows if between else ["".join(map(str, row)) for row in rows]
+        _print_json(
+            {"bundle": arguments.bundle, "trial": bundle.trial, "prompt": wish.prompt,
+             "temperature": wish.temperature, "seed": wish.seed, "sequences": made}
+        )  # fmt: skip
+        return DONE
+    if wish.count == 1:  # as it comes
+        start = wish.prompt + between if wish.prompt else ""
+        print(generating.printable(start), end="", flush=True)
+        for (symbol,) in turns:
+            print(generating.printable(str(symbol)), end=between, flush=True)
+        print()
+        return DONE
+    for number, row in enumerate(zip(*turns, strict=True), start=1):
+        text = between.join([*([wish.prompt] if wish.prompt else []), *map(str, row)])
+        print(f"--- {number} ---\n{generating.printable(text)}")
+    return DONE
 
 
 def ui(arguments: Namespace) -> int:

@@ -1,0 +1,123 @@
+"""`generate`: sequences that an exported model continues."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import bundle as bundles
+from models.bundle import Bundle, Predictor
+from models.corpus import UNKNOWN, Alphabet
+from models.errors import InputError, cut, shown
+from models.sampling import continued
+from search.export import backend_free_of_gpu
+from search.quiet import silenced
+
+#: limits of what may be asked for
+MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1
+
+Symbols = Sequence[str | int]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be generated; checked when it is made.
+
+    Raises:
+        InputError: a value lies outside its limits.
+    """
+
+    prompt: str
+    #: symbols of each sequence after the prompt
+    length: int
+    temperature: float
+    #: sequences
+    count: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("length", 1, MOST_SYMBOLS),
+            ("temperature", 0, MOST_TEMPERATURE),
+            ("count", 1, MOST_ROWS),
+            ("seed", 0, MOST_SEED),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"--{name} is {shown(value)}: expected {low:,} to {high:,}")
+
+
+def generate(given: str, wish: Wish) -> tuple[Bundle, Iterator[Symbols]]:
+    """Open a bundle; return it, and turn by turn the next symbol of each sequence.
+
+    Raises:
+        InputError: this is no bundle, or the prompt is none of its symbols.
+    """
+    folder, bundle = bundles.read(given)
+    past = encode(bundle.alphabet, wish.prompt)
+    if len(past) and (past == UNKNOWN).all():
+        raise InputError(
+            f"--prompt {shown(wish.prompt)}: the bundle knows none of its symbols, expected some "
+            f"of {_examples(bundle.alphabet)}"
+        )
+    turns = continued(
+        _predictor(folder, bundle, wish.seed),
+        past,
+        window=bundle.config.sequence_length,
+        rows=wish.count,
+        temperature=wish.temperature,
+        seed=wish.seed,
+    )
+    return bundle, (bundle.alphabet.decode(codes) for codes in islice(turns, wish.length))
+
+
+def _predictor(folder: Path, bundle: Bundle, seed: int) -> Predictor:
+    backend_free_of_gpu()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
+    with silenced():
+        from models import backend
+
+        backend.prepare(gpu=False, seed=seed)
+        return bundles.predictor(folder, bundle)
+
+
+def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
+    """Codes of a prompt: its characters, or event ids with spaces between them.
+
+    Raises:
+        InputError: a word is no event id.
+    """
+    if is_text(alphabet):
+        return alphabet.encode(prompt)
+    words = prompt.split()
+    for word in words:
+        if not (word.isascii() and word.isdecimal()) or len(word) > 18:
+            raise InputError(
+                f"--prompt: found {shown(word)}, expected event ids with spaces between them, "
+                f"such as {_examples(alphabet)}"
+            )
+    return alphabet.encode(int(word) for word in words)
+
+
+def is_text(alphabet: Alphabet) -> bool:
+    """Whether the symbols are characters and not event ids."""
+    return isinstance(alphabet.symbols[0], str)
+
+
+def _examples(alphabet: Alphabet) -> str:
+    some = alphabet.symbols[:8]
+    return cut(repr("".join(map(str, some))) if is_text(alphabet) else " ".join(map(str, some)))
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may have it: what could steer it is escaped."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

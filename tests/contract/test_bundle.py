@@ -1,0 +1,246 @@
+"""Bundles from anywhere: what `generate` makes of good ones, and how it refuses the others."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from models import backend, bundle, lstm
+from models.bundle import Bundle
+from models.config import TrialConfig
+from models.corpus import Alphabet
+from search.cli import main
+
+CONFIG = TrialConfig(layer_size=6, sequence_length=4, epochs=1)
+LETTERS = Alphabet(tuple("abcdefgh"))
+METRICS = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    backend.prepare(gpu=False, seed=0)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[TrialConfig, Alphabet], Path]:
+    """Writes a bundle of a network that has learned nothing."""
+
+    def write(config: TrialConfig, alphabet: Alphabet) -> Path:
+        folder = tmp_path_factory.mktemp("bundles") / "best"
+        network = lstm.build(config, len(alphabet)).scored
+        bundle.write(network, Bundle("s/3", config, alphabet, METRICS), folder, "keras")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def letters(written: Callable[[TrialConfig, Alphabet], Path]) -> Path:
+    return written(CONFIG, LETTERS)
+
+
+@pytest.fixture
+def folder(letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of a good bundle, `best`, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    shutil.copytree(letters, tmp_path / "best")
+    yield tmp_path / "best"
+
+
+def generated(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What `generate --json` prints."""
+    assert main(["generate", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, CONFIG.evolve(direction="bi", layers=1), CONFIG.evolve(embedding_size=3, layers=3)],
+    ids=["uni", "bi", "embedding"],
+)
+def test_the_likeliest_continuation_is_that_of_plain_keras(
+    config: TrialConfig,
+    written: Callable[[TrialConfig, Alphabet], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = written(config, LETTERS)
+    asked = (str(folder), "--prompt", "cab", "--length", "12", "--temperature", "0")
+    [text] = generated(capsys, *asked)["sequences"]
+    model = keras.models.load_model(folder / "model.keras", safe_mode=True)
+    codes = [0, 0, 0, 0, *LETTERS.encode("cab")]
+    for _ in range(12):
+        logits = model.predict_on_batch(np.array([codes[-4:]], "int32"))[0]
+        codes.append(2 + int(np.asarray(logits)[2:].argmax()))
+    assert text == "".join(map(str, LETTERS.decode(codes[7:])))
+
+
+def test_the_seed_repeats_a_text_and_the_text_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = generated(capsys, "best", "--count", "2", "--length", "30")
+    assert first == {
+        "bundle": "best", "trial": "s/3", "prompt": "", "temperature": 1.0, "seed": 0,
+        "sequences": first["sequences"],
+    }  # fmt: skip
+    assert [len(text) for text in first["sequences"]] == [30, 30]
+    assert len(set(first["sequences"])) == 2
+    assert generated(capsys, "best", "--count", "2", "--length", "30") == first
+    other = generated(capsys, "best", "--count", "2", "--length", "30", "--seed", "1")
+    assert other["sequences"] != first["sequences"]
+    assert main(["generate", "best", "--prompt", "ab", "--length", "30"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("ab") and len(line) == 32 and set(line) <= set("abcdefgh")
+
+
+def test_event_ids_stand_apart(
+    written: Callable[[TrialConfig, Alphabet], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(written(CONFIG, Alphabet((3, 70, 500))))
+    assert main(["generate", folder, "--prompt", "70 3", "--length", "5"]) == 0
+    words = capsys.readouterr().out.split()
+    assert words[:2] == ["70", "3"] and len(words) == 7
+    assert set(words) <= {"3", "70", "500"}
+    [ids] = generated(capsys, folder, "--prompt", "70 3", "--length", "5")["sequences"]
+    assert [str(number) for number in ids] == words[2:]
+    assert main(["generate", folder, "--prompt", "70 3x"]) == 2
+    assert "'3x', expected event ids with spaces between them" in capsys.readouterr().err
+
+
+Change = Callable[[Path], object]
+
+
+def text(name: str, content: str | bytes) -> Change:
+    """Writes another file of a bundle."""
+    return lambda at: (at / name).write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
+
+
+def without(name: str) -> Change:
+    return lambda at: (at / name).unlink()
+
+
+def as_folder(name: str) -> Change:
+    def change(at: Path) -> None:
+        (at / name).unlink()
+        (at / name).mkdir()
+
+    return change
+
+
+def field(file: str, name: str, value: object) -> Change:
+    """Sets a value in a file of JSON."""
+
+    def change(at: Path) -> None:
+        content = json.loads((at / file).read_text(encoding="utf-8"))
+        (at / file).write_text(json.dumps(content | {name: value}), encoding="utf-8")
+
+    return change
+
+
+def network(config: TrialConfig = CONFIG, codes: int = 10, weight: float | None = None) -> Change:
+    """Puts another network into a bundle."""
+
+    def change(at: Path) -> None:
+        model = lstm.build(config, codes).scored
+        if weight is not None:
+            model.set_weights([np.full_like(one, weight) for one in model.get_weights()])
+        model.save(at / "model.keras")
+
+    return change
+
+
+def archive(**files: bytes) -> Change:
+    """Puts an archive with other files, and as large, in the place of a network."""
+
+    def change(at: Path) -> None:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as opened:
+            for name, data in ({"padding": b"0" * 50_000} | files).items():
+                opened.writestr(name, data)
+        (at / "model.keras").write_bytes(content.getvalue())
+
+    return change
+
+
+BAD: list[tuple[str, Change, list[str]]] = [
+    ("no config", without("config.json"), ["config.json: No such file", "a file to read"]),
+    ("no alphabet", without("alphabet.json"), ["no alphabet.json", "template"]),
+    ("no metrics", without("metrics.json"), ["metrics.json: No such file"]),
+    ("no network", without("model.keras"), ["model.keras: No such file"]),
+    ("a folder", as_folder("config.json"), ["config.json: Is a directory"]),
+    ("bytes", text("config.json", b"\xff\xfe\0"), ["config.json", "expected JSON"]),
+    ("empty", text("config.json", ""), ["config.json", "expected JSON"]),
+    ("a list", text("config.json", "[1]"), ["config.json holds a list", "an object"]),
+    ("deep", text("alphabet.json", "[" * 100_000), ["alphabet.json", "expected JSON"]),
+    ("a long number", text("config.json", "9" * 5_000), ["config.json", "expected JSON"]),
+    ("half", text("alphabet.json", '{"kind": "chars"'), ["alphabet.json", "expected JSON"]),
+    ("enormous", text("metrics.json", b" " * ((1 << 26) + 1)), ["metrics.json", "fewer"]),
+    ("an unknown field", field("config.json", "layer_sise", 3), ["did you mean 'layer_size'?"]),
+    ("a wrong type", field("config.json", "layers", "two"), ["layers is 'two'", "an integer"]),
+    ("out of range", field("config.json", "layers", 99), ["layers is 99", "from 1 to 16"]),
+    ("too large", field("config.json", "layer_size", 16384), ["model.keras has", "at least"]),
+    ("another kind", field("alphabet.json", "kind", "words"), ["kind is 'words'", "chars or ids"]),
+    ("a list as kind", field("alphabet.json", "kind", []), ["kind is []", "chars or ids"]),
+    ("reserved", field("alphabet.json", "reserved", ["<pad>"]), ["reserved is ['<pad>']"]),
+    ("no symbols", field("alphabet.json", "symbols", []), ["symbols is []", "a list of chars"]),
+    ("a text", field("alphabet.json", "symbols", "abc"), ["symbols is 'abc'", "a list of chars"]),
+    ("twice", field("alphabet.json", "symbols", ["a", "a"]), ["after 'a' follows 'a'", "rising"]),
+    ("not rising", field("alphabet.json", "symbols", ["b", "a"]), ["'b' follows 'a'"]),
+    ("mixed", field("alphabet.json", "symbols", ["a", 3]), ["follows 3", "chars"]),
+    ("a word", field("alphabet.json", "symbols", ["ab"]), ["follows 'ab'", "chars"]),
+    ("half a letter", field("alphabet.json", "symbols", ["\ud800"]), ["chars in rising"]),
+    ("more symbols", field("alphabet.json", "symbols", list("abcdefghij")), ["weights"]),
+    ("cut", text("model.keras", b"PK\3\4"), ["model.keras has 4 bytes", "at least"]),
+    ("noise", text("model.keras", b"\7" * 50_000), ["model.keras", "expected the weights"]),
+    ("an archive", archive(), ["model.keras", "expected the weights"]),
+    ("an archive that climbs", archive(**{"../x": b"1"}), ["model.keras", "the weights"]),
+    ("weights of noise", archive(**{"model.weights.h5": b"\7" * 9}), ["model.keras", "weights"]),
+    ("another network", network(CONFIG.evolve(layer_size=9)), ["model.keras", "the weights"]),
+    ("fewer layers", network(CONFIG.evolve(layers=1)), ["model.keras", "the weights"]),
+    ("another direction", network(CONFIG.evolve(direction="bi")), ["model.keras", "the weights"]),
+    ("no numbers", network(weight=float("nan")), ["no finite numbers"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [case[1:] for case in BAD], ids=[case[0] for case in BAD]
+)
+def test_a_wrong_bundle_gets_one_clear_line(
+    change: Change, named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(folder)
+    before = sorted(folder.parent.rglob("*"))
+    assert main(["generate", "best"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    assert line.startswith("lstm-sweep: ") and "best" in line and len(line) < 1_100
+    for part in named:
+        assert part in line
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_a_bundle_cannot_run_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a network is made of is not read from its file: it may name what it likes."""
+    with zipfile.ZipFile(folder / "model.keras") as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    files["config.json"] = json.dumps(
+        {"module": "os", "class_name": "system", "config": {"command": "touch ran"}}
+    ).encode()
+    with zipfile.ZipFile(folder / "model.keras", "w") as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+    assert main(["generate", "best", "--length", "5"]) == 0
+    assert len(capsys.readouterr().out) == 6
+    assert not Path("ran").exists()
