@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 #: seconds between two reports of progress within an epoch, at least
 REPORT_EVERY_S = 0.5
 #: names of exceptions by which backends say that memory is used up
-OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError")
+OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
 
 
 def run(job: Job) -> Iterator[Message]:
@@ -38,7 +39,8 @@ def run(job: Job) -> Iterator[Message]:
             f"{_place(error, job)}{type(error).__name__}: {_first_line(error)}"
         )
         if _is_out_of_memory(error):
-            where = "host" if job.slot.gpu is None else "card"
+            on_host = job.slot.gpu is None or _is_of_host(error)
+            where = "host" if on_host else "card"
             yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
         elif lasting(error) == NO_SPACE:
             yield Ended(Outcome.LOST, f"{NO_SPACE}: {reason}", unfinished=True)
@@ -108,7 +110,16 @@ def _place(error: Exception, job: Job) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in str(error)
+    return (
+        isinstance(error, MemoryError)  # of Python or NumPy
+        or type(error).__name__ in OUT_OF_MEMORY
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+def _is_of_host(error: Exception) -> bool:
+    """Whether it was the host's memory that was used up, also while a card computes."""
+    return isinstance(error, MemoryError) or bool(re.search(r"device:CPU:\d+", str(error)))
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.config import TrialConfig
@@ -29,17 +30,36 @@ def ended_by(error: Exception, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> E
     return last
 
 
-@pytest.mark.parametrize("error", [MemoryError("x"), ResourceExhaustedError("OOM when allocating")])
+PLACE = "on /job:localhost/replica:0/task:0/device"
+
+
 @pytest.mark.parametrize(
-    "slot, where",
-    [(Slot(0, core=1), "memory of the host"), (Slot(0, gpu="0"), "memory of the card")],
+    ("error", "gpu", "where"),
+    [
+        (MemoryError("x"), None, "host"),
+        (MemoryError("x"), "0", "host"),
+        (ResourceExhaustedError("OOM when allocating"), None, "host"),
+        (ResourceExhaustedError("OOM when allocating"), "0", "card"),
+        (ResourceExhaustedError(f"OOM {PLACE}:GPU:0 by allocator GPU_0_bfc"), "0", "card"),
+        (ResourceExhaustedError(f"OOM {PLACE}:CPU:0 by allocator gpu_host_bfc"), "0", "host"),
+    ],
 )
 def test_memory_of_host_and_card_are_told_apart(
-    error: Exception, slot: Slot, where: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, gpu: str | None, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = ended_by(error, slot, monkeypatch)
+    ended = ended_by(error, Slot(0, gpu=gpu), monkeypatch)
     assert ended.outcome is Outcome.OUT_OF_MEMORY
-    assert ended.reason == f"{where}: {type(error).__name__}: {error}"
+    assert ended.reason == f"memory of the {where}: {type(error).__name__}: {error}"
+
+
+def test_an_array_that_numpy_cannot_make_is_memory_of_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(MemoryError) as raised:
+        np.empty(1 << 55, np.float32)
+    ended = ended_by(raised.value, Slot(0, gpu="0"), monkeypatch)
+    assert ended.outcome is Outcome.OUT_OF_MEMORY
+    assert ended.reason.startswith("memory of the host: ")
 
 
 def test_an_error_of_jax_about_memory_is_known_by_its_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""Libraries that are really asked for more memory than there is, as a worker sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from models.config import TrialConfig
+from search import worker
+from search.trial import Ended, Job, Message, Outcome, Slot, Trial
+
+#: four terabytes
+MANY = (1 << 22, 1 << 18)
+
+
+def by_tensorflow() -> None:
+    import tensorflow as tf
+
+    tf.fill(tf.constant(MANY), 1.0)
+
+
+def by_jax() -> None:
+    import jax.numpy as jnp
+
+    jnp.ones(MANY).sum().block_until_ready()
+
+
+@pytest.mark.parametrize("ask", [by_tensorflow, by_jax])
+@pytest.mark.parametrize("gpu", [None, "0"])
+def test_what_a_library_says_of_the_hosts_memory_is_understood(
+    ask: Callable[[], None], gpu: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(job: Job) -> Iterator[Message]:
+        ask()
+        yield Ended(Outcome.COMPLETE)
+
+    monkeypatch.setattr(worker, "_train", train)
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    here = Path()
+    slot = Slot(0, gpu=gpu)
+    job = Job(trial=trial, slot=slot, corpus=here, targets=1, targets_seed=0, folder=here)
+    [ended] = worker.run(job)
+    assert isinstance(ended, Ended)
+    assert ended.outcome is Outcome.OUT_OF_MEMORY
+    if ask is by_tensorflow or gpu is None:  # JAX does not say whose memory it was
+        assert ended.reason.startswith("memory of the host: ")
