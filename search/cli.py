@@ -161,7 +161,9 @@ def _add_extent(command: argparse.ArgumentParser) -> None:
     command.add_argument("--trials", type=_whole, metavar="N", help="trials at most (default 50)")
     command.add_argument("--minutes", type=_number, metavar="M", help="wall time at most")
     command.add_argument("--workers", type=_whole, metavar="N", help="trials at once")
-    command.add_argument("--per-gpu", type=_whole, metavar="K", help="trials that share a GPU")
+    command.add_argument(
+        "--per-gpu", type=_whole_or_auto, metavar="K", help="trials that share a GPU, or auto"
+    )
     command.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
     command.add_argument(
         "--max-failures", type=_whole, metavar="N", help="end when N trials in a row failed (10)"
@@ -174,6 +176,10 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"found {shown(text)}, expected a whole number") from None
+
+
+def _whole_or_auto(text: str) -> int | str:
+    return text if text == "auto" else _whole(text)
 
 
 def _number(text: str) -> float:

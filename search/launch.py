@@ -84,14 +84,15 @@ def launch(arguments: Namespace) -> int:
     check_precision(spec)
     corpus = None if spec.template else corpora.load(spec.source())
     about = _about(spec, corpus)
-    engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
+    engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
     engine.warm_up()  # Keras is imported over there while MLflow is imported here
     from search.tracking import Store
 
     store = Store(where)
     name = spec.name or _free_name(store, subject_of(spec, corpus).name)
     _check_free(store, name)
-    return _run(arguments, spec, name, corpus, about, store, engine)
+    engine, why = _packed(spec, corpus, engine)
+    return _run(arguments, spec, name, corpus, about + why, store, engine)
 
 
 def resume(arguments: Namespace) -> int:
@@ -118,10 +119,30 @@ def resume(arguments: Namespace) -> int:
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
             f"To end it there: lstm-sweep stop {name}"
         )
-    engine = open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu)
+    about = _about(spec, corpus)
+    engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
     engine.warm_up()
     past = rebuild(store, archive.existing_sweep(store, name), was)
-    return _run(arguments, spec, name, corpus, _about(spec, corpus), store, engine, past)
+    engine, why = _packed(spec, corpus, engine)
+    return _run(arguments, spec, name, corpus, about + why, store, engine, past)
+
+
+def _stated(spec: SweepSpec) -> int:
+    """How many trials share a GPU, as far as the spec says."""
+    return spec.per_gpu if isinstance(spec.per_gpu, int) else 1
+
+
+def _packed(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> tuple[Engine, list[str]]:
+    """The engine with as many slots as a GPU holds, if that is to be measured; and why so many."""
+    from search.engines import open_engine
+
+    if isinstance(spec.per_gpu, int):
+        return engine, []
+    from search.engines.local import cores
+    from search.packing import pack
+
+    count, why = pack(spec, subject_of(spec, corpus), engine, len(cores()))
+    return open_engine(spec.on, workers=spec.workers, per_gpu=count), [why]
 
 
 def _same_corpus(spec: SweepSpec, name: str, digest: str) -> Corpus:
@@ -276,13 +297,16 @@ def _about(spec: SweepSpec, corpus: Corpus | None) -> list[str]:
 
 
 def _about_template(spec: SweepSpec) -> list[str]:
+    from search.engines.local import find_gpus
+
     template = spec.template
     assert template
+    slow = template.gpu_notes if find_gpus() else ()
     varying = ", ".join(map(shown_label, spec.space.varying))
     return [
         f"template: {template.path}, which runs with your rights",
         f"template: searched are {varying}",
-        *(f"template: {note}" for note in template.notes),
+        *(f"template: {note}" for note in (*template.notes, *slow)),
     ]
 
 

@@ -31,6 +31,8 @@ CORPUS_FIELDS = (
     "data", "symbols", "split", "space", "size_rule", "size_low", "size_high", "targets",
     "early_stopping",
 )  # fmt: skip
+#: in place of a number: what is best for this machine
+AUTO = "auto"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -60,7 +62,8 @@ class SweepSpec:
     #: wall time after which nothing more is begun and what runs is ended; None: no limit
     minutes: float | None = None
     workers: int | None = None
-    per_gpu: int = 1
+    #: trials that share a GPU; `auto`: as many as its memory is measured to hold
+    per_gpu: int | str = 1
     on: str = "local"
     algo: str = "tpe"
     #: whether learning rates are tried from high to low before the search, and it keeps to the best
@@ -92,7 +95,10 @@ class SweepSpec:
         _check_number("trials", self.trials, 1, whole=True)
         _check_number("minutes", self.minutes, 0, optional=True)
         _check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
-        _check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True)
+        if self.per_gpu == AUTO and self.template:
+            raise InputError("per_gpu is auto, with a template: expected a whole number from 1")
+        if self.per_gpu != AUTO:
+            _check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True, or_else=AUTO)
         _check_number("seed", self.seed, 0, whole=True)
         _check_number("early_stopping", self.early_stopping, 0, whole=True)
         _check_number("patience", self.patience, 1, whole=True, optional=True)
@@ -292,10 +298,12 @@ def _check_number(
     *,
     whole: bool = False,
     optional: bool = False,
+    or_else: str = "",
 ) -> None:
     if value is None and optional:
         return
-    noun = "a whole number" if whole else "a number"
+    noun = f"{or_else} or " if or_else else ""
+    noun += "a whole number" if whole else "a number"
     expected = f"expected {noun} from {low:g}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} is {shown(value)}: {expected}")

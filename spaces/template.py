@@ -20,7 +20,7 @@ from types import CodeType
 from typing import Any, ClassVar, Self
 
 from models.errors import InputError, cut, nearest
-from spaces import distribution, removed, tree
+from spaces import cudnn, distribution, removed, tree
 from spaces.dimension import Dimension, Value
 from spaces.distribution import Distribution
 from spaces.space import Space
@@ -206,6 +206,14 @@ class Template:
     def notes(self) -> tuple[str, ...]:
         """What of the file is ignored."""
         return self._parsed.notes
+
+    @property
+    def gpu_notes(self) -> tuple[str, ...]:
+        """What of the file takes many times as long as it need on a GPU."""
+        return tuple(
+            f"line {line}: {layer} with {cut(written, 80)} does without cuDNN, expected {needed}"
+            for line, layer, written, needed in sorted(cudnn.leaving(self._parsed.tree))
+        )
 
     @property
     def data(self) -> str:

@@ -157,11 +157,11 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
         if number is not None and number < 1:
             raise InputError(f"--{name} is {number}: expected at least 1")
     gpus = [gpu for gpu in find_gpus() for _ in range(per_gpu)]
-    cores = _cores()
-    count = workers or len(gpus or cores)
+    own = cores()
+    count = workers or len(gpus or own)
     if gpus:
         return tuple(Slot(index, gpu=gpus[index % len(gpus)]) for index in range(count))
-    return tuple(Slot(index, core=cores[index % len(cores)]) for index in range(count))
+    return tuple(Slot(index, core=own[index % len(own)]) for index in range(count))
 
 
 def memory_kills() -> int:
@@ -188,7 +188,8 @@ def find_gpus() -> list[str]:
     return asked.stdout.split() if asked.returncode == 0 else []
 
 
-def _cores() -> list[int]:
+def cores() -> list[int]:
+    """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

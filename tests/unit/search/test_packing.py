@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from search import packing
+from search.packing import Memory, fitting, largest
+from search.spec import SweepSpec
+from spaces.space import from_mapping
+
+
+def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, printed: str) -> None:
+    """Put a program of this name, which prints a text, before all others."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{printed}\nEND\n", encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "cores", "count"),
+    [
+        (Memory(500, 80_000), Memory(8_500, 80_000), 16, 8),
+        (Memory(500, 80_000), Memory(8_500, 80_000), 4, 4),
+        (Memory(40_500, 80_000), Memory(48_500, 80_000), 16, 4),
+        (Memory(500, 80_000), Memory(70_500, 80_000), 16, 1),
+        (Memory(500, 80_000), Memory(79_000, 80_000), 16, 1),
+        (Memory(500, 80_000), Memory(400, 80_000), 16, 16),  # others have left meanwhile
+    ],
+)
+def test_as_many_fit_as_memory_and_cores_hold(
+    before: Memory, meanwhile: Memory, cores: int, count: int
+) -> None:
+    assert fitting(before, meanwhile, cores) == count
+
+
+def test_the_largest_network_that_is_admitted_is_measured() -> None:
+    given = {
+        "layer_size": [32, 64, 512], "layers": [2, 3], "direction": ["uni", "bi"],
+        "batch_size": [16, 128], "sequence_length": [20, 40],
+    }  # fmt: skip
+    spec = SweepSpec(space=from_mapping(given, "test"))
+    config = largest(spec, lambda config: True)
+    assert (config.direction, config.layers, config.layer_size) == ("bi", 3, 512)
+    assert (config.batch_size, config.sequence_length) == (128, 40)
+    small = largest(spec, lambda config: config.layer_size < 500)
+    assert (small.direction, small.layers, small.layer_size) == ("bi", 3, 64)
+
+
+def test_memory_is_known_by_number_and_uuid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "0, GPU-5a, 512, 81559\n1, GPU-7c, 0, 81559\n2, GPU-9e, [N/A], [N/A]"
+    nvidia_smi(tmp_path, monkeypatch, rows)
+    first, second = Memory(512, 81_559), Memory(0, 81_559)
+    assert packing.read_memory() == {"0": first, "GPU-5a": first, "1": second, "GPU-7c": second}
+
+
+def test_without_the_drivers_program_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert packing.read_memory() == {}
