@@ -6,6 +6,9 @@ steps. Another backend of Keras takes its steps one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +20,9 @@ from models.lstm import Networks
 from models.windows import Cut
 
 Floats = NDArray[np.float32]
+
+#: TensorFlow's name for what runs the operations of a function one after the other
+ONE_THREAD = "SINGLE_THREADED_EXECUTOR"
 
 
 class Program(Protocol):
@@ -67,10 +73,15 @@ class Looped:
         from models.stack import FastStack, PlainStack
 
         self._stack: PlainStack | FastStack = PlainStack(networks, config)
+        self._executor: Callable[[], AbstractContextManager[None]] = nullcontext
         if backend.own_arithmetic():
             self._stack = FastStack(networks, config, seed)
             # the graph leaves nothing to improve, and to look for it takes a fifth of a second
             tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+            # a worker has one thread: operations need no queue, which costs more than small ones;
+            # but there the branches that scale losses would wait for ever
+            if config.precision != "float16":
+                self._executor = partial(tf.experimental.function_executor_type, ONE_THREAD)
         self._every_step = config.direction == "uni"
         self._optimizer = networks.trained.optimizer
         self._variables = networks.trained.trainable_variables
@@ -81,12 +92,14 @@ class Looped:
 
     def train(self, cut: Cut) -> tuple[Floats, Floats]:
         """See `Program`."""
-        losses, weights = self._train(cut.codes, cut.first)
+        with self._executor():
+            losses, weights = self._train(cut.codes, cut.first)
         return losses.numpy(), weights.numpy()
 
     def logits(self, windows: NDArray[np.int32]) -> Floats:
         """See `Program`."""
-        logits: Floats = self._logits(windows).numpy()
+        with self._executor():
+            logits: Floats = self._logits(windows).numpy()
         return logits
 
     def _steps(self, windows: Any, first: Any) -> tuple[Any, Any]:
