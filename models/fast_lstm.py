@@ -16,8 +16,9 @@ import tensorflow as tf
 #: layers of at most so many units are faster in TensorFlow's own backward kernel, which spends
 #: nothing between two time steps but adds up the kernels' gradients in each
 FUSED_UNITS = 48
-#: symbols for each unit from which on such a layer, too, is better off without the products
-ALPHABET_PER_UNIT = 4
+#: units of a layer of symbols up to which it is faster so too, in spite of the products with its
+#: kernel, if no more symbols come to each unit
+SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
 #: time steps in one turn of a loop: the first of these that divides their number
 TURNS = (2, 1)
 
@@ -84,7 +85,8 @@ def lstm_of_symbols(
 ) -> Any:
     """As `lstm` of the one-hot vectors of `symbols`, `<int32>[time, batch]`."""
     alphabet_size, units = kernel.shape[0], recurrent_kernel.shape[0]
-    if not reduced and units <= FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units:
+    fused = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
+    if fused and not reduced:
         return lstm(tf.one_hot(symbols, alphabet_size), kernel, recurrent_kernel, bias)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
