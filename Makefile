@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: sweep test chaos lint format clean
+.PHONY: sweep test chaos lint format image clean
 
 # A real sweep on the help texts of Python, in less than five minutes
 sweep: $(VENV)/installed
@@ -29,6 +29,11 @@ lint: $(VENV)/installed-test
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The image of docker/README.md, by a Docker engine; TARGET is cpu or gpu
+TARGET ?= cpu
+image:
+	docker build --file docker/Dockerfile --target $(TARGET) --tag lstm-sweep:$(TARGET) .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -19,6 +19,9 @@ ADMIN, PASSWORD = "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD"
 KEY, CONFIG = "MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_CONFIG_PATH"
 #: characters of a password, at least, and the one that earlier versions of MLflow had for all
 SHORTEST, WELL_KNOWN = 12, "password1234"
+#: seconds for which a password counts as checked, which takes longer than most requests; the one
+#: process of the server forgets it as soon as it is changed there
+REMEMBERED_S = 60
 APP = "basic-auth"
 #: a page that only users may see
 PAGE = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -62,7 +65,7 @@ def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) ->
     written: the password stays in the environment, and a key that is not given is made for this
     one start.
     """
-    file, users = users_file(settings), settings.tracking_uri
+    file, users = users_file(settings), settings.mlflow_uri
     if file is not None:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
         file.chmod(0o600)
@@ -72,7 +75,8 @@ def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) ->
     config.write_text(
         "[mlflow]\ndefault_permission = READ\n"
         f"database_uri = {users.replace('%', '%%')}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        f"auth_cache_ttl_seconds = {REMEMBERED_S}\n",
         encoding="utf-8",
     )
     key = environment.get(KEY) or secrets.token_hex(32)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InputError, shown
-from search import archive, auth
+from search import archive, artifacts, auth
 from search.interrupt import Shield
 from search.settings import Settings
-from search.tracking import Store
+from search.tracking import Store, check_place
 
 #: where the server listens if nobody says anything else
 HERE = "127.0.0.1"
@@ -55,6 +55,8 @@ class Door:
     port: int
     #: under which names it is reached, as an address in a browser has them; the first is shown
     names: tuple[str, ...]
+    #: further names and addresses, as of a container or of a server in front of it, at any port
+    further: tuple[str, ...] = ()
 
     @property
     def is_free(self) -> bool:
@@ -106,6 +108,11 @@ class Door:
             origins += [f"http://{name}" for name in self.names]
         if not self.is_open or self.ip.is_unspecified:
             hosts += [*LOOPBACK, *LOOPBACK_PATTERNS]
+        for name in self.further:
+            host, pattern = _written(name), _written(name).replace("[", "[[]")
+            hosts += [host, f"{pattern}:*"]
+            for kind in ("http", "https"):
+                origins += [f"{kind}://{host}", f"{kind}://{pattern}:*"]
         return [
             *("--host", str(self.ip), "--port", str(self.port)),
             *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)),
@@ -129,13 +136,14 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         return 0
     if settings.auth:
         auth.check(os.environ)
-    door = open_door(host, port)
+    door = open_door(host, port, further=settings.allowed_hosts)
     store = Store(settings)
+    check_place(settings.artifacts or "mlartifacts")
     if door.is_open:
         print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {
         # no argument: everybody on this machine can list those of all processes
-        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+        "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -149,7 +157,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
             except _TakenError:
                 if port is not None:
                     raise _taken(port) from None
-                door = open_door(host, port, first=door.port + 1)
+                door = open_door(host, port, door.port + 1, settings.allowed_hosts)
             except KeyboardInterrupt:
                 return 0
 
@@ -159,7 +167,8 @@ def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json:
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
         *("--uvicorn-opts", f"--header {MARK}:{mark}"),
-        *("--default-artifact-root", settings.artifacts or "mlartifacts"),
+        *("--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
+        *("--artifacts-destination", settings.artifacts or "mlartifacts"),
         *(("--app-name", auth.APP) if settings.auth else ()),
     ]
     server = subprocess.Popen(
@@ -180,8 +189,12 @@ def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json:
             server.kill()
 
 
-def open_door(host: str, port: int | None, first: int = FIRST_PORT) -> Door:
+def open_door(
+    host: str, port: int | None, first: int = FIRST_PORT, further: tuple[str, ...] = ()
+) -> Door:
     """Where the server is to listen; without a port, at the first that is free from `first` on.
+
+    `further` are more names to which it answers.
 
     Raises:
         InputError: the host is no address of this machine, or the port is taken.
@@ -194,7 +207,7 @@ def open_door(host: str, port: int | None, first: int = FIRST_PORT) -> Door:
         ip = ipaddress.ip_address(str(found[0][4][0]))
         wanted = range(first, FIRST_PORT + PORTS) if port is None else [port]
         names = _names(host, ip)
-        doors = (Door(host, ip, candidate, names) for candidate in wanted)
+        doors = (Door(host, ip, candidate, names, further) for candidate in wanted)
         if door := next((door for door in doors if door.is_free), None):
             return door
     except (OSError, ValueError):

@@ -89,6 +89,7 @@ def launch(arguments: Namespace) -> int:
     from search.tracking import Store
 
     store = Store(where)
+    store.prepare()
     name = spec.name or _free_name(store, subject_of(spec, corpus).name)
     _check_free(store, name)
     engine, why = _packed(spec, corpus, engine)
@@ -120,6 +121,7 @@ def resume(arguments: Namespace) -> int:
             f"To end it there: lstm-sweep stop {name}"
         )
     about = _about(spec, corpus)
+    store.prepare()
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
     engine.warm_up()
     past = rebuild(store, archive.existing_sweep(store, name), was)

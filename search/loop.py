@@ -79,6 +79,7 @@ class Loop:
             with self.shield.hold():
                 for slot, message in heard:
                     self._hear(state.running[slot], message)
+                    self._beat()  # many may have come, and each takes its time to be written
                 self._watch({slot for slot, _ in heard})
                 self._beat()
             if state.deadline is not None and state.now >= state.deadline and not state.closing:

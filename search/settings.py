@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
+from typing import Any
 
 from models.errors import InputError, one_of, read_yaml, shown
-from search import faults
+from search import address
 
 FILE = "mlflow.yaml"
-KEYS = ("tracking_uri", "artifacts", "experiment", "auth")
+KEYS = ("tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s")
 AUTH = ("basic",)
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
+#: seconds that a server has to answer: the default, and most
+REQUEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 30, 3600
+#: names of machines, at most as long as those of the DNS
+HOST = re.compile(r"(?!.{254})[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z_-]+)*")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,10 @@ class Settings:
     origin: str
     #: how the server that `ui` starts knows its users: `basic`; None: it asks nobody
     auth: str | None = None
+    #: further names and addresses to which the server that `ui` starts answers
+    allowed_hosts: tuple[str, ...] = ()
+    #: seconds that a tracking server, or a connection to a database, has to answer
+    request_timeout_s: int = REQUEST_TIMEOUT_S
 
     @property
     def is_server(self) -> bool:
@@ -37,9 +47,14 @@ class Settings:
         return self.tracking_uri.startswith(("http://", "https://"))
 
     @property
+    def mlflow_uri(self) -> str:
+        """Address of the store as MLflow is given it."""
+        return address.with_driver(self.tracking_uri)
+
+    @property
     def address(self) -> str:
         """Address of a tracking server as a browser is given it: without a login."""
-        return f"{self.tracking_uri.partition('://')[0]}://{_login(self.tracking_uri)[2]}"
+        return f"{self.tracking_uri.partition('://')[0]}://{address.login(self.tracking_uri)[2]}"
 
     @property
     def database_file(self) -> Path | None:
@@ -50,7 +65,7 @@ class Settings:
         return Path(self.tracking_uri.removeprefix(prefix))
 
     def __str__(self) -> str:
-        where = str(self.database_file or _without_password(self.tracking_uri))
+        where = str(self.database_file or address.without_password(self.tracking_uri))
         return f"{where} ({self.origin})"
 
 
@@ -73,40 +88,92 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
         base = folder
         values.pop("artifacts", None)  # they belong to the store that the file names
-    _hide_secrets(uri)
+    address.hide_secrets(uri)
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)
     if artifacts and "://" not in artifacts:
         artifacts = (base / artifacts).resolve().as_uri()
     experiment = values.get("experiment", "lstm-sweep")
-    return Settings(uri, artifacts, experiment, origin, values.get("auth"))
+    return Settings(
+        uri,
+        artifacts,
+        experiment,
+        origin,
+        values.get("auth"),
+        values.get("allowed_hosts", ()),
+        values.get("request_timeout_s", REQUEST_TIMEOUT_S),
+    )
 
 
-def _read(file: Path) -> dict[str, str]:
+def _read(file: Path) -> dict[str, Any]:
     given = read_yaml(file)
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise InputError(f"{file}: found a {type(given).__name__}, expected a mapping of settings")
-    for key, value in given.items():
-        if key not in KEYS:
-            raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
-        if key == "auth" and value not in AUTH:
-            raise InputError(
-                f"{file}: auth is {shown(value)}, expected {' or '.join(AUTH)}, or no such line"
-            )
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{file}: {key} is {value!r}, expected text")
-    return given
+    return {key: _checked(key, value, file) for key, value in given.items()}
+
+
+def _checked(key: object, value: Any, file: Path) -> Any:
+    """The value of a setting."""
+    if key not in KEYS:
+        raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
+    if key == "auth" and value not in AUTH:
+        raise InputError(
+            f"{file}: auth is {shown(value)}, expected {' or '.join(AUTH)}, or no such line"
+        )
+    if key == "allowed_hosts":
+        return _hosts(value, file)
+    if key == "request_timeout_s":
+        return _seconds(value, file)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{file}: {key} is {value!r}, expected text")
+    if key == "tracking_uri" and address.holds_password(value):
+        address.hide_secrets(value)
+        raise InputError(
+            f"{file}: tracking_uri holds a password, expected the address without it, and "
+            f"{address.variable_of(value)} in the environment"
+        )
+    return value
+
+
+def _hosts(value: object, file: Path) -> tuple[str, ...]:
+    expected = "expected names or addresses of the server, without port, such as runs.example.org"
+    if not isinstance(value, list):
+        raise InputError(f"{file}: allowed_hosts is {shown(value)}, expected a list: {expected}")
+    for host in value:
+        if not isinstance(host, str) or not (_is_ip(host) or _is_name(host)):
+            raise InputError(f"{file}: allowed_hosts has {shown(host)}, {expected}")
+    return tuple(dict.fromkeys(host.lower() for host in value))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host)) and "%" not in host
+    except ValueError:
+        return False
+
+
+def _is_name(host: str) -> bool:
+    return bool(HOST.fullmatch(host)) and not re.fullmatch(r"[0-9.]+", host)
+
+
+def _seconds(value: object, file: Path) -> int:
+    if type(value) is not int or not 1 <= value <= LONGEST_TIMEOUT_S:
+        raise InputError(
+            f"{file}: request_timeout_s is {shown(value)}, expected whole seconds from 1 to "
+            f"{LONGEST_TIMEOUT_S:,}"
+        )
+    return value
 
 
 def _checked_uri(uri: str, base: Path, origin: str) -> str:
-    scheme = uri.partition("://")[0].partition("+")[0]
+    scheme = address.scheme(uri)
     if "://" not in uri or scheme not in SCHEMES:
         raise InputError(
-            f"tracking_uri is '{_without_password(uri)}' ({origin}): expected an address that "
-            f"begins with "
+            f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected an address "
+            f"that begins with "
             f"{', '.join(f'{known}://' for known in SCHEMES)}"
         )
     if scheme != "sqlite":
@@ -116,40 +183,6 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
         path = uri.removeprefix("sqlite:///")
     if not path or not uri.startswith("sqlite:///"):
         raise InputError(
-            f"tracking_uri is '{_without_password(uri)}' ({origin}): expected sqlite:///FILE"
+            f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected sqlite:///FILE"
         )
     return f"sqlite:///{(base / path).resolve()}"
-
-
-def _login(uri: str) -> tuple[str, str, str]:
-    """Name and password of an address, and what follows them.
-
-    A password may hold anything, if nobody has quoted it; so it ends at the last `@`.
-    """
-    login, _, rest = (uri.partition("://")[2] or uri).rpartition("@")
-    name, _, password = login.partition(":")
-    return name, password, rest
-
-
-def _hide_secrets(uri: str) -> None:
-    name, password, _ = _login(uri)
-    if password != name:  # as in `mlflow:mlflow@`, where it is none
-        faults.hide(password)
-    if uri.startswith("http") and not password:
-        faults.hide(name)  # a token
-    for key, value in parse_qsl(uri.partition("?")[2]):
-        if any(word in key.lower() for word in ("pass", "token", "secret", "key")):
-            faults.hide(value)
-
-
-def _without_password(uri: str) -> str:
-    """The address without what may be secret: a password, and options after a question mark."""
-    name, password, rest = _login(uri)
-    scheme, colon, _ = uri.partition("://")
-    if not colon:
-        return f"***@{rest}" if name else uri
-    if password:
-        name = f"{name}:***"
-    elif name and scheme.startswith("http"):
-        name = "***"
-    return f"{scheme}://{name}{'@' if name else ''}{rest.partition('?')[0]}"

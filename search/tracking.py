@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import InputError
+from search import address, artifacts
+from search.experiment import Experiment
 from search.faults import Waiting, insist, reason, refused, steady_clock
 from search.settings import Settings
 
@@ -32,17 +34,23 @@ CREATION = "sweep.creation"
 _clock = steady_clock()
 
 
-def _import_mlflow() -> Any:
+def _import_mlflow(settings: Settings) -> Any:
     """Import MLflow; keep its own talk off the terminal, and it from reporting home."""
+    timeout = str(settings.request_timeout_s)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # we ask again ourselves, see `faults`
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout)
+    os.environ.setdefault("PGCONNECT_TIMEOUT", timeout)
     import mlflow
 
     for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
         logging.getLogger(name).setLevel(logging.ERROR)
+    if not settings.is_server and settings.database_file is None:
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = 1  # it would ask for 100 s, also with a wrong password
     return mlflow
 
 
@@ -50,21 +58,25 @@ class Store:
     """Runs in one MLflow experiment, read and written through `MlflowClient`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect; make the database and the experiment if they are missing.
+        """Connect; make the tables if they are missing.
 
         Raises:
-            InputError: the store cannot be reached or written.
+            InputError: the store cannot be reached, or its experiment is deleted.
         """
-        mlflow = _import_mlflow()
+        if why := address.lacking(settings.tracking_uri):
+            raise InputError(f"store {settings}: {why}")
+        mlflow = _import_mlflow(settings)
         self.settings = settings
         #: what to do while the store does not answer; None: fail at once
         self.waiting: Waiting | None = None
         #: within what each request is made, so that it can be given up
         self.asking: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: where files lie that are within reach
+        self._reached: str | None = None
         try:
             self._use_write_ahead_log()
-            self.client = mlflow.MlflowClient(settings.tracking_uri, settings.tracking_uri)
-            self.experiment_id = self._experiment()
+            self.client = mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+            self.experiment = Experiment(self.client, settings)
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
@@ -88,16 +100,35 @@ class Store:
         finally:
             connection.close()
 
-    def _experiment(self) -> str:
-        name = self.settings.experiment
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage != "active":
-                raise InputError(f"experiment '{name}' is deleted")
-            return str(found.experiment_id)
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        location = self.settings.artifacts
-        return str(self.client.create_experiment(name, artifact_location=location, tags=kind))
+    def prepare(self) -> None:
+        """Make the experiment if it is missing, and be sure that its files can be kept.
+
+        Raises:
+            InputError: the store cannot be written, or they cannot.
+        """
+        try:
+            self.experiment.make()
+            self.experiment.check_reach()
+        except InputError:
+            raise
+        except Exception as error:
+            why = refused(error) or f"{reason(error)}; expected a store that can be written"
+            raise InputError(f"store {self.settings}: {why}") from None
+        if place := self.experiment.own_place:
+            check_place(place)
+            self._reached = place
+
+    def _reach_files(self) -> None:
+        """Refuse to go on if the files of runs are out of reach, or this machine may not read them.
+
+        Raises:
+            InputError: so it is.
+        """
+        self._ask(self.experiment.check_reach)
+        place = self.experiment.own_place
+        if place and place != self._reached and artifacts.folder_of(place) is None:
+            check_place(place)
+        self._reached = place
 
     def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Create a running run and return its ID.
@@ -115,6 +146,9 @@ class Store:
         if parent:
             own["mlflow.parentRunId"] = parent
         now, tried = _now_ms(), False
+        if self.experiment.id is None:
+            self.prepare()
+        self._reach_files()
 
         def create() -> str:
             nonlocal tried
@@ -122,7 +156,7 @@ class Store:
                 return str(made[0].info.run_id)
             tried = True
             run = self.client.create_run(
-                self.experiment_id, start_time=now, tags={**own, **tags}, run_name=name
+                self.experiment.id, start_time=now, tags={**own, **tags}, run_name=name
             )
             return str(run.info.run_id)
 
@@ -177,19 +211,22 @@ class Store:
 
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         """Store a file as an artifact of a run."""
+        self._reach_files()
         self._ask(lambda: self.client.log_artifact(run_id, str(file), folder))
 
     def keep_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact of a run."""
+        self._reach_files()
         self._ask(lambda: self.client.log_text(run_id, text, name))
 
     def drop_folder(self, run_id: str, name: str) -> None:
         """Let go of a folder of artifacts."""
+        self._reach_files()
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         def drop() -> None:
             uri = self.client.get_run(run_id).info.artifact_uri
-            repository = get_artifact_repository(uri, tracking_uri=self.settings.tracking_uri)
+            repository = get_artifact_repository(uri, tracking_uri=self.settings.mlflow_uri)
             if repository.list_artifacts(name):
                 repository.delete_artifacts(name)
 
@@ -197,6 +234,7 @@ class Store:
 
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
         """Copy an artifact of a run into folder `to`; return where it lies."""
+        self._reach_files()
         return Path(self._ask(lambda: self.client.download_artifacts(run_id, name, str(to))))
 
     def runs(self, **tags: str) -> list[Any]:
@@ -209,9 +247,11 @@ class Store:
     def _search(self, filter: str) -> list[Any]:
         found: list[Any] = []
         token = None
+        if self.experiment.id is None:
+            return found
         while True:
             page = self.client.search_runs(
-                [self.experiment_id],
+                [self.experiment.id],
                 filter,
                 max_results=RUNS_PER_PAGE,
                 order_by=["attributes.start_time ASC"],
@@ -230,7 +270,7 @@ class Store:
             run = self._ask(lambda: self.client.get_run(run_id))
         except MlflowException:  # no run has this ID
             return None
-        return run if run.info.experiment_id == self.experiment_id else None
+        return run if run.info.experiment_id == self.experiment.id else None
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
@@ -239,8 +279,32 @@ class Store:
 
     def page(self, run_id: str = "") -> str:
         """Path of a run's page in the MLflow UI; without an ID, of the page of all runs."""
-        path = f"/#/experiments/{self.experiment_id}/runs"
+        if self.experiment.id is None:
+            return "/#/experiments"
+        path = f"/#/experiments/{self.experiment.id}/runs"
         return f"{path}{f'/{run_id}' if run_id else ''}?workflowType=machine_learning"
+
+
+def check_place(location: str) -> None:
+    """Make sure that files can be kept at a place that this machine writes to by itself.
+
+    Raises:
+        InputError: they cannot, as far as one sees without writing any.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if why := artifacts.lacking(location) or artifacts.not_writable(location):
+        raise InputError(f"artifacts {location}: {why}")
+    if artifacts.folder_of(location) is not None:
+        return
+    try:
+        get_artifact_repository(location).list_artifacts()
+    except Exception as error:
+        raise InputError(
+            f"artifacts {location}: {reason(error)}; expected a place that answers, and what it "
+            f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY"
+        ) from None
 
 
 def _now_ms() -> int:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from search import faults
+
+pytest.register_assert_rewrite("tests.cases")
 
 if TYPE_CHECKING:
     from models.corpus import Corpus
@@ -119,12 +122,17 @@ def _outside() -> dict[str, str]:
     }
 
 
-def run_here(*arguments: str | Path, cwd: Path) -> Done:
+def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
     """Run a command in this process, which has imported MLflow already; none that trains."""
     from search.cli import main
 
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        mock.patch.dict(os.environ, environment),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         code = main([str(argument) for argument in arguments])
     return Done(code, out.getvalue(), err.getvalue())
 

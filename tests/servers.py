@@ -1,7 +1,8 @@
-"""A real MLflow tracking server that tests start and kill."""
+"""Real MLflow tracking servers that tests start: the one of `ui`, and a lean one to be killed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from tests.conftest import start_program
 
 
 def free_port() -> int:
@@ -18,6 +24,24 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextlib.contextmanager
+def served(folder: Path, *options: str, **environment: str) -> Iterator[str]:
+    """The server that `ui` starts in a folder; its address on this machine."""
+    port = free_port()
+    process = start_program(
+        "ui", "--json", "--port", str(port), *options, cwd=folder, **environment
+    )
+    assert process.stdout is not None and process.stderr is not None
+    if not process.stdout.readline():
+        pytest.fail(process.stderr.read())
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 class Server:

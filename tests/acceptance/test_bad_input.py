@@ -581,6 +581,17 @@ def test_a_port_that_is_taken_gets_one_clear_line(
         ("tracking_uri: ftp://x", ["ftp://x", "sqlite://"]),
         ("tracking_uri: 3", ["mlflow.yaml", "tracking_uri is 3", "expected text"]),
         ("- a", ["mlflow.yaml", "expected a mapping"]),
+        (
+            "tracking_uri: postgresql://me:planted@host/runs",
+            ["mlflow.yaml", "holds a password", "PGPASSWORD"],
+        ),
+        ("tracking_uri: http://me:planted@host", ["mlflow.yaml", "MLFLOW_TRACKING_PASSWORD"]),
+        ("tracking_uri: postgresql+nothing://host/runs", ["postgresql+nothing", "module nothing"]),
+        ("tracking_uri: postgresql+psycopg2.x://host/runs", ["the module psycopg2.x"]),
+        ("allowed_hosts: mlflow", ["mlflow.yaml", "allowed_hosts is 'mlflow'", "a list"]),
+        ("allowed_hosts: ['*']", ["mlflow.yaml", "allowed_hosts has '*'", "runs.example.org"]),
+        ("allowed_hosts: ['a:80']", ["mlflow.yaml", "allowed_hosts has 'a:80'", "without port"]),
+        ("request_timeout_s: 0", ["mlflow.yaml", "request_timeout_s is 0", "from 1 to 3,600"]),
     ],
 )
 def test_a_wrong_settings_file_gets_one_clear_line(
@@ -590,5 +601,6 @@ def test_a_wrong_settings_file_gets_one_clear_line(
     assert main(["sweeps"]) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
+    assert "planted" not in err
     for part in named:
         assert part in err

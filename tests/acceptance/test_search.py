@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from models.samples import WORKFLOW
-from tests.acceptance.test_sweep import Swept
+from tests.cases import Place, Swept
 from tests.conftest import run_program
 
 #: the sweep is longer than the other tests
@@ -32,13 +32,13 @@ def searched(workplace: Callable[[str], Path]) -> Swept:
     given = [part for setting in settings for part in ("--set", setting)]
     budget = ("--trials", "14", "--targets", str(TARGETS), "--seed", "1")
     arguments = ("launch", "--data", "workflow-log", "--name", "w", "--json")
-    return Swept(folder, run_program(*arguments, *budget, *given, cwd=folder, timeout_s=800))
+    return Swept(Place(folder), run_program(*arguments, *budget, *given, cwd=folder, timeout_s=800))
 
 
 @pytest.fixture(scope="module")
 def rows(searched: Swept) -> list[dict[str, Any]]:
     """All trials as `trials --json` lists them."""
-    found: list[dict[str, Any]] = searched.run("trials", "w", "--json").json
+    found: list[dict[str, Any]] = searched.place.run("trials", "w", "--json").json
     return found
 
 
@@ -93,7 +93,7 @@ def test_trials_that_fall_behind_are_pruned_and_say_why(
     pruned = [row for row in rows if row["outcome"] == "pruned" and row["phase"] == "search"]
     assert pruned
     assert all(row["status"] == "FINISHED" and row["epochs"] < 12 for row in pruned)
-    said = searched.run("show", pruned[0]["trial"]).out
+    said = searched.place.run("show", pruned[0]["trial"]).out
     assert f"pruned at epoch {pruned[0]['epochs']}" in said
     assert "is not among the best" in said
 
@@ -102,7 +102,7 @@ def test_a_pruned_trial_runs_again_to_the_same_epoch_and_bits(
     searched: Swept, rows: list[dict[str, Any]]
 ) -> None:
     pruned = next(row for row in rows if row["outcome"] == "pruned" and row["phase"] == "search")
-    again = searched.run("rerun", pruned["trial"], "--json").json
+    again = searched.place.run("rerun", pruned["trial"], "--json").json
     assert (again["verdict"], again["outcome"]) == ("identical", "pruned")
     assert again["epochs_compared"] == pruned["epochs"]
 
@@ -114,7 +114,9 @@ def test_mean_and_spread_of_the_best_configs_are_reported(searched: Swept) -> No
 
 
 def test_the_evidence_is_kept_with_the_run(searched: Swept) -> None:
-    names = {path.name for path in (searched.folder / "mlartifacts").rglob("*") if path.is_file()}
+    names = {
+        path.name for path in (searched.place.folder / "mlartifacts").rglob("*") if path.is_file()
+    }
     pictures = ("ladder", "best_over_time", "parameters", "learning_curves")
     assert {f"{name}.png" for name in pictures} | {"evidence.json"} <= names
     found = _evidence(searched)
@@ -124,16 +126,18 @@ def test_the_evidence_is_kept_with_the_run(searched: Swept) -> None:
 
 
 def test_a_budget_smaller_than_the_ladder_is_refused_with_the_numbers(searched: Swept) -> None:
-    done = searched.run("launch", "--data", "workflow-log", "--trials", "6", "--name", "short")
+    done = searched.place.run(
+        "launch", "--data", "workflow-log", "--trials", "6", "--name", "short"
+    )
     assert done.code == 2
     assert done.err == (
         "lstm-sweep: --trials is 6, but the ladder alone may take 6 (learning rates 1 to 1e-05): "
         "expected at least 7, or --ladder off\n"
     )
-    assert "short" not in searched.run("sweeps").out
+    assert "short" not in searched.place.run("sweeps").out
 
 
 def _evidence(searched: Swept) -> dict[str, Any]:
-    [file] = (searched.folder / "mlartifacts").rglob("evidence.json")
+    [file] = (searched.place.folder / "mlartifacts").rglob("evidence.json")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found

@@ -1,58 +1,69 @@
-"""The MLflow server: as a store for a sweep, and as the pages that `ui` serves."""
+"""The MLflow server that `ui` starts: the pages that it serves, and the port that it takes."""
 
 from __future__ import annotations
 
 import http.server
-import json
-import signal
 import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.corpus import Corpus
 from models.errors import InputError
 from search import browse
-from search.settings import load
-from tests.conftest import TINY, run_program, start_program, write_text
-from tests.servers import free_port
+from search.settings import Settings, load
+from search.sweep import Sweep
+from search.tracking import Store
+from tests.conftest import TINY, Done, run_here, write_text
+from tests.fakes import ScriptedEngine, Silent
+from tests.servers import free_port, served
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
-def test_a_sweep_through_a_server_gives_the_same_losses_as_on_sqlite(
-    workplace: Callable[[str], Path],
+def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
+    workplace: Callable[[str], Path], corpus: Corpus, tmp_path: Path
 ) -> None:
-    behind, local = workplace("behind"), workplace("local")
-    for folder in (behind, local):
-        write_text(folder / "words.txt")
-    launch = ("launch", "--data", "words.txt", "--name", "s", "--json", *TINY, "--trials", "2")
-    server = start_program("ui", "--json", "--port", str(free_port()), cwd=behind)
-    try:
-        assert server.stdout is not None
-        address = json.loads(server.stdout.readline())["address"]
-        elsewhere = {"MLFLOW_TRACKING_URI": address}
-        remote = run_program(*launch, cwd=local, **elsewhere)
-        assert remote.code == 0, remote.err
-        listed = run_program("trials", "s", "--json", cwd=local, **elsewhere).json
-        pages = run_program("ui", cwd=local, **elsewhere).out
-        assert address in pages
+    folder, spec = workplace("behind"), tiny_spec(trials=2, **PLAIN)
+    direct = Store(replace(load(folder, {}), experiment="direct"))
+    runs = [sweep_of(direct, corpus, ScriptedEngine(LOSSES), spec).run().run_id]
+    with served(folder) as address:
+        for experiment in ("through", "direct"):
+            store = Store(Settings(address, None, experiment, "test"))
+            sweep = Sweep(spec, name="t", corpus=corpus, store=store, engine=ScriptedEngine(LOSSES),
+                          display=Silent())  # fmt: skip
+            runs.append(sweep.run().run_id)
+            assert store.fetch(runs[-1], "sweep.yaml", tmp_path).exists()
+        kept = [direct.client.get_run(run_id).info.artifact_uri for run_id in runs]
+        for run_id in runs:
+            page = f"{address}/get-artifact?path=sweep.yaml&run_uuid={run_id}"
+            with urllib.request.urlopen(page, timeout=20) as answer:
+                assert b"trials: 2" in answer.read()
         with urllib.request.urlopen(f"{address}/", timeout=20) as page:
             assert b"MLflow" in page.read()
-        exported = run_program("export", "s", "--to", "best", cwd=local, **elsewhere)
-        assert exported.code == 0, exported.err
-    finally:
-        server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
-    direct = run_program(*launch, cwd=local)
-    assert direct.code == 0, direct.err
-    other = run_program("trials", "s", "--json", cwd=local).json
-    for row in (*listed, *other):
-        del row["run_id"]
-    assert listed == other
-    assert len(listed) == 2
+        pages = run_here("ui", cwd=tmp_path, MLFLOW_TRACKING_URI=address).out
+        assert f"all runs: {address}/" in pages
+        away = (folder / "mlartifacts").rename(folder / "away")
+        refused = launch_elsewhere(tmp_path, "direct", address)
+        away.rename(folder / "mlartifacts")
+    assert [uri.partition(":")[0] for uri in kept] == ["file", "mlflow-artifacts", "file"]
+    [line] = refused.err.splitlines()
+    assert (refused.code, refused.out) == (2, "")
+    assert f"its files lie in folder {folder}/mlartifacts of the machine that made it" in line
+    assert "expected another `experiment` in mlflow.yaml" in line
+
+
+def launch_elsewhere(folder: Path, experiment: str, address: str) -> Done:
+    """Try to begin a sweep from a folder with settings of its own."""
+    (folder / "mlflow.yaml").write_text(f"experiment: {experiment}\n", encoding="utf-8")
+    write_text(folder / "words.txt")
+    typed = ("launch", "--data", "words.txt", "--on", "inline", *TINY)
+    return run_here(*typed, cwd=folder, MLFLOW_TRACKING_URI=address)
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):

@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.cases import LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
-    Done,
     processes_of_group,
     run_program,
     start_program,
     wait_until,
     write_text,
 )
-
-LIBRARY_NOISE = re.compile(r"oneDNN|cuda|absl|alembic|INFO mlflow|Warning|\x1b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Swept:
-    """A finished sweep and the folder it ran in."""
-
-    folder: Path
-    done: Done
-
-    def run(self, *arguments: str | Path) -> Done:
-        """Run a command in the same folder."""
-        return run_program(*arguments, cwd=self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -49,59 +33,17 @@ def swept(workplace: Callable[[str], Path]) -> Swept:
         (folder / decoy).mkdir()
         (folder / decoy / "__init__.py").write_text(f"raise ImportError('{decoy} of the folder')")
     write_text(folder / "words.txt")
-    arguments = ("launch", "--data", "words.txt", "--name", "first", "--seed", "3", "--json")
-    return Swept(folder, run_program(*arguments, *TINY, "--trials", "4", cwd=folder))
+    return sweep_first(Place(folder))
 
 
-def test_a_sweep_prints_one_json_document(swept: Swept) -> None:
-    assert swept.done.code == 0, swept.done.err
-    result = swept.done.json
-    names = ["sweep", "run_id", "state", "trials", "best", "confirmed", "baselines", "seconds"]
-    assert list(result) == names
-    assert (result["sweep"], result["state"]) == ("first", "finished")
-    assert result["trials"] == {"complete": 4}
-    assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes"}
-    assert result["best"]["val_loss"] > 0
-
-
-def test_nothing_that_libraries_print_reaches_the_terminal(swept: Swept) -> None:
-    assert not LIBRARY_NOISE.search(swept.done.err)
-    assert "first/0 complete" in swept.done.err
-
-
-def test_trials_are_listed_best_first(swept: Swept) -> None:
-    rows = swept.run("trials", "first", "--json").json
-    losses = [row["val_loss"] for row in rows]
-    assert len(rows) == 4
-    assert losses == sorted(losses)
-    assert rows[0]["trial"] == swept.done.json["best"]["trial"]
-    assert rows[0]["config"] == swept.done.json["best"]["config"]
-    assert len({json.dumps(row["config"]) for row in rows}) == 4
-    assert len({row["seed"] for row in rows}) == 4
-    top = swept.run("trials", "first", "--top", "1", "--json").json
-    assert top == rows[:1]
-
-
-def test_tables_for_people_name_the_trials(swept: Swept) -> None:
-    assert "first/2" in swept.run("trials", "first").out
-    assert "first" in swept.run("sweeps").out
-    shown = swept.run("show", "first/2").out
-    assert "first/2" in shown
-    assert "seed" in shown
-
-
-def test_a_trial_is_found_by_number_by_id_and_by_prefix(swept: Swept) -> None:
-    by_number = swept.run("show", "first/1", "--json").json
-    run_id = by_number["run_id"]
-    assert swept.run("show", run_id, "--json").json == by_number
-    assert swept.run("show", run_id[:12], "--json").json == by_number
-    assert [epoch["epoch"] for epoch in by_number["by_epoch"]] == [1, 2]
+class TestSwept(SweptCase):
+    """On an SQLite file."""
 
 
 def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{swept.folder / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{swept.place.folder / 'mlflow.db'}")
     parent = client.get_run(swept.done.json["run_id"])
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
@@ -121,26 +63,14 @@ def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
     assert "words.txt" in Path(spec).read_text(encoding="utf-8")
 
 
-def _trial(swept: Swept, direction: str) -> str:
-    rows = swept.run("trials", "first", "--json").json
-    return next(str(row["trial"]) for row in rows if row["config"]["direction"] == direction)
-
-
-@pytest.mark.parametrize("direction", ["uni", "bi"])
-def test_an_untouched_trial_reruns_identically(swept: Swept, direction: str) -> None:
-    done = swept.run("rerun", _trial(swept, direction), "--json")
+def test_a_bidirectional_trial_reruns_identically_too(swept: Swept) -> None:
+    done = swept.place.run("rerun", swept.trial("bi"), "--json")
     assert done.code == 0, done.err
-    assert done.json["verdict"] == "identical"
-    assert done.json["epochs_compared"] == 2
-    assert done.json["max_difference"] == 0
-    assert done.json["rerun_run_id"] != ""
-    again = swept.run("show", done.json["rerun_run_id"], "--json").json
-    assert again["phase"] == "rerun"
-    assert len(swept.run("trials", "first", "--json").json) == 4
+    assert (done.json["verdict"], done.json["max_difference"]) == ("identical", 0)
 
 
 def test_a_variation_says_that_it_is_one(swept: Swept) -> None:
-    done = swept.run("rerun", "first/0", "--set", "batch_size=16", "--json")
+    done = swept.place.run("rerun", "first/0", "--set", "batch_size=16", "--json")
     assert done.code == 0
     assert done.json["variation"] == {"batch_size": {"was": 32, "is": 16}}
     assert done.json["verdict"] == "different"
@@ -163,8 +93,8 @@ def test_an_exported_model_works_with_plain_keras(
     swept: Swept, tmp_path: Path, direction: str, format: str
 ) -> None:
     bundle = tmp_path / "bundle"
-    trial = _trial(swept, direction)
-    done = swept.run("export", trial, "--to", bundle, "--format", format, "--json")
+    trial = swept.trial(direction)
+    done = swept.place.run("export", trial, "--to", bundle, "--format", format, "--json")
     assert done.code == 0, done.err
     assert not LIBRARY_NOISE.search(done.err)
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
@@ -187,7 +117,7 @@ def test_an_exported_model_works_with_plain_keras(
 
 
 def test_the_readme_of_a_bundle_has_a_program_that_runs(swept: Swept, tmp_path: Path) -> None:
-    assert swept.run("export", "first", "--to", tmp_path / "bundle").code == 0
+    assert swept.place.run("export", "first", "--to", tmp_path / "bundle").code == 0
     readme = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
     program = readme.partition("```python\n")[2].partition("```")[0]
     assert len(program.splitlines()) == 10
@@ -203,31 +133,10 @@ def test_the_readme_of_a_bundle_has_a_program_that_runs(swept: Swept, tmp_path: 
 
 def test_an_export_does_not_touch_a_folder_that_is_taken(swept: Swept, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    done = swept.run("export", "first", "--to", tmp_path)
+    done = swept.place.read("export", "first", "--to", tmp_path)
     assert (done.code, done.out) == (2, "")
     assert "expected a new or an empty folder" in done.err
     assert (tmp_path / "mine.txt").read_text() == "mine"
-
-
-def test_a_name_is_given_once(swept: Swept) -> None:
-    done = swept.run("launch", "--data", "words.txt", "--name", "first", *TINY)
-    assert done.code == 2
-    assert "sweep 'first' exists" in done.err
-    assert len(done.err.splitlines()) == 1
-
-
-def test_changed_data_are_refused_with_both_digests(swept: Swept) -> None:
-    data = swept.folder / "words.txt"
-    text = data.read_text(encoding="utf-8")
-    data.write_text(text[:-1] + ("a" if text[-1] != "a" else "b"), encoding="utf-8")
-    try:
-        done = swept.run("rerun", "first/0")
-        assert done.code == 2
-        assert len(re.findall(r"[0-9a-f]{32}", done.err)) == 2
-        assert swept.run("export", "first", "--to", "nowhere").code == 2
-        assert not (swept.folder / "nowhere").exists()
-    finally:
-        data.write_text(text, encoding="utf-8")
 
 
 def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[str], Path]) -> None:
@@ -237,7 +146,7 @@ def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[s
     done = run_program(*arguments, *TINY, "--trials", "4", cwd=folder)
     assert done.code == 0, done.err
     second = run_program("trials", "second", "--json", cwd=folder).json
-    first = swept.run("trials", "first", "--json").json
+    first = swept.place.trials("first")
     for row in (*first, *second):
         del row["trial"], row["run_id"]
     assert first == second

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,13 +18,15 @@ from typing import Any
 import pytest
 
 from models.corpus import Corpus
+from models.errors import InputError
 from search import archive
 from search.faults import StoreError
 from search.interrupt import Interrupted
+from search.lease import BEAT_S, Lease
 from search.settings import Settings
 from search.sweep import Sweep
 from search.tracking import Store
-from search.trial import EpochDone
+from search.trial import EpochDone, Message, Slot
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -118,6 +122,49 @@ def test_somebody_who_gives_up_waiting_is_heard(
     assert any("runs were left open" in text for text in display.told)
 
 
+def test_a_server_that_never_answers_is_given_up_after_the_time_that_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "PGCONNECT_TIMEOUT"):
+        monkeypatch.setenv(name, "")  # so that what the store sets is taken back
+        monkeypatch.delenv(name)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        uri = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(InputError, match=r"ReadTimeoutError.*; expected a store that answers"):
+            Store(Settings(uri, None, "mute", "test", request_timeout_s=1))
+        assert 1 <= time.monotonic() - began < 15
+
+
+class AtOnce(ScriptedEngine):
+    """Says at once all that a trial reports, as workers seem to where the store is slow."""
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+        """All messages."""
+        heard: list[tuple[Slot, Message]] = []
+        while said := super().wait(timeout_s):
+            heard += said
+        return heard
+
+
+def test_a_sweep_shows_that_it_is_driven_while_the_store_is_slow(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[float] = []
+
+    def beat(lease: Lease, seconds: float) -> bool:
+        beats.append(seconds)
+        return False
+
+    monkeypatch.setattr(Lease, "beat", beat)
+    seconds = iter(float(second) for second in range(10_000))
+    spec = tiny_spec(trials=1, epochs=50, **PLAIN)
+    engine = AtOnce({0: [3.0] * 50})
+    sweep_of(store, corpus, engine, spec, clock=lambda: next(seconds)).run()
+    assert len(beats) > 5
+    assert all(later - before <= 2 * BEAT_S for before, later in itertools.pairwise(beats))
+
+
 class Forgetful:
     """A client whose first answers to a kind of call are lost on the way."""
 
@@ -197,8 +244,11 @@ def test_files_that_cannot_be_kept_are_one_clear_error(
     workplace: Callable[[str], Path], corpus: Corpus, data: Path
 ) -> None:
     folder = workplace("unwritable")
-    (folder / "artifacts").write_text("a file where a folder is expected")
     store = store_in(folder)
+    store.prepare()
+    (folder / "artifacts").write_text("a file where a folder is expected")
+    with pytest.raises(InputError, match="artifacts is a file, expected a folder"):
+        store.prepare()
     with pytest.raises(StoreError, match="a file where a folder is expected"):
         four_trials(store, corpus, data).run()
     [parent] = archive.sweeps(store)

@@ -70,6 +70,7 @@ def test_users_are_kept_beside_the_store_and_nothing_secret_is_written(tmp_path:
     config = configparser.ConfigParser()
     config.read(written)
     assert config["mlflow"]["database_uri"] == f"sqlite:///{users}"
+    assert config["mlflow"].getint("auth_cache_ttl_seconds") == auth.REMEMBERED_S
     text = written.read_text()
     assert GOOD[auth.PASSWORD] not in text and variables[auth.KEY] not in text
 
@@ -78,7 +79,7 @@ def test_users_of_a_database_are_in_it(tmp_path: Path) -> None:
     uri = "postgresql://me:100%25@host/runs"
     config = configparser.ConfigParser()
     config.read(auth.prepare(settings_of(uri), tmp_path, GOOD)[auth.CONFIG])
-    assert config["mlflow"]["database_uri"] == uri
+    assert config["mlflow"]["database_uri"] == "postgresql+psycopg2://me:100%25@host/runs"
 
 
 def test_a_key_is_made_for_each_start_unless_one_is_given(tmp_path: Path) -> None:

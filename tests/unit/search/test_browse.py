@@ -26,7 +26,11 @@ def _names(host: str) -> tuple[str, ...]:
 
 def answers(host: str, header: str) -> bool:
     """Whether MLflow's rule lets a Host header in."""
-    known = allowed(host)
+    return matches(header, allowed(host))
+
+
+def matches(header: str, known: list[str]) -> bool:
+    """MLflow's rule for a header and the names that are allowed."""
     return any(fnmatch.fnmatch(header, one) if "*" in one else header == one for one in known)
 
 
@@ -58,6 +62,21 @@ def test_on_all_addresses_it_answers_to_this_machines_names(
     origins = door.options[-1].split(",")
     assert f"http://box:{door.port}" in origins
     assert not any("*" in origin for origin in origins)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_further_names_are_answered_at_any_port_and_no_others(host: str) -> None:
+    door = open_door(host, None, further=("mlflow", "10.0.0.7", "fd00::7"))
+    hosts, origins = (door.options[place].split(",") for place in (5, 7))
+    for name in ("mlflow", "10.0.0.7", "[fd00::7]"):
+        for port in ("", ":5000", ":8443"):
+            assert matches(f"{name}{port}", hosts)
+            assert matches(f"http://{name}{port}", origins)
+            assert matches(f"https://{name}{port}", origins)
+    assert matches("127.0.0.1:5000", hosts)
+    for stranger in ("evil", "mlflow.evil:5000", "10.0.0.8:5000", "evil.mlflow:5000", "[fd00::8]"):
+        assert not matches(stranger, hosts)
+        assert not matches(f"http://{stranger}", origins)
 
 
 def test_one_address_is_the_only_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,11 @@ import pytest
 from models.errors import InputError
 from search.settings import Settings, load
 
+POSSIBLE = "tracking_uri, artifacts, experiment, auth, allowed_hosts, request_timeout_s"
+#: what is said of a host that is none, after it was shown
+A_HOST = "expected names or addresses of the server, without port, such as runs.example.org"
+A_TIMEOUT = "expected whole seconds from 1 to 3,600"
+
 
 def write(folder: Path, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +91,7 @@ def test_an_empty_variable_is_none(folder: Path) -> None:
     "uri",
     [
         "postgresql://user@host:5432/runs",
-        "postgresql+psycopg2://user:secret@host/runs",
+        "postgresql+psycopg2://user@host/runs?sslmode=require&passfile=/etc/pass",
         "mysql+pymysql://user@host/runs",
         "http://127.0.0.1:5000",
         "https://tracking.example/path",
@@ -162,13 +167,30 @@ def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
     [
         (
             "traking_uri: sqlite:///a.db\n",
-            "'traking_uri' is no setting: did you mean 'tracking_uri'? "
-            "possible: tracking_uri, artifacts, experiment, auth",
+            f"'traking_uri' is no setting: did you mean 'tracking_uri'? possible: {POSSIBLE}",
         ),
-        ("5: x\n", "'5' is no setting: possible: tracking_uri, artifacts, experiment, auth"),
+        ("5: x\n", f"'5' is no setting: possible: {POSSIBLE}"),
         ("experiment: 5\n", "experiment is 5, expected text"),
         ("experiment: ' '\n", "experiment is ' ', expected text"),
         ("artifacts:\n", "artifacts is None, expected text"),
+        ("allowed_hosts: mlflow\n", f"allowed_hosts is 'mlflow', expected a list: {A_HOST}"),
+        ("allowed_hosts:\n", f"allowed_hosts is None, expected a list: {A_HOST}"),
+        ("allowed_hosts: [5]\n", f"allowed_hosts has 5, {A_HOST}"),
+        ("allowed_hosts: ['']\n", f"allowed_hosts has '', {A_HOST}"),
+        ("allowed_hosts: [a, '*']\n", f"allowed_hosts has '*', {A_HOST}"),
+        ("allowed_hosts: ['*.example.org']\n", f"allowed_hosts has '*.example.org', {A_HOST}"),
+        ("allowed_hosts: ['mlflow:5000']\n", f"allowed_hosts has 'mlflow:5000', {A_HOST}"),
+        ("allowed_hosts: ['http://a']\n", f"allowed_hosts has 'http://a', {A_HOST}"),
+        ("allowed_hosts: ['a,b']\n", f"allowed_hosts has 'a,b', {A_HOST}"),
+        ("allowed_hosts: [10.0.0]\n", f"allowed_hosts has '10.0.0', {A_HOST}"),
+        ("allowed_hosts: ['10.0.0.256']\n", f"allowed_hosts has '10.0.0.256', {A_HOST}"),
+        ("allowed_hosts: ['[::1]']\n", f"allowed_hosts has '[::1]', {A_HOST}"),
+        ("allowed_hosts: ['fe80::1%e']\n", f"allowed_hosts has 'fe80::1%e', {A_HOST}"),
+        ("request_timeout_s: 0\n", f"request_timeout_s is 0, {A_TIMEOUT}"),
+        ("request_timeout_s: 3601\n", f"request_timeout_s is 3601, {A_TIMEOUT}"),
+        ("request_timeout_s: 2.5\n", f"request_timeout_s is 2.5, {A_TIMEOUT}"),
+        ("request_timeout_s: true\n", f"request_timeout_s is True, {A_TIMEOUT}"),
+        ("request_timeout_s: soon\n", f"request_timeout_s is 'soon', {A_TIMEOUT}"),
         ("- a\n", "found a list, expected a mapping of settings"),
         ("just words\n", "found a str, expected a mapping of settings"),
     ],
@@ -204,3 +226,47 @@ def test_a_refused_address_names_the_file_that_it_is_from(folder: Path) -> None:
 def test_an_sqlite_address_without_a_file_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"expected sqlite:///FILE$"):
         read(folder, "sqlite:///")
+
+
+def test_a_server_answers_to_nobody_else_and_within_half_a_minute(folder: Path) -> None:
+    assert (read(folder).allowed_hosts, read(folder).request_timeout_s) == ((), 30)
+
+
+@pytest.mark.parametrize("uri", [None, "http://elsewhere:5000"])
+def test_what_a_server_needs_stands_in_the_file(folder: Path, uri: str | None) -> None:
+    write(folder, "allowed_hosts: [MLflow, runs.example.org, 10.0.0.7, '::1', mlflow, a_b]\n")
+    hosts = ("mlflow", "runs.example.org", "10.0.0.7", "::1", "a_b")
+    assert read(folder, uri).allowed_hosts == hosts
+    write(folder, "request_timeout_s: 3600\n")
+    assert read(folder, uri).request_timeout_s == 3600
+
+
+TO_SERVER = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+
+
+@pytest.mark.parametrize(
+    ("uri", "variable"),
+    [
+        ("postgresql://user:planted@host/runs", "PGPASSWORD in the environment"),
+        ("postgresql+psycopg2://user:plan@ted@host/runs", "PGPASSWORD in the environment"),
+        ("postgresql://host/runs?user=me&password=planted", "PGPASSWORD in the environment"),
+        ("postgresql://planted:planted@host/runs", "PGPASSWORD in the environment"),
+        ("mysql://user:planted@host/runs", "the whole address in MLFLOW_TRACKING_URI"),
+        ("http://user:planted@host:5000", TO_SERVER),
+        ("https://planted@host", TO_SERVER),  # a token
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_its_variable_named(
+    folder: Path, uri: str, variable: str
+) -> None:
+    file = write(folder, f"tracking_uri: '{uri}'\n")
+    with pytest.raises(InputError) as refusal:
+        read(folder)
+    assert str(refusal.value).startswith(f"{file}: tracking_uri holds a password, expected ")
+    assert variable in str(refusal.value)
+    assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
+
+
+def test_a_path_of_sqlite_may_look_like_a_login(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:////a:b@c/runs.db\n")
+    assert read(folder).database_file == Path("/a:b@c/runs.db")

@@ -1,0 +1,103 @@
+"""Addresses of stores: their parts, what in them is secret, and which package speaks to them."""
+
+from __future__ import annotations
+
+import importlib.util
+from urllib.parse import parse_qsl
+
+from search import faults
+
+#: modules by which SQLAlchemy speaks to a database whose address names none
+DRIVERS = {"postgresql": "psycopg2", "mysql": "MySQLdb"}
+#: packages that come with an extra of this program
+EXTRA = {"psycopg2": "lstm-sweep[server]", "boto3": "lstm-sweep[server]"}
+#: variables that hold the password of an address in its place
+VARIABLES = {
+    "postgresql": "PGPASSWORD",
+    "http": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "https": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+}
+
+
+def scheme(uri: str) -> str:
+    """Kind of a store: `postgresql` of `postgresql+psycopg2://host/runs`."""
+    return uri.partition("://")[0].partition("+")[0]
+
+
+def login(uri: str) -> tuple[str, str, str]:
+    """Name and password of an address, and what follows them.
+
+    A password may hold anything, if nobody has quoted it; so it ends at the last `@`.
+    """
+    found, _, rest = (uri.partition("://")[2] or uri).rpartition("@")
+    name, _, password = found.partition(":")
+    return name, password, rest
+
+
+def hide_secrets(uri: str) -> None:
+    """Let no message show what is secret in an address."""
+    name, password, _ = login(uri)
+    if password != name:  # as in `mlflow:mlflow@`, where it is none
+        faults.hide(password)
+    if uri.startswith("http") and not password:
+        faults.hide(name)  # a token
+    for key, value in parse_qsl(uri.partition("?")[2]):
+        if any(word in key.lower() for word in ("pass", "token", "secret", "key")):
+            faults.hide(value)
+
+
+def without_password(uri: str) -> str:
+    """The address without what may be secret: a password, and options after a question mark."""
+    name, password, rest = login(uri)
+    kind, colon, _ = uri.partition("://")
+    if not colon:
+        return f"***@{rest}" if name else uri
+    if password:
+        name = f"{name}:***"
+    elif name and kind.startswith("http"):
+        name = "***"
+    return f"{kind}://{name}{'@' if name else ''}{rest.partition('?')[0]}"
+
+
+def holds_password(uri: str) -> bool:
+    """Whether a password stands in an address; of a server, a token too."""
+    if scheme(uri) == "sqlite":  # a path, which may have any sign
+        return False
+    name, password, _ = login(uri)
+    options = (key.lower() for key, _ in parse_qsl(uri.partition("?")[2]))
+    words = ("password", "passwd", "pwd", "token", "secret")
+    return (
+        bool(password)
+        or (bool(name) and uri.startswith("http"))
+        or any(word in key for key in options for word in words)
+    )
+
+
+def variable_of(uri: str) -> str:
+    """Which variable holds the password of an address; else the one for a whole address."""
+    return VARIABLES.get(scheme(uri), "the whole address in MLFLOW_TRACKING_URI")
+
+
+def with_driver(uri: str) -> str:
+    """The address with the driver of a database, where SQLAlchemy would choose by its version."""
+    kind, colon, rest = uri.partition("://")
+    driver = DRIVERS.get(kind)
+    return f"{kind}+{driver.lower()}://{rest}" if colon and driver else uri
+
+
+def lacking(uri: str) -> str:
+    """Which package is missing for a database, and how to get it; else nothing."""
+    kind = scheme(uri)
+    driver = uri.partition("://")[0].partition("+")[2] or DRIVERS.get(kind, "")
+    if kind not in DRIVERS or not driver:
+        return ""
+    return missing(driver)
+
+
+def missing(module: str) -> str:
+    """That a module is missing, and how to get it; nothing if it is there."""
+    if module.isidentifier() and importlib.util.find_spec(module) is not None:
+        return ""
+    if module in EXTRA:
+        return f"it needs {module}, expected: pip install {EXTRA[module]}"
+    return f"it needs the module {module}, expected that to be installed"

@@ -1,0 +1,287 @@
+"""A team's store: PostgreSQL behind the server of `ui`, as docker/mlflow.yaml sets it up."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from models.corpus import Corpus
+from search import archive
+from search.settings import load
+from search.tracking import Store
+from search.trial import EpochDone
+from tests import postgres
+from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
+from tests.conftest import TINY, write_text
+from tests.fakes import ScriptedEngine
+from tests.postgres import Cluster
+from tests.servers import served
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "a password of the tests"
+LOGIN: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+
+
+@dataclass(frozen=True)
+class Team:
+    """The server, and the folder whose `mlflow.yaml` it was started with."""
+
+    address: str
+    folder: Path
+
+    def status(self, method: str, path: str, **headers: str) -> int:
+        """Status of its answer to the admin."""
+        place = urlsplit(self.address)
+        login = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+        asked = http.client.HTTPConnection(place.hostname or "", place.port or 0, timeout=60)
+        asked.request(method, path, body=b"{}", headers={
+            "Authorization": f"Basic {login}", "Content-Type": "application/json", **headers
+        })  # fmt: skip
+        status = asked.getresponse().status
+        asked.close()
+        return status
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    made.start()
+    yield made
+    made.remove()
+
+
+def write_settings(folder: Path, cluster: Cluster, database: str) -> None:
+    """The settings that are shipped for servers, for another database and another folder."""
+    text = (ROOT / "docker" / "mlflow.yaml").read_text(encoding="utf-8")
+    for shipped, here in [
+        ("postgresql://lstm_sweep@db/lstm_sweep", cluster.address(database)),
+        ("/var/lib/lstm-sweep/artifacts", str(folder / "artifacts")),
+    ]:
+        assert shipped in text
+        text = text.replace(shipped, here)
+    (folder / "mlflow.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def secrets(cluster: Cluster) -> dict[str, str]:
+    """What the server has in its environment alone."""
+    return {**cluster.login, "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
+
+
+@pytest.fixture(scope="module")
+def team(
+    cluster: Cluster, secrets: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Team]:
+    folder = tmp_path_factory.mktemp("team")
+    cluster.client("createdb", "runs")
+    write_settings(folder, cluster, "runs")
+    with served(folder, "--host", "0.0.0.0", **secrets) as address:
+        yield Team(address, folder)
+
+
+@pytest.fixture(scope="module")
+def place(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where the sweeps run: they know the server's address and a password."""
+    folder = tmp_path_factory.mktemp("driver")
+    write_text(folder / "words.txt")
+    return Place(folder, {"MLFLOW_TRACKING_URI": team.address, **LOGIN})
+
+
+@pytest.fixture(scope="module")
+def swept(place: Place) -> Swept:
+    return sweep_first(place)
+
+
+class TestSwept(SweptCase):
+    """On PostgreSQL, through the server."""
+
+
+class TestRunning(RunningCase):
+    """On PostgreSQL, through the server, with epochs that are not shorter than a request."""
+
+    @pytest.fixture
+    def place(self, place: Place, tmp_path: Path) -> Place:
+        write_text(tmp_path / "words.txt", 200_000)
+        return Place(tmp_path, place.environment)
+
+
+def without_ids(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `trials` says, without what is another each time."""
+    return [{key: value for key, value in row.items() if key != "run_id"} for row in rows]
+
+
+def test_the_same_sweep_on_sqlite_has_the_same_listing(
+    swept: Swept, workplace: Callable[[str], Path]
+) -> None:
+    folder = workplace("twin")
+    write_text(folder / "words.txt")
+    twin = sweep_first(Place(folder))
+    assert twin.done.code == 0, twin.done.err
+    assert without_ids(twin.place.trials("first")) == without_ids(swept.place.trials("first"))
+    assert twin.done.json["baselines"] == swept.done.json["baselines"]
+
+
+def test_the_server_keeps_the_files_and_the_sweep_none(swept: Swept, team: Team) -> None:
+    kept = {path.name for path in (team.folder / "artifacts").rglob("*") if path.is_file()}
+    assert {"sweep.yaml", "evidence.json", "model.keras"} <= kept
+    assert {path.name for path in swept.place.folder.iterdir()} == {"words.txt"}
+
+
+def test_its_runs_are_read_from_the_database_too_but_not_written(
+    swept: Swept, team: Team, cluster: Cluster
+) -> None:
+    direct = Place(team.folder, cluster.login)
+    assert direct.trials("first") == swept.place.trials("first")
+    data = str(swept.place.folder / "words.txt")
+    for typed in (["launch", "--data", data, *TINY], ["export", "first", "--to", "new"]):
+        done = direct.read(*typed)
+        assert (done.code, done.out) == (2, "")
+        line = done.err.splitlines()[-1]
+        assert "experiment 'lstm-sweep' in store postgresql://lstm_sweep@127.0.0.1" in line
+        assert "a tracking server keeps its files: expected the address of that server" in line
+    assert not (team.folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("mlflow:5000", 200),  # what a container calls it
+        ("127.0.0.1:5000", 200),
+        ("localhost:5000", 200),
+        ("mlflow.evil.example:5000", 403),
+        ("10.0.0.1:5000", 403),
+    ],
+)
+def test_it_answers_to_the_names_that_are_allowed(team: Team, host: str, status: int) -> None:
+    page = "/api/2.0/mlflow/experiments/search?max_results=1"
+    assert team.status("GET", page, Host=host) == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_let_in"),
+    [
+        ("http://mlflow:5000", True),
+        ("https://mlflow", True),
+        ("http://localhost:5000", True),
+        ("http://evil.example", False),
+    ],
+)
+def test_pages_of_others_change_nothing(team: Team, origin: str, is_let_in: bool) -> None:
+    status = team.status("POST", "/api/2.0/mlflow/experiments/create", Origin=origin)
+    assert status == (400 if is_let_in else 403)  # there is no experiment without a name
+
+
+def test_no_process_shows_a_password_and_no_file_has_one(team: Team) -> None:
+    found = [(file, file.read_bytes()) for file in team.folder.rglob("*") if file.is_file()]
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append((file, file.read_bytes()))
+        except OSError:  # it has ended
+            continue
+    for file, content in found:
+        for secret in (PASSWORD, postgres.PASSWORD):
+            assert secret.encode() not in content, file
+
+
+def test_a_backup_gives_the_same_runs_and_models(
+    swept: Swept, team: Team, cluster: Cluster, secrets: dict[str, str], tmp_path: Path
+) -> None:
+    cluster.client("pg_dump", "--format=custom", "--file", tmp_path / "runs.dump", "runs")
+    cluster.client("createdb", "restored")
+    cluster.client("pg_restore", "--dbname=restored", "--exit-on-error", tmp_path / "runs.dump")
+    (tmp_path / "new").mkdir()
+    (team.folder / "artifacts").rename(tmp_path / "away")  # so that nothing is read there
+    try:
+        shutil.copytree(tmp_path / "away", tmp_path / "new" / "artifacts")
+        write_settings(tmp_path / "new", cluster, "restored")
+        with served(tmp_path / "new", **secrets) as address:
+            again = Place(swept.place.folder, {**LOGIN, "MLFLOW_TRACKING_URI": address})
+            listed = again.trials("first")
+            exported = again.run("export", "first", "--to", tmp_path / "bundle", "--json")
+    finally:
+        (tmp_path / "away").rename(team.folder / "artifacts")
+    assert exported.code == 0, exported.err
+    assert exported.json["trial"] == swept.done.json["best"]["trial"]
+    assert listed == swept.place.trials("first")
+
+
+@pytest.fixture(scope="module")
+def direct(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A driver that writes to the database by itself."""
+    folder = tmp_path_factory.mktemp("direct")
+    cluster.client("createdb", "direct")
+    (folder / "mlflow.yaml").write_text(
+        f"tracking_uri: {cluster.address('direct')}\nartifacts: kept\n", encoding="utf-8"
+    )
+    write_text(folder / "words.txt")
+    return Place(folder, cluster.login)
+
+
+def test_a_sweep_needs_no_server_and_goes_on(direct: Place) -> None:
+    launch = ("launch", "--data", "words.txt", "--name", "d", "--json", *TINY, "--trials", "2")
+    done = direct.run(*launch)
+    assert done.code == 0, done.err
+    before = direct.trials("d")
+    assert len(before) == 2
+    resumed = direct.run("resume", "d", "--trials", "3", "--json")
+    assert resumed.code == 0, resumed.err
+    after = direct.trials("d")
+    assert {row["outcome"] for row in after} == {"complete"}
+    assert len(after) == 3
+    assert all(row in after for row in before)
+    assert len(list((direct.folder / "kept").rglob("model.keras"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"PGPASSWORD": "wrong"}, "password authentication failed"),
+        ({"MLFLOW_TRACKING_URI": "postgresql://127.0.0.1:9/runs"}, "onnection refused"),
+    ],
+)
+def test_a_database_that_lets_nobody_in_is_one_clear_line_at_once(
+    direct: Place, changed: dict[str, Any], said: str
+) -> None:
+    began = time.monotonic()
+    done = Place(direct.folder, direct.environment | changed).run("sweeps")
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert line.startswith("lstm-sweep: store postgresql://") and said in line
+    assert time.monotonic() - began < 20
+
+
+def test_a_database_that_is_restarted_is_waited_for(
+    cluster: Cluster, direct: Place, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.login.items():
+        monkeypatch.setenv(name, value)
+    store = Store(replace(load(direct.folder, {}), experiment="restarted"))
+    back: list[threading.Thread] = []
+
+    def go_down(message: EpochDone) -> None:
+        if not back:
+            cluster.stop()
+            back.append(threading.Timer(1, cluster.start))
+            back[0].start()
+
+    try:
+        engine = ScriptedEngine(LOSSES, watch=go_down)
+        sweep_of(store, corpus, engine, tiny_spec(trials=4, **PLAIN)).run()
+    finally:
+        back[0].join()
+    records = archive.trials(store, "s")
+    assert {record.status for record in records} == {"FINISHED"}
+    for record in records:
+        first, second = LOSSES[record.trial.number]
+        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
