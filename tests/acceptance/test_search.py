@@ -26,11 +26,11 @@ def searched(workplace: Callable[[str], Path]) -> Swept:
     """A sweep over learning rates, sizes, lengths and batch sizes."""
     folder = workplace("searched")
     settings = (
-        "direction=uni", "learning_rate=1,0.1,0.01,0.001", "dropout=0,0.1", "layers=2",
+        "direction=uni", "learning_rate=1,0.1,0.01,0.001", "dropout=0,0.8", "layers=2",
         "layer_size=32,48", "sequence_length=20,30", "batch_size=16,32", "epochs=12",
     )  # fmt: skip
     given = [part for setting in settings for part in ("--set", setting)]
-    budget = ("--trials", "14", "--targets", str(TARGETS), "--seed", "1")
+    budget = ("--trials", "18", "--targets", str(TARGETS), "--seed", "1")
     arguments = ("launch", "--data", "workflow-log", "--name", "w", "--json")
     return Swept(Place(folder), run_program(*arguments, *budget, *given, cwd=folder, timeout_s=800))
 
