@@ -38,7 +38,7 @@ def launched(folder: Path, then: str, *more: str) -> str:
     program.chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
     done = run_program(
-        "launch", "--data", "words.txt", *TINY, "--trials", "3", "--per-gpu", "auto",
+        "launch", "--data", "words.txt", *TINY, "--trials", "2", "--per-gpu", "auto",
         "--ladder", "off", "--confirm-configs", "0", *more, cwd=folder, PATH=path,
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -53,11 +53,11 @@ def test_as_many_trials_share_a_gpu_as_its_memory_holds(folder: Path) -> None:
         "--per-gpu auto: the largest network (bi 2x12, batch 32) takes 8,000 of 77,000 MiB free: "
         f"{count} at once on a GPU"
     ) in out
-    assert f"up to 3 trials, {2 * count} at once" in out
-    assert run_program("trials", "words-1", "--json", cwd=folder).json[2]["outcome"] == "complete"
+    assert f"up to 2 trials, {2 * count} at once" in out
+    assert run_program("trials", "words-1", "--json", cwd=folder).json[1]["outcome"] == "complete"
 
 
 def test_a_driver_that_does_not_say_leaves_it_at_one(folder: Path) -> None:
     out = launched(folder, "unknown", "--minutes", "5")
     assert "the largest network (bi 2x12, batch 32) could not be measured: 1 trial" in out
-    assert "up to 3 trials or 5 minutes, 2 at once" in out
+    assert "up to 2 trials or 5 minutes, 2 at once" in out

@@ -27,7 +27,7 @@ def searched(workplace: Callable[[str], Path]) -> Swept:
     folder = workplace("searched")
     settings = (
         "direction=uni", "learning_rate=1,0.1,0.01,0.001", "dropout=0,0.8", "layers=2",
-        "layer_size=32,48", "sequence_length=20,30", "batch_size=16,32", "epochs=12",
+        "layer_size=32,48", "sequence_length=20,30", "batch_size=16,32", "epochs=8",
     )  # fmt: skip
     given = [part for setting in settings for part in ("--set", setting)]
     budget = ("--trials", "18", "--targets", str(TARGETS), "--seed", "1")
@@ -92,7 +92,7 @@ def test_trials_that_fall_behind_are_pruned_and_say_why(
 ) -> None:
     pruned = [row for row in rows if row["outcome"] == "pruned" and row["phase"] == "search"]
     assert pruned
-    assert all(row["status"] == "FINISHED" and row["epochs"] < 12 for row in pruned)
+    assert all(row["status"] == "FINISHED" and row["epochs"] < 8 for row in pruned)
     said = searched.place.run("show", pruned[0]["trial"]).out
     assert f"pruned at epoch {pruned[0]['epochs']}" in said
     assert "is not among the best" in said
