@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +45,22 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
 
 
 def check_precision(spec: SweepSpec) -> None:
-    """Refuse a precision that this machine has no instructions for.
+    """Refuse a space with a precision that this machine has no instructions for.
+
+    Raises:
+        InputError: as of `check_instructions`.
+    """
+    check_instructions([] if spec.template else spec.space["precision"].values() or [])
+
+
+def check_instructions(wanted: Collection[object]) -> None:
+    """Refuse precisions that this machine has no instructions for.
 
     Raises:
         InputError: float16 without a GPU, or bfloat16 without one on a CPU that does not know it.
     """
     from search.engines.local import find_gpus
 
-    wanted = [] if spec.template else spec.space["precision"].values() or []
     if all(precision == "float32" for precision in wanted) or find_gpus():
         return
     known = cpu_flags()

@@ -21,7 +21,7 @@ from models.config import FIELDS, TrialConfig, check_field
 from models.errors import InputError, cut, shown
 from models.scoring import bits
 from search import settings
-from search.checks import check_space
+from search.checks import check_instructions, check_space
 from search.display import loss_text, open_console, trials_table
 from search.exits import DIFFERENT, DONE
 from search.launch import existing_store, how_to_go_on, launch, resume, spec_of
@@ -238,7 +238,8 @@ def rerun(arguments: Namespace) -> int:
             f"--set {cut(arguments.settings[0])}: trial {record.trial.id} is about a template, "
             f"expected none"
         )
-    record.trial.config.evolve(**changes)
+    config = record.trial.config.evolve(**changes)
+    check_instructions([config.precision] if isinstance(config, TrialConfig) else [])
     talk = sys.stderr if arguments.json else sys.stdout
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
     result = run_again(store, record, engine, changes, template)

@@ -61,9 +61,8 @@ class Loop:
             course.began += state.began
             if course.best_loss is not None:
                 state.note_loss(course.best_loss, course.began + course.seconds)
-        waiting = {trial.number for trial in state.again}
         extended = self.spec.trials > past.spec.trials
-        self.policy.restore(state.finished, waiting, extended=extended)
+        self.policy.restore(state.finished, state.again, extended=extended)
         with self.shield.hold():
             self._drop_displaced()
 

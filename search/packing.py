@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from models.config import TrialConfig, ours
+from models.size import parameters
 from search.engines.base import Engine
 from search.spec import SweepSpec
 from search.subject import Subject
@@ -45,37 +46,46 @@ def read_memory() -> dict[str, Memory]:
         return {}
     query = "--query-gpu=index,uuid,memory.used,memory.total"
     command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
     found = {}
     for line in asked.stdout.splitlines():
-        index, uuid, *sizes = (part.strip() for part in line.split(","))
-        if len(sizes) == 2 and all(size.isdecimal() for size in sizes):
-            found[index] = found[uuid] = Memory(*map(int, sizes))
+        index, *others = (part.strip() for part in line.split(","))
+        if len(others) == 3 and all(size.isdecimal() for size in others[1:]):
+            found[index] = found[others[0]] = Memory(*map(int, others[1:]))
     return found
 
 
-def fitting(before: Memory, meanwhile: Memory, cores: int) -> int:
-    """How many trials one GPU holds, if one took what was used more; `cores` are there to feed it.
+def fitting(needed: int, free: int, cores: int) -> int:
+    """How many trials that need so much fit into what a GPU has free; `cores` are to feed it.
 
-    >>> fitting(Memory(500, 80_000), Memory(8_500, 80_000), cores=16)
+    >>> fitting(needed=8_000, free=79_500, cores=16)
     8
     """
-    needed = max(1, meanwhile.used - before.used)
-    return max(1, min(int(SHARE * (before.total - before.used)) // needed, cores))
+    return max(1, min(int(SHARE * free) // needed, cores))
 
 
-def largest(spec: SweepSpec, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
+def largest(spec: SweepSpec, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
     """The config of a search that takes the most memory, among many draws that are admitted."""
     rng = np.random.default_rng(spec.seed)
-    drawn = [ours(spec.space.sample(rng)) for _ in range(DRAWS)]
-    return max(filter(admits, drawn), key=_numbers, default=ours(spec.space.middle()))
+    drawn = filter(admits, (ours(spec.space.sample(rng)) for _ in range(DRAWS)))
+    middle = ours(spec.space.middle())
+    return max(drawn, key=lambda config: _numbers(config, alphabet), default=middle)
 
 
-def _numbers(config: TrialConfig) -> int:
-    """About how many numbers a training step keeps: gates of all time steps, and the weights."""
-    units = config.layer_size * (2 if config.direction == "bi" else 1)
+def _numbers(config: TrialConfig, alphabet: int) -> int:
+    """About how many numbers a training step keeps.
+
+    Weights with their gradients and what the optimizer knows of them, gates of all time steps, and
+    logits with their gradients: of each time step, or of the last if the network is bidirectional.
+    """
+    both = config.direction == "bi"
     steps = config.batch_size * config.sequence_length
-    return config.layers * (8 * units * steps + 12 * units * config.layer_size)
+    gates = 8 * config.layers * config.layer_size * (2 if both else 1) * steps
+    logits = 3 * alphabet * (config.batch_size if both else steps)
+    return 4 * parameters(config, alphabet) + gates + logits
 
 
 def pack(spec: SweepSpec, subject: Subject, engine: Engine, cores: int) -> tuple[int, str]:
@@ -88,7 +98,7 @@ def pack(spec: SweepSpec, subject: Subject, engine: Engine, cores: int) -> tuple
     if not gpus or not all(gpu in before for gpu in gpus):
         why = "nvidia-smi does not say how much memory they have" if gpus else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
-    config = largest(spec, subject.admits)
+    config = largest(spec, subject.extent.alphabet if subject.extent else 0, subject.admits)
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
     slot = next(iter(gpus.values()))
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
@@ -96,16 +106,14 @@ def pack(spec: SweepSpec, subject: Subject, engine: Engine, cores: int) -> tuple
         trial = Trial(sweep="measured", number=0, config=config, seed=spec.seed)
         meanwhile = _while_it_trains(engine, subject.job(trial, slot, Path(scratch)))
     gpu = slot.gpu or ""
-    if gpu not in meanwhile:
+    needed = meanwhile[gpu].used - before[gpu].used if gpu in meanwhile else 0
+    if needed <= 0:  # it did not come to train, or others have left the GPU meanwhile
         return 1, f"--per-gpu auto: the largest network ({size}) could not be measured: 1 trial"
-    smallest = min((before[one] for one in gpus), key=lambda memory: memory.total - memory.used)
-    taken = meanwhile[gpu].used - before[gpu].used
-    count = fitting(
-        smallest, Memory(smallest.used + taken, smallest.total), max(1, cores // len(gpus))
-    )
+    free = min(before[one].total - before[one].used for one in gpus)
+    count = fitting(needed, free, max(1, cores // len(gpus)))
     return count, (
-        f"--per-gpu auto: the largest network ({size}) takes {taken:,} of "
-        f"{smallest.total - smallest.used:,} MiB free: {count} at once on a GPU"
+        f"--per-gpu auto: the largest network ({size}) takes {needed:,} of {free:,} MiB free: "
+        f"{count} at once on a GPU"
     )
 
 

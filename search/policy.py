@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 from models.config import Config, TrialConfig
 from search import halving, importance, ladder, tpe
@@ -223,25 +223,29 @@ class Policy:
             for large in self._exhausting
         )
 
-    def restore(self, courses: Sequence[Course], waiting: Set[int], *, extended: bool) -> None:
+    def restore(
+        self, courses: Sequence[Course], waiting: Sequence[Trial], *, extended: bool
+    ) -> None:
         """Know what a sweep that was broken off knew: its trials, in order of their ends.
 
-        `waiting` has the numbers of those that will be tried again. If the budget was `extended`,
-        the search goes on even if it was over.
+        `waiting` are those that were under way, and will be tried again. If the budget was
+        `extended`, the search goes on even if it was over.
         """
         last = {course.trial.number: course for course in courses}
-        again = [n for n, course in last.items() if course.trial.phase is Phase.CONFIRM]
-        for number in sorted(set(last) - set(again)):
+        trials = [*(course.trial for course in last.values()), *waiting]
+        confirming = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
+        under_way = {trial.number for trial in waiting}
+        for number in sorted(set(last) - confirming):
             self.begin(last[number])
         for course in (course for course in courses if course is last[course.trial.number]):
             if course.trial.phase is Phase.SEARCH:
                 for epoch, best in enumerate(course.best_so_far, start=1):
                     self._rungs.setdefault(epoch, {})[course.trial.number] = best
-            if course.trial.number not in waiting:
+            if course.trial.number not in under_way:
                 self.end(course)
-        if again and not extended:
-            self.confirmation.begin(self.plan.trials - min(again))
-        for number in again:
+        if confirming and not extended:
+            self.confirmation.begin(self.plan.trials - min(confirming))
+        for number in sorted(confirming & set(last)):
             self.begin(last[number])
 
     # what is cut short

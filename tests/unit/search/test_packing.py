@@ -20,20 +20,19 @@ def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, printed: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("before", "meanwhile", "cores", "count"),
+    ("needed", "free", "cores", "count"),
     [
-        (Memory(500, 80_000), Memory(8_500, 80_000), 16, 8),
-        (Memory(500, 80_000), Memory(8_500, 80_000), 4, 4),
-        (Memory(40_500, 80_000), Memory(48_500, 80_000), 16, 4),
-        (Memory(500, 80_000), Memory(70_500, 80_000), 16, 1),
-        (Memory(500, 80_000), Memory(79_000, 80_000), 16, 1),
-        (Memory(500, 80_000), Memory(400, 80_000), 16, 16),  # others have left meanwhile
+        (8_000, 79_500, 16, 8),
+        (8_000, 79_500, 4, 4),
+        (8_000, 39_500, 16, 4),
+        (70_000, 79_500, 16, 1),
+        (78_500, 79_500, 16, 1),
     ],
 )
 def test_as_many_fit_as_memory_and_cores_hold(
-    before: Memory, meanwhile: Memory, cores: int, count: int
+    needed: int, free: int, cores: int, count: int
 ) -> None:
-    assert fitting(before, meanwhile, cores) == count
+    assert fitting(needed, free, cores) == count
 
 
 def test_the_largest_network_that_is_admitted_is_measured() -> None:
@@ -42,11 +41,17 @@ def test_the_largest_network_that_is_admitted_is_measured() -> None:
         "batch_size": [16, 128], "sequence_length": [20, 40],
     }  # fmt: skip
     spec = SweepSpec(space=from_mapping(given, "test"))
-    config = largest(spec, lambda config: True)
+    config = largest(spec, 50, lambda config: True)
     assert (config.direction, config.layers, config.layer_size) == ("bi", 3, 512)
     assert (config.batch_size, config.sequence_length) == (128, 40)
-    small = largest(spec, lambda config: config.layer_size < 500)
+    small = largest(spec, 50, lambda config: config.layer_size < 500)
     assert (small.direction, small.layers, small.layer_size) == ("bi", 3, 64)
+
+
+def test_logits_of_many_symbols_count_which_a_unidirectional_network_has_at_each_step() -> None:
+    spec = SweepSpec(space=from_mapping({"layer_size": [64], "direction": ["uni", "bi"]}, "test"))
+    assert largest(spec, 50, lambda config: True).direction == "bi"
+    assert largest(spec, 3_000, lambda config: True).direction == "uni"
 
 
 def test_memory_is_known_by_number_and_uuid(
@@ -56,6 +61,14 @@ def test_memory_is_known_by_number_and_uuid(
     nvidia_smi(tmp_path, monkeypatch, rows)
     first, second = Memory(512, 81_559), Memory(0, 81_559)
     assert packing.read_memory() == {"0": first, "GPU-5a": first, "1": second, "GPU-7c": second}
+
+
+@pytest.mark.parametrize("printed", ["", "NVIDIA-SMI has failed", "No devices, were found"])
+def test_nothing_is_known_of_gpus_that_the_driver_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, printed)
+    assert packing.read_memory() == {}
 
 
 def test_without_the_drivers_program_nothing_is_known(
