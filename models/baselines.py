@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.corpus import Corpus, Split
-from models.scoring import Floats, score
+from models.scoring import Floats, log_softmax, score
 from models.windows import Indices, past, scoring_targets, scoring_windows
 
 SMOOTHING = (0.001, 0.01, 0.1, 1.0)
@@ -74,7 +74,7 @@ class NaiveBayes:
         for lag in range(1, self.window + 1):
             seen = counts.pairs(lag)[windows[:, -lag]].toarray()
             joint += np.log(seen + a) - np.log(totals + a * size)
-        return _normalised(joint)
+        return log_softmax(joint)
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,6 @@ class MarkovChain:
 
 
 Baseline = NaiveBayes | MarkovChain
-
-
-def _normalised(joint: Floats) -> Floats:
-    top = joint.max(axis=1, keepdims=True)
-    return np.asarray(joint - top - np.log(np.exp(joint - top).sum(axis=1, keepdims=True)))
 
 
 @dataclass(frozen=True)

@@ -138,12 +138,21 @@ def _read_json(file: Path) -> dict[str, Any]:
     if len(content) > JSON_BYTES:
         raise InputError(f"{file.name} is over {JSON_BYTES:,} bytes, expected fewer")
     try:
-        values = json.loads(content)
+        values = json.loads(content, object_pairs_hook=_named_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file.name}: {cut(str(error))}, expected JSON") from None
     if not isinstance(values, dict):
         raise InputError(f"{file.name} holds a {type(values).__name__}, expected an object")
     return values
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(twice)} stands there twice")
+    return named
 
 
 def predictor(folder: Path, bundle: Bundle) -> Predictor:

@@ -1,10 +1,11 @@
 """The arithmetic of `keras.layers.LSTM` on a CPU, in fewer and larger operations of TensorFlow.
 
 Weights, gates and results are those of Keras's layer, up to the order in which numbers are added.
-What is gained comes from three things. The forward pass is one kernel over all time steps. The
-backward pass has only the recurrent product in its loop, since the gradients of kernels, bias and
-inputs are sums over time steps and so one product after it (Appleyard et al., arXiv 1604.01946).
-And an input that is one symbol takes a row of the kernel instead of a product with mostly zeros.
+What is gained comes from three things. The forward pass is one kernel over all time steps, or has
+only the recurrent product in its loop. So has the backward pass, since the gradients of kernels,
+bias and inputs are sums over time steps and so one product after it (Appleyard et al., arXiv
+1604.01946). And an input that is one symbol takes a row of the kernel instead of a product with
+mostly zeros.
 """
 
 from __future__ import annotations

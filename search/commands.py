@@ -245,6 +245,9 @@ def rerun(arguments: Namespace) -> int:
     result = run_again(store, record, engine, changes, template)
     for name, (was, now) in result.versions.items():
         print(f"version of {name}: then {was}, now {now}", file=talk)
+    if result.device:
+        was, now = result.device
+        print(f"device: then {was}, now {now}", file=talk)
     for name, (was, now) in result.variation.items():
         print(f"a variation: {name} is {now}, was {was}", file=talk)
     if arguments.json:

@@ -27,7 +27,7 @@ from search.journal import Journal
 from search.listener import TICK_S
 from search.subject import CorpusSubject, Subject, TemplateSubject
 from search.tracking import Store
-from search.trial import Course, Ended, EpochDone, Outcome, Phase, Progressed, TrialRecord
+from search.trial import Course, Ended, EpochDone, Outcome, Phase, Progressed, Slot, TrialRecord
 from spaces.template import Template
 
 #: relative difference of two metrics up to which a rerun is within tolerance
@@ -125,6 +125,12 @@ def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
     }
 
 
+def changed_device(tags: Mapping[str, str], slot: Slot) -> tuple[str, str] | None:
+    """What the first run, with these tags, computed on, and `slot` does, if they differ."""
+    then, now = tags.get("sweep.device", "unknown"), journal.device_kind(slot)
+    return (then, now) if then != now else None
+
+
 @dataclass(frozen=True)
 class Rerun:
     """A trial trained again."""
@@ -136,6 +142,8 @@ class Rerun:
     #: fields that were changed on purpose: (then, now)
     variation: dict[str, tuple[Any, Any]]
     versions: dict[str, tuple[str, str]]
+    #: if it is another one: (then, now)
+    device: tuple[str, str] | None
 
     def to_dict(self) -> dict[str, Any]:
         """The rerun as `rerun --json` prints it."""
@@ -148,6 +156,7 @@ class Rerun:
             "first_difference": self.comparison.first_difference,
             "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
             "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
+            "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
             "outcome": str(self.ended.outcome),
         }
 
@@ -195,7 +204,15 @@ def rerun(
                     comparison = _compare(record, was, course)
                     writer.close_trial(course, keep=job.weights.exists())
                     store.log(run_id, tags={"sweep.verdict": comparison.verdict})
-    return Rerun(record, run_id, course.ended, comparison, variation, changed_versions(record))
+    return Rerun(
+        record,
+        run_id,
+        course.ended,
+        comparison,
+        variation,
+        changed_versions(record),
+        changed_device(record.tags, slot),
+    )
 
 
 def _same_subject(record: TrialRecord, config: Config) -> Subject:

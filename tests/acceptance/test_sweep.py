@@ -67,6 +67,7 @@ def test_a_bidirectional_trial_reruns_identically_too(swept: Swept) -> None:
     done = swept.place.run("rerun", swept.trial("bi"), "--json")
     assert done.code == 0, done.err
     assert (done.json["verdict"], done.json["max_difference"]) == ("identical", 0)
+    assert (done.json["changed_versions"], done.json["changed_device"]) == ({}, None)
 
 
 def test_a_variation_says_that_it_is_one(swept: Swept) -> None:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.rerun import TOLERANCE, Comparison, Epochs, compare
+from search.journal import device_kind
+from search.rerun import TOLERANCE, Comparison, Epochs, changed_device, compare
+from search.trial import Slot
 
 WAS: Epochs = [
     {"loss": 3.0, "val_loss": 2.0},
@@ -120,3 +122,11 @@ def test_a_difference_goes_before_a_missing_epoch_in_the_story() -> None:
 
 def test_two_runs_without_epochs_are_identical() -> None:
     assert compare([], []) == Comparison("identical", 0, 0.0, None)
+
+
+def test_a_rerun_on_another_device_says_so() -> None:
+    here = device_kind(Slot(0))
+    older = "cpu: an older one"
+    assert changed_device({"sweep.device": here}, Slot(0)) is None
+    assert changed_device({"sweep.device": older}, Slot(0)) == (older, here)
+    assert changed_device({"sweep.device": here}, Slot(0, gpu="0")) == (here, "gpu")
