@@ -255,7 +255,7 @@ def _readme(bundle: Bundle, format: str) -> str:
     length = bundle.config.sequence_length
     symbols = bundle.alphabet.symbols
     middle = symbols[len(symbols) // 3 : len(symbols) // 3 + 3]
-    past = repr("".join(str(s) for s in middle)) if isinstance(symbols[0], str) else str([*middle])
+    past = repr("".join(map(str, middle))) if bundle.alphabet.is_text else str([*middle])
     extra = (
         "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
         '`tf.saved_model.load("saved_model").serve(windows)`.\n'

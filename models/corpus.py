@@ -40,6 +40,11 @@ class Alphabet:
     def __len__(self) -> int:
         return len(RESERVED) + len(self.symbols)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its symbols are characters and not event ids."""
+        return isinstance(self.symbols[0], str)
+
     @cached_property
     def _code(self) -> dict[str | int, int]:
         symbols: Sequence[str | int] = self.symbols
@@ -56,7 +61,7 @@ class Alphabet:
 
     def to_dict(self) -> dict[str, Any]:
         """All that `from_dict` needs, as plain values."""
-        kind = "chars" if isinstance(self.symbols[0], str) else "ids"
+        kind = "chars" if self.is_text else "ids"
         return {"kind": kind, "reserved": list(RESERVED), "symbols": list(self.symbols)}
 
     @classmethod

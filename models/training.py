@@ -22,7 +22,7 @@ from models.checkpoint import Checkpoint
 from models.config import TrialConfig
 from models.corpus import Corpus, Split
 from models.program import Program, program_of
-from models.scoring import log_softmax, score
+from models.scoring import Floats, log_softmax, score
 from models.windows import Epoch as Windows
 from models.windows import Indices, TrainingWindows, scoring_windows
 
@@ -262,15 +262,22 @@ def _beyond(kind: str, loss: float, limit: float) -> str:
 def evaluate(
     logits: Logits, config: TrialConfig, corpus: Corpus, split: Split, targets: Indices
 ) -> dict[str, float]:
-    """Score a network that predicts the next symbol on targets of a split.
+    """Score a network that predicts the next symbol on targets of a split."""
+    return score(predictions(logits, config, len(corpus.alphabet), split, targets))
+
+
+def predictions(
+    logits: Logits, config: TrialConfig, alphabet: int, split: Split, targets: Indices
+) -> Iterator[tuple[Floats, NDArray[np.int32]]]:
+    """Log-probabilities `[rows, alphabet]` of what stands at targets of a split, and what does.
 
     `logits` maps windows `<int32>[rows, time]` to `[rows, alphabet]`; `rows` is the same in all
     calls, so that a backend traces one shape only.
     """
-    widest = max(len(corpus.alphabet), 2 * config.layer_size)
+    widest = max(alphabet, 2 * config.layer_size)
     rows = min(SCORING_ROWS, max(16, SCORING_NUMBERS // (config.sequence_length * widest)))
-    blocks = scoring_windows(split, targets, config.sequence_length, rows)
-    return score((log_softmax(_filled(logits, windows, rows)), true) for windows, true in blocks)
+    for windows, true in scoring_windows(split, targets, config.sequence_length, rows):
+        yield log_softmax(_filled(logits, windows, rows)), true
 
 
 def _filled(logits: Logits, windows: NDArray[np.int32], rows: int) -> NDArray[np.float32]:

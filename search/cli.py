@@ -143,6 +143,17 @@ def build_parser() -> Parser:
     generate.add_argument("--count", type=_whole, default=1, metavar="N", help="sequences (1)")
     generate.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the draws (0)")
 
+    detect = commands.add_parser("detect", help="what an exported model does not expect in data")
+    detect.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
+    detect.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
+    detect.add_argument(
+        "--below", type=_number, default=0.001, metavar="P", help="unexpected: less likely (0.001)"
+    )
+    detect.add_argument(
+        "--candidates", type=_whole, metavar="G", help="unexpected: not among the G likeliest"
+    )
+    detect.add_argument("--top", type=_whole, default=10, metavar="N", help="list so many (10)")
+
     ui = commands.add_parser("ui", help="browse the runs in the MLflow UI")
     ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)")
     ui.add_argument("--port", type=_whole, metavar="P", help="its port (default: from 5000)")

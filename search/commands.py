@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from search.tracking import Store
 
 __all__ = [
-    "export", "generate", "launch", "rerun", "resume", "show", "size", "stop", "sweeps", "trials",
-    "ui",
+    "detect", "export", "generate", "launch", "rerun", "resume", "show", "size", "stop", "sweeps",
+    "trials", "ui",
 ]  # fmt: skip
 
 #: what `sweeps` says in place of the state of a sweep that this version cannot read
@@ -330,7 +330,7 @@ def generate(arguments: Namespace) -> int:
         arguments.seed,
     )
     bundle, turns = generating.generate(arguments.bundle, wish)
-    between = "" if generating.is_text(bundle.alphabet) else " "
+    between = "" if bundle.alphabet.is_text else " "
     if arguments.json:
         rows = [list(row) for row in zip(*turns, strict=True)]
         made = rows if between else ["".join(map(str, row)) for row in rows]
@@ -349,6 +349,26 @@ def generate(arguments: Namespace) -> int:
     for number, row in enumerate(zip(*turns, strict=True), start=1):
         text = between.join([*([wish.prompt] if wish.prompt else []), *map(str, row)])
         print(f"--- {number} ---\n{generating.printable(text)}")
+    return DONE
+
+
+def detect(arguments: Namespace) -> int:
+    """Print what an exported model does not expect in new data."""
+    from search import detect as detecting
+
+    rule = detecting.Rule(arguments.below, arguments.candidates)
+    found = detecting.detect(arguments.bundle, arguments.data, rule, arguments.top)
+    if arguments.json:
+        _print_json(found.to_dict())
+        return DONE
+    print(
+        f"{found.symbols:,} symbols in {found.sessions:,} sessions: {bits(found.loss):.4f} bits a "
+        f"symbol; {found.unexpected:,} {rule}, in {len(found.in_sessions):,} sessions"
+    )
+    for finding in found.findings:
+        print(detecting.line_of(finding, found.bundle.alphabet))
+    if more := found.unexpected - len(found.findings):
+        print(f"... and {more:,} less surprising (--top N)")
     return DONE
 
 

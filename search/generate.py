@@ -68,7 +68,7 @@ def generate(given: str, wish: Wish) -> tuple[Bundle, Iterator[Symbols]]:
             f"of {_examples(bundle.alphabet)}"
         )
     turns = continued(
-        _predictor(folder, bundle, wish.seed),
+        predictor_of(folder, bundle, wish.seed),
         past,
         window=bundle.config.sequence_length,
         rows=wish.count,
@@ -78,7 +78,12 @@ def generate(given: str, wish: Wish) -> tuple[Bundle, Iterator[Symbols]]:
     return bundle, (bundle.alphabet.decode(codes) for codes in islice(turns, wish.length))
 
 
-def _predictor(folder: Path, bundle: Bundle, seed: int) -> Predictor:
+def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:
+    """The network of a bundle that was read, on the CPU, in a process that has none yet.
+
+    Raises:
+        InputError: its file has no weights of such a network.
+    """
     backend_free_of_gpu()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
     with silenced():
@@ -94,7 +99,7 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
     Raises:
         InputError: a word is no event id.
     """
-    if is_text(alphabet):
+    if alphabet.is_text:
         return alphabet.encode(prompt)
     words = prompt.split()
     for word in words:
@@ -106,14 +111,9 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
     return alphabet.encode(int(word) for word in words)
 
 
-def is_text(alphabet: Alphabet) -> bool:
-    """Whether the symbols are characters and not event ids."""
-    return isinstance(alphabet.symbols[0], str)
-
-
 def _examples(alphabet: Alphabet) -> str:
     some = alphabet.symbols[:8]
-    return cut(repr("".join(map(str, some))) if is_text(alphabet) else " ".join(map(str, some)))
+    return cut(repr("".join(map(str, some))) if alphabet.is_text else " ".join(map(str, some)))
 
 
 def printable(text: str) -> str:

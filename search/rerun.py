@@ -101,7 +101,7 @@ def first_digest(source: Source, corpus: Corpus) -> str:
             sequences.start_file()
             sequences.append(code_points(session) if isinstance(session, str) else session)
     else:
-        read = read_text if isinstance(corpus.alphabet.symbols[0], str) else read_ids
+        read = read_text if corpus.alphabet.is_text else read_ids
         for files in file_groups(existing(source.data)).values():
             read(files, sequences)
     values = np.array(sequences.values, np.int64)
