@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 
@@ -30,13 +31,12 @@ from models.corpus import Corpus
 from models.source import Source
 from search import archive
 from search.engines.local import LocalEngine, find_slots
-from search.resume import rebuild
 from search.settings import Settings
 from search.spec import SweepSpec
 from search.state import State
 from search.sweep import Sweep
 from search.tracking import Store
-from search.trial import Course, Job
+from search.trial import Course
 from spaces.space import from_mapping
 
 NAME = "soak"
@@ -44,7 +44,7 @@ NAME = "soak"
 MARKS = (50, 100, 250, 500, 750, 1000)
 #: resident memory that the driver may gain beyond the records of its trials
 GROWTH_MB = 50.0
-#: seconds from `resume` to the start of the worker of its first new trial
+#: seconds from the start of `lstm-sweep resume` to that of its first new trial
 RESUME_S = 10.0
 #: connections that the store may open and keep, and fonts that the pictures do
 OPEN_FILES = 8
@@ -118,17 +118,6 @@ class Watch:
         )
 
 
-class TimedEngine(LocalEngine):
-    """A local engine that notes when the first trial was begun."""
-
-    first: float | None = None
-
-    def start(self, job: Job) -> None:
-        """Note the time, and fork a worker."""
-        self.first = self.first or time.perf_counter()
-        super().start(job)
-
-
 def main() -> int:
     """Run the driver, and look for what is left of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -160,7 +149,7 @@ def _watch_over(folder: Path, trials: int, workers: int) -> int:
         "processes left": left,
         "temporary files left": _files(own["TMPDIR"]),
         "files of the sweep left in the cache": _files(own["XDG_CACHE_HOME"] / "lstm-sweep"),
-        "shared memory left": sorted(_names(Path("/dev/shm")) - shared),
+        "shared memory left": sorted(_names(Path("/dev/shm")) - shared - _mapped()),
     }
     checks = [Check(name, len(names), 0) for name, names in found.items()]
     for check, names in zip(checks, found.values(), strict=True):
@@ -186,14 +175,12 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
     records = _deep_size(state.finished[base.trials : last.trials]) / 1e6
     grown = last.memory_mb - base.memory_mb
-    seconds, started = _resumed(folder, corpus, spec)
+    seconds, learned = _resumed(folder, trials)
     print(f"{'pictures and end of the sweep, MB':<52} {after.memory_mb - last.memory_mb:>9.1f}")
     print(f"{'database, MB':<52} {_size_mb(folder / 'mlflow.db'):>9.1f}")
     print(f"{'records of trials, kB each':<52} {_each(records, base, last):>9.2f}")
     print(f"{'growth from trial ' + str(base.trials) + ', MB':<52} {grown:>9.1f}")
-    print(
-        f"{'resume: from there to the first word of its worker, s':<52} {started - seconds:>9.1f}"
-    )
+    print(f"{'resume: from there to the end of its first epoch, s':<52} {learned - seconds:>9.1f}")
     checks = [
         Check("trials that did not complete", trials - state.counts.get("complete", 0), 0),
         Check("growth beyond the records, MB", grown - records, GROWTH_MB),
@@ -229,29 +216,27 @@ def _store(folder: Path) -> Store:
     return Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", artifacts, NAME, NAME))
 
 
-def _resumed(folder: Path, corpus: Corpus, spec: SweepSpec) -> tuple[float, float]:
-    """Go on with the sweep: seconds to the start of the first new trial, and to its first word."""
-    heard: list[float] = []
+def _resumed(folder: Path, trials: int) -> tuple[float, float]:
+    """Go on by the command line: seconds to the first new trial's start, and to its first epoch.
 
-    class FirstWord(Watch):
-        def update(self, state: State) -> None:
-            if any(course.progress or course.epochs for course in state.running.values()):
-                heard.append(time.perf_counter())
-
-        def trial_ended(self, course: Course, state: State) -> None:
-            heard.append(time.perf_counter())
-
-    slots = find_slots(spec.workers)
-    more = replace(spec, trials=spec.trials + len(slots))
-    engine = TimedEngine(slots)
-    began = time.perf_counter()
+    The time begins with the program's process, so Python and MLflow are loaded in it.
+    """
+    (folder / "mlflow.yaml").write_text(
+        f"tracking_uri: sqlite:///mlflow.db\nartifacts: artifacts\nexperiment: {NAME}\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-c", "from search.cli import main; raise SystemExit(main())"]
+    command += ["resume", NAME, "--trials", str(trials + 1), "--json"]
+    source = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    began = time.time()
+    subprocess.run(
+        command, cwd=folder, env=os.environ | source, check=True, stdout=subprocess.DEVNULL
+    )
     store = _store(folder)
-    past = rebuild(store, archive.existing_sweep(store, NAME))
-    Sweep(
-        more, name=NAME, corpus=corpus, store=store, engine=engine, display=FirstWord(()), past=past
-    ).run()
-    assert engine.first
-    return engine.first - began, heard[0] - began
+    sweep = archive.existing_sweep(store, NAME)
+    [run] = store.runs(mlflow_parentRunId=sweep.info.run_id, sweep_trial=str(trials))
+    [epoch] = store.client.get_metric_history(run.info.run_id, "val_loss")
+    return run.info.start_time / 1000 - began, epoch.timestamp / 1000 - began
 
 
 _HEAD = (
@@ -321,6 +306,18 @@ def _with_environment(mark: bytes) -> list[str]:
                 found.append(f"{file.parent.name} {command}")
         except OSError:  # it has just ended, or is not ours
             continue
+    return found
+
+
+def _mapped() -> set[str]:
+    """Names of shared memory that living processes use; no process of ours lives any more."""
+    found: set[str] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            text = maps.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has just ended, or is not ours
+            continue
+        found |= set(re.findall(r"/dev/shm/(\S+)", text))
     return found
 
 
