@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 
-import keras
+from models.lean import keras
 
 #: parameters of `mallopt` in glibc: room asked of the system at once, and from what size on memory
 #: is given back to it, at the end of the heap and for a block by itself

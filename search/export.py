@@ -173,9 +173,8 @@ def _write(
     weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
     backend_free_of_gpu()
     with silenced():
-        import keras
-
         from models import backend, bundle, training
+        from models.lean import keras
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         try:

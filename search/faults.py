@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -58,6 +58,8 @@ SECRETS = (
     "AZURE_STORAGE_ACCESS_KEY",
     "AZURE_STORAGE_CONNECTION_STRING",
 )
+#: words in the names of options whose values no message may show
+SECRET_WORDS = "pass|password|passwd|passphrase|pwd|token|secret"
 #: characters of a secret that is looked for in every text, at least
 SHORTEST_SECRET = 4
 #: secrets of addresses that are in use
@@ -133,12 +135,17 @@ def hide(secret: str) -> None:
     _hidden.update(part for part in parts if len(part) >= SHORTEST_SECRET)
 
 
+def take_secrets(environment: MutableMapping[str, str]) -> None:
+    """Take all secrets out of an environment; messages do not show them afterwards either."""
+    _hidden.update({environment.pop(name, "") for name in SECRETS} - {""})
+
+
 def without_secrets(text: str) -> str:
     """A text without logins and options in addresses, and without the secrets that are known."""
     text = re.sub(r"(://[^\s/@:]*:)\S*@", r"\1***@", text)
     text = re.sub(r"(https?://)[^\s/@:]+@", r"\1***@", text)
     text = re.sub(r"(://[^\s?]*\?)[^\s=]*=\S*", r"\1***", text)
-    text = re.sub(r"(?i)\b(\w*(?:password|passwd|token|secret))=[^\s&;,]+", r"\1=***", text)
+    text = re.sub(rf"(?i)\b(\w*(?:{SECRET_WORDS}))=[^\s&;,]+", r"\1=***", text)
     known = {os.environ.get(name, "") for name in SECRETS} | _hidden
     for secret in sorted(known - {""}, key=len, reverse=True):
         text = text.replace(secret, "***")

@@ -44,8 +44,9 @@ def _epoch_seconds(course: Course, heard: float) -> float:
 def failing(finished: Sequence[Course], limit: int) -> str:
     """Why a sweep should end, its trials in order of their ends; empty if it should not.
 
-    It should if the last `limit` trials have failed. That the high rates of a ladder diverge is no
-    failure.
+    It should if the last `limit` trials have failed, and not each with another outcome: a few
+    failures that have nothing in common do not mean that everything fails. That the high rates of
+    a ladder diverge is no failure.
     """
     failed: list[Course] = []
     for course in reversed(finished):
@@ -56,7 +57,8 @@ def failing(finished: Sequence[Course], limit: int) -> str:
         if outcome.ranks:
             break
         failed.append(course)
-    if len(failed) < limit:
+    outcomes = {course.ended.outcome for course in failed if course.ended}
+    if len(failed) < limit or len(outcomes) == len(failed) > 1:
         return ""
     kinds = Counter(map(_kind, failed))
     shown = {_kind(course): course for course in failed}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -41,6 +42,8 @@ TEMPLATE_TAG = "sweep.template"
 CURVE = ("val_loss", "epoch_seconds")
 #: characters of a long text that go into one tag
 CHUNK = 7_500
+#: bytes of what a trial has printed that are kept, at most
+LONGEST_LOG = 1 << 24
 
 
 def versions() -> dict[str, str]:
@@ -173,7 +176,7 @@ class Journal:
                 self.store.keep_file(course.run_id, course.job.inputs, WEIGHTS)
                 kept["sweep.inputs"] = "kept"
         if outcome.status == "FAILED" and course.job.log.exists():
-            self.store.keep_file(course.run_id, course.job.log)
+            self.store.keep_text(course.run_id, _end_of(course.job.log), course.job.log.name)
         reason = without_secrets(course.ended.reason)[:500]
         tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
         if course.ended.unfinished:
@@ -208,6 +211,13 @@ class Journal:
             | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
         )
         self.store.finish(run_id, "FINISHED")
+
+
+def _end_of(log: Path) -> str:
+    """The last that a trial has printed, without secrets."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))
+        return without_secrets(file.read().decode("utf-8", "replace"))
 
 
 def _epoch_metrics(course: Course) -> dict[str, float]:

@@ -27,8 +27,7 @@ from search.checks import check_budget, check_precision, check_space
 from search.display import Lines, LiveTable, duration, open_console, trials_table
 from search.exits import DONE, FAILED, INTERRUPTED
 from search.spec import MAY_CHANGE, SweepSpec, check_name, read_spec
-from search.state import FAILED as FAILED_BECAUSE
-from search.state import State
+from search.state import State, Word
 from search.subject import subject_of
 from spaces.template import shown_label
 
@@ -85,15 +84,23 @@ def launch(arguments: Namespace) -> int:
     corpus = None if spec.template else corpora.load(spec.source())
     about = _about(spec, corpus)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
-    engine.warm_up()  # Keras is imported over there while MLflow is imported here
+    # Keras is imported over there while MLflow is imported here
+    engine.warm_up(foreign=bool(spec.template))
     from search.tracking import Store
 
     store = Store(where)
     store.prepare()
-    name = spec.name or _free_name(store, subject_of(spec, corpus).name)
-    _check_free(store, name)
+    if spec.name:
+        _check_free(store, spec.name)
     engine, why = _packed(spec, corpus, engine)
-    return _run(arguments, spec, name, corpus, about + why, store, engine)
+    if spec.name:
+        return _run(arguments, spec, spec.name, corpus, about + why, store, engine)
+    from search.sweep import NameTakenError
+
+    while True:
+        name = _free_name(store, subject_of(spec, corpus).name)
+        with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
+            return _run(arguments, spec, name, corpus, about + why, store, engine)
 
 
 def resume(arguments: Namespace) -> int:
@@ -123,9 +130,9 @@ def resume(arguments: Namespace) -> int:
     about = _about(spec, corpus)
     store.prepare()
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
-    engine.warm_up()
-    past = rebuild(store, archive.existing_sweep(store, name), was)
+    engine.warm_up(foreign=bool(spec.template))
     engine, why = _packed(spec, corpus, engine)
+    past = rebuild(store, run, was)
     return _run(arguments, spec, name, corpus, about + why, store, engine, past)
 
 
@@ -162,23 +169,36 @@ def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
     """What to type so that a sweep with these tags, which has ended, goes on."""
     if tags["sweep.state"] != "finished":
         return f"lstm-sweep resume {name} goes on with it"
-    option = "--minutes M" if _limit(tags) == "minutes" else "--trials N"
-    return f"lstm-sweep resume {name} {option} goes on with more of them"
+    return {
+        "trials": f"lstm-sweep resume {name} --trials N goes on with more of them",
+        "minutes": f"lstm-sweep resume {name} --minutes M goes on with more of them",
+        "patience": "a new sweep with more --patience searches longer",
+        "space": "a new sweep with a wider space has more to try",
+    }[_limit(tags)]
 
 
 def _limit(tags: Mapping[str, str]) -> str:
-    """What there has to be more of so that a finished sweep goes on."""
+    """What there would have to be more of for a finished sweep; only the first two may change."""
     reason = tags.get("sweep.reason", "")
-    return "minutes" if re.search("minutes are over|s are left", reason) else "trials"
+    limits = (
+        ("minutes", "minutes are over|s are left"),
+        ("patience", "no better for"),
+        ("space", "configs of the space"),
+    )
+    return next((limit for limit, words in limits if re.search(words, reason)), "trials")
 
 
 def _spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
     """What a finished sweep has spent, if `spec` gives it no more of that; else nothing."""
-    limit = _limit(tags)
-    before, now = getattr(was, limit), getattr(spec, limit)
-    if tags["sweep.state"] != "finished" or (now or math.inf) > (before or math.inf):
+    if tags["sweep.state"] != "finished":
         return ""
-    return f"--{limit} {before or 0:g} ({tags.get('sweep.reason', 'the budget is spent')})"
+    reason, limit = tags.get("sweep.reason", "the budget is spent"), _limit(tags)
+    if limit == "space":
+        return f"the whole space ({reason})"
+    before, now = getattr(was, limit), getattr(spec, limit)
+    if (now or math.inf) > (before or math.inf):
+        return ""
+    return f"--{limit} {before or 0:g} ({reason})"
 
 
 def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> SweepSpec:
@@ -252,10 +272,10 @@ def _run(
     else:
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
             _conclude(talk, state, store)
-    if code == DONE and state.word == "failed":
-        print(f"lstm-sweep: {state.closing.removeprefix(FAILED_BECAUSE)}", file=sys.stderr)
+    if code == DONE and state.word is Word.FAILED:
+        print(f"lstm-sweep: {state.closing}", file=sys.stderr)
         return FAILED
-    if code == DONE and state.word == "finished" and state.best is None:
+    if code == DONE and state.word is Word.FINISHED and state.best is None:
         print(f"lstm-sweep: no trial of '{name}' has a result", file=sys.stderr)
         return FAILED
     return code

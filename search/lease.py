@@ -7,12 +7,15 @@ jump: of a process elsewhere it looks whether the lease is renewed while it watc
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from search.tracking import Store
 LEASE, STOP = "sweep.lease", "sweep.stop"
 #: seconds between two renewals, and how long a lease is watched that is not renewed
 BEAT_S, STALE_S = 5.0, 30.0
+#: seconds that a renewal under way gets to end
+LET_GO_S = 1.0
 
 
 class LeaseLostError(StoreError):
@@ -105,16 +110,9 @@ def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep)
     store.log(run_id, tags={STOP: "yes"})
     if holder(store.tags(run_id)) is None:
         return False
-    while (driver := holder(store.tags(run_id))) and not driver.is_gone:
-        before = driver
-        for _ in range(round(STALE_S)):
-            sleep(1.0)
-            driver = holder(store.tags(run_id))
-            if driver != before:
-                break
-        else:
-            return False
-    return driver is None
+    while is_driven(store, run_id, sleep=sleep):
+        sleep(1.0)
+    return holder(store.tags(run_id)) is None
 
 
 class Lease:
@@ -157,6 +155,31 @@ class Lease:
         self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
         self._store.log(self.run_id, tags=self.tag)
         return STOP in tags
+
+    @contextlib.contextmanager
+    def beating(self, seconds: Callable[[], float]) -> Iterator[None]:
+        """Renew the lease beside what is done meanwhile, which may take long; see `beat`.
+
+        Whoever renews it next hears if somebody has asked for an end, or has taken the sweep over.
+        """
+        beside = copy.copy(self)
+        beside._store = copy.copy(self._store)  # which does not wait, or listen to trials
+        beside._store.waiting, beside._store.asking = None, contextlib.nullcontext
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(BEAT_S):
+                with contextlib.suppress(Exception):  # there is a next time
+                    beside.beat(seconds())
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(LET_GO_S)
+            self.mine = beside.mine
 
 
 def _machine() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from search import health, scratch
 from search.engines.base import Engine
-from search.faults import NO_SPACE
+from search.faults import StoreError, without_secrets
 from search.interrupt import Shield
 from search.journal import Journal
 from search.lease import BEAT_S, Lease
@@ -17,7 +18,7 @@ from search.listener import Listener
 from search.policy import Policy
 from search.resume import Past, goes_on
 from search.spec import SweepSpec
-from search.state import FAILED, ON_REQUEST, State
+from search.state import ON_REQUEST, State, Word
 from search.subject import Subject
 from search.trial import Course, Ended, EpochDone, Message, Outcome, Progressed, Slot, Trial
 from search.viewer import Viewer
@@ -90,7 +91,8 @@ class Loop:
         state = self.state
         for course in list(state.running.values()):
             reason = state.closing or "the sweep ended"
-            self._conclude(course, Ended(Outcome.STOPPED, reason, state.broken_off))
+            stopped = Ended(Outcome.STOPPED, reason, state.broken_off)
+            self._conclude(course, course.ended or stopped)  # it had ended if its end was not kept
 
     def _tick(self) -> None:
         self.state.now = self.clock()
@@ -108,6 +110,8 @@ class Loop:
 
     def _place(self, trial: Trial, slot: Slot) -> None:
         job = self.about.job(trial, slot, self.folder)
+        with needing_room(f"folder {job.folder}"):
+            job.folder.mkdir(parents=True, exist_ok=True)
         self._tick()
         run_id = self.journal.open_trial(trial, slot, self.about.remarks(trial.config))
         course = Course(trial, run_id, slot, job, began=self.state.now)
@@ -156,28 +160,31 @@ class Loop:
         self._beaten = self.state.now
         scratch.touch(self.folder)
         if self.lease.beat(self.state.seconds) and not self.state.closing:
-            self._close(ON_REQUEST)
+            self._close(ON_REQUEST, Word.STOPPED)
 
-    def _close(self, reason: str) -> None:
+    def _close(self, reason: str, word: Word = Word.FINISHED) -> None:
         """Begin nothing more, and end what runs."""
         state = self.state
-        state.closing = reason
+        state.close(reason, word)
         for slot in state.running:
             self.engine.stop(slot, Ended(Outcome.STOPPED, reason, state.broken_off))
 
     def _conclude(self, course: Course, ended: Ended) -> None:
-        """Record a trial that has ended, and let TPE know."""
+        """Record a trial that has ended, and let TPE know.
+
+        It counts as under way until its run is closed.
+        """
         state = self.state
         self._tick()
+        ended = replace(ended, reason=without_secrets(ended.reason))
         course.ended, course.seconds = ended, state.now - course.began
         if course.ranked_loss is not None:
             state.note_loss(course.ranked_loss)
         before = state.best
+        keep = state.is_among_best(course, self.spec.keep) and course.job.weights.exists()
+        self.journal.close_trial(course, keep=keep)
         del state.running[course.slot]
         state.finished.append(course)
-        best = state.ranked[: self.spec.keep]
-        keep = course in best and course.job.weights.exists()
-        self.journal.close_trial(course, keep=keep)
         if keep:
             self._kept[course.trial.number] = course.run_id
         self._drop_displaced()
@@ -215,8 +222,22 @@ class Loop:
     def _look_for_failure(self, course: Course) -> None:
         """End a sweep in which nothing works any more."""
         assert course.ended
-        why = health.failing(self.state.finished, self.spec.max_failures)
-        if course.ended.reason.startswith(NO_SPACE):
+        why = health.failing(self.state.final, self.spec.max_failures)
+        if course.ended.unfinished:  # though nobody has broken it off: it found no room
             why = f"{course.ended.reason} in {self.folder}"
         if why:
-            self._close(f"{FAILED}{why}")
+            self._close(why, Word.FAILED)
+
+
+@contextmanager
+def needing_room(where: str) -> Iterator[None]:
+    """Write files on this machine.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise StoreError(f"{where}: {why}, expected room to work") from error

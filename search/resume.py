@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.errors import InputError
 from search import archive
 from search.archive import TRAINED
 from search.journal import CURVE, WEIGHTS
-from search.lease import LEASE, STOP, holder
+from search.lease import LEASE, STOP, Lease, holder
 from search.spec import SweepSpec
 from search.tracking import Store
 from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
@@ -20,13 +21,16 @@ from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialR
 DRIVER_DIED = "the program that drove the sweep died"
 #: times a trial is tried whose worker dies
 ATTEMPTS = 3
+#: tag of a sweep that nobody drives: for how long it was driven
+SECONDS = "sweep.seconds"
 
 
 @dataclass(frozen=True)
 class Past:
-    """All that is known of a sweep that was broken off."""
+    """All that is known of a sweep that was broken off; nobody else drives it."""
 
     run_id: str
+    lease: Lease
     spec: SweepSpec
     #: params that its run has already
     params: frozenset[str]
@@ -44,15 +48,37 @@ class Past:
 
 
 def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:
-    """Read a sweep back; runs that its driver left open are closed.
+    """Take a sweep that nobody drives, and read it back; runs that were left open are closed.
 
-    `spec` is its spec, if that was read already. A trial under way counts as lost, unless its
-    outcome is written already.
+    `run` is its own run as it was when somebody looked whether it is driven, `spec` its spec, if
+    that was read already. A trial under way counts as lost, unless its outcome is written already.
 
     Raises:
-        InputError: the sweep was made by another version that cannot be read.
+        InputError: the sweep was made by another version that cannot be read, or somebody else
+            has driven it since.
     """
     spec = spec or archive.read_spec(run)
+    lease = _take(store, run)
+    with lease.beating(lambda: _driven_s(run)):
+        return _read(store, run, spec, lease)
+
+
+def _take(store: Store, run: Any) -> Lease:
+    """Take the lease of a sweep that nobody has driven since its run was read."""
+    now = store.tags(run.info.run_id)
+    if any(now.get(tag) != run.data.tags.get(tag) for tag in (LEASE, SECONDS)):
+        who = holder(now) or "somebody"
+        raise InputError(
+            f"sweep '{run.data.tags['sweep.name']}': {who} took it up at the same time, "
+            f"expected one to drive it"
+        )
+    lease = Lease(store, run.info.run_id, _driven_s(run))
+    lease.take()
+    return lease
+
+
+def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Past:
+    """Read a sweep back whose lease is ours."""
     seconds = _driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
@@ -63,6 +89,7 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:
     baselines = [run for run in children if run.data.tags.get("sweep.phase") == Phase.BASELINE]
     return Past(
         run_id=run.info.run_id,
+        lease=lease,
         spec=spec,
         params=frozenset(run.data.params),
         seconds=seconds,
@@ -92,7 +119,7 @@ def close(store: Store, run: Any) -> None:
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     _courses(store, run, [run for run in children if run.data.tags.get("sweep.phase") in TRAINED])
     tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
-    store.log(run.info.run_id, tags=tags | {"sweep.seconds": f"{_driven_s(run):.3f}"})
+    store.log(run.info.run_id, tags=tags | {SECONDS: f"{_driven_s(run):.3f}"})
     store.drop_tag(run.info.run_id, STOP)
     store.finish(run.info.run_id, "KILLED")
 
@@ -113,7 +140,7 @@ def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
 def _driven_s(run: Any) -> float:
     """Seconds for which a sweep was driven so far."""
     driven = holder(run.data.tags)
-    return driven.seconds if driven else float(run.data.tags.get("sweep.seconds", 0))
+    return driven.seconds if driven else float(run.data.tags.get(SECONDS, 0))
 
 
 def _courses(store: Store, run: Any, children: Iterable[Any]) -> list[Course]:

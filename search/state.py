@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from models.config import Config
@@ -13,8 +14,17 @@ from search.policy import Policy
 from search.spec import SweepSpec
 from search.trial import Course, Outcome, Slot, Trial
 
-#: why a sweep ended that was interrupted, or that `stop` has ended, and how others begin
-INTERRUPTED, ON_REQUEST, FAILED = "interrupted", "stopped on request", "failed: "
+#: why a sweep ended that was interrupted, or that `stop` has ended
+INTERRUPTED, ON_REQUEST = "interrupted", "stopped on request"
+
+
+class Word(StrEnum):
+    """How a sweep has ended; trials under way go on later in all but a finished one."""
+
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    FAILED = "failed"
 
 
 def bits_of(config: Config, loss: float | None) -> float | None:
@@ -40,6 +50,8 @@ class State:
     again: list[Trial] = field(default_factory=list)
     #: why the sweep was ended before it was done; empty while it goes on
     closing: str = ""
+    #: how it has ended, or would end now
+    word: Word = Word.FINISHED
     #: whether the store did not answer at the end, so that runs may be open
     left_open: bool = False
     #: seconds since the beginning, and the best loss from then on
@@ -50,32 +62,28 @@ class State:
     _ranked: list[Course] = field(default_factory=list, repr=False)
     _placed: int = 0
 
+    def close(self, reason: str, word: Word = Word.FINISHED) -> None:
+        """End the sweep before it is done."""
+        self.closing, self.word = reason, word
+
     @property
     def ending(self) -> str:
         """Why the sweep has ended."""
-        return self.closing or (self.policy.spent if self.policy else "") or "the budget is spent"
-
-    @property
-    def word(self) -> str:
-        """How the sweep has ended: `finished`, or one of those that can go on."""
-        if self.closing == INTERRUPTED:
-            return "interrupted"
-        if self.closing == ON_REQUEST:
-            return "stopped"
-        return "failed" if self.closing.startswith(FAILED) else "finished"
+        reason = self.closing or (self.policy.spent if self.policy else "") or "the budget is spent"
+        return f"failed: {reason}" if self.word is Word.FAILED else reason
 
     @property
     def broken_off(self) -> bool:
         """Whether trials under way are to go on when the sweep does."""
-        return self.word != "finished"
+        return self.word is not Word.FINISHED
 
     @property
     def going_on(self) -> set[str]:
         """Numbers of the trials that go on when the sweep does."""
         if not self.broken_off:
             return set()
-        stopped = (c for c in self.finished if c.ended and c.ended.unfinished)
-        trials = [*self.again, *(c.trial for c in (*self.running.values(), *stopped))]
+        under_way = [*self.running.values(), *filter(_may_go_on, self.finished)]
+        trials = [*self.again, *(course.trial for course in under_way)]
         return {str(trial.number) for trial in trials}
 
     def note_loss(self, loss: float, at: float | None = None) -> None:
@@ -93,9 +101,15 @@ class State:
         """Finished trials with a loss that competes, the best first."""
         for course in self.finished[self._placed :]:
             if course.ranked_loss is not None:
-                bisect.insort(self._ranked, course, key=lambda c: (c.ranked_loss, c.trial.number))
+                bisect.insort(self._ranked, course, key=_rank)
         self._placed = len(self.finished)
         return self._ranked
+
+    def is_among_best(self, course: Course, count: int) -> bool:
+        """Whether a trial that ends just now is one of the best so many."""
+        if course.ranked_loss is None:
+            return False
+        return bisect.bisect(self.ranked, _rank(course), key=_rank) < count
 
     @property
     def best(self) -> Course | None:
@@ -114,12 +128,17 @@ class State:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Finished trials by outcome; attempts that were lost and tried again do not count."""
+        """Trials that have ended for good, by outcome."""
+        found = Counter(str(c.ended.outcome) for c in self.final if c.ended)
+        return {str(outcome): found[str(outcome)] for outcome in Outcome if found[str(outcome)]}
+
+    @property
+    def final(self) -> list[Course]:
+        """Trials that have ended for good, in order of their ends; of each its last attempt."""
         open_again = {t.number for t in self.again}
         open_again |= {c.trial.number for c in self.running.values()}
-        final = {c.trial.number: c for c in self.finished if c.trial.number not in open_again}
-        found = Counter(str(c.ended.outcome) for c in final.values() if c.ended)
-        return {str(outcome): found[str(outcome)] for outcome in Outcome if found[str(outcome)]}
+        last = {c.trial.number: c for c in self.finished if c.trial.number not in open_again}
+        return [c for c in self.finished if last.get(c.trial.number) is c]
 
     @property
     def seconds_left(self) -> float | None:
@@ -155,7 +174,7 @@ class State:
         return {
             "sweep": self.name,
             "run_id": self.run_id,
-            "state": self.word,
+            "state": str(self.word),
             "trials": self.counts,
             "best": best
             and {
@@ -171,3 +190,13 @@ class State:
             "baselines": self.baselines,
             "seconds": round(self.seconds, 3),
         }
+
+
+def _rank(course: Course) -> tuple[float | None, int]:
+    return course.ranked_loss, course.trial.number
+
+
+def _may_go_on(course: Course) -> bool:
+    """Whether an attempt that has ended was not its trial's last."""
+    ended = course.ended
+    return ended is not None and (ended.unfinished or ended.outcome is Outcome.LOST)

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from models.corpus import Corpus
+from models.errors import InputError
 from search import health, report, scratch
 from search.engines.base import Engine
 from search.faults import StoreError
@@ -17,14 +18,18 @@ from search.interrupt import Shield
 from search.journal import Journal, spec_tags
 from search.lease import STOP, Lease, LeaseLostError
 from search.listener import Listener
-from search.loop import Loop
+from search.loop import Loop, needing_room
 from search.policy import Policy
 from search.resume import Past
 from search.spec import SweepSpec
-from search.state import FAILED, INTERRUPTED, State
+from search.state import INTERRUPTED, State, Word
 from search.subject import subject_of
 from search.tracking import Store
 from search.viewer import Display, Viewer
+
+
+class NameTakenError(InputError):
+    """Another sweep of this name has begun at the same time, and before."""
 
 
 class Sweep:
@@ -52,6 +57,7 @@ class Sweep:
         self._shield, self._viewer = Shield(), Viewer(display)
         self._listener = Listener(engine, self._shield, self._viewer, str(store.settings))
         #: what there is of the sweep as soon as it has begun
+        self._lease: Lease | None = None
         self._journal: Journal | None = None
         self._folder: Path | None = None
         self._loop: Loop | None = None
@@ -76,11 +82,11 @@ class Sweep:
                 self._loop.take_up(self._past)
             self._loop.run()
         except KeyboardInterrupt:
-            self.state.closing = INTERRUPTED
+            self.state.close(INTERRUPTED, Word.INTERRUPTED)
             raise
         except BaseException as error:
             self._lost = isinstance(error, LeaseLostError)
-            self.state.closing = f"{FAILED}{error or type(error).__name__}"
+            self.state.close(str(error) or type(error).__name__, Word.FAILED)
             raise
         finally:
             with self._shield.hold(to_the_end=True):
@@ -92,13 +98,16 @@ class Sweep:
         spec, state, past = self._spec, self.state, self._past
         tags = {"sweep.name": state.name} | self._about.tags()
         with self._shield.hold():
-            lease = self._take_up(past) if past else self._create(tags)
+            self._lease = lease = self._take_up(past) if past else self._create(tags)
             self._journal = journal = Journal(self._store, state.run_id, self._about, tags)
             if past:
                 self._reopen(past)
-        journal.describe(spec, state.name, past.params if past else frozenset())
-        self._folder = folder = self._open_folder()
-        self._score_baselines(journal)
+        with lease.beating(self._driven_s):
+            journal.describe(spec, state.name, past.params if past else frozenset())
+            if not past:
+                self._claim_name()
+            self._folder = folder = self._open_folder()
+            self._score_baselines(journal)
         state.policy = policy = self._policy()
         return Loop(
             spec=spec, state=state, policy=policy, about=self._about, engine=self._engine,
@@ -118,12 +127,29 @@ class Sweep:
         self.state.run_id = lease.run_id = run_id
         return lease
 
+    def _claim_name(self) -> None:
+        """Give way to a sweep that has this name too, is under way, and is older.
+
+        Raises:
+            NameTakenError: there is one; this sweep's run is none any more.
+        """
+        name, run_id = self.state.name, self.state.run_id
+        same = self._store.runs(sweep_role="sweep", sweep_name=name)
+        under_way = (run.info for run in same if run.info.status == "RUNNING")
+        order = sorted((info.start_time, info.run_id) for info in under_way)
+        if order and order[0][1] != run_id:
+            self._store.log(run_id, tags={"sweep.role": "withdrawn"})
+            raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
+
     def _take_up(self, past: Past) -> Lease:
-        """Take the lease of a sweep that was broken off."""
-        lease = Lease(self._store, past.run_id, past.seconds)
-        lease.take()
+        """Make sure that nobody else goes on with a sweep that was broken off."""
+        past.lease.beat(past.seconds)
         self.state.run_id = past.run_id
-        return lease
+        return past.lease
+
+    def _driven_s(self) -> float:
+        """Seconds for which the sweep was driven so far."""
+        return self._clock() - self.state.began
 
     def _reopen(self, past: Past) -> None:
         """Let the run of a sweep that was broken off go on."""
@@ -134,12 +160,11 @@ class Sweep:
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""
-        folder = scratch.open_folder(self.state.run_id)
-        try:
+        with needing_room("the user's cache folder"):
+            folder = scratch.open_folder(self.state.run_id)
+        with needing_room(f"folder {folder}"):
             shutil.rmtree(folder / "corpus", ignore_errors=True)
             self._about.save(folder)
-        except OSError as error:
-            raise StoreError(f"folder {folder}: {error.strerror}, expected room to work") from error
         return folder
 
     def _score_baselines(self, journal: Journal) -> None:
@@ -170,9 +195,9 @@ class Sweep:
         self._listener.be_patient_again()
         try:
             self._engine.close()
-            if self._journal and not self._lost:
-                if self._loop:
-                    self._loop.break_off()
+            if self._journal and self._lease and not self._lost:
+                with self._lease.beating(self._driven_s):
+                    self._close_trials(self._journal)
                 self._close_run(self._journal)
         except StoreError as fault:  # what is open now, `resume` will close
             self.state.left_open = True
@@ -181,16 +206,22 @@ class Sweep:
             if self._folder and not self._lost:
                 scratch.leave(self._folder, self.state.going_on)
 
-    def _close_run(self, journal: Journal) -> None:
-        """Close the sweep's own run."""
+    def _close_trials(self, journal: Journal) -> None:
+        """Close the runs of trials, and log what all have come to."""
         state = self.state
+        if self._loop:
+            self._loop.break_off()
         state.now = self._clock()
         journal.log_progress(state.trials_done, state.best_loss)
         try:
             if self._folder:
                 self._keep_evidence(self._folder)
-        except StoreError as error:  # pictures matter less than runs that are closed
+        except (StoreError, OSError) as error:  # pictures matter less than runs that are closed
             self._viewer.say(f"no pictures were kept: {error}")
+
+    def _close_run(self, journal: Journal) -> None:
+        """Close the sweep's own run."""
+        state = self.state
         journal.close_sweep(state.word, state.ending, state.seconds, note=report.describe(state))
 
     def _keep_evidence(self, folder: Path) -> None:

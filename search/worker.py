@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from models.config import ours
 from models.corpus import Corpus
 from models.windows import scoring_targets
-from search.faults import NO_SPACE, SECRETS, lasting, without_secrets
+from search.address import hide_secrets
+from search.faults import NO_SPACE, lasting, take_secrets, without_secrets
 from search.interrupt import SIGNALS
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
 
@@ -34,7 +36,8 @@ def run(job: Job) -> Iterator[Message]:
     try:
         yield from _train(job)
     except Exception as error:
-        print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log lies on the disk that may be full
+            print(without_secrets(traceback.format_exc()), end="", file=sys.stderr, flush=True)
         reason = without_secrets(
             f"{_place(error, job)}{type(error).__name__}: {_first_line(error)}"
         )
@@ -49,6 +52,8 @@ def run(job: Job) -> Iterator[Message]:
 
 
 def _train(job: Job) -> Iterator[Message]:
+    if job.template:  # it is given all of Keras, so that comes first
+        import models.foreign  # noqa: F401
     from models import backend, foreign, training
 
     backend.prepare(gpu=job.slot.gpu is not None, seed=job.trial.seed)
@@ -134,8 +139,8 @@ def main(job: Job, connection: Connection) -> None:
     """
     for number in SIGNALS:  # they reach the whole group; the driver decides what follows
         signal.signal(number, signal.SIG_IGN)
-    for name in (*SECRETS, "MLFLOW_TRACKING_URI"):  # it has no business with the store
-        os.environ.pop(name, None)
+    take_secrets(os.environ)  # it has no business with the store
+    hide_secrets(os.environ.pop("MLFLOW_TRACKING_URI", ""))
     _print_to(job)
     _take_slot(job)
     threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()
@@ -144,7 +149,10 @@ def main(job: Job, connection: Connection) -> None:
 
 
 def _print_to(job: Job) -> None:
-    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # such as on a full disk; what cannot go on without says so itself
+        log = os.open(os.devnull, os.O_WRONLY)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(log, 1)

@@ -44,7 +44,7 @@ class ScriptedEngine:
         self._watch = watch
         self._messages: list[Message] = []
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, foreign: bool = False) -> None:
         """Nothing to warm."""
 
     def start(self, job: Job) -> None:

@@ -18,8 +18,11 @@ class Engine(Protocol):
     def slots(self) -> tuple[Slot, ...]:
         """All places where a trial can run."""
 
-    def warm_up(self) -> None:
-        """Get ready in the background, so that the first trial starts sooner."""
+    def warm_up(self, *, foreign: bool = False) -> None:
+        """Get ready in the background, so that the first trial starts sooner.
+
+        `foreign` says that trials run code of the user, which may need anything of Keras.
+        """
 
     def start(self, job: Job) -> None:
         """Begin a trial on its slot, which must be free."""

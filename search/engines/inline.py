@@ -19,7 +19,7 @@ class InlineEngine:
         """The one slot."""
         return (Slot(0),)
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, foreign: bool = False) -> None:
         """Nothing to do: Keras is imported by the first trial."""
 
     def start(self, job: Job) -> None:

@@ -56,10 +56,10 @@ class LocalEngine:
         self.slots = slots
         self._running: dict[Slot, _Running] = {}
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["keras"])
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, foreign: bool = False) -> None:
         """Start the forkserver; what Keras and its backend print at import goes nowhere."""
+        self._context.set_forkserver_preload(["keras" if foreign else "models.lean"])
         os.environ["PYTHONSAFEPATH"] = "1"  # a folder called keras/ here must not be imported
         with silenced():
             forkserver.ensure_running()
@@ -76,7 +76,7 @@ class LocalEngine:
         """A worker, and our end of its pipe."""
         until = time.monotonic() + FORK_WITHIN_S
         while True:
-            self.warm_up()
+            self.warm_up(foreign=job.template is not None)
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=worker.main, args=(job, theirs), daemon=True)
             try:
@@ -156,7 +156,7 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
     for name, number in (("workers", workers), ("per-gpu", per_gpu)):
         if number is not None and number < 1:
             raise InputError(f"--{name} is {number}: expected at least 1")
-    gpus = [gpu for gpu in find_gpus() for _ in range(per_gpu)]
+    gpus = find_gpus() * per_gpu  # one place on each, then the next
     own = cores()
     count = workers or len(gpus or own)
     if gpus:

@@ -11,11 +11,15 @@ import pytest
 import yaml
 
 from models.corpus import Corpus
+from search import archive
+from search.resume import rebuild
 from search.settings import load
+from search.spec import SweepSpec
 from search.tracking import Store
 from search.trial import Ended, Outcome
+from spaces.space import from_mapping
 from tests.cases import Place, RunningCase
-from tests.conftest import run_here, write_text
+from tests.conftest import TINY, run_here, write_text
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -67,10 +71,14 @@ def test_data_that_have_changed_are_refused(place: Place) -> None:
 def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Callable[..., Path]:
     """Makes folders with a sweep that has ended, though no worker has trained for it."""
 
-    def make(endings: dict[int, Ended] | None = None, **fields: Any) -> Path:
+    def make(
+        endings: dict[int, Ended] | None = None,
+        losses: dict[int, list[float]] = LOSSES,
+        **fields: Any,
+    ) -> Path:
         folder = workplace("ended")
         spec = tiny_spec(data=str(data), trials=2, **PLAIN)
-        engine = ScriptedEngine(LOSSES, endings=endings)
+        engine = ScriptedEngine(losses, endings=endings)
         sweep_of(Store(load(folder, {})), corpus, engine, replace(spec, **fields)).run()
         return folder
 
@@ -94,6 +102,62 @@ def test_a_sweep_that_ran_out_of_time_takes_more_minutes(ended: Callable[..., Pa
     assert (done.code, done.err) == (0, "")
     assert "sweep s: finished with --minutes 1e-09 (" in done.out
     assert "; lstm-sweep resume s --minutes M goes on with more of them\n" in done.out
+
+
+@pytest.mark.parametrize(
+    "fields, line",
+    [
+        (
+            {"patience": 1, "trials": 9},
+            "sweep s: finished with --patience 1 (no better for 1 trials); "
+            "a new sweep with more --patience searches longer\n",
+        ),
+        (
+            {"space": from_mapping({"direction": ["uni", "bi"], "epochs": 2}, "test")},
+            "sweep s: finished with the whole space (all 2 configs of the space that may be tried "
+            "are begun); a new sweep with a wider space has more to try\n",
+        ),
+    ],
+)
+def test_a_sweep_that_more_trials_would_not_help_says_what_would(
+    ended: Callable[..., Path], fields: dict[str, Any], line: str
+) -> None:
+    worse = {number: [2.0 + number, 2.0 + number] for number in range(9)}
+    folder = ended(losses=worse, **({"trials": 9} | fields))
+    done = run_here("resume", "s", "--trials", "99", cwd=folder)
+    assert (done.code, done.out, done.err) == (0, line, "")
+
+
+def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
+    ended: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ended()
+
+    def measure(spec: SweepSpec, corpus: Corpus, engine: Any) -> tuple[Any, list[str]]:
+        other = Store(load(folder, {}))
+        rebuild(other, archive.existing_sweep(other, "s"))
+        return engine, []
+
+    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr("search.launch._packed", measure)
+    done = run_here("resume", "s", "--trials", "9", cwd=folder)
+    assert (done.code, done.out) == (2, "")
+    assert "took it up at the same time, expected one to drive it" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
+    ended: Callable[..., Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ended()
+    store = Store(load(folder, {}))
+    store.reopen(archive.existing_sweep(store, "s").info.run_id)  # as if it had just begun
+    names = iter(["s", "t"])
+    monkeypatch.setattr("search.launch._free_name", lambda *arguments: next(names))
+    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
+    assert (done.code, done.json["sweep"]) == (0, "t")
+    assert [run.data.tags["sweep.name"] for run in archive.sweeps(store)] == ["s", "t"]
 
 
 def test_a_sweep_that_has_ended_is_not_stopped_again(ended: Callable[..., Path]) -> None:

@@ -168,7 +168,7 @@ def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
     _kill(broken, 25, after=True)
     writes = broken.drive().writes
     assert writes > 20
-    for at in range(1, writes + 1 if ALL else 8):
+    for at in range(1, writes + 1 if ALL else 9):
         broken = place("broken")
         _kill(broken, 25, after=True)
         _kill(broken, at, after=True)

@@ -2,8 +2,9 @@
 
     make chaos KILLS=200 SEED=7
 
-Every process is real: the program, its forkserver, its workers, and in every other sweep of a long
-run a tracking server. The seed decides whom the next kill hits and how long it waits.
+Every process is real: the program, its forkserver, its workers, and in every other sweep a tracking
+server. The seed decides whom the next kill hits and how long it waits. The short form, which is one
+of the tests that always run, has one sweep of each kind; the server is the first to be killed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -22,22 +24,27 @@ from pathlib import Path
 import pytest
 
 from search import archive
+from search.resume import ATTEMPTS
 from search.settings import Settings
 from search.tracking import Store
 from search.trial import RESULTS, Outcome, TrialRecord
 from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
 from tests.servers import Server
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "5"))
+#: whether `make chaos` is running
+LONG = "CHAOS_KILLS" in os.environ
+KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 #: environment variable by which the processes of one test are known
 MARK = "LSTM_SWEEP_CHAOS"
 #: whom a kill hits, and how often relative to the others
 VICTIMS = {"worker": 5, "driver": 3, "forkserver": 2, "everything": 2}
-EPOCHS, TRIALS = 40, 6
+EPOCHS, TRIALS = 40, 6 if LONG else 3
 #: kills of one sweep, at most
-KILLS_PER_SWEEP = 12
+KILLS_PER_SWEEP = 12 if LONG else 2
 WITHIN_S = 600.0
+#: the last line of a program to which the server does not answer
+DOWN = re.compile("lstm-sweep: store .*(does not answer|expected a store that)")
 
 
 class Chaos:
@@ -96,13 +103,15 @@ class Chaos:
                     self._kill(self._choose())
             out, err = self._process.communicate(timeout=WITHIN_S)
             code = self._process.returncode
-            # who resumes while the server is down is told so, and resumes again
-            down = self._server and code in (1, 2) and "answer" in err
+            # who resumes while the server is down is told so in the end, and resumes again
+            down = self._server and code in (1, 2) and DOWN.match(err.splitlines()[-1])
             if code != -signal.SIGKILL and not down:
                 assert code == 0, (code, out, err[-3000:])
                 return
 
     def _choose(self) -> str:
+        if self._server and not self.killed:
+            return "server"
         victims = VICTIMS | ({"server": 2} if self._server else {})
         return self._rng.choices(list(victims), list(victims.values()))[0]
 
@@ -181,12 +190,16 @@ class Chaos:
         last = {r.trial.number: r for r in archive.trials(store, "s")}
         assert sorted(last) == list(range(TRIALS))
         ended = [r for r in records if "sweep.unfinished" not in r.tags]
-        final = [record for record in ended if record.outcome != Outcome.LOST]
-        given_up = [r for r in last.values() if r.outcome == Outcome.LOST]
-        assert {r.trial.number for r in final} | {r.trial.number for r in given_up} == set(last)
-        assert len(final) + len(given_up) == TRIALS
-        for record in final:
-            assert (record.outcome, record.epochs) == (Outcome.COMPLETE, EPOCHS)
+        for number in last:
+            attempts = [r for r in ended if r.trial.number == number]
+            lost = sum(r.outcome == Outcome.LOST for r in attempts)
+            final = [r for r in attempts if r.outcome != Outcome.LOST]
+            if final:
+                [whole] = final
+                assert (whole.outcome, whole.epochs) == (Outcome.COMPLETE, EPOCHS)
+                assert lost < ATTEMPTS
+            else:  # its worker was killed so often that the trial was given up
+                assert lost == ATTEMPTS
         self._check_metrics(store, records, last)
         best = archive.ranked(list(last.values()))[0]
         assert best.has_weights
@@ -228,6 +241,8 @@ def test_processes_killed_at_random_lose_nothing(
     rng = random.Random(SEED)
     killed: Counter[str] = Counter()
     sweeps = lost = sittings = 0
+    with capsys.disabled():
+        print(f"\nseed {SEED}: {KILLS} kills to come")
     while sum(killed.values()) < KILLS:
         folder = workplace(f"chaos{sweeps}")
         write_text(folder / "words.txt", characters=24_000, seed=sweeps)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from search.engines import open_engine
 from search.lease import LEASE, STOP, Lease, LeaseLostError
 from search.resume import DRIVER_DIED, rebuild
 from search.state import State
-from search.sweep import Sweep
+from search.sweep import NameTakenError, Sweep
 from search.tracking import Store
 from search.trial import Ended, EpochDone, Outcome
 from tests.fakes import ScriptedEngine, Silent
@@ -133,6 +134,89 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
     last = archive.trials(store, "s")[-1]
     assert (last.status, last.outcome) == ("RUNNING", "")
+
+
+def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
+    store: Store, run: Callable[..., State]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    seen = archive.existing_sweep(store, "s")
+    rebuild(store, seen)
+    with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* took it up"):
+        rebuild(store, seen)
+
+
+def test_who_lost_a_sweep_before_its_first_trial_begins_none(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    past = rebuild(store, archive.existing_sweep(store, "s"))
+    before = len(store.runs())
+    Lease(store, past.run_id).take()
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        sweep_of(
+            store, corpus, ScriptedEngine(LOSSES), replace(past.spec, trials=5), past=past
+        ).run()
+    assert len(store.runs()) == before
+    assert archive.sweeps(store)[0].info.status == "FINISHED"
+
+
+def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
+    store: Store, corpus: Corpus, run: Callable[..., State]
+) -> None:
+    refused: list[NameTakenError] = []
+
+    def begin_another() -> None:
+        spec = tiny_spec(trials=1, **PLAIN)
+        with pytest.raises(NameTakenError, match="'s' was begun by another") as caught:
+            sweep_of(store_of(store), corpus, ScriptedEngine(LOSSES), spec).run()
+        refused.append(caught.value)
+
+    state = run(ScriptedEngine(LOSSES, watch=after(1, begin_another)), trials=2)
+    assert (len(refused), state.counts) == (1, {"complete": 2})
+    [parent] = archive.sweeps(store)
+    assert (parent.info.run_id, parent.info.status) == (state.run_id, "FINISHED")
+    assert "RUNNING" not in {run.info.status for run in store.runs()}
+
+
+def store_of(store: Store) -> Store:
+    """The same store, as another program has it."""
+    return Store(store.settings)
+
+
+def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
+    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.05)
+    seen: list[int] = []
+
+    def slowly(sweep: Sweep, *arguments: Any) -> None:
+        for _ in range(2):
+            time.sleep(0.4)
+            found = lease.holder(archive.sweeps(store)[0].data.tags)
+            assert found
+            seen.append(found.beat)
+
+    monkeypatch.setattr(Sweep, "_open_folder", wrapped(Sweep._open_folder, slowly))
+    monkeypatch.setattr(Sweep, "_keep_evidence", wrapped(Sweep._keep_evidence, slowly))
+    run(ScriptedEngine(LOSSES), trials=1)
+    assert 0 < seen[0] < seen[1] < seen[2] < seen[3]
+
+
+def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable[..., Any]:
+    """A method that does something else before."""
+
+    def both(*arguments: Any) -> Any:
+        before(*arguments)
+        return method(*arguments)
+
+    return both
+
+
+def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., State]) -> None:
+    state = run(ScriptedEngine(LOSSES, lose_first=2), trials=2, max_failures=1)
+    assert (state.word, state.counts) == ("finished", {"complete": 2})
+    assert [c.ended and str(c.ended.outcome) for c in state.finished][:2] == ["lost", "lost"]
 
 
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(

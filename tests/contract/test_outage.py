@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -19,10 +20,11 @@ import pytest
 
 from models.corpus import Corpus
 from models.errors import InputError
-from search import archive
+from search import archive, scratch
 from search.faults import StoreError
 from search.interrupt import Interrupted
 from search.lease import BEAT_S, Lease
+from search.resume import rebuild
 from search.settings import Settings
 from search.sweep import Sweep
 from search.tracking import Store
@@ -253,6 +255,88 @@ def test_files_that_cannot_be_kept_are_one_clear_error(
         four_trials(store, corpus, data).run()
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
+
+
+class Once:
+    """A client that fails at one call, counted over those that log the end of a trial."""
+
+    def __init__(self, client: Any, error: BaseException) -> None:
+        self._client, self._error = client, error
+        self.failed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(run_id: str, *args: Any, **kwargs: Any) -> Any:
+            tags = args[2] if name == "log_batch" else ()
+            if not self.failed and any(tag.key == "sweep.outcome" for tag in tags):
+                self.failed += 1
+                raise self._error
+            return method(run_id, *args, **kwargs)
+
+        return call if name == "log_batch" else method
+
+
+@pytest.mark.parametrize(
+    "error, expected", [(OSError(errno.ENOSPC, "full"), StoreError), (Interrupted(2), Interrupted)]
+)
+def test_a_trial_whose_end_could_not_be_kept_is_closed_or_goes_on(
+    store: Store,
+    corpus: Corpus,
+    data: Path,
+    error: BaseException,
+    expected: type[BaseException],
+) -> None:
+    store.client = client = Once(store.client, error)
+    with pytest.raises(expected):
+        four_trials(store, corpus, data).run()
+    assert client.failed == 1
+    first = archive.trials(store, "s")[0]
+    assert (first.status, first.outcome) == ("FINISHED", "complete")
+    assert first.has_weights
+    assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED", "KILLED"}
+
+
+def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
+    store: Store, corpus: Corpus, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **more: Any) -> None:
+        raise StoreError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError):
+        patch.setattr("search.journal.Journal.close_trial", full)
+        four_trials(store, corpus, data).run()
+    [parent] = archive.sweeps(store)
+    assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
+    past = rebuild(store, parent)
+    assert [trial.number for trial in past.again] == [0]
+    assert {run.info.status for run in store.runs(sweep_phase="search")} == {"KILLED"}
+    scratch.leave(cache / parent.info.run_id, set())
+
+
+def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(file: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr("search.report.plots", lambda *arguments: iter([("curves", draw)]))
+    display = Listening()
+    four_trials(store, corpus, data, display=display).run()
+    assert any("no pictures were kept" in text for text in display.told)
+    check(store)
+
+
+def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
+    store: Store, corpus: Corpus, data: Path, cache: Path
+) -> None:
+    def take_its_place(message: EpochDone) -> None:
+        (cache / archive.sweeps(store)[0].info.run_id / "1").write_text("no folder")
+
+    engine = ScriptedEngine(LOSSES, watch=take_its_place)
+    with pytest.raises(StoreError, match=r"folder .*/1: File exists, expected room to work"):
+        four_trials(store, corpus, data, engine=engine).run()
+    assert {run.info.status for run in store.runs()} == {"FINISHED", "FAILED"}
 
 
 #: run where a small file system of its own is mounted

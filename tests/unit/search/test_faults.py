@@ -143,6 +143,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("at http://abcdef@host/x now", "at http://***@host/x now"),
         ("s3://bucket/key?X-Amz-Signature=abc&b=c now", "s3://bucket/key?*** now"),
         ("connect: host=h password=abc dbname=d", "connect: host=h password=*** dbname=d"),
+        ("connect: host=h pwd=abc dbname=d", "connect: host=h pwd=*** dbname=d"),
         ("is it http://host:5000/x? yes", "is it http://host:5000/x? yes"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from models.config import TrialConfig
 from search.health import failing, hung
+from search.spec import SweepSpec
 from search.trial import Course, Ended, Job, Outcome, Phase, Progressed, Slot, Trial
 
 
@@ -80,9 +81,17 @@ def test_a_sweep_in_which_everything_fails_should_end_with_the_most_common_reaso
     assert why.endswith("1 lost (its worker was killed by SIGKILL)")
 
 
-def test_three_failures_of_different_kinds_do_not_end_a_sweep() -> None:
+@pytest.mark.parametrize("limit", [2, 3, SweepSpec().max_failures])
+def test_three_failures_of_different_kinds_do_not_end_a_sweep(limit: int) -> None:
     kinds = [BAD, ended(Outcome.OUT_OF_MEMORY, "host"), ended(Outcome.HUNG, "silent")]
-    assert failing(kinds, 10) == ""
+    assert failing(kinds, limit) == ""
+    assert bool(failing([*kinds, BAD], limit)) is (
+        limit <= 4
+    )  # something fails for the second time
+
+
+def test_a_sweep_that_ends_at_the_first_failure_does_so_whatever_it_is() -> None:
+    assert failing([BAD], 1).startswith("1 trials in a row have failed")
 
 
 def test_a_success_in_between_counts() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ class Tags:
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
+        self.waiting = self.asking = None
 
     def tags(self, run_id: str) -> dict[str, str]:
         return dict(self.kept)
@@ -145,6 +147,55 @@ def test_stop_says_when_nobody_is_there(store: Any) -> None:
     assert lease.stop(store, "r") is False
     store.kept[LEASE] = elsewhere(beat=3)
     assert lease.stop(store, "r", lambda seconds: None) is False
+
+
+def test_stop_waits_for_a_driver_of_this_machine_as_long_as_it_lives(store: Any) -> None:
+    Lease(store, "r").take()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) > 10 * lease.STALE_S:  # though it was too busy all the while to renew it
+            store.kept[LEASE] = ""
+
+    assert lease.stop(store, "r", sleep) is True
+
+
+def test_a_lease_is_renewed_beside_what_takes_long(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    mine = Lease(store, "r")
+    mine.take()
+    with mine.beating(lambda: 7.0):
+        until = time.monotonic() + 10
+        while mine_in(store).beat < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert mine_in(store).seconds == 7.0
+    assert mine.mine.beat >= 3
+    mine.beat(8.0)
+    assert mine_in(store) == mine.mine
+
+
+def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    mine = Lease(store, "r")
+    mine.take()
+    with mine.beating(lambda: 7.0):
+        store.kept[LEASE] = elsewhere()
+        time.sleep(0.1)
+    assert store.kept[LEASE] == elsewhere()
+    with pytest.raises(LeaseLostError):
+        mine.beat(8.0)
+
+
+def mine_in(store: Any) -> Holder:
+    found = holder(store.kept)
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', "null"])

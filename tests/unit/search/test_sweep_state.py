@@ -10,7 +10,7 @@ from search.cost import Extent
 from search.plan import Plan
 from search.policy import Policy
 from search.spec import SweepSpec
-from search.state import INTERRUPTED, State
+from search.state import INTERRUPTED, State, Word
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial
 from spaces import lstm
 
@@ -190,11 +190,48 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    "closing, word",
-    [("", "finished"), ("5 minutes are over", "finished"), (INTERRUPTED, "interrupted")],
+    "reason, word, ending, broken_off",
+    [
+        ("5 minutes are over", Word.FINISHED, "5 minutes are over", False),
+        (INTERRUPTED, Word.INTERRUPTED, "interrupted", True),
+        ("nothing works", Word.FAILED, "failed: nothing works", True),
+    ],
 )
-def test_a_sweep_is_printed_as_finished_or_interrupted(closing: str, word: str) -> None:
-    assert state(closing=closing).to_dict()["state"] == word
+def test_a_sweep_that_was_closed_says_how_and_why(
+    reason: str, word: Word, ending: str, broken_off: bool
+) -> None:
+    found = state()
+    found.close(reason, word)
+    assert (found.ending, found.broken_off) == (ending, broken_off)
+    assert found.to_dict()["state"] == str(word)
+
+
+def test_what_has_ended_for_good_is_the_last_attempt_of_each_trial_that_is_not_tried_again() -> (
+    None
+):
+    lost = [course(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
+    again = course(1, Outcome.LOST)
+    under_way = course(2, Outcome.LOST)
+    good = course(3, Outcome.COMPLETE, 1.0)
+    found = state(lost[0], again, lost[1], good, under_way, lost[2])
+    found.again = [again.trial.next_attempt()]
+    found.running = {SLOTS[0]: course(2, attempt=2)}
+    assert found.final == [good, lost[2]]
+
+
+def test_whether_a_trial_is_among_the_best_is_known_before_it_has_ended() -> None:
+    found = state(course(0, Outcome.COMPLETE, 1.0), course(1, Outcome.COMPLETE, 2.0))
+    assert found.is_among_best(course(2, Outcome.COMPLETE, 1.5), 2)
+    assert not found.is_among_best(course(2, Outcome.COMPLETE, 2.0), 2)
+    assert not found.is_among_best(course(2, Outcome.ERROR, 0.5), 2)
+
+
+def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_done() -> None:
+    found = state(course(0, Outcome.LOST), course(1, Outcome.COMPLETE, 1.0))
+    found.running = {SLOTS[0]: course(2)}
+    assert found.going_on == set()
+    found.close(INTERRUPTED, Word.INTERRUPTED)
+    assert found.going_on == {"0", "2"}
 
 
 def test_a_sweep_without_a_result_is_printed_without_a_best_trial() -> None:

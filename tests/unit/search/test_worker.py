@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,35 @@ def test_another_error_is_one_line_and_its_traceback_is_printed(
     ended = ended_by(ValueError("no such layer\nmore of it"), Slot(0), monkeypatch)
     assert ended == Ended(Outcome.ERROR, "ValueError: no such layer")
     assert "Traceback" in capsys.readouterr().err
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full."""
+
+    def write(self, text: str) -> int:
+        """Fail."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_does_not_hide_why_a_trial_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stderr", Full())
+    ended = ended_by(OSError(errno.ENOSPC, "No space left on device"), Slot(0), monkeypatch)
+    assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
+
+
+def test_without_space_for_its_log_a_trial_is_trained_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointed: list[int] = []
+    monkeypatch.setattr("os.dup2", lambda log, number: pointed.append(number))
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    gone = tmp_path / "gone"
+    worker._print_to(
+        Job(trial=trial, slot=Slot(0), corpus=gone, targets=1, targets_seed=0, folder=gone)
+    )
+    assert pointed == [1, 2]
 
 
 @pytest.mark.parametrize(
