@@ -11,6 +11,8 @@ import functools
 import inspect
 import linecache
 import math
+import os
+import shutil
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -32,6 +35,8 @@ MODULE = "template"
 REPORT_EVERY_S = 0.5
 #: rows of what a network was trained on that are kept to check its export with
 ROWS = 32
+#: functions of `keras.saving` that take the path of a file, and whether they write it
+FILES = {"save_model": True, "save_weights": True, "load_model": False, "load_weights": False}
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,11 @@ def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Event]:
     """
 
     def work(report: Report) -> None:
-        with _module(program) as module, _listening(report) as listener:
+        with (
+            _listening(report) as listener,
+            _own_files(weights.parent),
+            _module(program) as module,
+        ):
             returned = _call(program, module)
             result, model = _result(program, returned)
             if model is not None and result.loss is not None:
@@ -171,19 +180,23 @@ def _module(program: UserProgram) -> Iterator[ModuleType]:
 
 def _call(program: UserProgram, module: ModuleType) -> object:
     """What `create_model` returns when it is given what `data` does."""
-    data, model = getattr(module, program.data)(), getattr(module, program.model)
+    model = getattr(module, program.model)  # `data` may use the name for something else
+    data = getattr(module, program.data)()
     parameters = list(inspect.signature(model).parameters.values())
     names, values = program.returned, data if isinstance(data, tuple | list) else (data,)
     if isinstance(data, Mapping):
         names, values = tuple(map(str, data)), tuple(data.values())
+    if len(names) == 1 and names[0] and len(values) != 1:
+        values = (data,)  # one value, which is a list
     free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if len(parameters) == 1 and parameters[0].name not in names and not free:
         return model(data)
     needed = {p.name for p in parameters if p.default is p.empty}
     if len(names) == len(values):
         named = {name: value for name, value in zip(names, values, strict=True) if name}
-        for name, value in named.items():  # hyperas had them as globals of `create_model`
-            module.__dict__.setdefault(name, value)
+        kept = set(vars(module)) if isinstance(data, Mapping) else set()
+        for name in set(named) - kept:  # hyperas had them as globals of `create_model`
+            setattr(module, name, named[name])
         if needed <= set(named) and not free:
             return model(**{p.name: named[p.name] for p in parameters if p.name in named})
     try:
@@ -227,6 +240,81 @@ def _save(model: Any, seen: Any, weights: Path, inputs: Path) -> None:
     partial.replace(weights)
 
 
+# --- its files ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _own_files(within: Path) -> Iterator[None]:
+    """Let the program load the networks and weights that it has saved itself.
+
+    Programs that run at the same time in one folder save under the same names. What one saves is in
+    that folder too, as that of the last one, but is loaded from a folder of its own.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="files-", dir=within)))
+        for name, saves in FILES.items():
+            function = getattr(keras.saving, name)
+            own = _redirected(function, "filepath", folder, saves=saves, shown=saves)
+            for module in list(sys.modules.values()):
+                if getattr(module, "__dict__", {}).get(name) is function:
+                    stack.enter_context(_replaced(module, name, own))
+        backup = keras.callbacks.BackupAndRestore
+        own = _redirected(backup.__init__, "backup_dir", folder, saves=True)
+        stack.enter_context(_replaced(backup, "__init__", own))
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, new: Any) -> Iterator[None]:
+    old = getattr(owner, name)
+    setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        setattr(owner, name, old)
+
+
+def _redirected(
+    function: Callable[..., Any], argument: str, folder: Path, *, saves: bool, shown: bool = False
+) -> Callable[..., Any]:
+    """A function that takes a path, which is in `folder` if it is relative and something is there.
+
+    What is saved is `shown`: it is where it should be, too.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def redirected(*positional: Any, **words: Any) -> Any:
+        given = signature.bind(*positional, **words)
+        path = given.arguments.get(argument)
+        if not (isinstance(path, str | os.PathLike) and _is_local(path) and folder.is_dir()):
+            return function(*given.args, **given.kwargs)
+        place = Path(path)
+        own = folder.joinpath(*("up" if part == ".." else part for part in place.parts))
+        if saves or own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            given.arguments[argument] = str(own)
+        result = function(*given.args, **given.kwargs)
+        if shown and own.is_file():
+            _copy(own, place)
+        return result
+
+    return redirected
+
+
+def _is_local(path: str | os.PathLike[str]) -> bool:
+    """Whether a path begins at the working folder."""
+    return not Path(path).is_absolute() and "://" not in str(path)
+
+
+def _copy(file: Path, place: Path) -> None:
+    """Copy a file so that it is whole at its place, whoever else copies there."""
+    partial = place.with_name(f".{os.getpid()}-{place.name}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, partial)
+    partial.replace(place)
+
+
 # --- listening to `fit` ---------------------------------------------------------------------------
 
 
@@ -267,6 +355,13 @@ def _first_rows(given: Any) -> Any:
     return rows if rows.dtype.kind in "biufU" else None
 
 
+def _numbers(logs: Any) -> dict[str, float]:
+    """What is a number of what Keras reports: its loss first, if it has one."""
+    found = {name: np.asarray(value) for name, value in (logs or {}).items()}
+    numbers = {name: float(one) for name, one in found.items() if one.ndim == 0}
+    return dict(sorted(numbers.items(), key=lambda item: item[0] != "loss"))
+
+
 class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports how each epoch goes; epochs of several calls of `fit` are counted through."""
 
@@ -295,22 +390,24 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         if time.monotonic() - self._reported < REPORT_EVERY_S:
             return
         self._reported = time.monotonic()
-        loss = float((logs or {}).get("loss", math.nan))
-        self._end_if_diverged(loss)
+        found = _numbers(logs)
+        self._end_if_diverged(found)
+        loss = next(iter(found.values()), math.nan)
         steps = self.params.get("steps") or 0
         self._report(Progress(self._epoch, (batch + 1) / steps if steps else 0.0, loss))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Report the epoch."""
-        found = {name: float(value) for name, value in (logs or {}).items()}
-        if "loss" in found:
-            self._end_if_diverged(found["loss"])
+        found = _numbers(logs)
+        self._end_if_diverged(found)
         metrics = {n if n.startswith("val_") else f"train_{n}": value for n, value in found.items()}
         seconds = time.monotonic() - self._began
         last = epoch + 1 >= (self.params.get("epochs") or 0) or self.model.stop_training
         done = LastEpoch if last else Epoch
         self._report(done(self._epoch, metrics | {"epoch_seconds": seconds}))
 
-    def _end_if_diverged(self, loss: float) -> None:
+    def _end_if_diverged(self, found: Mapping[str, float]) -> None:
+        """A training step of the user's own may report losses of other names, or none."""
+        loss = found.get("loss", 0.0)
         if not math.isfinite(loss):
             self._report(Diverged(self._epoch, f"epoch {self._epoch}: the training loss is {loss}"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from urllib.parse import parse_qsl
 
 from search import faults
+from search.faults import SECRET_WORDS
 
-#: modules by which SQLAlchemy speaks to a database whose address names none
-DRIVERS = {"postgresql": "psycopg2", "mysql": "MySQLdb"}
+#: drivers by which SQLAlchemy speaks to a database whose address names none
+DRIVERS = {"postgresql": "psycopg2", "mysql": "mysqldb"}
+#: modules of drivers that are called otherwise
+MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql", "mariadbconnector": "mariadb"}
 #: packages that come with an extra of this program
 EXTRA = {"psycopg2": "lstm-sweep[server]", "boto3": "lstm-sweep[server]"}
 #: variables that hold the password of an address in its place
@@ -16,7 +20,10 @@ VARIABLES = {
     "postgresql": "PGPASSWORD",
     "http": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "https": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
+#: names of options whose values are secret; where a secret lies in a file, its name is not
+SECRET = re.compile(rf"(?:{SECRET_WORDS})(?!_?file)|(?<!ssl)(?<!ssl_)(?<!public_)key(?!_?file)")
 
 
 def scheme(uri: str) -> str:
@@ -42,7 +49,7 @@ def hide_secrets(uri: str) -> None:
     if uri.startswith("http") and not password:
         faults.hide(name)  # a token
     for key, value in parse_qsl(uri.partition("?")[2]):
-        if any(word in key.lower() for word in ("pass", "token", "secret", "key")):
+        if SECRET.search(key.lower()):
             faults.hide(value)
 
 
@@ -61,28 +68,27 @@ def without_password(uri: str) -> str:
 
 def holds_password(uri: str) -> bool:
     """Whether a password stands in an address; of a server, a token too."""
-    if scheme(uri) == "sqlite":  # a path, which may have any sign
+    if scheme(uri) in ("sqlite", "file"):  # a path, which may have any sign
         return False
     name, password, _ = login(uri)
-    options = (key.lower() for key, _ in parse_qsl(uri.partition("?")[2]))
-    words = ("password", "passwd", "pwd", "token", "secret")
+    options = parse_qsl(uri.partition("?")[2])
     return (
         bool(password)
         or (bool(name) and uri.startswith("http"))
-        or any(word in key for key in options for word in words)
+        or any(SECRET.search(key.lower()) for key, _ in options)
     )
 
 
-def variable_of(uri: str) -> str:
-    """Which variable holds the password of an address; else the one for a whole address."""
-    return VARIABLES.get(scheme(uri), "the whole address in MLFLOW_TRACKING_URI")
+def variable_of(uri: str, otherwise: str) -> str:
+    """Which variables hold the password of an address."""
+    return VARIABLES.get(scheme(uri), otherwise)
 
 
 def with_driver(uri: str) -> str:
     """The address with the driver of a database, where SQLAlchemy would choose by its version."""
     kind, colon, rest = uri.partition("://")
     driver = DRIVERS.get(kind)
-    return f"{kind}+{driver.lower()}://{rest}" if colon and driver else uri
+    return f"{kind}+{driver}://{rest}" if colon and driver else uri
 
 
 def lacking(uri: str) -> str:
@@ -91,7 +97,7 @@ def lacking(uri: str) -> str:
     driver = uri.partition("://")[0].partition("+")[2] or DRIVERS.get(kind, "")
     if kind not in DRIVERS or not driver:
         return ""
-    return missing(driver)
+    return missing(MODULES.get(driver, driver))
 
 
 def missing(module: str) -> str:

@@ -17,9 +17,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from models.errors import InputError, shown
 from search import archive, artifacts, auth
+from search.faults import StoreError
 from search.interrupt import Shield
 from search.settings import Settings
 from search.tracking import Store, check_place
@@ -130,6 +132,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
 
     Raises:
         InputError: it cannot listen there, lacks a password, or does not come up.
+        StoreError: it ends by itself later.
     """
     if settings.is_server:
         _announce(Store(settings), settings.address.rstrip("/"), as_json)
@@ -153,7 +156,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         print("starting the MLflow server ...", file=sys.stderr, flush=True)
         while True:
             try:
-                return _serve_at(door, store, environment, as_json=as_json)
+                _serve_at(door, store, environment, as_json=as_json)
             except _TakenError:
                 if port is not None:
                     raise _taken(port) from None
@@ -162,7 +165,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
                 return 0
 
 
-def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json: bool) -> int:
+def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json: bool) -> NoReturn:
     settings, mark = store.settings, secrets.token_hex(16)
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
@@ -179,8 +182,7 @@ def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json:
         if settings.auth:
             auth.check_server(door.near_address, os.environ)
         _announce(store, door.address, as_json)
-        server.wait()
-        return 1
+        raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
     finally:
         server.terminate()
         try:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.faults import without_secrets
 from search.state import State, bits_of
 from search.trial import Course, Phase, TrialRecord
 
@@ -75,8 +76,8 @@ class Lines:
         )
 
     def say(self, text: str) -> None:
-        """Write a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Write a line, without the secrets that an error may have brought into it."""
+        self._console.print(without_secrets(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveTable(Lines):

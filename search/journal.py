@@ -25,7 +25,7 @@ from search.faults import without_secrets
 from search.lease import LEASE
 from search.spec import Scoring, SweepSpec
 from search.tracking import TAG_LENGTH, Store
-from search.trial import Course, Phase, Slot, Trial
+from search.trial import Course, Ended, Phase, Slot, Trial
 
 if TYPE_CHECKING:
     from search.subject import Subject
@@ -42,6 +42,8 @@ TEMPLATE_TAG = "sweep.template"
 CURVE = ("val_loss", "epoch_seconds")
 #: characters of a long text that go into one tag
 CHUNK = 7_500
+#: characters of the reason why a trial has ended, at most
+LONGEST_REASON = 500
 #: bytes of what a trial has printed that are kept, at most
 LONGEST_LOG = 1 << 24
 
@@ -177,7 +179,7 @@ class Journal:
                 kept["sweep.inputs"] = "kept"
         if outcome.status == "FAILED" and course.job.log.exists():
             self.store.keep_text(course.run_id, _end_of(course.job.log), course.job.log.name)
-        reason = without_secrets(course.ended.reason)[:500]
+        reason = written_reason(course.ended)
         tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
         if course.ended.unfinished:
             tags["sweep.unfinished"] = "yes"
@@ -211,6 +213,11 @@ class Journal:
             | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
         )
         self.store.finish(run_id, "FINISHED")
+
+
+def written_reason(ended: Ended) -> str:
+    """Why a trial has ended, as its run says it."""
+    return without_secrets(ended.reason)[:LONGEST_REASON]
 
 
 def _end_of(log: Path) -> str:

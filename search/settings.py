@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,15 @@ SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 REQUEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 30, 3600
 #: names of machines, at most as long as those of the DNS
 HOST = re.compile(r"(?!.{254})[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z_-]+)*")
+#: what no address and no name has: characters without a form, and halves of characters
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+#: what belongs in the environment where no variable for the password of an address is known
+OTHERWISE = {
+    "tracking_uri": "the whole address in MLFLOW_TRACKING_URI",
+    "artifacts": "what it takes to log in there",
+}
+#: errors of the system for a path that leads nowhere, whatever is there
+NO_PATH = {errno.ELOOP: "its links lead in a circle", errno.ENAMETOOLONG: "it is too long"}
 
 
 @dataclass(frozen=True)
@@ -76,10 +87,11 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect, and starts at `folder`.
 
     Raises:
-        InputError: an unknown key, or a value that is no address.
+        InputError: the file cannot be read, an unknown key, or a value that is no address.
     """
     folder = folder.resolve()
-    file = next((at / FILE for at in (folder, *folder.parents) if (at / FILE).is_file()), None)
+    here = (at / FILE for at in (folder, *folder.parents))
+    file = next((path for path in here if os.path.lexists(path)), None)
     values = _read(file) if file else {}
     base = file.parent if file else folder
     origin = f"by {file}" if file else f"no {FILE} here or above"
@@ -93,7 +105,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)
     if artifacts and "://" not in artifacts:
-        artifacts = (base / artifacts).resolve().as_uri()
+        artifacts = _absolute("artifacts", base / artifacts).as_uri()
     experiment = values.get("experiment", "lstm-sweep")
     return Settings(
         uri,
@@ -107,6 +119,12 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    expected = "expected a YAML file, or nothing of this name"
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise InputError(f"{file}: it is no file, {expected}")
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}, {expected}") from None
     given = read_yaml(file)
     if given is None:
         return {}
@@ -128,13 +146,17 @@ def _checked(key: object, value: Any, file: Path) -> Any:
     if key == "request_timeout_s":
         return _seconds(value, file)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{file}: {key} is {value!r}, expected text")
-    if key == "tracking_uri" and address.holds_password(value):
+        raise InputError(f"{file}: {key} is {shown(value)}, expected text")
+    is_address = key == "tracking_uri" or (key == "artifacts" and "://" in value)
+    if is_address and address.holds_password(value):
         address.hide_secrets(value)
+        variable = address.variable_of(value, OTHERWISE[key])
         raise InputError(
-            f"{file}: tracking_uri holds a password, expected the address without it, and "
-            f"{address.variable_of(value)} in the environment"
+            f"{file}: {key} holds a password, expected the address without it, and {variable} in "
+            f"the environment"
         )
+    if UNWRITABLE.search(value):
+        raise InputError(f"{file}: {key} is {shown(value)}, expected text in one line")
     return value
 
 
@@ -185,4 +207,14 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
         raise InputError(
             f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected sqlite:///FILE"
         )
-    return f"sqlite:///{(base / path).resolve()}"
+    return f"sqlite:///{_absolute('tracking_uri', base / path)}"
+
+
+def _absolute(key: str, path: Path) -> Path:
+    """A path as the store is given it; nothing need be there."""
+    try:
+        path.stat()
+    except OSError as error:
+        if why := NO_PATH.get(error.errno or 0):
+            raise InputError(f"{key} is {shown(str(path))}: {why}, expected another") from None
+    return path.resolve()

@@ -53,5 +53,12 @@ def _stays(value: ast.expr, needed: tuple[object, ...]) -> bool:
         options = inside.args[0] if isinstance(inside, ast.Call) and inside.args else None
         if not isinstance(options, ast.List | ast.Tuple):
             return needed[0] != 0  # a range of numbers, of which few are 0
-        return all(_stays(option, needed) for option in options.elts)
+        weighted = isinstance(inside, ast.Call) and ast.unparse(inside.func).endswith("pchoice")
+        chosen = [_second(one) if weighted else one for one in options.elts]
+        return all(_stays(option, needed) for option in chosen)
     return not isinstance(value, ast.Constant) or value.value in needed
+
+
+def _second(pair: ast.expr) -> ast.expr:
+    """What is chosen with a share: `16` of `(0.3, 16)`."""
+    return pair.elts[1] if isinstance(pair, ast.Tuple | ast.List) and pair.elts[1:] else pair

@@ -20,6 +20,7 @@ import numpy as np
 
 from models.errors import InputError, cut, one_of, shown
 from spaces.dimension import DIGITS, MOST_STEPS, Dimension, Listed, Range, Value
+from spaces.expression import Names, UntoldError, elements, number
 
 #: names of the arguments of each distribution
 SIGNATURES: Mapping[str, tuple[str, ...]] = {
@@ -36,15 +37,10 @@ SIGNATURES: Mapping[str, tuple[str, ...]] = {
     "lognormal": ("mu", "sigma"),
     "qlognormal": ("mu", "sigma", "q"),
 }
-FUNCTIONS = {"log": math.log, "log2": math.log2, "log10": math.log10, "exp": math.exp,
-             "sqrt": math.sqrt}  # fmt: skip
-CONSTANTS = {"pi": math.pi, "e": math.e}
 #: share of the draws of a distribution without ends that is cut off at each side
 TAIL = 1e-6
 #: characters of an option's text, at most
 LONGEST_OPTION = 100
-
-Names = Mapping[str, ast.expr]
 
 
 @dataclass(frozen=True)
@@ -153,6 +149,10 @@ class Distribution:
     dimension: Dimension
     #: what stands for each option, in the order of the file; empty for a range
     options: tuple[Value, ...] = ()
+    #: what is written for each
+    expressions: tuple[ast.expr, ...] = ()
+    #: what people should know of it
+    note: str = ""
 
 
 def read(label: str, call: ast.expr, names: Names) -> Distribution:
@@ -180,6 +180,10 @@ def read(label: str, call: ast.expr, names: Names) -> Distribution:
         if value is None:
             raise InputError(f"{key} of {name} is {_text(arguments[key])}: expected a number")
     numbers = {key: value for key, value in given.items() if value is not None}
+    low, high = numbers.get("low", 0), numbers.get("high", 0)
+    if low > high and name.endswith("uniform"):  # as NumPy takes them
+        note = f"{name} goes from {high:g} to {low:g}"
+        return Distribution(_ranged(label, name, numbers | {"low": high, "high": low}), note=note)
     return Distribution(_ranged(label, name, numbers))
 
 
@@ -204,72 +208,22 @@ def _bind(name: str, call: ast.Call) -> dict[str, ast.expr]:
     return given
 
 
-def number(node: ast.expr, names: Names) -> int | float | None:
-    """The number that an expression is, as far as it needs nothing but arithmetic; else None."""
-    try:
-        found = _number(node, names)
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return None
-    return found if isinstance(found, int | float) and math.isfinite(found) else None
-
-
-def _number(node: ast.expr, names: Names) -> int | float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value  # type: ignore[return-value]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        inner = _number(node.operand, names)
-        return -inner if isinstance(node.op, ast.USub) else inner
-    if isinstance(node, ast.BinOp):
-        return _arithmetic(node.op, _number(node.left, names), _number(node.right, names))
-    if isinstance(node, ast.Call) and not node.keywords:
-        function = FUNCTIONS[ast.unparse(node.func).rpartition(".")[2]]
-        return function(*(_number(argument, names) for argument in node.args))
-    if isinstance(node, ast.Name) and node.id in names:
-        rest = {name: value for name, value in names.items() if name != node.id}
-        return _number(names[node.id], rest)
-    if isinstance(node, ast.Attribute) and node.attr in CONSTANTS:
-        return CONSTANTS[node.attr]
-    raise ValueError
-
-
-def _arithmetic(operator: ast.operator, left: int | float, right: int | float) -> int | float:
-    if isinstance(operator, ast.Add):
-        return left + right
-    if isinstance(operator, ast.Sub):
-        return left - right
-    if isinstance(operator, ast.Mult):
-        return left * right
-    if isinstance(operator, ast.Div):
-        return left / right
-    if isinstance(operator, ast.FloorDiv):
-        return left // right
-    if isinstance(operator, ast.Pow):
-        found = float(left) ** float(right)  # of floats: one of integers may never end
-        whole = isinstance(left, int) and isinstance(right, int) and right >= 0
-        return int(found) if whole and abs(found) < 2**53 else found
-    raise ValueError
-
-
 # --- listed options -------------------------------------------------------------------------------
 
 
 def _elements(name: str, node: ast.expr, names: Names) -> list[ast.expr]:
-    """The options of a choice, written there or assigned to a name at the top of the file."""
-    if isinstance(node, ast.Name) and node.id in names:
-        node = names[node.id]
-    found = node.elts if isinstance(node, ast.List | ast.Tuple) else []
-    if not found or any(isinstance(one, ast.Starred) for one in found):
+    """The options of a choice, written out or worked out."""
+    try:
+        found = elements(node, names)
+    except UntoldError:
+        found = []
+    if not found:
         expected = "[(0.3, 16), (0.7, 32)]" if name == "pchoice" else "[16, 32]"
-        raise InputError(f"options of {name} are {_text(node)}: expected a list such as {expected}")
+        raise InputError(
+            f"options of {name} are {_text(node)}: expected a list such as {expected}, a name of "
+            f"one, or a range of numbers"
+        )
     return found
-
-
-def options_of(call: ast.Call, names: Names) -> list[ast.expr]:
-    """The expressions among which a `choice` or `pchoice` chooses."""
-    name = ast.unparse(call.func).rpartition(".")[2]
-    [options] = _bind(name, call).values()
-    found = _elements(name, options, names)
-    return [_pair(one)[1] for one in found] if name == "pchoice" else found
 
 
 def _pair(node: ast.expr) -> tuple[ast.expr, ast.expr]:
@@ -278,37 +232,56 @@ def _pair(node: ast.expr) -> tuple[ast.expr, ast.expr]:
     raise InputError(f"options of pchoice have {_text(node)}: expected pairs such as (0.3, 16)")
 
 
-def _listed(label: str, name: str, elements: list[ast.expr], names: Names) -> Distribution:
-    if name == "choice":
-        numbers = [number(one, names) for one in elements]
-        sizes = [one for one in numbers if one is not None]
-        values: Sequence[Value] = sizes if len(sizes) == len(elements) else _texts(elements)
-        _check_once(name, values)
-        ordered = values if isinstance(values[0], str) else sorted(sizes)
-        return Distribution(Listed(label, tuple(ordered)), tuple(values))
-    pairs = [_pair(one) for one in elements]
+def _listed(label: str, name: str, found: list[ast.expr], names: Names) -> Distribution:
+    if name == "pchoice":
+        pairs = [_pair(one) for one in found]
+        return _weighted(label, name, [one for _, one in pairs], _shares(pairs, names))
+    numbers = [number(one, names) for one in found]
+    sizes = [one for one in numbers if one is not None]
+    values: Sequence[Value] = sizes if len(sizes) == len(found) else _texts(found)
+    counts = Counter(values)
+    if len(set(counts.values())) > 1:
+        return _weighted(label, name, found, [1 / len(found)] * len(found))
+    known = dict(reversed([*zip(values, found, strict=True)]))  # of equal ones, the first
+    options = tuple(counts)
+    ordered = options if isinstance(options[0], str) else tuple(sorted(set(sizes)))
+    return Distribution(Listed(label, ordered), options, tuple(known[one] for one in options))
+
+
+def _shares(pairs: list[tuple[ast.expr, ast.expr]], names: Names) -> list[float]:
     shares = [number(share, names) for share, _ in pairs]
-    known = [share for share in shares if share is not None and share > 0]
+    known = [float(share) for share in shares if share is not None and share > 0]
     if len(known) < len(shares) or abs(sum(known) - 1) > 1e-6:
         given = ", ".join(ast.unparse(share) for share, _ in pairs)
         raise InputError(f"shares of pchoice are {cut(given)}: expected some above 0, 1 in all")
-    texts = tuple(_texts([option for _, option in pairs]))
-    _check_once(name, texts)
-    weights = tuple(share / sum(known) for share in known)
-    return Distribution(Weighted(label, texts, weights), texts)
+    return [share / sum(known) for share in known]
 
 
-def _texts(elements: Sequence[ast.expr]) -> list[str]:
-    texts = [ast.unparse(one) for one in elements]
+def _weighted(
+    label: str, name: str, found: Sequence[ast.expr], shares: Sequence[float]
+) -> Distribution:
+    """Options of which some are more likely; what is listed twice has the sum of its shares."""
+    weights: dict[str, float] = {}
+    expressions: dict[str, ast.expr] = {}
+    for text, one, share in zip(_texts(found), found, shares, strict=True):
+        weights[text] = weights.get(text, 0.0) + share
+        expressions.setdefault(text, one)
+    options, twice = tuple(weights), len(weights) < len(found)
+    likely = ", ".join(f"{text} {share:.0%}" for text, share in weights.items())
+    note = f"{name} lists some options more than once, as likely as that: {cut(likely, 80)}"
+    dimension = Weighted(label, options, tuple(weights.values()))
+    return Distribution(dimension, options, tuple(expressions.values()), note if twice else "")
+
+
+def _texts(found: Sequence[ast.expr]) -> list[str]:
+    """A text for each option; equal ones have the same, and long ones are told apart."""
+    texts = [ast.unparse(one) for one in found]
     return [
-        text if len(text) <= LONGEST_OPTION else f"{text[:LONGEST_OPTION]}... (option {place})"
-        for place, text in enumerate(texts, start=1)
+        text
+        if len(text) <= LONGEST_OPTION
+        else f"{text[:LONGEST_OPTION]}... (option {texts.index(text) + 1})"
+        for text in texts
     ]
-
-
-def _check_once(name: str, values: Sequence[Value]) -> None:
-    if twice := [value for value, count in Counter(values).items() if count > 1]:
-        raise InputError(f"{name} lists {shown(twice[0])} twice: expected each option once")
 
 
 # --- ranges ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ hyperas itself is not needed: imports of it are left out, and so is what calls `
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import json
 import warnings
@@ -32,6 +33,8 @@ LONGEST_CONFIG = 7_500
 EXPECTED = "expected a Python file with {{...}} in it"
 #: epochs of a trial, at most: how many there are stands in the template
 EPOCHS = 100_000
+#: names that Keras has no longer and that one line tells, beside the first, at most
+MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Hyperparameter:
     label: str
     line: int
     distribution: Distribution
+    #: at which place of all templates of the file
+    place: int
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,7 @@ class Template:
                 warnings.simplefilter("ignore")  # of backslashes in strings
                 template._check()
         except SyntaxError as error:
-            problem = f"{error.msg}, expected Python 3"
-            raise template._wrong(error.lineno or 1, problem) from None
+            raise template._wrong(error.lineno or 1, _not_python(error)) from None
         except (MemoryError, RecursionError):
             raise template._wrong(1, "nested too deeply, expected a template") from None
         except InputError:
@@ -183,29 +187,65 @@ class Template:
         return tree.parse(self.source, str(self.path))
 
     @cached_property
-    def _constants(self) -> dict[str, ast.expr]:
-        return tree.constants(self._parsed.tree)
+    def _functions(self) -> dict[str, ast.FunctionDef]:
+        return tree.functions(self._parsed.tree)
+
+    def _known(self, within: str) -> dict[str, ast.expr]:
+        """What names stand for in a function, as far as the text tells; "": in none.
+
+        As with hyperas, names of `data` are known too, unless the file has them for others.
+        """
+        module, data = self._parsed.tree, self._functions.get(self.data)
+        known = tree.constants(data) if data else {}
+        known = {name: one for name, one in known.items() if name not in tree.stored(module)}
+        known |= tree.constants(module)
+        if function := self._functions.get(within):
+            given = set(tree.arguments(function)) - set(self.returned)
+            hidden = given | set(tree.stored(function))
+            known = {name: one for name, one in known.items() if name not in hidden}
+            known |= tree.constants(function)
+        return known
+
+    @cached_property
+    def _places(self) -> dict[int, tree.Place]:
+        """The templates that `create_model` comes to, by their places among all."""
+        reached = {"", *tree.reached(self._parsed.tree, self.data, self.model)}
+        places = enumerate(tree.templates(self._parsed.tree))
+        return {number: place for number, place in places if place.within in reached}
 
     @cached_property
     def hyperparameters(self) -> dict[str, Hyperparameter]:
         """All hyperparameters by their labels, in order of the file."""
+        within = {place.within for place in self._places.values()}
+        known = {function: self._known(function) for function in within}
         found: dict[str, Hyperparameter] = {}
-        for node, argument in tree.templates(self._parsed.tree):
-            label, place = f"{argument}:{node.lineno}", 1
+        for number, place in self._places.items():
+            line, count = place.node.lineno, 1
+            first = label = f"{place.argument}:{line}"
             while label in found:
-                place += 1
-                label = f"{argument}:{node.lineno}:{place}"
+                count += 1
+                label = f"{first}:{count}"
             try:
-                read = distribution.read(label, tree.inner(node), self._constants)
+                read = distribution.read(label, tree.inner(place.node), known[place.within])
             except InputError as error:
-                raise self._wrong(node.lineno, str(error)) from None
-            found[label] = Hyperparameter(label, node.lineno, read)
+                raise self._wrong(line, str(error)) from None
+            found[label] = Hyperparameter(label, line, read, number)
         return found
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the file is ignored."""
-        return self._parsed.notes
+        """What of the file is ignored, or is other than one would think."""
+        places = enumerate(tree.templates(self._parsed.tree))
+        unused = {one.within: one.node.lineno for n, one in places if n not in self._places}
+        noted = [one for one in self.hyperparameters.values() if one.distribution.note]
+        return (
+            *self._parsed.notes,
+            *(f"line {line}: {name} has {{{{...}}}}, but {self.model} does not use it"
+              for name, line in unused.items()),
+            *(f"line {one.line}: {one.distribution.note}" for one in noted),
+            *(f"line {line}: {name} has no effect in Keras 3, expected {instead}"
+              for line, name, instead in sorted(removed.ignored(self._parsed.tree))),
+        )  # fmt: skip
 
     @property
     def gpu_notes(self) -> tuple[str, ...]:
@@ -223,27 +263,57 @@ class Template:
     @property
     def model(self) -> str:
         """Name of the function that builds and trains."""
-        return self._parsed.roles.get("model", "create_model")
+        named = self._parsed.roles.get("model", "create_model")
+        others = {place.within for place in tree.templates(self._parsed.tree)} & set(
+            self._functions
+        )
+        return others.pop() if named not in self._functions and len(others) == 1 else named
 
     @cached_property
     def returned(self) -> tuple[str, ...]:
         """Names of what `data` returns, an empty one for what has none; () if nothing is sure."""
-        found = set(tree.returned(tree.functions(self._parsed.tree)[self.data]))
+        data = self._functions.get(self.data)
+        found = set(tree.returned(data)) if data else set()
         return found.pop() if len(found) == 1 else ()
+
+    @cached_property
+    def _dropped(self) -> set[str]:
+        """Arguments of `create_model` that nothing is given to.
+
+        hyperas gives it no arguments at all: names in it are those of `data`. What goes neither by
+        name nor by position is left to that.
+        """
+        model, names = self._functions[self.model], self.returned
+        needed, positional = tree.required(model), tree.arguments(model)
+        if len(names) < 2 or len(needed) < 2 or model.args.vararg or set(needed) <= set(names):
+            return set()
+        alike, inner = [name.casefold() for name in names], set[str]()
+        if set(needed) & set(names):  # where one goes by its name, so do others that `data` has
+            inner = set(tree.stored(self._functions[self.data]))
+        moved = any(
+            name.casefold() != own and (name.casefold() in alike or (own and name in inner))
+            for name, own in zip(positional, alike, strict=False)
+        )
+        by_place = len(needed) <= len(names) <= len(positional) and not moved
+        return set() if by_place else set(needed) - set(names)
 
     def code(self, values: Mapping[str, Value]) -> CodeType:
         """The file as a program, with a value in place of each hyperparameter."""
-        hyperparameters = list(self.hyperparameters.values())
+        by_place = {one.place: one for one in self.hyperparameters.values()}
 
         def value(place: int, node: ast.Set) -> ast.expr:
-            one = hyperparameters[place]
-            options, call = one.distribution.options, tree.inner(node)
-            if options and isinstance(call, ast.Call):
-                chosen = distribution.options_of(call, self._constants)
-                return chosen[options.index(values[one.label])]
-            return ast.copy_location(ast.Constant(values[one.label]), node)
+            if place not in by_place:
+                return node
+            one = by_place[place]
+            chosen, options = values[one.label], one.distribution.options
+            if options:
+                return copy.deepcopy(one.distribution.expressions[options.index(chosen)])
+            return ast.copy_location(ast.Constant(chosen), node)
 
         parsed = tree.parse(self.source, str(self.path)).tree
+        functions = tree.functions(parsed)
+        tree.drop(functions[self.model], self._dropped)
+        tree.share(parsed, functions[self.data])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = ast.fix_missing_locations(tree.filled(parsed, value))
@@ -252,22 +322,31 @@ class Template:
     # whether it is one
 
     def _check(self) -> None:
-        parsed = self._parsed.tree
-        for line, name, instead in sorted(removed.removed_names(parsed)):
-            raise self._wrong(line, f"{name} is not in Keras 3, expected {instead} in its place")
-        for node, problem in tree.misplaced(parsed):
+        self._check_names()
+        for node, problem in tree.misplaced(self._parsed.tree):
             raise self._wrong(node.lineno, problem)
-        functions = tree.functions(parsed)
         for name in (self.data, self.model):
-            if name not in functions:
-                hint = nearest(name, functions)
+            if name not in self._functions:
+                hint = nearest(name, self._functions)
                 expected = "expected data() and create_model(...) at the top level"
                 raise self._wrong(1, f"no function {name}, {expected}{f'; {hint}' if hint else ''}")
-        self._check_data(functions[self.data], functions[self.model])
+        self._check_data(self._functions[self.data], self._functions[self.model])
         if not self.hyperparameters:
             raise self._wrong(1, "no hyperparameter, expected one such as {{choice([16, 32])}}")
         self._check_size()
         self.code(self.space().middle().to_dict())
+
+    def _check_names(self) -> None:
+        """All names that Keras has no longer are named at once."""
+        found = dict[str, tuple[int, str]]()
+        for line, name, instead in sorted(removed.removed_names(self._parsed.tree)):
+            found.setdefault(name, (line, f"expected {instead}"))
+        if not found:
+            return
+        (name, (line, problem)), *rest = found.items()
+        more = "".join(f"; line {at}: {name}, {what}" for name, (at, what) in rest[:MOST_NAMES])
+        more += f"; and {len(rest) - MOST_NAMES} more" if len(rest) > MOST_NAMES else ""
+        raise self._wrong(line, f"{name} is not in Keras 3, {problem} in its place{more}")
 
     def _check_size(self) -> None:
         """A config must not be too long for the run that keeps it."""
@@ -285,17 +364,21 @@ class Template:
             raise self._wrong(data.lineno, f"{data.name} takes arguments, expected none")
         if not tree.returned(data):
             raise self._wrong(data.lineno, f"{data.name} returns nothing, expected data")
-        needed, names = tree.required(model), self.returned
-        most = len(model.args.posonlyargs) + len(model.args.args)
-        fits = set(needed) <= set(names) or len(needed) <= len(names) <= most
-        whole = len(needed) == 1 or len(names) < 2  # all that is returned may be one value
-        if not (fits or whole or model.args.vararg):
-            found = ", ".join(name or "..." for name in names)
+        if lost := self._dropped & tree.loaded(model) - set(tree.stored(data)):
+            found = ", ".join(name or "..." for name in self.returned)
             raise self._wrong(
                 model.lineno,
-                f"{model.name} takes {', '.join(needed)}, but {data.name} returns {found}: "
-                f"expected as many, or the same names",
+                f"{model.name} takes {', '.join(tree.required(model))}, but {data.name} returns "
+                f"{found}: nothing is {', '.join(sorted(lost))}, expected as many, or the same "
+                f"names, in the same order",
             )
+
+
+def _not_python(error: SyntaxError) -> str:
+    line = (error.text or "").strip()
+    if line[:1] in ("%", "!"):
+        return f"{cut(line, 40)} is a command of a notebook, expected Python alone"
+    return f"{error.msg}, expected Python 3"
 
 
 def _content(given: str, where: str) -> tuple[Path, bytes]:
@@ -326,6 +409,11 @@ def _read(given: str) -> tuple[Path, str, str]:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{where}:{line}: found bytes that are not UTF-8, {EXPECTED}") from None
+    if path.suffix == ".ipynb" or source.lstrip().startswith('{"cells"'):
+        raise InputError(
+            f"{where}: a notebook, expected a Python file, such as "
+            f"`jupyter nbconvert --to script {path.name}` makes of it"
+        )
     if not source.strip():
         raise InputError(f"{where}: an empty file, {EXPECTED}")
     return path, source, where

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+import builtins
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from models.errors import cut
 
 #: functions that hand on what they are given
 PASSING = ("int", "float", "round", "abs", "min", "max", "str", "bool")
+#: methods after which a list or a dict is another
+CHANGING = ("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Import = ast.Import | ast.ImportFrom
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,8 @@ def parse(source: str, path: str) -> Parsed:
     """The tree of a file, without its imports of hyperas and what calls it."""
     tree = ast.parse(source, path)
     own = _own_names(tree)
-    roles, notes = _roles(tree, own), _cut_driver(tree, own)
-    return Parsed(_WithoutHyperas().visit(tree), notes, roles)
+    roles, notes, cleaner = _roles(tree, own), _cut_driver(tree, own), _WithoutHyperas(tree)
+    return Parsed(cleaner.visit(tree), (*notes, *cleaner.notes), roles)
 
 
 # --- what is hyperas's ----------------------------------------------------------------------------
@@ -41,37 +49,34 @@ def _is_hyperas(node: ast.AST) -> bool:
 
 
 def _own_names(tree: ast.Module) -> set[str]:
-    """Names of hyperas, and of functions that use them; not those of its distributions."""
+    """Names of hyperas, and of what uses them; not those of its distributions."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "hyperas.distributions":
             continue
-        if isinstance(node, ast.Import | ast.ImportFrom) and _is_hyperas(node):
+        if isinstance(node, Import) and _is_hyperas(node):
             names |= {a.asname or a.name.partition(".")[0] for a in node.names if _of(node, a)}
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    while more := [f for f in functions if f.name not in names and _uses(f, names)]:
-        names |= {function.name for function in more}
+    defined = [node for node in tree.body if isinstance(node, Definition)]
+    while more := [one for one in defined if one.name not in names and loaded(one) & names]:
+        names |= {one.name for one in more}
     return names
 
 
-def _of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> bool:
+def _of(node: Import, alias: ast.alias) -> bool:
     return isinstance(node, ast.ImportFrom) or alias.name.partition(".")[0] == "hyperas"
 
 
-def _uses(node: ast.AST, names: set[str]) -> bool:
-    return any(isinstance(one, ast.Name) and one.id in names for one in ast.walk(node))
-
-
 def _roles(tree: ast.Module, own: set[str]) -> dict[str, str]:
-    """The functions that `optim.minimize(model, data)` is given."""
+    """The functions of the file that `optim.minimize(model, data)`, or one like it, is given."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("minimize"):
-            if not _uses(node.func, own):
-                continue
-            given: dict[str, ast.expr] = dict(zip(("model", "data"), node.args, strict=False))
+        if isinstance(node, ast.Call) and loaded(node.func) & own:
+            first = ("model", "data") if ast.unparse(node.func).endswith("minimize") else ()
+            given: dict[str, ast.expr] = dict(zip(first, node.args, strict=False))
             given |= {word.arg: word.value for word in node.keywords if word.arg}
             named = {role: given.get(role) for role in ("model", "data")}
-            return {role: one.id for role, one in named.items() if isinstance(one, ast.Name)}
+            found = {role: one.id for role, one in named.items() if isinstance(one, ast.Name)}
+            if set(found.values()) & set(functions(tree)):
+                return {role: name for role, name in found.items() if name in functions(tree)}
     return {}
 
 
@@ -79,25 +84,28 @@ def _cut_driver(tree: ast.Module, own: set[str]) -> tuple[str, ...]:
     """Leave out what searches with hyperas, and what is done with its result; say so."""
     kept, notes, cutting = list[ast.stmt](), list[str](), False
     for node in tree.body:
-        defines = isinstance(
-            node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Try
-        )
         if _is_main(node):
             notes.append(f"line {node.lineno}: what stands under __name__ == '__main__' is ignored")
-        elif not cutting and not defines and _uses(node, own):
+            kept += [one for one in ast.walk(node) if isinstance(one, Import)]
+            cutting = cutting or bool(loaded(node) & own)
+        elif _defines(node) or not (cutting or loaded(node) & own):
+            kept.append(node)
+        elif not cutting:
             cutting = True
             notes.append(f"line {node.lineno}: {_call(node)} is ignored, and what is done after it")
-        elif defines or not cutting:
-            kept.append(node)
     tree.body = kept
     return tuple(notes)
 
 
+def _defines(node: ast.stmt) -> bool:
+    """Whether a statement defines something, or tries to import it."""
+    if isinstance(node, ast.Try):
+        return all(isinstance(one, Definition | Import) for one in node.body)
+    return isinstance(node, Definition | Import)
+
+
 def _is_main(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) in (
-        "__name__ == '__main__'",
-        "'__main__' == __name__",
-    )
+    return isinstance(node, ast.If) and "__name__" in loaded(node.test)
 
 
 def _call(node: ast.stmt) -> str:
@@ -106,7 +114,18 @@ def _call(node: ast.stmt) -> str:
 
 
 class _WithoutHyperas(ast.NodeTransformer):
-    """Leaves imports of hyperas out: it cannot be imported with Keras 3."""
+    """Leaves out what cannot be there: hyperas, which needs an old Keras, and IPython's shell."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.notes: list[str] = []
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names = [one for node in found if _is_hyperas(node) for one in node.names]
+        #: as what `hyperas.distributions.conditional` is known, which gives back what it is given
+        self._conditional = {
+            "conditional" if one.name == "*" else one.asname or one.name
+            for one in names
+            if one.name in ("conditional", "*")
+        }
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
         rest = [alias for alias in node.names if alias.name.partition(".")[0] != "hyperas"]
@@ -114,6 +133,25 @@ class _WithoutHyperas(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
         return ast.copy_location(ast.Pass(), node) if _is_hyperas(node) else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        named = isinstance(node.func, ast.Name) and node.func.id in self._conditional
+        return node.args[0] if named and len(node.args) == 1 else node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        if not is_magic(node.value):
+            return self.generic_visit(node)
+        self.notes.append(f"line {node.lineno}: {cut(ast.unparse(node), 60)} is ignored")
+        return ast.copy_location(ast.Pass(), node)
+
+
+def is_magic(node: ast.AST, *, cell: bool = False) -> bool:
+    """Whether a notebook's command of one line, or of a cell, has become this call."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name("get_ipython")), attr=name)):
+            return name.endswith("cell_magic") == cell
+    return False
 
 
 # --- its functions --------------------------------------------------------------------------------
@@ -124,25 +162,71 @@ def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def constants(tree: ast.Module) -> dict[str, ast.expr]:
-    """What is assigned to a name at the top level, if it is once."""
+def loaded(node: ast.AST) -> set[str]:
+    """Names that are read anywhere in a node."""
+    names = (one for one in ast.walk(node) if isinstance(one, ast.Name))
+    return {one.id for one in names if isinstance(one.ctx, ast.Load)}
+
+
+def stored(scope: ast.AST) -> Counter[str]:
+    """How often each name is bound in a module or a function; its arguments are others."""
+    found = Counter[str]()
+    for node in _statements(scope):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                found[name] += 1
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ):
+                found[name] += 1
+            case ast.ExceptHandler(name=str(name)):
+                found[name] += 1
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                found.update(one.asname or one.name.partition(".")[0] for one in aliases)
+    return found
+
+
+def constants(scope: ast.Module | ast.FunctionDef) -> dict[str, ast.expr]:
+    """What is assigned to a name in a scope, if it is once, whatever happens, and stays so."""
+    once, changed = stored(scope), set(_changed(scope))
     found: dict[str, ast.expr] = {}
-    twice = set()
-    for statement in tree.body:
-        for target in statement.targets if isinstance(statement, ast.Assign) else ():
-            if isinstance(target, ast.Name) and isinstance(statement, ast.Assign):
-                twice |= {target.id} & set(found)
-                found[target.id] = statement.value
-    return {name: node for name, node in found.items() if name not in twice}
+    for statement in scope.body:
+        match statement:
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+                pairs = list(zip(names, values, strict=False))
+            case ast.Assign(targets=[target], value=value):
+                pairs = [(target, value)]
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                pairs = [(target, value)]
+            case _:
+                continue
+        found |= {one.id: value for one, value in pairs if isinstance(one, ast.Name)}
+    return {name: one for name, one in found.items() if once[name] == 1 and name not in changed}
+
+
+def _changed(scope: ast.AST) -> Iterator[str]:
+    """Names of lists and dicts that something is put into, or taken out of."""
+    for node in ast.walk(scope):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=method) if method in CHANGING:
+                yield name
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                yield name
+
+
+def arguments(function: ast.FunctionDef) -> list[str]:
+    """Arguments of a function that have a place, in their order."""
+    return [one.arg for one in [*function.args.posonlyargs, *function.args.args]]
 
 
 def required(function: ast.FunctionDef) -> list[str]:
     """Arguments without which a function cannot be called."""
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    words = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    needed = positional[: len(positional) - len(arguments.defaults)]
-    return [one.arg for one in [*needed, *(word for word, default in words if default is None)]]
+    positional = arguments(function)
+    words = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    needed = positional[: len(positional) - len(function.args.defaults)]
+    return [*needed, *(word.arg for word, default in words if default is None)]
 
 
 def returned(function: ast.FunctionDef) -> list[tuple[str, ...]]:
@@ -151,17 +235,65 @@ def returned(function: ast.FunctionDef) -> list[tuple[str, ...]]:
     return [_names(value) for value in values if value is not None]
 
 
-def _statements(function: ast.AST) -> Iterator[ast.AST]:
-    """Everything in a function but what is in functions and classes within it."""
-    for node in ast.iter_child_nodes(function):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
-            yield node
+def _statements(scope: ast.AST) -> Iterator[ast.AST]:
+    """Everything in a scope but what is in functions and classes within it."""
+    for node in ast.iter_child_nodes(scope):
+        yield node
+        if not isinstance(node, Definition | ast.Lambda | ast.arguments):
             yield from _statements(node)
 
 
 def _names(value: ast.expr) -> tuple[str, ...]:
     elements = value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
     return tuple(node.id if isinstance(node, ast.Name) else "" for node in elements)
+
+
+def reached(tree: ast.Module, *names: str) -> set[str]:
+    """Functions and classes that these use, and they themselves, and what the file calls itself."""
+    defined = {node.name: node for node in tree.body if isinstance(node, Definition)}
+    found, more = set[str](), set(names)
+    for node in tree.body:
+        more |= set() if isinstance(node, Definition) else loaded(node)
+    while new := (more & set(defined)) - found:
+        found |= new
+        more = set[str]().union(*(loaded(defined[name]) for name in new))
+    return found
+
+
+def share(tree: ast.Module, data: ast.FunctionDef) -> None:
+    """Make names of `data` global that the rest of a file reads.
+
+    hyperas puts the body of `data` above that of `create_model`. Of what the file defines itself,
+    or Python does, only names that `data` returns are others then.
+    """
+    rest = [node for node in tree.body if node is not data]
+    kept = set(stored(tree)) | set(dir(builtins))
+    kept -= set[str]().union(*returned(data))
+    wanted = set[str]().union(*map(loaded, rest)) & set(stored(data)) - kept
+    names = wanted - set(_bound_otherwise(data))
+    if names:
+        data.body.insert(0, ast.copy_location(ast.Global(sorted(names)), data.body[0]))
+
+
+def _bound_otherwise(function: ast.FunctionDef) -> Iterator[str]:
+    """Names of a function that cannot be made global."""
+    for node in ast.walk(function):
+        match node:
+            case ast.arg(arg=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Nonlocal(names=names) | ast.Global(names=names):
+                yield from names
+
+
+def drop(function: ast.FunctionDef, names: Set[str]) -> None:
+    """Take arguments off a function that have no default."""
+    given = function.args
+    for some in (given.posonlyargs, given.args):
+        some[:] = [one for one in some if one.arg not in names]
+    words = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    kept = [(word, default) for word, default in words if word.arg not in names]
+    given.kwonlyargs = [word for word, _ in kept]
+    given.kw_defaults = [default for _, default in kept]
 
 
 # --- its hyperparameters --------------------------------------------------------------------------
@@ -179,16 +311,31 @@ def inner(node: ast.Set) -> ast.expr:
     return inside.elts[0] if len(inside.elts) == 1 else inside
 
 
-def templates(tree: ast.AST) -> Iterator[tuple[ast.Set, str]]:
-    """Each outermost template in order of the file, and what its value is given to."""
+@dataclass(frozen=True)
+class Place:
+    """A template as it stands in a file."""
+
+    node: ast.Set
+    #: what its value is given to
+    argument: str
+    #: the function or class at the top level that it is in; empty if in none
+    within: str
+
+
+def templates(tree: ast.Module) -> list[Place]:
+    """All outermost templates in order of the file."""
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Set) and is_template(node)]
-    for node in sorted(found, key=lambda node: (node.lineno, node.col_offset)):
-        yield node, _argument(node, parents)
+    found = [
+        Place(node, _argument(node, parents), getattr(statement, "name", ""))
+        for statement in tree.body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Set) and is_template(node)
+    ]
+    return sorted(found, key=lambda place: (place.node.lineno, place.node.col_offset))
 
 
 def misplaced(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
-    """Templates that stand where none can, and why."""
+    """What stands where it cannot, and why."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Set) and is_template(node):
             if any(is_template(one) for one in ast.walk(inner(node))):
@@ -199,6 +346,8 @@ def misplaced(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
             for key, value in zip(node.keys, node.values, strict=True):
                 if key is None and is_template(value):
                     yield value, "**{{...}} names no key, expected such as 'units': {{...}}"
+        elif isinstance(node, ast.Call) and is_magic(node, cell=True):
+            yield node, "a command of a notebook's cell, expected the lines of the cell themselves"
         elif isinstance(node, ast.Starred) and is_template(node.value):
             yield node.value, "*{{...}} names no argument, expected one {{...}} for each"
 
@@ -236,7 +385,7 @@ def _target(node: ast.expr) -> str:
 
 def filled(tree: ast.Module, value: Callable[[int, ast.Set], ast.expr]) -> ast.Module:
     """The tree with `value(place, template)` for each template, by its place in the file."""
-    places = {id(node): place for place, (node, _) in enumerate(templates(tree))}
+    places = {id(found.node): place for place, found in enumerate(templates(tree))}
 
     class Filler(ast.NodeTransformer):
         def visit_Set(self, node: ast.Set) -> ast.AST:

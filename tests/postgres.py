@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -18,6 +21,13 @@ USER, PASSWORD = "lstm_sweep", "the password of a database"
 NEED = "LSTM_SWEEP_TESTS_NEED"
 
 
+def do_without(name: str, missing: str) -> NoReturn:
+    """Skip a test, or have it fail if told to."""
+    if name in os.environ.get(NEED, "").split():
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
 def programs() -> Path:
     """Folder of PostgreSQL's programs; without one the test is skipped, or fails if told to."""
     onpath = shutil.which("initdb")
@@ -25,14 +35,23 @@ def programs() -> Path:
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version, reverse=True)
     if found:
         return found[0].parent
-    missing = "PostgreSQL is not installed, expected Debian's package `postgresql`"
-    if "postgresql" in os.environ.get(NEED, "").split():
-        pytest.fail(missing)
-    pytest.skip(missing)
+    do_without("postgresql", "PostgreSQL is not installed, expected Debian's package `postgresql`")
 
 
 def _version(initdb: Path) -> float:
     return float(initdb.parent.parent.name)
+
+
+def write_settings(folder: Path, database: str, artifacts: str) -> None:
+    """The settings that are shipped for servers, for another database and other files."""
+    text = (Path(__file__).parents[1] / "docker" / "mlflow.yaml").read_text(encoding="utf-8")
+    for shipped, here in [
+        ("postgresql://lstm_sweep@db/lstm_sweep", database),
+        ("/var/lib/lstm-sweep/artifacts", artifacts),
+    ]:
+        assert shipped in text
+        text = text.replace(shipped, here)
+    (folder / "mlflow.yaml").write_text(text, encoding="utf-8")
 
 
 class Cluster:
@@ -77,12 +96,18 @@ class Cluster:
         self.stop()
         shutil.rmtree(self._folder)
 
-    def client(self, program: str, *arguments: str | Path) -> str:
-        """Run one of its client programs; return what it prints."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to find its client programs, and they to find it."""
         where = {"PGHOST": "127.0.0.1", "PGPORT": str(self._port), "PGUSER": USER}
+        found = f"{self._programs}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | where | self.login | {"PATH": found}
+
+    def client(self, program: str, *arguments: str) -> str:
+        """Run one of its client programs; return what it prints."""
         return subprocess.run(
             [self._programs / program, *arguments],
-            env=os.environ | where | self.login,
+            env=self.environment,
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -105,3 +130,14 @@ class Cluster:
     def _runner() -> str:
         names = {entry.pw_name for entry in pwd.getpwall()}
         return "postgres" if "postgres" in names else "nobody"
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Cluster]:
+    """A cluster that is started, and gone in the end."""
+    cluster = Cluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()

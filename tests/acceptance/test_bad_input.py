@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -457,14 +458,14 @@ TEMPLATES: list[tuple[bytes, list[str]]] = [
     (DATA + b"def create_model(x):\n    return '{{choice([1, 2])}}'\n", ["no hyperparameter"]),
     (MODEL + b"def data(path):\n    return path\n", [":3", "data takes arguments", "none"]),
     (MODEL + b"def data():\n    x = 1\n", [":3", "data returns nothing"]),
-    (DATA + b"def create_model(a, b, c):\n    return {{choice([1, 2])}}\n",
+    (DATA + b"def create_model(a, b, c):\n    return a + {{choice([1, 2])}}\n",
      [":3", "takes a, b, c, but data returns x, y", "as many, or the same names"]),
     (model(b" + ".join([b"{{uniform(0, 1)}}"] * 400)), [":1", "400 hyperparameters", "fewer"]),
     (model(b"{{unifrom(0, 1)}}"), [":4", "'unifrom'", "did you mean 'uniform'?"]),
     (model(b"{{uniform(0)}}"), [":4", "found uniform(0)", "expected uniform(low, high)"]),
     (model(b"{{uniform(0, top)}}"), [":4", "high of uniform is 'top'", "a number"]),
     (model(b"{{choice(16, 32)}}"), [":4", "expected choice(options)"]),
-    (model(b"{{choice([1, 1])}}"), [":4", "lists 1 twice"]),
+    (model(b"{{choice(f())}}"), [":4", "options of choice are 'f()'"]),
     (model(b"{{quniform(5, 6, 4)}}"), [":4", "no multiple of 4"]),
     (model(b"{{loguniform(1, 1000)}}"), [":4", "takes logarithms"]),
     (model(b"{{x, y}}"), [":4", "found", "expected a distribution"]),
@@ -484,7 +485,7 @@ TEMPLATES: list[tuple[bytes, list[str]]] = [
 
 def refuse(
     typed: list[str], named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+) -> str:
     """Check that what is typed gets one short line with all of `named`, and that is all."""
     before = _content(folder)
     assert main(typed) == 2
@@ -496,6 +497,7 @@ def refuse(
     for part in named:
         assert part in err
     assert _content(folder) == before
+    return err
 
 
 def _content(folder: Path) -> dict[Path, int]:
@@ -574,33 +576,66 @@ def test_a_port_that_is_taken_gets_one_clear_line(
     assert err == f"lstm-sweep: --port {port}: it is taken, expected a free one\n"
 
 
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        ("tracking_url: x", ["mlflow.yaml", "did you mean 'tracking_uri'"]),
-        ("tracking_uri: ftp://x", ["ftp://x", "sqlite://"]),
-        ("tracking_uri: 3", ["mlflow.yaml", "tracking_uri is 3", "expected text"]),
-        ("- a", ["mlflow.yaml", "expected a mapping"]),
-        (
-            "tracking_uri: postgresql://me:planted@host/runs",
-            ["mlflow.yaml", "holds a password", "PGPASSWORD"],
-        ),
-        ("tracking_uri: http://me:planted@host", ["mlflow.yaml", "MLFLOW_TRACKING_PASSWORD"]),
-        ("tracking_uri: postgresql+nothing://host/runs", ["postgresql+nothing", "module nothing"]),
-        ("tracking_uri: postgresql+psycopg2.x://host/runs", ["the module psycopg2.x"]),
-        ("allowed_hosts: mlflow", ["mlflow.yaml", "allowed_hosts is 'mlflow'", "a list"]),
-        ("allowed_hosts: ['*']", ["mlflow.yaml", "allowed_hosts has '*'", "runs.example.org"]),
-        ("allowed_hosts: ['a:80']", ["mlflow.yaml", "allowed_hosts has 'a:80'", "without port"]),
-        ("request_timeout_s: 0", ["mlflow.yaml", "request_timeout_s is 0", "from 1 to 3,600"]),
-    ],
-)
+#: content of a settings file, and what the line must name beside the file where it names that
+SETTINGS: list[tuple[bytes, list[str]]] = [
+    (b"tracking_url: x", ["mlflow.yaml", "did you mean 'tracking_uri'"]),
+    (b"tracking_uri: ftp://x", ["ftp://x", "sqlite://"]),
+    (b"tracking_uri: 3", ["mlflow.yaml", "tracking_uri is 3", "expected text"]),
+    (b"- a", ["mlflow.yaml", "expected a mapping"]),
+    (b"tracking_uri: postgresql://me:planted@host/runs",
+     ["mlflow.yaml", "holds a password", "PGPASSWORD"]),
+    (b"tracking_uri: http://me:planted@host", ["mlflow.yaml", "MLFLOW_TRACKING_PASSWORD"]),
+    (b"artifacts: s3://key:planted@bucket/x",
+     ["mlflow.yaml", "artifacts holds a password", "AWS_SECRET_ACCESS_KEY"]),
+    (b"tracking_uri: postgresql+nothing://host/runs", ["postgresql+nothing", "module nothing"]),
+    (b"tracking_uri: postgresql+psycopg2.x://host/runs", ["the module psycopg2.x"]),
+    (b"allowed_hosts: mlflow", ["mlflow.yaml", "allowed_hosts is 'mlflow'", "a list"]),
+    (b"allowed_hosts: ['*']", ["mlflow.yaml", "allowed_hosts has '*'", "runs.example.org"]),
+    (b"allowed_hosts: ['a:80']", ["mlflow.yaml", "allowed_hosts has 'a:80'", "without port"]),
+    (b"request_timeout_s: 0", ["mlflow.yaml", "request_timeout_s is 0", "from 1 to 3,600"]),
+    (b"experiment: caf\xe9", ["mlflow.yaml", "not UTF-8", "expected a YAML file"]),
+    (b"artifacts: a\nartifacts: b\n", ["mlflow.yaml:2", "found 'artifacts' twice"]),
+    (b"#" * 10_000_000, ["mlflow.yaml", "too long", "at most 131,072 bytes"]),
+    (b"experiment: \0\n", ["mlflow.yaml:1", "U+0000", "expected a YAML file"]),
+    (b'artifacts: "a\\0b"\n', ["mlflow.yaml", r"artifacts is 'a\x00b'", "text in one line"]),
+    (b'artifacts: "s3://a\\0b"\n', ["mlflow.yaml", r"is 's3://a\x00b'", "text in one line"]),
+    (b'tracking_uri: "sqlite:///a\\0b"\n', ["mlflow.yaml", r"sqlite:///a\x00b'", "in one line"]),
+    (b'experiment: "a\\0b"\n', ["mlflow.yaml", r"experiment is 'a\x00b'", "in one line"]),
+    (b'experiment: "a\\uD800b"\n', ["mlflow.yaml", r"is 'a\ud800b'", "in one line"]),
+    (b"experiment: " + b"x" * 9_000 + b"\nexperiments: 1\n", ["'experiments' is no setting"]),
+    (b"artifacts: loop/of/links\n", ["artifacts is '/", "loop/of/links", "lead in a circle"]),
+    (b"tracking_uri: sqlite:///loop/runs.db\n", ["tracking_uri is '/", "lead in a circle"]),
+    (b"artifacts: " + b"x" * 300, ["artifacts is '/", "xx...'", "it is too long"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "named"), SETTINGS, ids=lambda part: str(part[:60]))
+@pytest.mark.parametrize("typed", [["sweeps"], GOOD], ids=["sweeps", "launch"])
 def test_a_wrong_settings_file_gets_one_clear_line(
-    content: str, named: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+    typed: list[str],
+    content: bytes,
+    named: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (folder / "mlflow.yaml").write_text(content, encoding="utf-8")
-    assert main(["sweeps"]) == 2
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1
-    assert "planted" not in err
-    for part in named:
-        assert part in err
+    (folder / "mlflow.yaml").write_bytes(content)
+    (folder / "loop").symlink_to("loop")
+    assert "planted" not in refuse(typed, named, folder, capsys)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda file: file.mkdir(), "it is no file"),
+        (lambda file: file.symlink_to("nowhere"), "No such file or directory"),
+        (lambda file: file.symlink_to("mlflow.yaml"), "Too many levels of symbolic links"),
+        (lambda file: os.mkfifo(file), "it is no file"),
+    ],
+    ids=["folder", "dangling link", "loop of links", "pipe"],
+)
+def test_what_is_no_settings_file_gets_one_clear_line(
+    make: Callable[[Path], None], named: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(folder / "mlflow.yaml")
+    for typed in (["sweeps"], GOOD, ["ui"]):
+        refuse(typed, [f"{folder}/mlflow.yaml: {named}, expected"], folder, capsys)

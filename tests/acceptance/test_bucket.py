@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from moto.server import ThreadedMotoServer
 from models.corpus import Corpus
 from search.settings import load
 from search.tracking import Store
+from tests import postgres
 from tests.cases import Place
-from tests.conftest import TINY, write_text
 from tests.fakes import ScriptedEngine
 from tests.servers import free_port, served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
-SECRET = "a key of the tests"
+SECRET, PASSWORD = "a key of the tests", "a password of the tests"
 
 
 @dataclass(frozen=True)
@@ -62,31 +63,48 @@ def storage() -> Iterator[Storage]:
     server.stop()
 
 
-def test_a_sweep_through_the_server_keeps_its_files_in_the_bucket(
-    storage: Storage,
-    workplace: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    behind = workplace("behind_bucket")
-    (behind / "mlflow.yaml").write_text("artifacts: s3://runs/of/a/team\n", encoding="utf-8")
-    write_text(tmp_path / "words.txt")
+@pytest.fixture
+def team(
+    storage: Storage, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A server as docker/mlflow.yaml has it, on PostgreSQL, with its files in the bucket."""
     for name in list(os.environ):  # those who sweep have no keys
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
-    with served(behind, **storage.environment) as address:
-        place = Place(tmp_path, {"MLFLOW_TRACKING_URI": address})
-        launch = ("launch", "--data", "words.txt", "--name", "s", "--json", *TINY, "--trials", "2")
-        done = place.run(*launch)
-        assert done.code == 0, done.err
-        kept = storage.names()
-        exported = place.run("export", "s", "--to", "best", "--json")
+    behind = tmp_path_factory.mktemp("behind_bucket")
+    with postgres.running() as cluster:
+        cluster.client("createdb", "runs")
+        postgres.write_settings(behind, cluster.address("runs"), "s3://runs/of/a/team")
+        secrets = {**cluster.login, "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
+        with served(behind, **secrets, **storage.environment) as address:
+            yield address
+    assert {path.name for path in behind.iterdir()} == {"mlflow.yaml"}
+
+
+def test_a_template_is_searched_by_a_team_with_a_bucket(
+    team: str, storage: Storage, tmp_path: Path
+) -> None:
+    shutil.copy(Path(__file__).parents[1] / "templates" / "sequences.py", tmp_path)
+    login: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin"}
+    login |= {"MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    place = Place(tmp_path, {"MLFLOW_TRACKING_URI": team, **login})
+    launch = ("launch", "--template", "sequences.py", "--learning-rate-field", "rate", "--json")
+    done = place.run(*launch, "--name", "s", "--trials", "6", "--confirm-configs", "0")
+    assert done.code == 0, done.err
+    rows = place.trials("s")
+    assert len(rows) == 6
+    assert {"ladder", "search"} == {row["phase"] for row in rows}
+    best = done.json["best"]["trial"]
+    named = ("--template", "sequences.py", "--json")  # what a server says is run by nobody
+    again = place.run("rerun", best, *named)
+    assert (again.code, again.json["verdict"]) == (0, "identical"), again.err
+    exported = place.run("export", "s", "--to", "best", "--json")
     assert exported.code == 0, exported.err
-    assert exported.json["trial"] == done.json["best"]["trial"]
+    assert exported.json["trial"] == best
+    kept = storage.names()
     assert all(name.startswith("of/a/team/") for name in kept)
     assert {"sweep.yaml", "evidence.json", "model.keras"} <= {Path(name).name for name in kept}
-    assert {path.name for path in tmp_path.iterdir()} == {"words.txt", "best"}
-    assert {path.name.split(".")[0] for path in behind.iterdir()} == {"mlflow"}
+    assert {path.name for path in tmp_path.iterdir()} == {"sequences.py", "best"}
 
 
 @pytest.mark.parametrize("bucket", ["nothing", "run_s"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import http.client
-import shutil
+import re
+import shlex
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +19,21 @@ import pytest
 
 from models.corpus import Corpus
 from search import archive
-from search.settings import load
+from search.settings import Settings, load
 from search.tracking import Store
 from search.trial import EpochDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, write_text
 from tests.fakes import ScriptedEngine
-from tests.postgres import Cluster
+from tests.postgres import Cluster, write_settings
 from tests.servers import served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
+#: the database that docker/README.md backs up
+DATABASE = "lstm_sweep"
 PASSWORD = "a password of the tests"
 LOGIN: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 
@@ -55,22 +60,8 @@ class Team:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    made.start()
-    yield made
-    made.remove()
-
-
-def write_settings(folder: Path, cluster: Cluster, database: str) -> None:
-    """The settings that are shipped for servers, for another database and another folder."""
-    text = (ROOT / "docker" / "mlflow.yaml").read_text(encoding="utf-8")
-    for shipped, here in [
-        ("postgresql://lstm_sweep@db/lstm_sweep", cluster.address(database)),
-        ("/var/lib/lstm-sweep/artifacts", str(folder / "artifacts")),
-    ]:
-        assert shipped in text
-        text = text.replace(shipped, here)
-    (folder / "mlflow.yaml").write_text(text, encoding="utf-8")
+    with postgres.running() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +75,8 @@ def team(
     cluster: Cluster, secrets: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Team]:
     folder = tmp_path_factory.mktemp("team")
-    cluster.client("createdb", "runs")
-    write_settings(folder, cluster, "runs")
+    cluster.client("createdb", DATABASE)
+    write_settings(folder, cluster.address(DATABASE), str(folder / "artifacts"))
     with served(folder, "--host", "0.0.0.0", **secrets) as address:
         yield Team(address, folder)
 
@@ -194,26 +185,70 @@ def test_no_process_shows_a_password_and_no_file_has_one(team: Team) -> None:
             assert secret.encode() not in content, file
 
 
+def as_told(program: str, cluster: Cluster, files: Path, backup: Path) -> None:
+    """Run what docker/README.md has a service run, with its options, on another cluster."""
+    line = (
+        rf"^docker compose .*(?:exec -T db|--entrypoint) {program}(?: mlflow)? (.*) ([<>]) (\S+)$"
+    )
+    [(options, sign, name)] = re.findall(line, README, re.MULTILINE)
+    words = [word.replace("/var/lib/lstm-sweep", str(files)) for word in shlex.split(options)]
+    with (backup / name).open("wb" if sign == ">" else "rb") as file:
+        stream: dict[str, Any] = {"stdout" if sign == ">" else "stdin": file}
+        subprocess.run([program, *words], env=cluster.environment, check=True, **stream)
+
+
+def upgrade(address: str) -> None:
+    """Bring the tables of a database to this version of MLflow, as told there."""
+    from click.testing import CliRunner
+    from mlflow.cli import cli
+
+    [told] = re.findall(r"--entrypoint mlflow mlflow (.*) postgresql\+psycopg2://", README)
+    done = CliRunner().invoke(cli, [*told.split(), address.replace(":", "+psycopg2:", 1)])
+    assert done.exit_code == 0, done.output
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def test_a_backup_gives_the_same_runs_and_models(
-    swept: Swept, team: Team, cluster: Cluster, secrets: dict[str, str], tmp_path: Path
+    swept: Swept,
+    team: Team,
+    cluster: Cluster,
+    secrets: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cluster.client("pg_dump", "--format=custom", "--file", tmp_path / "runs.dump", "runs")
-    cluster.client("createdb", "restored")
-    cluster.client("pg_restore", "--dbname=restored", "--exit-on-error", tmp_path / "runs.dump")
-    (tmp_path / "new").mkdir()
-    (team.folder / "artifacts").rename(tmp_path / "away")  # so that nothing is read there
-    try:
-        shutil.copytree(tmp_path / "away", tmp_path / "new" / "artifacts")
-        write_settings(tmp_path / "new", cluster, "restored")
-        with served(tmp_path / "new", **secrets) as address:
-            again = Place(swept.place.folder, {**LOGIN, "MLFLOW_TRACKING_URI": address})
-            listed = again.trials("first")
-            exported = again.run("export", "first", "--to", tmp_path / "bundle", "--json")
-    finally:
-        (tmp_path / "away").rename(team.folder / "artifacts")
-    assert exported.code == 0, exported.err
-    assert exported.json["trial"] == swept.done.json["best"]["trial"]
+    for name, value in {**LOGIN, **secrets}.items():
+        monkeypatch.setenv(name, value)
+    new, kept = tmp_path / "new", team.folder / "artifacts"
+    (new / "artifacts").mkdir(parents=True)
+    (new / "artifacts" / ".stranger").touch()
+    for program in ("pg_dump", "tar"):
+        as_told(program, cluster, team.folder, tmp_path)
+    with postgres.running() as another:
+        another.client("createdb", DATABASE)
+        another.client("psql", "--quiet", "--command=CREATE TABLE strangers ()", DATABASE)
+        for program in ("pg_restore", "sh"):
+            as_told(program, another, new, tmp_path)
+        assert "strangers" not in another.client("psql", r"--command=\dt", DATABASE)
+        assert contents(new / "artifacts") == contents(kept)
+        upgrade(another.address(DATABASE))
+        write_settings(new, another.address(DATABASE), str(new / "artifacts"))
+        away = kept.rename(tmp_path / "away")  # so that nothing is read there
+        try:
+            with served(new, **secrets) as address:
+                again = Place(swept.place.folder, {**LOGIN, "MLFLOW_TRACKING_URI": address})
+                listed = again.trials("first")
+                store = Store(Settings(address, None, "lstm-sweep", "test"))
+                run_id = swept.done.json["best"]["run_id"]
+                network = store.fetch(run_id, "model/model.keras", tmp_path).read_bytes()
+        finally:
+            away.rename(kept)
     assert listed == swept.place.trials("first")
+    [before] = kept.rglob(f"{run_id}/artifacts/model/model.keras")
+    assert network == before.read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.engines.local import find_gpus
 from tests.cases import LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
@@ -76,6 +77,16 @@ def test_a_variation_says_that_it_is_one(swept: Swept) -> None:
     assert done.json["variation"] == {"batch_size": {"was": 32, "is": 16}}
     assert done.json["verdict"] == "different"
     assert done.json["first_difference"]["epoch"] == 1
+
+
+@pytest.mark.skipif(bool(find_gpus()), reason="GPUs can do it")
+def test_a_rerun_that_this_machine_cannot_compute_is_refused(swept: Swept) -> None:
+    done = swept.place.run("rerun", "first/0", "--set", "precision=float16")
+    assert (done.code, done.out) == (2, "")
+    assert (
+        done.err
+        == "lstm-sweep: precision float16 needs a GPU, and there is none: expected float32\n"
+    )
 
 
 LOAD = """

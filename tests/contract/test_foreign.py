@@ -10,6 +10,7 @@ import pytest
 
 from search import worker
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from spaces import removed
 from spaces.template import Template
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
@@ -49,7 +50,10 @@ def epochs(messages: list[Message]) -> list[EpochDone]:
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_the_examples_run_and_repeat(file: Path, tmp_path: Path) -> None:
+def test_the_examples_run_and_repeat(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     template = Template.read(str(file))
     messages = run(template, tmp_path)
     ended = messages[-1]
@@ -150,6 +154,18 @@ BINDINGS: list[tuple[str, str, str]] = [
     ("a", "x", "a == 1"),
     ("a", "{'b': x}", "a == {'b': 1}"),
     ("a, b", "pair()", "(a, b) == (1, 2)"),
+    ("x", "[x, y]", "x == 1"),
+    ("both", "both", "both == [1, 2]"),
+    # as with hyperas, where arguments are nothing and names are those in data()
+    ("x, y", "x, y", "classes == 10 and system('x') == 0"),
+    ("x, classes", "x, y", "(x, y, classes) == (1, 2, 10)"),
+    ("X, Y", "x, y", "(X, Y) == (1, 2)"),
+    ("classes, Y", "x, y", "(classes, Y) == (1, 2)"),
+    ("a, y, b, x", "x, X, y, Y", "(x, X, y, Y) == (1, 3, 2, 4)"),
+    ("A, Y, B, y", "x, X, y, Y", "(Y, y, X) == (4, 2, 3)"),
+    ("a, b", "x, X, y, Y", "(x, X, y, Y) == (1, 3, 2, 4)"),
+    ("a, b, c, d", "x, X, y, Y", "(a, b, c, d) == (1, 3, 2, 4)"),
+    ("", "x, y", "(already, helper(), len('ab')) == (7, 5, 2)"),
 ]
 
 
@@ -158,10 +174,18 @@ def test_data_reach_the_model_by_position_or_by_name(
     arguments: str, given: str, so: str, tmp_path: Path
 ) -> None:
     above = f"""\
+x, already = [], 7
 def pair():
     return 1, 2
+def helper():
+    return 5
 def data():
+    from os import system
     x, y = pair()
+    X, Y, classes = 3, 4, 10
+    already = helper = len = 6
+    both = [x, y]
+    system = [one for one in [lambda text: 0]][0]
     return {given}
 def create_model({arguments}):
     loss = {{{{choice([0, 1])}}}}
@@ -242,3 +266,66 @@ def test_fit_is_what_it_was_afterwards(tmp_path: Path) -> None:
     before: Any = keras.Model.fit
     run(written(tmp_path, "model.fit(x, y, verbose=0)\nreturn 1.0"), tmp_path)
     assert keras.Model.fit is before
+
+
+def test_a_training_step_may_report_losses_of_its_own(tmp_path: Path) -> None:
+    body = """\
+class Pair(keras.Model):
+    def train_step(self, given):
+        time.sleep(0.2)
+        return {'d_loss': 0.25, 'g_loss': 0.5, 'each': np.ones(3)}
+model = Pair()
+model.compile(run_eagerly=True)
+model.fit(x, y, batch_size=5, epochs=1, verbose=0)
+return 1.0"""
+    template = written(tmp_path, body, f"import time\n{ABOVE}")
+    messages = run(template, tmp_path)
+    assert messages[-1] == Ended(Outcome.COMPLETE, loss=1.0)
+    [done] = epochs(messages)
+    assert set(done.metrics) == {"train_d_loss", "train_g_loss", "epoch_seconds"}
+
+
+def test_a_trial_loads_what_it_has_saved_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """\
+model.save('there/best.keras')
+model.save_weights('w.weights.h5')
+net().save(OTHER / 'best.keras')  # meanwhile, another trial
+net().save_weights(OTHER / '../w.weights.h5')
+again = load_model('there/best.keras')
+assert (again.layers[0].kernel.numpy() == model.layers[0].kernel.numpy()).all()
+other = net()
+other.load_weights('w.weights.h5')
+assert (other.layers[0].kernel.numpy() == model.layers[0].kernel.numpy()).all()
+other.load_weights('mine.weights.h5')
+return 1.0"""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    above = f"from pathlib import Path\nfrom keras.models import load_model\nimport keras\n{ABOVE}"
+    above = above.replace("import keras\n", f"OTHER = Path({str(tmp_path / 'there')!r})\n", 1)
+    first = written(tmp_path, "model.save_weights('mine.weights.h5')\nreturn 1.0")
+    assert run(first, folder)[-1] == Ended(Outcome.COMPLETE, loss=1.0)
+    assert (tmp_path / "mine.weights.h5").exists()
+    assert run(written(tmp_path, body, above), folder)[-1] == Ended(Outcome.COMPLETE, loss=1.0)
+    assert (tmp_path / "there" / "best.keras").exists()
+    assert list(folder.iterdir()) == []
+
+
+def test_keras_has_what_is_said_of_its_names() -> None:
+    import keras
+    import tensorflow
+
+    def has(root: Any, path: str) -> bool:
+        for part in path.split("."):
+            root = getattr(root, part, None)
+        return root is not None
+
+    for name, instead in removed.NAMES.items():
+        assert not has(keras, name) or name == "optimizers.legacy", name
+        assert (instead is None) == has(tensorflow.keras, name) or name == "optimizers.legacy", name
+        if instead and instead.startswith("keras."):
+            assert has(keras, instead.removeprefix("keras.").split("(")[0].split(" ")[0].strip(","))
+    assert {n for n in dir(keras.backend) if not n.startswith("_")} == set(removed.BACKEND)
+    assert has(tensorflow.keras.backend, "mean")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
+import os
 import sqlite3
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,15 +15,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from models.corpus import load
+from models.config import TrialConfig
+from models.corpus import Corpus, load
 from models.errors import InputError
 from models.source import Source
-from search import archive
+from search import archive, worker
 from search.cli import main
 from search.display import Lines
 from search.settings import Settings
 from search.tracking import Store
-from search.trial import Ended, Job, Outcome
+from search.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine
 from tests.sweeps import sweep_of, tiny_spec
@@ -32,6 +36,7 @@ SECRETS = {
     "MLFLOW_AUTH_ADMIN_PASSWORD": "PLANTED-admin",
     "MLFLOW_FLASK_SERVER_SECRET_KEY": "PLANTED-key",
     "AWS_SECRET_ACCESS_KEY": "PLANTED-aws",
+    "PGPASSWORD": "PLANTED-database",
 }
 
 
@@ -57,23 +62,30 @@ def run_sweep(store: Store, folder: Path, engine: ScriptedEngine, said: io.Strin
     sweep_of(store, load(Source(data=data)), engine, spec, display=display).run()
 
 
+REASON = f"no login {' '.join(SECRETS.values())} http://me:PLANTED@host/x?token=PLANTED"
+
+
 class Talkative(ScriptedEngine):
-    """Its second trial fails, and says why in too many words."""
+    """Some of its trials fail, and say why in too many words."""
+
+    failing = frozenset({1})
 
     def start(self, job: Job) -> None:
         super().start(job)
-        if job.trial.number == 1:
-            reason = f"no login {' '.join(SECRETS.values())} http://me:PLANTED@host/x?token=PLANTED"
-            self._messages = [Ended(Outcome.ERROR, reason)]
+        if job.trial.number in self.failing:
+            job.log.write_text(f"before\n{REASON}\n", encoding="utf-8")
+            self._messages = [Ended(Outcome.ERROR, REASON)]
 
 
-def test_no_secret_is_in_the_store_after_a_sweep(
+def test_no_secret_is_shown_or_in_the_store_after_a_sweep(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     store, said = open_store(place), io.StringIO()
     run_sweep(store, place, Talkative({0: [3.0, 2.5], 1: [2.0]}), said)
+    assert "s/1 error" in said.getvalue() and "no login somebody ***" in said.getvalue()
+    assert "PLANTED" not in said.getvalue()
     connection = sqlite3.connect(place / "mlflow.db")
     dump = "\n".join(connection.iterdump())
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -83,11 +95,57 @@ def test_no_secret_is_in_the_store_after_a_sweep(
     files = [path for path in place.rglob("*") if path.is_file()]
     assert {"sweep.yaml", "evidence.json", "mlflow.db"} <= {path.name for path in files}
     assert [path for path in files if b"PLANTED" in path.read_bytes()] == []
+    [log] = [path for path in files if path.name == "log.txt"]
+    assert log.read_text(encoding="utf-8").startswith("before\nno login somebody ***")
     for typed in (["sweeps"], ["trials", "s"], ["show", "s/1"], ["show", "s/1", "--json"]):
         assert main(typed) == 0
     out, err = capfd.readouterr()
     assert "no login somebody ***" in out
     assert "PLANTED" not in out + err
+
+
+def test_no_secret_is_in_why_a_sweep_has_failed(
+    place: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    spec = tiny_spec(trials=4, confirm_configs=0, max_failures=2)
+    engine = Talkative({0: [2.0], 1: [2.0]})
+    engine.failing = frozenset({0, 1})
+    state = sweep_of(open_store(place), corpus, engine, spec).run()
+    assert "2 trials in a row have failed: 2 error (no login somebody ***" in state.ending
+    assert "PLANTED" not in state.ending + json.dumps(state.to_dict())
+
+
+def test_no_secret_of_an_error_leaves_a_worker(
+    place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:PLANTED-address@host/runs")
+
+    def fail(job: Job) -> Iterator[Ended]:
+        assert "PLANTED" not in str(os.environ)
+        raise ValueError(f"{REASON} PLANTED-address")
+        yield
+
+    monkeypatch.setattr(worker, "_train", fail)
+    for name in ("_place", "_take_slot"):  # which import Keras
+        monkeypatch.setattr(worker, name, lambda *args: "")
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)  # that of a process, not of pytest
+    forked = multiprocessing.get_context("fork")
+    ours, theirs = forked.Pipe()
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    job = Job(trial=trial, slot=Slot(0), corpus=place, targets=1, targets_seed=0, folder=tmp_path)
+    process = forked.Process(target=worker.main, args=(job, theirs))
+    process.start()
+    theirs.close()
+    ended = ours.recv()
+    process.join()
+    assert ended.reason.startswith("ValueError: no login somebody ***")
+    assert "PLANTED" not in ended.reason
+    log = job.log.read_text(encoding="utf-8")
+    assert "ValueError: no login somebody ***" in log and "PLANTED" not in log
 
 
 class Poisoned(ScriptedEngine):
@@ -225,6 +283,7 @@ def test_a_run_id_that_leads_out_ends_a_sweep_in_one_line(
     real = store.create_run
     monkeypatch.setattr(store, "create_run", lambda *args, **more: f"../{real(*args, **more)}")
     monkeypatch.setattr(store, "log", lambda *args, **more: None)
+    monkeypatch.setattr(store, "runs", lambda **tags: [])  # a server knows none by its true ID
     for name in ("log_dataset", "keep_text", "keep_file", "finish"):
         monkeypatch.setattr(store, name, lambda *args, **more: None)
     with pytest.raises(InputError, match="no ID of a run"):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import runpy
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.postgres import do_without
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -19,6 +27,84 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY")
 #: a value that must be given, with what to say if it is not
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
+
+
+#: what is given to it where nobody says otherwise
+GIVEN = dict.fromkeys(re.findall(r"\$\{([A-Z_]+):\?", f"{COMPOSE} {S3}"), "planted")
+Parse = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def parse() -> Parse:
+    """Compose itself, which needs no engine to read files."""
+    known = [["docker-compose"], ["docker", "compose"]]
+    there = [
+        command
+        for command in known
+        if shutil.which(command[0])
+        and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+    ]
+    if not there:
+        do_without("docker-compose", "Compose is not installed, expected `docker-compose`")
+
+    def parse(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        named = [part for file in files for part in ("-f", str(DOCKER / file))]
+        options = ["--env-file", os.devnull, *named, "--profile", "sweep"]
+        return subprocess.run(
+            [*there[0], *options, "config", "--format", "json"],
+            env={"PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return parse
+
+
+@pytest.mark.parametrize("overlays", [[], ["gpu"], ["s3"], ["s3", "gpu"]], ids="+".join)
+def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
+    read = parse("compose.yaml", *(f"compose.{name}.yaml" for name in overlays), **GIVEN)
+    assert (read.returncode, read.stderr) == (0, "")
+    services = json.loads(read.stdout)["services"]
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert [port["host_ip"] for port in ports] == ["127.0.0.1"]
+    target = "gpu" if "gpu" in overlays else "cpu"
+    assert services["sweep"]["image"] == f"lstm-sweep:{target}"
+    assert services["sweep"]["build"] == {
+        "context": str(ROOT),
+        "dockerfile": "docker/Dockerfile",
+        "target": target,
+        "args": {"UID": "1000"},
+    }
+    assert ("AWS_SECRET_ACCESS_KEY" in services["mlflow"]["environment"]) == ("s3" in overlays)
+    assert not any("AWS" in name for name in services["sweep"]["environment"])
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN))
+def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> None:
+    for environment in ({}, {name: ""}):
+        others = {other: text for other, text in GIVEN.items() if other != name}
+        read = parse("compose.yaml", "compose.s3.yaml", **others, **environment)
+        assert read.returncode != 0
+        assert f"required variable {name} is missing a value: set the " in read.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "port"),
+    [
+        ("python3 /opt/lstm-sweep/bin/lstm-sweep ui --host 0.0.0.0 --port 5001", "5001"),
+        ("/sbin/docker-init -- lstm-sweep ui --port=5002", "5002"),
+        ("/sbin/docker-init -- lstm-sweep ui", "5000"),
+        ("/sbin/docker-init -- lstm-sweep trials ui --top 5", None),
+        ("python3 /opt/lstm-sweep/bin/lstm-sweep launch --data ui", None),
+        ("/sbin/docker-init -- tar -C /var/lib/lstm-sweep -cz ui", None),
+        ("/sbin/docker-init -- lstm-sweep", None),
+        ("mlflow db upgrade ui", None),
+    ],
+)
+def test_a_server_alone_must_answer_to_be_well(line: str, port: str | None) -> None:
+    healthy = runpy.run_path(str(DOCKER / "healthy.py"))
+    assert healthy["port_of"](line.split(" ")) == port
 
 
 def stages() -> dict[str, tuple[str, list[str]]]:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -166,3 +167,18 @@ def test_a_server_that_fails_at_its_start_says_so() -> None:
     failed.wait()
     with pytest.raises(InputError, match="ended with code 3 at its start"):
         browse._wait_for(failed, door, "mark")
+
+
+def test_a_server_that_ends_later_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    start = subprocess.Popen
+    short = [sys.executable, "-c", "import time; time.sleep(0.3); raise SystemExit(7)"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(browse, "Store", lambda settings: SimpleNamespace(settings=settings))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: start(short, **more))
+    monkeypatch.setattr(browse, "_wait_for", lambda server, door, mark: None)
+    monkeypatch.setattr(browse, "_announce", lambda store, address, as_json: None)
+    assert main(["ui"]) == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == "lstm-sweep: the MLflow server has ended by itself, with code 7"

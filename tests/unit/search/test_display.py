@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from models.config import TrialConfig
+from search import faults
 from search.display import Lines, LiveTable, duration, loss_text, trials_table
 from search.spec import SweepSpec
 from search.state import State
@@ -167,3 +168,18 @@ def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
 def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
     text = shown(record(status="RUNNING", outcome="", best_val_loss=None, best_epoch=None))
     assert "running" in text and "-/4" in text
+
+
+@pytest.mark.parametrize("kind", [Lines, LiveTable])
+def test_no_line_has_a_secret_that_an_error_has_brought(
+    kind: type[Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "PLANTED-1")
+    monkeypatch.setattr(faults, "_hidden", {"PLANTED-2"})
+    out, text = console()
+    kind(out).say("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
+    failed = course(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
+    kind(out).trial_ended(failed, state(failed))
+    assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()
+    assert "(no login ***)" in text.getvalue()
+    assert "PLANTED" not in text.getvalue()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -251,6 +252,8 @@ TO_SERVER = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the enviro
         ("postgresql+psycopg2://user:plan@ted@host/runs", "PGPASSWORD in the environment"),
         ("postgresql://host/runs?user=me&password=planted", "PGPASSWORD in the environment"),
         ("postgresql://planted:planted@host/runs", "PGPASSWORD in the environment"),
+        ("mysql+pymysql://host/runs?ssl_key=k.pem&pwd=planted", "the whole address in MLFLOW_"),
+        ("mysql+pymysql://host/runs?access_key=planted", "the whole address in MLFLOW_"),
         ("mysql://user:planted@host/runs", "the whole address in MLFLOW_TRACKING_URI"),
         ("http://user:planted@host:5000", TO_SERVER),
         ("https://planted@host", TO_SERVER),  # a token
@@ -267,6 +270,47 @@ def test_a_password_in_the_file_is_refused_and_its_variable_named(
     assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
 
 
-def test_a_path_of_sqlite_may_look_like_a_login(folder: Path) -> None:
-    write(folder, "tracking_uri: sqlite:////a:b@c/runs.db\n")
+@pytest.mark.parametrize(
+    ("place", "variable"),
+    [
+        ("s3://key:planted@bucket/x", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the env"),
+        ("s3://bucket/x?secret_key=planted", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in"),
+        ("ftp://me:plan/ted@host/x", "what it takes to log in there in the environment"),
+    ],
+)
+def test_a_password_in_the_place_of_files_is_refused_too(
+    folder: Path, place: str, variable: str
+) -> None:
+    file = write(folder, f"artifacts: '{place}'\n")
+    with pytest.raises(InputError) as refusal:
+        read(folder)
+    assert str(refusal.value).startswith(f"{file}: artifacts holds a password, expected ")
+    assert variable in str(refusal.value)
+    assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/x", "gs://me@bucket/x", "file:///a:b@c/x"])
+def test_a_place_of_files_without_a_password_is_taken_as_it_is(folder: Path, place: str) -> None:
+    write(folder, f"artifacts: '{place}'\n")
+    assert read(folder).artifacts == place
+
+
+def test_a_path_may_look_like_a_login(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:////a:b@c/runs.db\nartifacts: d:e@f\n")
     assert read(folder).database_file == Path("/a:b@c/runs.db")
+    assert read(folder).artifacts == f"file://{folder}/d%3Ae%40f"
+
+
+def test_a_file_that_cannot_be_read_is_not_passed_over(folder: Path) -> None:
+    write(folder, "experiment: far\n")
+    (folder / "near").mkdir()
+    os.mkfifo(folder / "near" / "mlflow.yaml")
+    with pytest.raises(InputError, match=r"near/mlflow\.yaml: it is no file, expected a YAML"):
+        read(folder / "near")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///loop/runs.db", "sqlite:///" + "x" * 300])
+def test_a_path_that_leads_nowhere_is_refused(folder: Path, uri: str) -> None:
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"^tracking_uri is '/.*, expected another$"):
+        read(folder, uri)

@@ -160,6 +160,169 @@ if __name__ == '__main__':
     )
 
 
+MINIMIZE = "optim.minimize(model=build, data=load)"
+SEARCHES = [
+    (f"try:\n    {MINIMIZE}\nexcept Exception:\n    pass\n", "line 6: optim.minimize(...)"),
+    (f"with open('x') as f:\n    {MINIMIZE}\n", "line 6: open(...)"),
+    (f"class Search:\n    def go(self):\n        {MINIMIZE}\nSearch().go()\n",
+     "line 9: Search().go(...)"),
+    (f"def main():\n    from hyperas import optim as o\n    {MINIMIZE}\nmain()\n",
+     "line 9: main(...)"),
+    (f"if __name__ == '__main__':\n    best = {MINIMIZE}\nprint(best)\n",
+     "line 6: what stands under __name__ == '__main__'"),
+    ("optim.best_ensemble(5, model=build, data=load)\n", "line 6: optim.best_ensemble(...)"),
+    ("import hyperas.optim as h\nh.minimize(build, load)\n", "line 7: h.minimize(...)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "note"), SEARCHES)
+def test_what_searches_is_ignored_wherever_it_stands(text: str, note: str, tmp_path: Path) -> None:
+    above = """\
+from hyperas import optim
+def load():
+    return 1, 2
+def build(x, y):
+    return {{choice([1, 2])}}
+"""
+    template = read(tmp_path, above + text)
+    assert (template.data, template.model) == ("load", "build")
+    config = template.space().middle().to_dict()
+    exec(template.code(config), {"__name__": "template"})
+    [found] = template.notes
+    assert found.startswith(f"{note} ") and "ignored" in found
+
+
+def test_conditional_gives_back_what_it_is_given(tmp_path: Path) -> None:
+    text = """\
+from hyperas.distributions import choice, conditional
+from hyperas.distributions import conditional as when
+def data():
+    return 1, 2
+def create_model(x, y):
+    return conditional({{choice(['three', 'four'])}}) == 'four', when({{choice([1, 2])}})
+"""
+    template = read(tmp_path, text)
+    assert list(template.hyperparameters) == ["return:6", "return:6:2"]
+    assert returned(template, **{"return:6": "'four'", "return:6:2": 2}) == (True, 2)
+
+
+def test_options_may_be_named_where_they_can_be_seen(tmp_path: Path) -> None:
+    text = """\
+import numpy as np
+SIZES, LOW = [8, 16], 1
+CHANGED = [1]
+CHANGED.append(2)
+HIDDEN = [3, 4]
+def data():
+    length = 100
+    more = [5, 6]
+    return 1, length
+def helper():
+    return {{choice(SIZES)}}
+def create_model(x, length):
+    rates = list(np.logspace(-3, -1, 3))
+    HIDDEN = x
+    return [
+        {{choice(rates)}}, {{choice(more)}}, {{randint(LOW, length)}}, {{choice([length, x])}},
+        helper(), {{choice(PLACE)}},
+    ]
+"""
+    for place in ("CHANGED", "HIDDEN", "x", "nowhere"):
+        with pytest.raises(InputError, match=f"mine.py:17: options of choice are '{place}'"):
+            read(tmp_path, text.replace("PLACE", place))
+    space = read(tmp_path, text.replace("PLACE", "range(3)")).space()
+    assert [dimension.values() for dimension in space.values()] == [
+        [8, 16], [0.001, 0.01, 0.1], [5, 6], list(range(1, 100)), ["length", "x"], [0, 1, 2],
+    ]  # fmt: skip
+
+
+def test_hyperparameters_that_the_model_does_not_come_to_are_left_out(tmp_path: Path) -> None:
+    text = """\
+from hyperas import optim
+def data():
+    return 1, 2
+def other_model(x, y):
+    return {{choice([3, 4])}}
+def part():
+    return {{choice([5, 6])}}
+def create_model(x, y):
+    return {{choice([1, 2])}} + part()
+optim.minimize(create_model, data)
+"""
+    template = read(tmp_path, text)
+    assert list(template.hyperparameters) == ["return:7", "return:9"]
+    assert returned(template, **{"return:7": 6, "return:9": 2}) == 8
+    assert "line 5: other_model has {{...}}, but create_model does not use it" in template.notes
+
+
+def test_names_that_fit_nothing_are_refused(tmp_path: Path) -> None:
+    def of(arguments: str, given: str, body: str) -> str:
+        text = f"def data():\n    a, b, c = 1, 2, 3\n    return {given}\n"
+        text += f"def create_model({arguments}):\n    return {{{{choice([1, 2])}}}}, {body}\n"
+        try:
+            read(tmp_path, text)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    wrong = of("A, c, B", "a, b, c", "A, c, B")
+    assert "mine.py:4: create_model takes A, c, B, but data returns a, b, c" in wrong
+    assert "nothing is A, B, expected as many, or the same names, in the same order" in wrong
+    assert of("A, c, B", "a, b, c", "a, c, b") == ""
+    assert of("A, B, C", "a, b, c", "A, B, C") == ""
+    assert "nothing is x" in of("x, y", "a, b, c", "x")
+    assert of("x, y", "a, b, c", "a") == ""
+
+
+def test_all_that_keras_has_no_longer_is_named_at_once(tmp_path: Path) -> None:
+    names = "".join(f"from keras.layers.{name} import A\n" for name in ("core", "noise"))
+    old = "\n".join(f"m.{name}(x)" for name in ("predict_classes", "fit_generator"))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, names + f"def data():\n    return 1\n{old}\nAdam(lr=1, decay=1)\n")
+    assert str(caught.value).endswith(
+        "mine.py:1: keras.layers.core is not in Keras 3, expected keras.layers in its place; "
+        "line 2: keras.layers.noise, expected keras.layers; line 5: predict_classes(), expected "
+        "predict(...).argmax(axis=-1); line 6: fit_generator(), expected fit; line 7: lr= of "
+        "Adam, expected learning_rate"
+    )
+
+
+def test_what_works_otherwise_than_one_would_think_is_noted(tmp_path: Path) -> None:
+    body = "SGD(decay=0.1)\nreturn {{choice(['a', 'a', 'b'])}}, {{uniform(1, 0)}}"
+    assert model(tmp_path, body).notes == (
+        "line 3: choice lists some options more than once, as likely as that: 'a' 67%, 'b' 33%",
+        "line 3: uniform goes from 0 to 1",
+        "line 2: decay= of SGD has no effect in Keras 3, expected a schedule of "
+        "keras.optimizers.schedules as learning_rate",
+    )
+
+
+def test_a_notebook_is_told_how_to_become_a_template(tmp_path: Path) -> None:
+    (tmp_path / "mine.ipynb").write_text('{"cells": []}')
+    with pytest.raises(InputError, match=r"a notebook.*jupyter nbconvert --to script mine\.ipynb"):
+        Template.read(str(tmp_path / "mine.ipynb"))
+
+
+def test_commands_of_an_exported_notebook_are_ignored(tmp_path: Path) -> None:
+    above = """\
+get_ipython().run_line_magic('matplotlib', 'inline')
+get_ipython().system('pip install hyperas')
+"""
+    template = model(tmp_path, "return {{choice([1, 2])}}", above)
+    assert returned(template, **{"return:2": 2}) == 2
+    assert [note.partition(":")[2] for note in template.notes] == [
+        " get_ipython().run_line_magic('matplotlib', 'inline') is ignored",
+        " get_ipython().system('pip install hyperas') is ignored",
+    ]
+    for line, why in [
+        ("get_ipython().run_cell_magic('time', '', 'x = 3')", "the lines of the cell themselves"),
+        ("%matplotlib inline", "%matplotlib inline is a command of a notebook"),
+        ("!pip install hyperas", "!pip install hyperas is a command of a notebook"),
+    ]:
+        with pytest.raises(InputError, match=why):
+            model(tmp_path, "return {{choice([1, 2])}}", f"{line}\n")
+
+
 def test_a_function_that_searches_is_not_called(tmp_path: Path) -> None:
     text = """\
 from hyperas import optim
