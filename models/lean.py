@@ -8,7 +8,6 @@ which may use anything, is run with all of Keras.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 
@@ -17,10 +16,14 @@ UNUSED = ("jax", "matplotlib", "pandas", "sklearn")
 _hidden = [name for name in UNUSED if name not in sys.modules]
 for _name in _hidden:
     sys.modules[_name] = None  # type: ignore[assignment]  # as if it were not installed
-with contextlib.suppress(ImportError):  # one of them may be the backend
+try:
     importlib.import_module("keras")
-for _name in _hidden:
-    del sys.modules[_name]
+except ImportError:  # one of them is the backend: from the beginning, with all of them
+    for _name in [name for name in sys.modules if name.partition(".")[0] == "keras"]:
+        del sys.modules[_name]
+finally:
+    for _name in _hidden:
+        del sys.modules[_name]
 
 import keras  # noqa: E402
 

@@ -24,13 +24,16 @@ class Place:
     folder: Path
     #: what leads them there
     environment: dict[str, Any] = field(default_factory=dict)
+    #: whether commands have a process of their own, as a user's have
+    apart: bool = False
 
     def run(self, *arguments: str | Path) -> Done:
-        """Run a command there, as a user would."""
-        return run_program(*arguments, cwd=self.folder, **self.environment)
+        """Run a command there."""
+        run = run_program if self.apart else run_here
+        return run(*arguments, cwd=self.folder, **self.environment)
 
     def read(self, *arguments: str | Path) -> Done:
-        """Run a command there that does not train, in this process."""
+        """Run a command there in this process."""
         return run_here(*arguments, cwd=self.folder, **self.environment)
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:

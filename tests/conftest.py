@@ -123,7 +123,10 @@ def _outside() -> dict[str, str]:
 
 
 def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
-    """Run a command in this process, which has imported MLflow already; none that trains."""
+    """Run a command in this process, whose imports are done, as is Keras's for its workers.
+
+    All commands of the process share one forkserver, and workers have its working folder.
+    """
     from search.cli import main
 
     out, err = io.StringIO(), io.StringIO()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, run_program, write_text
+from tests.conftest import TINY, run_here, write_text
 
 #: two GPUs; the first question about memory finds the first unused, later ones do not
 DRIVER = """#!/bin/sh
@@ -37,7 +37,7 @@ def launched(folder: Path, then: str, *more: str) -> str:
     program.write_text(DRIVER.format(asked=folder / "asked", then=then), encoding="utf-8")
     program.chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
-    done = run_program(
+    done = run_here(
         "launch", "--data", "words.txt", *TINY, "--trials", "2", "--per-gpu", "auto",
         "--ladder", "off", "--confirm-configs", "0", *more, cwd=folder, PATH=path,
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_as_many_trials_share_a_gpu_as_its_memory_holds(folder: Path) -> None:
         f"{count} at once on a GPU"
     ) in out
     assert f"up to 2 trials, {2 * count} at once" in out
-    assert run_program("trials", "words-1", "--json", cwd=folder).json[1]["outcome"] == "complete"
+    assert run_here("trials", "words-1", "--json", cwd=folder).json[1]["outcome"] == "complete"
 
 
 def test_a_driver_that_does_not_say_leaves_it_at_one(folder: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_database_that_lets_nobody_in_is_one_clear_line_at_once(
     direct: Place, changed: dict[str, Any], said: str
 ) -> None:
     began = time.monotonic()
-    done = Place(direct.folder, direct.environment | changed).run("sweeps")
+    done = Place(direct.folder, direct.environment | changed, apart=True).run("sweeps")
     assert (done.code, done.out) == (2, "")
     [line] = done.err.splitlines()
     assert line.startswith("lstm-sweep: store postgresql://") and said in line

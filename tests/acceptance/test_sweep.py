@@ -19,7 +19,7 @@ from tests.cases import LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
     processes_of_group,
-    run_program,
+    run_here,
     start_program,
     wait_until,
     write_text,
@@ -34,7 +34,7 @@ def swept(workplace: Callable[[str], Path]) -> Swept:
         (folder / decoy).mkdir()
         (folder / decoy / "__init__.py").write_text(f"raise ImportError('{decoy} of the folder')")
     write_text(folder / "words.txt")
-    return sweep_first(Place(folder))
+    return sweep_first(Place(folder, apart=True))
 
 
 class TestSwept(SweptCase):
@@ -65,14 +65,14 @@ def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
 
 
 def test_a_bidirectional_trial_reruns_identically_too(swept: Swept) -> None:
-    done = swept.place.run("rerun", swept.trial("bi"), "--json")
+    done = swept.place.read("rerun", swept.trial("bi"), "--json")
     assert done.code == 0, done.err
     assert (done.json["verdict"], done.json["max_difference"]) == ("identical", 0)
     assert (done.json["changed_versions"], done.json["changed_device"]) == ({}, None)
 
 
 def test_a_variation_says_that_it_is_one(swept: Swept) -> None:
-    done = swept.place.run("rerun", "first/0", "--set", "batch_size=16", "--json")
+    done = swept.place.read("rerun", "first/0", "--set", "batch_size=16", "--json")
     assert done.code == 0
     assert done.json["variation"] == {"batch_size": {"was": 32, "is": 16}}
     assert done.json["verdict"] == "different"
@@ -81,7 +81,7 @@ def test_a_variation_says_that_it_is_one(swept: Swept) -> None:
 
 @pytest.mark.skipif(bool(find_gpus()), reason="GPUs can do it")
 def test_a_rerun_that_this_machine_cannot_compute_is_refused(swept: Swept) -> None:
-    done = swept.place.run("rerun", "first/0", "--set", "precision=float16")
+    done = swept.place.read("rerun", "first/0", "--set", "precision=float16")
     assert (done.code, done.out) == (2, "")
     assert (
         done.err
@@ -99,14 +99,13 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("models", "s
 """
 
 
-@pytest.mark.parametrize("direction", ["uni", "bi"])
-@pytest.mark.parametrize("format", ["keras", "savedmodel"])
+@pytest.mark.parametrize(("direction", "format"), [("uni", "keras"), ("bi", "savedmodel")])
 def test_an_exported_model_works_with_plain_keras(
     swept: Swept, tmp_path: Path, direction: str, format: str
 ) -> None:
     bundle = tmp_path / "bundle"
     trial = swept.trial(direction)
-    done = swept.place.run("export", trial, "--to", bundle, "--format", format, "--json")
+    done = swept.place.read("export", trial, "--to", bundle, "--format", format, "--json")
     assert done.code == 0, done.err
     assert not LIBRARY_NOISE.search(done.err)
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
@@ -129,7 +128,7 @@ def test_an_exported_model_works_with_plain_keras(
 
 
 def test_the_readme_of_a_bundle_has_a_program_that_runs(swept: Swept, tmp_path: Path) -> None:
-    assert swept.place.run("export", "first", "--to", tmp_path / "bundle").code == 0
+    assert swept.place.read("export", "first", "--to", tmp_path / "bundle").code == 0
     readme = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
     program = readme.partition("```python\n")[2].partition("```")[0]
     assert len(program.splitlines()) == 10
@@ -155,9 +154,9 @@ def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[s
     folder = workplace("again")
     write_text(folder / "words.txt")
     arguments = ("launch", "--data", "words.txt", "--name", "second", "--seed", "3", "--json")
-    done = run_program(*arguments, *TINY, "--trials", "4", cwd=folder)
+    done = run_here(*arguments, *TINY, "--trials", "4", cwd=folder)
     assert done.code == 0, done.err
-    second = run_program("trials", "second", "--json", cwd=folder).json
+    second = run_here("trials", "second", "--json", cwd=folder).json
     first = swept.place.trials("first")
     for row in (*first, *second):
         del row["trial"], row["run_id"]
@@ -169,14 +168,14 @@ def test_event_ids_are_searched_too(workplace: Callable[[str], Path]) -> None:
     rng = np.random.default_rng(1)
     lines = [" ".join(map(str, np.cumsum(rng.integers(0, 2, 12)) * 7)) for _ in range(300)]
     (folder / "log.txt").write_text("\n".join(lines), encoding="utf-8")
-    done = run_program(
+    done = run_here(
         "launch", "--data", "log.txt", *TINY, "--trials", "2", "--workers", "1", cwd=folder
     )
     assert done.code == 0, done.err
     assert "a symbol is an event id, a line is a session" in done.out
     assert "log-1/0" in done.out
     assert "nats better" in done.out or "nats worse" in done.out
-    exported = run_program("export", "log-1", "--to", "best", "--json", cwd=folder)
+    exported = run_here("export", "log-1", "--to", "best", "--json", cwd=folder)
     assert exported.code == 0, exported.err
     alphabet = json.loads((folder / "best" / "alphabet.json").read_text(encoding="utf-8"))
     assert alphabet["kind"] == "ids"
@@ -205,7 +204,7 @@ def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert json.loads(out)["state"] == "interrupted"
-    rows = run_program("trials", "long", "--json", cwd=folder).json
+    rows = run_here("trials", "long", "--json", cwd=folder).json
     assert {row["status"] for row in rows} == {"KILLED"}
     assert {row["outcome"] for row in rows} == {"stopped"}
     assert any(row["val_loss"] is not None for row in rows)
@@ -229,7 +228,7 @@ def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
     folder = workplace("minutes")
     write_text(folder / "words.txt")
     arguments: list[Any] = ["launch", "--data", "words.txt", "--name", "short", "--json", *TINY]
-    done = run_program(*arguments, "--epochs", "100000", "--minutes", "0.5", cwd=folder)
+    done = run_here(*arguments, "--epochs", "100000", "--minutes", "0.1", cwd=folder)
     assert done.code == 0, done.err
     assert done.json["state"] == "finished"
     assert set(done.json["trials"]) == {"stopped"}
@@ -241,8 +240,8 @@ def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> N
     write_text(folder / "words.txt")
     arguments: list[Any] = ["launch", "--data", "words.txt", "--name", "bad", *TINY]
     rate = ("--set", "learning_rate=900", "--set", "optimizer=adam")
-    done = run_program(*arguments, *rate, "--trials", "2", cwd=folder)
+    done = run_here(*arguments, *rate, "--trials", "2", cwd=folder)
     assert done.code == 1
     assert "no trial of 'bad' has a result" in done.err
-    rows = run_program("trials", "bad", "--json", cwd=folder).json
+    rows = run_here("trials", "bad", "--json", cwd=folder).json
     assert {(row["outcome"], row["status"]) for row in rows} == {("diverged", "FAILED")}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import PROGRAM, Done, run_here, run_program
+from tests.conftest import PROGRAM, Done, run_here
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 FEW = ["--confirm-configs", "0", "--workers", "2"]
@@ -77,7 +77,7 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 def swept(folder: Path) -> Done:
     """A sweep with a ladder."""
     command = ["launch", "--template", "sequences.py", "--learning-rate-field", "rate"]
-    return run_program(*command, "--trials", "9", "--name", "waves", "--json", *FEW, cwd=folder)
+    return run_here(*command, "--trials", "9", "--name", "waves", "--json", *FEW, cwd=folder)
 
 
 def trials(folder: Path, sweep: str) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def test_its_runs_have_metrics_of_epochs_and_the_digest(folder: Path, swept: Don
 
 
 def test_an_untouched_trial_of_a_template_reruns_identically(folder: Path, swept: Done) -> None:
-    done = run_program("rerun", swept.json["best"]["trial"], "--json", cwd=folder)
+    done = run_here("rerun", swept.json["best"]["trial"], "--json", cwd=folder)
     assert done.code == 0, done.err
     assert (done.json["verdict"], done.json["epochs_compared"]) == ("identical", 3)
 
@@ -144,7 +144,7 @@ def test_a_changed_template_is_refused(folder: Path, swept: Done) -> None:
         file.unlink()
         gone = run_here("rerun", "waves/0", cwd=folder)
         assert (gone.code, "no such file" in gone.err) == (2, True)
-        done = run_program("rerun", "waves/0", "--template", "elsewhere.py", "--json", cwd=folder)
+        done = run_here("rerun", "waves/0", "--template", "elsewhere.py", "--json", cwd=folder)
         assert (done.code, done.json["verdict"]) == (0, "identical")
     finally:
         file.write_text(before, encoding="utf-8")
@@ -163,7 +163,7 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("models", "s
 
 def test_the_network_of_a_template_is_exported(folder: Path, swept: Done, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    done = run_program("export", "waves", "--to", bundle, "--json", cwd=folder)
+    done = run_here("export", "waves", "--to", bundle, "--json", cwd=folder)
     assert done.code == 0, done.err
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 32}
     assert done.json["loss"] == swept.json["best"]["val_loss"]
@@ -178,8 +178,8 @@ def test_the_network_of_a_template_is_exported(folder: Path, swept: Done, tmp_pa
 def exported(folder: Path, name: str, to: Path, *more: str) -> Done:
     """The export of the one trial of a template."""
     command = ["launch", "--template", f"{name}.py", "--trials", "1", "--name", name]
-    assert run_program(*command, *FEW, cwd=folder).code == 0
-    return run_program("export", name, "--to", to, "--json", *more, cwd=folder)
+    assert run_here(*command, *FEW, cwd=folder).code == 0
+    return run_here("export", name, "--to", to, "--json", *more, cwd=folder)
 
 
 def test_a_network_with_several_inputs_and_outputs_is_exported(
@@ -209,7 +209,7 @@ def test_without_a_network_there_is_none_to_export(folder: Path, tmp_path: Path)
 
 def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> None:
     command = ["launch", "--template", "broken.py", "--trials", "2", "--name", "broken"]
-    done = run_program(*command, *FEW, cwd=folder)
+    done = run_here(*command, *FEW, cwd=folder)
     assert done.code == 1
     assert done.err.splitlines()[-1] == "lstm-sweep: no trial of 'broken' has a result"
     lines = [line for line in done.out.splitlines() if "broken/0 error" in line]
@@ -223,7 +223,7 @@ def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> 
 
 def test_trials_that_fall_behind_are_ended_by_their_epochs(folder: Path) -> None:
     command = ["launch", "--template", "scaled.py", "--trials", "6", "--name", "scaled", "--json"]
-    done = run_program(*command, *FEW, "--workers", "1", cwd=folder)
+    done = run_here(*command, *FEW, "--workers", "1", cwd=folder)
     assert done.code == 0, done.err
     rows = trials(folder, "scaled")
     assert {row["outcome"] for row in rows} == {"complete", "pruned"}
@@ -252,7 +252,7 @@ def test_a_killed_sweep_of_a_template_goes_on(folder: Path) -> None:
     before = {row["trial"]: row["config"] for row in trials(folder, "slow")}
     stopped = run_here("stop", "slow", "--json", cwd=folder)  # which does not need the file
     assert (stopped.code, stopped.json["state"]) == (0, "stopped")
-    done = run_program("resume", "slow", "--json", cwd=folder)
+    done = run_here("resume", "slow", "--json", cwd=folder)
     assert done.code == 0, done.err
     assert done.json["trials"] == {"complete": 3}
     rows = trials(folder, "slow")

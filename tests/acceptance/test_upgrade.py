@@ -11,7 +11,7 @@ import pytest
 from models import corpus as corpora
 from models.source import Source
 from search import rerun
-from tests.conftest import Done, run_here, run_program
+from tests.conftest import Done, run_here
 
 FIRST = Path(__file__).parents[1] / "fixtures" / "first-version.tar.xz"
 #: what stands in the archive for the folder that the sweep ran in
@@ -86,7 +86,7 @@ def test_a_trial_of_the_first_version_is_shown_epoch_by_epoch(old: Path) -> None
 
 @pytest.mark.parametrize("trial", ["old/0", "old/2"], ids=["uni", "bi"])
 def test_a_trial_of_the_first_version_trains_again_as_well(old: Path, trial: str) -> None:
-    done = run_program("rerun", trial, "--json", cwd=old)
+    done = run_here("rerun", trial, "--json", cwd=old)
     # its dropout was drawn otherwise, so the losses differ, but not by much
     assert (done.code, done.json["verdict"]) == (3, "different"), done.err
     assert done.json["epochs_compared"] == 2
@@ -98,14 +98,14 @@ def test_a_trial_of_the_first_version_trains_again_as_well(old: Path, trial: str
 
 def test_a_trial_of_the_first_version_that_differs_says_why_it_may(tmp_path: Path) -> None:
     change(unpack(tmp_path), "UPDATE metrics SET value = value + 1 WHERE key = 'val_loss'")
-    done = run_program("rerun", "old/0", cwd=tmp_path)
+    done = run_here("rerun", "old/0", cwd=tmp_path)
     assert done.code == 3, done.err
     assert "verdict: different (2 epochs compared)" in done.out
     assert "another version of lstm-sweep made this trial" in done.out
 
 
 def test_the_best_network_of_the_first_version_is_exported(old: Path, tmp_path: Path) -> None:
-    done = run_program("export", "old", "--to", tmp_path / "best", "--json", cwd=old)
+    done = run_here("export", "old", "--to", tmp_path / "best", "--json", cwd=old)
     assert done.code == 0, done.err
     assert done.json["trial"] == "old/2"
     assert done.json["test_loss"] == pytest.approx(2.26358, rel=1e-3)
