@@ -191,7 +191,7 @@ class Range(Dimension):
     def decode(self, raw: float) -> Value:
         number = math.exp(raw) if self.log else raw
         if self.step:
-            number = _clean(self.low + round((number - self.low) / self.step) * self.step)
+            number = clean(self.low + round((number - self.low) / self.step) * self.step)
         elif self.log:
             number = float(f"{number:.{DIGITS}g}")
         else:
@@ -207,7 +207,7 @@ class Range(Dimension):
         if not self.step:
             return None
         count = round((self.high - self.low) / self.step) + 1
-        numbers = (_clean(self.low + index * self.step) for index in range(count))
+        numbers = (clean(self.low + index * self.step) for index in range(count))
         return [self.kind(number) for number in numbers]
 
     def describe(self) -> dict[str, Value]:
@@ -223,7 +223,7 @@ class Range(Dimension):
         return self.low <= value <= self.high and self.decode(self.encode(value)) == value
 
 
-def _clean(number: float) -> float:
+def clean(number: float) -> float:
     """Take the traces of binary arithmetic off: 0.1 + 2 * 0.1 is 0.3."""
     return float(f"{number:.10g}")
 

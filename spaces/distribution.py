@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import InputError, cut, one_of, shown
-from spaces.dimension import DIGITS, MOST_STEPS, Dimension, Listed, Range, Value
+from spaces.dimension import DIGITS, MOST_STEPS, Dimension, Listed, Range, Value, clean
 from spaces.expression import Names, UntoldError, elements, number
 
 #: names of the arguments of each distribution
@@ -88,7 +88,7 @@ class Normal(Dimension):
         number = NormalDist(self.mu, self.sigma).inv_cdf(min(max(raw, TAIL), 1 - TAIL))
         number = math.exp(number) if self.log else number
         if self.step:
-            number = _clean(round(number / self.step) * self.step)
+            number = clean(round(number / self.step) * self.step)
         else:
             number = float(f"{number:.{DIGITS}g}")
         return _kind(self.step)(number)
@@ -131,11 +131,6 @@ class Weighted(Listed):
     def at(self, share: float) -> float:
         below = np.cumsum(self.weights)[:-1]
         return float(np.searchsorted(below, share, side="right"))
-
-
-def _clean(number: float) -> float:
-    """Take the traces of binary arithmetic off."""
-    return float(f"{number:.10g}")
 
 
 def _kind(step: float | None, low: float = 0.0) -> type[int] | type[float]:
@@ -326,7 +321,7 @@ def _check_finite(name: str, dimension: Normal) -> None:
 
 def _exponentials(name: str, low: float, high: float) -> tuple[float, float]:
     try:
-        return _clean(math.exp(low)), _clean(math.exp(high))
+        return clean(math.exp(low)), clean(math.exp(high))
     except OverflowError:
         raise InputError(
             f"{name} from {low:g} to {high:g} is too wide: it takes logarithms, expected such as "
@@ -347,7 +342,7 @@ def _stepped(label: str, name: str, low: float, high: float, step: float, log: b
             f"{MOST_STEPS:,}"
         )
     kind = _kind(step)
-    ends = [_clean(place * step) for place in (first, last)]
+    ends = [clean(place * step) for place in (first, last)]
     if first == last:
         return Listed(label, (kind(ends[0]),))
     return Numbers(label, ends[0], ends[1], step, log)

@@ -161,12 +161,16 @@ def test_stop_waits_for_a_driver_of_this_machine_as_long_as_it_lives(store: Any)
     assert lease.stop(store, "r", sleep) is True
 
 
-def test_a_lease_is_renewed_beside_what_takes_long(
-    store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def mine(store: Any, monkeypatch: pytest.MonkeyPatch) -> Lease:
+    """A lease that was taken, and is renewed very often."""
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
-    mine = Lease(store, "r")
-    mine.take()
+    taken = Lease(store, "r")
+    taken.take()
+    return taken
+
+
+def test_a_lease_is_renewed_beside_what_takes_long(store: Any, mine: Lease) -> None:
     with mine.beating(lambda: 7.0):
         until = time.monotonic() + 10
         while mine_in(store).beat < 3:
@@ -178,12 +182,7 @@ def test_a_lease_is_renewed_beside_what_takes_long(
     assert mine_in(store) == mine.mine
 
 
-def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(
-    store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "BEAT_S", 0.01)
-    mine = Lease(store, "r")
-    mine.take()
+def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(store: Any, mine: Lease) -> None:
     with mine.beating(lambda: 7.0):
         store.kept[LEASE] = elsewhere()
         time.sleep(0.1)
