@@ -1,6 +1,7 @@
 """What must be set before the first operation of Keras's backend: device, threads, determinism.
 
-It, `program.py`, `stack.py` and `fast_lstm.py` talk to TensorFlow; all else is backend-neutral.
+It, `program.py`, `stack.py`, `fast_lstm.py` and `fast_optimizer.py` talk to TensorFlow; all else is
+backend-neutral.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 #: layers of at most so many units are faster in TensorFlow's own backward kernel, which spends
@@ -107,18 +108,27 @@ def lstm_of_symbols(
     return layer(kernel, recurrent_kernel, bias)
 
 
-class _ByStep:
-    """Tensors of all time steps, kept apart since to join them takes a copy."""
+class _Step:
+    """A time step; what belongs to it is cut from tensors of all steps without a copy."""
 
-    def __init__(self, array: Any) -> None:
-        self._array = array
+    def __init__(self, number: Any) -> None:
+        self._number, self._begin = number, tf.reshape(number, (1,))
+        self._stride = tf.ones_like(self._begin)
+        self._end = self._begin + self._stride
 
-    def __getitem__(self, step: Any) -> Any:
-        return self._array.read(step)
+    def of(self, array: Any) -> Any:
+        """Part of a tensor `[time, ...]`, or of an array whose steps are kept apart."""
+        if isinstance(array, tf.TensorArray):
+            return array.read(self._number)
+        place = {"begin": self._begin, "end": self._end, "strides": self._stride}
+        return tf.raw_ops.StridedSlice(input=array, **place, shrink_axis_mask=1)
 
 
 class _Pass(NamedTuple):
-    """A forward pass: at each time step `[batch, units]` of everything."""
+    """A forward pass: at each time step `[batch, units]` of everything.
+
+    Tensors `[time, batch, units]`, or arrays of tensors, since to join those takes a copy.
+    """
 
     #: input gate, forget gate, candidate, output gate
     i: Any
@@ -177,7 +187,7 @@ def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pa
     def turn(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:
         *gates, states, outputs = arrays
         for _ in range(turns):
-            arguments = products[step] + _product(output, factor, reduced)
+            arguments = _Step(step).of(products) + _product(output, factor, reduced)
             i, f, ci, o = tf.split(arguments, 4, axis=1)
             i, f, ci, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(ci), tf.sigmoid(o)
             state = f * state + i * ci
@@ -197,8 +207,8 @@ def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pa
     gates, states = [array(steps) for _ in range(5)], array(steps + 1).write(0, nothing)
     start = (tf.constant(0), nothing, nothing, *gates, states, array(steps))
     loop = tf.while_loop(lambda step, *_: step < steps, turn, start, parallel_iterations=1)
-    i, f, ci, o, co, cs = map(_ByStep, loop[3:-1])
-    return _Pass(i, f, ci, o, co, cs, loop[-1].stack())
+    i, f, ci, o, co, cs, h = loop[3:]
+    return _Pass(i, f, ci, o, co, cs, h.stack())
 
 
 def _gradients_of_gates(
@@ -207,41 +217,45 @@ def _gradients_of_gates(
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of `_swapped`."""
     steps, batch, units = done.h.shape
     nothing = tf.zeros((batch, units), done.h.dtype)
+    # of these the kernel sees only whether their shapes fit
     unused = {
-        "x": nothing[:, :1],
+        "x": np.zeros((batch, 0), np.float32),
         "h_prev": nothing,
-        "w": tf.zeros((1 + units, 4 * units), done.h.dtype),
-        "b": tf.zeros(4 * units, done.h.dtype),
-        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros(units, done.h.dtype)),
+        "w": recurrent_kernel,
+        "b": np.zeros(4 * units, np.float32),
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros(units)),
     }
     turned = _factor(tf.transpose(_swapped(recurrent_kernel)), reduced)
     turns = next(turns for turns in TURNS if steps % turns == 0)
 
-    def cell(step: Any, of_output: Any, of_state: Any) -> Any:
+    def cell(at: _Step, after: Any, before: Any, of_output: Any, of_state: Any) -> Any:
         return tf.raw_ops.LSTMBlockCellGrad(
             **unused,
-            cs_prev=done.cs[step],
-            i=done.i[step],
-            cs=done.cs[step + 1],
-            f=done.f[step],
-            o=done.o[step],
-            ci=done.ci[step],
-            co=done.co[step],
+            cs_prev=before,
+            i=at.of(done.i),
+            cs=after,
+            f=at.of(done.f),
+            o=at.of(done.o),
+            ci=at.of(done.ci),
+            co=at.of(done.co),
             cs_grad=of_state,
             h_grad=of_output,
             use_peephole=False,
         )
 
-    def turn(step: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, Any, Any, Any]:
+    def turn(step: Any, state: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, ...]:
         for _ in range(turns):
-            one = cell(step, of_output + gradient[step], of_state)
+            at = _Step(step)
+            before = at.of(done.cs)
+            one = cell(at, state, before, of_output + at.of(gradient), of_state)
             of_output, of_state = _product(one.dicfo, turned, reduced), one.cs_prev_grad
-            found = found.write(step, one.dicfo)
+            found, state = found.write(step, one.dicfo), before
             step -= 1
-        return step, of_output, of_state, found
+        return step, state, of_output, of_state, found
 
     found = tf.TensorArray(done.h.dtype, steps, element_shape=(batch, 4 * units))
-    start = (tf.constant(steps - 1), nothing, nothing, found)
+    last = tf.constant(steps - 1)
+    start = (last, _Step(last + 1).of(done.cs), nothing, nothing, found)
     *_, found = tf.while_loop(lambda step, *_: step >= 0, turn, start, parallel_iterations=1)
     return tf.reshape(found.stack(), (-1, 4 * units))
 
@@ -268,7 +282,7 @@ def _product(left: Any, right: Any, reduced: bool, **transposed: bool) -> Any:
 
 def _sum_of_rows(rows: Any) -> Any:
     """As `tf.reduce_sum(rows, 0)`, five times faster."""
-    return tf.matmul(tf.ones((1, tf.shape(rows)[0]), rows.dtype), rows)[0]
+    return tf.reshape(tf.matmul(tf.ones((1, rows.shape[0]), rows.dtype), rows), (-1,))
 
 
 def _swapped(gates: Any) -> Any:

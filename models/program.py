@@ -70,12 +70,19 @@ class Looped:
     def __init__(self, networks: Networks, config: TrialConfig, seed: int) -> None:
         import tensorflow as tf
 
+        from models import fast_optimizer
         from models.stack import FastStack, PlainStack
 
+        self._optimizer = networks.trained.optimizer
+        self._variables = networks.trained.trainable_variables
+        self._update: Callable[[list[Any]], None] = partial(
+            self._optimizer.apply, trainable_variables=self._variables
+        )
         self._stack: PlainStack | FastStack = PlainStack(networks, config)
         self._executor: Callable[[], AbstractContextManager[None]] = nullcontext
         if backend.own_arithmetic():
             self._stack = FastStack(networks, config, seed)
+            self._update = fast_optimizer.update_of(self._optimizer, self._variables)
             # the graph leaves nothing to improve, and to look for it takes a fifth of a second
             tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
             # a worker has one thread: operations need no queue, which costs more than small ones;
@@ -83,8 +90,6 @@ class Looped:
             if config.precision != "float16":
                 self._executor = partial(tf.experimental.function_executor_type, ONE_THREAD)
         self._every_step = config.direction == "uni"
-        self._optimizer = networks.trained.optimizer
-        self._variables = networks.trained.trainable_variables
         windows = tf.TensorSpec((None, config.batch_size, config.sequence_length + 1), tf.int32)
         first = tf.TensorSpec((None, config.batch_size), tf.int32)
         self._train = tf.function(self._steps, input_signature=(windows, first), autograph=False)
@@ -128,18 +133,18 @@ class Looped:
         length = windows.shape[0] - 1
         if self._every_step:
             targets = windows[1:]
-            counts = tf.range(length)[:, None] >= first
+            counts = np.arange(length, dtype=np.int32)[:, None] >= first
         else:
             targets, counts = windows[-1], first < length
         weights = tf.cast(counts, tf.float32)
         weight = tf.reduce_sum(weights)
         with tf.GradientTape() as tape:
             logits = self._stack.trained(windows[:-1], self._optimizer.iterations.value)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+            losses = self._stack.losses(logits, targets)
             loss = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), weight)
             scaled = self._optimizer.scale_loss(loss)
         found = tape.gradient(scaled, [variable.value for variable in self._variables])
         # of an embedding too: of one that is not, Keras would square the parts and not their sum
         gradients = [tf.convert_to_tensor(gradient) for gradient in found]
-        self._optimizer.apply(gradients, self._variables)
+        self._update(gradients)
         return loss, weight

@@ -10,6 +10,11 @@ from models import fast_lstm
 from models.config import TrialConfig
 from models.lstm import Networks
 
+#: units without weights that are added to a layer of so many units or more if their number is such
+#: a multiple: rows a power of two apart share a few lines of the cache, and the matrix products of
+#: TensorFlow, which read them where they lie, then take up to twice as long
+IDLE_UNITS, CROWDED_FROM, CROWDED_MULTIPLE = 4, 128, 64
+
 
 class PlainStack:
     """The layers of Keras as they are; on a GPU they use cuDNN."""
@@ -25,6 +30,10 @@ class PlainStack:
         logits = self._networks.trained(tf.transpose(symbols), training=True)
         return tf.transpose(logits, (1, 0, 2)) if self._every_step else logits
 
+    def losses(self, logits: Any, targets: Any) -> Any:
+        """Cross-entropy in nats of `<int32>[...]` targets by logits `[..., alphabet]`."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+
     def scored(self, windows: Any) -> Any:
         """Logits of the symbols after windows `<int32>[batch, time]`, `[batch, alphabet]`."""
         return self._networks.scored(windows, training=False)
@@ -36,18 +45,27 @@ class FastStack:
     def __init__(self, networks: Networks, config: TrialConfig, seed: int) -> None:
         self._model, self._config, self._seed = networks.trained, config, seed
         self._alphabet_size = networks.scored.output_shape[-1]
+        units = config.layer_size
+        self._idle = IDLE_UNITS * (units >= CROWDED_FROM and units % CROWDED_MULTIPLE == 0)
 
     def trained(self, symbols: Any, iteration: Any) -> Any:
         """As `PlainStack.trained`."""
         features = self._features(symbols, iteration)
         return self._dense(features if self._config.direction == "uni" else features[-1])
 
+    def losses(self, logits: Any, targets: Any) -> Any:
+        """As `PlainStack.losses`."""
+        return _losses(logits, targets)
+
     def scored(self, windows: Any) -> Any:
         """As `PlainStack.scored`."""
         return self._dense(self._features(tf.transpose(windows), None)[-1])
 
     def _features(self, symbols: Any, iteration: Any) -> Any:
-        """What the last LSTM layer gives, `[time, batch, features]`; of bi only the last step."""
+        """What the last LSTM layer gives, `[time, batch, features]`; of bi only the last step.
+
+        Idle units have features, too.
+        """
         features, reduced = symbols, iteration is not None and self._config.precision != "float32"
         if self._config.embedding_size:
             features = tf.gather(self._model.get_layer("embedding").embeddings.value, symbols)
@@ -62,10 +80,12 @@ class FastStack:
 
     def _layer(self, features: Any, number: int, reduced: bool) -> Any:
         if self._config.direction == "uni":
-            return _lstm(features, self._model.get_layer(f"lstm_{number}").cell, reduced)
+            cell = self._model.get_layer(f"lstm_{number}").cell
+            return self._one_way(features, number, cell, reduced)
         layer = self._model.get_layer(f"bidirectional_{number}")
-        forward = _lstm(features, layer.forward_layer.cell, reduced)
-        backward = _lstm(tf.reverse(features, [0]), layer.backward_layer.cell, reduced)
+        forward = self._one_way(features, number, layer.forward_layer.cell, reduced)
+        turned = tf.reverse(features, [0])
+        backward = self._one_way(turned, number, layer.backward_layer.cell, reduced)
         if number == self._config.layers:  # each half has read the whole window
             return _joined(forward[-1:], backward[-1:])
         return _joined(forward, tf.reverse(backward, [0]))
@@ -73,8 +93,49 @@ class FastStack:
     def _dense(self, features: Any) -> Any:
         layer = self._model.get_layer("logits")
         flat = tf.reshape(features, (-1, features.shape[-1]))
-        logits = tf.matmul(flat, layer.kernel.value) + layer.bias.value
+        kernel = self._widened(layer.kernel.value, columns=False)
+        logits = tf.matmul(flat, kernel) + layer.bias.value
         return tf.reshape(logits, (*features.shape[:-1], self._alphabet_size))
+
+    def _one_way(self, features: Any, number: int, cell: Any, reduced: bool) -> Any:
+        weights = (
+            self._widened(cell.kernel.value, rows=number > 1),
+            self._widened(cell.recurrent_kernel.value),
+            self._widened(cell.bias.value[None], rows=False)[0],
+        )
+        if features.dtype == tf.int32:
+            return fast_lstm.lstm_of_symbols(features, *weights, reduced=reduced)
+        return fast_lstm.lstm(features, *weights, reduced=reduced)
+
+    def _widened(self, matrix: Any, *, rows: bool = True, columns: bool = True) -> Any:
+        """Weights with zeros for the idle units, where rows or columns belong to units.
+
+        A unit whose weights are all 0 has an output of 0, and no other takes notice of it.
+        """
+        if not self._idle:
+            return matrix
+        units = self._config.layer_size
+        height, width = (units if rows else 1), (units if columns else 1)
+        blocks = (matrix.shape[0] // height, height, matrix.shape[1] // width, width)
+        idle = ((0, 0), (0, rows * self._idle), (0, 0), (0, columns * self._idle))
+        widened = tf.pad(tf.reshape(matrix, blocks), idle)
+        return tf.reshape(widened, (blocks[0] * widened.shape[1], blocks[2] * widened.shape[3]))
+
+
+def _losses(logits: Any, targets: Any) -> Any:
+    """As TensorFlow's function, which asked for determinism gathers what it needs one by one."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def of(logits: Any) -> Any:
+        rows, symbols = tf.reshape(logits, (-1, logits.shape[-1])), tf.reshape(targets, (-1,))
+        found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=rows, labels=symbols)
+
+        def gradients(gradient: Any) -> Any:
+            return tf.reshape(found.backprop * tf.reshape(gradient, (-1, 1)), logits.shape)
+
+        return tf.reshape(found.loss, targets.shape), gradients
+
+    return of(logits)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -82,10 +143,3 @@ def _joined(left: Any, right: Any) -> Any:
     """As `tf.concat` on the last axis, whose own gradient is ten times slower."""
     sizes = [left.shape[-1], right.shape[-1]]
     return tf.concat([left, right], -1), lambda gradient: tf.split(gradient, sizes, -1)
-
-
-def _lstm(features: Any, cell: Any, reduced: bool) -> Any:
-    weights = (cell.kernel.value, cell.recurrent_kernel.value, cell.bias.value)
-    if features.dtype == tf.int32:
-        return fast_lstm.lstm_of_symbols(features, *weights, reduced=reduced)
-    return fast_lstm.lstm(features, *weights, reduced=reduced)

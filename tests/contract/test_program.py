@@ -20,8 +20,9 @@ def prepared() -> None:
     backend.prepare(gpu=False, seed=0)
 
 
-#: layers below and above the size from which on the backward pass is another
-sizes = st.sampled_from([1, 3, 16, 48, 49, 64])
+#: layers below and above the size from which on the backward pass is another, and one that is
+#: computed with idle units
+sizes = st.sampled_from([1, 3, 16, 48, 49, 64, 128])
 configs = st.builds(
     TrialConfig,
     direction=st.sampled_from(["uni", "bi"]),
@@ -87,6 +88,96 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     for our, their in zip(flat(ours), flat(theirs), strict=True):
         assert our.shape == their.shape
         assert_near(our.numpy(), their.numpy())
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("embedding_size", [0, 3])
+@pytest.mark.parametrize("layer_size", [128, 192])
+def test_idle_units_change_no_result_and_no_gradient(
+    direction: str, embedding_size: int, layer_size: int
+) -> None:
+    from models.stack import FastStack
+
+    config = TrialConfig(
+        direction=direction, embedding_size=embedding_size, layers=3, layer_size=layer_size,
+        sequence_length=6, batch_size=3,
+    )  # fmt: skip
+    networks = networks_of(config, 9, 0)
+    assert FastStack(networks, config, 0)._idle > 0
+    assert FastStack(networks, config.evolve(layer_size=100), 0)._idle == 0
+    theirs, ours = by_both(config, 9, 1)
+    for our, their in zip(flat(ours), flat(theirs), strict=True):
+        assert our.shape == their.shape
+        assert_near(our.numpy(), their.numpy())
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adagrad", "sgd"])
+def test_an_optimizer_takes_the_steps_of_keras(optimizer: str) -> None:
+    """Its variables too, with gradients that are clipped and others that are not."""
+    import tensorflow as tf
+
+    from models import fast_optimizer, lstm
+
+    config = TrialConfig(optimizer=optimizer, learning_rate=0.01, layer_size=4, sequence_length=2)
+    networks = [networks_of(config, 5, 0).trained for _ in range(2)]
+    ours, theirs = networks
+    for network in networks:
+        lstm.compile_for_training(network, config)
+    update = fast_optimizer.update_of(ours.optimizer, ours.trainable_variables)
+    rng = np.random.default_rng(0)
+    for scale in (1e-3, 0.1, 30.0, 1.0, 0.0):
+        gradients = [
+            tf.constant(rng.normal(size=weight.shape, scale=scale), tf.float32)
+            for weight in ours.trainable_variables
+        ]
+        update(gradients)
+        theirs.optimizer.apply(gradients, theirs.trainable_variables)
+    assert int(ours.optimizer.iterations) == 5
+    pairs = [(ours.weights, theirs.weights), (ours.optimizer.variables, theirs.optimizer.variables)]
+    for left, right in [pair for both in pairs for pair in zip(*both, strict=True)]:
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6, err_msg=left.path)
+    start = networks_of(config, 5, 0).trained.get_weights()
+    assert all(
+        np.abs(now - before).max() > 0
+        for now, before in zip(ours.get_weights(), start, strict=True)
+    )
+
+
+def test_only_gradients_that_are_too_long_are_scaled() -> None:
+    import tensorflow as tf
+
+    from models import fast_optimizer
+
+    rng = np.random.default_rng(0)
+    short, long = (tf.constant(rng.normal(size=(30, 7)), tf.float32) * by for by in (0.1, 9.0))
+    left, scaled = fast_optimizer._clipped([short, long], 5.0)
+    np.testing.assert_array_equal(left, short)
+    assert np.linalg.norm(scaled) == pytest.approx(5, rel=1e-5)
+    np.testing.assert_allclose(
+        scaled / np.linalg.norm(scaled), long / np.linalg.norm(long), rtol=1e-4
+    )
+
+
+def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
+    import tensorflow as tf
+
+    from models.stack import FastStack, PlainStack
+
+    config = TrialConfig(layer_size=4, sequence_length=2)
+    networks, rng = networks_of(config, 5, 0), np.random.default_rng(0)
+    for shape in ((6,), (3, 4)):
+        logits = tf.constant(rng.normal(size=(*shape, 5), scale=3), tf.float32)
+        targets = tf.constant(rng.integers(0, 5, shape), tf.int32)
+        factors = tf.constant(rng.normal(size=shape), tf.float32)
+        found = []
+        for stack in (FastStack(networks, config, 0), PlainStack(networks, config)):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                losses = stack.losses(logits, targets)
+                total = tf.reduce_sum(losses * factors)
+            found.append((losses, tape.gradient(total, logits)))
+        for left, right in zip(*found, strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
