@@ -51,6 +51,8 @@ PEERS = {
 NAMES = (OURS, *PEERS)
 #: what is added to the name of a peer that does not wait for sleeping threads
 CURED = ", cured"
+#: validation targets of all contestants, as `peers/common.py` has them
+TARGETS = 10_000
 #: the space of all contestants, in this program's words; `peers/common.py` has it for the others
 SPACE = {
     "learning_rate": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0],
@@ -340,7 +342,7 @@ def _command(
         return [
             str(_program()), "launch", "--data", str(data), "--space", str(space),
             "--name", "contest", "--minutes", f"{setting.minutes:g}", "--trials", "100000",
-            "--workers", str(setting.workers), "--seed", str(seed),
+            "--workers", str(setting.workers), "--seed", str(seed), "--targets", str(TARGETS),
         ]  # fmt: skip
     command = [
         sys.executable, "-m", f"benchmarks.peers.{PEERS[name][0]}", "--data", str(data),

@@ -8,7 +8,8 @@ and with the autotuning of `tf.data` off, and on one core; `torch.nn.LSTM` on on
 turns, so that a slow minute of the machine meets all of them; a figure is the median of the rounds.
 
 Printed are thousands of symbols per second, ratios, the share of the peak of the matrix product
-that this program reaches on a core, and what it takes to begin and to score 10,000 targets.
+that this program reaches on a core, what it takes to begin, and which share of an epoch on a
+million symbols is taken by scoring as many targets as a sweep has by default.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ from typing import Any
 
 from benchmarks.speed.common import Answer, Task
 
-#: symbols of an epoch of which the share of its validation is printed
-EPOCH_SYMBOLS = 1_000_000
 COLUMNS = ("ours/core", "ours/machine", "fit", "fit cured", "fit/core", "torch/core")
 
 
@@ -129,7 +128,7 @@ def _row(task: Task, answers: dict[str, list[list[Answer]]]) -> str:
 
     ours = speeds["ours/core"]
     peak = ours / task.symbols * task.operations / of_ours("peak")
-    scoring, epoch = of_ours("scoring"), EPOCH_SYMBOLS / ours
+    scoring, epoch = of_ours("scoring"), task.epoch_symbols / ours
     name = f"{task.direction} 2x{task.layer_size} B{task.batch_size} L{task.sequence_length}"
     cells: list[Any] = [
         *(f"{speeds[column] / 1000:.1f}" if column in speeds else "-" for column in COLUMNS),

@@ -101,7 +101,12 @@ def build_parser() -> Parser:
     )
     launch.add_argument("--seed", type=_whole, metavar="S", help="seed of the sweep (default 0)")
     launch.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
-    launch.add_argument("--targets", type=_whole, metavar="N", help="validation targets (10000)")
+    launch.add_argument(
+        "--targets",
+        type=_whole_or_auto,
+        metavar="N",
+        help="validation targets (auto: what takes a tenth of a trial, 4000 to 10000)",
+    )
 
     resume = commands.add_parser("resume", help="go on with a sweep that was broken off")
     resume.add_argument("sweep", metavar="NAME")

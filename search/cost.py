@@ -25,6 +25,9 @@ PRIOR_WEIGHT = 0.1
 PRIOR_FIXED = 3.0
 #: windows that are scored at once
 SCORING_ROWS = 256
+#: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
+#: chosen would decide more between two configs than their seeds do; more would tell little more
+FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ def windows_per_epoch(config: TrialConfig, extent: Extent) -> int:
 def steps_per_epoch(config: TrialConfig, extent: Extent) -> int:
     """Steps of the optimizer in an epoch."""
     return math.ceil(windows_per_epoch(config, extent) / config.batch_size)
+
+
+def fitting_targets(config: TrialConfig, symbols: int) -> int:
+    """Validation targets whose scoring takes a tenth of an epoch on so many training symbols.
+
+    Three times as much is computed for a training window as for a target, so that is one for three
+    windows; in a small corpus `FEWEST_TARGETS`.
+    """
+    windows = windows_per_epoch(config, Extent(symbols, alphabet=0, targets=0))
+    return min(max(windows // 3, FEWEST_TARGETS), MOST_TARGETS)
 
 
 def operations(config: TrialConfig, extent: Extent) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from search import settings
 from search.checks import check_budget, check_precision, check_space
 from search.display import Lines, LiveTable, duration, open_console, trials_table
 from search.exits import DONE, FAILED, INTERRUPTED
-from search.spec import MAY_CHANGE, SweepSpec, check_name, read_spec
+from search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from search.state import State, Word
 from search.subject import subject_of
 from spaces.template import shown_label
@@ -82,6 +82,7 @@ def launch(arguments: Namespace) -> int:
     check_budget(spec)
     check_precision(spec)
     corpus = None if spec.template else corpora.load(spec.source())
+    spec = spec.settled(corpus)
     about = _about(spec, corpus)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
     # Keras is imported over there while MLflow is imported here
@@ -211,6 +212,8 @@ def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> Sw
     changes = {name: value for name, value in given.items() if value is not None}
     if file is not None:
         now = read_spec(file, changes, [])
+        if now.targets == AUTO:
+            now = dataclasses.replace(now, targets=was.targets)
         if differences := was.differences(now):
             raise InputError(
                 f"{file} is not what sweep '{arguments.sweep}' began with: "
@@ -315,6 +318,7 @@ def _about(spec: SweepSpec, corpus: Corpus | None) -> list[str]:
         f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}"
         + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
         f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
+        f"scoring: {min(spec.scoring().targets, len(corpus.validation)):,} validation targets",
     ]
 
 

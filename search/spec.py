@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from models.config import ours
+from models.corpus import Corpus
 from models.errors import InputError, cut, nearest, one_of, read_yaml, shown
 from models.size import SizeRule
 from models.source import Source, near_one
+from search.cost import fitting_targets
 from search.engines import ENGINES
 from search.plan import Plan
 from search.proposer import ALGORITHMS
@@ -83,8 +86,9 @@ class SweepSpec:
     size_rule: str = "reject"
     size_low: float = SizeRule.low
     size_high: float = SizeRule.high
-    #: validation targets that everything is scored on, at most
-    targets: int = 10_000
+    #: validation targets that everything is scored on, at most; `auto`: as many as take a tenth of
+    #: the time of a trial in the middle of the space
+    targets: int | str = AUTO
     #: trials whose weights are kept, the best ones
     keep: int = 5
 
@@ -107,7 +111,8 @@ class SweepSpec:
         _check_number("max_failures", self.max_failures, 1, whole=True)
         _check_switch("ladder", self.ladder)
         _check_switch("halving", self.halving)
-        _check_number("targets", self.targets, 1, whole=True)
+        if self.targets != AUTO:
+            _check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
         _check_number("keep", self.keep, 1, whole=True)
         _check_word("on", self.on, ENGINES)
         _check_word("algo", self.algo, ALGORITHMS)
@@ -127,8 +132,18 @@ class SweepSpec:
         _check_number("size_high", self.size_high, 0)
         return SizeRule(self.size_low, self.size_high)
 
+    def settled(self, corpus: Corpus | None) -> Self:
+        """The spec with numbers in place of what depends on the corpus."""
+        if corpus is None or self.targets != AUTO:
+            return self
+        usual = ours(self.space.middle())
+        if "uni" in self.space["direction"]:  # an epoch of bi takes longer
+            usual = usual.evolve(direction="uni")
+        return dataclasses.replace(self, targets=fitting_targets(usual, len(corpus.train)))
+
     def scoring(self) -> Scoring:
-        """What every trial is scored on."""
+        """What every trial is scored on, of a spec that is settled."""
+        assert isinstance(self.targets, int)
         return Scoring(self.targets, self.seed)
 
     def plan(self) -> Plan:

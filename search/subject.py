@@ -214,6 +214,5 @@ def subject_of(spec: SweepSpec, corpus: Corpus | None) -> Subject:
     if corpus is None:
         assert spec.template
         return TemplateSubject(spec.template)
-    return CorpusSubject(
-        corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject"
-    )
+    scoring = spec.settled(corpus).scoring()
+    return CorpusSubject(corpus, spec.source(), scoring, spec.rule(), spec.size_rule == "reject")

@@ -51,6 +51,7 @@ class Sweep:
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        spec = spec.settled(corpus)
         self._spec, self._about, self._store = spec, subject_of(spec, corpus), store
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s

@@ -44,7 +44,7 @@ SEQUENCE_LENGTH = (20, 160, 10)
 BATCH_SIZES = (32, 64, 128, 256)
 EPOCHS = 27
 
-#: validation targets, at most: what a sweep scores on by default
+#: validation targets, at most; the same for this program and for its peers
 TARGETS = 10_000
 #: windows in a step of `predict`
 ROWS = 512

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.speed.common import (
     ALPHABET,
+    EPOCH_SYMBOLS,
     LAYERS,
     LEARNING_RATE,
     SYMBOLS,
@@ -25,9 +26,7 @@ from models.config import TrialConfig  # noqa: E402
 from models.corpus import Split  # noqa: E402
 from models.training import SCORING_ROWS  # noqa: E402
 from models.windows import TrainingWindows  # noqa: E402
-
-#: targets that a sweep scores by default
-TARGETS = 10_000
+from search.cost import fitting_targets  # noqa: E402
 
 
 def measure(task: Task) -> Answer:
@@ -62,7 +61,8 @@ def measure(task: Task) -> Answer:
     trial.logits(scored)
     begin = time.perf_counter()
     trial.logits(scored)
-    scoring = (time.perf_counter() - begin) * TARGETS / SCORING_ROWS
+    targets = fitting_targets(config, EPOCH_SYMBOLS)
+    scoring = (time.perf_counter() - begin) * targets / SCORING_ROWS
     return Answer(speed, first, scoring, _peak())
 
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.config import TrialConfig, ours
-from search.cost import PRIOR, PRIOR_FIXED, CostModel, Extent, operations
+from search.cost import (
+    FEWEST_TARGETS,
+    MOST_TARGETS,
+    PRIOR,
+    PRIOR_FIXED,
+    CostModel,
+    Extent,
+    fitting_targets,
+    operations,
+)
 from spaces import lstm
 
 EXTENT = Extent(symbols=1_000_000, alphabet=90, targets=10_000)
@@ -29,6 +38,25 @@ def seconds(config: TrialConfig, rates: NDArray[np.float64] = RATES) -> float:
 
 def by_the_prior(config: TrialConfig) -> float:
     return float(operations(config, EXTENT) @ np.array(PRIOR))
+
+
+@pytest.mark.parametrize(("direction", "symbols"), [("uni", 1_600_000), ("bi", 200_000)])
+def test_scoring_as_many_targets_as_fit_is_a_tenth_of_the_work_of_an_epoch(
+    direction: str, symbols: int
+) -> None:
+    config = TrialConfig(direction=direction, layer_size=128, sequence_length=80, embedding_size=9)
+    targets = fitting_targets(config, symbols)
+    assert FEWEST_TARGETS < targets < MOST_TARGETS
+    products, _, elements = operations(config, Extent(symbols, 90, targets))
+    training, _, of_training = operations(config, Extent(symbols, 90, 0))
+    assert 0.09 < 1 - training / products < 0.1001
+    assert 1 - of_training / elements == pytest.approx(0.1, abs=0.001)
+
+
+def test_targets_that_fit_are_neither_few_nor_more_than_it_takes() -> None:
+    config = TrialConfig(sequence_length=20)
+    assert fitting_targets(config, 1_000) == FEWEST_TARGETS
+    assert fitting_targets(config, 10**9) == MOST_TARGETS
 
 
 def taught(count: int, noise: float = 0.0, rates: NDArray[np.float64] = RATES) -> CostModel:

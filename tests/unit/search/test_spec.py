@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import corpus as corpora
+from models.config import ours
 from models.errors import InputError
 from models.samples import SAMPLES
 from models.size import SizeRule
+from models.source import Source
 from search.checks import check_budget
+from search.cost import fitting_targets
 from search.plan import Plan
 from search.spec import Scoring, SweepSpec, read_spec
 from spaces import lstm
@@ -90,7 +94,8 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ("confirm_seeds", -1, f"confirm_seeds is -1: {WHOLE} 0"),
         ("confirm_seeds", "3", f"confirm_seeds is '3': {WHOLE} 0"),
         ("confirm_seeds", True, f"confirm_seeds is True: {WHOLE} 0"),
-        ("targets", 0, f"targets is 0: {WHOLE} 1"),
+        ("targets", 0, "targets is 0: expected auto or a whole number from 1"),
+        ("targets", "many", "targets is 'many': expected auto or a whole number from 1"),
         ("keep", 0, f"keep is 0: {WHOLE} 1"),
         ("trails", 5, "'trails' is no field: did you mean 'trials'? possible: data, symbols,"),
     ],
@@ -138,6 +143,15 @@ def test_nothing_given_means_the_defaults() -> None:
 def test_defaults_give_the_default_rule_and_scoring() -> None:
     assert SweepSpec().rule() == SizeRule()
     assert SweepSpec(targets=7, seed=9).scoring() == Scoring(7, 9)
+
+
+def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
+    corpus = corpora.load(Source(data="python-docs"))
+    middle = ours(lstm.DEFAULT.middle()).evolve(direction="uni")
+    spec = SweepSpec(trials=3).settled(corpus)
+    assert spec == SweepSpec(trials=3, targets=fitting_targets(middle, len(corpus.train)))
+    assert spec.settled(corpus) is spec
+    assert SweepSpec(targets=7).settled(corpus).targets == 7
 
 
 def test_shares_of_a_split_are_made_to_sum_to_one() -> None:
