@@ -108,6 +108,40 @@ def lstm_of_symbols(
     return layer(kernel, recurrent_kernel, bias)
 
 
+def outputs(
+    inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, every_step: bool = True
+) -> Any:
+    """As `lstm`, or as `lstm_of_symbols`, without gradients; of every step or of the last alone.
+
+    Nothing is kept of a step but its output, so what it computes with stays in the cache.
+    """
+    steps, batch = inputs.shape[:2]
+    units = recurrent_kernel.shape[0]
+    symbols = inputs.dtype == tf.int32
+    rows, joined = kernel + bias, tf.concat([kernel, recurrent_kernel], 0)
+
+    def arguments(part: Any, output: Any) -> Any:
+        if symbols:
+            return tf.gather(rows, part) + tf.matmul(output, recurrent_kernel)
+        return tf.matmul(tf.concat([part, output], 1), joined) + bias
+
+    def turn(step: Any, output: Any, state: Any, found: Any) -> tuple[Any, ...]:
+        for _ in range(_turns(steps)):
+            *_, state, output = _cell(arguments(_Step(step).of(inputs), output), state)
+            if every_step:
+                found = found.write(step, output)
+            step += 1
+        return step, output, state, found
+
+    nothing = tf.zeros((batch, units))
+    found = tf.TensorArray(tf.float32, steps if every_step else 0, element_shape=(batch, units))
+    start = (tf.constant(0), nothing, nothing, found)
+    _, output, _, found = tf.while_loop(
+        lambda step, *_: step < steps, turn, start, parallel_iterations=1
+    )
+    return found.stack() if every_step else output[None]
+
+
 class _Step:
     """A time step; what belongs to it is cut from tensors of all steps without a copy."""
 
@@ -181,19 +215,13 @@ def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pa
     """A forward pass from the products of inputs and kernel, `[time, batch, 4 units]`."""
     steps, batch, _ = products.shape
     units = recurrent_kernel.shape[0]
-    turns = next(turns for turns in TURNS if steps % turns == 0)
     factor = _factor(recurrent_kernel, reduced)
 
     def turn(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:
         *gates, states, outputs = arrays
-        for _ in range(turns):
+        for _ in range(_turns(steps)):
             arguments = _Step(step).of(products) + _product(output, factor, reduced)
-            i, f, ci, o = tf.split(arguments, 4, axis=1)
-            i, f, ci, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(ci), tf.sigmoid(o)
-            state = f * state + i * ci
-            co = tf.tanh(state)
-            output = o * co
-            new = (i, f, ci, o, co)
+            *new, state, output = _cell(arguments, state)
             gates = [array.write(step, gate) for array, gate in zip(gates, new, strict=True)]
             outputs = outputs.write(step, output)
             step += 1
@@ -211,6 +239,20 @@ def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pa
     return _Pass(i, f, ci, o, co, cs, h.stack())
 
 
+def _turns(steps: int) -> int:
+    """Time steps in one turn of a loop over so many."""
+    return next(turns for turns in TURNS if steps % turns == 0)
+
+
+def _cell(arguments: Any, state: Any) -> tuple[Any, ...]:
+    """A step from the gates' arguments `[batch, 4 units]`: i, f, ci, o, co, state and output."""
+    i, f, ci, o = tf.split(arguments, 4, axis=1)
+    i, f, ci, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(ci), tf.sigmoid(o)
+    state = f * state + i * ci
+    co = tf.tanh(state)
+    return i, f, ci, o, co, state, o * co
+
+
 def _gradients_of_gates(
     done: _Pass, recurrent_kernel: Any, gradient: Any, reduced: bool = False
 ) -> Any:
@@ -226,7 +268,6 @@ def _gradients_of_gates(
         **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros(units)),
     }
     turned = _factor(tf.transpose(_swapped(recurrent_kernel)), reduced)
-    turns = next(turns for turns in TURNS if steps % turns == 0)
 
     def cell(at: _Step, after: Any, before: Any, of_output: Any, of_state: Any) -> Any:
         return tf.raw_ops.LSTMBlockCellGrad(
@@ -244,7 +285,7 @@ def _gradients_of_gates(
         )
 
     def turn(step: Any, state: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, ...]:
-        for _ in range(turns):
+        for _ in range(_turns(steps)):
             at = _Step(step)
             before = at.of(done.cs)
             one = cell(at, state, before, of_output + at.of(gradient), of_state)

@@ -64,13 +64,14 @@ class FastStack:
     def _features(self, symbols: Any, iteration: Any) -> Any:
         """What the last LSTM layer gives, `[time, batch, features]`; of bi only the last step.
 
-        Idle units have features, too.
+        Idle units have features, too. Without an iteration nothing is kept for gradients, and uni
+        gives its last step alone as well.
         """
-        features, reduced = symbols, iteration is not None and self._config.precision != "float32"
+        features = symbols
         if self._config.embedding_size:
             features = tf.gather(self._model.get_layer("embedding").embeddings.value, symbols)
         for number in range(1, self._config.layers + 1):
-            features = self._layer(features, number, reduced)
+            features = self._layer(features, number, training=iteration is not None)
             if iteration is not None and self._config.dropout:
                 seed = tf.stack([64 * self._seed + number, tf.cast(iteration, tf.int64)])
                 features = tf.nn.experimental.stateless_dropout(
@@ -78,14 +79,14 @@ class FastStack:
                 )
         return features
 
-    def _layer(self, features: Any, number: int, reduced: bool) -> Any:
+    def _layer(self, features: Any, number: int, training: bool) -> Any:
         if self._config.direction == "uni":
             cell = self._model.get_layer(f"lstm_{number}").cell
-            return self._one_way(features, number, cell, reduced)
+            return self._one_way(features, number, cell, training)
         layer = self._model.get_layer(f"bidirectional_{number}")
-        forward = self._one_way(features, number, layer.forward_layer.cell, reduced)
+        forward = self._one_way(features, number, layer.forward_layer.cell, training)
         turned = tf.reverse(features, [0])
-        backward = self._one_way(turned, number, layer.backward_layer.cell, reduced)
+        backward = self._one_way(turned, number, layer.backward_layer.cell, training)
         if number == self._config.layers:  # each half has read the whole window
             return _joined(forward[-1:], backward[-1:])
         return _joined(forward, tf.reverse(backward, [0]))
@@ -97,12 +98,16 @@ class FastStack:
         logits = tf.matmul(flat, kernel) + layer.bias.value
         return tf.reshape(logits, (*features.shape[:-1], self._alphabet_size))
 
-    def _one_way(self, features: Any, number: int, cell: Any, reduced: bool) -> Any:
+    def _one_way(self, features: Any, number: int, cell: Any, training: bool) -> Any:
         weights = (
             self._widened(cell.kernel.value, rows=number > 1),
             self._widened(cell.recurrent_kernel.value),
             self._widened(cell.bias.value[None], rows=False)[0],
         )
+        if not training:
+            every_step = number < self._config.layers
+            return fast_lstm.outputs(features, *weights, every_step=every_step)
+        reduced = self._config.precision != "float32"
         if features.dtype == tf.int32:
             return fast_lstm.lstm_of_symbols(features, *weights, reduced=reduced)
         return fast_lstm.lstm(features, *weights, reduced=reduced)

@@ -58,7 +58,7 @@ class Answer:
     first_step: float = 0.0
     #: seconds to score the targets of such an epoch
     scoring: float = 0.0
-    #: operations per second of a product of two matrices of 1024 x 1024
+    #: operations per second of a product of two large matrices
     peak: float = 0.0
 
 

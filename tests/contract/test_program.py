@@ -191,7 +191,10 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
     networks.trained.get_layer("logits").bias.assign(np.zeros(9))
     symbols = tf.ones((20, 40), tf.int32)
     stack = FastStack(networks, config, 0)
-    whole = stack.trained(symbols, None).numpy()
+    undropped = FastStack(networks, config.evolve(dropout=0.0), 0)
+    whole = undropped.trained(symbols, tf.constant(7, tf.int64)).numpy()
+    scored = stack.scored(tf.transpose(symbols)).numpy()
+    np.testing.assert_allclose(scored, whole[-1], rtol=1e-5, atol=1e-7)
     dropped = stack.trained(symbols, tf.constant(7, tf.int64)).numpy()
     left = dropped != 0
     assert left.mean() == pytest.approx(0.75, abs=0.02)
