@@ -20,16 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models import corpus as corpora
 from models.config import TrialConfig
-from models.source import Source
-from search.engines import open_engine
-from search.settings import Settings
-from search.spec import SweepSpec
-from search.sweep import Sweep
-from search.tracking import Store
 from search.trial import Course, Job, Trial
-from spaces.space import from_mapping
 
 
 class _Quiet:
@@ -58,6 +50,16 @@ def main() -> None:
 
 
 def _measure(folder: Path, given: argparse.Namespace) -> None:
+    # not above, since each worker imports this file again: MLflow would take it a fifth of a second
+    from models import corpus as corpora
+    from models.source import Source
+    from search.engines import open_engine
+    from search.settings import Settings
+    from search.spec import SweepSpec
+    from search.sweep import Sweep
+    from search.tracking import Store
+    from spaces.space import from_mapping
+
     trials, slots = given.trials, given.slots
     rng = np.random.default_rng(0)
     text = " ".join(rng.choice(["sun", "moon", "river", "stone", "and", "the"], given.words))

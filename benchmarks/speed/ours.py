@@ -28,7 +28,6 @@ from models.training import SCORING_ROWS  # noqa: E402
 from models.windows import TrainingWindows  # noqa: E402
 from search.cost import fitting_targets  # noqa: E402
 
-
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
 PEAK_SIZE = 1040
 

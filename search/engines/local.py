@@ -59,7 +59,9 @@ class LocalEngine:
 
     def warm_up(self, *, foreign: bool = False) -> None:
         """Start the forkserver; what Keras and its backend print at import goes nowhere."""
-        self._context.set_forkserver_preload(["keras" if foreign else "models.lean"])
+        self._context.set_forkserver_preload(
+            ["keras" if foreign else "models.ready", "search.worker"]
+        )
         os.environ["PYTHONSAFEPATH"] = "1"  # a folder called keras/ here must not be imported
         with silenced():
             forkserver.ensure_running()
