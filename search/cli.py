@@ -187,15 +187,16 @@ def _add_extent(command: argparse.ArgumentParser) -> None:
     command.add_argument("--keep", type=_whole, metavar="N", help="trials whose weights stay (5)")
 
 
-def _whole(text: str) -> int:
+def _whole(text: str, or_else: str = "") -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected a whole number") from None
+        expected = f"{or_else}a whole number"
+        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}") from None
 
 
 def _whole_or_auto(text: str) -> int | str:
-    return text if text == "auto" else _whole(text)
+    return text if text == "auto" else _whole(text, "auto or ")
 
 
 def _number(text: str) -> float:

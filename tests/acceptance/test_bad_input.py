@@ -266,6 +266,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--seed", "0.5"], ["--seed", "'0.5'", "a whole number"]),
     ([*GOOD, "--keep", "0"], ["keep is 0", "from 1"]),
     ([*GOOD, "--targets", "0"], ["targets is 0", "from 1"]),
+    ([*GOOD, "--targets", "many"], ["--targets", "'many'", "auto or a whole number"]),
     ([*GOOD, "--patience", "0"], ["patience is 0", "from 1"]),
     ([*GOOD, "--max-failures", "0"], ["max_failures is 0", "from 1"]),
     ([*GOOD, "--confirm-seeds", "-3"], ["confirm_seeds is -3", "from 0"]),
