@@ -1,8 +1,8 @@
 """A training step of Keras's optimizers on a CPU, in one kernel of TensorFlow for each weight.
 
-Keras composes an update of some twenty operations for each weight, which a small network waits for
-longer than for its products, and whose trace is half of that of a training. The variables remain
-those of the optimizer, so it can be kept and taken up as before.
+Keras composes an update of some twenty operations for each weight, each of which a small network
+waits for in every step and every network when it is traced. The variables remain those of the
+optimizer, so it can be kept and taken up as before.
 """
 
 from __future__ import annotations
