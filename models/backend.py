@@ -40,6 +40,26 @@ def _prepare_tensorflow(gpu: bool) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
+    if not gpu:
+        _run_operations_alone()
+
+
+def _run_operations_alone() -> None:
+    """Run each operation outside of functions by itself.
+
+    TensorFlow makes a function of each kind that it meets, with all that is done to improve
+    functions, which takes a millisecond or two: half of the time that it takes to make a network.
+    The switch is not part of its public interface, so without it all is as it was.
+    """
+    try:
+        from tensorflow.python import pywrap_tfe
+        from tensorflow.python.eager import context
+
+        now = context.context()
+        now.ensure_initialized()
+        pywrap_tfe.TFE_ContextSetRunEagerOpAsFunction(now._handle, False)
+    except (ImportError, AttributeError):
+        return
 
 
 def _keep_memory() -> None:

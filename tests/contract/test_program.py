@@ -329,3 +329,12 @@ def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) 
         lstm.compile_for_training(networks.trained, config)
         losses.append(program.Looped(networks, config, 0).train(cut)[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_operations_outside_of_functions_are_run_without_one() -> None:
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    before = set(context.context().list_function_names())
+    np.testing.assert_allclose(tf.math.atan2(tf.ones(3), tf.ones(3)), np.pi / 4, rtol=1e-6)
+    assert set(context.context().list_function_names()) == before
