@@ -1,7 +1,7 @@
 """What must be set before the first operation of Keras's backend: device, threads, determinism.
 
-It, `program.py`, `stack.py`, `fast_lstm.py` and `fast_optimizer.py` talk to TensorFlow; all else is
-backend-neutral.
+It, `looped.py`, `graphs.py`, `stack.py`, `fast_lstm.py` and `fast_optimizer.py` talk to TensorFlow;
+all else is backend-neutral.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def on_gpu() -> bool:
 
 
 def own_arithmetic() -> bool:
-    """Whether LSTM layers are computed by `fast_lstm.py` here, and not by Keras."""
+    """Whether LSTM layers are computed by `stack.py` here, and not by Keras."""
     return is_tensorflow() and not on_gpu()
 
 

@@ -12,132 +12,147 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-#: layers of at most so many units are faster in TensorFlow's own backward kernel, which spends
-#: nothing between two time steps but adds up the kernels' gradients in each
-FUSED_UNITS = 48
-#: units of a layer of symbols up to which it is faster so too, in spite of the products with its
-#: kernel, if no more symbols come to each unit
-SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
-#: time steps in one turn of a loop: the first of these that divides their number
-TURNS = (2, 1)
+
+class Cell(NamedTuple):
+    """Weights of a layer of Keras, with gates in the order input, forget, candidate, output."""
+
+    #: `[features, 4 units]`
+    kernel: Any
+    #: `[units, 4 units]`
+    recurrent_kernel: Any
+    #: `[4 units]`
+    bias: Any
 
 
-def lstm(
-    inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, reduced: bool = False
-) -> Any:
+class Course(NamedTuple):
+    """How layers are computed, and over how much; sizes are numbers or tensors with one number.
+
+    What is no size is part of the graph, which then serves layers of all sizes.
+    """
+
+    #: time steps, sequences side by side, and units of a layer
+    steps: Any
+    batch: Any
+    units: Any
+    #: time steps in one turn of a loop, a divisor of `steps`
+    turns: int = 1
+    #: whether TensorFlow's own backward kernel is used, which spends nothing between two time steps
+    #: but adds up the kernels' gradients in each
+    fused: bool = False
+    #: whether factors of matrix products are rounded to bfloat16, when trained; states, gates and
+    #: weights stay as they are
+    reduced: bool = False
+
+
+def lstm(inputs: Any, cell: Cell, course: Course) -> Any:
     """Outputs of a layer at each time step, `[time, batch, units]`, from zero states.
 
-    `inputs` is `[time, batch, features]`; the weights are those of a cell of Keras, with gates in
-    the order input, forget, candidate, output. `reduced` rounds the factors of matrix products to
-    bfloat16; states, gates and weights stay as they are.
+    `inputs` is `[time, batch, features]`.
     """
-    if reduced:
-        return _reduced(inputs, kernel, recurrent_kernel, bias)
+    if course.reduced:
+        return _reduced(inputs, cell, course)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def layer(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
-        block = _block(inputs, kernel, recurrent_kernel, bias)
+    def layer(inputs: Any, *weights: Any) -> Any:
+        cell = Cell(*weights)
+        block = _block(inputs, cell, course)
 
         def gradients(gradient: Any) -> Any:
-            if recurrent_kernel.shape[0] <= FUSED_UNITS:
-                return _fused_gradients(block, inputs, kernel, recurrent_kernel, bias, gradient)
-            before, _ = _nothing(inputs, recurrent_kernel)
-            states = tf.concat([before[None], block.cs], 0)
-            done = _Pass(block.i, block.f, block.ci, block.o, block.co, states, block.h)
-            rows = _gradients_of_gates(done, recurrent_kernel, gradient)
-            columns = tf.reshape(inputs, (-1, kernel.shape[0]))
+            if course.fused:
+                return _fused_gradients(block, inputs, cell, course, gradient)
+            states = tf.concat([_nothing(course)[None], block.cs], 0)
+            done = _Done(block.i, block.f, block.ci, block.o, block.co, states, block.h)
+            rows = _gradients_of_gates(done, cell, course, gradient)
+            columns = tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
             of_kernel = tf.matmul(columns, rows, transpose_a=True)
-            of_inputs = tf.matmul(rows, _swapped(kernel), transpose_b=True)
+            of_inputs = tf.matmul(rows, _swapped(cell.kernel), transpose_b=True)
             return (
                 tf.reshape(of_inputs, tf.shape(inputs)),
                 _swapped(of_kernel),
-                *_gradients_of_cell(done, rows),
+                *_gradients_of_cell(done, rows, course),
             )
 
         return block.h, gradients
 
-    return layer(inputs, kernel, recurrent_kernel, bias)
+    return layer(inputs, *cell)
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def _reduced(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
-    flat = tf.reshape(inputs, (-1, kernel.shape[0]))
-    products = _product(flat, kernel, reduced=True) + bias
-    shape = (*inputs.shape[:2], bias.shape[0])
-    done = _forward_by_step(tf.reshape(products, shape), recurrent_kernel, reduced=True)
-
-    def gradients(gradient: Any) -> Any:
-        rows = _gradients_of_gates(done, recurrent_kernel, gradient, reduced=True)
-        of_kernel = _product(flat, rows, reduced=True, transpose_a=True)
-        of_inputs = _product(rows, _swapped(kernel), reduced=True, transpose_b=True)
-        return (
-            tf.reshape(of_inputs, tf.shape(inputs)),
-            _swapped(of_kernel),
-            *_gradients_of_cell(done, rows, reduced=True),
-        )
-
-    return done.h, gradients
-
-
-def lstm_of_symbols(
-    symbols: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, reduced: bool = False
-) -> Any:
-    """As `lstm` of the one-hot vectors of `symbols`, `<int32>[time, batch]`."""
-    alphabet_size, units = kernel.shape[0], recurrent_kernel.shape[0]
-    fused = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
-    if fused and not reduced:
-        return lstm(tf.one_hot(symbols, alphabet_size), kernel, recurrent_kernel, bias)
-
+def _reduced(inputs: Any, cell: Cell, course: Course) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def layer(kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
-        products = tf.gather(kernel + bias, symbols)
-        done = _forward_by_step(products, recurrent_kernel, reduced)
+    def layer(inputs: Any, *weights: Any) -> Any:
+        cell = Cell(*weights)
+        flat = tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
+        products = _product(flat, cell.kernel, reduced=True) + cell.bias
+        products = tf.reshape(products, (course.steps, course.batch, -1))
+        done = _forward_by_step(products, cell, course)
 
         def gradients(gradient: Any) -> Any:
-            rows = _gradients_of_gates(done, recurrent_kernel, gradient, reduced)
-            of_kernel = tf.math.unsorted_segment_sum(
-                rows, tf.reshape(symbols, (-1,)), alphabet_size
+            rows = _gradients_of_gates(done, cell, course, gradient)
+            of_kernel = _product(flat, rows, reduced=True, transpose_a=True)
+            of_inputs = _product(rows, _swapped(cell.kernel), reduced=True, transpose_b=True)
+            return (
+                tf.reshape(of_inputs, tf.shape(inputs)),
+                _swapped(of_kernel),
+                *_gradients_of_cell(done, rows, course),
             )
-            return _swapped(of_kernel), *_gradients_of_cell(done, rows, reduced)
 
         return done.h, gradients
 
-    return layer(kernel, recurrent_kernel, bias)
+    return layer(inputs, *cell)
 
 
-def outputs(
-    inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, every_step: bool = True
-) -> Any:
+def lstm_of_symbols(symbols: Any, cell: Cell, course: Course) -> Any:
+    """As `lstm` of the one-hot vectors of `symbols`, `<int32>[time, batch]`."""
+    alphabet_size = tf.shape(cell.kernel)[0]
+    if course.fused and not course.reduced:
+        return lstm(tf.one_hot(symbols, alphabet_size), cell, course)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def layer(*weights: Any) -> Any:
+        cell = Cell(*weights)
+        products = tf.gather(cell.kernel + cell.bias, symbols)
+        done = _forward_by_step(products, cell, course)
+
+        def gradients(gradient: Any) -> Any:
+            rows = _gradients_of_gates(done, cell, course, gradient)
+            of_kernel = tf.math.unsorted_segment_sum(
+                rows, tf.reshape(symbols, (-1,)), alphabet_size
+            )
+            return _swapped(of_kernel), *_gradients_of_cell(done, rows, course)
+
+        return done.h, gradients
+
+    return layer(*cell)
+
+
+def outputs(inputs: Any, cell: Cell, course: Course, *, every_step: bool = True) -> Any:
     """As `lstm`, or as `lstm_of_symbols`, without gradients; of every step or of the last alone.
 
     Nothing is kept of a step but its output, so what it computes with stays in the cache.
     """
-    steps, batch = inputs.shape[:2]
-    units = recurrent_kernel.shape[0]
     symbols = inputs.dtype == tf.int32
-    rows, joined = kernel + bias, tf.concat([kernel, recurrent_kernel], 0)
+    rows = cell.kernel + cell.bias
+    joined = tf.concat([cell.kernel, cell.recurrent_kernel], 0)
 
     def arguments(part: Any, output: Any) -> Any:
         if symbols:
-            return tf.gather(rows, part) + tf.matmul(output, recurrent_kernel)
-        return tf.matmul(tf.concat([part, output], 1), joined) + bias
+            return tf.gather(rows, part) + tf.matmul(output, cell.recurrent_kernel)
+        return tf.matmul(tf.concat([part, output], 1), joined) + cell.bias
 
     def turn(step: Any, output: Any, state: Any, found: Any) -> tuple[Any, ...]:
-        for _ in range(_turns(steps)):
+        for _ in range(course.turns):
             *_, state, output = _cell(arguments(_Step(step).of(inputs), output), state)
             if every_step:
                 found = found.write(step, output)
             step += 1
         return step, output, state, found
 
-    nothing = tf.zeros((batch, units))
-    found = tf.TensorArray(tf.float32, steps if every_step else 0, element_shape=(batch, units))
+    nothing, found = _nothing(course), _array(course.steps if every_step else 0)
     start = (tf.constant(0), nothing, nothing, found)
     _, output, _, found = tf.while_loop(
-        lambda step, *_: step < steps, turn, start, parallel_iterations=1
+        lambda step, *_: step < course.steps, turn, start, parallel_iterations=1
     )
     return found.stack() if every_step else output[None]
 
@@ -158,7 +173,7 @@ class _Step:
         return tf.raw_ops.StridedSlice(input=array, **place, shrink_axis_mask=1)
 
 
-class _Pass(NamedTuple):
+class _Done(NamedTuple):
     """A forward pass: at each time step `[batch, units]` of everything.
 
     Tensors `[time, batch, units]`, or arrays of tensors, since to join those takes a copy.
@@ -177,50 +192,45 @@ class _Pass(NamedTuple):
     h: Any
 
 
-def _block(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+def _block(inputs: Any, cell: Cell, course: Course) -> Any:
     """TensorFlow's kernel of a forward pass, with all that its gradient kernel needs."""
-    return tf.raw_ops.BlockLSTMV2(
-        **_arguments(inputs, kernel, recurrent_kernel, bias), cell_clip=0.0
-    )
+    return tf.raw_ops.BlockLSTMV2(**_arguments(inputs, cell, course), cell_clip=0.0)
 
 
 def _fused_gradients(
-    block: Any, inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any, gradient: Any
+    block: Any, inputs: Any, cell: Cell, course: Course, gradient: Any
 ) -> tuple[Any, Any, Any, Any]:
     found = tf.raw_ops.BlockLSTMGradV2(
-        **_arguments(inputs, kernel, recurrent_kernel, bias),
+        **_arguments(inputs, cell, course),
         **block._asdict(),
         cs_grad=tf.zeros_like(gradient),
         h_grad=gradient,
     )
-    of_kernels = tf.split(found.w_grad, [kernel.shape[0], recurrent_kernel.shape[0]])
+    of_kernels = tf.split(found.w_grad, (tf.shape(cell.kernel)[0], course.units))
     return found.x_grad, *of_kernels, found.b_grad
 
 
-def _arguments(inputs: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> dict[str, Any]:
+def _arguments(inputs: Any, cell: Cell, course: Course) -> dict[str, Any]:
     """What TensorFlow's kernels of both passes take."""
-    state, peephole = _nothing(inputs, recurrent_kernel)
     return {
-        "seq_len_max": tf.cast(tf.shape(inputs)[0], tf.int64),
+        "seq_len_max": tf.cast(course.steps, tf.int64),
         "x": inputs,
-        **dict.fromkeys(("cs_prev", "h_prev"), state),
-        "w": tf.concat([kernel, recurrent_kernel], 0),
-        **dict.fromkeys(("wci", "wcf", "wco"), peephole),
-        "b": bias,
+        **dict.fromkeys(("cs_prev", "h_prev"), _nothing(course)),
+        "w": tf.concat([cell.kernel, cell.recurrent_kernel], 0),
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((course.units,))),
+        "b": cell.bias,
         "use_peephole": False,
     }
 
 
-def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pass:
+def _forward_by_step(products: Any, cell: Cell, course: Course) -> _Done:
     """A forward pass from the products of inputs and kernel, `[time, batch, 4 units]`."""
-    steps, batch, _ = products.shape
-    units = recurrent_kernel.shape[0]
-    factor = _factor(recurrent_kernel, reduced)
+    factor = _factor(cell.recurrent_kernel, course.reduced)
 
     def turn(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:
         *gates, states, outputs = arrays
-        for _ in range(_turns(steps)):
-            arguments = _Step(step).of(products) + _product(output, factor, reduced)
+        for _ in range(course.turns):
+            arguments = _Step(step).of(products) + _product(output, factor, course.reduced)
             *new, state, output = _cell(arguments, state)
             gates = [array.write(step, gate) for array, gate in zip(gates, new, strict=True)]
             outputs = outputs.write(step, output)
@@ -228,20 +238,17 @@ def _forward_by_step(products: Any, recurrent_kernel: Any, reduced: bool) -> _Pa
             states = states.write(step, state)
         return step, output, state, *gates, states, outputs
 
-    def array(size: int) -> Any:
-        return tf.TensorArray(products.dtype, size, element_shape=(batch, units))
-
-    nothing = tf.zeros((batch, units), products.dtype)
-    gates, states = [array(steps) for _ in range(5)], array(steps + 1).write(0, nothing)
-    start = (tf.constant(0), nothing, nothing, *gates, states, array(steps))
-    loop = tf.while_loop(lambda step, *_: step < steps, turn, start, parallel_iterations=1)
+    nothing = _nothing(course)
+    gates = [_array(course.steps) for _ in range(5)]
+    states = _array(course.steps + 1).write(0, nothing)
+    start = (tf.constant(0), nothing, nothing, *gates, states, _array(course.steps))
+    loop = tf.while_loop(lambda step, *_: step < course.steps, turn, start, parallel_iterations=1)
     i, f, ci, o, co, cs, h = loop[3:]
-    return _Pass(i, f, ci, o, co, cs, h.stack())
+    return _Done(i, f, ci, o, co, cs, h.stack())
 
 
-def _turns(steps: int) -> int:
-    """Time steps in one turn of a loop over so many."""
-    return next(turns for turns in TURNS if steps % turns == 0)
+def _array(size: Any) -> Any:
+    return tf.TensorArray(tf.float32, size, element_shape=(None, None))
 
 
 def _cell(arguments: Any, state: Any) -> tuple[Any, ...]:
@@ -253,21 +260,18 @@ def _cell(arguments: Any, state: Any) -> tuple[Any, ...]:
     return i, f, ci, o, co, state, o * co
 
 
-def _gradients_of_gates(
-    done: _Pass, recurrent_kernel: Any, gradient: Any, reduced: bool = False
-) -> Any:
+def _gradients_of_gates(done: _Done, weights: Cell, course: Course, gradient: Any) -> Any:
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of `_swapped`."""
-    steps, batch, units = done.h.shape
-    nothing = tf.zeros((batch, units), done.h.dtype)
+    nothing = _nothing(course)
     # of these the kernel sees only whether their shapes fit
     unused = {
-        "x": np.zeros((batch, 0), np.float32),
+        "x": tf.zeros((course.batch, 0)),
         "h_prev": nothing,
-        "w": recurrent_kernel,
-        "b": np.zeros(4 * units, np.float32),
-        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros(units)),
+        "w": weights.recurrent_kernel,
+        "b": weights.bias,
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((course.units,))),
     }
-    turned = _factor(tf.transpose(_swapped(recurrent_kernel)), reduced)
+    turned = _factor(tf.transpose(_swapped(weights.recurrent_kernel)), course.reduced)
 
     def cell(at: _Step, after: Any, before: Any, of_output: Any, of_state: Any) -> Any:
         return tf.raw_ops.LSTMBlockCellGrad(
@@ -285,30 +289,27 @@ def _gradients_of_gates(
         )
 
     def turn(step: Any, state: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, ...]:
-        for _ in range(_turns(steps)):
+        for _ in range(course.turns):
             at = _Step(step)
             before = at.of(done.cs)
             one = cell(at, state, before, of_output + at.of(gradient), of_state)
-            of_output, of_state = _product(one.dicfo, turned, reduced), one.cs_prev_grad
+            of_output = _product(one.dicfo, turned, course.reduced)
+            of_state = one.cs_prev_grad
             found, state = found.write(step, one.dicfo), before
             step -= 1
         return step, state, of_output, of_state, found
 
-    found = tf.TensorArray(done.h.dtype, steps, element_shape=(batch, 4 * units))
-    last = tf.constant(steps - 1)
-    start = (last, _Step(last + 1).of(done.cs), nothing, nothing, found)
+    last = course.steps - 1
+    start = (last, _Step(last + 1).of(done.cs), nothing, nothing, _array(course.steps))
     *_, found = tf.while_loop(lambda step, *_: step >= 0, turn, start, parallel_iterations=1)
-    return tf.reshape(found.stack(), (-1, 4 * units))
+    return tf.reshape(found.stack(), (-1, 4 * course.units))
 
 
-def _gradients_of_cell(done: _Pass, rows: Any, reduced: bool = False) -> tuple[Any, Any]:
+def _gradients_of_cell(done: _Done, rows: Any, course: Course) -> tuple[Any, Any]:
     """Gradients of recurrent kernel and bias from those of the gates' arguments."""
-    _, batch, units = done.h.shape
-    before = tf.reshape(done.h[:-1], (-1, units))
-    return (
-        _swapped(_product(before, rows[batch:], reduced, transpose_a=True)),
-        _swapped(_sum_of_rows(rows)),
-    )
+    before = tf.reshape(done.h[:-1], (-1, course.units))
+    of_recurrent_kernel = _product(before, rows[course.batch :], course.reduced, transpose_a=True)
+    return _swapped(of_recurrent_kernel), _swapped(_sum_of_rows(rows))
 
 
 def _factor(matrix: Any, reduced: bool) -> Any:
@@ -323,7 +324,7 @@ def _product(left: Any, right: Any, reduced: bool, **transposed: bool) -> Any:
 
 def _sum_of_rows(rows: Any) -> Any:
     """As `tf.reduce_sum(rows, 0)`, five times faster."""
-    return tf.reshape(tf.matmul(tf.ones((1, rows.shape[0]), rows.dtype), rows), (-1,))
+    return tf.reshape(tf.matmul(tf.ones((1, tf.shape(rows)[0])), rows), (-1,))
 
 
 def _swapped(gates: Any) -> Any:
@@ -332,7 +333,6 @@ def _swapped(gates: Any) -> Any:
     return tf.concat([first, third, second, fourth], -1)
 
 
-def _nothing(inputs: Any, recurrent_kernel: Any) -> tuple[Any, Any]:
-    """Zeros for a state, `[batch, units]`, and for peephole weights that are not used."""
-    units = recurrent_kernel.shape[0]
-    return tf.zeros((inputs.shape[1], units), inputs.dtype), tf.zeros(units, inputs.dtype)
+def _nothing(course: Course) -> Any:
+    """States and outputs before the first step, `[batch, units]`."""
+    return tf.zeros((course.batch, course.units))

@@ -8,37 +8,64 @@ optimizer, so it can be kept and taken up as before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from models.lean import keras
 
-#: what takes a step with the gradients of all weights, in their order
-Update = Callable[[Sequence[Any]], None]
+#: updates a weight by its gradient, given the handles of all that is kept of it
+Kernel = Callable[..., None]
 
 
-def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
-    """`optimizer.apply` for these weights, up to rounding; itself if there is nothing faster.
+class Handles(NamedTuple):
+    """Variables of a step, by their handles."""
 
-    `optimizer` clips each gradient by its norm and has no other option.
-    """
-    if not optimizer.built:
-        optimizer.build(variables)
-    kernel = {
-        keras.optimizers.RMSprop: _rmsprop,
-        keras.optimizers.Adam: _adam,
-        keras.optimizers.SGD: _sgd,
-    }.get(type(optimizer))
-    if kernel is None:
-        return lambda gradients: optimizer.apply(gradients, variables)
-    step = kernel(optimizer, [variable.value.handle for variable in variables])
+    weights: Sequence[Any]
+    #: what is kept of the weights: each kind of it for all of them, one kind after the other
+    kept: Sequence[Any]
+    #: steps taken so far, `<int64>[]`
+    iterations: Any
+    learning_rate: Any
 
-    def update(gradients: Sequence[Any]) -> None:
-        step(_clipped(gradients, optimizer.clipnorm))
-        optimizer.iterations.value.assign_add(1)
 
-    return update
+class FastOptimizer:
+    """Takes the steps of an optimizer of Keras that clips each gradient by its norm."""
+
+    def __init__(self, optimizer: Any, variables: Sequence[Any]) -> None:
+        if not optimizer.built:
+            optimizer.build(variables)
+        names, self._kernel = KERNELS[type(optimizer)]
+        self._optimizer = optimizer
+        kept = [one.value for name in names for one in getattr(optimizer, name)]
+        if self._kernel is _rmsprop:  # it keeps the last increment for a momentum, which is 0
+            kept += [tf.Variable(tf.zeros_like(one.value)) for one in variables]
+        self._kept = kept
+        self._variables = variables
+
+    @property
+    def handles(self) -> Handles:
+        """Its own variables, and the weights that it was made for."""
+        return Handles(
+            [one.value.handle for one in self._variables],
+            [one.handle for one in self._kept],
+            self._optimizer.iterations.value.handle,
+            self._optimizer.learning_rate.value.handle,
+        )
+
+    def step(self, handles: Handles, gradients: Sequence[Any]) -> None:
+        """`optimizer.apply` up to rounding, for weights of any shapes.
+
+        `handles` may be those of another optimizer of the same kind.
+        """
+        iterations = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
+        rate = tf.raw_ops.ReadVariableOp(resource=handles.learning_rate, dtype=tf.float32)
+        update = self._kernel(self._optimizer, rate, iterations)
+        gradients = _clipped(gradients, self._optimizer.clipnorm)
+        for number, (weight, gradient) in enumerate(zip(handles.weights, gradients, strict=True)):
+            update(weight, gradient, *handles.kept[number :: len(gradients)])
+        one = tf.constant(1, tf.int64)
+        tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=one)
 
 
 def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
@@ -49,56 +76,62 @@ def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
     return [gradient * scale for gradient, scale in zip(gradients, scales, strict=True)]
 
 
-def _rmsprop(optimizer: Any, weights: Sequence[Any]) -> Update:
-    # the kernel keeps the last increment for a momentum, which is 0
-    increments = [tf.Variable(tf.zeros_like(one.value)) for one in optimizer._velocities]
+def _rmsprop(optimizer: Any, rate: Any, _: Any) -> Kernel:
+    shared = {
+        "lr": rate,
+        "rho": tf.constant(optimizer.rho),
+        "momentum": tf.constant(0.0),
+        "epsilon": tf.constant(optimizer.epsilon),
+    }
 
-    def step(gradients: Sequence[Any]) -> None:
-        shared = {
-            "lr": tf.convert_to_tensor(optimizer.learning_rate.value),
-            "rho": tf.constant(optimizer.rho),
-            "momentum": tf.constant(0.0),
-            "epsilon": tf.constant(optimizer.epsilon),
-        }
-        for number, gradient in enumerate(gradients):
-            tf.raw_ops.ResourceApplyRMSProp(
-                var=weights[number],
-                ms=optimizer._velocities[number].value.handle,
-                mom=increments[number].handle,
-                grad=gradient,
-                **shared,
-            )
+    def update(weight: Any, gradient: Any, velocity: Any, increment: Any) -> None:
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=weight, ms=velocity, mom=increment, grad=gradient, **shared
+        )
 
-    return step
+    return update
 
 
-def _adam(optimizer: Any, weights: Sequence[Any]) -> Update:
-    def step(gradients: Sequence[Any]) -> None:
-        steps = tf.cast(optimizer.iterations.value + 1, tf.float32)
-        shared = {
-            "beta1_power": tf.pow(optimizer.beta_1, steps),
-            "beta2_power": tf.pow(optimizer.beta_2, steps),
-            "lr": tf.convert_to_tensor(optimizer.learning_rate.value),
-            "beta1": tf.constant(optimizer.beta_1),
-            "beta2": tf.constant(optimizer.beta_2),
-            "epsilon": tf.constant(optimizer.epsilon),
-        }
-        for number, gradient in enumerate(gradients):
-            tf.raw_ops.ResourceApplyAdam(
-                var=weights[number],
-                m=optimizer._momentums[number].value.handle,
-                v=optimizer._velocities[number].value.handle,
-                grad=gradient,
-                **shared,
-            )
+def _adam(optimizer: Any, rate: Any, iterations: Any) -> Kernel:
+    steps = tf.cast(iterations + 1, tf.float32)
+    shared = {
+        "beta1_power": tf.pow(optimizer.beta_1, steps),
+        "beta2_power": tf.pow(optimizer.beta_2, steps),
+        "lr": rate,
+        "beta1": tf.constant(optimizer.beta_1),
+        "beta2": tf.constant(optimizer.beta_2),
+        "epsilon": tf.constant(optimizer.epsilon),
+    }
 
-    return step
+    def update(weight: Any, gradient: Any, momentum: Any, velocity: Any) -> None:
+        tf.raw_ops.ResourceApplyAdam(var=weight, m=momentum, v=velocity, grad=gradient, **shared)
+
+    return update
 
 
-def _sgd(optimizer: Any, weights: Sequence[Any]) -> Update:
-    def step(gradients: Sequence[Any]) -> None:
-        rate = tf.convert_to_tensor(optimizer.learning_rate.value)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            tf.raw_ops.ResourceApplyGradientDescent(var=weight, alpha=rate, delta=gradient)
+def _adagrad(optimizer: Any, rate: Any, _: Any) -> Kernel:
+    # Keras's epsilon is under the root, where it is nothing beside the accumulator's first value
+    nothing = tf.constant(0.0)
 
-    return step
+    def update(weight: Any, gradient: Any, accumulator: Any) -> None:
+        tf.raw_ops.ResourceApplyAdagradV2(
+            var=weight, accum=accumulator, lr=rate, epsilon=nothing, grad=gradient
+        )
+
+    return update
+
+
+def _sgd(_: Any, rate: Any, __: Any) -> Kernel:
+    def update(weight: Any, gradient: Any) -> None:
+        tf.raw_ops.ResourceApplyGradientDescent(var=weight, alpha=rate, delta=gradient)
+
+    return update
+
+
+#: what each optimizer keeps of its weights, and its kernel
+KERNELS: dict[type, tuple[tuple[str, ...], Callable[[Any, Any, Any], Kernel]]] = {
+    keras.optimizers.RMSprop: (("_velocities",), _rmsprop),
+    keras.optimizers.Adam: (("_momentums", "_velocities"), _adam),
+    keras.optimizers.Adagrad: (("_accumulators",), _adagrad),
+    keras.optimizers.SGD: ((), _sgd),
+}

@@ -5,6 +5,6 @@ from models import backend, training
 __all__ = ["training"]
 
 if backend.is_tensorflow():
-    from models import fast_optimizer, stack
+    from models import looped
 
-    __all__ += ["fast_optimizer", "stack"]
+    __all__ += ["looped"]

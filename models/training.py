@@ -86,6 +86,7 @@ def train(
     seed: int,
     weights: Path,
     resting: Resting | None = None,
+    graphs: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Event]:
     """Train the network of `config` and report as it goes.
@@ -95,11 +96,13 @@ def train(
 
     With `resting`, a training that was broken off goes on after the last epoch that is on disk:
     the epochs before are reported again, and on a CPU those that follow have the same bits.
+
+    `graphs` is a folder that trials share to save time (`models/graphs.py`).
     """
     networks = lstm.build(config, len(corpus.alphabet), mixed=not backend.own_arithmetic())
     lstm.compile_for_training(networks.trained, config)
     memory = _Memory(networks, resting, f"{config.to_dict()} {seed} {corpus.digest}", clock)
-    program = program_of(networks, config, seed)
+    program = program_of(networks, config, seed, graphs)
     windows = TrainingWindows(corpus.train, config, seed)
     pace = _Pace(max(1, CALL_SYMBOLS // (config.batch_size * config.sequence_length)), clock)
     limit = DIVERGED_AT * math.log(len(corpus.alphabet))

@@ -83,7 +83,7 @@ def _own(job: Job) -> Iterator[foreign.Event]:
     targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
     resting = training.Resting(job.checkpoint, job.checkpoint_every_s)
     config = ours(trial.config)
-    yield from training.train(config, corpus, targets, trial.seed, job.weights, resting)
+    yield from training.train(config, corpus, targets, trial.seed, job.weights, resting, job.graphs)
 
 
 def _foreign(job: Job) -> Iterator[foreign.Event]:

@@ -45,11 +45,17 @@ def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     return networks
 
 
+def stack_of(networks: Any, config: TrialConfig) -> Any:
+    """Our stack with the weights of a network."""
+    from models.stack import Form, Stack
+
+    weights = [variable.value for variable in networks.trained.trainable_variables]
+    return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)
+
+
 def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
     import tensorflow as tf
-
-    from models.stack import FastStack, PlainStack
 
     networks = networks_of(config, alphabet_size, seed)
     rng = np.random.default_rng(seed)
@@ -57,15 +63,27 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     symbols = tf.constant(rng.integers(0, alphabet_size, shape), tf.int32)
     variables = [variable.value for variable in networks.trained.trainable_variables]
 
-    def results(stack: Any) -> Any:
+    def theirs() -> Any:
+        logits = networks.trained(tf.transpose(symbols), training=True)
+        if config.direction == "uni":
+            logits = tf.transpose(logits, (1, 0, 2))
+        return tf.reshape(logits, (-1, alphabet_size))
+
+    def ours() -> Any:
+        return stack_of(networks, config).trained(symbols, None)
+
+    def results(trained: Any, scored: Any) -> Any:
         with tf.GradientTape() as tape:
-            logits = stack.trained(symbols, tf.constant(0, tf.int64))
+            logits = trained()
             loss = tf.reduce_sum(logits**2 * tf.range(1.0, alphabet_size + 1))
         gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
-        return logits, gradients, stack.scored(tf.transpose(symbols))
+        return logits, gradients, scored(tf.transpose(symbols))
 
-    stacks = (PlainStack(networks, config), FastStack(networks, config, 0))
-    return [tf.function(results, autograph=False)(stack) for stack in stacks]
+    function = tf.function(results, autograph=False)
+    return [
+        function(theirs, networks.scored),
+        function(ours, lambda windows: stack_of(networks, config).scored(windows)),
+    ]
 
 
 def flat(results: Any) -> list[Any]:
@@ -96,15 +114,14 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
 def test_idle_units_change_no_result_and_no_gradient(
     direction: str, embedding_size: int, layer_size: int
 ) -> None:
-    from models.stack import FastStack
+    from models.stack import Form
 
     config = TrialConfig(
         direction=direction, embedding_size=embedding_size, layers=3, layer_size=layer_size,
         sequence_length=6, batch_size=3,
     )  # fmt: skip
-    networks = networks_of(config, 9, 0)
-    assert FastStack(networks, config, 0)._idle > 0
-    assert FastStack(networks, config.evolve(layer_size=100), 0)._idle == 0
+    assert Form.of(config, 9).idle > 0
+    assert Form.of(config.evolve(layer_size=100), 9).idle == 0
     theirs, ours = by_both(config, 9, 1)
     for our, their in zip(flat(ours), flat(theirs), strict=True):
         assert our.shape == their.shape
@@ -123,14 +140,14 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str) -> None:
     ours, theirs = networks
     for network in networks:
         lstm.compile_for_training(network, config)
-    update = fast_optimizer.update_of(ours.optimizer, ours.trainable_variables)
+    fast = fast_optimizer.FastOptimizer(ours.optimizer, ours.trainable_variables)
     rng = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 30.0, 1.0, 0.0):
         gradients = [
             tf.constant(rng.normal(size=weight.shape, scale=scale), tf.float32)
             for weight in ours.trainable_variables
         ]
-        update(gradients)
+        fast.step(fast.handles, gradients)
         theirs.optimizer.apply(gradients, theirs.trainable_variables)
     assert int(ours.optimizer.iterations) == 5
     pairs = [(ours.weights, theirs.weights), (ours.optimizer.variables, theirs.optimizer.variables)]
@@ -161,48 +178,61 @@ def test_only_gradients_that_are_too_long_are_scaled() -> None:
 def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
     import tensorflow as tf
 
-    from models.stack import FastStack, PlainStack
+    from models import stack
 
-    config = TrialConfig(layer_size=4, sequence_length=2)
-    networks, rng = networks_of(config, 5, 0), np.random.default_rng(0)
-    for shape in ((6,), (3, 4)):
-        logits = tf.constant(rng.normal(size=(*shape, 5), scale=3), tf.float32)
-        targets = tf.constant(rng.integers(0, 5, shape), tf.int32)
-        factors = tf.constant(rng.normal(size=shape), tf.float32)
-        found = []
-        for stack in (FastStack(networks, config, 0), PlainStack(networks, config)):
-            with tf.GradientTape() as tape:
-                tape.watch(logits)
-                losses = stack.losses(logits, targets)
-                total = tf.reduce_sum(losses * factors)
-            found.append((losses, tape.gradient(total, logits)))
-        for left, right in zip(*found, strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.normal(size=(12, 5), scale=3), tf.float32)
+    targets = tf.constant(rng.integers(0, 5, 12), tf.int32)
+    factors = tf.constant(rng.normal(size=12), tf.float32)
+    found = []
+    theirs = tf.nn.sparse_softmax_cross_entropy_with_logits
+    for losses in (stack.losses, lambda logits, targets: theirs(targets, logits)):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            one = losses(logits, targets)
+            total = tf.reduce_sum(one * factors)
+        found.append((one, tape.gradient(total, logits)))
+    for left, right in zip(*found, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
     import tensorflow as tf
 
-    from models.stack import FastStack
+    from models.stack import Dropout
 
     config = TrialConfig(dropout=0.25, layers=1, layer_size=50, sequence_length=20, batch_size=40)
     networks = networks_of(config, 9, 0)
     networks.trained.get_layer("logits").kernel.assign(np.eye(50, 9))
     networks.trained.get_layer("logits").bias.assign(np.zeros(9))
     symbols = tf.ones((20, 40), tf.int32)
-    stack = FastStack(networks, config, 0)
-    undropped = FastStack(networks, config.evolve(dropout=0.0), 0)
-    whole = undropped.trained(symbols, tf.constant(7, tf.int64)).numpy()
+    stack = stack_of(networks, config)
+
+    def trained(iteration: int) -> Any:
+        seed = tf.constant([0, iteration], tf.int64)
+        return stack.trained(symbols, Dropout(tf.constant(0.25), seed)).numpy()
+
+    whole = stack.trained(symbols, None).numpy()
     scored = stack.scored(tf.transpose(symbols)).numpy()
-    np.testing.assert_allclose(scored, whole[-1], rtol=1e-5, atol=1e-7)
-    dropped = stack.trained(symbols, tf.constant(7, tf.int64)).numpy()
+    np.testing.assert_allclose(scored, whole[-40:], rtol=1e-5, atol=1e-7)
+    dropped = trained(7)
     left = dropped != 0
     assert left.mean() == pytest.approx(0.75, abs=0.02)
     np.testing.assert_allclose(dropped[left], whole[left] / 0.75, rtol=1e-5)
-    other = stack.trained(symbols, tf.constant(8, tf.int64)).numpy()
-    assert (left != (other != 0)).any()
-    again = stack.trained(symbols, tf.constant(7, tf.int64)).numpy()
-    np.testing.assert_array_equal(again, dropped)
+    assert (left != (trained(8) != 0)).any()
+    np.testing.assert_array_equal(trained(7), dropped)
+
+
+def test_each_layer_draws_what_it_drops_by_itself() -> None:
+    import tensorflow as tf
+
+    from models.stack import Dropout, _dropped
+
+    features = tf.ones((3, 4, 5))
+    dropout = Dropout(tf.constant(0.5), tf.constant([64, 1], tf.int64))
+    first, second = (_dropped(features, dropout, number).numpy() for number in (1, 2))
+    assert (first != second).any()
+    assert set(np.unique(first)) == {0.0, 2.0}
 
 
 def cut_of(config: TrialConfig, alphabet_size: int, steps: int) -> Cut:
@@ -217,12 +247,11 @@ def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
     """A program step by step, and one in a loop, of networks with the same weights."""
     from models import lstm, program
 
-    made = []
-    for kind in (program.Stepwise, program.Looped):
-        networks = networks_of(config, alphabet_size, 2)
+    one, other = (networks_of(config, alphabet_size, 2) for _ in range(2))
+    for networks in (one, other):
         lstm.compile_for_training(networks.trained, config)
-        made.append((kind(networks, config, 0), networks))
-    return made
+    in_loop = program.program_of(other, config, 0)
+    return [(program.Stepwise(one, config), one), (in_loop, other)]
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
@@ -295,15 +324,14 @@ def test_in_reduced_precision_gradients_point_the_same_way(
 def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     precision: str, direction: str
 ) -> None:
-    from models import lstm, program, stack
+    from models import looped, lstm
 
     config = TrialConfig(
         direction=direction, layer_size=20, sequence_length=7, batch_size=5, precision=precision
     )
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
-    made = program.Looped(networks, config, 0)
-    made._stack = stack.PlainStack(networks, config)
+    made = looped.OfLayers(networks, config)
     cut = cut_of(config, 9, 40)
     losses, _ = made.train(Cut(cut.codes[[0] * 40], cut.first[[0] * 40] * 0))
     assert losses[-1] < losses[0]
@@ -327,7 +355,7 @@ def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(backend, "on_gpu", lambda answer=on_gpu: answer)
         networks = networks_of(config, 9, 2)
         lstm.compile_for_training(networks.trained, config)
-        losses.append(program.Looped(networks, config, 0).train(cut)[0])
+        losses.append(program.program_of(networks, config, 0).train(cut)[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 

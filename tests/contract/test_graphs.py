@@ -1,0 +1,205 @@
+"""Graphs that networks of one form share: traced once, whole or not at all, and the same bits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.config import TrialConfig
+from models.windows import Cut
+
+#: of one form with all of `OTHERS`
+CONFIG = TrialConfig(
+    direction="bi", dropout=0.3, layers=2, layer_size=50, sequence_length=6, batch_size=4,
+    learning_rate=0.01,
+)  # fmt: skip
+OTHERS = {
+    "layer_size": 60, "sequence_length": 10, "batch_size": 3, "dropout": 0.1,
+    "learning_rate": 0.001, "epochs": 2, "stride": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    from models import backend
+
+    backend.prepare(gpu=False, seed=0)
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the graphs that were traced so far."""
+    from models import looped
+
+    names: list[str] = []
+    for name in ("_trace_train", "_trace_logits"):
+        trace = getattr(looped.OfStack, name)
+
+        def noted(self: Any, trace: Any = trace, name: str = name) -> Any:
+            names.append(name)
+            return trace(self)
+
+        monkeypatch.setattr(looped.OfStack, name, noted)
+    return names
+
+
+def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, seed: int = 5) -> Any:
+    """Losses, weights and logits of a network that is trained a little."""
+    from models import backend, lstm, program
+
+    backend.prepare(gpu=False, seed=1)
+    networks = lstm.build(config, alphabet_size)
+    lstm.compile_for_training(networks.trained, config)
+    made = program.program_of(networks, config, seed, folder)
+    rng = np.random.default_rng(2)
+    shape = (3, config.batch_size, config.sequence_length + 1)
+    codes = rng.integers(0, alphabet_size, shape).astype(np.int32)
+    losses, _ = made.train(Cut(codes, np.zeros(shape[:2], np.int32)))
+    return [losses, *networks.trained.get_weights(), made.logits(codes[0, :, :-1])]
+
+
+def assert_equal(left: Any, right: Any) -> None:
+    for one, other in zip(left, right, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_form_is_traced_once_and_read_afterwards_with_the_same_bits(
+    tmp_path: Path, traced: list[str]
+) -> None:
+    alone = results(CONFIG, None)
+    first = results(CONFIG, tmp_path / "graphs")
+    assert traced == ["_trace_train", "_trace_logits"] * 2
+    again = results(CONFIG, tmp_path / "graphs")
+    assert len(traced) == 4
+    assert_equal(first, alone)
+    assert_equal(again, alone)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_part_of_the_form_is_not_traced_again(
+    tmp_path: Path, traced: list[str], name: str
+) -> None:
+    other = CONFIG.evolve(**{name: OTHERS[name]})
+    expected = results(other, None)
+    results(CONFIG, tmp_path)
+    del traced[:]
+    assert_equal(results(other, tmp_path), expected)
+    assert traced == []
+
+
+def test_alphabet_and_seed_are_no_part_of_the_form(tmp_path: Path, traced: list[str]) -> None:
+    expected = results(CONFIG, None, alphabet_size=30, seed=8)
+    results(CONFIG, tmp_path)
+    del traced[:]
+    assert_equal(results(CONFIG, tmp_path, alphabet_size=30, seed=8), expected)
+    assert traced == []
+    other = results(CONFIG, tmp_path, alphabet_size=30, seed=9)
+    assert any((left != right).any() for left, right in zip(other, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"direction": "uni"},
+        {"dropout": 0.0},
+        {"layers": 3},
+        {"layer_size": 48},
+        {"layer_size": 128},
+        {"sequence_length": 7},
+        {"embedding_size": 3},
+        {"optimizer": "adam"},
+        {"precision": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_what_a_graph_depends_on_is_part_of_the_form(
+    tmp_path: Path, traced: list[str], change: dict[str, Any]
+) -> None:
+    results(CONFIG, tmp_path)
+    del traced[:]
+    other = CONFIG.evolve(**change)
+    expected = results(other, None)
+    del traced[:]
+    assert_equal(results(other, tmp_path), expected)
+    assert "_trace_train" in traced
+
+
+def test_a_graph_says_nothing_of_the_network_that_it_was_traced_for(tmp_path: Path) -> None:
+    contents = []
+    for place, change in enumerate(({}, OTHERS)):
+        folder = tmp_path / str(place)
+        results(CONFIG.evolve(**change), folder, alphabet_size=9 + place)
+        contents.append({file.name: _nodes(file) for file in folder.iterdir()})
+    assert len(contents[0]) == 2
+    assert contents[0] == contents[1]
+
+
+def _nodes(file: Path) -> Counter[str]:
+    """Operations with all that is fixed about them but the names of functions and nodes."""
+    from models import graphs
+
+    library = graphs._read(file)
+    assert library is not None
+    nodes = [node for function in library.function for node in function.node_def]
+    return Counter(
+        f"{node.op} {sorted((name, str(one)) for name, one in node.attr.items() if _is_fixed(one))}"
+        for node in nodes
+    )
+
+
+def _is_fixed(attribute: Any) -> bool:
+    counted = attribute.s.startswith((b"loc:", b"CustomGradient-"))
+    return not (attribute.HasField("func") or counted)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_graph_is_traced_anew_and_mended(
+    tmp_path: Path, traced: list[str], damage: str
+) -> None:
+    expected = results(CONFIG, tmp_path)
+    for file in tmp_path.iterdir():
+        whole = file.read_bytes()
+        changed = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
+        file.write_bytes({"cut": whole[:-9], "changed": changed, "empty": b""}[damage])
+    del traced[:]
+    assert_equal(results(CONFIG, tmp_path), expected)
+    assert len(traced) == 2
+    assert_equal(results(CONFIG, tmp_path), expected)
+    assert len(traced) == 2
+
+
+def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
+    tmp_path: Path, traced: list[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    results(CONFIG, tmp_path / "file")
+    results(CONFIG, tmp_path / "file" / "below")
+    assert len(traced) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_other_code_has_other_graphs(
+    tmp_path: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models import graphs
+
+    results(CONFIG, tmp_path)
+    monkeypatch.setattr(graphs, "_code", lambda: "another version")
+    results(CONFIG, tmp_path)
+    assert len(traced) == 4
+
+
+def test_a_function_that_depends_on_more_than_its_inputs_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from models.graphs import Graphs
+
+    kept = tf.Variable(3.0)
+    trace = tf.function(lambda one: (one * kept,)).get_concrete_function
+    function = Graphs(tmp_path).function("x", lambda: trace(tf.TensorSpec((), tf.float32)))
+    with pytest.raises(ValueError, match="depends on more than its inputs"):
+        function(np.float32(2))
