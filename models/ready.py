@@ -2,7 +2,10 @@
 
 from models import backend, training
 
-__all__ = ["training"]
+# after those, since by itself it imports all of Keras
+from models import foreign  # isort: skip
+
+__all__ = ["foreign", "training"]
 
 if backend.is_tensorflow():
     from models import looped
