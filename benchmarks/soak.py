@@ -148,7 +148,11 @@ def _watch_over(folder: Path, trials: int, workers: int) -> int:
     found = {
         "processes left": left,
         "temporary files left": _files(own["TMPDIR"]),
-        "files of the sweep left in the cache": _files(own["XDG_CACHE_HOME"] / "lstm-sweep"),
+        "files of the sweep left in the cache": [
+            file
+            for file in _files(own["XDG_CACHE_HOME"] / "lstm-sweep")
+            if not file.startswith("graphs")
+        ],
         "shared memory left": sorted(_names(Path("/dev/shm")) - shared - _mapped()),
     }
     checks = [Check(name, len(names), 0) for name, names in found.items()]

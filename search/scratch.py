@@ -1,7 +1,8 @@
 """Where a sweep works on this machine: its corpus, and trials that are under way.
 
 The folder has its place by the sweep's run, so a sweep that goes on finds what was left of trials
-that were broken off. Everything in it can be lost: such trials then begin again.
+that were broken off. Everything in it can be lost: such trials then begin again. Beside it lies
+what trials of all sweeps share to save time.
 """
 
 from __future__ import annotations
@@ -19,17 +20,30 @@ from models.errors import InputError, shown
 KEPT_S = 7 * 24 * 3600.0
 
 
+def graphs() -> Path | None:
+    """Where trials keep what spares the next ones work; None if there is no such place.
+
+    It is let go like the folder of a sweep, a week after the last of them found nothing there.
+    """
+    own = _own()
+    return own and own / "graphs"
+
+
 def _root() -> Path:
     """A folder that is this user's alone."""
+    return _own() or Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
+
+
+def _own() -> Path | None:
+    """Such a folder that lasts; None if the home cannot be written, as in some containers."""
     root = _home()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = root.stat()
-    except OSError:  # a home that cannot be written, as in some containers
-        return Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
-    if state.st_uid != os.getuid() or state.st_mode & 0o022:  # others could lay links in it
-        return Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
-    return root
+    except OSError:
+        return None
+    others_could_lay_links_in_it = state.st_uid != os.getuid() or state.st_mode & 0o022
+    return None if others_could_lay_links_in_it else root
 
 
 def _home() -> Path:

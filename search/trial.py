@@ -135,11 +135,6 @@ class Job:
         return self.folder / "checkpoint.npz"
 
     @property
-    def graphs(self) -> Path:
-        """Where trials keep what spares the next ones work."""
-        return self.folder.parent / "graphs"
-
-    @property
     def log(self) -> Path:
         """Where everything goes that libraries print."""
         return self.folder / "log.txt"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from models.config import ours
 from models.corpus import Corpus
 from models.windows import scoring_targets
+from search import scratch
 from search.address import hide_secrets
 from search.faults import NO_SPACE, lasting, take_secrets, without_secrets
 from search.interrupt import SIGNALS
@@ -83,7 +84,9 @@ def _own(job: Job) -> Iterator[foreign.Event]:
     targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
     resting = training.Resting(job.checkpoint, job.checkpoint_every_s)
     config = ours(trial.config)
-    yield from training.train(config, corpus, targets, trial.seed, job.weights, resting, job.graphs)
+    yield from training.train(
+        config, corpus, targets, trial.seed, job.weights, resting, scratch.graphs()
+    )
 
 
 def _foreign(job: Job) -> Iterator[foreign.Event]:

@@ -50,6 +50,17 @@ def test_a_sweeps_own_folder_stays_however_old(root: Path) -> None:
     assert time.time() - old.stat().st_mtime < 60
 
 
+def test_what_trials_share_outlives_their_sweep_and_is_let_go_after_a_week(root: Path) -> None:
+    graphs = scratch.graphs()
+    assert graphs == root / "graphs"
+    graphs.mkdir()
+    scratch.leave(scratch.open_folder("abc"), set())
+    assert graphs.exists()
+    os.utime(graphs, (0, 0))
+    scratch.open_folder("def")
+    assert not graphs.exists()
+
+
 @pytest.mark.parametrize("run_id", ["../x", "/etc", "", ".", "a/b"])
 def test_no_id_leads_out_of_the_folder(run_id: str) -> None:
     with pytest.raises(ValueError, match="no ID of a run"):
@@ -73,6 +84,7 @@ def test_a_link_in_place_of_a_folder_is_taken_away(root: Path, tmp_path: Path) -
 def test_a_folder_that_others_may_write_is_not_used(root: Path, tmp_path: Path) -> None:
     root.mkdir()
     root.chmod(0o777)
+    assert scratch.graphs() is None
     folder = scratch.open_folder("abc")
     assert not folder.is_relative_to(tmp_path)
     assert folder.parent.stat().st_mode & 0o077 == 0
@@ -85,6 +97,7 @@ def test_a_home_that_cannot_be_used_leaves_nothing_elsewhere(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert scratch.graphs() is None
     folder = scratch.open_folder("abc")
     assert folder.is_dir()
     scratch.leave(folder, set())
