@@ -11,8 +11,6 @@ import functools
 import inspect
 import linecache
 import math
-import os
-import shutil
 import sys
 import threading
 import time
@@ -20,13 +18,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import TemporaryDirectory
 from types import CodeType, ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 
+from models.own_files import own_files
 from models.training import Diverged, Epoch, Progress
 
 #: name under which the program's module can be found
@@ -35,8 +33,6 @@ MODULE = "template"
 REPORT_EVERY_S = 0.5
 #: rows of what a network was trained on that are kept to check its export with
 ROWS = 32
-#: functions of `keras.saving` that take the path of a file, and whether they write it
-FILES = {"save_model": True, "save_weights": True, "load_model": False, "load_weights": False}
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Event]:
     def work(report: Report) -> None:
         with (
             _listening(report) as listener,
-            _own_files(weights.parent),
+            own_files(weights.parent),
             _module(program) as module,
         ):
             returned = _call(program, module)
@@ -238,81 +234,6 @@ def _save(model: Any, seen: Any, weights: Path, inputs: Path) -> None:
     if seen:
         np.savez(inputs, allow_pickle=False, **seen)
     partial.replace(weights)
-
-
-# --- its files ------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _own_files(within: Path) -> Iterator[None]:
-    """Let the program load the networks and weights that it has saved itself.
-
-    Programs that run at the same time in one folder save under the same names. What one saves is in
-    that folder too, as that of the last one, but is loaded from a folder of its own.
-    """
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="files-", dir=within)))
-        for name, saves in FILES.items():
-            function = getattr(keras.saving, name)
-            own = _redirected(function, "filepath", folder, saves=saves, shown=saves)
-            for module in list(sys.modules.values()):
-                if getattr(module, "__dict__", {}).get(name) is function:
-                    stack.enter_context(_replaced(module, name, own))
-        backup = keras.callbacks.BackupAndRestore
-        own = _redirected(backup.__init__, "backup_dir", folder, saves=True)
-        stack.enter_context(_replaced(backup, "__init__", own))
-        yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, new: Any) -> Iterator[None]:
-    old = getattr(owner, name)
-    setattr(owner, name, new)
-    try:
-        yield
-    finally:
-        setattr(owner, name, old)
-
-
-def _redirected(
-    function: Callable[..., Any], argument: str, folder: Path, *, saves: bool, shown: bool = False
-) -> Callable[..., Any]:
-    """A function that takes a path, which is in `folder` if it is relative and something is there.
-
-    What is saved is `shown`: it is where it should be, too.
-    """
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def redirected(*positional: Any, **words: Any) -> Any:
-        given = signature.bind(*positional, **words)
-        path = given.arguments.get(argument)
-        if not (isinstance(path, str | os.PathLike) and _is_local(path) and folder.is_dir()):
-            return function(*given.args, **given.kwargs)
-        place = Path(path)
-        own = folder.joinpath(*("up" if part == ".." else part for part in place.parts))
-        if saves or own.exists():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            given.arguments[argument] = str(own)
-        result = function(*given.args, **given.kwargs)
-        if shown and own.is_file():
-            _copy(own, place)
-        return result
-
-    return redirected
-
-
-def _is_local(path: str | os.PathLike[str]) -> bool:
-    """Whether a path begins at the working folder."""
-    return not Path(path).is_absolute() and "://" not in str(path)
-
-
-def _copy(file: Path, place: Path) -> None:
-    """Copy a file so that it is whole at its place, whoever else copies there."""
-    partial = place.with_name(f".{os.getpid()}-{place.name}")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, partial)
-    partial.replace(place)
 
 
 # --- listening to `fit` ---------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from search import settings
 from search.checks import check_instructions, check_space
 from search.display import loss_text, open_console, trials_table
 from search.exits import DIFFERENT, DONE
-from search.launch import existing_store, how_to_go_on, launch, resume, spec_of
+from search.going_on import how_to_go_on
+from search.launch import existing_store, launch, resume, spec_of
 from search.spec import NAME, SweepSpec, check_name
 from search.trial import TrialRecord
 from spaces.dimension import Listed, parse

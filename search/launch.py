@@ -1,4 +1,4 @@
-"""`launch` and `resume`: a sweep from the command line, and at its end a table and what to do."""
+"""`launch` and `resume`: a sweep from the command line."""
 
 from __future__ import annotations
 
@@ -6,28 +6,24 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import math
-import re
-import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from models import corpus as corpora
-from models.config import TrialConfig
 from models.corpus import Corpus
 from models.errors import InputError
-from models.scoring import bits
 from search import settings
 from search.checks import check_budget, check_precision, check_space
-from search.display import Lines, LiveTable, duration, open_console, trials_table
+from search.conclusion import conclude
+from search.display import Lines, LiveTable, open_console
 from search.exits import DONE, FAILED, INTERRUPTED
+from search.going_on import how_to_go_on, spent
 from search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
-from search.state import State, Word
+from search.state import Word
 from search.subject import subject_of
 from spaces.template import shown_label
 
@@ -119,8 +115,8 @@ def resume(arguments: Namespace) -> int:
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
     check_precision(spec)
-    if not arguments.json and (spent := _spent(run.data.tags, was, spec)):
-        print(f"sweep {name}: finished with {spent}; {how_to_go_on(name, run.data.tags)}")
+    if not arguments.json and (all_spent := spent(run.data.tags, was, spec)):
+        print(f"sweep {name}: finished with {all_spent}; {how_to_go_on(name, run.data.tags)}")
         return DONE
     corpus = None if template else _same_corpus(spec, name, run.data.tags["sweep.corpus_digest"])
     if driver := lease.is_driven(store, run.info.run_id):
@@ -164,42 +160,6 @@ def _same_corpus(spec: SweepSpec, name: str, digest: str) -> Corpus:
             f"{corpus.digest}, expected {digest}"
         )
     return corpus
-
-
-def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
-    """What to type so that a sweep with these tags, which has ended, goes on."""
-    if tags["sweep.state"] != "finished":
-        return f"lstm-sweep resume {name} goes on with it"
-    return {
-        "trials": f"lstm-sweep resume {name} --trials N goes on with more of them",
-        "minutes": f"lstm-sweep resume {name} --minutes M goes on with more of them",
-        "patience": "a new sweep with more --patience searches longer",
-        "space": "a new sweep with a wider space has more to try",
-    }[_limit(tags)]
-
-
-def _limit(tags: Mapping[str, str]) -> str:
-    """What there would have to be more of for a finished sweep; only the first two may change."""
-    reason = tags.get("sweep.reason", "")
-    limits = (
-        ("minutes", "minutes are over|s are left"),
-        ("patience", "no better for"),
-        ("space", "configs of the space"),
-    )
-    return next((limit for limit, words in limits if re.search(words, reason)), "trials")
-
-
-def _spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
-    """What a finished sweep has spent, if `spec` gives it no more of that; else nothing."""
-    if tags["sweep.state"] != "finished":
-        return ""
-    reason, limit = tags.get("sweep.reason", "the budget is spent"), _limit(tags)
-    if limit == "space":
-        return f"the whole space ({reason})"
-    before, now = getattr(was, limit), getattr(spec, limit)
-    if (now or math.inf) > (before or math.inf):
-        return ""
-    return f"--{limit} {before or 0:g} ({reason})"
 
 
 def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> SweepSpec:
@@ -274,7 +234,7 @@ def _run(
         print(json.dumps(state.to_dict(), ensure_ascii=False, allow_nan=False))
     else:
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
-            _conclude(talk, state, store)
+            conclude(talk, state, store)
     if code == DONE and state.word is Word.FAILED:
         print(f"lstm-sweep: {state.closing}", file=sys.stderr)
         return FAILED
@@ -334,58 +294,3 @@ def _about_template(spec: SweepSpec) -> list[str]:
         f"template: searched are {varying}",
         *(f"template: {note}" for note in (*template.notes, *slow)),
     ]
-
-
-def _conclude(console: Console, state: State, store: Store) -> None:
-    from search import archive
-
-    records = [] if state.left_open else archive.ranked(archive.trials(store, state.name))
-    if records:
-        console.print(trials_table(records[:10], f"{state.name}: the best of {_counts(state)}"))
-    best = state.best
-    if best and best.ranked_loss is not None:
-        loss = best.ranked_loss
-        config = best.trial.config
-        if isinstance(config, TrialConfig):
-            console.print(
-                f"best: {best.trial.id}, {loss:.4f} nats = {bits(loss):.4f} bits per symbol "
-                f"({config.direction}, {config.layers} layers of {config.layer_size}, "
-                f"learning rate {config.learning_rate:g})"
-            )
-        else:
-            values = ", ".join(config.shape().values())
-            console.print(f"best: {best.trial.id}, loss {loss:.4f} ({values})", markup=False)
-        for name, other in state.baselines.items():
-            better = f"the best trial is {other - loss:.4f} nats better"
-            worse = f"the best trial is {loss - other:.4f} nats worse"
-            verdict = better if loss < other else worse
-            console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
-    confirmed = state.policy.confirmation.results() if state.policy else []
-    if confirmed:
-        console.print("trained again:")
-    for one in confirmed:
-        console.print(f"  {one}")
-    console.print(f"ended after {duration(state.seconds)}: {state.ending}")
-    program = _program()
-    console.print("next:")
-    if state.broken_off:
-        console.print(f"  {program} resume {state.name}")
-    console.print(f"  {program} ui")
-    if best:
-        console.print(f"  {program} export {state.name} --to {state.name}-best")
-        console.print(f"  {program} rerun {best.trial.id}")
-    console.print(f"  {program} trials {state.name}")
-
-
-def _program() -> str:
-    """The program as one has to type it here."""
-    if shutil.which("lstm-sweep"):
-        return "lstm-sweep"
-    path = Path(sys.argv[0]).absolute()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _counts(state: State) -> str:
-    total = sum(state.counts.values())
-    parts = ", ".join(f"{count} {outcome}" for outcome, count in state.counts.items())
-    return f"{total} trials ({parts})"
