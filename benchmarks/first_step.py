@@ -70,6 +70,7 @@ def _trial(config: TrialConfig, graphs: Path, connection: Connection) -> None:
 
     backend.environment(None)
     backend.prepare(gpu=False, seed=0)
+    backend.run_operations_alone()
     codes = np.random.default_rng(0).integers(2, ALPHABET, SYMBOLS).astype(np.uint8)
     windows = TrainingWindows(Split(codes, np.zeros(1, np.int64)), config, 0).epoch(1)
     scored = np.zeros((SCORED, config.sequence_length), np.int32)

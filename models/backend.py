@@ -40,17 +40,18 @@ def _prepare_tensorflow(gpu: bool) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
-    if not gpu:
-        _run_operations_alone()
 
 
-def _run_operations_alone() -> None:
-    """Run each operation outside of functions by itself.
+def run_operations_alone() -> None:
+    """On a CPU, run each of TensorFlow's operations outside of functions by itself.
 
     TensorFlow makes a function of each kind that it meets, with all that is done to improve
     functions, which takes a millisecond or two: half of the time that it takes to make a network.
-    The switch is not part of its public interface, so without it all is as it was.
+    After this, devices and threads cannot be set any more. The switch is not part of TensorFlow's
+    public interface; where it is missing all is as it was.
     """
+    if not own_arithmetic():
+        return
     try:
         from tensorflow.python import pywrap_tfe
         from tensorflow.python.eager import context

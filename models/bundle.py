@@ -164,11 +164,11 @@ def predictor(folder: Path, bundle: Bundle) -> Predictor:
     Raises:
         InputError: the file has no weights of such a network.
     """
-    from models import lstm
+    from models import backend, lstm
     from models.program import program_of
 
+    backend.run_operations_alone()
     networks = lstm.build(bundle.config, len(bundle.alphabet))
-    lstm.compile_for_training(networks.trained, bundle.config)
     try:
         networks.scored.load_weights(folder / MODEL)
     except Exception as error:

@@ -33,6 +33,13 @@ class FastOptimizer:
     """Takes the steps of an optimizer of Keras that clips each gradient by its norm."""
 
     def __init__(self, optimizer: Any, variables: Sequence[Any]) -> None:
+        """`optimizer` is one of `KERNELS`, and has no option set but its clipping.
+
+        Raises:
+            ValueError: it is another, such as one that scales losses for float16.
+        """
+        if type(optimizer) not in KERNELS:
+            raise ValueError(f"{type(optimizer).__name__}: expected one of its own kernels")
         if not optimizer.built:
             optimizer.build(variables)
         names, self._kernel = KERNELS[type(optimizer)]
@@ -110,7 +117,7 @@ def _adam(optimizer: Any, rate: Any, iterations: Any) -> Kernel:
 
 
 def _adagrad(optimizer: Any, rate: Any, _: Any) -> Kernel:
-    # Keras's epsilon is under the root, where it is nothing beside the accumulator's first value
+    # Keras's epsilon is under the root, a millionth of the accumulator's first value
     nothing = tf.constant(0.0)
 
     def update(weight: Any, gradient: Any, accumulator: Any) -> None:

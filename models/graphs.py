@@ -1,7 +1,8 @@
 """Graphs of TensorFlow that networks of one form share: traced once, then read from a folder.
 
-To trace a training step takes Python a third of a second to more than one, since it makes some
-hundred operations one by one. To read its graph takes hundredths.
+To trace a training step takes Python up to a second and more, since it makes several hundred
+operations one by one; to read its graph takes hundredths. A graph that has been called stays in its
+process, so this is for processes that train a network or two.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,37 @@ from models.lean import keras
 
 #: TensorFlow's name for what runs the operations of a function one after the other
 ONE_THREAD = "SINGLE_THREADED_EXECUTOR"
-#: bytes before the graph in a file, which tell whether it is whole
-DIGEST_SIZE = hashlib.sha256().digest_size
+
 
 #: a function of tensors that are numbers or handles of variables, as TensorFlow traces it
 Traced = Any
 #: functions of TensorFlow that call each other; the last of them is the one that is called
 Library = Any
+
+
+def code_of(folder: Path) -> str:
+    """Digest of the modules in a folder, and of versions; another each time if they are not there.
+
+    Nobody should find graphs of other code.
+    """
+    digest = hashlib.sha256(f"{tf.__version__} {keras.__version__}".encode())
+    try:
+        modules = sorted(file for file in folder.iterdir() if _is_module(file))
+        for file in modules:
+            digest.update(file.read_bytes())
+    except OSError:
+        modules = []
+    return digest.hexdigest() if modules else secrets.token_hex()
+
+
+def _is_module(file: Path) -> bool:
+    return file.suffix in (".py", ".pyc") and not file.name.startswith(".")
+
+
+#: what graphs depend on besides their names: the code as it was when this process loaded it
+CODE = code_of(Path(__file__).parent)
+#: bytes before the graph in a file, which tell whether it is whole
+DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 class Graphs:
@@ -44,19 +68,19 @@ class Graphs:
 
         def call(*inputs: Any) -> Sequence[Any]:
             nonlocal graph
-            graph = graph or _Graph(self._library(name, trace))
+            graph = graph or _Graph(self._find(name, trace))
             return graph(*inputs)
 
         return call
 
-    def _library(self, name: str, trace: Callable[[], Traced]) -> Library:
+    def _find(self, name: str, trace: Callable[[], Traced]) -> Library:
         if not self._folder:
-            return _library(trace)
-        key = hashlib.sha256(f"{_code()} {name}".encode()).hexdigest()
+            return _library_of(trace)
+        key = hashlib.sha256(f"{CODE} {name}".encode()).hexdigest()
         file = self._folder / f"{key}.graph"
         found = _read(file)
         if found is None:
-            found = _library(trace)
+            found = _library_of(trace)
             _write(file, found)
         return found
 
@@ -65,6 +89,7 @@ class _Graph:
     """A library that can be called."""
 
     def __init__(self, library: Library) -> None:
+        # not public; the public ways to read a graph make each of its operations in Python again
         from tensorflow.python.eager import context
 
         for function in library.function:
@@ -89,7 +114,7 @@ class _Graph:
         return outputs
 
 
-def _library(trace: Callable[[], Traced]) -> Library:
+def _library_of(trace: Callable[[], Traced]) -> Library:
     """A traced function and those that it calls, under names that no other library has."""
     with tf.experimental.function_executor_type(ONE_THREAD):  # which takes other loops
         traced = trace()
@@ -144,12 +169,3 @@ def _write(file: Path, library: Library) -> None:
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
-
-
-@cache
-def _code() -> str:
-    """What graphs depend on besides the form of a network."""
-    digest = hashlib.sha256(f"{tf.__version__} {keras.__version__}".encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ class OfLayers:
 
     def train(self, cut: Cut) -> tuple[Floats, Floats]:
         """See `Program`."""
-        losses, weights = self._train(cut.codes, cut.first)
-        return losses.numpy(), weights.numpy()
+        found, weights = self._train(cut.codes, cut.first)
+        return found.numpy(), weights.numpy()
 
     def logits(self, windows: NDArray[np.int32]) -> Floats:
         """See `Program`."""
@@ -71,25 +72,29 @@ class OfStack:
 
     def __init__(self, networks: Networks, config: TrialConfig, seed: int, graphs: Graphs) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
-        self._optimizer = FastOptimizer(
-            networks.trained.optimizer, networks.trained.trainable_variables
-        )
+        self._model = networks.trained
         self._dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
         self._train = graphs.function(f"train {config.optimizer} {self._form}", self._trace_train)
-        self._logits = graphs.function(f"logits {self._form}", self._trace_logits)
+        self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
 
     def train(self, cut: Cut) -> tuple[Floats, Floats]:
         """See `Program`."""
-        losses, weights = self._train(cut.codes, cut.first, *self._dropout, *self._flat())
-        return losses.numpy(), weights.numpy()
+        found, weights = self._train(cut.codes, cut.first, *self._dropout, *self._handles())
+        return found.numpy(), weights.numpy()
 
     def logits(self, windows: NDArray[np.int32]) -> Floats:
         """See `Program`."""
-        (logits,) = self._logits(windows, *self._optimizer.handles.weights)
+        handles = [variable.value.handle for variable in self._model.trainable_variables]
+        (logits,) = self._logits(windows, *handles)
         found: Floats = logits.numpy()
         return found
 
-    def _flat(self) -> list[Any]:
+    @cached_property
+    def _optimizer(self) -> FastOptimizer:
+        return FastOptimizer(self._model.optimizer, self._model.trainable_variables)
+
+    def _handles(self) -> list[Any]:
+        """All of the optimizer's handles, one after the other."""
         weights, kept, *others = self._optimizer.handles
         return [*weights, *kept, *others]
 
@@ -106,17 +111,19 @@ class OfStack:
             tf.TensorSpec((None, None), tf.int32),
             tf.TensorSpec((), tf.float32),
             tf.TensorSpec((), tf.int64),
-            *[tf.TensorSpec((), tf.resource) for _ in self._flat()],
+            *[tf.TensorSpec((), tf.resource) for _ in self._handles()],
         ]
         return tf.function(train, signature, autograph=False).get_concrete_function()
 
     def _trace_logits(self) -> Any:
+        form = self._form.scored
+
         def logits(windows: Any, *weights: Any) -> tuple[Any]:
-            return (Stack(self._form, _values(self._form, weights)).scored(windows),)
+            return (Stack(form, _values(form, weights)).scored(windows),)
 
         signature = [
             tf.TensorSpec((None, None), tf.int32),
-            *[tf.TensorSpec((), tf.resource) for _ in self._form.weights],
+            *[tf.TensorSpec((), tf.resource) for _ in form.weights],
         ]
         return tf.function(logits, signature, autograph=False).get_concrete_function()
 
@@ -142,18 +149,18 @@ class OfStack:
 
 
 def _loop(step: Step, windows: Any, first: Any) -> tuple[Any, Any]:
-    """Take a step for each of `windows`: losses and numbers of targets."""
+    """Take a step for each of `windows`: mean losses and numbers of targets."""
     count = tf.shape(windows)[0]
 
-    def turn(number: Any, losses: Any, weights: Any) -> tuple[Any, Any, Any]:
-        loss, weight = step(windows[number], first[number])
-        return number + 1, losses.write(number, loss), weights.write(number, weight)
+    def turn(number: Any, means: Any, weights: Any) -> tuple[Any, Any, Any]:
+        mean, weight = step(windows[number], first[number])
+        return number + 1, means.write(number, mean), weights.write(number, weight)
 
     results = [tf.TensorArray(tf.float32, count, element_shape=()) for _ in range(2)]
-    _, losses, weights = tf.while_loop(
+    _, means, weights = tf.while_loop(
         lambda number, *_: number < count, turn, (tf.constant(0), *results), parallel_iterations=1
     )
-    return losses.stack(), weights.stack()
+    return means.stack(), weights.stack()
 
 
 def _targets(windows: Any, first: Any, every_step: bool) -> tuple[Any, Any]:
@@ -164,8 +171,8 @@ def _targets(windows: Any, first: Any, every_step: bool) -> tuple[Any, Any]:
     return windows[1:], tf.cast(tf.range(length)[:, None] >= first, tf.float32)
 
 
-def _mean(losses: Any, weights: Any, weight: Any) -> Any:
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), weight)
+def _mean(found: Any, weights: Any, weight: Any) -> Any:
+    return tf.math.divide_no_nan(tf.reduce_sum(found * weights), weight)
 
 
 def _values(form: Form, handles: Sequence[Any]) -> list[Any]:

@@ -28,7 +28,10 @@ class Program(Protocol):
         ...
 
     def logits(self, windows: NDArray[np.int32]) -> Floats:
-        """Logits of the symbols after `windows`, `[windows, alphabet]`."""
+        """Logits of the symbols after windows, `[windows, alphabet]`.
+
+        `windows` is `<int32>[windows, sequence length of the config]`.
+        """
         ...
 
 

@@ -30,31 +30,41 @@ class Form(NamedTuple):
     direction: str
     layers: int
     embedding: bool
-    #: whether there is dropout in training
-    dropout: bool
+    #: of `Course`
     turns: int
-    #: `Course.fused` of the layer of symbols, and of those that follow
-    symbols_fused: bool
-    fused: bool
-    reduced: bool
+    #: units without weights in each layer, see `IDLE_UNITS`
     idle: int
+    #: the following matter in training alone: whether there is dropout
+    dropout: bool = False
+    #: `Course.fused` of a layer of symbols
+    symbols_fused: bool = False
+    #: `Course.fused` of other layers
+    fused: bool = False
+    #: of `Course`
+    reduced: bool = False
 
     @classmethod
     def of(cls, config: TrialConfig, alphabet_size: int) -> Form:
         """The form of a network."""
-        units = config.layer_size
+        units, embedding = config.layer_size, bool(config.embedding_size)
+        full = config.precision == "float32"
+        few = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
         return cls(
             direction=config.direction,
             layers=config.layers,
-            embedding=bool(config.embedding_size),
-            dropout=bool(config.dropout),
+            embedding=embedding,
             turns=next(turns for turns in TURNS if config.sequence_length % turns == 0),
-            symbols_fused=units <= SYMBOLS_FUSED_UNITS
-            and alphabet_size <= ALPHABET_PER_UNIT * units,
-            fused=units <= FUSED_UNITS,
-            reduced=config.precision != "float32",
             idle=IDLE_UNITS * (units >= CROWDED_FROM and units % CROWDED_MULTIPLE == 0),
+            dropout=bool(config.dropout),
+            symbols_fused=full and few and not embedding,
+            fused=full and units <= FUSED_UNITS,
+            reduced=not full,
         )
+
+    @property
+    def scored(self) -> Form:
+        """The same without what matters in training alone."""
+        return Form(self.direction, self.layers, self.embedding, self.turns, self.idle)
 
     @property
     def every_step(self) -> bool:

@@ -99,6 +99,7 @@ def train(
 
     `graphs` is a folder that trials share to save time (`models/graphs.py`).
     """
+    backend.run_operations_alone()
     networks = lstm.build(config, len(corpus.alphabet), mixed=not backend.own_arithmetic())
     lstm.compile_for_training(networks.trained, config)
     memory = _Memory(networks, resting, f"{config.to_dict()} {seed} {corpus.digest}", clock)

@@ -16,17 +16,19 @@ from pathlib import Path
 
 from models.errors import InputError, shown
 
-#: seconds after which the folder of a sweep that nobody resumed is let go
+#: seconds after which the folder of a sweep that nobody resumed is let go, or a graph
 KEPT_S = 7 * 24 * 3600.0
+#: name of the folder that trials of all sweeps share
+GRAPHS = "graphs"
 
 
 def graphs() -> Path | None:
     """Where trials keep what spares the next ones work; None if there is no such place.
 
-    It is let go like the folder of a sweep, a week after the last of them found nothing there.
+    Each of its files is let go a week after it was written.
     """
     own = _own()
-    return own and own / "graphs"
+    return own and own / GRAPHS
 
 
 def _root() -> Path:
@@ -36,11 +38,11 @@ def _root() -> Path:
 
 def _own() -> Path | None:
     """Such a folder that lasts; None if the home cannot be written, as in some containers."""
-    root = _home()
     try:
+        root = _home()
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = root.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # or there is no home
         return None
     others_could_lay_links_in_it = state.st_uid != os.getuid() or state.st_mode & 0o022
     return None if others_could_lay_links_in_it else root
@@ -59,19 +61,29 @@ def open_folder(run_id: str) -> Path:
     if not run_id.isalnum():
         raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
     root = _root()
-    for folder in root.iterdir():
-        try:
-            old = time.time() - folder.stat().st_mtime > KEPT_S
-        except OSError:
-            continue
-        if old and folder.name != run_id:
-            shutil.rmtree(folder, ignore_errors=True)
+    _let_go(root, {run_id, GRAPHS})
+    _let_go(root / GRAPHS, set())
     folder = root / run_id
     if folder.is_symlink():
         folder.unlink()
     folder.mkdir(exist_ok=True)
     touch(folder)
     return folder
+
+
+def _let_go(folder: Path, keep: set[str]) -> None:
+    """Let go of what has lain in a folder for too long."""
+    with contextlib.suppress(OSError):  # others let go of the same
+        for path in folder.iterdir():
+            if path.name not in keep and time.time() - path.lstat().st_mtime > KEPT_S:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def touch(folder: Path) -> None:
@@ -83,12 +95,8 @@ def touch(folder: Path) -> None:
 def leave(folder: Path, keep: set[str]) -> None:
     """Let go of all in the folder of a sweep but what is named in `keep`."""
     for path in folder.iterdir() if folder.exists() else ():
-        if path.name in keep:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        if path.name not in keep:
+            _remove(path)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
         if folder.parent != _home():  # made for this sweep alone

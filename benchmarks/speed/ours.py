@@ -86,4 +86,5 @@ def _peak() -> float:
 if __name__ == "__main__":
     backend.environment(None)
     backend.prepare(gpu=False, seed=0)
+    backend.run_operations_alone()
     answer(measure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +313,29 @@ return 1.0"""
     assert run(written(tmp_path, body, above), folder)[-1] == Ended(Outcome.COMPLETE, loss=1.0)
     assert (tmp_path / "there" / "best.keras").exists()
     assert list(folder.iterdir()) == []
+
+
+IN_A_WORKER = """
+import sys
+from pathlib import Path
+from tests.contract.test_foreign import job_of
+from search import worker
+from spaces.template import Template
+folder = Path(sys.argv[1])
+print(list(worker.run(job_of(Template.read(str(folder / "mine.py")), folder)))[-1])
+"""
+
+
+def test_a_template_may_set_up_tensorflow(tmp_path: Path) -> None:
+    """Which can be done only before it has computed anything."""
+    above = (
+        f"import tensorflow as tf\ntf.config.threading.set_intra_op_parallelism_threads(2)\n{ABOVE}"
+    )
+    written(tmp_path, "model.fit(x, y, verbose=0)\nreturn {'loss': 0.5, 'status': 'ok'}", above)
+    command = [sys.executable, "-c", IN_A_WORKER, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert "COMPLETE" in done.stdout, done.stderr
 
 
 def test_keras_has_what_is_said_of_its_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,20 @@ def prepared() -> None:
     from models import backend
 
     backend.prepare(gpu=False, seed=0)
+
+
+@pytest.fixture(scope="module")
+def once(prepared: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("graphs")
+    results(CONFIG, folder)
+    return folder
+
+
+@pytest.fixture
+def known(once: Path, tmp_path: Path) -> Path:
+    """A folder with the graphs of `CONFIG`."""
+    shutil.copytree(once, folder := tmp_path / "graphs")
+    return folder
 
 
 @pytest.fixture
@@ -81,24 +96,20 @@ def test_a_form_is_traced_once_and_read_afterwards_with_the_same_bits(
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_part_of_the_form_is_not_traced_again(
-    tmp_path: Path, traced: list[str], name: str
+    known: Path, traced: list[str], name: str
 ) -> None:
     other = CONFIG.evolve(**{name: OTHERS[name]})
-    expected = results(other, None)
-    results(CONFIG, tmp_path)
-    del traced[:]
-    assert_equal(results(other, tmp_path), expected)
+    found = results(other, known)
     assert traced == []
+    assert_equal(found, results(other, None))
 
 
-def test_alphabet_and_seed_are_no_part_of_the_form(tmp_path: Path, traced: list[str]) -> None:
-    expected = results(CONFIG, None, alphabet_size=30, seed=8)
-    results(CONFIG, tmp_path)
-    del traced[:]
-    assert_equal(results(CONFIG, tmp_path, alphabet_size=30, seed=8), expected)
+def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str]) -> None:
+    found = results(CONFIG, known, alphabet_size=30, seed=8)
+    other = results(CONFIG, known, alphabet_size=30, seed=9)
     assert traced == []
-    other = results(CONFIG, tmp_path, alphabet_size=30, seed=9)
-    assert any((left != right).any() for left, right in zip(other, expected, strict=True))
+    assert any((left != right).any() for left, right in zip(other, found, strict=True))
+    assert_equal(found, results(CONFIG, None, alphabet_size=30, seed=8))
 
 
 @pytest.mark.parametrize(
@@ -117,15 +128,25 @@ def test_alphabet_and_seed_are_no_part_of_the_form(tmp_path: Path, traced: list[
     ids=str,
 )
 def test_what_a_graph_depends_on_is_part_of_the_form(
-    tmp_path: Path, traced: list[str], change: dict[str, Any]
+    known: Path, traced: list[str], change: dict[str, Any]
 ) -> None:
-    results(CONFIG, tmp_path)
-    del traced[:]
-    other = CONFIG.evolve(**change)
-    expected = results(other, None)
-    del traced[:]
-    assert_equal(results(other, tmp_path), expected)
+    results(CONFIG.evolve(**change), known)
     assert "_trace_train" in traced
+
+
+def test_few_units_have_other_kernels_for_another_alphabet(known: Path, traced: list[str]) -> None:
+    config = CONFIG.evolve(layer_size=20)
+    results(config, known, alphabet_size=9)
+    results(config, known, alphabet_size=200)
+    assert traced == ["_trace_train", "_trace_train"]
+
+
+@pytest.mark.parametrize("change", [{"dropout": 0.0}, {"layer_size": 40}], ids=str)
+def test_what_matters_in_training_alone_is_scored_by_one_graph(
+    known: Path, traced: list[str], change: dict[str, Any]
+) -> None:
+    results(CONFIG.evolve(**change), known)
+    assert traced == ["_trace_train"]
 
 
 def test_a_graph_says_nothing_of_the_network_that_it_was_traced_for(tmp_path: Path) -> None:
@@ -158,17 +179,17 @@ def _is_fixed(attribute: Any) -> bool:
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
 def test_a_damaged_graph_is_traced_anew_and_mended(
-    tmp_path: Path, traced: list[str], damage: str
+    known: Path, traced: list[str], damage: str
 ) -> None:
-    expected = results(CONFIG, tmp_path)
-    for file in tmp_path.iterdir():
+    expected = results(CONFIG, known)
+    for file in known.iterdir():
         whole = file.read_bytes()
         changed = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
         file.write_bytes({"cut": whole[:-9], "changed": changed, "empty": b""}[damage])
-    del traced[:]
-    assert_equal(results(CONFIG, tmp_path), expected)
+    assert traced == []
+    assert_equal(results(CONFIG, known), expected)
     assert len(traced) == 2
-    assert_equal(results(CONFIG, tmp_path), expected)
+    assert_equal(results(CONFIG, known), expected)
     assert len(traced) == 2
 
 
@@ -183,14 +204,32 @@ def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
 
 
 def test_other_code_has_other_graphs(
-    tmp_path: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+    known: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from models import graphs
 
-    results(CONFIG, tmp_path)
-    monkeypatch.setattr(graphs, "_code", lambda: "another version")
-    results(CONFIG, tmp_path)
-    assert len(traced) == 4
+    monkeypatch.setattr(graphs, "CODE", "another version")
+    results(CONFIG, known)
+    assert len(traced) == 2
+
+
+def test_graphs_are_of_the_code_that_made_them(tmp_path: Path) -> None:
+    from models.graphs import code_of
+
+    (tmp_path / "one.py").write_text("one", encoding="utf-8")
+    before = code_of(tmp_path)
+    (tmp_path / ".#one.py").symlink_to("nowhere")  # as of an editor
+    (tmp_path / "one.py~").write_text("old", encoding="utf-8")
+    assert code_of(tmp_path) == before
+    (tmp_path / "one.py").write_text("two", encoding="utf-8")
+    assert code_of(tmp_path) != before
+
+
+def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
+    from models.graphs import code_of
+
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert code_of(folder) != code_of(folder)
 
 
 def test_a_function_that_depends_on_more_than_its_inputs_is_refused(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def training_of(
 
     backend.prepare(gpu=False, seed=seed)
     targets = scoring_targets(corpus.validation, 300, 0)
-    return training.train(config, corpus, targets, seed, weights, resting)
+    graphs = weights.parent / "graphs"
+    return training.train(config, corpus, targets, seed, weights, resting, graphs)
 
 
 def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:

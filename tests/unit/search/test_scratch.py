@@ -54,11 +54,23 @@ def test_what_trials_share_outlives_their_sweep_and_is_let_go_after_a_week(root:
     graphs = scratch.graphs()
     assert graphs == root / "graphs"
     graphs.mkdir()
-    scratch.leave(scratch.open_folder("abc"), set())
-    assert graphs.exists()
+    old, recent = graphs / "old.graph", graphs / "recent.graph"
+    for file in (old, recent):
+        file.touch()
+    os.utime(old, (0, 0))
     os.utime(graphs, (0, 0))
-    scratch.open_folder("def")
-    assert not graphs.exists()
+    scratch.leave(scratch.open_folder("abc"), set())
+    assert list(graphs.iterdir()) == [recent]
+
+
+def test_without_a_home_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert scratch.graphs() is None
 
 
 @pytest.mark.parametrize("run_id", ["../x", "/etc", "", ".", "a/b"])
