@@ -60,7 +60,8 @@ class LocalEngine:
     def warm_up(self, *, foreign: bool = False) -> None:
         """Start the forkserver; what Keras and its backend print at import goes nowhere."""
         self._context.set_forkserver_preload(
-            ["keras" if foreign else "models.ready", "search.worker"]
+            # the last since each worker runs the program's script again, to no effect
+            ["keras" if foreign else "models.ready", "search.worker", "search.cli"]
         )
         os.environ["PYTHONSAFEPATH"] = "1"  # a folder called keras/ here must not be imported
         with silenced():
