@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -333,8 +334,8 @@ def test_a_template_may_set_up_tensorflow(tmp_path: Path) -> None:
     )
     written(tmp_path, "model.fit(x, y, verbose=0)\nreturn {'loss': 0.5, 'status': 'ok'}", above)
     command = [sys.executable, "-c", IN_A_WORKER, str(tmp_path)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert "COMPLETE" in done.stdout, done.stderr
 
 

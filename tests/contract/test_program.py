@@ -99,7 +99,7 @@ def assert_near(ours: Any, theirs: Any) -> None:
 
 
 @given(configs, st.sampled_from([2, 9, 300]), st.integers(0, 99))
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     config: TrialConfig, alphabet_size: int, seed: int
 ) -> None:
