@@ -26,7 +26,7 @@ class Cell(NamedTuple):
     bias: Any
 
 
-class Course(NamedTuple):
+class Layout(NamedTuple):
     """How layers are computed, and over how much; sizes are numbers or tensors with one number.
 
     What is no size is part of the graph, which then serves layers of all sizes.
@@ -46,32 +46,32 @@ class Course(NamedTuple):
     reduced: bool = False
 
 
-def lstm(inputs: Any, cell: Cell, course: Course) -> Any:
+def lstm(inputs: Any, cell: Cell, layout: Layout) -> Any:
     """Outputs of a layer at each time step, `[time, batch, units]`, from zero states.
 
     `inputs` is `[time, batch, features]`.
     """
-    if course.reduced:
-        return _reduced(inputs, cell, course)
+    if layout.reduced:
+        return _reduced(inputs, cell, layout)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def layer(inputs: Any, *weights: Any) -> Any:
         cell = Cell(*weights)
-        block = _block(inputs, cell, course)
+        block = _block(inputs, cell, layout)
 
         def gradients(gradient: Any) -> Any:
-            if course.fused:
-                return _fused_gradients(block, inputs, cell, course, gradient)
-            states = tf.concat([_nothing(course)[None], block.cs], 0)
+            if layout.fused:
+                return _fused_gradients(block, inputs, cell, layout, gradient)
+            states = tf.concat([_nothing(layout)[None], block.cs], 0)
             done = _Done(block.i, block.f, block.ci, block.o, block.co, states, block.h)
-            rows = _gradients_of_gates(done, cell, course, gradient)
+            rows = _gradients_of_gates(done, cell, layout, gradient)
             columns = tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
             of_kernel = tf.matmul(columns, rows, transpose_a=True)
             of_inputs = tf.matmul(rows, _swapped(cell.kernel), transpose_b=True)
             return (
                 tf.reshape(of_inputs, tf.shape(inputs)),
                 _swapped(of_kernel),
-                *_gradients_of_cell(done, rows, course),
+                *_gradients_of_cell(done, rows, layout),
             )
 
         return block.h, gradients
@@ -79,23 +79,23 @@ def lstm(inputs: Any, cell: Cell, course: Course) -> Any:
     return layer(inputs, *cell)
 
 
-def _reduced(inputs: Any, cell: Cell, course: Course) -> Any:
+def _reduced(inputs: Any, cell: Cell, layout: Layout) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def layer(inputs: Any, *weights: Any) -> Any:
         cell = Cell(*weights)
         flat = tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
         products = _product(flat, cell.kernel, reduced=True) + cell.bias
-        products = tf.reshape(products, (course.steps, course.batch, -1))
-        done = _forward_by_step(products, cell, course)
+        products = tf.reshape(products, (layout.steps, layout.batch, -1))
+        done = _forward_by_step(products, cell, layout)
 
         def gradients(gradient: Any) -> Any:
-            rows = _gradients_of_gates(done, cell, course, gradient)
+            rows = _gradients_of_gates(done, cell, layout, gradient)
             of_kernel = _product(flat, rows, reduced=True, transpose_a=True)
             of_inputs = _product(rows, _swapped(cell.kernel), reduced=True, transpose_b=True)
             return (
                 tf.reshape(of_inputs, tf.shape(inputs)),
                 _swapped(of_kernel),
-                *_gradients_of_cell(done, rows, course),
+                *_gradients_of_cell(done, rows, layout),
             )
 
         return done.h, gradients
@@ -103,31 +103,31 @@ def _reduced(inputs: Any, cell: Cell, course: Course) -> Any:
     return layer(inputs, *cell)
 
 
-def lstm_of_symbols(symbols: Any, cell: Cell, course: Course) -> Any:
+def lstm_of_symbols(symbols: Any, cell: Cell, layout: Layout) -> Any:
     """As `lstm` of the one-hot vectors of `symbols`, `<int32>[time, batch]`."""
     alphabet_size = tf.shape(cell.kernel)[0]
-    if course.fused and not course.reduced:
-        return lstm(tf.one_hot(symbols, alphabet_size), cell, course)
+    if layout.fused and not layout.reduced:
+        return lstm(tf.one_hot(symbols, alphabet_size), cell, layout)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def layer(*weights: Any) -> Any:
         cell = Cell(*weights)
         products = tf.gather(cell.kernel + cell.bias, symbols)
-        done = _forward_by_step(products, cell, course)
+        done = _forward_by_step(products, cell, layout)
 
         def gradients(gradient: Any) -> Any:
-            rows = _gradients_of_gates(done, cell, course, gradient)
+            rows = _gradients_of_gates(done, cell, layout, gradient)
             of_kernel = tf.math.unsorted_segment_sum(
                 rows, tf.reshape(symbols, (-1,)), alphabet_size
             )
-            return _swapped(of_kernel), *_gradients_of_cell(done, rows, course)
+            return _swapped(of_kernel), *_gradients_of_cell(done, rows, layout)
 
         return done.h, gradients
 
     return layer(*cell)
 
 
-def outputs(inputs: Any, cell: Cell, course: Course, *, every_step: bool = True) -> Any:
+def outputs(inputs: Any, cell: Cell, layout: Layout, *, every_step: bool = True) -> Any:
     """As `lstm`, or as `lstm_of_symbols`, without gradients; of every step or of the last alone.
 
     Nothing is kept of a step but its output, so what it computes with stays in the cache.
@@ -142,17 +142,17 @@ def outputs(inputs: Any, cell: Cell, course: Course, *, every_step: bool = True)
         return tf.matmul(tf.concat([part, output], 1), joined) + cell.bias
 
     def turn(step: Any, output: Any, state: Any, found: Any) -> tuple[Any, ...]:
-        for _ in range(course.turns):
+        for _ in range(layout.turns):
             *_, state, output = _cell(arguments(_Step(step).of(inputs), output), state)
             if every_step:
                 found = found.write(step, output)
             step += 1
         return step, output, state, found
 
-    nothing, found = _nothing(course), _array(course.steps if every_step else 0)
+    nothing, found = _nothing(layout), _array(layout.steps if every_step else 0)
     start = (tf.constant(0), nothing, nothing, found)
     _, output, _, found = tf.while_loop(
-        lambda step, *_: step < course.steps, turn, start, parallel_iterations=1
+        lambda step, *_: step < layout.steps, turn, start, parallel_iterations=1
     )
     return found.stack() if every_step else output[None]
 
@@ -192,45 +192,45 @@ class _Done(NamedTuple):
     h: Any
 
 
-def _block(inputs: Any, cell: Cell, course: Course) -> Any:
+def _block(inputs: Any, cell: Cell, layout: Layout) -> Any:
     """TensorFlow's kernel of a forward pass, with all that its gradient kernel needs."""
-    return tf.raw_ops.BlockLSTMV2(**_arguments(inputs, cell, course), cell_clip=0.0)
+    return tf.raw_ops.BlockLSTMV2(**_arguments(inputs, cell, layout), cell_clip=0.0)
 
 
 def _fused_gradients(
-    block: Any, inputs: Any, cell: Cell, course: Course, gradient: Any
+    block: Any, inputs: Any, cell: Cell, layout: Layout, gradient: Any
 ) -> tuple[Any, Any, Any, Any]:
     found = tf.raw_ops.BlockLSTMGradV2(
-        **_arguments(inputs, cell, course),
+        **_arguments(inputs, cell, layout),
         **block._asdict(),
         cs_grad=tf.zeros_like(gradient),
         h_grad=gradient,
     )
-    of_kernels = tf.split(found.w_grad, (tf.shape(cell.kernel)[0], course.units))
+    of_kernels = tf.split(found.w_grad, (tf.shape(cell.kernel)[0], layout.units))
     return found.x_grad, *of_kernels, found.b_grad
 
 
-def _arguments(inputs: Any, cell: Cell, course: Course) -> dict[str, Any]:
+def _arguments(inputs: Any, cell: Cell, layout: Layout) -> dict[str, Any]:
     """What TensorFlow's kernels of both passes take."""
     return {
-        "seq_len_max": tf.cast(course.steps, tf.int64),
+        "seq_len_max": tf.cast(layout.steps, tf.int64),
         "x": inputs,
-        **dict.fromkeys(("cs_prev", "h_prev"), _nothing(course)),
+        **dict.fromkeys(("cs_prev", "h_prev"), _nothing(layout)),
         "w": tf.concat([cell.kernel, cell.recurrent_kernel], 0),
-        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((course.units,))),
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((layout.units,))),
         "b": cell.bias,
         "use_peephole": False,
     }
 
 
-def _forward_by_step(products: Any, cell: Cell, course: Course) -> _Done:
+def _forward_by_step(products: Any, cell: Cell, layout: Layout) -> _Done:
     """A forward pass from the products of inputs and kernel, `[time, batch, 4 units]`."""
-    factor = _factor(cell.recurrent_kernel, course.reduced)
+    factor = _factor(cell.recurrent_kernel, layout.reduced)
 
     def turn(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:
         *gates, states, outputs = arrays
-        for _ in range(course.turns):
-            arguments = _Step(step).of(products) + _product(output, factor, course.reduced)
+        for _ in range(layout.turns):
+            arguments = _Step(step).of(products) + _product(output, factor, layout.reduced)
             *new, state, output = _cell(arguments, state)
             gates = [array.write(step, gate) for array, gate in zip(gates, new, strict=True)]
             outputs = outputs.write(step, output)
@@ -238,11 +238,11 @@ def _forward_by_step(products: Any, cell: Cell, course: Course) -> _Done:
             states = states.write(step, state)
         return step, output, state, *gates, states, outputs
 
-    nothing = _nothing(course)
-    gates = [_array(course.steps) for _ in range(5)]
-    states = _array(course.steps + 1).write(0, nothing)
-    start = (tf.constant(0), nothing, nothing, *gates, states, _array(course.steps))
-    loop = tf.while_loop(lambda step, *_: step < course.steps, turn, start, parallel_iterations=1)
+    nothing = _nothing(layout)
+    gates = [_array(layout.steps) for _ in range(5)]
+    states = _array(layout.steps + 1).write(0, nothing)
+    start = (tf.constant(0), nothing, nothing, *gates, states, _array(layout.steps))
+    loop = tf.while_loop(lambda step, *_: step < layout.steps, turn, start, parallel_iterations=1)
     i, f, ci, o, co, cs, h = loop[3:]
     return _Done(i, f, ci, o, co, cs, h.stack())
 
@@ -260,18 +260,18 @@ def _cell(arguments: Any, state: Any) -> tuple[Any, ...]:
     return i, f, ci, o, co, state, o * co
 
 
-def _gradients_of_gates(done: _Done, weights: Cell, course: Course, gradient: Any) -> Any:
+def _gradients_of_gates(done: _Done, weights: Cell, layout: Layout, gradient: Any) -> Any:
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of `_swapped`."""
-    nothing = _nothing(course)
+    nothing = _nothing(layout)
     # of these the kernel sees only whether their shapes fit
     unused = {
-        "x": tf.zeros((course.batch, 0)),
+        "x": tf.zeros((layout.batch, 0)),
         "h_prev": nothing,
         "w": weights.recurrent_kernel,
         "b": weights.bias,
-        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((course.units,))),
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((layout.units,))),
     }
-    turned = _factor(tf.transpose(_swapped(weights.recurrent_kernel)), course.reduced)
+    turned = _factor(tf.transpose(_swapped(weights.recurrent_kernel)), layout.reduced)
 
     def cell(at: _Step, after: Any, before: Any, of_output: Any, of_state: Any) -> Any:
         return tf.raw_ops.LSTMBlockCellGrad(
@@ -289,26 +289,26 @@ def _gradients_of_gates(done: _Done, weights: Cell, course: Course, gradient: An
         )
 
     def turn(step: Any, state: Any, of_output: Any, of_state: Any, found: Any) -> tuple[Any, ...]:
-        for _ in range(course.turns):
+        for _ in range(layout.turns):
             at = _Step(step)
             before = at.of(done.cs)
             one = cell(at, state, before, of_output + at.of(gradient), of_state)
-            of_output = _product(one.dicfo, turned, course.reduced)
+            of_output = _product(one.dicfo, turned, layout.reduced)
             of_state = one.cs_prev_grad
             found, state = found.write(step, one.dicfo), before
             step -= 1
         return step, state, of_output, of_state, found
 
-    last = course.steps - 1
-    start = (last, _Step(last + 1).of(done.cs), nothing, nothing, _array(course.steps))
+    last = layout.steps - 1
+    start = (last, _Step(last + 1).of(done.cs), nothing, nothing, _array(layout.steps))
     *_, found = tf.while_loop(lambda step, *_: step >= 0, turn, start, parallel_iterations=1)
-    return tf.reshape(found.stack(), (-1, 4 * course.units))
+    return tf.reshape(found.stack(), (-1, 4 * layout.units))
 
 
-def _gradients_of_cell(done: _Done, rows: Any, course: Course) -> tuple[Any, Any]:
+def _gradients_of_cell(done: _Done, rows: Any, layout: Layout) -> tuple[Any, Any]:
     """Gradients of recurrent kernel and bias from those of the gates' arguments."""
-    before = tf.reshape(done.h[:-1], (-1, course.units))
-    of_recurrent_kernel = _product(before, rows[course.batch :], course.reduced, transpose_a=True)
+    before = tf.reshape(done.h[:-1], (-1, layout.units))
+    of_recurrent_kernel = _product(before, rows[layout.batch :], layout.reduced, transpose_a=True)
     return _swapped(of_recurrent_kernel), _swapped(_sum_of_rows(rows))
 
 
@@ -333,6 +333,6 @@ def _swapped(gates: Any) -> Any:
     return tf.concat([first, third, second, fourth], -1)
 
 
-def _nothing(course: Course) -> Any:
+def _nothing(layout: Layout) -> Any:
     """States and outputs before the first step, `[batch, units]`."""
-    return tf.zeros((course.batch, course.units))
+    return tf.zeros((layout.batch, layout.units))

@@ -20,8 +20,6 @@ from models.lean import keras
 
 #: TensorFlow's name for what runs the operations of a function one after the other
 ONE_THREAD = "SINGLE_THREADED_EXECUTOR"
-
-
 #: a function of tensors that are numbers or handles of variables, as TensorFlow traces it
 Traced = Any
 #: functions of TensorFlow that call each other; the last of them is the one that is called

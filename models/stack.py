@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from models import fast_lstm
 from models.config import TrialConfig
-from models.fast_lstm import Cell, Course
+from models.fast_lstm import Cell, Layout
 
 #: layers of at most so many units are faster with TensorFlow's own backward kernel
 FUSED_UNITS = 48
@@ -30,17 +30,17 @@ class Form(NamedTuple):
     direction: str
     layers: int
     embedding: bool
-    #: of `Course`
+    #: of `Layout`
     turns: int
     #: units without weights in each layer, see `IDLE_UNITS`
     idle: int
     #: the following matter in training alone: whether there is dropout
     dropout: bool = False
-    #: `Course.fused` of a layer of symbols
+    #: `Layout.fused` of a layer of symbols
     symbols_fused: bool = False
-    #: `Course.fused` of other layers
+    #: `Layout.fused` of other layers
     fused: bool = False
-    #: of `Course`
+    #: of `Layout`
     reduced: bool = False
 
     @classmethod
@@ -162,12 +162,12 @@ class Stack:
         """
         form = self._form
         steps, batch = tf.unstack(tf.shape(symbols))
-        course = Course(steps, batch, self._units, form.turns, form.fused, form.reduced)
-        of_symbols = course._replace(fused=form.symbols_fused)
+        layout = Layout(steps, batch, self._units, form.turns, form.fused, form.reduced)
+        of_symbols = layout._replace(fused=form.symbols_fused)
         features = symbols if self._embedding is None else tf.gather(self._embedding, symbols)
         for number, layer in enumerate(self._layers, start=1):
             last = number == len(self._layers)
-            now = of_symbols if features.dtype == tf.int32 else course
+            now = of_symbols if features.dtype == tf.int32 else layout
             features = _layer(features, layer, now, training=training, last=last)
             if dropout:
                 features = _dropped(features, dropout, number)
@@ -178,12 +178,12 @@ class Stack:
         return tf.matmul(flat, self._kernel) + self._bias
 
 
-def _layer(features: Any, cells: list[Cell], course: Course, *, training: bool, last: bool) -> Any:
+def _layer(features: Any, cells: list[Cell], layout: Layout, *, training: bool, last: bool) -> Any:
     def one_way(features: Any, cell: Cell) -> Any:
         if not training:
-            return fast_lstm.outputs(features, cell, course, every_step=not last)
+            return fast_lstm.outputs(features, cell, layout, every_step=not last)
         layer = fast_lstm.lstm_of_symbols if features.dtype == tf.int32 else fast_lstm.lstm
-        return layer(features, cell, course)
+        return layer(features, cell, layout)
 
     forward = one_way(features, cells[0])
     if len(cells) == 1:
