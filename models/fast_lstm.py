@@ -64,15 +64,7 @@ def lstm(inputs: Any, cell: Cell, layout: Layout) -> Any:
                 return _fused_gradients(block, inputs, cell, layout, gradient)
             states = tf.concat([_nothing(layout)[None], block.cs], 0)
             done = _Done(block.i, block.f, block.ci, block.o, block.co, states, block.h)
-            rows = _gradients_of_gates(done, cell, layout, gradient)
-            columns = tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
-            of_kernel = tf.matmul(columns, rows, transpose_a=True)
-            of_inputs = tf.matmul(rows, _swapped(cell.kernel), transpose_b=True)
-            return (
-                tf.reshape(of_inputs, tf.shape(inputs)),
-                _swapped(of_kernel),
-                *_gradients_of_cell(done, rows, layout),
-            )
+            return _gradients(done, inputs, cell, layout, gradient)
 
         return block.h, gradients
 
@@ -83,22 +75,11 @@ def _reduced(inputs: Any, cell: Cell, layout: Layout) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def layer(inputs: Any, *weights: Any) -> Any:
         cell = Cell(*weights)
-        flat = tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
-        products = _product(flat, cell.kernel, reduced=True) + cell.bias
+        products = _product(_rows(inputs, cell), cell.kernel, reduced=True) + cell.bias
         products = tf.reshape(products, (layout.steps, layout.batch, -1))
         done = _forward_by_step(products, cell, layout)
 
-        def gradients(gradient: Any) -> Any:
-            rows = _gradients_of_gates(done, cell, layout, gradient)
-            of_kernel = _product(flat, rows, reduced=True, transpose_a=True)
-            of_inputs = _product(rows, _swapped(cell.kernel), reduced=True, transpose_b=True)
-            return (
-                tf.reshape(of_inputs, tf.shape(inputs)),
-                _swapped(of_kernel),
-                *_gradients_of_cell(done, rows, layout),
-            )
-
-        return done.h, gradients
+        return done.h, lambda gradient: _gradients(done, inputs, cell, layout, gradient)
 
     return layer(inputs, *cell)
 
@@ -258,6 +239,25 @@ def _cell(arguments: Any, state: Any) -> tuple[Any, ...]:
     state = f * state + i * ci
     co = tf.tanh(state)
     return i, f, ci, o, co, state, o * co
+
+
+def _gradients(
+    done: _Done, inputs: Any, cell: Cell, layout: Layout, gradient: Any
+) -> tuple[Any, ...]:
+    """Gradients of inputs and weights from those of the outputs."""
+    rows = _gradients_of_gates(done, cell, layout, gradient)
+    of_kernel = _product(_rows(inputs, cell), rows, layout.reduced, transpose_a=True)
+    of_inputs = _product(rows, _swapped(cell.kernel), layout.reduced, transpose_b=True)
+    return (
+        tf.reshape(of_inputs, tf.shape(inputs)),
+        _swapped(of_kernel),
+        *_gradients_of_cell(done, rows, layout),
+    )
+
+
+def _rows(inputs: Any, cell: Cell) -> Any:
+    """Inputs of all time steps below each other, `[time * batch, features]`."""
+    return tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
 
 
 def _gradients_of_gates(done: _Done, weights: Cell, layout: Layout, gradient: Any) -> Any:
