@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.engines.local import find_gpus
 from tests.cases import LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
@@ -79,8 +78,10 @@ def test_a_variation_says_that_it_is_one(swept: Swept) -> None:
     assert done.json["first_difference"]["epoch"] == 1
 
 
-@pytest.mark.skipif(bool(find_gpus()), reason="GPUs can do it")
-def test_a_rerun_that_this_machine_cannot_compute_is_refused(swept: Swept) -> None:
+def test_a_rerun_that_this_machine_cannot_compute_is_refused(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so it has no GPU
     done = swept.place.read("rerun", "first/0", "--set", "precision=float16")
     assert (done.code, done.out) == (2, "")
     assert (
