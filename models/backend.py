@@ -1,7 +1,7 @@
 """What must be set before the first operation of Keras's backend: device, threads, determinism.
 
-It, `looped.py`, `graphs.py`, `stack.py`, `fast_lstm.py` and `fast_optimizer.py` talk to TensorFlow;
-all else is backend-neutral.
+It, `looped.py`, `graphs.py`, `stack.py`, `packed.py`, `fast_lstm.py` and `fast_optimizer.py` talk
+to TensorFlow; all else is backend-neutral.
 """
 
 from __future__ import annotations

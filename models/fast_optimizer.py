@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from models.lean import keras
+from models.packed import Packed
 
 #: updates a weight by its gradient, given the handles of all that is kept of it
 Kernel = Callable[..., None]
@@ -32,8 +33,10 @@ class Handles(NamedTuple):
 class FastOptimizer:
     """Takes the steps of an optimizer of Keras that clips each gradient by its norm."""
 
-    def __init__(self, optimizer: Any, variables: Sequence[Any]) -> None:
+    def __init__(self, optimizer: Any, variables: Sequence[Any], weights: Sequence[Packed]) -> None:
         """`optimizer` is one of `KERNELS`, and has no option set but its clipping.
+
+        `variables` are those of Keras that it was made for, which `weights` stand for.
 
         Raises:
             ValueError: it is another, such as one that scales losses for float16.
@@ -42,23 +45,30 @@ class FastOptimizer:
             raise ValueError(f"{type(optimizer).__name__}: expected one of its own kernels")
         if not optimizer.built:
             optimizer.build(variables)
-        names, self._kernel = KERNELS[type(optimizer)]
-        self._optimizer = optimizer
-        kept = [one.value for name in names for one in getattr(optimizer, name)]
-        if self._kernel is _rmsprop:  # it keeps the last increment for a momentum, which is 0
-            kept += [tf.Variable(tf.zeros_like(one.value)) for one in variables]
-        self._kept = kept
-        self._variables = variables
+        kept, self._kernel = KERNELS[type(optimizer)]
+        self._optimizer, self._weights = optimizer, weights
+        self._kept = [
+            Packed(variable, weight.packing, of_idle)
+            for name, of_idle in kept.items()
+            for variable, weight in zip(getattr(optimizer, name), weights, strict=True)
+        ]
+        # its kernel keeps the last increment, too, for a momentum, which is 0 here
+        self._unused = [weight.zeros() for weight in weights if self._kernel is _rmsprop]
 
     @property
     def handles(self) -> Handles:
         """Its own variables, and the weights that it was made for."""
         return Handles(
-            [one.value.handle for one in self._variables],
-            [one.handle for one in self._kept],
+            [one.handle for one in self._weights],
+            [one.handle for one in (*self._kept, *self._unused)],
             self._optimizer.iterations.value.handle,
             self._optimizer.learning_rate.value.handle,
         )
+
+    def settle(self) -> None:
+        """Give Keras's optimizer what is kept here."""
+        for one in self._kept:
+            one.settle()
 
     def step(self, handles: Handles, gradients: Sequence[Any]) -> None:
         """`optimizer.apply` up to rounding, for weights of any shapes.
@@ -135,10 +145,12 @@ def _sgd(_: Any, rate: Any, __: Any) -> Kernel:
     return update
 
 
-#: what each optimizer keeps of its weights, and its kernel
-KERNELS: dict[type, tuple[tuple[str, ...], Callable[[Any, Any, Any], Kernel]]] = {
-    keras.optimizers.RMSprop: (("_velocities",), _rmsprop),
-    keras.optimizers.Adam: (("_momentums", "_velocities"), _adam),
-    keras.optimizers.Adagrad: (("_accumulators",), _adagrad),
-    keras.optimizers.SGD: ((), _sgd),
+#: what each optimizer keeps of its weights, with its value for those of idle units, whose gradients
+#: are 0; and its kernel
+KERNELS: dict[type, tuple[dict[str, float], Callable[[Any, Any, Any], Kernel]]] = {
+    keras.optimizers.RMSprop: ({"_velocities": 0.0}, _rmsprop),
+    keras.optimizers.Adam: ({"_momentums": 0.0, "_velocities": 0.0}, _adam),
+    # gradients are divided by its root
+    keras.optimizers.Adagrad: ({"_accumulators": 1.0}, _adagrad),
+    keras.optimizers.SGD: ({}, _sgd),
 }

@@ -14,6 +14,7 @@ from models.config import TrialConfig
 from models.fast_optimizer import FastOptimizer, Handles
 from models.graphs import Graphs
 from models.lstm import Networks
+from models.packed import Packed, idle_units
 from models.program import Floats
 from models.stack import Dropout, Form, Stack, losses
 from models.windows import Cut
@@ -50,6 +51,10 @@ class OfLayers:
         logits: Floats = self._logits(windows).numpy()
         return logits
 
+    def settle(self) -> None:
+        """See `Program`."""
+        self._networks.settle()
+
     def _step(self, windows: Any, first: Any) -> tuple[Any, Any]:
         targets, weights = _targets(tf.transpose(windows), first, self._every_step)
         weight = tf.reduce_sum(weights)
@@ -72,7 +77,8 @@ class OfStack:
 
     def __init__(self, networks: Networks, config: TrialConfig, seed: int, graphs: Graphs) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
-        self._model = networks.trained
+        self._networks = networks
+        self._packings = self._form.packings(idle_units(config.layer_size))
         self._dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
         self._train = graphs.function(f"train {config.optimizer} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
@@ -84,14 +90,25 @@ class OfStack:
 
     def logits(self, windows: NDArray[np.int32]) -> Floats:
         """See `Program`."""
-        handles = [variable.value.handle for variable in self._model.trainable_variables]
-        (logits,) = self._logits(windows, *handles)
+        (logits,) = self._logits(windows, *[weight.handle for weight in self._weights])
         found: Floats = logits.numpy()
         return found
 
+    def settle(self) -> None:
+        """See `Program`."""
+        for weight in self._weights:
+            weight.settle()
+        self._optimizer.settle()
+
+    @cached_property
+    def _weights(self) -> list[Packed]:
+        variables = self._networks.trained.trainable_variables
+        return [Packed(*one) for one in zip(variables, self._packings, strict=True)]
+
     @cached_property
     def _optimizer(self) -> FastOptimizer:
-        return FastOptimizer(self._model.optimizer, self._model.trainable_variables)
+        model = self._networks.trained
+        return FastOptimizer(model.optimizer, model.trainable_variables, self._weights)
 
     def _handles(self) -> list[Any]:
         """All of the optimizer's handles, one after the other."""
@@ -123,7 +140,7 @@ class OfStack:
 
         signature = [
             tf.TensorSpec((None, None), tf.int32),
-            *[tf.TensorSpec((), tf.resource) for _ in form.weights],
+            *[tf.TensorSpec((), tf.resource) for _ in form.packings()],
         ]
         return tf.function(logits, signature, autograph=False).get_concrete_function()
 
@@ -139,13 +156,11 @@ class OfStack:
         if self._form.dropout:
             iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
             dropout = Dropout(rate, tf.stack([seed, iteration]))
-        with tf.GradientTape() as tape:
-            tape.watch(variables)
-            logits = Stack(self._form, variables).trained(windows[:-1], dropout)
-            loss = _mean(losses(logits, tf.reshape(targets, (-1,))), weights, weight)
-        gradients = tape.gradient(loss, variables)
-        self._optimizer.step(handles, [tf.convert_to_tensor(one) for one in gradients])
-        return loss, weight
+        logits, gradients = Stack(self._form, variables).trained(windows[:-1], dropout)
+        found, of_logits = losses(logits, tf.reshape(targets, (-1,)))
+        shares = tf.math.divide_no_nan(weights, weight)
+        self._optimizer.step(handles, gradients(of_logits * shares[:, None]))
+        return tf.reduce_sum(found * shares), weight
 
 
 def _loop(step: Step, windows: Any, first: Any) -> tuple[Any, Any]:
@@ -177,8 +192,8 @@ def _mean(found: Any, weights: Any, weight: Any) -> Any:
 
 def _values(form: Form, handles: Sequence[Any]) -> list[Any]:
     values = []
-    for handle, axes in zip(handles, form.weights, strict=True):
+    for handle, packing in zip(handles, form.packings(), strict=True):
         value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
-        value.set_shape([None] * axes)
+        value.set_shape([None] * packing.axes)
         values.append(value)
     return values

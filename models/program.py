@@ -34,6 +34,13 @@ class Program(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Give the networks and their optimizer what was learnt; before, they may be as at first.
+
+        Their variables are read at the first computation, and not again.
+        """
+        ...
+
 
 def program_of(
     networks: Networks, config: TrialConfig, seed: int, graphs: Path | None = None
@@ -71,3 +78,7 @@ class Stepwise:
     def logits(self, windows: NDArray[np.int32]) -> Floats:
         """See `Program`."""
         return np.asarray(self._networks.scored.predict_on_batch(windows))
+
+    def settle(self) -> None:
+        """See `Program`."""
+        self._networks.settle()

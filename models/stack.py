@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from models import fast_lstm
 from models.config import TrialConfig
-from models.fast_lstm import Cell, Layout
+from models.fast_lstm import Cell, Layout, Symbols, sum_of_rows
+from models.packed import Packing
+
+#: from the gradient of logits to those of all weights
+Gradients = Callable[[Any], list[Any]]
+#: from the gradient of a layer's outputs to those of its inputs and weights
+Layered = Callable[[Any], tuple[Any, list[Any]]]
 
 #: layers of at most so many units are faster with TensorFlow's own backward kernel
 FUSED_UNITS = 48
@@ -18,10 +26,8 @@ FUSED_UNITS = 48
 SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
 #: time steps in one turn of a loop: the first of these that divides their number
 TURNS = (2, 1)
-#: units without weights that are added to a layer of so many units or more if their number is such
-#: a multiple: rows a power of two apart share a few lines of the cache, and the matrix products of
-#: TensorFlow, which read them where they lie, then take up to twice as long
-IDLE_UNITS, CROWDED_FROM, CROWDED_MULTIPLE = 4, 128, 64
+#: so many numbers may be drawn for a feature, of which a share as large as the rate drops it
+DRAWS = 1 << 16
 
 
 class Form(NamedTuple):
@@ -32,8 +38,6 @@ class Form(NamedTuple):
     embedding: bool
     #: of `Layout`
     turns: int
-    #: units without weights in each layer, see `IDLE_UNITS`
-    idle: int
     #: the following matter in training alone: whether there is dropout
     dropout: bool = False
     #: `Layout.fused` of a layer of symbols
@@ -54,7 +58,6 @@ class Form(NamedTuple):
             layers=config.layers,
             embedding=embedding,
             turns=next(turns for turns in TURNS if config.sequence_length % turns == 0),
-            idle=IDLE_UNITS * (units >= CROWDED_FROM and units % CROWDED_MULTIPLE == 0),
             dropout=bool(config.dropout),
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
@@ -64,7 +67,7 @@ class Form(NamedTuple):
     @property
     def scored(self) -> Form:
         """The same without what matters in training alone."""
-        return Form(self.direction, self.layers, self.embedding, self.turns, self.idle)
+        return Form(self.direction, self.layers, self.embedding, self.turns)
 
     @property
     def every_step(self) -> bool:
@@ -76,11 +79,15 @@ class Form(NamedTuple):
         """Cells of a layer."""
         return 1 if self.direction == "uni" else 2
 
-    @property
-    def weights(self) -> list[int]:
-        """Number of axes of each weight, in Keras's order."""
-        cells = [2, 2, 1] * self.ways * self.layers
-        return [2] * self.embedding + cells + [2, 1]
+    def packings(self, idle: int = 0) -> list[Packing]:
+        """How each weight is kept, in Keras's order, with some idle units in each layer."""
+        gates = partial(Packing, gates=True, idle=idle)
+        cells = list[Packing]()
+        for number in range(self.layers):
+            kernel = gates(2, rows=self.ways if number else 0)
+            cells += [kernel, gates(2, rows=1), gates(1)] * self.ways
+        dense = [Packing(2, rows=self.ways, idle=idle), Packing(1)]
+        return [Packing(2)] * self.embedding + cells + dense
 
 
 class Dropout(NamedTuple):
@@ -96,127 +103,124 @@ class Stack:
     """A network's layers; `models/fast_lstm.py` has the arithmetic of one."""
 
     def __init__(self, form: Form, weights: Sequence[Any]) -> None:
-        """`weights` are tensors, in the order of Keras's network."""
+        """`weights` are tensors, in the order of Keras's network and packed as `form` says."""
         self._form, given = form, iter(weights)
         self._embedding = next(given) if form.embedding else None
-        first = Cell(*(next(given) for _ in Cell._fields))
-        #: units of a layer, without and with those that are idle
-        self._own = tf.shape(first.recurrent_kernel)[0]
-        self._units = self._own + form.idle
         self._layers = [
-            [self._cell(cell, number) for cell in layer]
-            for number, layer in enumerate(self._grouped(first, given))
+            [Cell(*itertools.islice(given, len(Cell._fields))) for _ in range(form.ways)]
+            for _ in range(form.layers)
         ]
-        kernel, self._bias = given
-        self._kernel = self._widened(kernel, rows=form.ways)
+        self._kernel, self._bias = given
 
-    def trained(self, symbols: Any, dropout: Dropout | None) -> Any:
-        """Logits of all predictions, step by step, `[predictions, alphabet]`.
+    def trained(self, symbols: Any, dropout: Dropout | None) -> tuple[Any, Gradients]:
+        """Logits of all predictions, step by step, `[predictions, alphabet]`, and the way back.
 
         `symbols` is `<int32>[time, batch]`.
         """
-        features = self._features(symbols, dropout, training=True)
-        return self._dense(features if self._form.every_step else features[-1])
+        features: Any = Symbols(symbols, tf.shape(self._bias)[0])
+        embedded = features
+        if self._embedding is not None:
+            features = tf.gather(self._embedding, symbols)
+        backwards: list[Layered] = []
+        for number, (cells, layout) in enumerate(self._laid_out(symbols), start=1):
+            features, backward = _layer(features, cells, layout)
+            backwards.append(backward)
+            if dropout:
+                features, backward = _dropped(features, dropout, number)
+                backwards.append(backward)
+        flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
+
+        def gradients(of_logits: Any) -> list[Any]:
+            found = [tf.matmul(flat, of_logits, transpose_a=True), sum_of_rows(of_logits)]
+            of_features = tf.matmul(of_logits, self._kernel, transpose_b=True)
+            of_features = tf.reshape(of_features, tf.shape(features))
+            for backward in reversed(backwards):
+                of_features, of_weights = backward(of_features)
+                found = [*of_weights, *found]
+            if self._embedding is None:
+                return found
+            rows = tf.reshape(of_features, (-1, tf.shape(self._embedding)[1]))
+            return [embedded.sums(rows), *found]
+
+        return tf.matmul(flat, self._kernel) + self._bias, gradients
 
     def scored(self, windows: Any) -> Any:
         """Logits of the symbols after windows `<int32>[batch, time]`, `[batch, alphabet]`."""
-        return self._dense(self._features(tf.transpose(windows), None, training=False)[-1])
+        features = symbols = tf.transpose(windows)
+        if self._embedding is not None:
+            features = tf.gather(self._embedding, symbols)
+        for cells, layout in self._laid_out(symbols, last_alone=True):
+            ways = _ways(cells, layout)
+            features = _joined([fast_lstm.outputs(features, *way) for way in ways])
+        return tf.matmul(features, self._kernel) + self._bias
 
-    def _grouped(self, first: Cell, given: Iterator[Any]) -> Iterator[list[Cell]]:
-        """The cells of each layer; `given` stands after the first."""
-        ways = self._form.ways
-        cells = [first]
-        for _ in range(1, ways * self._form.layers):
-            cells.append(Cell(*(next(given) for _ in Cell._fields)))
-        return (cells[at : at + ways] for at in range(0, len(cells), ways))
+    def _laid_out(
+        self, symbols: Any, *, last_alone: bool = False
+    ) -> Iterator[tuple[list[Cell], Layout]]:
+        """The cells of each layer, and how they are computed.
 
-    def _cell(self, cell: Cell, number: int) -> Cell:
-        return Cell(
-            self._widened(cell.kernel, rows=self._form.ways if number else 0, columns=4),
-            self._widened(cell.recurrent_kernel, rows=1, columns=4),
-            tf.reshape(self._widened(cell.bias[None], columns=4), (-1,)),
-        )
-
-    def _widened(self, matrix: Any, *, rows: int = 0, columns: int = 0) -> Any:
-        """Weights with zeros for the idle units: so many times in a row or a column come units.
-
-        A unit whose weights are all 0 has an output of 0, and no other takes notice of it.
-        """
-        idle = self._form.idle
-        if not idle:
-            return matrix
-        blocks = (
-            *((rows, self._own) if rows else (1, -1)),
-            *((columns, self._own) if columns else (1, -1)),
-        )
-        ends = ((0, 0), (0, idle if rows else 0), (0, 0), (0, idle if columns else 0))
-        widened = tf.pad(tf.reshape(matrix, blocks), ends)
-        shape = (rows * self._units if rows else -1, columns * self._units if columns else -1)
-        return tf.reshape(widened, shape)
-
-    def _features(self, symbols: Any, dropout: Dropout | None, *, training: bool) -> Any:
-        """What the last LSTM layer gives, `[time, batch, features]`; of bi only the last step.
-
-        Idle units have features, too. What is not for training is without gradients, and uni gives
-        its last step alone as well.
+        Of the last layer of uni, too, all but the last step is left out with `last_alone`.
         """
         form = self._form
         steps, batch = tf.unstack(tf.shape(symbols))
-        layout = Layout(steps, batch, self._units, form.turns, form.fused, form.reduced)
-        of_symbols = layout._replace(fused=form.symbols_fused)
-        features = symbols if self._embedding is None else tf.gather(self._embedding, symbols)
-        for number, layer in enumerate(self._layers, start=1):
-            last = number == len(self._layers)
-            now = of_symbols if features.dtype == tf.int32 else layout
-            features = _layer(features, layer, now, training=training, last=last)
-            if dropout:
-                features = _dropped(features, dropout, number)
-        return features
-
-    def _dense(self, features: Any) -> Any:
-        flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
-        return tf.matmul(flat, self._kernel) + self._bias
+        units = tf.shape(self._layers[0][0].recurrent_kernel)[0]
+        layout = Layout(steps, batch, units, form.turns, reduced=form.reduced)
+        for number, cells in enumerate(self._layers, start=1):
+            of_symbols = number == 1 and not form.embedding
+            last = number == len(self._layers) and (last_alone or not form.every_step)
+            fused = form.symbols_fused if of_symbols else form.fused
+            yield cells, layout._replace(fused=fused, last=last)
 
 
-def _layer(features: Any, cells: list[Cell], layout: Layout, *, training: bool, last: bool) -> Any:
-    def one_way(features: Any, cell: Cell) -> Any:
-        if not training:
-            return fast_lstm.outputs(features, cell, layout, every_step=not last)
-        layer = fast_lstm.lstm_of_symbols if features.dtype == tf.int32 else fast_lstm.lstm
-        return layer(features, cell, layout)
+def _layer(features: Any, cells: list[Cell], layout: Layout) -> tuple[Any, Layered]:
+    outputs, backwards = zip(
+        *(fast_lstm.lstm(features, *way) for way in _ways(cells, layout)), strict=True
+    )
 
-    forward = one_way(features, cells[0])
-    if len(cells) == 1:
-        return forward
-    backward = one_way(tf.reverse(features, [0]), cells[1])
-    if last:  # each half has read the whole window
-        return _joined(forward[-1:], backward[-1:])
-    return _joined(forward, tf.reverse(backward, [0]))
+    def back(gradient: Any) -> tuple[Any, list[Any]]:
+        parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
+        found = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
+        of_features = [one for one, _ in found if one is not None]
+        return (
+            tf.add_n(of_features) if of_features else None,
+            [weight for _, of_cell in found for weight in of_cell],
+        )
 
-
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def _joined(left: Any, right: Any) -> Any:
-    """As `tf.concat` on the last axis, whose own gradient is ten times slower."""
-    return tf.concat([left, right], -1), lambda gradient: tf.split(gradient, 2, -1)
+    return _joined(outputs), back
 
 
-def _dropped(features: Any, dropout: Dropout, number: int) -> Any:
+def _ways(cells: list[Cell], layout: Layout) -> Iterator[tuple[Cell, Layout]]:
+    """The cells of a layer, the second of which reads from the end."""
+    for way, cell in enumerate(cells):
+        yield cell, layout._replace(reverse=bool(way))
+
+
+def _joined(outputs: Sequence[Any]) -> Any:
+    return tf.concat(outputs, -1) if len(outputs) > 1 else outputs[0]
+
+
+def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, Layered]:
     """As Keras's `Dropout`, drawn from a seed of this layer."""
     seed = dropout.seed + tf.constant([number, 0], tf.int64)
-    drawn = tf.raw_ops.StatelessRandomUniform(shape=tf.shape(features), seed=seed, dtype=tf.float32)
-    left = tf.cast(drawn >= dropout.rate, tf.float32)
-    return features * (left / (1 - dropout.rate))
+    least = tf.cast(tf.cast(tf.round(dropout.rate * DRAWS), tf.int32), tf.uint16)
+    left = tf.cast(_drawn(tf.shape(features), seed) >= least, tf.float32) / (1 - dropout.rate)
+    return features * left, lambda gradient: (gradient * left, [])
 
 
-def losses(logits: Any, targets: Any) -> Any:
+def _drawn(shape: Any, seed: Any) -> Any:
+    """Numbers from 0 to `DRAWS`, without it: two of them from each that TensorFlow draws."""
+    count = tf.reduce_prod(shape)
+    drawn = tf.raw_ops.StatelessRandomUniformFullInt(
+        shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
+    )
+    return tf.reshape(tf.reshape(tf.bitcast(drawn, tf.uint16), (-1,))[:count], shape)
+
+
+def losses(logits: Any, targets: Any) -> tuple[Any, Any]:
     """Cross-entropy in nats of `<int32>[predictions]` by logits `[predictions, alphabet]`.
 
-    TensorFlow's own function, asked for determinism, gathers what it needs one by one.
+    Also its gradients by the logits, for each prediction alone. TensorFlow's own function, asked
+    for determinism, gathers what it needs one by one.
     """
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def of(logits: Any) -> Any:
-        found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
-        return found.loss, lambda gradient: found.backprop * gradient[:, None]
-
-    return of(logits)
+    found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
+    return found.loss, found.backprop

@@ -123,7 +123,7 @@ def train(
         if not meter.mean <= limit:
             yield Diverged(number, f"epoch {number}: {_beyond('training', meter.mean, limit)}")
             return
-        networks.settle()
+        program.settle()
         result = evaluate(program.logits, config, corpus, corpus.validation, targets)
         if not math.isfinite(result["loss"]):
             yield Diverged(

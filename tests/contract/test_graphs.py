@@ -74,6 +74,7 @@ def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, se
     shape = (3, config.batch_size, config.sequence_length + 1)
     codes = rng.integers(0, alphabet_size, shape).astype(np.int32)
     losses, _ = made.train(Cut(codes, np.zeros(shape[:2], np.int32)))
+    made.settle()
     return [losses, *networks.trained.get_weights(), made.logits(codes[0, :, :-1])]
 
 
@@ -104,6 +105,12 @@ def test_what_is_no_part_of_the_form_is_not_traced_again(
     assert_equal(found, results(other, None))
 
 
+def test_idle_units_are_not_traced(known: Path, traced: list[str]) -> None:
+    found = results(CONFIG.evolve(layer_size=128), known)
+    assert traced == []
+    assert_equal(found, results(CONFIG.evolve(layer_size=128), None))
+
+
 def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str]) -> None:
     found = results(CONFIG, known, alphabet_size=30, seed=8)
     other = results(CONFIG, known, alphabet_size=30, seed=9)
@@ -119,7 +126,6 @@ def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str
         {"dropout": 0.0},
         {"layers": 3},
         {"layer_size": 48},
-        {"layer_size": 128},
         {"sequence_length": 7},
         {"embedding_size": 3},
         {"optimizer": "adam"},

@@ -46,11 +46,26 @@ def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     return networks
 
 
+def packings_of(networks: Any, config: TrialConfig) -> list[Any]:
+    from models.packed import idle_units
+    from models.stack import Form
+
+    form = Form.of(config, networks.scored.output_shape[-1])
+    return form.packings(idle_units(config.layer_size))
+
+
 def stack_of(networks: Any, config: TrialConfig) -> Any:
     """Our stack with the weights of a network."""
+    import tensorflow as tf
+
     from models.stack import Form, Stack
 
-    weights = [variable.value for variable in networks.trained.trainable_variables]
+    weights = [
+        tf.constant(packing.pack(weight))
+        for weight, packing in zip(
+            networks.trained.get_weights(), packings_of(networks, config), strict=True
+        )
+    ]
     return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)
 
 
@@ -62,34 +77,36 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     shape = (config.sequence_length, config.batch_size)
     symbols = tf.constant(rng.integers(0, alphabet_size, shape), tf.int32)
-    variables = [variable.value for variable in networks.trained.trainable_variables]
+    factors = tf.range(1.0, alphabet_size + 1)  # of the squares of logits, whose sum is the loss
 
     def theirs() -> Any:
-        logits = networks.trained(tf.transpose(symbols), training=True)
-        if config.direction == "uni":
-            logits = tf.transpose(logits, (1, 0, 2))
-        return tf.reshape(logits, (-1, alphabet_size))
+        variables = [variable.value for variable in networks.trained.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits = networks.trained(tf.transpose(symbols), training=True)
+            if config.direction == "uni":
+                logits = tf.transpose(logits, (1, 0, 2))
+            logits = tf.reshape(logits, (-1, alphabet_size))
+            loss = tf.reduce_sum(logits**2 * factors)
+        gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
+        return logits, gradients, networks.scored(tf.transpose(symbols))
+
+    stack = stack_of(networks, config)
 
     def ours() -> Any:
-        return stack_of(networks, config).trained(symbols, None)
+        logits, gradients = stack.trained(symbols, None)
+        return logits, gradients(2 * logits * factors), stack.scored(tf.transpose(symbols))
 
-    def results(trained: Any, scored: Any) -> Any:
-        with tf.GradientTape() as tape:
-            logits = trained()
-            loss = tf.reduce_sum(logits**2 * tf.range(1.0, alphabet_size + 1))
-        gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
-        return logits, gradients, scored(tf.transpose(symbols))
-
-    function = tf.function(results, autograph=False)
-    return [
-        function(theirs, networks.scored),
-        function(ours, lambda windows: stack_of(networks, config).scored(windows)),
+    logits, gradients, scored = tf.function(ours, autograph=False)()
+    packings = packings_of(networks, config)
+    unpacked = [
+        packing.unpack(one.numpy()) for one, packing in zip(gradients, packings, strict=True)
     ]
+    return [tf.function(theirs, autograph=False)(), (logits, unpacked, scored)]
 
 
 def flat(results: Any) -> list[Any]:
     logits, gradients, scored = results
-    return [logits, *gradients, scored]
+    return [np.asarray(one) for one in (logits, *gradients, scored)]
 
 
 def assert_near(ours: Any, theirs: Any) -> None:
@@ -106,7 +123,7 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     theirs, ours = by_both(config, alphabet_size, seed)
     for our, their in zip(flat(ours), flat(theirs), strict=True):
         assert our.shape == their.shape
-        assert_near(our.numpy(), their.numpy())
+        assert_near(our, their)
 
 
 @pytest.mark.parametrize(
@@ -116,18 +133,76 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
 def test_idle_units_change_no_result_and_no_gradient(
     direction: str, embedding_size: int, layer_size: int
 ) -> None:
-    from models.stack import Form
+    from models.packed import idle_units
 
     config = TrialConfig(
         direction=direction, embedding_size=embedding_size, layers=2, layer_size=layer_size,
         sequence_length=6, batch_size=3,
     )  # fmt: skip
-    assert Form.of(config, 9).idle > 0
-    assert Form.of(config.evolve(layer_size=100), 9).idle == 0
+    assert idle_units(layer_size) > 0
+    assert idle_units(100) == 0
     theirs, ours = by_both(config, 9, 1)
     for our, their in zip(flat(ours), flat(theirs), strict=True):
         assert our.shape == their.shape
-        assert_near(our.numpy(), their.numpy())
+        assert_near(our, their)
+
+
+@given(
+    st.integers(1, 2),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sampled_from([0, 4]),
+    st.integers(1, 5),
+    st.integers(1, 5),
+)
+def test_a_packed_weight_is_unpacked_as_it_was(
+    axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int
+) -> None:
+    from models.packed import Packing
+
+    packing = Packing(axes, blocks if axes == 2 else 0, gates, idle)
+    shape = (rows * max(packing.rows, 1), columns * (4 if gates else 1))
+    array = np.random.default_rng(0).normal(size=shape[2 - axes :])
+    packed = packing.pack(array)
+    assert packed.ndim == axes
+    assert packed.size - array.size == (packed == 0).sum()
+    np.testing.assert_array_equal(packing.unpack(packed), array)
+
+
+def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
+    from models.packed import Packing
+
+    kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
+    packed = Packing(2, rows=1, gates=True, idle=1).pack(kernel)
+    assert packed.tolist() == [
+        [10, 0, 30, 0, 20, 0, 40, 0],
+        [11, 0, 31, 0, 21, 0, 41, 0],
+        [0] * 8,
+    ]
+    two_ways = Packing(2, rows=2, idle=1).pack(np.array([[1], [2]]))
+    assert two_ways.tolist() == [[1], [0], [2], [0]]
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adagrad", "sgd"])
+def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
+    config = TrialConfig(
+        direction=direction, optimizer=optimizer, learning_rate=0.01, dropout=0.2, layer_size=128,
+        sequence_length=5, batch_size=3,
+    )  # fmt: skip
+    _, (program, networks) = programs(config, 9)
+    before = networks.trained.get_weights()
+    program.train(cut_of(config, 9, 4))
+    for left, right in zip(networks.trained.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(left, right)
+    program.settle()
+    assert all(
+        (left != right).any()
+        for left, right in zip(networks.trained.get_weights(), before, strict=True)
+    )
+    for weight in program._weights:
+        value, packing = weight._packed.numpy(), weight.packing
+        np.testing.assert_array_equal(packing.pack(packing.unpack(value)), value)
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adagrad", "sgd"])
@@ -136,21 +211,33 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str) -> None:
     import tensorflow as tf
 
     from models import fast_optimizer, lstm
+    from models.packed import Packed
 
     config = TrialConfig(optimizer=optimizer, learning_rate=0.01, layer_size=4, sequence_length=2)
-    networks = [networks_of(config, 5, 0).trained for _ in range(2)]
-    ours, theirs = networks
-    for network in networks:
+    pair = [networks_of(config, 5, 0) for _ in range(2)]
+    ours, theirs = (networks.trained for networks in pair)
+    for network in (ours, theirs):
         lstm.compile_for_training(network, config)
-    fast = fast_optimizer.FastOptimizer(ours.optimizer, ours.trainable_variables)
+    weights = [
+        Packed(*one)
+        for one in zip(ours.trainable_variables, packings_of(pair[0], config), strict=True)
+    ]
+    fast = fast_optimizer.FastOptimizer(ours.optimizer, ours.trainable_variables, weights)
     rng = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 30.0, 1.0, 0.0):
         gradients = [
             tf.constant(rng.normal(size=weight.shape, scale=scale), tf.float32)
             for weight in ours.trainable_variables
         ]
-        fast.step(fast.handles, gradients)
+        packed = [
+            tf.constant(weight.packing.pack(gradient.numpy()))
+            for weight, gradient in zip(weights, gradients, strict=True)
+        ]
+        fast.step(fast.handles, packed)
         theirs.optimizer.apply(gradients, theirs.trainable_variables)
+    fast.settle()
+    for weight in weights:
+        weight.settle()
     assert int(ours.optimizer.iterations) == 5
     pairs = [(ours.weights, theirs.weights), (ours.optimizer.variables, theirs.optimizer.variables)]
     for left, right in [pair for both in pairs for pair in zip(*both, strict=True)]:
@@ -186,16 +273,13 @@ def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
     logits = tf.constant(rng.normal(size=(12, 5), scale=3), tf.float32)
     targets = tf.constant(rng.integers(0, 5, 12), tf.int32)
     factors = tf.constant(rng.normal(size=12), tf.float32)
-    found = []
-    theirs = tf.nn.sparse_softmax_cross_entropy_with_logits
-    for losses in (stack.losses, lambda logits, targets: theirs(targets, logits)):
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            one = losses(logits, targets)
-            total = tf.reduce_sum(one * factors)
-        found.append((one, tape.gradient(total, logits)))
-    for left, right in zip(*found, strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        theirs = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    found, gradients = stack.losses(logits, targets)
+    np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-6)
+    expected = tape.gradient(theirs, logits, factors)
+    np.testing.assert_allclose(gradients * factors[:, None], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
@@ -212,9 +296,9 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
 
     def trained(iteration: int) -> Any:
         seed = tf.constant([0, iteration], tf.int64)
-        return stack.trained(symbols, Dropout(tf.constant(0.25), seed)).numpy()
+        return stack.trained(symbols, Dropout(tf.constant(0.25), seed))[0].numpy()
 
-    whole = stack.trained(symbols, None).numpy()
+    whole = stack.trained(symbols, None)[0].numpy()
     scored = stack.scored(tf.transpose(symbols)).numpy()
     np.testing.assert_allclose(scored, whole[-40:], rtol=1e-5, atol=1e-7)
     dropped = trained(7)
@@ -232,9 +316,10 @@ def test_each_layer_draws_what_it_drops_by_itself() -> None:
 
     features = tf.ones((3, 4, 5))
     dropout = Dropout(tf.constant(0.5), tf.constant([64, 1], tf.int64))
-    first, second = (_dropped(features, dropout, number).numpy() for number in (1, 2))
-    assert (first != second).any()
+    (first, back), (second, _) = (_dropped(features, dropout, number) for number in (1, 2))
+    assert (first != second).numpy().any()
     assert set(np.unique(first)) == {0.0, 2.0}
+    np.testing.assert_array_equal(back(3 * features)[0], 3 * first)
 
 
 def cut_of(config: TrialConfig, alphabet_size: int, steps: int) -> Cut:
@@ -274,6 +359,7 @@ def test_steps_in_a_loop_are_those_of_train_on_batch(
     (one, theirs), (other, ours) = programs(config, 9)
     losses, weights = one.train(cut)
     in_loop = other.train(cut)
+    other.settle()
     np.testing.assert_allclose(in_loop[0], losses, rtol=1e-4)
     np.testing.assert_array_equal(in_loop[1], weights)
     for left, right in zip(ours.trained.weights, theirs.trained.weights, strict=True):
@@ -296,6 +382,7 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
             part = Cut(cut.codes[begin : begin + size], cut.first[begin : begin + size])
             losses += program.train(part)[0].tolist()
             begin += size
+        program.settle()
         results.append((losses, networks.trained.get_weights()))
     for losses, weights in results[1:]:
         assert losses == results[0][0]
@@ -316,7 +403,7 @@ def test_in_reduced_precision_gradients_point_the_same_way(
     np.testing.assert_allclose(ours[2], theirs[2], atol=1e-4)  # scores are float32
     assert np.abs(ours[0] - theirs[0]).max() > 0
     for our, their in zip(flat(ours), flat(theirs), strict=True):
-        left, right = our.numpy().ravel(), their.numpy().ravel()
+        left, right = our.ravel(), their.ravel()
         cosine = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
         assert cosine > 0.999
 
@@ -337,7 +424,7 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     cut = cut_of(config, 9, 40)
     losses, _ = made.train(Cut(cut.codes[[0] * 40], cut.first[[0] * 40] * 0))
     assert losses[-1] < losses[0]
-    networks.settle()
+    made.settle()
     layers = [layer for layer in networks.scored.layers if layer.weights]
     assert {layer.compute_dtype for layer in layers} == {"float32"}
     for left, right in zip(
@@ -390,4 +477,4 @@ def test_an_optimizer_without_a_kernel_is_refused() -> None:
 
     scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="LossScaleOptimizer"):
-        fast_optimizer.FastOptimizer(scaling, [])
+        fast_optimizer.FastOptimizer(scaling, [], [])

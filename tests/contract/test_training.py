@@ -117,6 +117,7 @@ def test_one_step_moves_every_weight(corpus: Corpus, direction: str) -> None:
     networks, program = program_of(config, len(corpus.alphabet))
     before = networks.trained.get_weights()
     program.train(TrainingWindows(corpus.train, config, seed=0).epoch(1).cut(0, 1))
+    program.settle()
     weights = zip(before, networks.trained.get_weights(), networks.trained.weights, strict=True)
     for old, new, variable in weights:
         assert not np.array_equal(old, new), variable.path
