@@ -60,7 +60,7 @@ class FastOptimizer:
         """Its own variables, and the weights that it was made for."""
         return Handles(
             [one.handle for one in self._weights],
-            [one.handle for one in (*self._kept, *self._unused)],
+            [*(one.handle for one in self._kept), *self._unused],
             self._optimizer.iterations.value.handle,
             self._optimizer.learning_rate.value.handle,
         )

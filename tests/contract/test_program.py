@@ -201,7 +201,7 @@ def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
         for left, right in zip(networks.trained.get_weights(), before, strict=True)
     )
     for weight in program._weights:
-        value, packing = weight._packed.numpy(), weight.packing
+        value, packing = weight.value, weight.packing
         np.testing.assert_array_equal(packing.pack(packing.unpack(value)), value)
 
 
