@@ -23,8 +23,8 @@ import tensorflow as tf
 class Cell(NamedTuple):
     """Weights of a layer, or their gradients.
 
-    Gates stand in the order of TensorFlow's kernels, input, candidate, forget, output; Keras has
-    the forget gate before the candidate.
+    Gates stand in the order of `BlockLSTM` and `LSTMBlockCellGrad`: input, candidate, forget,
+    output. Keras and `BlockLSTMV2` have the forget gate before the candidate.
     """
 
     #: `[features, 4 units]`
@@ -68,18 +68,22 @@ class Symbols:
     """Symbols `<int32>[time, batch]` as inputs: they stand for their one-hot vectors."""
 
     def __init__(self, symbols: Any, alphabet_size: Any) -> None:
-        self.symbols, self.alphabet_size = symbols, alphabet_size
+        self.codes, self.alphabet_size = symbols, alphabet_size
 
     @cached_property
     def _sorted(self) -> tuple[Any, Any]:
-        """Places in order of their symbols, and those."""
-        flat = tf.reshape(self.symbols, (-1,))
+        """Places in order of their symbols, and those; for one graph, in which all sums are."""
+        flat = tf.reshape(self.codes, (-1,))
         places = tf.argsort(flat, stable=True)
         return places, tf.gather(flat, places)
 
     def one_hot(self) -> Any:
         """`[time, batch, alphabet]`."""
-        return tf.one_hot(self.symbols, self.alphabet_size)
+        return tf.one_hot(self.codes, self.alphabet_size)
+
+    def reversed(self) -> Symbols:
+        """The last time step first."""
+        return Symbols(_reversed(self.codes), self.alphabet_size)
 
     def sums(self, rows: Any) -> Any:
         """Sums of rows `[time * batch, any]` over the places of each symbol, `[alphabet, any]`."""
@@ -97,19 +101,23 @@ def lstm(inputs: Any, cell: Cell, layout: Layout) -> tuple[Any, Backward]:
     """
     if layout.reduced:
         return _by_step(inputs, cell, layout)
-    if isinstance(inputs, Symbols):
-        if not layout.fused:
-            return _by_step(inputs, cell, layout)
-        inputs = inputs.one_hot()
-    if not layout.reverse:
-        return _by_block(inputs, cell, layout)
-    outputs, backward = _by_block(_reversed(inputs), cell, layout._replace(reverse=False))
+    symbols = isinstance(inputs, Symbols)
+    if symbols and not layout.fused:
+        return _by_step(inputs, cell, layout)
+    if layout.reverse:
+        inputs = inputs.reversed() if symbols else _reversed(inputs)
+    given = inputs.one_hot() if symbols else inputs
+    outputs, backward = _by_block(given, cell, layout._replace(reverse=False))
 
     def back(gradient: Any) -> tuple[Any, Cell]:
-        of_inputs, of_cell = backward(gradient if layout.last else _reversed(gradient))
-        return _reversed(of_inputs), of_cell
+        if layout.reverse and not layout.last:
+            gradient = _reversed(gradient)
+        of_inputs, of_cell = backward(gradient)
+        if symbols:
+            return None, of_cell
+        return _reversed(of_inputs) if layout.reverse else of_inputs, of_cell
 
-    return outputs if layout.last else _reversed(outputs), back
+    return _reversed(outputs) if layout.reverse and not layout.last else outputs, back
 
 
 def _by_block(inputs: Any, cell: Cell, layout: Layout) -> tuple[Any, Backward]:
@@ -130,7 +138,7 @@ def _by_step(inputs: Any, cell: Cell, layout: Layout) -> tuple[Any, Backward]:
     """A forward pass in a loop of our own."""
     if isinstance(inputs, Symbols):
         rows = cell.kernel + cell.bias
-        done = _forward(lambda at: tf.gather(rows, at.of(inputs.symbols)), cell, layout)
+        done = _forward(lambda at: tf.gather(rows, at.of(inputs.codes)), cell, layout)
     else:
         products = _product(_rows(inputs, cell), cell.kernel, layout.reduced) + cell.bias
         products = tf.reshape(products, (layout.steps, layout.batch, -1))
@@ -145,23 +153,22 @@ def _by_step(inputs: Any, cell: Cell, layout: Layout) -> tuple[Any, Backward]:
 
 
 def outputs(inputs: Any, cell: Cell, layout: Layout) -> Any:
-    """As `lstm`, without a way back; `inputs` may be symbols `<int32>[time, batch]` as they are.
+    """As `lstm`, without a way back.
 
     Nothing is kept of a step but its output, so what it computes with stays in the cache.
     """
-    symbols = inputs.dtype == tf.int32
     rows = cell.kernel + cell.bias
     joined = tf.concat([cell.kernel, cell.recurrent_kernel], 0)
 
-    def arguments(part: Any, output: Any) -> Any:
-        if symbols:
-            return tf.gather(rows, part) + tf.matmul(output, cell.recurrent_kernel)
-        return tf.matmul(tf.concat([part, output], 1), joined) + cell.bias
+    def arguments(at: _Step, output: Any) -> Any:
+        if isinstance(inputs, Symbols):
+            return tf.gather(rows, at.of(inputs.codes)) + tf.matmul(output, cell.recurrent_kernel)
+        return tf.matmul(tf.concat([at.of(inputs), output], 1), joined) + cell.bias
 
     def turn(step: Any, output: Any, state: Any, found: Any) -> tuple[Any, ...]:
         for _ in range(layout.turns):
             place = _place(step, layout)
-            *_, state, output = _cell(arguments(_Step(place).of(inputs), output), state)
+            *_, state, output = _cell(arguments(_Step(place), output), state)
             if not layout.last:
                 found = found.write(place, output)
             step += 1

@@ -1,8 +1,8 @@
 """A training step of Keras's optimizers on a CPU, in one kernel of TensorFlow for each weight.
 
 Keras composes an update of some twenty operations for each weight, each of which a small network
-waits for in every step and every network when it is traced. The variables remain those of the
-optimizer, so it can be kept and taken up as before.
+waits for in every step and every network when it is traced. What the optimizer keeps of weights is
+packed as they are (`models/packed.py`) and given back to it when that is asked for.
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ class Handles(NamedTuple):
 class FastOptimizer:
     """Takes the steps of an optimizer of Keras that clips each gradient by its norm."""
 
-    def __init__(self, optimizer: Any, variables: Sequence[Any], weights: Sequence[Packed]) -> None:
+    def __init__(self, optimizer: Any, weights: Sequence[Packed]) -> None:
         """`optimizer` is one of `KERNELS`, and has no option set but its clipping.
-
-        `variables` are those of Keras that it was made for, which `weights` stand for.
 
         Raises:
             ValueError: it is another, such as one that scales losses for float16.
@@ -44,7 +42,7 @@ class FastOptimizer:
         if type(optimizer) not in KERNELS:
             raise ValueError(f"{type(optimizer).__name__}: expected one of its own kernels")
         if not optimizer.built:
-            optimizer.build(variables)
+            optimizer.build([weight.variable for weight in weights])
         kept, self._kernel = KERNELS[type(optimizer)]
         self._optimizer, self._weights = optimizer, weights
         self._kept = [
@@ -53,14 +51,14 @@ class FastOptimizer:
             for variable, weight in zip(getattr(optimizer, name), weights, strict=True)
         ]
         # its kernel keeps the last increment, too, for a momentum, which is 0 here
-        self._unused = [weight.zeros() for weight in weights if self._kernel is _rmsprop]
+        self._increments = [weight.zeros() for weight in weights if self._kernel is _rmsprop]
 
     @property
     def handles(self) -> Handles:
         """Its own variables, and the weights that it was made for."""
         return Handles(
             [one.handle for one in self._weights],
-            [*(one.handle for one in self._kept), *self._unused],
+            [*(one.handle for one in self._kept), *self._increments],
             self._optimizer.iterations.value.handle,
             self._optimizer.learning_rate.value.handle,
         )

@@ -14,7 +14,7 @@ from models.config import TrialConfig
 from models.fast_optimizer import FastOptimizer, Handles
 from models.graphs import Graphs
 from models.lstm import Networks
-from models.packed import Packed, idle_units
+from models.packed import Packed, packings
 from models.program import Floats
 from models.stack import Dropout, Form, Stack, losses
 from models.windows import Cut
@@ -77,8 +77,7 @@ class OfStack:
 
     def __init__(self, networks: Networks, config: TrialConfig, seed: int, graphs: Graphs) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
-        self._networks = networks
-        self._packings = self._form.packings(idle_units(config.layer_size))
+        self._networks, self._packings = networks, packings(config)
         self._dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
         self._train = graphs.function(f"train {config.optimizer} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
@@ -96,19 +95,21 @@ class OfStack:
 
     def settle(self) -> None:
         """See `Program`."""
-        for weight in self._weights:
-            weight.settle()
-        self._optimizer.settle()
+        if "_optimizer" in vars(self):  # else nothing was trained
+            for weight in self._weights:
+                weight.settle()
+            self._optimizer.settle()
+        self._networks.settle()
 
     @cached_property
     def _weights(self) -> list[Packed]:
+        """Made when they are needed: until then a training may be taken up."""
         variables = self._networks.trained.trainable_variables
         return [Packed(*one) for one in zip(variables, self._packings, strict=True)]
 
     @cached_property
     def _optimizer(self) -> FastOptimizer:
-        model = self._networks.trained
-        return FastOptimizer(model.optimizer, model.trainable_variables, self._weights)
+        return FastOptimizer(self._networks.trained.optimizer, self._weights)
 
     def _handles(self) -> list[Any]:
         """All of the optimizer's handles, one after the other."""
@@ -140,7 +141,7 @@ class OfStack:
 
         signature = [
             tf.TensorSpec((None, None), tf.int32),
-            *[tf.TensorSpec((), tf.resource) for _ in form.packings()],
+            *[tf.TensorSpec((), tf.resource) for _ in form.axes],
         ]
         return tf.function(logits, signature, autograph=False).get_concrete_function()
 
@@ -192,8 +193,8 @@ def _mean(found: Any, weights: Any, weight: Any) -> Any:
 
 def _values(form: Form, handles: Sequence[Any]) -> list[Any]:
     values = []
-    for handle, packing in zip(handles, form.packings(), strict=True):
+    for handle, axes in zip(handles, form.axes, strict=True):
         value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
-        value.set_shape([None] * packing.axes)
+        value.set_shape([None] * axes)
         values.append(value)
     return values

@@ -1,20 +1,23 @@
-"""Weights of Keras as the arithmetic of our own keeps them while it trains.
+"""Weights of Keras in the form in which the arithmetic of our own takes them.
 
-It has the gates of a layer in another order, that of TensorFlow's kernels, and may have idle units,
-which have no weights. To bring weights into that form takes several copies, and their gradients
-back as many; so it is done before the first training step and undone after the last, to all that
-the optimizer keeps of them, too.
+It has the gates of a layer in another order, that of TensorFlow's kernels (`models/fast_lstm.py`),
+and may have idle units, which have no weights. To bring weights into that form takes several
+copies, and their gradients back as many. So they are kept in it, in variables beside those of
+Keras, as is all that an optimizer keeps of them: a process has both twice.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-#: where in Keras's order of gates those of TensorFlow's kernels are, and the other way round
+from models.config import TrialConfig
+
+#: where in Keras's order of gates those of the kernels are, and the other way round
 GATES = (0, 2, 1, 3)
 
 #: units without weights that are added to a layer of so many units or more if their number is such
@@ -74,32 +77,53 @@ class Packing(NamedTuple):
         return blocks.reshape((count * rows, gates * columns)[2 - self.axes :])
 
 
+def packings(config: TrialConfig) -> list[Packing]:
+    """How each weight of a network is kept, in Keras's order."""
+    ways = 1 if config.direction == "uni" else 2
+    idle = idle_units(config.layer_size)
+    gates = partial(Packing, gates=True, idle=idle)
+    cells = list[Packing]()
+    for number in range(config.layers):
+        kernel = gates(2, rows=ways if number else 0)
+        cells += [kernel, gates(2, rows=1), gates(1)] * ways
+    dense = [Packing(2, rows=ways, idle=idle), Packing(1)]
+    return [Packing(2)] * bool(config.embedding_size) + cells + dense
+
+
 class Packed:
-    """A variable of Keras, and one that has its values in the form of our own."""
+    """A variable of Keras and its twin, which has the values in the form of our own."""
 
     def __init__(self, variable: Any, packing: Packing, of_idle: float = 0.0) -> None:
-        self.packing, self._variable = packing, variable
-        #: of the second
-        self.handle = _variable(packing.pack(variable.numpy(), of_idle))
+        self.variable, self.packing = variable, packing
+        value = packing.pack(variable.numpy(), of_idle)
+        self._shape = value.shape
+        #: of the twin
+        self.handle = _new_variable(value)
 
     @property
     def value(self) -> Array:
-        """In the form of our own."""
+        """Values of the twin."""
         value: Array = tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=tf.float32).numpy()
         return value
 
     def zeros(self) -> Any:
-        """Handle of a variable as large as the second."""
-        return _variable(np.zeros_like(self.value))
+        """Handle of a new variable as large as the twin."""
+        return _new_variable(np.zeros(self._shape, np.float32))
 
     def settle(self) -> None:
-        """Give the first the values of the second."""
-        value = self.packing.unpack(self.value)
-        tf.raw_ops.AssignVariableOp(resource=self._variable.value.handle, value=value)
+        """Give the variable the values of its twin."""
+        tf.raw_ops.AssignVariableOp(
+            resource=self.variable.value.handle,
+            value=self.packing.unpack(self.value),
+            validate_shape=True,
+        )
 
 
-def _variable(value: Array) -> Any:
-    """Handle of a new variable, as of `tf.Variable`, in a tenth of the time; it goes with it."""
+def _new_variable(value: Array) -> Any:
+    """Handle of a variable that is there as long as its handle.
+
+    As `tf.Variable` makes it, in a tenth of the time.
+    """
     from tensorflow.python.eager import context  # not public
 
     handle = tf.raw_ops.VarHandleOp(

@@ -21,7 +21,10 @@ Floats = NDArray[np.float32]
 
 
 class Program(Protocol):
-    """The computations of one trial."""
+    """The computations of one trial.
+
+    From the first of them on, nobody else may change the networks' variables.
+    """
 
     def train(self, cut: Cut) -> tuple[Floats, Floats]:
         """Take the steps of `cut`: mean loss of each in nats, and how many targets counted."""
@@ -35,9 +38,9 @@ class Program(Protocol):
         ...
 
     def settle(self) -> None:
-        """Give the networks and their optimizer what was learnt; before, they may be as at first.
+        """Give the networks and their optimizer what was learnt.
 
-        Their variables are read at the first computation, and not again.
+        Call it after training and before they are read or `logits` is called.
         """
         ...
 

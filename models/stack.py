@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -12,12 +11,12 @@ import tensorflow as tf
 from models import fast_lstm
 from models.config import TrialConfig
 from models.fast_lstm import Cell, Layout, Symbols, sum_of_rows
-from models.packed import Packing
 
 #: from the gradient of logits to those of all weights
 Gradients = Callable[[Any], list[Any]]
-#: from the gradient of a layer's outputs to those of its inputs and weights
-Layered = Callable[[Any], tuple[Any, list[Any]]]
+#: from the gradient of a layer's outputs to those of its inputs, None if they are symbols, and of
+#: its weights
+LayerBackward = Callable[[Any], tuple[Any, list[Any]]]
 
 #: layers of at most so many units are faster with TensorFlow's own backward kernel
 FUSED_UNITS = 48
@@ -79,15 +78,11 @@ class Form(NamedTuple):
         """Cells of a layer."""
         return 1 if self.direction == "uni" else 2
 
-    def packings(self, idle: int = 0) -> list[Packing]:
-        """How each weight is kept, in Keras's order, with some idle units in each layer."""
-        gates = partial(Packing, gates=True, idle=idle)
-        cells = list[Packing]()
-        for number in range(self.layers):
-            kernel = gates(2, rows=self.ways if number else 0)
-            cells += [kernel, gates(2, rows=1), gates(1)] * self.ways
-        dense = [Packing(2, rows=self.ways, idle=idle), Packing(1)]
-        return [Packing(2)] * self.embedding + cells + dense
+    @property
+    def axes(self) -> list[int]:
+        """Number of axes of each weight, in Keras's order."""
+        cells = [2, 2, 1] * self.ways * self.layers
+        return [2] * self.embedding + cells + [2, 1]
 
 
 class Dropout(NamedTuple):
@@ -103,7 +98,7 @@ class Stack:
     """A network's layers; `models/fast_lstm.py` has the arithmetic of one."""
 
     def __init__(self, form: Form, weights: Sequence[Any]) -> None:
-        """`weights` are tensors, in the order of Keras's network and packed as `form` says."""
+        """`weights` are tensors, in Keras's order and packed (`models/packed.py`)."""
         self._form, given = form, iter(weights)
         self._embedding = next(given) if form.embedding else None
         self._layers = [
@@ -117,11 +112,9 @@ class Stack:
 
         `symbols` is `<int32>[time, batch]`.
         """
-        features: Any = Symbols(symbols, tf.shape(self._bias)[0])
-        embedded = features
-        if self._embedding is not None:
-            features = tf.gather(self._embedding, symbols)
-        backwards: list[Layered] = []
+        given = Symbols(symbols, tf.shape(self._bias)[0])
+        features = self._represented(given)
+        backwards: list[LayerBackward] = []
         for number, (cells, layout) in enumerate(self._laid_out(symbols), start=1):
             features, backward = _layer(features, cells, layout)
             backwards.append(backward)
@@ -140,19 +133,21 @@ class Stack:
             if self._embedding is None:
                 return found
             rows = tf.reshape(of_features, (-1, tf.shape(self._embedding)[1]))
-            return [embedded.sums(rows), *found]
+            return [given.sums(rows), *found]
 
         return tf.matmul(flat, self._kernel) + self._bias, gradients
 
     def scored(self, windows: Any) -> Any:
         """Logits of the symbols after windows `<int32>[batch, time]`, `[batch, alphabet]`."""
-        features = symbols = tf.transpose(windows)
-        if self._embedding is not None:
-            features = tf.gather(self._embedding, symbols)
+        symbols = tf.transpose(windows)
+        features = self._represented(Symbols(symbols, tf.shape(self._bias)[0]))
         for cells, layout in self._laid_out(symbols, last_alone=True):
             ways = _ways(cells, layout)
             features = _joined([fast_lstm.outputs(features, *way) for way in ways])
         return tf.matmul(features, self._kernel) + self._bias
+
+    def _represented(self, given: Symbols) -> Any:
+        return given if self._embedding is None else tf.gather(self._embedding, given.codes)
 
     def _laid_out(
         self, symbols: Any, *, last_alone: bool = False
@@ -172,7 +167,7 @@ class Stack:
             yield cells, layout._replace(fused=fused, last=last)
 
 
-def _layer(features: Any, cells: list[Cell], layout: Layout) -> tuple[Any, Layered]:
+def _layer(features: Any, cells: list[Cell], layout: Layout) -> tuple[Any, LayerBackward]:
     outputs, backwards = zip(
         *(fast_lstm.lstm(features, *way) for way in _ways(cells, layout)), strict=True
     )
@@ -199,17 +194,21 @@ def _joined(outputs: Sequence[Any]) -> Any:
     return tf.concat(outputs, -1) if len(outputs) > 1 else outputs[0]
 
 
-def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, Layered]:
-    """As Keras's `Dropout`, drawn from a seed of this layer."""
+def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, LayerBackward]:
+    """As Keras's `Dropout`, drawn from a seed of this layer, and the way back.
+
+    The rate is rounded to a share of `DRAWS`.
+    """
     seed = dropout.seed + tf.constant([number, 0], tf.int64)
-    least = tf.cast(tf.cast(tf.round(dropout.rate * DRAWS), tf.int32), tf.uint16)
-    left = tf.cast(_drawn(tf.shape(features), seed) >= least, tf.float32) / (1 - dropout.rate)
-    return features * left, lambda gradient: (gradient * left, [])
+    least = tf.round(dropout.rate * DRAWS)
+    left = _drawn(tf.shape(features), seed) >= tf.cast(tf.cast(least, tf.int32), tf.uint16)
+    factors = tf.cast(left, tf.float32) * (DRAWS / (DRAWS - least))
+    return features * factors, lambda gradient: (gradient * factors, [])
 
 
 def _drawn(shape: Any, seed: Any) -> Any:
     """Numbers from 0 to `DRAWS`, without it: two of them from each that TensorFlow draws."""
-    count = tf.reduce_prod(shape)
+    count = tf.reduce_prod(tf.cast(shape, tf.int64))
     drawn = tf.raw_ops.StatelessRandomUniformFullInt(
         shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
     )

@@ -46,25 +46,16 @@ def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     return networks
 
 
-def packings_of(networks: Any, config: TrialConfig) -> list[Any]:
-    from models.packed import idle_units
-    from models.stack import Form
-
-    form = Form.of(config, networks.scored.output_shape[-1])
-    return form.packings(idle_units(config.layer_size))
-
-
 def stack_of(networks: Any, config: TrialConfig) -> Any:
     """Our stack with the weights of a network."""
     import tensorflow as tf
 
+    from models.packed import packings
     from models.stack import Form, Stack
 
     weights = [
         tf.constant(packing.pack(weight))
-        for weight, packing in zip(
-            networks.trained.get_weights(), packings_of(networks, config), strict=True
-        )
+        for weight, packing in zip(networks.trained.get_weights(), packings(config), strict=True)
     ]
     return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)
 
@@ -72,6 +63,8 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
 def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
     import tensorflow as tf
+
+    from models.packed import packings
 
     networks = networks_of(config, alphabet_size, seed)
     rng = np.random.default_rng(seed)
@@ -97,10 +90,10 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
         return logits, gradients(2 * logits * factors), stack.scored(tf.transpose(symbols))
 
     logits, gradients, scored = tf.function(ours, autograph=False)()
-    packings = packings_of(networks, config)
-    unpacked = [
-        packing.unpack(one.numpy()) for one, packing in zip(gradients, packings, strict=True)
-    ]
+    unpacked = []
+    for one, packing in zip(gradients, packings(config), strict=True):
+        unpacked.append(packing.unpack(one.numpy()))
+        np.testing.assert_array_equal(packing.pack(unpacked[-1]), one)  # of idle units: 0
     return [tf.function(theirs, autograph=False)(), (logits, unpacked, scored)]
 
 
@@ -115,8 +108,33 @@ def assert_near(ours: Any, theirs: Any) -> None:
     np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
 
 
+#: all kernels of both passes, in windows of one step, of an even and of an odd number
+EDGES = [
+    TrialConfig(
+        direction=direction, layers=layers, layer_size=size, sequence_length=length,
+        batch_size=batch, embedding_size=embedding_size,
+    )
+    for direction, layers, size, length, batch, embedding_size in [
+        ("uni", 1, 3, 1, 1, 0),
+        ("bi", 2, 3, 1, 2, 3),
+        ("bi", 1, 50, 1, 1, 0),
+        ("bi", 2, 50, 3, 1, 0),
+        ("bi", 3, 20, 4, 2, 0),
+        ("uni", 2, 60, 2, 1, 3),
+    ]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", EDGES, ids=str)
+def test_so_it_does_at_the_edges(config: TrialConfig) -> None:
+    theirs, ours = by_both(config, 9, 0)
+    for our, their in zip(flat(ours), flat(theirs), strict=True):
+        assert our.shape == their.shape
+        assert_near(our, their)
+
+
 @given(configs, st.sampled_from([2, 9, 300]), st.integers(0, 99))
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     config: TrialConfig, alphabet_size: int, seed: int
 ) -> None:
@@ -154,18 +172,20 @@ def test_idle_units_change_no_result_and_no_gradient(
     st.sampled_from([0, 4]),
     st.integers(1, 5),
     st.integers(1, 5),
+    st.sampled_from([0.0, 7.0]),
 )
+@settings(deadline=None)
 def test_a_packed_weight_is_unpacked_as_it_was(
-    axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int
+    axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, of_idle: float
 ) -> None:
     from models.packed import Packing
 
     packing = Packing(axes, blocks if axes == 2 else 0, gates, idle)
     shape = (rows * max(packing.rows, 1), columns * (4 if gates else 1))
     array = np.random.default_rng(0).normal(size=shape[2 - axes :])
-    packed = packing.pack(array)
+    packed = packing.pack(array, of_idle)
     assert packed.ndim == axes
-    assert packed.size - array.size == (packed == 0).sum()
+    assert packed.size - array.size == (packed == of_idle).sum()
     np.testing.assert_array_equal(packing.unpack(packed), array)
 
 
@@ -190,39 +210,65 @@ def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
         direction=direction, optimizer=optimizer, learning_rate=0.01, dropout=0.2, layer_size=128,
         sequence_length=5, batch_size=3,
     )  # fmt: skip
-    _, (program, networks) = programs(config, 9)
-    before = networks.trained.get_weights()
+    _, (program, _) = programs(config, 9)
+    begin = [weight.value for weight in program._weights]
     program.train(cut_of(config, 9, 4))
-    for left, right in zip(networks.trained.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(left, right)
-    program.settle()
-    assert all(
-        (left != right).any()
-        for left, right in zip(networks.trained.get_weights(), before, strict=True)
-    )
-    for weight in program._weights:
+    for weight, before in zip(program._weights, begin, strict=True):
         value, packing = weight.value, weight.packing
+        assert np.isfinite(value).all()
+        assert (value != before).any()
         np.testing.assert_array_equal(packing.pack(packing.unpack(value)), value)
 
 
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(direction: str) -> None:
+    config = TrialConfig(direction=direction, layer_size=50, sequence_length=5, batch_size=3)
+    _, (program, networks) = programs(config, 9)
+    cut = cut_of(config, 9, 4)
+    windows = np.ascontiguousarray(cut.codes[0, :, :-1])
+    before, begin = program.logits(windows), networks.trained.get_weights()
+    program.settle()  # nothing was trained
+    for left, right in zip(networks.trained.get_weights(), begin, strict=True):
+        np.testing.assert_array_equal(left, right)
+    program.train(cut)
+    trained = program.logits(windows)
+    assert (trained != before).any()
+    program.settle()
+    np.testing.assert_array_equal(program.logits(windows), trained)
+    by_keras = networks.scored.predict_on_batch(windows)
+    np.testing.assert_allclose(by_keras, trained, atol=1e-4)
+
+
+def test_twins_of_one_shape_are_two_variables() -> None:
+    import keras
+
+    from models.packed import Packed, Packing
+
+    one, other = (Packed(keras.Variable([value]), Packing(1)) for value in (1.0, 2.0))
+    assert one.value.tolist() == [1] and other.value.tolist() == [2]
+    other.variable.assign([3.0])
+    other.settle()
+    assert np.array(other.variable).tolist() == [2]
+
+
+@pytest.mark.parametrize("layer_size", [4, 128])
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adagrad", "sgd"])
-def test_an_optimizer_takes_the_steps_of_keras(optimizer: str) -> None:
+def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) -> None:
     """Its variables too, with gradients that are clipped and others that are not."""
     import tensorflow as tf
 
     from models import fast_optimizer, lstm
-    from models.packed import Packed
+    from models.packed import Packed, packings
 
-    config = TrialConfig(optimizer=optimizer, learning_rate=0.01, layer_size=4, sequence_length=2)
+    config = TrialConfig(
+        optimizer=optimizer, learning_rate=0.01, layers=1, layer_size=layer_size, sequence_length=2
+    )
     pair = [networks_of(config, 5, 0) for _ in range(2)]
     ours, theirs = (networks.trained for networks in pair)
     for network in (ours, theirs):
         lstm.compile_for_training(network, config)
-    weights = [
-        Packed(*one)
-        for one in zip(ours.trainable_variables, packings_of(pair[0], config), strict=True)
-    ]
-    fast = fast_optimizer.FastOptimizer(ours.optimizer, ours.trainable_variables, weights)
+    weights = [Packed(*one) for one in zip(ours.trainable_variables, packings(config), strict=True)]
+    fast = fast_optimizer.FastOptimizer(ours.optimizer, weights)
     rng = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 30.0, 1.0, 0.0):
         gradients = [
@@ -314,12 +360,24 @@ def test_each_layer_draws_what_it_drops_by_itself() -> None:
 
     from models.stack import Dropout, _dropped
 
-    features = tf.ones((3, 4, 5))
+    features = tf.ones((3, 3, 5))  # an odd number
     dropout = Dropout(tf.constant(0.5), tf.constant([64, 1], tf.int64))
     (first, back), (second, _) = (_dropped(features, dropout, number) for number in (1, 2))
     assert (first != second).numpy().any()
     assert set(np.unique(first)) == {0.0, 2.0}
     np.testing.assert_array_equal(back(3 * features)[0], 3 * first)
+
+
+@pytest.mark.parametrize("rate", [1e-6, 0.1, 0.99])
+def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
+    import tensorflow as tf
+
+    from models.stack import Dropout, _dropped
+
+    dropout = Dropout(tf.constant(rate), tf.constant([64, 1], tf.int64))
+    found = _dropped(tf.ones((200, 100, 501)), dropout, 1)[0].numpy()
+    assert (found == 0).mean() == pytest.approx(rate, abs=0.0005)
+    assert found.mean(dtype=float) == pytest.approx(1, abs=5 * (rate / (1 - rate) / 1e7) ** 0.5)
 
 
 def cut_of(config: TrialConfig, alphabet_size: int, steps: int) -> Cut:
@@ -391,12 +449,14 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
-@pytest.mark.parametrize("embedding_size", [0, 4])
+@pytest.mark.parametrize(
+    ("embedding_size", "size", "length"), [(0, 50, 9), (4, 50, 9), (0, 128, 8), (4, 20, 1)]
+)
 def test_in_reduced_precision_gradients_point_the_same_way(
-    direction: str, embedding_size: int
+    direction: str, embedding_size: int, size: int, length: int
 ) -> None:
     config = TrialConfig(
-        direction=direction, layer_size=50, sequence_length=9, batch_size=5,
+        direction=direction, layer_size=size, sequence_length=length, batch_size=5,
         embedding_size=embedding_size, precision="bfloat16",
     )  # fmt: skip
     theirs, ours = by_both(config, 9, 0)
@@ -404,8 +464,8 @@ def test_in_reduced_precision_gradients_point_the_same_way(
     assert np.abs(ours[0] - theirs[0]).max() > 0
     for our, their in zip(flat(ours), flat(theirs), strict=True):
         left, right = our.ravel(), their.ravel()
-        cosine = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
-        assert cosine > 0.999
+        assert left.any() == right.any()  # of one step, that of the recurrent kernel is 0
+        assert left @ right >= 0.999 * np.linalg.norm(left) * np.linalg.norm(right)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -477,4 +537,4 @@ def test_an_optimizer_without_a_kernel_is_refused() -> None:
 
     scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="LossScaleOptimizer"):
-        fast_optimizer.FastOptimizer(scaling, [], [])
+        fast_optimizer.FastOptimizer(scaling, [])

@@ -161,13 +161,17 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "layer_size"), [("rmsprop", 12), ("adam", 12), ("adagrad", 128)]
+)
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
-    corpus: Corpus, tmp_path: Path, direction: str, optimizer: str
+    corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
 ) -> None:
     from models.training import Epoch, Resting
 
-    config = CONFIG.evolve(direction=direction, optimizer=optimizer, dropout=0.3, epochs=4)
+    config = CONFIG.evolve(
+        direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4
+    )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
