@@ -170,8 +170,9 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     from models.training import Epoch, Resting
 
     config = CONFIG.evolve(
-        direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4
-    )
+        direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
+        stride=CONFIG.sequence_length,
+    )  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
