@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.config import TrialConfig
 from models.corpus import Alphabet
+from models.document import json_text
 from models.errors import InputError, cut, shown
 from models.size import parameters
 
@@ -182,7 +183,7 @@ def predictor(folder: Path, bundle: Bundle) -> Predictor:
 
 
 def _write_json(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import functools
 import inspect
 import linecache
 import math
+import re
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ MODULE = "template"
 REPORT_EVERY_S = 0.5
 #: rows of what a network was trained on that are kept to check its export with
 ROWS = 32
+#: characters of a metric's name, at most: MLflow takes 250, and `train_` comes before
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -277,10 +280,23 @@ def _first_rows(given: Any) -> Any:
 
 
 def _numbers(logs: Any) -> dict[str, float]:
-    """What is a number of what Keras reports: its loss first, if it has one."""
-    found = {name: np.asarray(value) for name, value in (logs or {}).items()}
-    numbers = {name: float(one) for name, one in found.items() if one.ndim == 0}
+    """What is a number of what Keras and callbacks report: the loss first, if there is one."""
+    found = {_written(str(name)): _number(value) for name, value in (logs or {}).items()}
+    numbers = {name: value for name, value in found.items() if value is not None}
     return dict(sorted(numbers.items(), key=lambda item: item[0] != "loss"))
+
+
+def _number(value: Any) -> float | None:
+    """A value as a number; None for what is none, such as text or an array of several."""
+    with contextlib.suppress(Exception):  # it may be of any library, and fail in any way
+        array = np.asarray(value)
+        return float(array) if array.ndim == 0 and array.dtype.kind in "biufOV" else None
+    return None
+
+
+def _written(name: str) -> str:
+    """Name of a metric as MLflow takes it."""
+    return re.sub(r"[^\w ./-]|/(?=[./]|$)", "_", name[:LONGEST_NAME])
 
 
 class _Listener(keras.callbacks.Callback):  # type: ignore[misc]

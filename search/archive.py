@@ -14,7 +14,7 @@ from models.source import Source
 from search.journal import SCHEMA, SCHEMA_TAG, TEMPLATE_TAG
 from search.spec import NAME, Scoring, SweepSpec, digest_of
 from search.tracking import Store
-from search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord
+from search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
 from spaces.template import Template, TemplateConfig
 
 #: phases of the runs that are a sweep's own trials
@@ -142,7 +142,7 @@ def read_trial(run: Any) -> TrialRecord:
         outcome=tags.get("sweep.outcome", ""),
         reason=tags.get("sweep.reason", ""),
         parameters=int(params.get("parameters", 0)),
-        best_val_loss=metrics.get("best_val_loss"),
+        best_val_loss=comparable(metrics.get("best_val_loss")),
         best_epoch=None if best_epoch is None else int(best_epoch),
         epochs=int(metrics.get("epochs_done", 0)),
         has_weights=tags.get("sweep.weights") == "kept",

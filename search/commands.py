@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 import sys
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from models import corpus as corpora
 from models.config import FIELDS, TrialConfig, check_field
+from models.document import json_text
 from models.errors import InputError, cut, shown
 from models.scoring import bits
 from search import settings
@@ -79,7 +78,7 @@ def _check_trial(reference: str) -> None:
 
 
 def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    print(json_text(document))
 
 
 # --- ending ---------------------------------------------------------------------------------------
@@ -144,7 +143,7 @@ def sweeps(arguments: Namespace) -> int:
     for row in rows:
         table.add_row(
             row["sweep"], row["state"], str(row["trials_done"]), loss_text(row["best_val_loss"]),
-            escape(str(row["data"])),
+            str(row["data"]),
         )  # fmt: skip
     open_console().print(table)
     return DONE
@@ -190,7 +189,7 @@ def show(arguments: Namespace) -> int:
     console = open_console()
     console.print(trials_table([record]))
     if record.reason:
-        console.print(f"reason: {record.reason}", markup=False)
+        console.print(f"reason: {record.reason}")
     table = Table("epoch", *record.results)
     for step in steps:
         table.add_row(str(step), *(loss_text(values.get(step)) for values in history.values()))
@@ -202,7 +201,7 @@ def show(arguments: Namespace) -> int:
 def _show_details(console: Console, record: TrialRecord) -> None:
     config = record.trial.config
     values = config.shape().values() if config.returns_loss else _pairs(config.to_dict())
-    console.print(f"config: {', '.join(values)}", markup=False)
+    console.print(f"config: {', '.join(values)}")
     versions = ", ".join(
         f"{tag.removeprefix('version.')} {value}"
         for tag, value in sorted(record.tags.items())

@@ -37,7 +37,7 @@ def conclude(console: Console, state: State, store: Store) -> None:
             )
         else:
             values = ", ".join(config.shape().values())
-            console.print(f"best: {best.trial.id}, loss {loss:.4f} ({values})", markup=False)
+            console.print(f"best: {best.trial.id}, loss {loss:.4f} ({values})")
         for name, other in state.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,10 @@ class Confirmed:
 
 
 def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
-    """Order by mean and compare each with the first by Welch's t test."""
+    """Order by mean and compare each with the first by Welch's t test.
+
+    Where the test has no answer, as for losses that are all the same, chance explains everything.
+    """
     from scipy.stats import ttest_ind
 
     ordered = sorted(found, key=lambda confirmed: confirmed.mean)
@@ -76,7 +80,10 @@ def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
     for other in ordered[1:]:
         p = None
         if min(len(other.losses), len(ordered[0].losses)) > 1:
-            p = float(ttest_ind(other.losses, ordered[0].losses, equal_var=False).pvalue)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of losses that are nearly the same
+                p = float(ttest_ind(other.losses, ordered[0].losses, equal_var=False).pvalue)
+            p = p if math.isfinite(p) else 1.0
         compared.append(Confirmed(other.first, other.losses, p))
     return compared
 

@@ -67,12 +67,11 @@ class Lines:
         assert course.ended
         shape = " ".join(f"{name} {value}" for name, value in course.trial.config.shape().items())
         reason = f" ({course.ended.reason})" if course.ended.reason else ""
-        best = loss_text(state.best.ranked_loss if state.best else None)
         done = sum(state.counts.values())
         self.say(
             f"[{done}/{state.spec.trials}] {_named(course)} {course.ended.outcome} "
             f"loss {loss_text(course.best_loss)} in {duration(course.seconds)}; {shape}; "
-            f"best {best}{reason}"
+            f"{_best_text(state)}{reason}"
         )
 
     def say(self, text: str) -> None:
@@ -126,14 +125,20 @@ def _running(state: State) -> Group:
             loss_text(progress.loss if progress else None),
             loss_text(course.best_loss),
         )
-    best = state.best
-    found = f"best {best.trial.id} {loss_text(best.ranked_loss)}" if best else "no result yet"
     ended = sum(state.counts.values())
     summary = (
-        f"{ended} of {state.spec.trials} trials, {found}, "
+        f"{ended} of {state.spec.trials} trials, {_best_text(state)}, "
         f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left"
     )
     return Group(table, Text(summary, style="bold"))
+
+
+def _best_text(state: State) -> str:
+    """The best trial and its loss so far, and whether it runs still."""
+    if state.leader is None:
+        return "no result yet"
+    course, loss = state.leader
+    return f"best {course.trial.id} {loss_text(loss)}{'' if course.ended else ' (running)'}"
 
 
 def _epoch_text(course: Course) -> str:
@@ -163,6 +168,10 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
     return table
 
 
-def open_console() -> Console:
-    """A console for tables; wide enough for them when nobody watches."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+def open_console(*, stderr: bool = False) -> Console:
+    """A console for tables and lines; wide enough for tables when nobody watches.
+
+    All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
+    """
+    width = None if stderr or sys.stdout.isatty() else 140
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)

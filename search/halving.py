@@ -41,17 +41,21 @@ def decide(
     """Judge a trial at a rung by its best loss so far and those of the others when they were there.
 
     One of `factor` goes on, a part of a place counts as a whole one, and there are `places` at the
-    least.
+    least. NaN and infinite losses are worse than all others.
     """
     reached = len(others) + 1
     places = max(places, math.ceil(reached / factor))
-    rank = 1 + sum(other < loss for other in others)
+    rank = 1 + sum(_order(other) < _order(loss) for other in others)
     if rank <= places:
         return Decision(True, f"{loss:.4g} is number {rank} of {reached} at epoch {epoch}")
     best = f"best {places} of" if places > 1 else "best of"
     return Decision(
         False, f"pruned at epoch {epoch}: {loss:.4g} is not among the {best} {reached} at this rung"
     )
+
+
+def _order(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf
 
 
 def prospects(
@@ -61,21 +65,23 @@ def prospects(
 
     `curves` holds the best loss so far after each epoch. A trial that was cut short is assumed to
     improve from one rung to the next by the median ratio of those that went on; so trials that
-    ended at different rungs can be compared.
+    ended at different rungs can be compared. Without a finite loss a trial has no prospect.
     """
     marks = [*rungs(epochs, first), epochs]
     ratio = 1.0
     to_end: dict[int, float] = {epochs: 1.0}
     for mark, following in zip(reversed(marks[:-1]), reversed(marks), strict=False):
-        went_on = [c for c in curves.values() if len(c) >= following and c[mark - 1] > 0]
+        long_enough = (c for c in curves.values() if len(c) >= following)
+        went_on = [c for c in long_enough if 0 < c[mark - 1] < math.inf]
         steps = [c[following - 1] / c[mark - 1] for c in went_on]
         ratio *= statistics.median(steps) if steps else 1.0
         to_end[mark] = ratio
     found = {}
     for number, curve in curves.items():
-        if curve:
+        if curve and math.isfinite(curve[-1]):
             reached = max((mark for mark in marks if mark <= len(curve)), default=marks[0])
-            found[number] = min(curve[min(reached, len(curve)) - 1] * to_end[reached], curve[-1])
+            loss = curve[min(reached, len(curve)) - 1]
+            found[number] = min(loss * to_end[reached], curve[-1]) if loss < math.inf else curve[-1]
     return found
 
 
@@ -93,4 +99,5 @@ def at_highest_rung(
     marks = [*rungs(epochs, first), epochs]
     reached = {mark: [n for n, c in curves.items() if len(c) >= mark] for mark in marks}
     highest = max((mark for mark in marks if len(reached[mark]) >= ENOUGH), default=marks[0])
-    return {number: curves[number][highest - 1] for number in reached[highest]}
+    found = {number: curves[number][highest - 1] for number in reached[highest]}
+    return {number: loss for number, loss in found.items() if math.isfinite(loss)}

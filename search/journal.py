@@ -19,13 +19,14 @@ import yaml
 
 from models.baselines import BaselineScore
 from models.corpus import Corpus
+from models.document import json_text
 from models.scoring import bits
 from models.source import Source
 from search.faults import without_secrets
 from search.lease import LEASE
 from search.spec import Scoring, SweepSpec
 from search.tracking import TAG_LENGTH, Store
-from search.trial import Course, Ended, Phase, Slot, Trial
+from search.trial import Course, Ended, Phase, Slot, Trial, comparable
 
 if TYPE_CHECKING:
     from search.subject import Subject
@@ -183,7 +184,7 @@ class Journal:
         tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
         if course.ended.unfinished:
             tags["sweep.unfinished"] = "yes"
-        curve = json.dumps([[epoch.get(name) for name in CURVE] for epoch in course.epochs])
+        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in course.epochs])
         if len(curve) <= TAG_LENGTH:
             tags["sweep.curve"] = curve
         self.store.log(
@@ -238,6 +239,6 @@ def _epoch_metrics(course: Course) -> dict[str, float]:
 
 
 def _result(course: Course) -> dict[str, float] | None:
-    """What a template has returned."""
-    loss = course.ended.loss if course.ended else None
+    """What a template has returned, if it can be compared."""
+    loss = comparable(course.ended.loss) if course.ended else None
     return None if loss is None else {"best_val_loss": loss}

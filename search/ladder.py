@@ -133,7 +133,7 @@ def decide(steps: Sequence[Step], guessing: float) -> Decision:
         learned = math.isfinite(step.loss) and step.loss < LEARNED * guessing
         if best is None:
             best = step if learned else None
-        elif best.loss is not None and step.loss < best.loss:
+        elif best.loss is not None and math.isfinite(step.loss) and step.loss < best.loss:
             best = step
         else:
             return Decision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
@@ -143,7 +143,8 @@ def decide(steps: Sequence[Step], guessing: float) -> Decision:
 
 
 def _compare(step: Step, best: Step) -> str:
-    worse = "failed" if step.loss == math.inf else f"reached {step.loss:.4f}"
+    failed = step.loss is None or not math.isfinite(step.loss)
+    worse = "failed" if failed else f"reached {step.loss:.4f}"
     return f"{best.loss:.4f}, and {step.rate:g} {worse}"
 
 

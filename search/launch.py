@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from models import corpus as corpora
 from models.corpus import Corpus
+from models.document import json_text
 from models.errors import InputError
 from search import settings
 from search.checks import check_budget, check_precision, check_space
@@ -212,7 +210,7 @@ def _run(
     """Run a sweep, a new one or one with a past, and say how it went."""
     from search.sweep import Sweep
 
-    talk = Console(stderr=True, highlight=False) if arguments.json else open_console()
+    talk = open_console(stderr=arguments.json)
     display = LiveTable(talk) if talk.is_terminal else Lines(talk)
     for line in (_budget(spec, name, len(engine.slots)), *about):
         display.say(line)
@@ -231,7 +229,7 @@ def _run(
             code = getattr(interrupt, "code", INTERRUPTED)
     state = sweep.state
     if arguments.json:
-        print(json.dumps(state.to_dict(), ensure_ascii=False, allow_nan=False))
+        print(json_text(state.to_dict()))
     else:
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
             conclude(talk, state, store)

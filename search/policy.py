@@ -213,7 +213,7 @@ class Policy:
             return halving.prospects(curves, epochs, self.first_rung)
         if self.plan.lesson == "rung":
             return halving.at_highest_rung(curves, epochs, self.first_rung)
-        return {number: curve[-1] for number, curve in curves.items()}
+        return {n: curve[-1] for n, curve in curves.items() if math.isfinite(curve[-1])}
 
     def too_large(self, config: Config) -> bool:
         """Whether a config that is smaller in nothing has used up the memory."""
@@ -398,7 +398,7 @@ def noise(course: Course) -> float:
 
     The median absolute step over the second half of its epochs.
     """
-    losses = [epoch["val_loss"] for epoch in course.epochs if "val_loss" in epoch]
+    losses = [loss for loss in course.val_losses if loss is not None]
     later = losses[len(losses) // 2 :]
     steps = [abs(a - b) for a, b in itertools.pairwise(later)]
     return statistics.median(steps) if steps else 0.0

@@ -54,7 +54,7 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
                 "outcome": str(course.ended.outcome) if course.ended else None,
                 "parameters": _parameters_of(course.trial.config, alphabet),
                 "val_loss": course.ranked_loss,
-                "losses": [epoch.get("val_loss") for epoch in course.epochs],
+                "losses": course.val_losses,
             }
             for course in state.finished
         ],
@@ -193,9 +193,9 @@ def plot_learning_curves(state: State, file: Path) -> None:
     best = state.ranked[:NAMED]
     for course in state.finished:
         if course.epochs and course not in best:
-            axes.plot(*_curve(course.epochs), color="0.8", linewidth=1, marker=".", zorder=1)
+            axes.plot(*_curve(course), color="0.8", linewidth=1, marker=".", zorder=1)
     for course in best:
-        axes.plot(*_curve(course.epochs), marker="o", markersize=4, label=_name(course), zorder=2)
+        axes.plot(*_curve(course), marker="o", markersize=4, label=_name(course), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
@@ -215,8 +215,7 @@ def _name(course: Course) -> str:
     return f"{known}  {shape}, lr {config.learning_rate:g}"
 
 
-def _curve(epochs: list[dict[str, float]]) -> tuple[list[int], list[float]]:
-    losses = {
-        n: epoch["val_loss"] for n, epoch in enumerate(epochs, start=1) if "val_loss" in epoch
-    }
+def _curve(course: Course) -> tuple[list[int], list[float]]:
+    """Epochs that have a finite loss, and their losses."""
+    losses = {n: loss for n, loss in enumerate(course.val_losses, start=1) if loss is not None}
     return list(losses), list(losses.values())

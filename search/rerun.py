@@ -15,6 +15,7 @@ import numpy as np
 from models import corpus as corpora
 from models.config import Config, ours
 from models.corpus import Corpus
+from models.document import plain
 from models.errors import InputError
 from models.reading import Sequences, code_points, read_ids, read_text
 from models.samples import SAMPLES
@@ -42,7 +43,7 @@ class Comparison:
 
     verdict: str
     epochs_compared: int
-    #: largest absolute difference of two values of one metric
+    #: largest absolute difference of two values of one metric; infinite if one of them is none
     max_difference: float
     first_difference: dict[str, Any] | None
 
@@ -62,7 +63,7 @@ def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
             gap = abs(a - b)
             largest = max(largest, gap) if math.isfinite(gap) else math.inf
             relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
-            first = first or {"epoch": number, "metric": metric, "was": a, "is": b}
+            first = first or {"epoch": number, "metric": metric, "was": a, "is": after.get(metric)}
     if len(was) > len(now) or (len(now) > len(was) and not cut_short):
         first = first or {
             "epoch": len(pairs) + 1,
@@ -146,19 +147,25 @@ class Rerun:
     device: tuple[str, str] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The rerun as `rerun --json` prints it."""
+        """The rerun as `rerun --json` prints it; an infinite difference is null."""
+        first = self.comparison.first_difference
         return {
             "trial": self.record.trial.id,
             "rerun_run_id": self.run_id,
             "verdict": self.comparison.verdict,
             "epochs_compared": self.comparison.epochs_compared,
-            "max_difference": self.comparison.max_difference,
-            "first_difference": self.comparison.first_difference,
+            "max_difference": plain(self.comparison.max_difference),
+            "first_difference": first and {name: _told(value) for name, value in first.items()},
             "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
             "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
             "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
             "outcome": str(self.ended.outcome),
         }
+
+
+def _told(value: Any) -> Any:
+    """A value as JSON can hold it: `nan` and `inf` as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rerun(
@@ -201,8 +208,8 @@ def rerun(
                 with shield.hold(to_the_end=True):
                     engine.close()
                     course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
-                    comparison = _compare(record, was, course)
                     writer.close_trial(course, keep=job.weights.exists())
+                    comparison = _compare(record, was, course)
                     store.log(run_id, tags={"sweep.verdict": comparison.verdict})
     return Rerun(
         record,
@@ -281,7 +288,11 @@ def _with_losses(found: Comparison, was: float | None, now: float | None) -> Com
     """What a comparison says if the losses that a template has returned differ too."""
     a, b = (math.inf if loss is None else loss for loss in (was, now))
     gap = abs(a - b)
-    near = gap <= TOLERANCE * max(abs(a), 1e-12) and found.verdict != "different"
+    near = (
+        math.isfinite(gap)
+        and gap <= TOLERANCE * max(abs(a), 1e-12)
+        and found.verdict != "different"
+    )
     difference = {"epoch": found.epochs_compared, "metric": "loss", "was": was, "is": now}
     return Comparison(
         "within_tolerance" if near else "different",

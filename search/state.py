@@ -122,6 +122,20 @@ class State:
         return self.best.ranked_loss if self.best else None
 
     @property
+    def leader(self) -> tuple[Course, float] | None:
+        """The trial with the lowest loss so far, and that loss; it may run still.
+
+        Of a trial that runs, the best epoch so far counts.
+        """
+        found = [(course.best_loss, course) for course in self.running.values()]
+        found += [(self.best_loss, self.best)] if self.best else []
+        known = [(loss, course) for loss, course in found if loss is not None]
+        loss, course = min(
+            known, key=lambda one: (one[0], one[1].trial.number), default=(0.0, None)
+        )
+        return (course, loss) if course else None
+
+    @property
     def trials_done(self) -> int:
         """How many trials have ended for good."""
         return sum(self.counts.values())

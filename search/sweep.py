@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 from models.corpus import Corpus
+from models.document import json_text
 from models.errors import InputError
 from search import health, report, scratch
 from search.engines.base import Engine
-from search.faults import StoreError
+from search.faults import StoreError, reason
 from search.interrupt import Shield
 from search.journal import Journal, spec_tags
 from search.lease import STOP, Lease, LeaseLostError
@@ -192,47 +193,83 @@ class Sweep:
         )
 
     def _finish(self) -> None:
-        """End workers, close every run, and leave no files behind that nobody needs."""
+        """End workers, close every run, and leave no files behind that nobody needs.
+
+        What the sweep has found is drawn last, when nothing depends on it any more.
+        """
         self._listener.be_patient_again()
         try:
-            self._engine.close()
-            if self._journal and self._lease and not self._lost:
-                with self._lease.beating(self._driven_s):
-                    self._close_trials(self._journal)
-                self._close_run(self._journal)
+            try:
+                self._engine.close()
+            finally:
+                if self._journal and self._lease and not self._lost:
+                    self._close_runs(self._journal, self._lease)
         except StoreError as fault:  # what is open now, `resume` will close
             self.state.left_open = True
             self._viewer.say(f"runs were left open: {fault}")
         finally:
             if self._folder and not self._lost:
                 scratch.leave(self._folder, self.state.going_on)
+        if self._folder and not (self._lost or self.state.left_open):
+            self._keep_evidence()
+
+    def _close_runs(self, journal: Journal, lease: Lease) -> None:
+        """Close the runs of trials and then the sweep's own, which lets the lease go."""
+        state = self.state
+        with lease.beating(self._driven_s):
+            self._close_trials(journal)
+        journal.close_sweep(state.word, state.ending, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
-        """Close the runs of trials, and log what all have come to."""
+        """Close the runs of trials, and log what all have come to.
+
+        A trial whose run cannot be closed, though the store answers, is left to `resume`.
+        """
         state = self.state
-        if self._loop:
-            self._loop.break_off()
+        try:
+            if self._loop:
+                self._loop.break_off()
+        except StoreError:
+            raise
+        except Exception as error:
+            why = _told(error)
+            self._viewer.say(f"runs of trials were left open: {why}")
+            if state.word is not Word.FAILED:
+                state.close(why, Word.FAILED)
         state.now = self._clock()
         journal.log_progress(state.trials_done, state.best_loss)
+
+    def _description(self) -> str:
+        """What the sweep has come to, in Markdown; empty if that cannot be said."""
         try:
-            if self._folder:
-                self._keep_evidence(self._folder)
-        except (StoreError, OSError) as error:  # pictures matter less than runs that are closed
-            self._viewer.say(f"no pictures were kept: {error}")
+            return report.describe(self.state)
+        except Exception as error:
+            self._viewer.say(f"the sweep is not described: {_told(error)}")
+            return ""
 
-    def _close_run(self, journal: Journal) -> None:
-        """Close the sweep's own run."""
-        state = self.state
-        journal.close_sweep(state.word, state.ending, state.seconds, note=report.describe(state))
+    def _keep_evidence(self) -> None:
+        """Keep pictures and numbers that say why the best trial is the best, if that can be done.
 
-    def _keep_evidence(self, folder: Path) -> None:
-        """Pictures and numbers that say why the best trial is the best."""
+        The sweep's run is closed, and whoever goes on with it may use its folder already.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+                self._draw(Path(folder))
+        except Exception as error:  # pictures matter less than a sweep that has ended in order
+            self._viewer.say(f"no pictures were kept: {_told(error)}")
+
+    def _draw(self, folder: Path) -> None:
         state, extent = self.state, self._about.extent
         alphabet, symbols = (extent.alphabet, extent.symbols) if extent else (0, 0)
         found = report.evidence(state, alphabet, symbols)
-        text = json.dumps(found, indent=1, allow_nan=False)
-        self._store.keep_text(state.run_id, text, "evidence.json")
+        self._store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
         for name, draw in report.plots(found, state):
             file = folder / f"{name}.png"
             draw(file)
             self._store.keep_file(state.run_id, file)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; those of the program's own say all themselves."""
+    own = isinstance(error, StoreError | OSError)
+    return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

@@ -8,8 +8,10 @@ status is not final is not finished.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -273,9 +275,9 @@ class Store:
         return run if run.info.experiment_id == self.experiment.id else None
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
-        """Values of a metric by step."""
+        """Values of a metric by step; a database keeps infinities as the largest numbers."""
         found = self._ask(lambda: self.client.get_metric_history(run_id, key))
-        return {metric.step: metric.value for metric in found}
+        return {metric.step: _read_back(metric.value) for metric in found}
 
     def page(self, run_id: str = "") -> str:
         """Path of a run's page in the MLflow UI; without an ID, of the page of all runs."""
@@ -305,6 +307,11 @@ def check_place(location: str) -> None:
             f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
             f"AWS_SECRET_ACCESS_KEY"
         ) from None
+
+
+def _read_back(value: float) -> float:
+    infinite = abs(value) >= sys.float_info.max
+    return math.copysign(math.inf, value) if infinite else value
 
 
 def _now_ms() -> int:

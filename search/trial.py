@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 
+#: a loss that is larger, or below the negative of this, counts as infinite: squares of more would
+#: overflow, and a database keeps infinities as the largest and the lowest number that it knows
+LARGEST = 1e100
+
 
 class Outcome(StrEnum):
     """How a trial ended."""
@@ -53,6 +57,14 @@ class Phase(StrEnum):
     CONFIRM = "confirm"
     BASELINE = "baseline"
     RERUN = "rerun"
+
+
+def comparable(loss: float | None) -> float | None:
+    """A loss as it takes part in comparisons: None for none, for NaN and for one beyond `LARGEST`.
+
+    So neither infinity nor NaN is ever the best.
+    """
+    return loss if loss is not None and abs(loss) <= LARGEST else None
 
 
 def trial_seed(sweep_seed: int, number: int) -> int:
@@ -210,8 +222,13 @@ class Course:
     @property
     def best_so_far(self) -> list[float]:
         """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
-        losses = (epoch.get("val_loss", math.inf) for epoch in self.epochs)
+        losses = (math.inf if loss is None else loss for loss in self.val_losses)
         return list(itertools.accumulate(losses, min))
+
+    @property
+    def val_losses(self) -> list[float | None]:
+        """Validation loss of each epoch, nats; None for one that has no finite loss."""
+        return [comparable(epoch.get("val_loss")) for epoch in self.epochs]
 
     @property
     def epoch_seconds(self) -> list[float]:
@@ -221,15 +238,15 @@ class Course:
     @property
     def best_epoch(self) -> int | None:
         """Number of the epoch with the lowest validation loss."""
-        scored = [i for i, epoch in enumerate(self.epochs) if "val_loss" in epoch]
-        best = min(scored, key=lambda i: self.epochs[i]["val_loss"], default=None)
-        return None if best is None else best + 1
+        losses = enumerate(self.val_losses, start=1)
+        scored = ((loss, epoch) for epoch, loss in losses if loss is not None)
+        return min(scored, default=(None, None))[1]
 
     @property
     def best_loss(self) -> float | None:
-        """Lowest validation loss, nats; or what a template has returned."""
+        """Lowest validation loss, nats; or what a template has returned. Finite, or None."""
         if self.trial.config.returns_loss:
-            return self.ended.loss if self.ended else None
+            return comparable(self.ended.loss) if self.ended else None
         return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
@@ -19,6 +21,72 @@ class Silent:
 
     def say(self, text: str) -> None:
         """Say nothing."""
+
+
+class MemoryStore:
+    """A store of one sweep that is not read back; `search.tracking.Store` is the real one."""
+
+    settings = "memory"
+
+    def __init__(self) -> None:
+        self.waiting: Any = None
+        self.asking: Any = nullcontext
+        #: of each run, in the order in which they were made
+        self.run_tags: dict[str, dict[str, str]] = {}
+        self.statuses: dict[str, str] = {}
+        self.metrics: dict[str, list[dict[str, float]]] = {}
+        #: texts and files that were kept, by their names, and the status of their run then
+        self.kept: dict[str, tuple[str, str]] = {}
+
+    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Make a run."""
+        run_id = f"run{len(self.run_tags)}"
+        self.run_tags[run_id], self.statuses[run_id] = dict(tags), "RUNNING"
+        self.metrics[run_id] = []
+        return run_id
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Keep metrics and tags."""
+        self.run_tags[run_id] |= tags or {}
+        self.metrics[run_id].append(dict(metrics or {}))
+
+    def finish(self, run_id: str, status: str) -> None:
+        """Give a run its final status."""
+        self.statuses[run_id] = status
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """All tags of a run."""
+        return dict(self.run_tags[run_id])
+
+    def drop_tag(self, run_id: str, key: str) -> None:
+        """Take a tag away."""
+        self.run_tags[run_id].pop(key, None)
+
+    def runs(self, **tags: str) -> list[Any]:
+        """No other sweep."""
+        return []
+
+    def keep_text(self, run_id: str, text: str, name: str) -> None:
+        """Keep a text."""
+        self.kept[name] = (text, self.statuses[run_id])
+
+    def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """Note that a file was kept."""
+        self.kept[file.name] = ("", self.statuses[run_id])
+
+    def drop_folder(self, run_id: str, name: str) -> None:
+        """Nothing is kept of it."""
+
+    def log_dataset(self, run_id: str, **about: str) -> None:
+        """Nothing is kept of it."""
 
 
 class ScriptedEngine:

@@ -74,6 +74,27 @@ def test_the_examples_run_and_repeat(
     assert isinstance(again, Ended) and again.loss == ended.loss
 
 
+def test_what_is_no_number_of_what_fit_reports_is_left_out(tmp_path: Path) -> None:
+    body = """\
+from decimal import Decimal
+odd = {'val_loss': np.inf, 'val_nan': np.nan, 'half': Decimal('0.5'), 'yes': np.bool_(True),
+       'several': np.ones(3), 'text': '1.5', 'nothing': None, 'complex': 1j, 'large': 10 ** 400,
+       'ragged': [[1], [2, 3]], 'acc@5 (%)': 1, 'a//b/../c/': 2, 7: 3, 'x' * 300: 4}
+tell = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(odd))
+model.fit(x, y, epochs=1, verbose=0, callbacks=[tell])
+return 1.5"""
+    messages = run(written(tmp_path, body), tmp_path)
+    assert messages[-1] == Ended(Outcome.COMPLETE, loss=1.5)
+    [done] = epochs(messages)
+    found = {name: value for name, value in done.metrics.items() if value == value}
+    assert set(done.metrics) - set(found) == {"val_nan"}
+    assert found.pop("epoch_seconds") > 0 and found.pop("train_loss") > 0
+    assert found == {
+        "val_loss": np.inf, "train_half": 0.5, "train_yes": 1, "train_acc_5 ___": 1,
+        "train_a_/b_../c_": 2, "train_7": 3, f"train_{'x' * 200}": 4,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "callbacks",
     ["None", "[]", "keras.callbacks.EarlyStopping()", "(keras.callbacks.TerminateOnNaN(),)",

@@ -198,7 +198,7 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
             seen.append(found.beat)
 
     monkeypatch.setattr(Sweep, "_open_folder", wrapped(Sweep._open_folder, slowly))
-    monkeypatch.setattr(Sweep, "_keep_evidence", wrapped(Sweep._keep_evidence, slowly))
+    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, slowly))
     run(ScriptedEngine(LOSSES), trials=1)
     assert 0 < seen[0] < seen[1] < seen[2] < seen[3]
 

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import json
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.config import TrialConfig
 from search.journal import device_kind
-from search.rerun import TOLERANCE, Comparison, Epochs, changed_device, compare
-from search.trial import Slot
+from search.rerun import (
+    TOLERANCE,
+    Comparison,
+    Epochs,
+    Rerun,
+    _with_losses,
+    changed_device,
+    compare,
+)
+from search.trial import Ended, Outcome, Slot, Trial
 
 WAS: Epochs = [
     {"loss": 3.0, "val_loss": 2.0},
@@ -85,6 +97,33 @@ def test_the_first_difference_is_that_of_the_earliest_epoch() -> None:
 def test_a_value_that_is_no_number_is_different(value: float) -> None:
     found = compare(WAS, changed(1, "loss", value))
     assert (found.verdict, found.max_difference) == ("different", math.inf)
+
+
+@pytest.mark.parametrize(
+    "now, first",
+    [
+        (changed(1, "loss", math.nan), {"epoch": 1, "metric": "loss", "was": 3.0, "is": "nan"}),
+        (changed(2, "loss", -math.inf), {"epoch": 2, "metric": "loss", "was": 2.0, "is": "-inf"}),
+        ([{"loss": 3.0}], {"epoch": 1, "metric": "val_loss", "was": 2.0, "is": None}),
+    ],
+)
+def test_an_infinite_difference_is_null_in_json_and_is_told(
+    now: Epochs, first: dict[str, Any]
+) -> None:
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
+    record: Any = SimpleNamespace(trial=trial)
+    again = Rerun(record, "run", Ended(Outcome.COMPLETE), compare(WAS, now), {}, {}, None)
+    found = again.to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["verdict"], found["max_difference"]) == ("different", None)
+    assert found["first_difference"] == first
+
+
+@pytest.mark.parametrize("was, now", [(None, 0.5), (0.5, None)])
+def test_a_result_against_none_is_different(was: float | None, now: float | None) -> None:
+    found = _with_losses(compare(WAS, WAS), was, now)
+    assert (found.verdict, found.max_difference) == ("different", math.inf)
+    assert found.first_difference == {"epoch": 3, "metric": "loss", "was": was, "is": now}
 
 
 def test_a_metric_that_is_missing_is_different() -> None:

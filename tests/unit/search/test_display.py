@@ -9,10 +9,19 @@ from rich.console import Console
 
 from models.config import TrialConfig
 from search import faults
-from search.display import Lines, LiveTable, duration, loss_text, trials_table
+from search.display import (
+    Lines,
+    LiveTable,
+    _running,
+    duration,
+    loss_text,
+    open_console,
+    trials_table,
+)
 from search.spec import SweepSpec
 from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial, TrialRecord
+from spaces.template import TemplateConfig
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 CONFIG = TrialConfig(
@@ -81,7 +90,7 @@ def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
     Lines(out).trial_ended(done, state(done))
     assert text.getvalue() == (
         "[1/5] docs/2 complete loss 1.5000 in 1 min 05 s; dir bi size 3x96 rate 1e-05 drop 0.25 "
-        "length 30 batch 128; best 1.5000\n"
+        "length 30 batch 128; best docs/2 1.5000\n"
     )
 
 
@@ -90,7 +99,7 @@ def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
     failed = course(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
     Lines(out).trial_ended(failed, state(failed))
     assert text.getvalue().startswith("[1/5] docs/2 error loss - in 1 s; ")
-    assert text.getvalue().endswith("; best - ([bold]ValueError[/bold]: no)\n")
+    assert text.getvalue().endswith("; no result yet ([bold]ValueError[/bold]: no)\n")
 
 
 def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
@@ -119,6 +128,57 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     for part in ("docs/3", "2/4 50%", "1.7500", "2.0000", "core 1", "free"):
         assert part in shown
     assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
+
+
+@pytest.mark.parametrize(
+    "finished, running, best",
+    [
+        ((), (), "no result yet"),
+        ((), (1.25, 1.75), "best docs/3 1.2500 (running)"),
+        ((1.5,), (), "best docs/2 1.5000"),
+        ((1.5,), (1.75,), "best docs/2 1.5000"),
+        ((1.5,), (1.25,), "best docs/3 1.2500 (running)"),
+        ((1.5,), (1.5,), "best docs/2 1.5000"),
+        ((1.5,), (float("nan"), float("-inf")), "best docs/2 1.5000"),
+    ],
+)
+def test_the_best_so_far_may_run_still_and_is_said_to(
+    finished: tuple[float, ...], running: tuple[float, ...], best: str
+) -> None:
+    done = [course(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
+    found = state(*done, running={SLOTS[0]: course(*running, number=3)})
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    with LiveTable(out) as table:
+        found.now = 100.0
+        table.update(found)
+    assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
+    other = course(ended=Ended(Outcome.ERROR, "no"), number=9)
+    Lines(out).trial_ended(other, found)
+    assert text.getvalue().endswith(f"; {best} (no)\n")
+    assert found.best_loss == (finished[0] if finished else None)  # ended trials alone
+    ranked = found.to_dict()["best"]
+    assert ranked is None if not finished else ranked["trial"] == "docs/2"
+
+
+NAMED = "[red]units[/red] (line 3) [a, b] :car: ["
+
+
+def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    config = TemplateConfig((("units:3", "[a, b] :car: ["),))
+    trial = Trial(sweep="docs", number=2, config=config, seed=0)
+    for error in (False, True):
+        out = open_console(stderr=error)
+        out.width = 200
+        out.print(trials_table([record(trial=trial)], NAMED))
+        out.print(NAMED)
+        running = course(number=3)
+        running.trial = trial
+        Lines(out).trial_ended(course(ended=Ended(Outcome.ERROR, NAMED)), state())
+        out.print(_running(state(running={SLOTS[0]: running})))
+        written = capsys.readouterr()[error]
+        assert written.count("units (line 3) [a, b] :car: [") == 2
+        assert written.count(NAMED) == 3
 
 
 def test_the_live_table_is_not_repainted_more_often_than_needed() -> None:

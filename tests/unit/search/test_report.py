@@ -133,6 +133,24 @@ def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Pat
     assert (tmp_path / "learning_curves.png").exists()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e308])
+def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
+    bad: float, tmp_path: Path
+) -> None:
+    state = played(20)
+    for course in state.finished[::2]:
+        course.epochs = [epoch | {"val_loss": bad} for epoch in course.epochs]
+    for course in state.finished[1::4]:
+        course.epochs[-1:] = [{"val_loss": bad}]
+    found = report.evidence(state, ALPHABET, SYMBOLS)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for name, draw in report.plots(found, state):
+        draw(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    assert "nan" not in report.describe(state) and "inf" not in report.describe(state)
+
+
 def test_a_sweep_without_trials_has_no_pictures() -> None:
     empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
     found = report.evidence(empty, ALPHABET, SYMBOLS)
