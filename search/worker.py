@@ -131,7 +131,9 @@ def _is_of_host(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    """Of what an error says; bytes of file names that are no text are escaped."""
+    text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    lines = text.strip().splitlines()
     return lines[0] if lines else "no message"
 
 

@@ -76,6 +76,14 @@ def test_another_error_is_one_line_and_its_traceback_is_printed(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_the_name_of_a_file_that_is_no_text_is_a_reason_that_a_store_can_keep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
+    ended = ended_by(ValueError(f"no file {name}"), Slot(0), monkeypatch)
+    assert ended == Ended(Outcome.ERROR, r"ValueError: no file caf\udce9.csv")
+
+
 class Full(io.StringIO):
     """A log on a disk that is full."""
 
