@@ -73,6 +73,15 @@ def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
     assert store.client.list_artifacts(run_id) == []
 
 
+def test_metrics_that_are_no_numbers_come_back_as_they_were(store: Store) -> None:
+    run_id = store.create_run("odd", {})
+    given = [math.inf, -math.inf, math.nan, 1e308]
+    for step, value in enumerate(given):
+        store.log(run_id, metrics={"m": value}, step=step)
+    found = store.history(run_id, "m")
+    assert list(map(repr, found.values())) == ["inf", "-inf", "nan", "1e+308"]
+
+
 def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
     state = sweep_of(store, corpus, engine, tiny_spec(trials=2)).run()
