@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from models.errors import InputError
+from search.settings import load
 from tests.postgres import do_without
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,6 +209,16 @@ def test_what_must_last_lies_in_named_volumes() -> None:
     assert named == set(COMPOSE["volumes"]) == {"database", "artifacts", "cache"}
     lent = [mount for mount in mounts if mount[0].startswith("./")]
     assert lent == [("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro")]
+
+
+def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed() -> None:
+    service = SERVICES["mlflow"]
+    named = service["environment"]["LSTM_SWEEP_SETTINGS"]
+    assert f"./mlflow.yaml:{named}:ro" in service["volumes"]
+    settings = load(DOCKER, {"LSTM_SWEEP_SETTINGS": "mlflow.yaml", "PGPASSWORD": "planted"})
+    assert settings.tracking_uri == "postgresql://lstm_sweep@db/lstm_sweep"
+    with pytest.raises(InputError, match="PGPASSWORD"):
+        load(DOCKER, {"PGPASSWORD": "planted"})
 
 
 def test_the_server_alone_has_the_files_of_runs_where_its_settings_say() -> None:
