@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import importlib.util
 import os
 import secrets
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPResponse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from models.errors import InputError
 from search.settings import Settings
@@ -83,29 +86,38 @@ def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) ->
     return {CONFIG: str(config), KEY: key, ADMIN: admin(environment)}
 
 
-def check_server(address: str, environment: Mapping[str, str]) -> None:
+def check_server(address: str, environment: Mapping[str, str], known: tuple[str, str]) -> None:
     """Make sure that a server lets the admin in, and nobody who gives no password.
+
+    `known` is the header by which the server is known. The password is sent over the connection on
+    which an answer with it has come, and no other, which might be somebody else's by now.
 
     Raises:
         InputError: the admin has another password.
-        RuntimeError: everybody is let in.
+        RuntimeError: everybody is let in, or somebody else answers.
     """
-    if _status(address, {}) != 401:
-        raise RuntimeError("the MLflow server does not ask for a password; it was ended")
-    name = admin(environment)
-    login = base64.b64encode(f"{name}:{environment[PASSWORD]}".encode()).decode()
-    if _status(address, {"Authorization": f"Basic {login}"}) == 401:
-        raise InputError(
-            f"{PASSWORD} is not the password of '{name}', which was set when the server first "
-            f"started, or changed since; expected that one"
-        )
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+    connection.connect()
+    connection.auto_open = 0  # when it is closed, that is an error
+    with contextlib.closing(connection):
+        answer = _ask(connection, {})
+        if answer.getheader(known[0]) != known[1]:
+            raise RuntimeError(f"another server answers at {address}; the MLflow server was ended")
+        if answer.status != 401:
+            raise RuntimeError("the MLflow server does not ask for a password; it was ended")
+        name = admin(environment)
+        login = base64.b64encode(f"{name}:{environment[PASSWORD]}".encode()).decode()
+        if _ask(connection, {"Authorization": f"Basic {login}"}).status == 401:
+            raise InputError(
+                f"{PASSWORD} is not the password of '{name}', which was set when the server first "
+                f"started, or changed since; expected that one"
+            )
 
 
-def _status(address: str, headers: dict[str, str]) -> int:
-    asked = urllib.request.Request(f"{address}{PAGE}", headers=headers)
-    try:
-        with direct.open(asked, timeout=60) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
+def _ask(connection: http.client.HTTPConnection, headers: dict[str, str]) -> HTTPResponse:
+    """The answer for a page; the connection is ready for the next question."""
+    connection.request("GET", PAGE, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import configparser
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -90,13 +94,74 @@ def test_a_key_is_made_for_each_start_unless_one_is_given(tmp_path: Path) -> Non
     assert given[auth.KEY] == "mine"
 
 
-@pytest.mark.parametrize("open_to_all", [200, 403])
-def test_a_server_that_asks_nobody_is_not_announced(
-    open_to_all: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auth, "_status", lambda address, headers: open_to_all)
+@pytest.fixture
+def answering() -> Iterator[Callable[..., tuple[str, list[str | None]]]]:
+    """Starts a server that gives these answers in turn: a status, and the mark of an answer."""
+    servers = []
+
+    def start(*answers: tuple[int, str], keeps: bool = True) -> tuple[str, list[str | None]]:
+        heard: list[str | None] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                status, mark = answers[len(heard)]
+                heard.append(self.headers["Authorization"])
+                self.send_response(status)
+                self.send_header("Mark", mark)
+                self.send_header("Content-Length", "0")
+                if not keeps:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+
+            def log_message(self, *parts: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}", heard
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+Answering = Callable[..., tuple[str, list[str | None]]]
+
+
+def test_a_server_that_knows_the_admin_is_good(answering: Answering) -> None:
+    address, heard = answering((401, "ours"), (200, "ours"))
+    auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None, "Basic YWRtaW46dHdlbHZlIHNpZ25z"]
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_server_that_asks_nobody_is_not_announced(status: int, answering: Answering) -> None:
+    address, heard = answering((status, "ours"))
     with pytest.raises(RuntimeError, match="does not ask for a password"):
-        auth.check_server("http://here", GOOD)
+        auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None]
+
+
+def test_a_server_that_is_not_the_one_that_was_started_gets_no_password(
+    answering: Answering,
+) -> None:
+    address, heard = answering((401, "theirs"), (200, "theirs"))
+    with pytest.raises(RuntimeError, match="another server answers at http://127"):
+        auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None]
+
+
+def test_the_password_goes_over_the_connection_on_which_the_mark_came(
+    answering: Answering,
+) -> None:
+    address, heard = answering((401, "ours"), (200, "ours"), keeps=False)
+    with pytest.raises(http.client.NotConnected):
+        auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None]
 
 
 def test_auth_of_the_file_stays_for_another_store(tmp_path: Path) -> None:
