@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import configparser
 import http.client
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,11 +80,43 @@ def test_users_are_kept_beside_the_store_and_nothing_secret_is_written(tmp_path:
     assert GOOD[auth.PASSWORD] not in text and variables[auth.KEY] not in text
 
 
-def test_users_of_a_database_are_in_it(tmp_path: Path) -> None:
-    uri = "postgresql://me:100%25@host/runs"
+def users_of(uri: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Where the app is told to keep users, and the variables of its server."""
+    variables = auth.prepare(settings_of(uri), folder, GOOD)
     config = configparser.ConfigParser()
-    config.read(auth.prepare(settings_of(uri), tmp_path, GOOD)[auth.CONFIG])
-    assert config["mlflow"]["database_uri"] == "postgresql+psycopg2://me:100%25@host/runs"
+    config.read(variables[auth.CONFIG])
+    return config["mlflow"]["database_uri"], variables
+
+
+def test_users_of_a_database_are_in_it_and_its_password_is_not_written(tmp_path: Path) -> None:
+    users, variables = users_of("postgresql://me:100%25@host/runs", tmp_path)
+    assert users == "postgresql+psycopg2://me@host/runs"
+    assert variables["PGPASSWORD"] == "100%"
+    users, variables = users_of("postgresql://me@host/100%25", tmp_path)
+    assert users == "postgresql+psycopg2://me@host/100%25"
+    assert "PGPASSWORD" not in variables
+    assert users_of("mysql+pymysql://me:a@host/runs", tmp_path)[0].startswith("mysql+pymysql://me:")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "another user's"])
+def test_the_file_of_the_users_must_be_ones_own(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, other = tmp_path / "mlflow-users.db", tmp_path / "other"
+    other.touch(mode=0o644)
+    if kind == "link":
+        users.symlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(users)
+    elif kind == "folder":
+        users.mkdir()
+    else:
+        users.touch(mode=0o644)
+        monkeypatch.setattr(os, "geteuid", lambda: users.stat().st_uid + 1)
+    with pytest.raises(InputError, match=r"mlflow-users\.db: .*, expected a file of your own"):
+        auth.prepare(settings_of(f"sqlite:///{tmp_path}/mlflow.db"), tmp_path, GOOD)
+    assert other.stat().st_mode & 0o777 == 0o644
+    assert kind == "link" or users.stat().st_mode & 0o777 != 0o600
 
 
 def test_a_key_is_made_for_each_start_unless_one_is_given(tmp_path: Path) -> None:
