@@ -170,9 +170,9 @@ class Impostor(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer as the server would, and keep a login."""
-        self.heard += self.headers.get_all("Authorization", [])
+        type(self).heard.extend(self.headers.get_all("Authorization", []))
         self.send_response(200 if self.path == "/health" else 401)
-        port = str(self.server.server_address[1]).encode()
+        port = self.headers["Host"].rpartition(":")[2].encode()
         for shown in command_lines():
             if b"\0--port\0" + port + b"\0" not in shown:
                 continue
