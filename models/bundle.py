@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +28,8 @@ from models.size import parameters
 
 FORMATS = ("keras", "savedmodel")
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
+#: where Keras has the weights in its file
+WEIGHTS = "model.weights.h5"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
 #: bytes of a file of JSON that is read, at most, and of a weight on disk
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
@@ -119,7 +126,7 @@ def read(given: str) -> tuple[Path, Bundle]:
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
         needed = WEIGHT_BYTES * parameters(config, len(alphabet))
-        size = (folder / MODEL).stat().st_size
+        size = _stored_bytes(folder / MODEL)
         if size < needed:
             raise InputError(
                 f"{MODEL} has {size:,} bytes, expected at least the {needed:,} of the network in "
@@ -134,7 +141,7 @@ def read(given: str) -> tuple[Path, Bundle]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
+    with _opened(file) as stream:
         content = stream.read(JSON_BYTES + 1)
     if len(content) > JSON_BYTES:
         raise InputError(f"{file.name} is over {JSON_BYTES:,} bytes, expected fewer")
@@ -145,6 +152,53 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{file.name} holds a {type(values).__name__}, expected an object")
     return values
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """A file to read. Others are refused: whoever reads a pipe may wait for ever."""
+    with open(
+        file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
+    ) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise InputError(f"{file.name} is a pipe or a device, expected a file")
+        yield stream
+
+
+def _stored_bytes(file: Path) -> int:
+    """Bytes of a file that are really there: a hole in it takes no room on disk."""
+    with _opened(file) as stream:
+        at, total = 0, 0
+        end = os.fstat(stream.fileno()).st_size
+        while at < end:
+            try:
+                at = os.lseek(stream.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a hole up to the end
+                    break
+                raise
+            hole = os.lseek(stream.fileno(), at, os.SEEK_HOLE)
+            total, at = total + hole - at, hole
+    return total
+
+
+def _check_weights(file: Path) -> None:
+    """Refuse weights that take more room in memory than in their file.
+
+    Raises:
+        Exception: they do, or there are none; of several kinds, as those of reading weights.
+    """
+    import h5py
+
+    def check(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.nbytes > item.id.get_storage_size():
+            raise ValueError(f"{name} of {WEIGHTS} is not stored in full")
+
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo(WEIGHTS).compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{WEIGHTS} is compressed")
+        with archive.open(WEIGHTS) as stream, h5py.File(stream, "r") as weights:
+            weights.visititems(check)
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -171,6 +225,7 @@ def predictor(folder: Path, bundle: Bundle) -> Predictor:
     backend.run_operations_alone()
     networks = lstm.build(bundle.config, len(bundle.alphabet))
     try:
+        _check_weights(folder / MODEL)
         networks.scored.load_weights(folder / MODEL)
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__

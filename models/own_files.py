@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -84,8 +85,12 @@ def _is_local(path: str | os.PathLike[str]) -> bool:
 
 
 def _copy(file: Path, place: Path) -> None:
-    """Copy a file so that it is whole at its place, whoever else copies there."""
-    partial = place.with_name(f".{os.getpid()}-{place.name}")
+    """Copy a file so that it is whole at its place, whoever else copies there.
+
+    Where it grows nobody can have put a link before, for the name is new.
+    """
+    partial = place.with_name(f".{secrets.token_hex(8)}-{place.name}")
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, partial)
+    with file.open("rb") as source, partial.open("xb") as target:
+        shutil.copyfileobj(source, target)
     partial.replace(place)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import errno
+import http.client
 import importlib.util
 import os
 import secrets
-import urllib.error
+import stat
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPResponse
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from models.errors import InputError
+from search import address
 from search.settings import Settings
 
 #: MLflow's variables: name and password of the admin, key of the forms, file of the app's settings
@@ -61,14 +67,17 @@ def users_file(settings: Settings) -> Path | None:
 def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Make ready what the app reads; return the variables that its server needs.
 
-    `folder` is the user's alone, and is there as long as the server. No secret of the app is
-    written: the password stays in the environment, and a key that is not given is made for this
-    one start.
+    `folder` is the user's alone, and is there as long as the server. No secret is written: the
+    admin's password and that of a PostgreSQL database stay in the environment, and a key that is
+    not given is made for this one start. The app takes the address of its database from its file
+    alone, so a password of MySQL, or among the options of an address, stands there.
+
+    Raises:
+        InputError: the file of the users is not this user's own.
     """
-    file, users = users_file(settings), settings.mlflow_uri
+    file, (users, password) = users_file(settings), _without_password(settings.mlflow_uri)
     if file is not None:
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-        file.chmod(0o600)
+        _make_private(file)
         users = f"sqlite:///{file}"
     config = folder / "auth.ini"
     config.touch(mode=0o600)
@@ -80,32 +89,66 @@ def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) ->
         encoding="utf-8",
     )
     key = environment.get(KEY) or secrets.token_hex(32)
-    return {CONFIG: str(config), KEY: key, ADMIN: admin(environment)}
+    return {CONFIG: str(config), KEY: key, ADMIN: admin(environment), **password}
 
 
-def check_server(address: str, environment: Mapping[str, str]) -> None:
+def _without_password(uri: str) -> tuple[str, dict[str, str]]:
+    """The address of a database, and the variable that holds its password instead."""
+    name, password, rest = address.login(uri)
+    if not password or address.scheme(uri) != "postgresql":
+        return uri, {}
+    kind = uri.partition("://")[0]
+    return f"{kind}://{name}{'@' if name else ''}{rest}", {"PGPASSWORD": unquote(password)}
+
+
+def _make_private(file: Path) -> None:
+    """Make a file, if there is none, that only this user may read; whoever may write beside it."""
+    try:
+        opened = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise InputError(f"{file}: {why}, expected a file of your own for the users") from None
+    try:
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise InputError(f"{file}: it is not yours, expected a file of your own for the users")
+        os.fchmod(opened, 0o600)
+    finally:
+        os.close(opened)
+
+
+def check_server(at: str, environment: Mapping[str, str], known: tuple[str, str]) -> None:
     """Make sure that a server lets the admin in, and nobody who gives no password.
+
+    `known` is the header by which the server is known. The password is sent over the connection on
+    which an answer with it has come, and no other, which might be somebody else's by now.
 
     Raises:
         InputError: the admin has another password.
-        RuntimeError: everybody is let in.
+        RuntimeError: everybody is let in, or somebody else answers.
     """
-    if _status(address, {}) != 401:
-        raise RuntimeError("the MLflow server does not ask for a password; it was ended")
-    name = admin(environment)
-    login = base64.b64encode(f"{name}:{environment[PASSWORD]}".encode()).decode()
-    if _status(address, {"Authorization": f"Basic {login}"}) == 401:
-        raise InputError(
-            f"{PASSWORD} is not the password of '{name}', which was set when the server first "
-            f"started, or changed since; expected that one"
-        )
+    place = urlsplit(at)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+    connection.connect()
+    connection.auto_open = 0  # when it is closed, that is an error
+    with contextlib.closing(connection):
+        answer = _ask(connection, {})
+        if answer.getheader(known[0]) != known[1]:
+            raise RuntimeError(f"another server answers at {at}; the MLflow server was ended")
+        if answer.status != 401:
+            raise RuntimeError("the MLflow server does not ask for a password; it was ended")
+        name = admin(environment)
+        login = base64.b64encode(f"{name}:{environment[PASSWORD]}".encode()).decode()
+        if _ask(connection, {"Authorization": f"Basic {login}"}).status == 401:
+            raise InputError(
+                f"{PASSWORD} is not the password of '{name}', which was set when the server first "
+                f"started, or changed since; expected that one"
+            )
 
 
-def _status(address: str, headers: dict[str, str]) -> int:
-    asked = urllib.request.Request(f"{address}{PAGE}", headers=headers)
-    try:
-        with direct.open(asked, timeout=60) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
+def _ask(connection: http.client.HTTPConnection, headers: dict[str, str]) -> HTTPResponse:
+    """The answer for a page; the connection is ready for the next question."""
+    connection.request("GET", PAGE, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer

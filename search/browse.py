@@ -38,11 +38,13 @@ MARK = "Lstm-Sweep"
 #: names of this machine to itself, and MLflow's patterns of them at any port, as of a tunnel
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
-#: variables by which an environment could open the server further than asked for
+#: variables by which an environment could open the server further than asked for, or start another
 OPENING = (
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
     "MLFLOW_SERVER_ALLOWED_HOSTS",
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+    "MLFLOW_UVICORN_OPTS",
+    "MLFLOW_GUNICORN_OPTS",
 )
 
 
@@ -169,18 +171,21 @@ def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json:
     settings, mark = store.settings, secrets.token_hex(16)
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
-        *("--uvicorn-opts", f"--header {MARK}:{mark}"),
         *("--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
         *("--artifacts-destination", settings.artifacts or "mlartifacts"),
         *(("--app-name", auth.APP) if settings.auth else ()),
     ]
     server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        # no argument, which everybody on this machine can read, and then answer in its place
+        env=environment | {"UVICORN_HEADERS": f"{MARK}:{mark}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait_for(server, door, mark)
         if settings.auth:
-            auth.check_server(door.near_address, os.environ)
+            auth.check_server(door.near_address, os.environ, (MARK, mark))
         _announce(store, door.address, as_json)
         raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
     finally:

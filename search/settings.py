@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InputError, one_of, read_yaml, shown
-from search import address
+from search import address, approval
 
 FILE = "mlflow.yaml"
 KEYS = ("tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s")
@@ -85,14 +85,16 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
 
     Relative paths in it start at its own folder; without such a file, at `folder`. The variable
     `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect, and starts at `folder`.
+    `LSTM_SWEEP_SETTINGS` names another file, which is obeyed whoever it belongs to.
 
     Raises:
-        InputError: the file cannot be read, an unknown key, or a value that is no address.
+        InputError: the file cannot be read, an unknown key, a value that is no address, a file that
+            somebody else may have put there, or a server in it that the user has not named.
     """
     folder = folder.resolve()
-    here = (at / FILE for at in (folder, *folder.parents))
-    file = next((path for path in here if os.path.lexists(path)), None)
-    values = _read(file) if file else {}
+    named = environment.get(approval.NAMED)
+    file = folder / named if named else _nearest(folder)
+    values = _read(file, is_named=bool(named)) if file else {}
     base = file.parent if file else folder
     origin = f"by {file}" if file else f"no {FILE} here or above"
     uri = values.get("tracking_uri", "sqlite:///mlflow.db")
@@ -100,6 +102,9 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
         base = folder
         values.pop("artifacts", None)  # they belong to the store that the file names
+    elif file and not named:
+        for key in ("tracking_uri", "artifacts"):
+            approval.check_server(key, values.get(key, ""), file, environment)
     address.hide_secrets(uri)
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
@@ -118,11 +123,18 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _nearest(folder: Path) -> Path | None:
+    here = (at / FILE for at in (folder, *folder.parents))
+    return next((path for path in here if os.path.lexists(path)), None)
+
+
+def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
     expected = "expected a YAML file, or nothing of this name"
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise InputError(f"{file}: it is no file, {expected}")
+        if not is_named:
+            approval.check_owner(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}, {expected}") from None
     given = read_yaml(file)

@@ -54,6 +54,11 @@ def write_settings(folder: Path, database: str, artifacts: str) -> None:
     (folder / "mlflow.yaml").write_text(text, encoding="utf-8")
 
 
+def named(folder: Path) -> dict[str, str]:
+    """What names the settings in a folder, so that the password goes to the database in them."""
+    return {"LSTM_SWEEP_SETTINGS": str(folder / "mlflow.yaml")}
+
+
 class Cluster:
     """A server of its own, on a port of this machine alone, which asks for a password."""
 

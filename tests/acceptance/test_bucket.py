@@ -76,6 +76,7 @@ def team(
         cluster.client("createdb", "runs")
         postgres.write_settings(behind, cluster.address("runs"), "s3://runs/of/a/team")
         secrets = {**cluster.login, "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
+        secrets |= postgres.named(behind)
         with served(behind, **secrets, **storage.environment) as address:
             yield address
     assert {path.name for path in behind.iterdir()} == {"mlflow.yaml"}

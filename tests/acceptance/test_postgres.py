@@ -26,7 +26,7 @@ from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, write_text
 from tests.fakes import ScriptedEngine
-from tests.postgres import Cluster, write_settings
+from tests.postgres import Cluster, named, write_settings
 from tests.servers import served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -77,7 +77,7 @@ def team(
     folder = tmp_path_factory.mktemp("team")
     cluster.client("createdb", DATABASE)
     write_settings(folder, cluster.address(DATABASE), str(folder / "artifacts"))
-    with served(folder, "--host", "0.0.0.0", **secrets) as address:
+    with served(folder, "--host", "0.0.0.0", **secrets, **named(folder)) as address:
         yield Team(address, folder)
 
 
@@ -132,7 +132,7 @@ def test_the_server_keeps_the_files_and_the_sweep_none(swept: Swept, team: Team)
 def test_its_runs_are_read_from_the_database_too_but_not_written(
     swept: Swept, team: Team, cluster: Cluster
 ) -> None:
-    direct = Place(team.folder, cluster.login)
+    direct = Place(team.folder, cluster.login | named(team.folder))
     assert direct.trials("first") == swept.place.trials("first")
     data = str(swept.place.folder / "words.txt")
     for typed in (["launch", "--data", data, *TINY], ["export", "first", "--to", "new"]):
@@ -238,7 +238,7 @@ def test_a_backup_gives_the_same_runs_and_models(
         write_settings(new, another.address(DATABASE), str(new / "artifacts"))
         away = kept.rename(tmp_path / "away")  # so that nothing is read there
         try:
-            with served(new, **secrets) as address:
+            with served(new, **secrets, **named(new)) as address:
                 again = Place(swept.place.folder, {**LOGIN, "MLFLOW_TRACKING_URI": address})
                 listed = again.trials("first")
                 store = Store(Settings(address, None, "lstm-sweep", "test"))
@@ -260,7 +260,7 @@ def direct(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Place:
         f"tracking_uri: {cluster.address('direct')}\nartifacts: kept\n", encoding="utf-8"
     )
     write_text(folder / "words.txt")
-    return Place(folder, cluster.login)
+    return Place(folder, cluster.login | named(folder))
 
 
 def test_a_sweep_needs_no_server_and_goes_on(direct: Place) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import base64
 import http.client
+import http.server
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import PROGRAM, run_program
+from tests.conftest import PROGRAM, run_program, start_program
 from tests.servers import free_port
 
 PASSWORD = "a password of the tests"
@@ -38,6 +41,24 @@ class Server:
         status = asked.getresponse().status
         asked.close()
         return status
+
+    def mark(self) -> str:
+        """By what the program knows the server that it has started."""
+        place = urlsplit(self.address)
+        asked = http.client.HTTPConnection(place.hostname or "", place.port or 0, timeout=60)
+        asked.request("GET", "/health")
+        mark = asked.getresponse().getheader("Lstm-Sweep", "")
+        asked.close()
+        return mark
+
+
+def command_lines() -> Iterator[bytes]:
+    """Arguments of all processes, as every user of a machine can read them."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield file.read_bytes()
+        except OSError:
+            continue
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +152,57 @@ def test_another_password_at_a_later_start_is_refused(server: Server) -> None:
 
 def test_no_process_shows_a_secret_among_its_arguments(server: Server) -> None:
     servers = 0
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            shown = file.read_bytes()
-        except OSError:
-            continue
+    mark = server.mark()
+    assert re.fullmatch("[0-9a-f]{32}", mark)
+    for shown in command_lines():
         assert PASSWORD.encode() not in shown
+        assert mark.encode() not in shown
         if b"\0server\0" in shown and str(server.folder).encode() in shown:
             servers += 1
             assert b"mlflow.db" not in shown
     assert servers == 1
+
+
+class Impostor(http.server.BaseHTTPRequestHandler):
+    """Passes itself off as the server, with whatever every user of the machine can find out."""
+
+    heard: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Answer as the server would, and keep a login."""
+        type(self).heard.extend(self.headers.get_all("Authorization", []))
+        self.send_response(200 if self.path == "/health" else 401)
+        port = self.headers["Host"].rpartition(":")[2].encode()
+        for shown in command_lines():
+            if b"\0--port\0" + port + b"\0" not in shown:
+                continue
+            if found := re.search(rb"(?i)lstm-sweep:([0-9a-f]{32})", shown):
+                self.send_header("Lstm-Sweep", found[1].decode())
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *parts: object) -> None:
+        """Say nothing."""
+
+
+def test_whoever_takes_the_port_first_gets_no_password(workplace: Callable[[str], Path]) -> None:
+    folder, port = workplace("taken"), free_port()
+    (folder / "mlflow.yaml").write_text("auth: basic\n", encoding="utf-8")
+    process = start_program(
+        "ui", "--port", str(port), cwd=folder, MLFLOW_AUTH_ADMIN_PASSWORD=PASSWORD
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("starting the MLflow server")
+    impostor = http.server.ThreadingHTTPServer(("127.0.0.1", port), Impostor)
+    thread = threading.Thread(target=impostor.serve_forever)
+    thread.start()
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        impostor.shutdown()
+        thread.join()
+        impostor.server_close()
+        process.kill()
+    assert Impostor.heard == []
+    assert (process.returncode, out) == (2, "")
+    assert err == f"lstm-sweep: --port {port}: it is taken, expected a free one\n"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -173,6 +175,38 @@ def archive(**files: bytes) -> Change:
     return change
 
 
+def as_pipe(name: str) -> Change:
+    def change(at: Path) -> None:
+        (at / name).unlink()
+        os.mkfifo(at / name)
+
+    return change
+
+
+def sparse(at: Path) -> None:
+    """As many bytes as a large network has, and nothing of them on disk."""
+    field("config.json", "layer_size", 16384)(at)
+    with (at / "model.keras").open("r+b") as opened:
+        opened.truncate(1 << 34)
+
+
+def compressed(at: Path) -> None:
+    """The same network, its weights in fewer bytes."""
+    with zipfile.ZipFile(at / "model.keras") as opened:
+        weights = opened.read("model.weights.h5")
+    with zipfile.ZipFile(at / "model.keras", "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("model.weights.h5", weights)
+        opened.writestr("padding", b"0" * 50_000, zipfile.ZIP_STORED)
+
+
+def hollow(at: Path) -> None:
+    """Weights of a gigabyte that were never written."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as weights:
+        weights.create_dataset("layers/lstm/vars/0", (1 << 28,), "float32", chunks=(1 << 20,))
+    archive(**{"model.weights.h5": content.getvalue()})(at)
+
+
 BAD: list[tuple[str, Change, list[str]]] = [
     ("no config", without("config.json"), ["config.json: No such file", "a file to read"]),
     ("no alphabet", without("alphabet.json"), ["no alphabet.json", "template"]),
@@ -211,6 +245,11 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("another network", network(CONFIG.evolve(layer_size=9)), ["model.keras", "the weights"]),
     ("fewer layers", network(CONFIG.evolve(layers=1)), ["model.keras", "the weights"]),
     ("another direction", network(CONFIG.evolve(direction="bi")), ["model.keras", "the weights"]),
+    ("a pipe", as_pipe("config.json"), ["config.json is a pipe", "expected a file"]),
+    ("a network as a pipe", as_pipe("model.keras"), ["model.keras is a pipe", "expected a file"]),
+    ("holes", sparse, ["model.keras has", "expected at least"]),
+    ("compressed", compressed, ["model.weights.h5 is compressed", "expected the weights"]),
+    ("hollow", hollow, ["layers/lstm/vars/0 of model.weights.h5 is not stored in full"]),
     ("no numbers", network(weight=float("nan")), ["no finite numbers"]),
 ]  # fmt: skip
 

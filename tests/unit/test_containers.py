@@ -8,6 +8,7 @@ import re
 import runpy
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.postgres import do_without
+from models.errors import InputError
+from search.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -29,6 +31,8 @@ SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY")
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
 
 
+#: what a value takes from the environment: a variable, and what follows if there is none
+VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 #: what is given to it where nobody says otherwise
 GIVEN = dict.fromkeys(re.findall(r"\$\{([A-Z_]+):\?", f"{COMPOSE} {S3}"), "planted")
 Parse = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,7 +40,7 @@ Parse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def parse() -> Parse:
-    """Compose itself, which needs no engine to read files."""
+    """Compose itself, which needs no engine to read files; a plain reading where there is none."""
     known = [["docker-compose"], ["docker", "compose"]]
     there = [
         command
@@ -45,7 +49,7 @@ def parse() -> Parse:
         and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
     ]
     if not there:
-        do_without("docker-compose", "Compose is not installed, expected `docker-compose`")
+        return plain_reading
 
     def parse(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
         named = [part for file in files for part in ("-f", str(DOCKER / file))]
@@ -61,6 +65,57 @@ def parse() -> Parse:
     return parse
 
 
+def plain_reading(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What Compose makes of the files of this folder, which use little of what it knows."""
+    read: dict[str, Any] = {}
+    for file in files:
+        read = merged(read, yaml.safe_load((DOCKER / file).read_text(encoding="utf-8")))
+    command = ["compose", *files]
+    try:
+        read = with_variables(read, environment)
+    except ValueError as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
+    for service in read["services"].values():
+        if "build" in service:
+            service["build"]["context"] = str((DOCKER / service["build"]["context"]).resolve())
+        if "ports" in service:
+            parts = [port.split(":") for port in service["ports"]]
+            service["ports"] = [{"host_ip": ip, "published": port} for ip, port, _ in parts]
+        given = {name: environment.get(name) for name in service["environment"]}
+        said = {name: value for name, value in service["environment"].items() if value is not None}
+        service["environment"] = {k: v for k, v in (given | said).items() if v is not None}
+    return subprocess.CompletedProcess(command, 0, json.dumps(read), "")
+
+
+def merged(below: Any, above: Any) -> Any:
+    """A file, and one that is named after it: what both say is said by the second."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: merged(below.get(key), value) for key, value in above.items()}
+    return below + above if isinstance(below, list) and isinstance(above, list) else above
+
+
+def with_variables(value: Any, environment: dict[str, str]) -> Any:
+    """A value of a file with its variables filled in.
+
+    Raises:
+        ValueError: one has no value that must have one.
+    """
+    if isinstance(value, dict):
+        return {key: with_variables(one, environment) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_variables(one, environment) for one in value]
+
+    def filled(found: re.Match[str]) -> str:
+        name, kind, text = found.groups()
+        if given := environment.get(name, ""):
+            return given
+        if kind == "?":
+            raise ValueError(f"required variable {name} is missing a value: {text}")
+        return text or ""
+
+    return VARIABLE.sub(filled, value) if isinstance(value, str) else value
+
+
 @pytest.mark.parametrize("overlays", [[], ["gpu"], ["s3"], ["s3", "gpu"]], ids="+".join)
 def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
     read = parse("compose.yaml", *(f"compose.{name}.yaml" for name in overlays), **GIVEN)
@@ -74,7 +129,7 @@ def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
         "context": str(ROOT),
         "dockerfile": "docker/Dockerfile",
         "target": target,
-        "args": {"UID": "1000"},
+        "args": {"SWEEP_UID": "1000"},
     }
     assert ("AWS_SECRET_ACCESS_KEY" in services["mlflow"]["environment"]) == ("s3" in overlays)
     assert not any("AWS" in name for name in services["sweep"]["environment"])
@@ -145,6 +200,21 @@ def test_an_image_has_a_health_check_and_the_program_as_its_entry(target: str) -
     assert 'ENTRYPOINT ["lstm-sweep"]' in lines
 
 
+def test_what_an_image_is_built_with_is_what_was_installed_as_pinned() -> None:
+    [line] = [line for line in stages()["wheel"][1] if "pip wheel" in line]
+    assert {"--no-index", "--no-deps", "--no-build-isolation"} < set(line.split())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert set(project["build-system"]["requires"]) < set(constraints)
+
+
+def test_the_user_of_an_image_can_have_any_number() -> None:
+    lines = stages()["base"][1]
+    assert "ARG SWEEP_UID=1000" in lines  # UID is what a shell such as bash sets itself
+    [line] = [line for line in lines if "useradd" in line]
+    assert "--no-log-init" in line.split() and '--uid "$SWEEP_UID"' in line
+
+
 def test_what_an_image_installs_is_pinned() -> None:
     installs = [line for name in stages() for line in stages()[name][1] if "pip install" in line]
     assert len(installs) == 4
@@ -195,6 +265,44 @@ def test_a_server_is_watched_and_comes_back(service: str) -> None:
     assert SERVICES[service]["restart"] == "unless-stopped"
 
 
+def test_the_first_start_gets_the_time_to_make_all_tables() -> None:
+    assert SERVICES["mlflow"]["healthcheck"]["start_period"] == "600s"
+    assert any("--start-period=600s" in line for line in stages()["base"][1])
+
+
+def test_the_volume_of_the_database_is_where_its_version_wants_it() -> None:
+    found = re.fullmatch(r"postgres:(\d+)-\w+", SERVICES["db"]["image"])
+    assert found
+    place = "/var/lib/postgresql" + ("/data" if int(found[1]) < 18 else "")
+    assert f"database:{place}" in SERVICES["db"]["volumes"]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_file_of_passwords_is_made_as_the_readme_says_and_never_replaced(
+    shell: str, tmp_path: Path
+) -> None:
+    [made] = re.findall(r"^\(umask 077; .*?^\)$", readme(), re.MULTILINE | re.DOTALL)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    openssl = programs / "openssl"
+    openssl.write_text('#!/bin/sh\n[ "$1 $2" = "rand -hex" ] && echo "$$-of-$3"\n')
+    openssl.chmod(0o755)
+    (tmp_path / "docker").mkdir()
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    command = [shell, "-c", made]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    file = tmp_path / "docker" / ".env"
+    written = file.read_text(encoding="utf-8")
+    given = dict(line.split("=", 1) for line in written.splitlines())
+    assert set(given) == {*GIVEN, "SWEEP_UID"} - {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert given["POSTGRES_PASSWORD"].endswith("-of-24")
+    assert given["MLFLOW_AUTH_ADMIN_PASSWORD"] == given["MLFLOW_TRACKING_PASSWORD"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
+    assert again.returncode != 0
+    assert file.read_text(encoding="utf-8") == written
+
+
 def test_each_service_waits_for_the_one_it_needs() -> None:
     needs = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
     healthy = {"condition": "service_healthy"}
@@ -206,7 +314,17 @@ def test_what_must_last_lies_in_named_volumes() -> None:
     named = {mount[0] for mount in mounts if not mount[0].startswith("./")}
     assert named == set(COMPOSE["volumes"]) == {"database", "artifacts", "cache"}
     lent = [mount for mount in mounts if mount[0].startswith("./")]
-    assert lent == [("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro")]
+    assert lent == [("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro,z")]
+
+
+def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed() -> None:
+    service = SERVICES["mlflow"]
+    named = service["environment"]["LSTM_SWEEP_SETTINGS"]
+    assert f"./mlflow.yaml:{named}:ro,z" in service["volumes"]
+    settings = load(DOCKER, {"LSTM_SWEEP_SETTINGS": "mlflow.yaml", "PGPASSWORD": "planted"})
+    assert settings.tracking_uri == "postgresql://lstm_sweep@db/lstm_sweep"
+    with pytest.raises(InputError, match="PGPASSWORD"):
+        load(DOCKER, {"PGPASSWORD": "planted"})
 
 
 def test_the_server_alone_has_the_files_of_runs_where_its_settings_say() -> None:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import configparser
+import http.client
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -75,11 +80,43 @@ def test_users_are_kept_beside_the_store_and_nothing_secret_is_written(tmp_path:
     assert GOOD[auth.PASSWORD] not in text and variables[auth.KEY] not in text
 
 
-def test_users_of_a_database_are_in_it(tmp_path: Path) -> None:
-    uri = "postgresql://me:100%25@host/runs"
+def users_of(uri: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Where the app is told to keep users, and the variables of its server."""
+    variables = auth.prepare(settings_of(uri), folder, GOOD)
     config = configparser.ConfigParser()
-    config.read(auth.prepare(settings_of(uri), tmp_path, GOOD)[auth.CONFIG])
-    assert config["mlflow"]["database_uri"] == "postgresql+psycopg2://me:100%25@host/runs"
+    config.read(variables[auth.CONFIG])
+    return config["mlflow"]["database_uri"], variables
+
+
+def test_users_of_a_database_are_in_it_and_its_password_is_not_written(tmp_path: Path) -> None:
+    users, variables = users_of("postgresql://me:100%25@host/runs", tmp_path)
+    assert users == "postgresql+psycopg2://me@host/runs"
+    assert variables["PGPASSWORD"] == "100%"
+    users, variables = users_of("postgresql://me@host/100%25", tmp_path)
+    assert users == "postgresql+psycopg2://me@host/100%25"
+    assert "PGPASSWORD" not in variables
+    assert users_of("mysql+pymysql://me:a@host/runs", tmp_path)[0].startswith("mysql+pymysql://me:")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "another user's"])
+def test_the_file_of_the_users_must_be_ones_own(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, other = tmp_path / "mlflow-users.db", tmp_path / "other"
+    other.touch(mode=0o644)
+    if kind == "link":
+        users.symlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(users)
+    elif kind == "folder":
+        users.mkdir()
+    else:
+        users.touch(mode=0o644)
+        monkeypatch.setattr(os, "geteuid", lambda: users.stat().st_uid + 1)
+    with pytest.raises(InputError, match=r"mlflow-users\.db: .*, expected a file of your own"):
+        auth.prepare(settings_of(f"sqlite:///{tmp_path}/mlflow.db"), tmp_path, GOOD)
+    assert other.stat().st_mode & 0o777 == 0o644
+    assert kind == "link" or users.stat().st_mode & 0o777 != 0o600
 
 
 def test_a_key_is_made_for_each_start_unless_one_is_given(tmp_path: Path) -> None:
@@ -90,13 +127,74 @@ def test_a_key_is_made_for_each_start_unless_one_is_given(tmp_path: Path) -> Non
     assert given[auth.KEY] == "mine"
 
 
-@pytest.mark.parametrize("open_to_all", [200, 403])
-def test_a_server_that_asks_nobody_is_not_announced(
-    open_to_all: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auth, "_status", lambda address, headers: open_to_all)
+@pytest.fixture
+def answering() -> Iterator[Callable[..., tuple[str, list[str | None]]]]:
+    """Starts a server that gives these answers in turn: a status, and the mark of an answer."""
+    servers = []
+
+    def start(*answers: tuple[int, str], keeps: bool = True) -> tuple[str, list[str | None]]:
+        heard: list[str | None] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                status, mark = answers[len(heard)]
+                heard.append(self.headers["Authorization"])
+                self.send_response(status)
+                self.send_header("Mark", mark)
+                self.send_header("Content-Length", "0")
+                if not keeps:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+
+            def log_message(self, *parts: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}", heard
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+Answering = Callable[..., tuple[str, list[str | None]]]
+
+
+def test_a_server_that_knows_the_admin_is_good(answering: Answering) -> None:
+    address, heard = answering((401, "ours"), (200, "ours"))
+    auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None, "Basic YWRtaW46dHdlbHZlIHNpZ25z"]
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_server_that_asks_nobody_is_not_announced(status: int, answering: Answering) -> None:
+    address, heard = answering((status, "ours"))
     with pytest.raises(RuntimeError, match="does not ask for a password"):
-        auth.check_server("http://here", GOOD)
+        auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None]
+
+
+def test_a_server_that_is_not_the_one_that_was_started_gets_no_password(
+    answering: Answering,
+) -> None:
+    address, heard = answering((401, "theirs"), (200, "theirs"))
+    with pytest.raises(RuntimeError, match="another server answers at http://127"):
+        auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None]
+
+
+def test_the_password_goes_over_the_connection_on_which_the_mark_came(
+    answering: Answering,
+) -> None:
+    address, heard = answering((401, "ours"), (200, "ours"), keeps=False)
+    with pytest.raises(http.client.NotConnected):
+        auth.check_server(address, GOOD, ("Mark", "ours"))
+    assert heard == [None]
 
 
 def test_auth_of_the_file_stays_for_another_store(tmp_path: Path) -> None:
