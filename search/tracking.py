@@ -20,6 +20,7 @@ from models.errors import InputError
 from search import address, artifacts
 from search.experiment import Experiment
 from search.faults import Waiting, insist, reason, refused, steady_clock
+from search.lock import locked
 from search.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -74,9 +75,10 @@ class Store:
         #: where files lie that are within reach
         self._reached: str | None = None
         try:
-            self._use_write_ahead_log()
-            self.client = mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
-            self.experiment = Experiment(self.client, settings)
+            with self._alone():
+                self._use_write_ahead_log()
+                self.client = mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+                self.experiment = Experiment(self.client, settings)
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
@@ -88,12 +90,19 @@ class Store:
 
         return insist(ask, str(self.settings), self.waiting)
 
+    def _alone(self) -> AbstractContextManager[None]:
+        """While the tables of an SQLite file are made: MLflow fails if two processes make them."""
+        file = self.settings.database_file
+        if file is None:
+            return nullcontext()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return locked(file.parent)
+
     def _use_write_ahead_log(self) -> None:
         """Let readers and the writer of an SQLite file work at once; the file remembers it."""
         file = self.settings.database_file
         if file is None:
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
