@@ -156,8 +156,9 @@ class Sweep:
         """Let the run of a sweep that was broken off go on."""
         self._store.drop_tag(past.run_id, STOP)
         self._store.reopen(past.run_id)
-        running = {"sweep.state": "running"} | spec_tags(self._spec, self.state.name)
-        self._store.log(past.run_id, tags=running)
+        before = self._store.tags(past.run_id)
+        written = spec_tags(self._spec, self.state.name, before)
+        self._store.log(past.run_id, tags={"sweep.state": "running"} | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""

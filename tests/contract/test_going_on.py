@@ -263,6 +263,23 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
     assert archive.read_spec(parent) == replace(spec, name="s")
 
 
+def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
+    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
+    spec = archive.read_spec(archive.existing_sweep(store, "s"))
+    shorter = json.dumps(replace(spec, trials=2).to_dict() | {"name": "s"})
+    monkeypatch.setattr("search.journal.CHUNK", len(shorter))
+    with pytest.raises(KeyboardInterrupt):
+        go_on(store, corpus, ScriptedEngine(LOSSES, watch=after(1, interrupt)))
+    assert archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
+    assert not archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=10).counts == {"complete": 10}
+    assert archive.read_spec(archive.existing_sweep(store, "s")).trials == 10
+
+
 def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
     store: Store, run: Callable[..., State]
 ) -> None:
