@@ -7,6 +7,7 @@ status is not final is not finished.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sqlite3
@@ -292,6 +293,13 @@ class Store:
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs"
         return f"{path}{f'/{run_id}' if run_id else ''}?workflowType=machine_learning"
+
+
+def at_once(store: Store) -> Store:
+    """The same store for another thread: it does not wait, and cannot be given up."""
+    beside = copy.copy(store)
+    beside.waiting, beside.asking = None, nullcontext
+    return beside
 
 
 def check_place(location: str) -> None:

@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,39 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
     monkeypatch.setattr(Sweep, "_keep_evidence", wrapped(Sweep._keep_evidence, slowly))
     run(ScriptedEngine(LOSSES), trials=1)
     assert 0 < seen[0] < seen[1] < seen[2] < seen[3]
+
+
+class SlowToRenew(Store):
+    """A store that takes its time to write a lease beside."""
+
+    def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
+        """Write slowly what a thread beside the driver writes."""
+        if threading.current_thread().name == "lease":
+            self.begun.set()
+            time.sleep(1.5)
+        super().log(run_id, tags=tags, **more)
+
+    begun = threading.Event()
+
+
+def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    slow = SlowToRenew(store.settings)
+
+    def renewal_begins(*arguments: Any) -> None:
+        slow.begun.clear()
+        assert slow.begun.wait(60)
+
+    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, renewal_begins))
+    spec = tiny_spec(data=str(data), trials=1, **PLAIN)
+    assert sweep_of(slow, corpus, ScriptedEngine(LOSSES), spec).run().counts == {"complete": 1}
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(60)
+    [parent] = archive.sweeps(store)
+    assert (parent.info.status, parent.data.tags[LEASE]) == ("FINISHED", "")
 
 
 def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable[..., Any]:
