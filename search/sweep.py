@@ -12,6 +12,7 @@ from pathlib import Path
 from models.corpus import Corpus
 from models.errors import InputError
 from search import health, report, scratch
+from search.claim import claim
 from search.engines.base import Engine
 from search.faults import StoreError
 from search.interrupt import Shield
@@ -29,7 +30,7 @@ from search.viewer import Display, Viewer
 
 
 class NameTakenError(InputError):
-    """Another sweep of this name has begun at the same time, and before."""
+    """Another sweep of this name has begun at the same time, and owns it."""
 
 
 class Sweep:
@@ -66,6 +67,8 @@ class Sweep:
         self._lost = False
         began = clock() - (past.seconds if past else 0.0)
         self.state = State(name, spec, "", engine.slots, {}, began=began, now=clock())
+        if past:  # what is left of them is kept, whatever happens before they are taken up
+            self.state.again = list(past.again)
         if spec.minutes is not None:
             self.state.deadline = self.state.began + 60 * spec.minutes
 
@@ -105,7 +108,7 @@ class Sweep:
                 self._reopen(past)
         with lease.beating(self._driven_s):
             journal.describe(spec, state.name, past.params if past else frozenset())
-            if not past:
+            if not past or past.is_unclaimed:
                 self._claim_name()
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
@@ -129,17 +132,13 @@ class Sweep:
         return lease
 
     def _claim_name(self) -> None:
-        """Give way to a sweep that has this name too, is under way, and is older.
+        """Give way to another sweep of this name that was begun at the same time.
 
         Raises:
             NameTakenError: there is one; this sweep's run is none any more.
         """
-        name, run_id = self.state.name, self.state.run_id
-        same = self._store.runs(sweep_role="sweep", sweep_name=name)
-        under_way = (run.info for run in same if run.info.status == "RUNNING")
-        order = sorted((info.start_time, info.run_id) for info in under_way)
-        if order and order[0][1] != run_id:
-            self._store.log(run_id, tags={"sweep.role": "withdrawn"})
+        name = self.state.name
+        if not claim(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
     def _take_up(self, past: Past) -> Lease:

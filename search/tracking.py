@@ -190,6 +190,22 @@ class Store:
         words = [RunTag(key, value) for key, value in (tags or {}).items()]
         self._ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
+    def log_once(self, run_id: str, key: str, value: str) -> bool:
+        """Write a param that has one value for good; return whether that is this one.
+
+        Of several that write it at once, with different values, one succeeds.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.log(run_id, params={key: value})
+        except MlflowException:
+            kept = self._ask(lambda: self.client.get_run(run_id)).data.params
+            if key not in kept:
+                raise
+            return bool(kept[key] == value)
+        return True
+
     def finish(self, run_id: str, status: str) -> None:
         """Give a run its final status."""
         now = _now_ms()
