@@ -11,11 +11,12 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process or thread holds this folder, and hold it.
+    """Wait until no other process or thread holds this folder, which is made if missing; hold it.
 
     It is the folder itself that is locked, so no file is left, and it need not be writable. Where
     the file system has no locks, nothing is held.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             number = os.open(folder, os.O_RDONLY)

@@ -94,10 +94,7 @@ class Store:
     def _alone(self) -> AbstractContextManager[None]:
         """While the tables of an SQLite file are made: MLflow fails if two processes make them."""
         file = self.settings.database_file
-        if file is None:
-            return nullcontext()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return locked(file.parent)
+        return nullcontext() if file is None else locked(file.parent)
 
     def _use_write_ahead_log(self) -> None:
         """Let readers and the writer of an SQLite file work at once; the file remembers it."""

@@ -23,7 +23,8 @@ class Tags:
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
-        self.waiting, self.asking = None, nullcontext
+        self.waiting = None
+        self.asking: Any = nullcontext
 
     def tags(self, run_id: str) -> dict[str, str]:
         return dict(self.kept)
