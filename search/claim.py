@@ -37,7 +37,7 @@ def _outruns(store: Store, name: str, run_id: str) -> bool:
     same = store.runs(sweep_role="sweep", sweep_name=name)
     under_way = [run.info for run in same if run.info.status == "RUNNING"]
     order = sorted(under_way, key=lambda info: (info.start_time, info.run_id))
-    if not order or order[0].run_id != run_id:  # none, if another has put this one out already
+    if order and order[0].run_id != run_id:
         return False
     for other in order[1:]:
         if not store.log_once(other.run_id, OWNS_NAME, "no"):
