@@ -164,10 +164,13 @@ class Journal:
         }
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
-        run_id = self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
-        params = {**trial.config.to_dict(), **self._about.params(trial.config)}
-        self.store.log(run_id, params=params)
-        return run_id
+        return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
+
+    def log_config(self, course: Course) -> None:
+        """Log what a trial tries, and what is known of it before."""
+        config = course.trial.config
+        params = {**config.to_dict(), **self._about.params(config)}
+        self.store.log(course.run_id, params=params)
 
     def log_epoch(self, course: Course) -> None:
         """Log the epoch just done, and the best one so far."""
