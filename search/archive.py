@@ -11,7 +11,7 @@ from typing import Any
 from models.config import FIELDS, Config, TrialConfig
 from models.errors import InputError, shown
 from models.source import Source
-from search.journal import SCHEMA, SCHEMA_TAG, TEMPLATE_TAG
+from search.journal import SCHEMA, SCHEMA_TAG, SPEC, TEMPLATE_TAG
 from search.spec import NAME, Scoring, SweepSpec, digest_of
 from search.tracking import Store
 from search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
@@ -61,20 +61,25 @@ def written_spec(run: Any) -> dict[str, Any]:
     """
     tags = run.data.tags
     name = tags["sweep.name"]
-    parts = itertools.takewhile(bool, (tags.get(f"sweep.spec.{n}") for n in itertools.count()))
+    parts = itertools.takewhile(bool, (tags.get(f"{SPEC}{n}") for n in itertools.count()))
     text = "".join(part for part in parts if part)
     if not text:
         raise InputError(
             f"sweep '{name}' was made by a version of this program that could not resume; "
             f"its trials can be listed, shown and exported"
         )
-    found, expected = digest_of(json.loads(text)), tags.get("sweep.spec_digest")
+    changed = f"tags of run {run.info.run_id} were changed"
+    try:  # parts of a longer spec may follow
+        written, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"sweep '{name}': its spec is no JSON: {changed}") from None
+    if not isinstance(written, dict):
+        raise InputError(f"sweep '{name}': its spec is {shown(written)}: {changed}")
+    found, expected = digest_of(written), tags.get("sweep.spec_digest")
     if found != expected:
         raise InputError(
-            f"sweep '{name}': its spec has digest {found}, expected {expected}: tags of run "
-            f"{run.info.run_id} were changed"
+            f"sweep '{name}': its spec has digest {found}, expected {expected}: {changed}"
         )
-    written: dict[str, Any] = json.loads(text)
     return written
 
 

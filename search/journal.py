@@ -41,6 +41,8 @@ SCHEMA_TAG = "sweep.schema"
 TEMPLATE_TAG = "sweep.template"
 #: what a trial's curve is made of, so that a sweep is rebuilt without reading its metrics again
 CURVE = ("val_loss", "epoch_seconds")
+#: tags that hold the parts of a sweep's spec, each followed by its number
+SPEC = "sweep.spec."
 #: characters of a long text that go into one tag
 CHUNK = 7_500
 #: characters of the reason why a trial has ended, at most
@@ -86,14 +88,24 @@ def template_tags(template: Template) -> dict[str, str]:
     return {TEMPLATE_TAG: json.dumps(written), SCHEMA_TAG: str(SCHEMA)}
 
 
-def spec_tags(spec: SweepSpec, name: str) -> dict[str, str]:
-    """A sweep's spec as tags, so that it is there as soon as its run is."""
+def spec_tags(
+    spec: SweepSpec, name: str, before: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """A sweep's spec as tags, so that it is there as soon as its run is.
+
+    `before` are the tags that its run has: parts of a longer spec are emptied.
+    """
     text = json.dumps(spec.to_dict() | {"name": name})
     parts = [text[begin : begin + CHUNK] for begin in range(0, len(text), CHUNK)]
-    return {f"sweep.spec.{number}": part for number, part in enumerate(parts)} | {
-        "sweep.spec_digest": spec.digest(),
-        "sweep.space_digest": spec.space.digest(),
-    }
+    emptied = {key: "" for key in before or {} if key.startswith(SPEC)}
+    return (
+        emptied
+        | {f"{SPEC}{number}": part for number, part in enumerate(parts)}
+        | {
+            "sweep.spec_digest": spec.digest(),
+            "sweep.space_digest": spec.space.digest(),
+        }
+    )
 
 
 class Journal:
@@ -153,10 +165,13 @@ class Journal:
         }
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
-        run_id = self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
-        params = {**trial.config.to_dict(), **self._about.params(trial.config)}
-        self.store.log(run_id, params=params)
-        return run_id
+        return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
+
+    def log_config(self, course: Course) -> None:
+        """Log what a trial tries, and what is known of it before."""
+        config = course.trial.config
+        params = {**config.to_dict(), **self._about.params(config)}
+        self.store.log(course.run_id, params=params)
 
     def log_epoch(self, course: Course) -> None:
         """Log the epoch just done, and the best one so far."""

@@ -8,7 +8,6 @@ jump: of a process elsewhere it looks whether the lease is renewed while it watc
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import socket
@@ -21,13 +20,11 @@ from pathlib import Path
 
 from models.errors import InputError
 from search.faults import StoreError
-from search.tracking import Store
+from search.tracking import Store, at_once
 
 LEASE, STOP = "sweep.lease", "sweep.stop"
 #: seconds between two renewals, and how long a lease is watched that is not renewed
 BEAT_S, STALE_S = 5.0, 30.0
-#: seconds that a renewal under way gets to end
-LET_GO_S = 1.0
 
 
 class LeaseLostError(StoreError):
@@ -120,6 +117,8 @@ class Lease:
 
     def __init__(self, store: Store, run_id: str, seconds: float = 0.0) -> None:
         self._store, self.run_id = store, run_id
+        #: held by who writes the lease
+        self._writing = threading.Lock()
         pid = os.getpid()
         host, token = socket.gethostname(), uuid.uuid4().hex
         self.mine = Holder(host, _machine(), pid, _born(pid), token, seconds=seconds)
@@ -148,38 +147,53 @@ class Lease:
         Raises:
             LeaseLostError: another driver has it.
         """
-        tags = self._store.tags(self.run_id)
-        now = holder(tags)
-        if now is None or now.token != self.mine.token:
-            raise LeaseLostError(f"{now} has taken the sweep over")
-        self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
-        self._store.log(self.run_id, tags=self.tag)
+        return self._renew(self._store, seconds)
+
+    def _renew(self, store: Store, seconds: float, over: threading.Event | None = None) -> bool:
+        tags = store.tags(self.run_id)
+        if not self._is_mine(tags):
+            raise LeaseLostError(f"{holder(tags)} has taken the sweep over")
+        with self._writing:
+            if over is None or not over.is_set():
+                self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
+                store.log(self.run_id, tags=self.tag)
         return STOP in tags
+
+    def _is_mine(self, tags: dict[str, str]) -> bool:
+        now = holder(tags)
+        return now is not None and now.token == self.mine.token
 
     @contextlib.contextmanager
     def beating(self, seconds: Callable[[], float]) -> Iterator[None]:
         """Renew the lease beside what is done meanwhile, which may take long; see `beat`.
 
         Whoever renews it next hears if somebody has asked for an end, or has taken the sweep over.
+        Afterwards nothing is written beside any more: a renewal that is being written is waited
+        for. If that is given up since an end is wanted, the renewal takes itself back.
         """
-        beside = copy.copy(self)
-        beside._store = copy.copy(self._store)  # which does not wait, or listen to trials
-        beside._store.waiting, beside._store.asking = None, contextlib.nullcontext
-        over = threading.Event()
+        beside = at_once(self._store)
+        over, given_up = threading.Event(), threading.Event()
 
         def renew() -> None:
             while not over.wait(BEAT_S):
                 with contextlib.suppress(Exception):  # there is a next time
-                    beside.beat(seconds())
+                    self._renew(beside, seconds(), over)
+            with contextlib.suppress(Exception):
+                if given_up.is_set() and self._is_mine(beside.tags(self.run_id)):
+                    beside.log(self.run_id, tags={LEASE: ""})
 
-        thread = threading.Thread(target=renew, name="lease", daemon=True)
-        thread.start()
+        threading.Thread(target=renew, name="lease", daemon=True).start()
         try:
             yield
         finally:
             over.set()
-            thread.join(LET_GO_S)
-            self.mine = beside.mine
+            try:
+                with self._store.asking(), self._writing:
+                    pass
+            except BaseException as error:
+                given_up.set()
+                if not isinstance(error, TimeoutError):
+                    raise
 
 
 def _machine() -> str:

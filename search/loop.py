@@ -103,12 +103,15 @@ class Loop:
             if slot in state.running or state.closing:
                 continue
             self._tick()
-            trial = state.again.pop(0) if state.again else self.policy.next(state.seconds)
-            if trial is None:
-                return
-            self._place(trial, slot)
+            if not state.again:
+                trial = self.policy.next(state.seconds)
+                if trial is None:
+                    return
+                state.again.append(trial)
+            self._place(state.again[0], slot)
 
     def _place(self, trial: Trial, slot: Slot) -> None:
+        """Begin the first of the trials that wait; it waits until its run is there."""
         job = self.about.job(trial, slot, self.folder)
         with needing_room(f"folder {job.folder}"):
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,9 @@ class Loop:
         run_id = self.journal.open_trial(trial, slot, self.about.remarks(trial.config))
         course = Course(trial, run_id, slot, job, began=self.state.now)
         self.state.running[slot] = course
+        self.state.again.remove(trial)
         self.policy.begin(course)
+        self.journal.log_config(course)
         self.engine.start(job)
 
     def _hear(self, course: Course, message: Message) -> None:
@@ -206,8 +211,8 @@ class Loop:
         best = {course.run_id for course in self.state.ranked[: self.spec.keep]}
         for number, run_id in list(self._kept.items()):
             if run_id not in best:
-                del self._kept[number]
                 self.journal.drop_weights(run_id)
+                del self._kept[number]
 
     def _learn(self, course: Course) -> None:
         """Let the policy learn from a trial that has ended, and end those not needed any more."""

@@ -203,6 +203,7 @@ def rerun(
                 run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
                 course = Course(trial, run_id, slot, job)
             try:
+                writer.log_config(course)
                 _train(engine, course, writer, None if variation else _cut(record, was))
             finally:
                 with shield.hold(to_the_end=True):

@@ -11,6 +11,7 @@ from typing import Any
 from models.errors import InputError
 from search import archive
 from search.archive import TRAINED
+from search.claim import OWNS_NAME
 from search.journal import CURVE, WEIGHTS
 from search.lease import LEASE, STOP, Lease, holder
 from search.spec import SweepSpec
@@ -45,6 +46,11 @@ class Past:
     #: loss of each baseline, nats, and runs of those that were begun
     baselines: dict[str, float]
     begun_baselines: dict[str, str]
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """Whether it was broken off before it could claim its name."""
+        return OWNS_NAME not in self.params and not self.finished and not self.again
 
 
 def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:

@@ -46,7 +46,7 @@ class State:
     deadline: float | None = None
     running: dict[Slot, Course] = field(default_factory=dict)
     finished: list[Course] = field(default_factory=list)
-    #: trials whose worker died and that wait to be tried again
+    #: trials that wait for their run: those whose worker died, and one that is new
     again: list[Trial] = field(default_factory=list)
     #: why the sweep was ended before it was done; empty while it goes on
     closing: str = ""

@@ -13,6 +13,7 @@ from models.corpus import Corpus
 from models.document import json_text
 from models.errors import InputError
 from search import health, report, scratch
+from search.claim import claim
 from search.engines.base import Engine
 from search.faults import StoreError, reason
 from search.interrupt import Shield
@@ -30,7 +31,7 @@ from search.viewer import Display, Viewer
 
 
 class NameTakenError(InputError):
-    """Another sweep of this name has begun at the same time, and before."""
+    """Another sweep of this name has begun at the same time, and owns it."""
 
 
 class Sweep:
@@ -67,6 +68,8 @@ class Sweep:
         self._lost = False
         began = clock() - (past.seconds if past else 0.0)
         self.state = State(name, spec, "", engine.slots, {}, began=began, now=clock())
+        if past:  # what is left of them is kept, whatever happens before they are taken up
+            self.state.again = list(past.again)
         if spec.minutes is not None:
             self.state.deadline = self.state.began + 60 * spec.minutes
 
@@ -106,7 +109,7 @@ class Sweep:
                 self._reopen(past)
         with lease.beating(self._driven_s):
             journal.describe(spec, state.name, past.params if past else frozenset())
-            if not past:
+            if not past or past.is_unclaimed:
                 self._claim_name()
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
@@ -130,17 +133,13 @@ class Sweep:
         return lease
 
     def _claim_name(self) -> None:
-        """Give way to a sweep that has this name too, is under way, and is older.
+        """Give way to another sweep of this name that was begun at the same time.
 
         Raises:
             NameTakenError: there is one; this sweep's run is none any more.
         """
-        name, run_id = self.state.name, self.state.run_id
-        same = self._store.runs(sweep_role="sweep", sweep_name=name)
-        under_way = (run.info for run in same if run.info.status == "RUNNING")
-        order = sorted((info.start_time, info.run_id) for info in under_way)
-        if order and order[0][1] != run_id:
-            self._store.log(run_id, tags={"sweep.role": "withdrawn"})
+        name = self.state.name
+        if not claim(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
     def _take_up(self, past: Past) -> Lease:
@@ -157,8 +156,9 @@ class Sweep:
         """Let the run of a sweep that was broken off go on."""
         self._store.drop_tag(past.run_id, STOP)
         self._store.reopen(past.run_id)
-        running = {"sweep.state": "running"} | spec_tags(self._spec, self.state.name)
-        self._store.log(past.run_id, tags=running)
+        before = self._store.tags(past.run_id)
+        written = spec_tags(self._spec, self.state.name, before)
+        self._store.log(past.run_id, tags={"sweep.state": "running"} | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""

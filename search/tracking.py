@@ -7,6 +7,7 @@ status is not final is not finished.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import os
@@ -22,6 +23,7 @@ from models.errors import InputError
 from search import address, artifacts
 from search.experiment import Experiment
 from search.faults import Waiting, insist, reason, refused, steady_clock
+from search.lock import locked
 from search.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -76,9 +78,10 @@ class Store:
         #: where files lie that are within reach
         self._reached: str | None = None
         try:
-            self._use_write_ahead_log()
-            self.client = mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
-            self.experiment = Experiment(self.client, settings)
+            with self._alone():
+                self._use_write_ahead_log()
+                self.client = mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+                self.experiment = Experiment(self.client, settings)
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
@@ -90,12 +93,16 @@ class Store:
 
         return insist(ask, str(self.settings), self.waiting)
 
+    def _alone(self) -> AbstractContextManager[None]:
+        """While the tables of an SQLite file are made: MLflow fails if two processes make them."""
+        file = self.settings.database_file
+        return nullcontext() if file is None else locked(file.parent)
+
     def _use_write_ahead_log(self) -> None:
         """Let readers and the writer of an SQLite file work at once; the file remembers it."""
         file = self.settings.database_file
         if file is None:
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -181,6 +188,22 @@ class Store:
         fixed = [Param(key, str(value)) for key, value in (params or {}).items()]
         words = [RunTag(key, value) for key, value in (tags or {}).items()]
         self._ask(lambda: self.client.log_batch(run_id, values, fixed, words))
+
+    def log_once(self, run_id: str, key: str, value: str) -> bool:
+        """Write a param that has one value for good; return whether that is this one.
+
+        Of several that write it at once, with different values, one succeeds.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.log(run_id, params={key: value})
+        except MlflowException:
+            kept = self._ask(lambda: self.client.get_run(run_id)).data.params
+            if key not in kept:
+                raise
+            return bool(kept[key] == value)
+        return True
 
     def finish(self, run_id: str, status: str) -> None:
         """Give a run its final status."""
@@ -285,6 +308,13 @@ class Store:
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs"
         return f"{path}{f'/{run_id}' if run_id else ''}?workflowType=machine_learning"
+
+
+def at_once(store: Store) -> Store:
+    """The same store for another thread: it does not wait, and cannot be given up."""
+    beside = copy.copy(store)
+    beside.waiting, beside.asking = None, nullcontext
+    return beside
 
 
 def check_place(location: str) -> None:

@@ -6,13 +6,15 @@ runs kills before the first and after each; `make chaos` kills before and after 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ import pytest
 
 from models.corpus import Corpus
 from search import archive
+from search.faults import StoreError
 from search.resume import rebuild
 from search.spec import SweepSpec
 from search.tracking import Store
-from search.trial import Outcome
+from search.trial import EpochDone, Job
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -116,20 +119,20 @@ def _finished(store: Store) -> dict[int, Any]:
     }
 
 
-def _check(store: Store, cache: Path) -> None:
+def _check(store: Store, cache: Path, numbers: Iterable[int] = LOSSES) -> None:
     """Nothing is lost, doubled, or left open."""
     runs = store.runs()
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
-    final = [run for run in trained if run.data.tags["sweep.outcome"] != Outcome.LOST]
-    assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(LOSSES, 1)
+    final = [run for run in trained if "sweep.unfinished" not in run.data.tags]
+    assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(numbers, 1)
     attempts = Counter((r.data.tags["sweep.trial"], r.data.tags["sweep.attempt"]) for r in trained)
     assert set(attempts.values()) == {1}
     assert len(archive.baselines(store, "s")) == 3
     assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 3
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-    assert parent.data.metrics["trials_done"] == len(LOSSES)
+    assert parent.data.metrics["trials_done"] == len(list(numbers))
     best = archive.ranked(archive.trials(store, "s"))[0]
     kept = {r.info.run_id for r in trained if store.client.list_artifacts(r.info.run_id, "model")}
     assert kept == {best.run_id}
@@ -181,3 +184,104 @@ def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
 def _kill(broken: Place, at: int, *, after: bool) -> None:
     code = _in_a_process(lambda: broken.drive(at, after=after))
     assert code == -signal.SIGKILL, f"write {at}"
+
+
+class Failing:
+    """An MLflow client whose calls fail from one of them on, or that one alone."""
+
+    def __init__(self, client: Any, at: int, *, for_good: bool) -> None:
+        self._client, self._at, self._for_good = client, at, for_good
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            if self.calls == self._at or (self._for_good and self.calls > self._at > 0):
+                raise OSError(errno.ENOSPC, "no space left on device")
+            return method(*args, **kwargs)
+
+        return call
+
+
+class Checkpointing(ScriptedEngine):
+    """Trials that leave a checkpoint, and find it when they go on; `begun` are their numbers."""
+
+    def __init__(self, begun: set[int], **more: Any) -> None:
+        super().__init__(GOING_ON, **more)
+        self._begun = begun
+
+    def start(self, job: Job) -> None:
+        """Look for the checkpoint of an earlier attempt, and write one."""
+        file = job.folder / "checkpoint"
+        assert file.exists() == (job.trial.number in self._begun)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"hours of work")
+        self._begun.add(job.trial.number)
+        super().start(job)
+
+
+#: the second is under way when the sweep is broken off, the third has not begun
+GOING_ON = {0: [3.0, 2.5], 1: [2.6, 2.4], 2: [2.9, 2.8]}
+
+
+def _broken_off(place: Place) -> set[int]:
+    """A sweep that was interrupted in its second trial; return the trials that were begun."""
+    begun: set[int] = set()
+    epochs = itertools.count(1)
+
+    def watch(message: EpochDone) -> None:
+        if next(epochs) == 3:
+            raise KeyboardInterrupt
+
+    engine = Checkpointing(begun, watch=watch)
+    spec = replace(place.spec, trials=len(GOING_ON))
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(place.store(), place.corpus, engine, spec).run()
+    return begun
+
+
+def _go_on(place: Place, begun: set[int], at: int = 0, *, for_good: bool = False) -> int:
+    """Go on with it in a store of which a call fails; return how many were made."""
+    store = place.store()
+    store.client = client = Failing(store.client, at, for_good=for_good)
+    past = rebuild(store, archive.find_sweep(store, "s"))
+    engine = Checkpointing(begun)
+    sweep_of(store, place.corpus, engine, past.spec, past=past).run()
+    return int(client.calls)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
+    place: Callable[[str], Place], cache: Path, for_good: bool
+) -> None:
+    whole = place("whole")
+    calls = _go_on(whole, _broken_off(whole))
+    _check(whole.store(), cache, GOING_ON)
+    expected = _finished(whole.store())
+    assert calls > 30
+    for at in range(1, calls + 1) if ALL else range(1 + for_good, calls + 1, 2):
+        broken = place("broken")
+        begun = _broken_off(broken)
+        with suppress(StoreError):
+            _go_on(broken, begun, at, for_good=for_good)
+        _check_left(broken.store(), cache / _sweep_run(broken), begun, at)
+        _go_on(broken, begun)
+        assert _finished(broken.store()) == expected, f"call {at}"
+        _check(broken.store(), cache, GOING_ON)
+        shutil.rmtree(broken.folder)
+
+
+def _sweep_run(place: Place) -> str:
+    [parent] = archive.sweeps(place.store())
+    return str(parent.info.run_id)
+
+
+def _check_left(store: Store, folder: Path, begun: set[int], at: int) -> None:
+    """What a failed try to go on has left: the checkpoint of each trial that has not ended."""
+    for record in archive.trials(store, "s"):
+        number = record.trial.number
+        if number in begun and (record.outcome == "" or "sweep.unfinished" in record.tags):
+            assert (folder / str(number) / "checkpoint").exists(), f"call {at}: trial {number}"

@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,39 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
     assert 0 < seen[0] < seen[1] < seen[2] < seen[3]
 
 
+class SlowToRenew(Store):
+    """A store that takes its time to write a lease beside."""
+
+    def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
+        """Write slowly what a thread beside the driver writes."""
+        if threading.current_thread().name == "lease":
+            self.begun.set()
+            time.sleep(1.5)
+        super().log(run_id, tags=tags, **more)
+
+    begun = threading.Event()
+
+
+def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    slow = SlowToRenew(store.settings)
+
+    def renewal_begins(*arguments: Any) -> None:
+        slow.begun.clear()
+        assert slow.begun.wait(60)
+
+    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, renewal_begins))
+    spec = tiny_spec(data=str(data), trials=1, **PLAIN)
+    assert sweep_of(slow, corpus, ScriptedEngine(LOSSES), spec).run().counts == {"complete": 1}
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(60)
+    [parent] = archive.sweeps(store)
+    assert (parent.info.status, parent.data.tags[LEASE]) == ("FINISHED", "")
+
+
 def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable[..., Any]:
     """A method that does something else before."""
 
@@ -261,6 +295,23 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
     parent = archive.existing_sweep(store, "s")
     assert "sweep.spec.1" in parent.data.tags
     assert archive.read_spec(parent) == replace(spec, name="s")
+
+
+def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
+    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
+    spec = archive.read_spec(archive.existing_sweep(store, "s"))
+    shorter = json.dumps(replace(spec, trials=2).to_dict() | {"name": "s"})
+    monkeypatch.setattr("search.journal.CHUNK", len(shorter))
+    with pytest.raises(KeyboardInterrupt):
+        go_on(store, corpus, ScriptedEngine(LOSSES, watch=after(1, interrupt)))
+    assert archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
+    assert not archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=10).counts == {"complete": 10}
+    assert archive.read_spec(archive.existing_sweep(store, "s")).trials == 10
 
 
 def test_a_sweep_in_which_everything_fails_ends_with_the_reason(

@@ -22,7 +22,7 @@ from search.rerun import rerun
 from search.settings import Settings
 from search.spec import Scoring
 from search.subject import subject_of
-from search.tracking import Store
+from search.tracking import RUNS_PER_PAGE, Store
 from search.trial import Course, Ended, Job, Outcome, Slot, Trial
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
@@ -231,7 +231,11 @@ class _Counting:
         return counted
 
 
-def test_a_trial_takes_three_calls_and_one_for_each_epoch(store: Store, corpus: Corpus) -> None:
+def test_a_trial_takes_three_calls_and_one_for_each_epoch(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.loop.BEAT_S", math.inf)
+    monkeypatch.setattr("search.lease.BEAT_S", 3600.0)
     used = {}
     for trials in (2, 12):
         counting = _Counting(store.client)
@@ -265,6 +269,37 @@ def test_an_sqlite_store_is_in_write_ahead_mode(workplace: Callable[[str], Path]
     connection = sqlite3.connect(folder / "mlflow.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def copy_run(file: Path, run_id: str, times: int) -> None:
+    """Give an SQLite store more runs like one, with the same tags; all begin at the same time."""
+    connection = sqlite3.connect(file)
+    for table, key in [("runs", "run_uuid"), ("tags", "run_uuid")]:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        values = ", ".join("printf('%032x', n)" if c == key else f"r.{c}" for c in columns)
+        connection.execute(
+            f"WITH RECURSIVE count(n) AS (SELECT 1 UNION SELECT n + 1 FROM count WHERE n < ?) "
+            f"INSERT INTO {table} SELECT {values} FROM {table} r, count WHERE r.{key} = ?",
+            (times, run_id),
+        )
+    connection.commit()
+    connection.close()
+
+
+def test_runs_are_found_though_they_fill_several_answers(
+    workplace: Callable[[str], Path],
+) -> None:
+    folder = workplace("many")
+    store = store_in(folder)
+    first = store.create_run("first", {"sweep.name": "many"})
+    wanted = store.create_run("r", {"sweep.name": "many"})
+    other = store.create_run("other", {"sweep.name": "other"})
+    copy_run(folder / "mlflow.db", wanted, 2 * RUNS_PER_PAGE)
+    last = store.create_run("last", {"sweep.name": "many"})
+    found = [run.info.run_id for run in store.runs(sweep_name="many")]
+    assert (found[0], found[-1]) == (first, last)
+    assert sorted(found[1:-1]) == sorted([wanted, *(f"{n:032x}" for n in range(1, 2001))])
+    assert {run.info.run_id for run in store.runs()} == {*found, other}
 
 
 def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +23,8 @@ class Tags:
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
-        self.waiting = self.asking = None
+        self.waiting = None
+        self.asking: Any = nullcontext
 
     def tags(self, run_id: str) -> dict[str, str]:
         return dict(self.kept)
@@ -189,6 +193,105 @@ def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(store: Any, mine: 
     assert store.kept[LEASE] == elsewhere()
     with pytest.raises(LeaseLostError):
         mine.beat(8.0)
+
+
+class Slow(Tags):
+    """Its next `call` on the thread that renews a lease is answered when `go` is set."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__()
+        self._call, self.begun, self.go = call, threading.Event(), threading.Event()
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        found = super().tags(run_id)
+        self._answer("tags")
+        return found
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self._answer("log")
+        super().log(run_id, tags=tags)
+
+    def _answer(self, call: str) -> None:
+        if call == self._call and threading.current_thread().name == "lease":
+            self.begun.set()
+            assert self.go.wait(60)
+
+
+def slow_and_mine(monkeypatch: pytest.MonkeyPatch, call: str) -> tuple[Slow, Lease]:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    store = Slow(call)
+    mine = Lease(store, "r")  # type: ignore[arg-type]
+    mine.take()
+    return store, mine
+
+
+def end_of_renewals() -> None:
+    """Wait until no thread renews a lease any more."""
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_a_renewal_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, mine = slow_and_mine(monkeypatch, "log")
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+        threading.Timer(1.5, store.go.set).start()
+    assert mine_in(store).beat == 1
+    store.log("r", tags={LEASE: ""})
+    end_of_renewals()
+    assert store.kept[LEASE] == ""
+
+
+def test_a_renewal_that_has_only_looked_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, mine = slow_and_mine(monkeypatch, "tags")
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+    assert not store.go.is_set()  # it is not waited for
+    store.log("r", tags={LEASE: ""})
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[LEASE] == ""
+    assert mine.mine.beat == 0
+
+
+@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+def test_a_renewal_that_is_not_waited_for_takes_itself_back(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    @contextmanager
+    def asking() -> Iterator[None]:
+        raise error
+        yield
+
+    store, mine = slow_and_mine(monkeypatch, "log")
+    store.asking = asking
+    with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
+        with mine.beating(lambda: 7.0):
+            assert store.begun.wait(60)
+    store.kept[LEASE] = ""
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[LEASE] == ""
+
+
+def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def asking() -> Iterator[None]:
+        raise TimeoutError
+        yield
+
+    store, mine = slow_and_mine(monkeypatch, "tags")
+    store.asking = asking
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+    store.kept[LEASE] = elsewhere()
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[LEASE] == elsewhere()
 
 
 def mine_in(store: Any) -> Holder:

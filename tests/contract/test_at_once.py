@@ -1,0 +1,110 @@
+"""A store that several processes open for the first time at the same moment."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from search.settings import Settings
+from search.tracking import Store
+from tests import postgres
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 3
+#: opens the store and makes the experiment that each line of its input names, and prints its ID
+OPENER = """
+import sys
+import mlflow
+from search.settings import Settings
+from search.tracking import Store
+print("ready", flush=True)
+for line in sys.stdin:
+    address, experiment = line.split()
+    try:
+        store = Store(Settings(address, None, experiment, "test"))
+        store.prepare()
+        print(store.experiment.id, flush=True)
+    except Exception as error:
+        print(error, flush=True)
+"""
+
+
+class Openers:
+    """Two processes that open a store at the same moment."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._both = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", OPENER],
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        assert self._answers() == ["ready", "ready"]
+
+    def open(self, address: str, experiment: str) -> list[str]:
+        """The ID that each found, or the error."""
+        for process in self._both:
+            pipe(process.stdin).write(f"{address} {experiment}\n")
+        for process in self._both:
+            pipe(process.stdin).flush()
+        return self._answers()
+
+    def _answers(self) -> list[str]:
+        return [pipe(process.stdout).readline().strip() for process in self._both]
+
+
+def pipe(found: Any) -> IO[str]:
+    """A pipe to a process, which is there."""
+    assert found is not None
+    opened: IO[str] = found
+    return opened
+
+
+@pytest.fixture(scope="module")
+def openers() -> Iterator[Openers]:
+    with contextlib.ExitStack() as stack:
+        yield Openers(stack)
+
+
+def ids_of(experiment: str, answers: Sequence[str], address: str) -> None:
+    """Both have opened the store, and found the same experiment."""
+    store = Store(Settings(address, None, experiment, "test"))
+    assert answers == [store.experiment.id] * 2
+
+
+@pytest.mark.parametrize("turn", range(ROUNDS))
+def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(
+    openers: Openers, tmp_path: Path, turn: int
+) -> None:
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    ids_of("first", openers.open(address, "first"), address)
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        *("mlflow.db", "mlflow.db-wal", "mlflow.db-shm"),
+    }
+    for again in range(ROUNDS):
+        ids_of(f"again{again}", openers.open(address, f"again{again}"), address)
+
+
+def test_two_make_the_same_experiment_in_postgresql_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with postgres.running() as cluster, contextlib.ExitStack() as stack:
+        for name, value in cluster.login.items():
+            monkeypatch.setenv(name, value)
+        address = cluster.address("postgres")
+        Store(Settings(address, None, "other", "test"))  # makes the tables
+        openers = Openers(stack)
+        for turn in range(ROUNDS):
+            ids_of(f"e{turn}", openers.open(address, f"e{turn}"), address)
