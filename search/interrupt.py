@@ -34,16 +34,18 @@ class Shield:
     """Holds signals back while something is written that must not be left half done.
 
     Inside `up()` the handler is ours; inside `hold()` a first signal is remembered and raised at
-    the end, a second one is raised at once. With `to_the_end`, all are dropped: the end has come
-    already. Elsewhere a signal is raised at once, as ever. In a thread other than the main one,
-    where no signal arrives, nothing is changed.
+    the end of the outermost one, also if that ends with an exception, which is then the cause; a
+    second one is raised at once. With `to_the_end`, all are dropped: the end has come already.
+    Elsewhere a signal is raised at once, as ever. In a thread other than the main one, where no
+    signal arrives, nothing is changed; nor is SIGHUP where `nohup` has it ignored.
 
     What is held back must not wait for somebody who never answers, so from the first signal on
     there is a limit to what happens inside `asking()`.
     """
 
     def __init__(self) -> None:
-        self._holding = False
+        #: how many `hold` are open, one inside the other
+        self._holding = 0
         #: whether the end has come already
         self.ending = False
         self._pending = 0
@@ -63,7 +65,9 @@ class Shield:
             yield
             return
         self.asked, self._left, self.gave_up = 0, GIVE_UP_ALL_S, False
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        taken = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
+        before = {number: signal.signal(number, self._handle) for number in taken}
         before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
         try:
             with _last_resort():
@@ -87,15 +91,24 @@ class Shield:
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Let nothing be left half done."""
-        self._holding, self.ending = True, to_the_end
+        ending = self.ending
+        self._holding += 1
+        self.ending = ending or to_the_end
         self.gave_up = self.gave_up and not to_the_end
+        failure: BaseException | None = None
         try:
             yield
+        except BaseException as error:
+            failure = error
+            raise
         finally:
-            self._holding = self.ending = False
-            pending, self._pending = self._pending, 0
-        if pending and not to_the_end:
-            raise Interrupted(pending)
+            self._holding -= 1
+            self.ending = ending
+            if not self._holding:
+                pending, self._pending = self._pending, 0
+                interrupted = isinstance(failure, KeyboardInterrupt)  # by the second signal
+                if pending and not to_the_end and not interrupted:
+                    raise Interrupted(pending) from failure
 
     @contextmanager
     def asking(self) -> Iterator[None]:
