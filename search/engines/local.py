@@ -10,9 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import pickle
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from pathlib import Path
 
 from models.errors import InputError
 from search import worker
+from search.engines import nvidia
 from search.quiet import silenced
 from search.trial import Ended, Job, Message, Outcome, Slot
 
@@ -179,16 +178,16 @@ def memory_kills() -> int:
 
 
 def find_gpus() -> list[str]:
-    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA."""
+    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA.
+
+    Raises:
+        InputError: the driver's program does not work.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [part.strip() for part in visible.split(",")]
         return [name for name in named if name and name != "-1"]
-    if not shutil.which("nvidia-smi"):
-        return []
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return asked.stdout.split() if asked.returncode == 0 else []
+    return nvidia.numbers()
 
 
 def cores() -> list[int]:
