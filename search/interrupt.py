@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -77,6 +78,8 @@ class Shield:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _leave_closed_terminal()
         if not self.asked:
             self.asked = number
             if self._asking:
@@ -140,6 +143,18 @@ class Shield:
         if self._asking:
             self.gave_up = True
             raise TimeoutError("no answer in time, now that an end is wanted")
+
+
+def _leave_closed_terminal() -> None:
+    """Write to nothing from now on if the terminal is gone, where each write would fail."""
+    for descriptor in (1, 2):
+        try:
+            os.tcgetpgrp(descriptor)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, descriptor)
+                os.close(nothing)
 
 
 @contextmanager
