@@ -6,16 +6,17 @@ ends. There is one forkserver for all threads of this program.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from search.scoped import variable
 
 #: seconds within which a process must be forked: to replace a forkserver takes its import of Keras
 FORK_WITHIN_S = 60.0
@@ -45,7 +46,7 @@ def warm_up(*, foreign: bool = False) -> None:
                 "search.cli",
             ]
         )
-        with _safe_path():
+        with variable(SAFE_PATH, "1"):
             forkserver.ensure_running()
 
 
@@ -86,17 +87,3 @@ def _is_running() -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
         return False
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Give a child the variable that only an interpreter's start heeds."""
-    before = os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SAFE_PATH]
-        else:
-            os.environ[SAFE_PATH] = before
