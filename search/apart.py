@@ -40,8 +40,8 @@ def call(function: Callable[..., Answer], *arguments: object, foreign: bool = Fa
         InputError: the function has raised one.
         RuntimeError: it has raised anything else, or its process has died.
     """
-    [answer] = stream(_once, function, *arguments, foreign=foreign)
-    return answer
+    answers: list[Answer] = list(stream(_once, function, *arguments, foreign=foreign))
+    return answers[0]
 
 
 def stream(
@@ -63,6 +63,8 @@ def stream(
                 with contextlib.suppress(OSError):
                     os.kill(process.pid, number)
                 forks.exit_code(process, LEAVE_WITHIN_S)
+        if forks.exit_code(process, 0) is not None:
+            process.close()
 
 
 def _answers(process: BaseProcess, pipe: Connection) -> Iterator[Any]:

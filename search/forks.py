@@ -80,7 +80,7 @@ def exit_code(process: BaseProcess, within_s: float | None) -> int | None:
 
 
 def _is_running() -> bool:
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is None or not hasattr(os, "waitid"):
         return False
     try:

@@ -113,7 +113,7 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
             "--trials", "1", "--epochs", "100000",
         ],
         cwd=folder, env=outside() | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        text=True, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(theirs)
     os.set_blocking(ours, False)
