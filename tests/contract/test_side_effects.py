@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import keras
 import pytest
 
 from models.corpus import Corpus
+from models.errors import InputError
 from search import archive
 from search.apart import call, stream
 from search.engines.local import LocalEngine, find_gpus
@@ -132,14 +134,14 @@ def test_a_function_runs_in_a_process_of_its_own(
 
 
 def test_what_it_raises_is_raised_here() -> None:
-    from models.errors import InputError
-
     with pytest.raises(InputError, match=r"^a wrong name$"):
         call(fails, InputError("a wrong name"))
-    with pytest.raises(RuntimeError, match=r"^they differ$"):
+    with pytest.raises(RuntimeError) as caught:
         call(fails, RuntimeError("they differ"))
-    with pytest.raises(RuntimeError, match=r"^KeyError: 'x'$") as caught:
+    assert str(caught.value) == "they differ"
+    with pytest.raises(RuntimeError) as caught:
         call(fails, KeyError("x"))
+    assert str(caught.value) == "KeyError: 'x'"
     assert "in fails" in "".join(caught.value.__notes__)
     with pytest.raises(RuntimeError, match="in the midst of its work: SIGKILL"):
         call(dies)
@@ -148,8 +150,6 @@ def test_what_it_raises_is_raised_here() -> None:
 def test_it_ends_when_nobody_asks_any_more() -> None:
     endless = stream(numbers, 1 << 60)
     assert next(endless) == 0
-    from multiprocessing import active_children
-
     [pid] = [child.pid for child in active_children()]
-    endless.close()  # type: ignore[attr-defined]
+    del endless
     assert not Path(f"/proc/{pid}").exists()
