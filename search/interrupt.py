@@ -174,7 +174,9 @@ def _last_resort() -> Iterator[None]:
         while numbers := os.read(heard, 64):
             asked = [number for number in numbers if number in SIGNALS]
             if asked and not over.wait(END_WITHIN_S):
-                print("lstm-sweep: no time was left to close the runs", file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError, ValueError):  # such as of a terminal that is gone
+                    text = "lstm-sweep: no time was left to close the runs"
+                    print(text, file=sys.stderr, flush=True)
                 os._exit(128 + asked[0])
 
     thread = threading.Thread(target=watch, name="last resort", daemon=True)
