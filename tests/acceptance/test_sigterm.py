@@ -127,7 +127,7 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
     try:
         wait_until(is_trained, process)
         os.close(ours)
-        assert process.wait(END_WITHIN_S) == 128 + signal.SIGHUP
+        assert process.wait(60) == 128 + signal.SIGHUP
         assert processes_of_group(process.pid) == []
     finally:
         process.kill()
