@@ -91,6 +91,13 @@ def with_driver(uri: str) -> str:
     return f"{kind}+{driver}://{rest}" if colon and driver else uri
 
 
+def with_timeout(uri: str, seconds: int) -> str:
+    """The address with the seconds that a connection to PostgreSQL may take, unless it has them."""
+    if not uri.startswith("postgresql+psycopg") or "connect_timeout=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}connect_timeout={seconds}"
+
+
 def lacking(uri: str) -> str:
     """Which package is missing for a database, and how to get it; else nothing."""
     kind = scheme(uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from models.bundle import Bundle, Predictor
 from models.corpus import UNKNOWN, Alphabet
 from models.errors import InputError, shown
 from models.sessions import Sessions, read_sessions
+from search import apart
 from search.generate import predictor_of, printable
 
 #: findings that may be asked for
@@ -119,6 +121,11 @@ def detect(given: str, data: str, rule: Rule, most: int) -> Detected:
             f"data {shown(data)}: bundle {shown(given)} knows none of their symbols, expected data "
             f"such as it was trained on"
         )
+    return apart.call(_judge, folder, bundle, sessions, rule, most)
+
+
+def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detected:
+    """Judge each symbol, in a process of its own."""
     logits = predictor_of(folder, bundle, seed=0)
     from models.detection import judge  # Keras is there now
 

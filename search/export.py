@@ -15,7 +15,7 @@ from models.corpus import Corpus
 from models.errors import InputError, cut, shown
 from models.scoring import bits
 from models.windows import scoring_targets, scoring_windows
-from search import archive
+from search import apart, archive
 from search.faults import reason
 from search.journal import WEIGHTS
 from search.quiet import silenced
@@ -106,19 +106,31 @@ def _writer(record: TrialRecord) -> Callable[[Store, TrialRecord, Path, str], di
     """What writes the bundle of a network of ours."""
     source, scoring = archive.read_source(record)
     corpus = load_same_corpus(source, record)
-    return lambda store, record, folder, format: _write(
-        store, record, corpus, scoring, folder, format
+    return lambda store, record, folder, format: apart.call(
+        _write, record, _weights(store, record, folder), corpus, scoring, folder, format
     )
 
 
-def _write_template(store: Store, record: TrialRecord, folder: Path, format: str) -> dict[str, Any]:
-    """Write the network that a template has returned; its data are not known here.
+def _weights(store: Store, record: TrialRecord, folder: Path) -> Path:
+    """The file of a trial's network, beside the folder of its bundle."""
+    return store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
 
-    A network with layers of the user's own is not loaded: it is handed on as it was written.
-    """
-    weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+
+def _write_template(store: Store, record: TrialRecord, folder: Path, format: str) -> dict[str, Any]:
+    """Write the network that a template has returned; its data are not known here."""
+    weights = _weights(store, record, folder)
     kept = record.tags.get("sweep.inputs") == "kept"
     seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
+    return apart.call(_write_foreign, record, weights, seen, folder, format, foreign=True)
+
+
+def _write_foreign(
+    record: TrialRecord, weights: Path, seen: Path | None, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a network that is not one of ours, in a process of its own.
+
+    One with layers of the user's own is not loaded: it is handed on as it was written.
+    """
     metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_val_loss}
     difference, rows, unknown = None, 0, ""
     backend_free_of_gpu()
@@ -167,10 +179,10 @@ def _check_parity(difference: float) -> None:
 
 
 def _write(
-    store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring, folder: Path, format: str
+    record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
+    """Write a network of ours and check it, in a process of its own."""
     config = ours(record.trial.config)
-    weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
     backend_free_of_gpu()
     with silenced():
         from models import backend, bundle, training
@@ -218,7 +230,7 @@ def _write(
 
 
 def backend_free_of_gpu() -> None:
-    """Hide GPUs: on one, Keras would write cuDNN operations that load nowhere else."""
+    """Hide GPUs from this process: on one, Keras would write operations that load nowhere else."""
     import os
 
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

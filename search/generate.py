@@ -17,6 +17,7 @@ from models.bundle import Bundle, Predictor
 from models.corpus import UNKNOWN, Alphabet
 from models.errors import InputError, cut, shown
 from models.sampling import continued
+from search import apart
 from search.export import backend_free_of_gpu
 from search.quiet import silenced
 
@@ -67,19 +68,32 @@ def generate(given: str, wish: Wish) -> tuple[Bundle, Iterator[Symbols]]:
             f"--prompt {shown(wish.prompt)}: the bundle knows none of its symbols, expected some "
             f"of {_examples(bundle.alphabet)}"
         )
+    turns = apart.stream(_continued, folder, bundle, past, wish)
+    next(turns)
+    return bundle, (bundle.alphabet.decode(codes) for codes in turns if codes is not None)
+
+
+def _continued(
+    folder: Path, bundle: Bundle, past: NDArray[np.int32], wish: Wish
+) -> Iterator[NDArray[np.int32] | None]:
+    """Nothing once a bundle's network is loaded, then what comes next, in a process of its own."""
+    logits = predictor_of(folder, bundle, wish.seed)
+    yield None
     turns = continued(
-        predictor_of(folder, bundle, wish.seed),
+        logits,
         past,
         window=bundle.config.sequence_length,
         rows=wish.count,
         temperature=wish.temperature,
         seed=wish.seed,
     )
-    return bundle, (bundle.alphabet.decode(codes) for codes in islice(turns, wish.length))
+    yield from islice(turns, wish.length)
 
 
 def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:
     """The network of a bundle that was read, on the CPU, in a process that has none yet.
+
+    It sets the device, the threads and the randomness of that process.
 
     Raises:
         InputError: its file has no weights of such a network.

@@ -5,17 +5,50 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from search.trial import Course, Outcome, Phase
 
 #: a trial is hung that says nothing for so many of its epochs, and for so many seconds at the least
 SILENT_EPOCHS, SILENT_S = 5.0, 60.0
+#: a trial that has not reported yet is hung if it computes nothing for so many seconds
+IDLE_S = 900.0
+#: or if it computes for so many seconds before its first report: a network of ours, or a template
+#: that has reported in this sweep; and a template of which nothing is known, which may never report
+START_S, UNKNOWN_START_S = 3_600.0, 86_400.0
+#: but after no less than so many times the longest start that was seen
+STARTS = 10.0
 #: characters of a reason that are shown for one kind of failure
 REASON_LENGTH = 160
 
 
+@dataclass
+class Start:
+    """A trial that has not reported yet; seconds of the driver's clock."""
+
+    began: float
+    #: when its worker was last known to compute
+    computed: float
+
+
+def hung_at_start(start: Start, now: float, longest_s: float | None, *, template: bool) -> str:
+    """Why a trial counts as hung that imports, builds or traces; empty if it does not.
+
+    `longest_s` is the longest start that was seen; None if there was none.
+    """
+    usual = STARTS * (longest_s or 0.0)
+    idle, limit = now - start.computed, max(IDLE_S, usual)
+    if idle > limit:
+        return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
+    known = longest_s is not None or not template
+    took, limit = now - start.began, max(START_S if known else UNKNOWN_START_S, usual)
+    if took > limit:
+        return f"no first report for {took:.0f} s, expected one within {limit:.0f} s"
+    return ""
+
+
 def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
-    """Why a trial counts as hung; empty if it does not. From its first message on."""
+    """Why a trial counts as hung; empty if it does not. From its first report on."""
     if course.heard is None:
         return ""
     if course.last and course.trial.config.returns_loss:  # what a template does then is not heard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -34,16 +35,18 @@ class Shield:
     """Holds signals back while something is written that must not be left half done.
 
     Inside `up()` the handler is ours; inside `hold()` a first signal is remembered and raised at
-    the end, a second one is raised at once. With `to_the_end`, all are dropped: the end has come
-    already. Elsewhere a signal is raised at once, as ever. In a thread other than the main one,
-    where no signal arrives, nothing is changed.
+    the end of the outermost one, also if that ends with an exception, which is then the cause; a
+    second one is raised at once. With `to_the_end`, all are dropped: the end has come already.
+    Elsewhere a signal is raised at once, as ever. In a thread other than the main one, where no
+    signal arrives, nothing is changed; nor is SIGHUP where `nohup` has it ignored.
 
     What is held back must not wait for somebody who never answers, so from the first signal on
     there is a limit to what happens inside `asking()`.
     """
 
     def __init__(self) -> None:
-        self._holding = False
+        #: how many `hold` are open, one inside the other
+        self._holding = 0
         #: whether the end has come already
         self.ending = False
         self._pending = 0
@@ -63,7 +66,9 @@ class Shield:
             yield
             return
         self.asked, self._left, self.gave_up = 0, GIVE_UP_ALL_S, False
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        taken = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
+        before = {number: signal.signal(number, self._handle) for number in taken}
         before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
         try:
             with _last_resort():
@@ -73,6 +78,8 @@ class Shield:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _leave_closed_terminal()
         if not self.asked:
             self.asked = number
             if self._asking:
@@ -87,15 +94,24 @@ class Shield:
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Let nothing be left half done."""
-        self._holding, self.ending = True, to_the_end
+        ending = self.ending
+        self._holding += 1
+        self.ending = ending or to_the_end
         self.gave_up = self.gave_up and not to_the_end
+        failure: BaseException | None = None
         try:
             yield
+        except BaseException as error:
+            failure = error
+            raise
         finally:
-            self._holding = self.ending = False
-            pending, self._pending = self._pending, 0
-        if pending and not to_the_end:
-            raise Interrupted(pending)
+            self._holding -= 1
+            self.ending = ending
+            if not self._holding:
+                pending, self._pending = self._pending, 0
+                interrupted = isinstance(failure, KeyboardInterrupt)  # by the second signal
+                if pending and not to_the_end and not interrupted:
+                    raise Interrupted(pending) from failure
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -129,6 +145,18 @@ class Shield:
             raise TimeoutError("no answer in time, now that an end is wanted")
 
 
+def _leave_closed_terminal() -> None:
+    """Write to nothing from now on if the terminal is gone, where each write would fail."""
+    for descriptor in (1, 2):
+        try:
+            os.tcgetpgrp(descriptor)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, descriptor)
+                os.close(nothing)
+
+
 @contextmanager
 def _last_resort() -> Iterator[None]:
     """End the program if it has not heard a signal in time.
@@ -146,7 +174,9 @@ def _last_resort() -> Iterator[None]:
         while numbers := os.read(heard, 64):
             asked = [number for number in numbers if number in SIGNALS]
             if asked and not over.wait(END_WITHIN_S):
-                print("lstm-sweep: no time was left to close the runs", file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError, ValueError):  # such as of a terminal that is gone
+                    text = "lstm-sweep: no time was left to close the runs"
+                    print(text, file=sys.stderr, flush=True)
                 os._exit(128 + asked[0])
 
     thread = threading.Thread(target=watch, name="last resort", daemon=True)

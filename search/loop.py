@@ -20,11 +20,19 @@ from search.resume import Past, goes_on
 from search.spec import SweepSpec
 from search.state import ON_REQUEST, State, Word
 from search.subject import Subject
-from search.trial import Course, Ended, EpochDone, Message, Outcome, Progressed, Slot, Trial
+from search.trial import (
+    Computing,
+    Course,
+    Ended,
+    EpochDone,
+    Message,
+    Outcome,
+    Progressed,
+    Slot,
+    Trial,
+)
 from search.viewer import Viewer
-
-#: a driver that has not looked for so many seconds cannot tell who was silent
-BLIND_S = 5.0
+from search.watch import Watch
 
 
 @dataclass(kw_only=True)
@@ -50,7 +58,8 @@ class Loop:
     _kept: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._beaten = self._looked = self.state.now
+        self._beaten = self.state.now
+        self._watch = Watch(self.state.now, self.silent_s)
 
     def take_up(self, past: Past) -> None:
         """Take up the trials that have ended, and those that were under way."""
@@ -80,7 +89,7 @@ class Loop:
                 for slot, message in heard:
                     self._hear(state.running[slot], message)
                     self._beat()  # many may have come, and each takes its time to be written
-                self._watch({slot for slot, _ in heard})
+                self._end_hung()
                 self._beat()
             if state.deadline is not None and state.now >= state.deadline and not state.closing:
                 self._close(f"{self.spec.minutes:g} minutes are over")
@@ -125,6 +134,10 @@ class Loop:
         self.engine.start(job)
 
     def _hear(self, course: Course, message: Message) -> None:
+        self._tick()
+        self._watch.hear(course, message, self.state.now)
+        if isinstance(message, Computing):
+            return
         if isinstance(message, Progressed):
             course.progress = message
         elif isinstance(message, EpochDone):
@@ -141,21 +154,11 @@ class Loop:
         else:
             self._conclude(course, message)
 
-    def _watch(self, heard: set[Slot]) -> None:
+    def _end_hung(self) -> None:
         """End trials that are silent for too long."""
         self._tick()
-        state = self.state
-        blind = state.now - self._looked
-        self._looked = state.now
-        for slot, course in state.running.items():
-            if slot in heard:
-                course.heard = state.now
-                if course.progress and not course.first_progress:
-                    course.first_progress = state.now, course.progress.share
-            elif course.heard is not None and blind > BLIND_S:
-                course.heard += blind
-            elif why := health.hung(course, state.now, self.silent_s):
-                self.engine.stop(slot, Ended(Outcome.HUNG, why))
+        for course, ended in self._watch.look(self.state.running.values(), self.state.now):
+            self.engine.stop(course.slot, ended)
 
     def _beat(self) -> None:
         """Show that the sweep is driven, and see whether somebody wants it to stop."""

@@ -7,8 +7,6 @@ CUDA and its libraries in, and what others have on the card.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from models.config import TrialConfig, ours
+from models.errors import InputError
 from models.size import parameters
+from search.engines import nvidia
 from search.engines.base import Engine
 from search.spec import SweepSpec
 from search.subject import Subject
@@ -42,16 +42,12 @@ class Memory:
 
 def read_memory() -> dict[str, Memory]:
     """Memory of each GPU by its number, and by its UUID; empty where the driver does not say."""
-    if not shutil.which("nvidia-smi"):
-        return {}
-    query = "--query-gpu=index,uuid,memory.used,memory.total"
-    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+        lines = nvidia.ask("index,uuid,memory.used,memory.total", "nounits")
+    except InputError:
         return {}
     found = {}
-    for line in asked.stdout.splitlines():
+    for line in lines or []:
         index, *others = (part.strip() for part in line.split(","))
         if len(others) == 3 and all(size.isdecimal() for size in others[1:]):
             found[index] = found[others[0]] = Memory(*map(int, others[1:]))

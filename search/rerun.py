@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from search.listener import TICK_S
 from search.subject import CorpusSubject, Subject, TemplateSubject
 from search.tracking import Store
 from search.trial import Course, Ended, EpochDone, Outcome, Phase, Progressed, Slot, TrialRecord
+from search.watch import Watch
 from spaces.template import Template
 
 #: relative difference of two metrics up to which a rerun is within tolerance
@@ -242,17 +244,24 @@ def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
 
 
 def _train(engine: Engine, course: Course, writer: Journal, cut: tuple[int, Ended] | None) -> None:
+    course.began = time.monotonic()
+    watch = Watch(course.began)
     engine.start(course.job)
     while not course.ended:
         for _, message in engine.wait(TICK_S):
+            watch.hear(course, message, time.monotonic())
             if isinstance(message, EpochDone):
                 course.take(message)
                 if not course.unlogged:
                     writer.log_epoch(course)
                 if cut and cut[0] == len(course.epochs):
                     engine.stop(course.slot, cut[1])
-            elif not isinstance(message, Progressed):
+            elif isinstance(message, Progressed):
+                course.progress = message
+            elif isinstance(message, Ended):
                 course.ended = message
+        for hanging, ended in watch.look([] if course.ended else [course], time.monotonic()):
+            engine.stop(hanging.slot, ended)
 
 
 def _epochs(store: Store, record: TrialRecord) -> Epochs:

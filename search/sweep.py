@@ -86,7 +86,8 @@ class Sweep:
             if self._past:
                 self._loop.take_up(self._past)
             self._loop.run()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            self._lost = isinstance(interrupt.__cause__, LeaseLostError)
             self.state.close(INTERRUPTED, Word.INTERRUPTED)
             raise
         except BaseException as error:

@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +25,7 @@ from search import address, artifacts
 from search.experiment import Experiment
 from search.faults import Waiting, insist, reason, refused, steady_clock
 from search.lock import locked
+from search.scoped import Overrides, variable
 from search.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -38,24 +40,45 @@ CREATION = "sweep.creation"
 _clock = steady_clock()
 
 
-def _import_mlflow(settings: Settings) -> Any:
-    """Import MLflow; keep its own talk off the terminal, and it from reporting home."""
-    timeout = str(settings.request_timeout_s)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # we ask again ourselves, see `faults`
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout)
-    os.environ.setdefault("PGCONNECT_TIMEOUT", timeout)
-    import mlflow
+#: held by the thread that imports MLflow
+_importing = threading.Lock()
+#: what MLflow does otherwise while it is asked something here, and only then
+_overrides = Overrides()
 
-    for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
-        logging.getLogger(name).setLevel(logging.ERROR)
-    if not settings.is_server and settings.database_file is None:
-        from mlflow.store.db import utils
 
-        utils.MAX_RETRY_COUNT = 1  # it would ask for 100 s, also with a wrong password
+def _import_mlflow() -> Any:
+    """Import MLflow; keep its own talk off the terminal, and it from reporting home.
+
+    If the program around this one has imported it before, it is left as it is.
+    """
+    with _importing:
+        if "mlflow" not in sys.modules:
+            with variable("MLFLOW_DISABLE_TELEMETRY", "true"):
+                import mlflow
+            for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
+                logging.getLogger(name).setLevel(logging.ERROR)
+        import mlflow
     return mlflow
+
+
+def _settled(settings: Settings) -> AbstractContextManager[None]:
+    """Let MLflow answer or fail in the time that is set, silently; we ask again ourselves.
+
+    Its variables go before, but for how often it asks.
+    """
+    from mlflow import environment_variables as variables
+    from mlflow.store.db import utils
+
+    values = [
+        (variables.MLFLOW_DISABLE_TELEMETRY, "default", True),
+        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, "default", True),
+        (variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, "default", False),
+        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, "get", lambda: 0),
+        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, "default", settings.request_timeout_s),
+        # it would ask a database for 100 s, also with a wrong password
+        (utils, "MAX_RETRY_COUNT", 1),
+    ]
+    return _overrides.hold(values)
 
 
 class Store:
@@ -69,7 +92,7 @@ class Store:
         """
         if why := address.lacking(settings.tracking_uri):
             raise InputError(f"store {settings}: {why}")
-        mlflow = _import_mlflow(settings)
+        mlflow = _import_mlflow()
         self.settings = settings
         #: what to do while the store does not answer; None: fail at once
         self.waiting: Waiting | None = None
@@ -78,9 +101,12 @@ class Store:
         #: where files lie that are within reach
         self._reached: str | None = None
         try:
-            with self._alone():
+            uri = settings.mlflow_uri
+            if "PGCONNECT_TIMEOUT" not in os.environ:
+                uri = address.with_timeout(uri, settings.request_timeout_s)
+            with self._alone(), _settled(settings):
                 self._use_write_ahead_log()
-                self.client = mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+                self.client = mlflow.MlflowClient(uri, uri)
                 self.experiment = Experiment(self.client, settings)
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that answers"
@@ -88,7 +114,7 @@ class Store:
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         def ask() -> Answer:
-            with self.asking():
+            with self.asking(), _settled(self.settings):
                 return call()
 
         return insist(ask, str(self.settings), self.waiting)
@@ -116,8 +142,9 @@ class Store:
             InputError: the store cannot be written, or they cannot.
         """
         try:
-            self.experiment.make()
-            self.experiment.check_reach()
+            with _settled(self.settings):
+                self.experiment.make()
+                self.experiment.check_reach()
         except InputError:
             raise
         except Exception as error:

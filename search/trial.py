@@ -153,6 +153,11 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Computing:
+    """A trial has nothing to report yet, but its worker computes: it imports, builds or traces."""
+
+
+@dataclass(frozen=True)
 class Progressed:
     """A trial is part way through an epoch."""
 
@@ -185,7 +190,7 @@ class Ended:
     loss: float | None = None
 
 
-Message = Progressed | EpochDone | Ended
+Message = Computing | Progressed | EpochDone | Ended
 
 
 @dataclass
@@ -207,7 +212,7 @@ class Course:
     #: when it began, in seconds of the driver's clock
     began: float = 0.0
     seconds: float = 0.0
-    #: when it was last heard of; None before its first message
+    #: when it last reported; None before it has for the first time
     heard: float | None = None
     #: when it first told how far an epoch was, and how far
     first_progress: tuple[float, float] | None = None

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,16 @@ from search import scratch
 from search.address import hide_secrets
 from search.faults import NO_SPACE, lasting, take_secrets, without_secrets
 from search.interrupt import SIGNALS
-from search.trial import Ended, EpochDone, Job, Message, Outcome, Progressed
+from search.trial import Computing, Ended, EpochDone, Job, Message, Outcome, Progressed
 
 if TYPE_CHECKING:
     from models import foreign
 
 #: seconds between two reports of progress within an epoch, at least
 REPORT_EVERY_S = 0.5
+#: seconds between two looks at whether a trial computes that has not reported yet, and the share of
+#: them that it must
+COMPUTING_EVERY_S, COMPUTING_SHARE = 15.0, 0.002
 #: names of exceptions by which backends say that memory is used up
 OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
 
@@ -147,10 +150,41 @@ def main(job: Job, connection: Connection) -> None:
     take_secrets(os.environ)  # it has no business with the store
     hide_secrets(os.environ.pop("MLFLOW_TRACKING_URI", ""))
     _print_to(job)
-    _take_slot(job)
     threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()
-    for message in run(job):
-        connection.send(message)
+    with telling_that_it_computes(connection) as report:
+        _take_slot(job)
+        for message in run(job):
+            report(message)
+
+
+@contextlib.contextmanager
+def telling_that_it_computes(connection: Connection) -> Iterator[Callable[[Message], None]]:
+    """What sends the messages of a trial; before the first one, say now and then that it computes.
+
+    A process that waits for what never comes computes nothing, and does not say so.
+    """
+    lock, reported = threading.Lock(), threading.Event()
+
+    def report(message: Message) -> None:
+        with lock:
+            reported.set()
+            connection.send(message)
+
+    def tell() -> None:
+        before = time.process_time()
+        while not reported.wait(COMPUTING_EVERY_S):
+            now = time.process_time()
+            computes = now - before > COMPUTING_SHARE * COMPUTING_EVERY_S
+            before = now
+            with lock, contextlib.suppress(OSError):  # such as of a driver that is gone
+                if computes and not reported.is_set():
+                    connection.send(Computing())
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield report
+    finally:
+        reported.set()
 
 
 def _print_to(job: Job) -> None:

@@ -80,7 +80,7 @@ def run_program(
     done = subprocess.run(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
-        env=_outside() | environment,
+        env=outside() | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -94,7 +94,7 @@ def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> subp
     return subprocess.Popen(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
-        env=_outside() | environment,
+        env=outside() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -113,7 +113,7 @@ def wait_until(
         time.sleep(0.5)
 
 
-def _outside() -> dict[str, str]:
+def outside() -> dict[str, str]:
     """The environment without what would lead the program to another store or code."""
     return {
         key: value

@@ -1,35 +1,25 @@
-"""Trials in worker processes of this machine: a fresh process for each.
-
-Processes are forked from a *forkserver* that has imported Keras once, so a worker starts in
-hundredths of a second instead of ten seconds, and its memory returns when it ends.
-"""
+"""Trials in worker processes of this machine: a fresh process for each."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import pickle
-import shutil
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from models.errors import InputError
-from search import worker
-from search.quiet import silenced
+from search import forks, worker
+from search.engines import nvidia
+from search.engines.memory import KernelLog, memory_kills
 from search.trial import Ended, Job, Message, Outcome, Slot
 
 #: seconds that a worker gets to leave after its last message
 LEAVE_WITHIN_S = 10.0
-#: seconds within which a worker must be forked: to replace a forkserver takes its import of Keras
-FORK_WITHIN_S = 60.0
 
 
 @dataclass
@@ -37,6 +27,8 @@ class _Running:
     slot: Slot
     process: BaseProcess
     pipe: Connection
+    #: what the kernel says from its beginning on
+    log: KernelLog
     #: processes that the kernel had killed for want of memory when it began
     memory_kills: int
     #: what to call its end if it was ended from outside
@@ -55,43 +47,19 @@ class LocalEngine:
     def __init__(self, slots: tuple[Slot, ...]) -> None:
         self.slots = slots
         self._running: dict[Slot, _Running] = {}
-        self._context = multiprocessing.get_context("forkserver")
 
     def warm_up(self, *, foreign: bool = False) -> None:
-        """Start the forkserver; what Keras and its backend print at import goes nowhere."""
-        self._context.set_forkserver_preload(
-            # the last since each worker runs the program's script again, to no effect
-            ["keras" if foreign else "models.ready", "search.worker", "search.cli"]
-        )
-        os.environ["PYTHONSAFEPATH"] = "1"  # a folder called keras/ here must not be imported
-        with silenced():
-            forkserver.ensure_running()
+        """Start the process that workers are forked from."""
+        forks.warm_up(foreign=foreign)
 
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
         if job.slot in self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
-        process, ours = self._fork(job)
-        self._running[job.slot] = _Running(job.slot, process, ours, memory_kills())
-
-    def _fork(self, job: Job) -> tuple[BaseProcess, Connection]:
-        """A worker, and our end of its pipe."""
-        until = time.monotonic() + FORK_WITHIN_S
-        while True:
-            self.warm_up(foreign=job.template is not None)
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=worker.main, args=(job, theirs), daemon=True)
-            try:
-                process.start()
-                return process, ours
-            except (OSError, EOFError):  # the forkserver was killed, or is dying just now
-                ours.close()
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-            finally:
-                theirs.close()
+        log = KernelLog()
+        process, ours = forks.fork(worker.main, job, foreign=job.template is not None)
+        self._running[job.slot] = _Running(job.slot, process, ours, log, memory_kills())
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
         """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""
@@ -118,25 +86,29 @@ class LocalEngine:
                 return
 
     def _died(self, running: _Running) -> Ended:
-        running.process.join(LEAVE_WITHIN_S)
+        code = forks.exit_code(running.process, LEAVE_WITHIN_S)
         if running.stopped:
             return running.stopped
-        code = running.process.exitcode
-        if code == -signal.SIGKILL and memory_kills() > running.memory_kills:
-            reason = "memory of the host: its worker was killed by the kernel"
-            return Ended(Outcome.OUT_OF_MEMORY, reason)
-        if code is not None and code < 0:
-            return Ended(Outcome.LOST, f"its worker was killed by {signal.Signals(-code).name}")
-        return Ended(Outcome.LOST, f"its worker left with exit code {code}")
+        if code is None or code >= 0:
+            return Ended(Outcome.LOST, f"its worker left with exit code {code}")
+        reason = f"its worker was killed by {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            kills = running.log.memory_kills()
+            if kills is not None and running.process.pid in kills:
+                reason = "memory of the host: its worker was killed by the kernel"
+                return Ended(Outcome.OUT_OF_MEMORY, reason)
+            if kills is None and memory_kills() > running.memory_kills:
+                reason += "; the kernel has killed for want of memory meanwhile, not saying whom"
+        return Ended(Outcome.LOST, reason)
 
     def _free(self, running: _Running) -> None:
         del self._running[running.slot]
-        running.process.join(LEAVE_WITHIN_S)
-        if running.process.exitcode is None:
+        if forks.exit_code(running.process, LEAVE_WITHIN_S) is None:
             running.kill()
-            running.process.join()
+            forks.exit_code(running.process, None)
         running.process.close()
         running.pipe.close()
+        running.log.close()
 
     def stop(self, slot: Slot, ended: Ended) -> None:
         """Kill the worker on a slot; what it has sent before still arrives."""
@@ -167,28 +139,17 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
     return tuple(Slot(index, core=own[index % len(own)]) for index in range(count))
 
 
-def memory_kills() -> int:
-    """How many processes the kernel has killed for want of memory; 0 where it does not say."""
-    for file in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
-        with contextlib.suppress(OSError):
-            for line in file.read_text(encoding="ascii").splitlines():
-                name, _, count = line.partition(" ")
-                if name == "oom_kill":
-                    return int(count)
-    return 0
-
-
 def find_gpus() -> list[str]:
-    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA."""
+    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA.
+
+    Raises:
+        InputError: the driver's program does not work.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [part.strip() for part in visible.split(",")]
         return [name for name in named if name and name != "-1"]
-    if not shutil.which("nvidia-smi"):
-        return []
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return asked.stdout.split() if asked.returncode == 0 else []
+    return nvidia.numbers()
 
 
 def cores() -> list[int]:

@@ -1,9 +1,18 @@
-"""SIGTERM ends a sweep in ten seconds, which is what containers get, whatever the store does."""
+"""SIGTERM ends a sweep in ten seconds, which is what containers get, whatever the store does.
+
+So does a terminal that closes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import signal
 import sqlite3
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +22,9 @@ from search import archive
 from search.settings import load
 from search.tracking import Store
 from tests.conftest import (
+    PROGRAM,
     TINY,
+    outside,
     processes_of_group,
     run_program,
     start_program,
@@ -87,3 +98,43 @@ def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str]
             assert "runs were left open" in process.communicate()[1]
     finally:
         server.stop()
+
+
+def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
+    workplace: Callable[[str], Path],
+) -> None:
+    folder = workplace("closed")
+    store = Store(load(folder, {}))
+    write_text(folder / "words.txt")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [
+            PROGRAM, "launch", "--data", "words.txt", "--name", "s", "--workers", "1", *TINY,
+            "--trials", "1", "--epochs", "100000",
+        ],
+        cwd=folder, env=outside() | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
+        text=True, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    os.set_blocking(ours, False)
+
+    def is_trained() -> bool:
+        with contextlib.suppress(BlockingIOError):  # what it shows must be read, or it waits
+            while os.read(ours, 1 << 16):
+                pass
+        return any(record.epochs for record in archive.trials(store, "s"))
+
+    try:
+        wait_until(is_trained, process)
+        os.close(ours)
+        assert process.wait(60) == 128 + signal.SIGHUP
+        assert processes_of_group(process.pid) == []
+    finally:
+        process.kill()
+        process.wait()
+    assert {run.info.status for run in store.runs(sweep_role="sweep")} == {"KILLED"}
+    [record] = archive.trials(store, "s")
+    assert (record.status, record.outcome) == ("KILLED", "stopped")
+    resumed = run_program("resume", "s", "--minutes", "0.01", "--json", cwd=folder)
+    assert resumed.code in (0, 1), resumed.err
+    assert "RUNNING" not in {record.status for record in archive.trials(store, "s")}

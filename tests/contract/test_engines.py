@@ -19,11 +19,13 @@ from models.corpus import load
 from models.source import Source
 from search.engines import open_engine
 from search.engines.base import Engine
-from search.engines.local import memory_kills
+from search.engines.memory import KernelLog, memory_kills
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
 from tests.conftest import write_text
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
+#: of processes, where this one is
+NAMESPACE = str(Path("/proc/self/ns/pid").readlink())
 ENDLESS = CONFIG.evolve(epochs=10_000)
 
 
@@ -264,18 +266,89 @@ def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(
     assert ended.outcome is Outcome.LOST
 
 
-def test_a_worker_that_the_kernel_killed_for_memory_is_told_apart(
-    local: Engine, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def killed_by_hand(engine: Engine, slot: Slot) -> Ended:
+    """How a trial has ended whose worker is killed while it trains."""
+    wait_for_progress(engine)
+    os.kill(_worker_of(engine, slot), signal.SIGKILL)
+    ended = listen(engine)[slot][-1]
+    assert isinstance(ended, Ended)
+    return ended
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_worker_killed_by_hand_is_lost_though_others_are_killed_for_memory_meanwhile(
+    readable: bool,
+    local: Engine,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    log = tmp_path / "kernel.log"
+    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    if readable:
+        log.write_text("")
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
-    wait_for_progress(local)
+    if readable:
+        log.write_text(f"3,9,1,-;Out of memory: Killed process {os.getpid()} (python) total-vm:9\n")
     before = memory_kills()
     monkeypatch.setattr("search.engines.local.memory_kills", lambda: before + 1)
-    os.kill(_worker_of(local, slot), signal.SIGKILL)
-    ended = listen(local)[slot][-1]
-    assert isinstance(ended, Ended)
-    assert (ended.outcome, "the kernel" in ended.reason) == (Outcome.OUT_OF_MEMORY, True)
+    ended = killed_by_hand(local, slot)
+    assert ended.outcome is Outcome.LOST
+    assert ended.reason.startswith("its worker was killed by SIGKILL")
+    assert ("not saying whom" in ended.reason) is not readable
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "3,900,77000,-;Out of memory: Killed process {pid} (python) total-vm:9kB, anon-rss:8kB",
+        "6,901,78000,-;Memory cgroup out of memory: Killed process {pid} (python) total-vm:9kB",
+        "3,902,79000,-;Killed process {pid} (python) total-vm:9kB",  # before Linux 5.3
+    ],
+)
+def test_a_worker_that_the_kernels_log_names_was_killed_for_memory(
+    record: str, local: Engine, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "kernel.log"
+    log.write_text("6,1,1,-;Linux version\n")
+    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    with log.open("a") as stream:
+        stream.write(record.format(pid=_worker_of(local, slot)) + "\n")
+    ended = killed_by_hand(local, slot)
+    assert ended == Ended(
+        Outcome.OUT_OF_MEMORY, "memory of the host: its worker was killed by the kernel"
+    )
+
+
+def test_what_the_log_said_before_a_worker_began_is_about_another(
+    local: Engine, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "kernel.log"
+    following = range(os.getpid(), os.getpid() + 20_000)  # one of them will be the worker's
+    everybody = (f"3,9,1,-;Out of memory: Killed process {pid} (x)" for pid in following)
+    log.write_text("\n".join(everybody) + "\n")
+    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    assert killed_by_hand(local, slot) == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+
+
+def test_a_log_with_the_numbers_of_another_namespace_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "kernel.log"
+    log.write_text("")
+    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", "pid:[1]")
+    assert KernelLog().memory_kills() is None
+    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    assert KernelLog().memory_kills() == set()
 
 
 @pytest.fixture
@@ -292,6 +365,9 @@ def little_memory() -> Iterator[Path]:
         if group.is_dir():
             group.rmdir()
         pytest.skip(f"no control group: {error}")
+    if KernelLog().memory_kills() is None:
+        group.rmdir()
+        pytest.skip("the kernel's log cannot be read")
     yield group
     group.rmdir()
 

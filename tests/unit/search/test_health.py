@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.config import TrialConfig
-from search.health import failing, hung
+from search.health import Start, failing, hung, hung_at_start
 from search.spec import SweepSpec
 from search.trial import Course, Ended, Job, Outcome, Phase, Progressed, Slot, Trial
 
@@ -61,8 +61,29 @@ def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
     assert not is_hung or f"no report for {silent} s" in why
 
 
-def test_before_its_first_message_a_trial_is_not_hung() -> None:
-    assert hung(course(heard=None), now=1e9) == ""
+@pytest.mark.parametrize(
+    "longest, template, idle, took, why",
+    [
+        (None, False, 899, 3_599, ""),
+        (None, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (20.0, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (200.0, False, 1_999, 1_999, ""),  # ten times the longest start that was seen
+        (200.0, False, 2_001, 2_001, "nothing computed for 2001 s, expected less than 2000 s"),
+        (None, False, 10, 3_601, "no first report for 3601 s, expected one within 3600 s"),
+        (500.0, False, 10, 4_999, ""),
+        (500.0, False, 10, 5_001, "no first report for 5001 s, expected one within 5000 s"),
+        (None, True, 10, 86_399, ""),  # a template that trains by itself may never report
+        (None, True, 10, 86_401, "no first report for 86401 s, expected one within 86400 s"),
+        (None, True, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (20.0, True, 10, 3_601, "no first report for 3601 s, expected one within 3600 s"),
+    ],
+)
+def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_much_too_long(
+    longest: float | None, template: bool, idle: float, took: float, why: str
+) -> None:
+    start = Start(began=100.0, computed=100.0 + took - idle)
+    found = hung_at_start(start, 100.0 + took, longest, template=template)
+    assert found.endswith(why) and bool(found) is bool(why)
 
 
 def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> Course:

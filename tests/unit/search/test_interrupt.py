@@ -42,6 +42,56 @@ def test_a_second_interrupt_is_not_held_back() -> None:
     assert steps == ["written"]
 
 
+def test_an_interrupt_that_was_held_back_comes_though_the_section_fails() -> None:
+    shield = Shield()
+    with shield.up():
+        with pytest.raises(KeyboardInterrupt) as caught, shield.hold():
+            interrupt()
+            raise ValueError("the store")
+        assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(ValueError, match="alone"), shield.hold():  # it comes once
+            raise ValueError("alone")
+
+
+def test_an_interrupt_waits_for_the_end_of_the_outermost_hold() -> None:
+    shield, steps = Shield(), []
+    with pytest.raises(KeyboardInterrupt), shield.up():
+        with shield.hold():
+            with shield.hold():
+                interrupt()
+                steps.append("inside")
+            steps.append("after the inner one")
+        steps.append("never")
+    assert steps == ["inside", "after the inner one"]
+
+
+def test_a_section_inside_the_last_one_does_not_end_the_end() -> None:
+    shield, steps = Shield(), []
+    with shield.up(), shield.hold(to_the_end=True):
+        with shield.hold():
+            interrupt()
+        assert shield.ending
+        interrupt()
+        steps.append("closed")
+    assert steps == ["closed"]
+
+
+def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_it() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(Interrupted) as caught, Shield().up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert caught.value.code == 129
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+        shield = Shield()
+        with shield.up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not shield.asked
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_handler_of_before_comes_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Shield().up():

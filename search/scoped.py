@@ -1,0 +1,55 @@
+"""Settings of a whole process that last only as long as somebody needs them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """Give children and imports that begin meanwhile an environment variable."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+class Overrides:
+    """Other values of objects' attributes, as long as a thread is inside.
+
+    While several are, those of the first one hold.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[tuple[Any, str, dict[str, Any]]] = []
+
+    @contextmanager
+    def hold(self, values: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+        """Set attributes, each given by its object, its name and its value."""
+        with self._lock:
+            if not self._inside:
+                for owner, name, value in values:
+                    own = {name: vars(owner)[name]} if name in vars(owner) else {}
+                    self._before.append((owner, name, own))
+                    setattr(owner, name, value)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                while not self._inside and self._before:
+                    owner, name, own = self._before.pop()
+                    delattr(owner, name)
+                    vars(owner).update(own)

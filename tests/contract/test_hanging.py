@@ -1,0 +1,97 @@
+"""Real workers that hang before they can say anything are killed, in a sweep and in a rerun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from models.corpus import Corpus
+from search import archive, health, worker
+from search.engines.local import LocalEngine
+from search.rerun import rerun
+from search.tracking import Store
+from search.trial import Computing, Ended, Job, Message, Outcome, Slot
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+WHY = "no report, and nothing computed for 2 s, expected less than 2 s"
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    return store_in(workplace("hanging"))
+
+
+class Frozen(LocalEngine):
+    """Its workers are stopped before they can say anything."""
+
+    def start(self, job: Job) -> None:
+        """Fork a worker, and stop it."""
+        super().start(job)
+        pid = self._running[job.slot].process.pid
+        assert pid
+        os.kill(pid, signal.SIGSTOP)
+        self.frozen = pid
+
+
+def test_a_trial_that_never_says_anything_is_killed(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "IDLE_S", 2.0)
+    spec = tiny_spec(data=str(data), trials=1, workers=1, minutes=2.0, **PLAIN)
+    engine = Frozen((Slot(0),))
+    state = sweep_of(store, corpus, engine, spec).run()
+    assert state.counts == {"hung": 1}
+    [hung] = archive.trials(store, "s")
+    assert (hung.status, hung.outcome, hung.reason) == ("FAILED", "hung", WHY)
+    assert not Path(f"/proc/{engine.frozen}").exists()
+
+
+def test_so_is_a_rerun_that_never_says_anything(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_spec(data=str(data), trials=1, **PLAIN)
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
+    [record] = archive.trials(store, "s")
+    monkeypatch.setattr(health, "IDLE_S", 2.0)
+    engine = Frozen((Slot(0),))
+    again = rerun(store, record, engine, {})
+    assert again.ended == Ended(Outcome.HUNG, WHY)
+    assert again.comparison.verdict == "different"
+    assert not Path(f"/proc/{engine.frozen}").exists()
+
+
+def until_told(ours: Connection, within_s: float) -> list[Message]:
+    """What comes through a pipe, the first or after so many seconds nothing."""
+    return [ours.recv()] if ours.poll(within_s) else []
+
+
+def test_a_worker_tells_that_it_computes_until_its_first_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "COMPUTING_EVERY_S", 0.05)
+    monkeypatch.setattr(worker, "COMPUTING_SHARE", 0.2)
+    ours, theirs = get_context("fork").Pipe()
+    with worker.telling_that_it_computes(theirs) as report:
+        time.sleep(0.5)  # as one that waits for what never comes
+        assert until_told(ours, 0.0) == []
+        until = time.monotonic() + 60
+        while not ours.poll():
+            assert time.monotonic() < until
+        assert ours.recv() == Computing()
+        report(Ended(Outcome.COMPLETE))
+    until = time.process_time() + 0.3
+    while time.process_time() < until:  # it computes, but has reported
+        pass
+    told = []
+    while ours.poll():
+        told.append(ours.recv())
+    assert told[-1] == Ended(Outcome.COMPLETE)
+    assert set(told[:-1]) <= {Computing()}

@@ -1,0 +1,155 @@
+"""Sweeps and exports in threads of one process disturb neither each other nor that process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from models.corpus import Corpus
+from models.errors import InputError
+from search import archive
+from search.apart import call, stream
+from search.engines.local import LocalEngine, find_gpus
+from search.export import export
+from search.interrupt import SIGNALS
+from search.settings import Settings
+from search.tracking import Store
+from search.trial import Slot
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+
+
+def of_process() -> dict[str, Any]:
+    """What is common to all threads of this process, as far as it matters here."""
+    from mlflow import environment_variables as variables
+
+    return {
+        "environment": dict(os.environ),
+        "outputs": [Path(f"/proc/self/fd/{number}").readlink() for number in (1, 2)],
+        "handlers": [signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)],
+        "folder": Path.cwd(),
+        "gpus": find_gpus(),
+        "levels": [logging.getLogger(name).level for name in ("mlflow", "alembic", "root")],
+        "requests": [
+            variables.MLFLOW_HTTP_REQUEST_TIMEOUT.get(),
+            variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(),
+            variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get(),
+        ],
+        "arithmetic": keras.config.floatx(),
+    }
+
+
+@contextmanager
+def nothing_changed() -> Iterator[None]:
+    """Make sure that the process is afterwards as it was before."""
+    before = of_process()
+    yield
+    assert of_process() == before
+
+
+def both(work: Callable[[Path], Any], folders: list[Path]) -> list[Any]:
+    """Do the same in two threads at once."""
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(work, folders))
+
+
+def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    folders = [workplace("first"), workplace("second")]
+
+    def sweep(folder: Path) -> dict[str, int]:
+        spec = tiny_spec(data=str(data), trials=3, **PLAIN)
+        engine = LocalEngine((Slot(0, core=min(os.sched_getaffinity(0))),))
+        return sweep_of(store_in(folder), corpus, engine, spec).run().counts
+
+    def export_best(folder: Path) -> dict[str, Any]:
+        store = store_in(folder)
+        record = archive.ranked(archive.trials(store, "s"))[0]
+        return export(store, record, folder / "best", "keras")
+
+    store_in(folders[0])  # MLflow is imported
+    with nothing_changed():
+        assert both(sweep, folders) == [{"complete": 3}] * 2
+    with nothing_changed():
+        exported = both(export_best, folders)
+    assert [one["parity"]["windows"] for one in exported] == [100, 100]
+    assert exported[0] | {"bundle": ""} == exported[1] | {"bundle": ""}  # of the same bits
+    told = json.loads((folders[0] / "best" / "metrics.json").read_text(encoding="utf-8"))
+    assert told["trial"] == exported[0]["trial"]
+
+
+def test_a_store_leaves_the_environment_as_it_was(workplace: Callable[[str], Path]) -> None:
+    store = store_in(workplace("store"))
+    with nothing_changed():
+        store = Store(Settings(store.settings.tracking_uri, None, "test", "t", request_timeout_s=7))
+        run_id = store.create_run("x", {})
+        store.finish(run_id, "FINISHED")
+
+
+def numbers(count: int) -> Iterator[int]:
+    """Some numbers, and a mark that stays in the process."""
+    os.environ["MARK"] = "set"
+    os.chdir("/")
+    print("said")
+    yield from range(count)
+
+
+def fails(error: Exception) -> None:
+    """Raise."""
+    raise error
+
+
+def dies() -> None:
+    """Leave as a process that the kernel kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def whereabouts() -> tuple[int, Path]:
+    """Number and folder of the process."""
+    return os.getpid(), Path.cwd()
+
+
+def test_a_function_runs_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with nothing_changed():
+        pid, folder = call(whereabouts)
+        assert list(stream(numbers, 3)) == [0, 1, 2]
+    assert pid != os.getpid() and folder == tmp_path
+    assert not Path(f"/proc/{pid}").exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_it_raises_is_raised_here() -> None:
+    with pytest.raises(InputError, match=r"^a wrong name$"):
+        call(fails, InputError("a wrong name"))
+    with pytest.raises(RuntimeError) as caught:
+        call(fails, RuntimeError("they differ"))
+    assert str(caught.value) == "they differ"
+    with pytest.raises(RuntimeError) as caught:
+        call(fails, KeyError("x"))
+    assert str(caught.value) == "KeyError: 'x'"
+    assert "in fails" in "".join(caught.value.__notes__)
+    with pytest.raises(RuntimeError, match="in the midst of its work: SIGKILL"):
+        call(dies)
+
+
+def test_it_ends_when_nobody_asks_any_more() -> None:
+    endless = stream(numbers, 1 << 60)
+    assert next(endless) == 0
+    [pid] = [child.pid for child in active_children()]
+    del endless
+    assert not Path(f"/proc/{pid}").exists()
