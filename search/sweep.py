@@ -22,7 +22,8 @@ from search.loop import Loop, needing_room
 from search.policy import Policy
 from search.resume import Past
 from search.spec import SweepSpec
-from search.state import INTERRUPTED, State, Word
+from search.state import INTERRUPTED, State
+from search.stop_reason import Stop, StopReason
 from search.subject import subject_of
 from search.tracking import Store
 from search.viewer import Display, Viewer
@@ -83,11 +84,11 @@ class Sweep:
                 self._loop.take_up(self._past)
             self._loop.run()
         except KeyboardInterrupt:
-            self.state.close(INTERRUPTED, Word.INTERRUPTED)
+            self.state.close(INTERRUPTED)
             raise
         except BaseException as error:
             self._lost = isinstance(error, LeaseLostError)
-            self.state.close(str(error) or type(error).__name__, Word.FAILED)
+            self.state.close(Stop(StopReason.FAILED, str(error) or type(error).__name__))
             raise
         finally:
             with self._shield.hold(to_the_end=True):
@@ -223,7 +224,8 @@ class Sweep:
     def _close_run(self, journal: Journal) -> None:
         """Close the sweep's own run."""
         state = self.state
-        journal.close_sweep(state.word, state.ending, state.seconds, note=report.describe(state))
+        why = Stop(state.stop.reason, state.ending)
+        journal.close_sweep(state.word, why, state.seconds, note=report.describe(state))
 
     def _keep_evidence(self, folder: Path) -> None:
         """Pictures and numbers that say why the best trial is the best."""
