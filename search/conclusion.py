@@ -48,6 +48,9 @@ def conclude(console: Console, state: State, store: Store) -> None:
         console.print("trained again:")
     for one in confirmed:
         console.print(f"  {one}")
+    omitted = state.policy.confirmation.omitted() if state.policy else ""
+    if omitted and not state.broken_off:
+        console.print(omitted, markup=False)
     console.print(f"ended after {duration(state.seconds)}: {state.ending}")
     program = _program()
     console.print("next:")

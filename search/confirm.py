@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import statistics
 import warnings
@@ -18,6 +19,10 @@ from search.trial import Course, Outcome, Phase
 SHARE = 0.25
 #: further seeds that a config gets before another is confirmed too, if there is room for few
 FEWEST_SEEDS = 2
+
+#: how much longer than predicted a further run may take, and seconds until search trials that make
+#: room for it have ended
+SLACK, GRACE_S = 1.15, 2.0
 
 #: differences that chance makes at least this often are called none
 SIGNIFICANCE = 0.05
@@ -68,6 +73,23 @@ class Confirmed:
         }
 
 
+@dataclass(frozen=True)
+class Reserve:
+    """What is kept of the budget for confirming."""
+
+    trials: int
+    #: of the end of the time; 0 if that is not limited, or nothing is known yet
+    seconds: float = 0.0
+
+
+def makespan(seconds: Sequence[float], slots: int) -> float:
+    """Seconds until trials have ended that begin in this order, each on the first free slot."""
+    free = [0.0] * slots
+    for each in seconds:
+        heapq.heappush(free, heapq.heappop(free) + each)
+    return max(free)
+
+
 def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
     """Order by mean and compare each with the first by Welch's t test.
 
@@ -98,6 +120,8 @@ class Confirmation:
         self._plan, self._courses, self._costs, self._slots = plan, courses, costs, slots
         #: trials that are trained again in all; None before the search is over
         self._total: int | None = None
+        #: those of an earlier end of the search, which has gone on since
+        self._earlier: frozenset[int] = frozenset()
 
     # which
 
@@ -119,41 +143,116 @@ class Confirmation:
         return [c for c in self._courses.values() if c.trial.phase is Phase.CONFIRM]
 
     def results(self) -> list[Confirmed]:
-        """The configs that have losses for further seeds, the best mean first."""
+        """The configs that have losses for further seeds, the best mean first.
+
+        Runs that were cut short do not count: their losses are too high.
+        """
         found = []
         for course in self.ranked():
-            again = self.of(course.trial.config)
-            losses = tuple(c.ranked_loss for c in again if c.ranked_loss is not None)
+            ended = [c for c in self.of(course.trial.config) if _is_complete(c)]
+            losses = tuple(c.ranked_loss for c in ended if c.ranked_loss is not None)
             if losses:
                 found.append(Confirmed(course, losses))
         return compare(found)
 
+    def omitted(self) -> str:
+        """Why the best config was not trained again, if there was too little time; else nothing."""
+        plan, best = self._plan, next(iter(self.ranked()), None)
+        wanted = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * SHARE))
+        if plan.seconds is None or best is None or wanted < max(1, self._fewest):
+            return ""
+        if any(_is_complete(course) for course in self.of(best.trial.config)):
+            return ""
+        needs, kept = self._rounds() * self.seconds_of(best), SHARE * plan.seconds
+        few = (
+            f"at most {kept:.0f} s are kept for that" if SLACK * needs > kept else "none were left"
+        )
+        seeds = f"{self._fewest} seed{'s' if self._fewest > 1 else ''}"
+        return f"{best.trial.id} was not trained again: {seeds} take about {needs:.0f} s, and {few}"
+
     # how many
 
-    def kept(self, left: float | None) -> int:
-        """Trials that are kept for confirming; 0 if there is room for less than one config.
+    @property
+    def _fewest(self) -> int:
+        return min(FEWEST_SEEDS, self._plan.confirm_seeds)
 
-        `left` is the time left in seconds, None if it is not limited.
+    def reserve(self, left: float | None) -> Reserve:
+        """What is kept for the runs that are still to be begun.
+
+        `left` is the time left in seconds, None if it is not limited. At most `SHARE` of the time
+        is kept: for fewer runs if they take long, for none if that is too short for `FEWEST_SEEDS`.
+        Trials under way count as if they ended now, so that one that leads can be confirmed.
         """
         plan = self._plan
-        kept = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * SHARE))
-        if left is not None and plan.seconds is not None and self.leaders():
-            share = SHARE * plan.seconds
-            while kept and self.seconds(kept) > share:
-                kept -= 1
-        return kept if kept >= min(FEWEST_SEEDS, plan.confirm_seeds) else 0
+        most = plan.confirm_configs * plan.confirm_seeds
+        if self._total is None:
+            most = min(most, int(plan.trials * SHARE))
+            fewest = self._fewest
+        else:
+            most, fewest = self._total - len(self._again()), 1
+        if most < max(1, fewest):
+            return Reserve(0)
+        so_far = self._ranked_so_far()
+        if left is None or plan.seconds is None or not so_far:
+            return Reserve(most)
+        best = so_far[: plan.confirm_configs]
+        share = SHARE * plan.seconds / SLACK
+        needs = {course.trial.config: self.seconds_of(course) for course in best}
+        needs = {c: s for c, s in needs.items() if self._rounds() * s <= min(share, left)}
+        for trials in range(most, fewest - 1, -1):
+            order = self._order(list(needs), trials)
+            seconds = makespan([needs[config] for config in order], self._slots)
+            if order and seconds <= share:
+                return Reserve(trials, SLACK * seconds + GRACE_S)
+        return Reserve(0)
 
-    def seconds(self, trials: int) -> float:
-        """Seconds that a number of confirmations take, by what the leaders took."""
-        each = max((self.seconds_of(course) for course in self.leaders()), default=0.0)
-        return math.ceil(trials / self._slots) * each
+    def _rounds(self, begun: int = 0) -> int:
+        """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
+        return max(1, math.ceil((self._fewest - begun) / self._slots))
+
+    def _ranked_so_far(self) -> list[Course]:
+        """First runs by their loss so far, the best first, those under way too."""
+        found = []
+        for course in self._courses.values():
+            loss = course.ranked_loss if course.ended else course.best_loss
+            if loss is not None and course.trial.phase is not Phase.CONFIRM:
+                found.append((loss, course.trial.number, course))
+        return [course for *_, course in sorted(found, key=lambda one: one[:2])]
+
+    def _order(self, configs: list[Config], trials: int) -> list[Config]:
+        """Configs of the next so many runs, in the order in which they are begun."""
+        configs = configs[: self._room(trials)]
+        counts = {config: len(self.of(config)) for config in configs}
+        order: list[Config] = []
+        while len(order) < trials and (config := self._pick(counts)):
+            order.append(config)
+            counts[config] += 1
+        return order
+
+    def _pick(self, counts: Mapping[Config, int]) -> Config | None:
+        """The config to train next, by the number of further seeds of each, the best first.
+
+        All get `FEWEST_SEEDS` before one gets more, the best first, since fewer say little.
+        """
+        open_ = {c: n for c, n in counts.items() if n < self._plan.confirm_seeds}
+        few = (config for config, count in open_.items() if count < self._fewest)
+        return next(few, None) or min(open_, key=lambda config: open_[config], default=None)
+
+    def _room(self, trials: int) -> int:
+        """How many configs may be confirmed with so many runs."""
+        return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
     def seconds_of(self, course: Course) -> float:
-        """Seconds of another run of a config, which is not pruned."""
-        pruned = course.ended and course.ended.outcome is Outcome.PRUNED
-        cut = pruned or course.trial.phase is Phase.LADDER
-        epochs = course.trial.config.epochs if cut else len(course.epochs)
-        return self._costs.trial_seconds(course.trial.config, epochs)
+        """Seconds of another run of a config, which is not cut short."""
+        trial = course.trial
+        if trial.config.returns_loss:
+            return max(course.seconds, sum(course.epoch_seconds))
+        own = course.epoch_seconds[1:]  # the first includes tracing
+        each = statistics.median(own) if own else self._costs.epoch_seconds(trial.config)
+        whole = _is_complete(course) and trial.phase is not Phase.LADDER
+        epochs = len(course.epochs) if whole else trial.config.epochs
+        predicted = self._costs.fixed_seconds + epochs * each
+        return max(predicted, course.seconds) if whole else predicted
 
     # once the search is over
 
@@ -171,19 +270,31 @@ class Confirmation:
         """The search is over and has left a number of trials; a second call changes nothing."""
         if self._total is None:
             most = self._plan.confirm_configs * self._plan.confirm_seeds
-            self._total = len(self._again()) + min(most, trials)
+            self._earlier = frozenset(course.trial.number for course in self._again())
+            self._total = len(self._earlier) + min(most, trials)
 
-    def next(self) -> Course | None:
-        """The config to train again next: of those chosen, the one with the fewest seeds so far."""
-        total, seeds = self._total or 0, self._plan.confirm_seeds
-        again = self._again()
+    def next(self, left: float | None = None) -> Course | None:
+        """The config to train again next, if a run of it fits into the time that is left.
+
+        A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
+        """
+        total, again = self._total or 0, self._again()
         if len(again) >= total:
             return None
-        room = min(self._plan.confirm_configs, max(1, total // min(FEWEST_SEEDS, seeds)))
-        begun = {course.trial.config for course in again}
+        now = [course for course in again if course.trial.number not in self._earlier]
+        begun = {course.trial.config for course in now}
         chosen = [c for c in self.ranked() if c.trial.config in begun]
         new = [c for c in self.leaders() if c.trial.config not in begun]
-        chosen += new[: room - len(chosen)]
-        fewest = min(chosen, key=lambda c: len(self.of(c.trial.config)), default=None)
-        full = fewest and len(self.of(fewest.trial.config)) >= seeds
-        return None if full else fewest
+        chosen += new[: max(0, self._room(total - len(self._earlier)) - len(chosen))]
+        by_config = {course.trial.config: course for course in chosen}
+        counts = {config: len(self.of(config)) for config in by_config}
+        if left is not None:
+            needs = {config: self.seconds_of(course) for config, course in by_config.items()}
+            enough = {c: n for c, n in counts.items() if self._rounds(n) * needs[c] <= left}
+            counts = enough or {c: n for c, n in counts.items() if needs[c] <= left}
+        config = self._pick(counts)
+        return by_config[config] if config else None
+
+
+def _is_complete(course: Course) -> bool:
+    return course.ended is not None and course.ended.outcome is Outcome.COMPLETE

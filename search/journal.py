@@ -25,6 +25,7 @@ from models.source import Source
 from search.faults import without_secrets
 from search.lease import LEASE
 from search.spec import Scoring, SweepSpec
+from search.stop_reason import STOP_REASON, Stop
 from search.tracking import TAG_LENGTH, Store
 from search.trial import Course, Ended, Phase, Slot, Trial, comparable
 
@@ -140,12 +141,13 @@ class Journal:
             metrics["best_val_loss"] = best_loss
         self.store.log(self.run_id, metrics=metrics, step=trials)
 
-    def close_sweep(self, word: str, reason: str, seconds: float, note: str) -> None:
+    def close_sweep(self, word: str, why: Stop, seconds: float, note: str) -> None:
         """Log how the sweep ended, let its lease go, and then log its status.
 
         `note` is shown at the head of the run's page, `seconds` is how long it was driven in all.
         """
-        tags = {"sweep.state": word, "sweep.reason": without_secrets(reason)[:500]}
+        tags = {"sweep.state": word, "sweep.reason": without_secrets(why.text)[:500]}
+        tags[STOP_REASON] = str(why.reason)
         tags |= {LEASE: "", "sweep.seconds": f"{seconds:.3f}", "mlflow.note.content": note}
         self.store.log(self.run_id, tags=tags)
         statuses = {"finished": "FINISHED", "failed": "FAILED"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from search.listener import Listener
 from search.policy import Policy
 from search.resume import Past, goes_on
 from search.spec import SweepSpec
-from search.state import ON_REQUEST, State, Word
+from search.state import ON_REQUEST, State
+from search.stop_reason import Stop, StopReason
 from search.subject import Subject
 from search.trial import (
     Computing,
@@ -71,7 +73,9 @@ class Loop:
             course.began += state.began
             if course.best_loss is not None:
                 state.note_loss(course.best_loss, course.began + course.seconds)
-        extended = self.spec.trials > past.spec.trials
+        now, was = self.spec, past.spec
+        more_time = (now.minutes or math.inf) > (was.minutes or math.inf)
+        extended = more_time or now.trials > was.trials
         self.policy.restore(state.finished, state.again, extended=extended)
         with self.shield.hold():
             self._drop_displaced()
@@ -91,8 +95,10 @@ class Loop:
                     self._beat()  # many may have come, and each takes its time to be written
                 self._end_hung()
                 self._beat()
+                self._make_room()
             if state.deadline is not None and state.now >= state.deadline and not state.closing:
-                self._close(f"{self.spec.minutes:g} minutes are over")
+                over = f"{self.spec.minutes:g} minutes are over"
+                self._close(Stop(StopReason.MINUTES, over))
             self.viewer.update(state)
 
     def break_off(self) -> None:
@@ -168,14 +174,19 @@ class Loop:
         self._beaten = self.state.now
         scratch.touch(self.folder)
         if self.lease.beat(self.state.seconds) and not self.state.closing:
-            self._close(ON_REQUEST, Word.STOPPED)
+            self._close(ON_REQUEST)
 
-    def _close(self, reason: str, word: Word = Word.FINISHED) -> None:
+    def _make_room(self) -> None:
+        """End trials of the search once the time for confirming has come."""
+        for course, ended in self.policy.overdue(self.state.seconds):
+            self.engine.stop(course.slot, ended)
+
+    def _close(self, why: Stop) -> None:
         """Begin nothing more, and end what runs."""
         state = self.state
-        state.close(reason, word)
+        state.close(why)
         for slot in state.running:
-            self.engine.stop(slot, Ended(Outcome.STOPPED, reason, state.broken_off))
+            self.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
 
     def _conclude(self, course: Course, ended: Ended) -> None:
         """Record a trial that has ended, and let TPE know.
@@ -230,11 +241,10 @@ class Loop:
     def _look_for_failure(self, course: Course) -> None:
         """End a sweep in which nothing works any more."""
         assert course.ended
-        why = health.failing(self.state.final, self.spec.max_failures)
         if course.ended.unfinished:  # though nobody has broken it off: it found no room
-            why = f"{course.ended.reason} in {self.folder}"
-        if why:
-            self._close(why, Word.FAILED)
+            self._close(Stop(StopReason.NO_ROOM, f"{course.ended.reason} in {self.folder}"))
+        elif why := health.failing(self.state.final, self.spec.max_failures):
+            self._close(Stop(StopReason.FAILURES, why))
 
 
 @contextmanager

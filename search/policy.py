@@ -17,6 +17,7 @@ from search.confirm import Confirmation
 from search.cost import CostModel, Costs, Extent, SeenCosts, steps_per_epoch
 from search.plan import Plan
 from search.proposer import Proposal, Proposer, Seen
+from search.stop_reason import DONE, Stop, StopReason
 from search.trial import Course, Ended, Outcome, Phase, Trial, trial_seed
 from spaces.space import Space
 
@@ -26,6 +27,8 @@ FEWEST_STEPS = 50
 LADDER_STEPS = 300
 #: proposals that are looked at for one that reaches its first rung before the deadline
 LOOKS = 30
+#: what the end of the time is for
+KEPT = "which were kept to train the best configs again"
 #: fields that a trial's need of memory grows with
 MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")
 
@@ -61,9 +64,9 @@ class Policy:
         #: configs that used up the memory
         self._exhausting: list[TrialConfig] = []
         #: why the search proper has ended, if not by the number of trials
-        self._over = ""
-        #: why no more trials are begun; empty while they are
-        self.spent = ""
+        self._over: Stop | None = None
+        #: why no more trials are begun; None while they are
+        self.stop: Stop | None = None
         self._rungs: dict[int, dict[int, float]] = {}
         self.rates = ladder.of(space) if plan.ladder else ()
         self.ladder: ladder.Decision | None = None if self.rates else _no_ladder(plan)
@@ -92,21 +95,25 @@ class Policy:
     def next(self, gone: float = 0.0) -> Trial | None:
         """The next trial, `gone` seconds after the beginning.
 
-        None if there is none now; once `spent` says why, there will be none later either.
+        None if there is none now; once `stop` says why, there will be none later either.
         """
-        if self.spent:
+        if self.stop:
             return None
         if self._next >= self.plan.trials:
-            self.spent = "the budget is spent"
+            self.stop = DONE
             return None
-        left = None if self.plan.seconds is None else self.plan.seconds - gone
+        left = self._left(gone)
         if self.ladder is None:
             return self._next_rate()
         if not self.confirmation.begun and not self._search_is_over(left):
-            trial = self._next_search(left)
+            kept = self.confirmation.reserve(left).seconds
+            trial = self._next_search(None if left is None else left - kept)
             if trial:
                 return trial
         return self._next_confirmation(left)
+
+    def _left(self, gone: float) -> float | None:
+        return None if self.plan.seconds is None else self.plan.seconds - gone
 
     def _trial(self, config: Config, phase: Phase, point: dict[str, float]) -> Trial:
         number = self._next
@@ -153,9 +160,11 @@ class Policy:
             if len(some) == wanted:
                 break
         if not some:
-            self._over = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
+            text = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
+            self._over = Stop(StopReason.MINUTES, text)
             if least == math.inf:
-                self._over = f"all {self._next} configs of the space that may be tried are begun"
+                text = f"all {self._next} configs of the space that may be tried are begun"
+                self._over = Stop(StopReason.SPACE, text)
             return None
 
         def worth(proposal: Proposal) -> float:
@@ -233,7 +242,10 @@ class Policy:
         """
         last = {course.trial.number: course for course in courses}
         trials = [*(course.trial for course in last.values()), *waiting]
-        confirming = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
+        searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
+        again = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
+        #: those since the search has ended last
+        confirming = {number for number in again if number > searched}
         under_way = {trial.number for trial in waiting}
         for number in sorted(set(last) - confirming):
             self.begin(last[number])
@@ -252,6 +264,7 @@ class Policy:
 
     def begin(self, course: Course) -> None:
         """A trial has begun."""
+        self._judged.discard(course.trial.number)
         self.courses[course.trial.number] = course
         self._next = max(self._next, course.trial.number + 1)
 
@@ -298,7 +311,8 @@ class Policy:
     def end(self, course: Course) -> list[tuple[Course, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
         trial = course.trial
-        self.costs.observe(trial.number, trial.config, course.epoch_seconds, course.seconds)
+        total = course.seconds if _is_whole(course) else None
+        self.costs.observe(trial.number, trial.config, course.epoch_seconds, total)
         full = course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY
         if full and isinstance(trial.config, TrialConfig):
             self._exhausting.append(trial.config)
@@ -313,6 +327,25 @@ class Policy:
         ended = Ended(Outcome.STOPPED, f"the ladder has ended: {decision.reason}")
         return [(c, ended) for c in self._of(Phase.LADDER) if c.ended is None]
 
+    def overdue(self, gone: float) -> list[tuple[Course, Ended]]:
+        """Trials of the search that run into the time that is kept for confirming; how to end them.
+
+        Each is named once.
+        """
+        left = self._left(gone)
+        if left is None or self.ladder is None:
+            return []
+        kept = self.confirmation.reserve(left)
+        if not kept.trials or left > kept.seconds:
+            return []
+        ended = Ended(Outcome.STOPPED, f"{left:.0f} s are left, {KEPT}")
+        self._over = self._over or Stop(StopReason.MINUTES, ended.reason)
+        self.confirmation.begin(self.plan.trials - self._next)
+        late = [c for c in self._of(Phase.SEARCH) if not c.ended]
+        late = [c for c in late if c.trial.number not in self._judged]
+        self._judged |= {course.trial.number for course in late}
+        return [(course, ended) for course in late]
+
     def steps(self) -> list[ladder.Step]:
         """The rates of the ladder and their losses so far."""
         found = {self._rate(course): course for course in self._of(Phase.LADDER)}
@@ -324,14 +357,15 @@ class Policy:
     # when the search is over
 
     def _search_is_over(self, left: float | None) -> bool:
-        kept = self.confirmation.kept(left)
-        if self._next >= self.plan.trials - kept:
+        kept = self.confirmation.reserve(left)
+        if self._next >= self.plan.trials - kept.trials:
             return True
-        if left is not None and kept and self.confirmation.seconds(kept) >= left:
+        if left is not None and kept.seconds >= left:
+            self._over = Stop(StopReason.MINUTES, f"{left:.0f} s are left, {KEPT}")
             return True
         patience = self.plan.patience
         if patience is not None and self.trials_without_gain() >= patience:
-            self._over = f"no better for {patience} trials"
+            self._over = Stop(StopReason.PATIENCE, f"no better for {patience} trials")
             return True
         return False
 
@@ -369,18 +403,33 @@ class Policy:
     def _next_confirmation(self, left: float | None) -> Trial | None:
         again = self.confirmation
         again.begin(self.plan.trials - self._next)
-        course = again.next()
-        if course is None:
-            # as long as trials run, there may be leaders still
-            if again.full or not self.running:
-                none = "" if again.ranked() else "no trial has a result"
-                self.spent = self._over or none or "the budget is spent"
-            return None
-        needs = again.seconds_of(course)
-        if left is not None and needs > left:
-            self.spent = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
-            return None
-        return self._trial(course.trial.config, Phase.CONFIRM, {})
+        running = self.running
+        if any(c.trial.number in self._judged for c in running):
+            return None  # it ends just now, and may be a leader then
+        course = again.next(left)
+        if course is not None:
+            return self._trial(course.trial.config, Phase.CONFIRM, {})
+        # as long as trials run, there may be leaders still
+        if again.full or not running:
+            self.stop = self._end(left)
+        return None
+
+    def _end(self, left: float | None) -> Stop:
+        """Why nothing more is begun once the best are confirmed as far as they can be."""
+        if (course := self.confirmation.next()) and left is not None:
+            needs = self.confirmation.seconds_of(course)
+            text = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
+            return Stop(StopReason.MINUTES, text)
+        none = Stop(StopReason.TRIALS, "no trial has a result")
+        return self._over or (DONE if self.confirmation.ranked() else none)
+
+
+def _is_whole(course: Course) -> bool:
+    """Whether a trial that has ended was not cut short between two epochs, or a template at all."""
+    assert course.ended
+    if course.trial.config.returns_loss:
+        return course.ended.loss is not None
+    return course.ended.outcome is not Outcome.STOPPED
 
 
 def _ladder_loss(course: Course | None) -> float | None:

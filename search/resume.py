@@ -15,6 +15,7 @@ from search.claim import OWNS_NAME
 from search.journal import CURVE, WEIGHTS
 from search.lease import LEASE, STOP, Lease, holder
 from search.spec import SweepSpec
+from search.stop_reason import STOP_REASON, StopReason
 from search.tracking import Store
 from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
 
@@ -125,6 +126,7 @@ def close(store: Store, run: Any) -> None:
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     _courses(store, run, [run for run in children if run.data.tags.get("sweep.phase") in TRAINED])
     tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
+    tags[STOP_REASON] = str(StopReason.DRIVER_DIED)
     store.log(run.info.run_id, tags=tags | {SECONDS: f"{_driven_s(run):.3f}"})
     store.drop_tag(run.info.run_id, STOP)
     store.finish(run.info.run_id, "KILLED")

@@ -12,10 +12,12 @@ from models.config import Config
 from models.scoring import bits
 from search.policy import Policy
 from search.spec import SweepSpec
+from search.stop_reason import DONE, Stop, StopReason
 from search.trial import Course, Outcome, Slot, Trial
 
 #: why a sweep ended that was interrupted, or that `stop` has ended
-INTERRUPTED, ON_REQUEST = "interrupted", "stopped on request"
+INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")
+ON_REQUEST = Stop(StopReason.ASKED, "stopped on request")
 
 
 class Word(StrEnum):
@@ -25,6 +27,17 @@ class Word(StrEnum):
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+#: how a sweep has ended that was not finished, by why
+WORDS = {
+    StopReason.INTERRUPTED: Word.INTERRUPTED,
+    StopReason.ASKED: Word.STOPPED,
+    StopReason.DRIVER_DIED: Word.STOPPED,
+    StopReason.FAILURES: Word.FAILED,
+    StopReason.NO_ROOM: Word.FAILED,
+    StopReason.FAILED: Word.FAILED,
+}
 
 
 def bits_of(config: Config, loss: float | None) -> float | None:
@@ -48,10 +61,8 @@ class State:
     finished: list[Course] = field(default_factory=list)
     #: trials that wait for their run: those whose worker died, and one that is new
     again: list[Trial] = field(default_factory=list)
-    #: why the sweep was ended before it was done; empty while it goes on
-    closing: str = ""
-    #: how it has ended, or would end now
-    word: Word = Word.FINISHED
+    #: why the sweep was ended before it was done; None while it goes on
+    closed: Stop | None = None
     #: whether the store did not answer at the end, so that runs may be open
     left_open: bool = False
     #: seconds since the beginning, and the best loss from then on
@@ -62,15 +73,30 @@ class State:
     _ranked: list[Course] = field(default_factory=list, repr=False)
     _placed: int = 0
 
-    def close(self, reason: str, word: Word = Word.FINISHED) -> None:
+    def close(self, why: Stop) -> None:
         """End the sweep before it is done."""
-        self.closing, self.word = reason, word
+        self.closed = why
+
+    @property
+    def closing(self) -> str:
+        """Why the sweep was ended before it was done; empty while it goes on."""
+        return self.closed.text if self.closed else ""
+
+    @property
+    def stop(self) -> Stop:
+        """Why the sweep has ended, or would end now."""
+        return self.closed or (self.policy.stop if self.policy else None) or DONE
+
+    @property
+    def word(self) -> Word:
+        """How it has ended, or would end now."""
+        return WORDS.get(self.stop.reason, Word.FINISHED)
 
     @property
     def ending(self) -> str:
-        """Why the sweep has ended."""
-        reason = self.closing or (self.policy.spent if self.policy else "") or "the budget is spent"
-        return f"failed: {reason}" if self.word is Word.FAILED else reason
+        """Why the sweep has ended, for people."""
+        text = self.stop.text
+        return f"failed: {text}" if self.word is Word.FAILED else text
 
     @property
     def broken_off(self) -> bool:

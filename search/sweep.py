@@ -24,7 +24,8 @@ from search.loop import Loop, needing_room
 from search.policy import Policy
 from search.resume import Past
 from search.spec import SweepSpec
-from search.state import INTERRUPTED, State, Word
+from search.state import INTERRUPTED, State
+from search.stop_reason import Stop, StopReason
 from search.subject import subject_of
 from search.tracking import Store
 from search.viewer import Display, Viewer
@@ -88,11 +89,11 @@ class Sweep:
             self._loop.run()
         except KeyboardInterrupt as interrupt:
             self._lost = isinstance(interrupt.__cause__, LeaseLostError)
-            self.state.close(INTERRUPTED, Word.INTERRUPTED)
+            self.state.close(INTERRUPTED)
             raise
         except BaseException as error:
             self._lost = isinstance(error, LeaseLostError)
-            self.state.close(str(error) or type(error).__name__, Word.FAILED)
+            self.state.close(Stop(StopReason.FAILED, str(error) or type(error).__name__))
             raise
         finally:
             with self._shield.hold(to_the_end=True):
@@ -219,7 +220,8 @@ class Sweep:
         state = self.state
         with lease.beating(self._driven_s):
             self._close_trials(journal)
-        journal.close_sweep(state.word, state.ending, state.seconds, note=self._description())
+        why = Stop(state.stop.reason, state.ending)
+        journal.close_sweep(state.word, why, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
         """Close the runs of trials, and log what all have come to.
@@ -235,8 +237,8 @@ class Sweep:
         except Exception as error:
             why = _told(error)
             self._viewer.say(f"runs of trials were left open: {why}")
-            if state.word is not Word.FAILED:
-                state.close(why, Word.FAILED)
+            if state.stop.reason is not StopReason.FAILED:
+                state.close(Stop(StopReason.FAILED, why))
         state.now = self._clock()
         journal.log_progress(state.trials_done, state.best_loss)
 

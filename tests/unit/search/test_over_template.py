@@ -163,6 +163,16 @@ def test_what_a_trial_takes_is_what_trials_took() -> None:
     assert costs.epoch_seconds(config) == costs.step_seconds(config) == 2.0
 
 
+def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: SweepSpec) -> None:
+    policy = policy_of(spec, ladder=False)
+    for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
+        for _ in range(3):
+            course = begun(policy)
+            course.ended, course.seconds = Ended(outcome, loss=loss), seconds
+            policy.end(course)
+    assert policy.costs.trial_seconds(TemplateConfig(()), 1) == 30.0
+
+
 def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
     course = begun(policy_of(spec))
     course.heard = 0.0

@@ -10,7 +10,8 @@ from search.cost import Extent
 from search.plan import Plan
 from search.policy import Policy
 from search.spec import SweepSpec
-from search.state import INTERRUPTED, State, Word
+from search.state import INTERRUPTED, ON_REQUEST, State, Word
+from search.stop_reason import DONE, Stop, StopReason
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial
 from spaces import lstm
 
@@ -147,21 +148,21 @@ def test_a_trial_under_way_counts_for_what_it_still_has_to_do(
     assert found.seconds_left == left  # a trial takes 8 s, an epoch 2 s, and there are 2 slots
 
 
+PATIENCE = Stop(StopReason.PATIENCE, "no better for 9 trials")
+OVER = Stop(StopReason.MINUTES, "5 minutes are over")
+
+
 @pytest.mark.parametrize(
-    "closing, spent, ending",
-    [
-        ("", "", "the budget is spent"),
-        ("", "no better for 9 trials", "no better for 9 trials"),
-        ("5 minutes are over", "no better for 9 trials", "5 minutes are over"),
-    ],
+    "closed, stop, expected",
+    [(None, None, DONE), (None, PATIENCE, PATIENCE), (OVER, PATIENCE, OVER), (OVER, None, OVER)],
 )
 def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
-    closing: str, spent: str, ending: str
+    closed: Stop | None, stop: Stop | None, expected: Stop
 ) -> None:
     policy = Policy(Plan(), lstm.QUICK, Extent(1_000, 90, 100), sweep="s", slots=2, guessing=3.0)
-    policy.spent = spent
-    assert state(closing=closing, policy=policy).ending == ending
-    assert state(closing=closing).ending == (closing or "the budget is spent")
+    policy.stop = stop
+    found = state(closed=closed, policy=policy)
+    assert (found.stop, found.ending, found.word) == (expected, expected.text, Word.FINISHED)
 
 
 def test_nothing_is_left_when_all_trials_have_ended() -> None:
@@ -190,19 +191,22 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason, word, ending, broken_off",
+    "why, word, ending, broken_off",
     [
-        ("5 minutes are over", Word.FINISHED, "5 minutes are over", False),
+        (OVER, Word.FINISHED, "5 minutes are over", False),
         (INTERRUPTED, Word.INTERRUPTED, "interrupted", True),
-        ("nothing works", Word.FAILED, "failed: nothing works", True),
+        (ON_REQUEST, Word.STOPPED, "stopped on request", True),
+        (Stop(StopReason.FAILURES, "nothing works"), Word.FAILED, "failed: nothing works", True),
+        (Stop(StopReason.NO_ROOM, "it is full"), Word.FAILED, "failed: it is full", True),
+        (Stop(StopReason.FAILED, "a fault"), Word.FAILED, "failed: a fault", True),
     ],
 )
 def test_a_sweep_that_was_closed_says_how_and_why(
-    reason: str, word: Word, ending: str, broken_off: bool
+    why: Stop, word: Word, ending: str, broken_off: bool
 ) -> None:
     found = state()
-    found.close(reason, word)
-    assert (found.ending, found.broken_off) == (ending, broken_off)
+    found.close(why)
+    assert (found.word, found.ending, found.broken_off) == (word, ending, broken_off)
     assert found.to_dict()["state"] == str(word)
 
 
@@ -230,7 +234,7 @@ def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_do
     found = state(course(0, Outcome.LOST), course(1, Outcome.COMPLETE, 1.0))
     found.running = {SLOTS[0]: course(2)}
     assert found.going_on == set()
-    found.close(INTERRUPTED, Word.INTERRUPTED)
+    found.close(INTERRUPTED)
     assert found.going_on == {"0", "2"}
 
 

@@ -1,0 +1,47 @@
+"""Why a sweep has ended, as a value; the sentence beside it is for people alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: tag of a sweep's run; sweeps of earlier versions have none
+STOP_REASON = "sweep.stop_reason"
+
+
+class StopReason(StrEnum):
+    """What has ended a sweep."""
+
+    #: as many trials as were asked for are begun
+    TRIALS = "trials"
+    #: the time is over, or too short for what would come next
+    MINUTES = "minutes"
+    #: nothing got better for as many trials as were asked for
+    PATIENCE = "patience"
+    #: all configs of the space that may be tried are begun
+    SPACE = "space"
+    #: trials fail one after the other
+    FAILURES = "failures"
+    #: this machine has no room for files
+    NO_ROOM = "no_room"
+    #: an error of the program, or of what it depends on
+    FAILED = "failed"
+    #: Ctrl-C, SIGTERM, or a terminal that has closed
+    INTERRUPTED = "interrupted"
+    #: `stop`
+    ASKED = "asked"
+    #: the program that drove the sweep was killed
+    DRIVER_DIED = "driver_died"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a sweep has ended."""
+
+    reason: StopReason
+    #: the same for people; nothing reads it
+    text: str
+
+
+#: a sweep that is done
+DONE = Stop(StopReason.TRIALS, "the budget is spent")

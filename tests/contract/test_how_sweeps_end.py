@@ -1,0 +1,107 @@
+"""Why a sweep has ended stands in its run as a value, and decides how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.corpus import Corpus
+from search import archive, lease
+from search.going_on import how_to_go_on
+from search.lease import LEASE
+from search.resume import close
+from search.state import State
+from search.stop_reason import STOP_REASON
+from search.tracking import Store
+from search.trial import Ended, Outcome, Phase
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    return store_in(workplace("stop_reason"))
+
+
+@pytest.fixture
+def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., State]:
+    def run(engine: Any, clock: Callable[[], float] | None = None, **fields: Any) -> State:
+        spec = tiny_spec(data=str(data), **(PLAIN | fields))
+        more = {"clock": clock} if clock else {}
+        return sweep_of(store, corpus, engine, spec, **more).run()
+
+    return run
+
+
+def tags(store: Store) -> dict[str, str]:
+    [parent] = archive.sweeps(store)
+    return store.tags(parent.info.run_id)
+
+
+def seconds() -> Callable[[], float]:
+    """A clock on which a second passes with each look."""
+    passed = iter(float(second) for second in range(100_000))
+    return lambda: next(passed)
+
+
+def test_a_budget_of_trials(store: Store, run: Callable[..., State]) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("trials", "finished")
+
+
+def test_a_limit_of_time_whatever_its_sentence(store: Store, run: Callable[..., State]) -> None:
+    engine = ScriptedEngine({0: [3.0] * 1000})
+    run(engine, seconds(), trials=3, minutes=0.5, epochs=1000)
+    assert tags(store)[STOP_REASON] == "minutes"
+    store.log(archive.sweeps(store)[0].info.run_id, tags={"sweep.reason": "words"})
+    assert how_to_go_on("s", tags(store)).startswith("lstm-sweep resume s --minutes M")
+
+
+def test_trials_that_fail(store: Store, run: Callable[..., State]) -> None:
+    endings = {n: Ended(Outcome.ERROR, "ValueError: no such layer") for n in range(4)}
+    engine = ScriptedEngine({n: [] for n in range(4)}, endings=endings)
+    run(engine, trials=9, max_failures=3)
+    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("failures", "failed")
+
+
+def test_an_interruption(store: Store, run: Callable[..., State]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, interrupt=True), trials=2)
+    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("interrupted", "interrupted")
+
+
+def test_stop_while_it_is_driven(
+    store: Store, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.loop.BEAT_S", 0.0)
+
+    def ask(message: Any) -> None:
+        lease.stop(store, archive.sweeps(store)[0].info.run_id)
+
+    run(ScriptedEngine(LOSSES, watch=ask), trials=3)
+    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("asked", "stopped")
+
+
+def test_a_driver_that_died(store: Store, run: Callable[..., State]) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    run_id = archive.sweeps(store)[0].info.run_id
+    store.log(run_id, tags={"sweep.state": "running", LEASE: ""})
+    close(store, archive.sweeps(store)[0])
+    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("driver_died", "stopped")
+
+
+def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
+    store: Store, run: Callable[..., State]
+) -> None:
+    losses = {0: [2.0, 1.9], 1: [3.0] * 5000} | {n: [2.0, 1.9] for n in range(2, 20)}
+    fields: dict[str, Any] = {"trials": 40, "minutes": 1.5, "confirm_configs": 1}
+    state = run(ScriptedEngine(losses), seconds(), epochs=5000, **fields)
+    phases = [course.trial.phase for course in state.finished]
+    assert phases == [Phase.SEARCH] * 2 + [Phase.CONFIRM]
+    long = state.finished[1].ended
+    assert long and long.outcome is Outcome.STOPPED and not long.unfinished
+    assert state.policy and len(state.policy.confirmation.results()[0].losses) == 1
+    assert tags(store)[STOP_REASON] == "minutes"

@@ -1,0 +1,201 @@
+"""Sweeps on a simulated clock: the program's own policy, and trials that take time as real ones."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from models.config import Config, ours
+from search.cost import Extent, operations
+from search.plan import Plan
+from search.policy import Policy
+from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot, Trial
+from spaces.space import Space
+from spaces.template import TemplateConfig
+
+#: seconds between two looks at the clock, as in the loop of a real sweep
+TICK_S = 0.5
+#: seconds until a worker that is killed is gone
+KILL_S = 0.3
+
+
+class World(Protocol):
+    """What trials do if they are let alone."""
+
+    extent: Extent | None
+
+    def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
+        """Seconds that pass before each thing that a trial says, and what that is."""
+
+
+class Networks:
+    """Networks of ours: what an epoch takes follows from its operations, but for some noise."""
+
+    def __init__(self, extent: Extent, *, pace: float = 1.0) -> None:
+        self.extent: Extent | None = extent
+        self._rates = pace * np.array([1 / 60e9, 40e-6, 1e-9])
+
+    def epoch_seconds(self, config: Config) -> float:
+        """What an epoch takes without the noise."""
+        assert self.extent
+        return float(operations(ours(config), self.extent) @ self._rates)
+
+    def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
+        """Losses fall to a floor, and rise again where little is dropped out."""
+        config, chance = ours(trial.config), random.Random(trial.seed)
+        said: list[tuple[float, EpochDone | Ended]] = []
+        if config.learning_rate >= 1:
+            return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]
+        taste = random.Random(repr(config)).gauss(0, 0.04)
+        floor = 1.3 + 0.25 * abs(math.log10(config.learning_rate) + 2.4) + taste
+        floor += 3 / config.layer_size + chance.gauss(0, 0.015)
+        tempo = chance.uniform(3, 6) * (config.batch_size / 64) ** 0.5
+        overfit = 0.003 * max(0.0, 0.4 - config.dropout)
+        for epoch in range(1, config.epochs + 1):
+            loss = floor + 1.5 * math.exp(-epoch / tempo) + overfit * max(0.0, epoch - 3 * tempo)
+            loss += chance.gauss(0, 0.003)
+            took = self.epoch_seconds(config) * chance.uniform(0.95, 1.1)
+            took += chance.uniform(1.5, 4) if epoch == 1 else 0  # tracing
+            metrics = {"val_loss": loss, "epoch_seconds": took}
+            start = chance.uniform(0.3, 1) if epoch == 1 else 0
+            said.append((took + start, EpochDone(epoch, metrics)))
+        return [*said, (0.1, Ended(Outcome.COMPLETE))]
+
+
+class Templates:
+    """Networks of which nothing is known: a training takes about `seconds`, by its config."""
+
+    extent: Extent | None = None
+
+    def __init__(self, seconds: float, *, epochs: int = 5) -> None:
+        self._seconds, self._epochs = seconds, epochs
+
+    def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
+        """Trainings report epochs with a validation loss, and return a loss at the end."""
+        assert isinstance(trial.config, TemplateConfig)
+        own, chance = random.Random(repr(trial.config)), random.Random(trial.seed)
+        took = self._seconds * own.uniform(0.6, 1.4) * chance.uniform(0.97, 1.03)
+        floor = own.uniform(0.3, 0.9) + chance.gauss(0, 0.02)
+        said: list[tuple[float, EpochDone | Ended]] = []
+        for epoch in range(1, self._epochs + 1):
+            loss = floor + math.exp(-epoch)
+            metrics = {"val_loss": loss, "epoch_seconds": took / self._epochs}
+            last = epoch == self._epochs
+            said.append((took / self._epochs, EpochDone(epoch, metrics, last=last)))
+        return [*said, (0.5, Ended(Outcome.COMPLETE, loss=floor))]
+
+
+@dataclass
+class Simulated:
+    """A sweep that has been simulated to its end."""
+
+    policy: Policy
+    courses: list[Course]
+    seconds: float
+
+    def of(self, phase: Phase) -> list[Course]:
+        """Its trials of a phase."""
+        return [course for course in self.courses if course.trial.phase is phase]
+
+    @property
+    def best(self) -> float | None:
+        """The lowest loss."""
+        losses = [c.ranked_loss for c in self.courses if c.ranked_loss is not None]
+        return min(losses, default=None)
+
+
+class Simulation:
+    """One sweep, until its time is over or nothing is left to be tried."""
+
+    def __init__(self, policy: Policy, world: World, slots: int) -> None:
+        self._policy, self._world = policy, world
+        self._free = [Slot(index) for index in range(slots)]
+        self._running: dict[Slot, Course] = {}
+        self._courses: list[Course] = []
+        self._queue: list[tuple[float, int, Course, EpochDone | Ended]] = []
+        self._said: dict[int, list[tuple[float, EpochDone | Ended]]] = {}
+        self._stopped: set[int] = set()
+        self._order = itertools.count()
+        self._now = 0.0
+
+    def run(self, until: float | None = None) -> Simulated:
+        """Run it to the end, or up to a time at which it is broken off."""
+        limit = min(self._policy.plan.seconds or math.inf, until or math.inf)
+        self._fill()
+        while self._running and self._now < limit:
+            upcoming = self._queue[0][0] if self._queue else math.inf
+            self._now = min(upcoming, self._now + TICK_S, limit)
+            while self._queue and self._queue[0][0] <= self._now:
+                _, _, course, said = heapq.heappop(self._queue)
+                if course.ended is None and (isinstance(said, Ended) or not self._stops(course)):
+                    self._hear(course, said)
+            if self._now < limit:
+                for course, why in self._policy.overdue(self._now):
+                    self._stop(course, why)
+                self._fill()
+        for course in list(self._running.values()):
+            course.ended = Ended(Outcome.STOPPED, "time is over", until is not None)
+            course.seconds = self._now - course.began
+        return Simulated(self._policy, self._courses, self._now)
+
+    def _stops(self, course: Course) -> bool:
+        return course.trial.number in self._stopped
+
+    def _fill(self) -> None:
+        while self._free and (trial := self._policy.next(self._now)):
+            slot, folder = self._free.pop(0), Path("/none")
+            job = Job(
+                trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder
+            )
+            course = Course(trial, f"run-{trial.number}", slot, job, began=self._now)
+            self._running[slot] = course
+            self._courses.append(course)
+            self._policy.begin(course)
+            self._said[trial.number] = self._world.events(trial)
+            self._wait(course)
+
+    def _wait(self, course: Course) -> None:
+        seconds, said = self._said[course.trial.number].pop(0)
+        heapq.heappush(self._queue, (self._now + seconds, next(self._order), course, said))
+
+    def _stop(self, course: Course, why: Ended) -> None:
+        assert not self._stops(course)
+        self._stopped.add(course.trial.number)
+        heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), course, why))
+
+    def _hear(self, course: Course, said: EpochDone | Ended) -> None:
+        if isinstance(said, EpochDone):
+            course.take(said)
+            verdict = self._policy.judge(course)
+            if verdict:
+                self._stop(course, verdict)
+            else:
+                self._wait(course)
+            return
+        course.ended, course.seconds = said, self._now - course.began
+        del self._running[course.slot]
+        self._free.append(course.slot)
+        for other, why in self._policy.end(course):
+            if not self._stops(other):
+                self._stop(other, why)
+
+
+def simulate(
+    plan: Plan,
+    space: Space,
+    world: World,
+    *,
+    slots: int,
+    admits: Callable[[Config], bool] = lambda config: True,
+) -> Simulated:
+    """A whole sweep."""
+    policy = Policy(plan, space, world.extent, sweep="s", slots=slots, guessing=4.0, admits=admits)
+    return Simulation(policy, world, slots).run()
