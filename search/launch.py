@@ -89,6 +89,7 @@ def launch(arguments: Namespace) -> int:
         _check_free(store, spec.name)
     engine, why = _packed(spec, corpus, engine)
     if spec.name:
+        _check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
         return _run(arguments, spec, spec.name, corpus, about + why, store, engine)
     from search.sweep import NameTakenError
 

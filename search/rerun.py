@@ -277,8 +277,9 @@ def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
     assert course.ended
     cut_short = record.status == "KILLED" or _cut(record, was) is not None
     comparison = compare(was, course.epochs, cut_short=cut_short)
-    reason = journal.written_reason(course.ended)
-    same_end = record.outcome == course.ended.outcome and record.reason == reason
+    same_end = record.outcome == course.ended.outcome
+    if course.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
+        same_end = same_end and record.reason == journal.written_reason(course.ended)
     failed = record.status == "FAILED" or not course.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0
     if comparison.verdict != "different" and (failed or nothing) and not same_end:
