@@ -29,9 +29,8 @@ from tests.sweeps import LOSSES, PLAIN, tiny_spec
 #: a line that clears the screen, closes a style, and writes to the title, in one byte as well
 STEERING = "\x1b[2J[/x]\n\x9b2J\x1b]0;owned\x07\u202e"
 LONG = "9" * 20_000
-WRONG = [None, "", "x", "-1", "1e999", "nan", "[]", "{}", "null", '{"a": [1]}', "[[1]]", STEERING,
-         LONG, "[" * 50_000, '{"path": "/x", "digest": "0123456789abcdef"}',
-         '{"data": 1, "split": {}, "targets": "x", "seed": []}', '{"layers": 99}']  # fmt: skip
+WRONG = [None, "", "-1", "nan", "[[1]]", '{"layers": 99}', STEERING, LONG, "[" * 50_000,
+         '{"path": "/x", "digest": "0123456789abcdef", "data": 1, "split": {}}']  # fmt: skip
 #: all tags that are read of the run of a sweep, and of that of a trial
 OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
             "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
@@ -156,9 +155,8 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored) -> None:
     assert launch._free_name(stored.store, "good.txt") == "good-1"
     browse._announce(stored.store, "http://127.0.0.1:5000", False)
     for name, run_id in bad.items():
-        for command in ("trials", "stop", "resume"):
+        for command in ("stop", "resume"):
             stored.answer(command, name)
-        stored.answer("show", run_id)
         answered(lambda: launch._check_free(stored.store, name))  # noqa: B023
         assert isinstance(lease.is_left(dict(Tags(stored.store.run(run_id)))), bool)
 
