@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from models.errors import InputError, cut
 from models.source import Source
+from search.faults import BadRunError
 from search.journal import SCHEMA, SCHEMA_TAG, TEMPLATE_TAG
 from search.spec import NAME, Scoring, SweepSpec, digest_of
 from search.state import Word
 from search.tags import (
     WHOLE,
-    BadRunError,
     Tags,
     config_of,
     count,

@@ -14,8 +14,8 @@ from models.corpus import Corpus
 from models.errors import InputError, shown
 from models.size import parameters
 from search import ladder
+from search.faults import BadRunError
 from search.spec import SweepSpec
-from search.tags import BadRunError
 from search.trial import TrialRecord
 from spaces.dimension import Dimension
 from spaces.space import Space

@@ -34,7 +34,7 @@ from spaces.dimension import Listed, parse
 from spaces.space import LISTABLE
 
 if TYPE_CHECKING:
-    from search.tags import BadRunError
+    from search.faults import BadRunError
     from search.tracking import Store
 
 __all__ = [
@@ -124,6 +124,7 @@ def stop(arguments: Namespace) -> int:
 def sweeps(arguments: Namespace) -> int:
     """List sweeps, oldest first."""
     from search import archive, lease
+    from search.tags import count, finite
 
     store = _open_store()
     rows = []
@@ -139,8 +140,8 @@ def sweeps(arguments: Namespace) -> int:
                 "sweep": name,
                 "run_id": run.info.run_id,
                 "state": state,
-                "trials_done": archive.count(metrics, "trials_done"),
-                "best_val_loss": archive.finite(metrics, "best_val_loss"),
+                "trials_done": count(metrics, "trials_done"),
+                "best_val_loss": finite(metrics, "best_val_loss"),
                 "data": run.data.params.get("data", run.data.params.get("template")),
             }
         )

@@ -11,10 +11,11 @@ from models.errors import InputError
 from search import archive
 from search.archive import TRAINED
 from search.checks import check_stored
+from search.faults import BadRunError
 from search.journal import CURVE, WEIGHTS
 from search.lease import LEASE, STOP, Lease, holder
 from search.spec import SweepSpec
-from search.tags import BadRunError, Tags
+from search.tags import Tags
 from search.tracking import Store
 from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
 
@@ -225,7 +226,7 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:
     """The values of `CURVE` for each epoch, as a run has them."""
-    found = tags.json("sweep.curve", list)
+    found: list[list[float | None]] = tags.json("sweep.curve", list)
     for values in found:
         known = isinstance(values, list) and len(values) == len(CURVE)
         if not known or not all(isinstance(one, int | float | None) for one in values):

@@ -56,6 +56,8 @@ class Stored:
             self.spec, name="good", corpus=load(Source(data=data)), store=self.store,
             engine=ScriptedEngine(LOSSES), display=Silent(),
         ).run()  # fmt: skip
+        self.database = sqlite3.connect(folder / "mlflow.db")
+        self.database.execute("PRAGMA synchronous=OFF")
         [self.sweep] = self.store.runs(sweep_role="sweep")
         self.sweep_id = self.sweep.info.run_id
         self.trial_id = archive.find_trial(self.store, "good/1").run_id
@@ -63,27 +65,26 @@ class Stored:
 
     def say(self, statement: str, *values: object) -> None:
         """Change the store behind the program's back; the statement must find a row."""
-        database = sqlite3.connect(self.folder / "mlflow.db")
-        with database:
-            assert database.execute(statement, values).rowcount > 0
-        database.close()
+        with self.database:
+            assert self.database.execute(statement, values).rowcount > 0
 
     def write(self, run_id: str, tag: str, value: str | None) -> None:
         """Give a run a tag, or take it away."""
-        database = sqlite3.connect(self.folder / "mlflow.db")
-        with database:
-            database.execute("DELETE FROM tags WHERE run_uuid = ? AND key = ?", (run_id, tag))
-            if value is not None:
-                row = (tag, value, run_id)
-                database.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", row)
-        database.close()
+        with self.database:
+            self._write(run_id, tag, value)
+
+    def _write(self, run_id: str, tag: str, value: str | None) -> None:
+        change = self.database.execute
+        change("DELETE FROM tags WHERE run_uuid = ? AND key = ?", (run_id, tag))
+        if value is not None:
+            row = (tag, value, run_id)
+            change("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", row)
 
     def copy(self, run_id: str, tag: str, value: str | None, **own: str) -> str:
         """Make a run like another that has one other tag, beside its `own`; return its ID."""
         self.made += 1
         new = f"bad{self.made:029x}"
-        database = sqlite3.connect(self.folder / "mlflow.db")
-        with database:
+        with self.database as database:
             for table in ("runs", "tags", "params", "latest_metrics"):
                 names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
                 chosen = ", ".join("?" if name == "run_uuid" else name for name in names)
@@ -91,10 +92,9 @@ class Stored:
                     f"INSERT INTO {table} SELECT {chosen} FROM {table} WHERE run_uuid = ?",
                     (new, run_id),
                 )
-        database.close()
-        for name, text in own.items():
-            self.write(new, name.replace("_", "."), text)
-        self.write(new, tag, value)
+            for name, text in own.items():
+                self._write(new, name.replace("_", "."), text)
+            self._write(new, tag, value)
         return new
 
     def run(self, *typed: str) -> Done:
