@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from models.corpus import Alphabet
 from models.document import json_text
 from models.errors import InputError, cut, shown
 from models.size import parameters
+
+if TYPE_CHECKING:
+    from models.lstm import Networks
 
 FORMATS = ("keras", "savedmodel")
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
@@ -125,19 +128,28 @@ def read(given: str) -> tuple[Path, Bundle]:
         config = TrialConfig.from_dict(_read_json(folder / CONFIG))
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
-        needed = WEIGHT_BYTES * parameters(config, len(alphabet))
-        size = _stored_bytes(folder / MODEL)
-        if size < needed:
-            raise InputError(
-                f"{MODEL} has {size:,} bytes, expected at least the {needed:,} of the network in "
-                f"{CONFIG}"
-            )
+        check_size(folder / MODEL, config, len(alphabet))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except OSError as error:
         file = Path(error.filename or "").name
         raise InputError(f"{where}: {file}: {error.strerror}, expected a file to read") from None
     return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
+
+
+def check_size(file: Path, config: TrialConfig, alphabet_size: int) -> None:
+    """Refuse a file that is too small for the weights of the network that a config describes.
+
+    Raises:
+        InputError: it is.
+    """
+    needed = WEIGHT_BYTES * parameters(config, alphabet_size)
+    size = _stored_bytes(file)
+    if size < needed:
+        raise InputError(
+            f"{file.name} has {size:,} bytes, expected at least the {needed:,} of the network in "
+            f"{CONFIG}"
+        )
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -211,30 +223,42 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def predictor(folder: Path, bundle: Bundle) -> Predictor:
-    """The network of a bundle.
-
-    The network is built from the config, and of its file only weights are read: nothing in a
-    bundle can name code. All calls should have the same number of rows.
+    """The network of a bundle; all calls should have the same number of rows.
 
     Raises:
         InputError: the file has no weights of such a network.
     """
-    from models import backend, lstm
+    from models import backend
     from models.program import program_of
 
     backend.run_operations_alone()
-    networks = lstm.build(bundle.config, len(bundle.alphabet))
+    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
+    return program_of(networks, bundle.config, seed=0).logits
+
+
+def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:
+    """Networks with the weights of a file.
+
+    They are built from the config, and of the file only weights are read: nothing in it can name
+    code.
+
+    Raises:
+        InputError: the file has no weights of such a network.
+    """
+    from models import lstm
+
+    networks = lstm.build(config, alphabet_size)
     try:
-        _check_weights(folder / MODEL)
-        networks.scored.load_weights(folder / MODEL)
+        _check_weights(file)
+        networks.scored.load_weights(file)
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{folder / MODEL}: {cut(why)}, expected the weights of the network in {CONFIG}"
+            f"{file}: {cut(why)}, expected the weights of the network in {CONFIG}"
         ) from None
     if not all(np.isfinite(weight).all() for weight in networks.scored.get_weights()):
-        raise InputError(f"{folder / MODEL} has weights that are no finite numbers")
-    return program_of(networks, bundle.config, seed=0).logits
+        raise InputError(f"{file} has weights that are no finite numbers")
+    return networks
 
 
 def _write_json(file: Path, content: Any) -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from models.config import FIELDS, Config, TrialConfig
-from models.errors import InputError, shown
+from models.errors import InputError, cut
 from models.source import Source
+from search.faults import BadRunError
 from search.journal import SCHEMA, SCHEMA_TAG, SPEC, TEMPLATE_TAG
 from search.spec import NAME, Scoring, SweepSpec, digest_of
+from search.state import Word
+from search.tags import (
+    WHOLE,
+    Tags,
+    config_of,
+    count,
+    finite,
+    point_of,
+    scoring_of,
+    source_of,
+)
 from search.tracking import Store
 from search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
-from spaces.template import Template, TemplateConfig
+from spaces.template import Template
 
 #: phases of the runs that are a sweep's own trials
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
@@ -23,34 +33,13 @@ TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 SHORTEST_PREFIX = 4
 
 
-def read_template(store: Store, tags: Mapping[str, str], given: str | None) -> Template | None:
-    """The user's own file of the template that a run is about; None if it is about none.
+Read = TypeVar("Read")
+#: hears of runs that are left out, because they do not hold what this program writes
+Hear = Callable[[BadRunError], None]
 
-    It is read from `given`, or from where it was. A store that others may write to does not say
-    which file is run.
 
-    Raises:
-        InputError: the file is not what it was, or has to be named.
-    """
-    text = tags.get(TEMPLATE_TAG)
-    if text is None:
-        if given is not None:
-            raise InputError(f"--template {shown(given)}: the sweep has no template, expected none")
-        return None
-    written = json.loads(text)
-    path, digest = written["path"], written["digest"]
-    if given is None and store.settings.database_file is None:
-        raise InputError(
-            f"the sweep runs a template, and a server keeps its runs: expected --template FILE.py, "
-            f"your own file (it was {shown(path)})"
-        )
-    template = Template.read(path if given is None else given)
-    if template.digest != digest:
-        raise InputError(
-            f"template {template.where} has changed since: found digest {template.digest}, "
-            f"expected {digest}"
-        )
-    return template
+def _leave_out(error: BadRunError) -> None:
+    """Say nothing."""
 
 
 def written_spec(run: Any) -> dict[str, Any]:
@@ -59,8 +48,8 @@ def written_spec(run: Any) -> dict[str, Any]:
     Raises:
         InputError: it was made by the first version of this program, or somebody changed it.
     """
-    tags = run.data.tags
-    name = tags["sweep.name"]
+    tags = Tags(run)
+    name = name_of(tags)
     parts = itertools.takewhile(bool, (tags.get(f"{SPEC}{n}") for n in itertools.count()))
     text = "".join(part for part in parts if part)
     if not text:
@@ -68,18 +57,23 @@ def written_spec(run: Any) -> dict[str, Any]:
             f"sweep '{name}' was made by a version of this program that could not resume; "
             f"its trials can be listed, shown and exported"
         )
-    changed = f"tags of run {run.info.run_id} were changed"
-    try:  # parts of a longer spec may follow
-        written, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        raise InputError(f"sweep '{name}': its spec is no JSON: {changed}") from None
-    if not isinstance(written, dict):
-        raise InputError(f"sweep '{name}': its spec is {shown(written)}: {changed}")
+    written = _parsed_spec(text, tags)
     found, expected = digest_of(written), tags.get("sweep.spec_digest")
     if found != expected:
         raise InputError(
-            f"sweep '{name}': its spec has digest {found}, expected {expected}: {changed}"
+            f"sweep '{name}': its spec has digest {found}, expected {expected}: tags of run "
+            f"{tags.run_id} were changed"
         )
+    return written
+
+
+def _parsed_spec(text: str, tags: Tags) -> dict[str, Any]:
+    try:  # parts of a longer spec may follow
+        written, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        written = None
+    if not isinstance(written, dict):
+        raise tags.bad(f"{SPEC}0", "the beginning of a spec in JSON")
     return written
 
 
@@ -89,67 +83,81 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
     Raises:
         InputError: as `written_spec`.
     """
-    written = written_spec(run)
+    written, tags = written_spec(run), Tags(run)
+    digest = written.pop("template_digest", None)
+    same = (template and template.digest) == digest
+    if not same or (written.get("template") is not None) != bool(template):
+        raise tags.bad(TEMPLATE_TAG, "the same template as in the spec of the sweep")
     if template:
         written |= {"template": template}
-        del written["template_digest"], written["space"]
-    return SweepSpec.from_mapping(written, f"sweep '{run.data.tags['sweep.name']}'")
+        written.pop("space", None)
+    try:
+        return SweepSpec.from_mapping(written, f"sweep '{name_of(tags)}'")
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: {error}") from None
+
+
+def name_of(tags: Tags) -> str:
+    """Name of the sweep that a run belongs to."""
+    return tags.text("sweep.name", NAME.pattern, "the name of a sweep")
+
+
+def state_of(tags: Tags) -> str:
+    """State of a sweep: `running`, or how it has ended."""
+    return tags.word("sweep.state", Word, "running")
 
 
 def schema_of(tags: Mapping[str, str]) -> int | None:
     """Version of what the run with these tags holds; None if this program cannot read it."""
     found = tags.get(SCHEMA_TAG, "0")
-    return int(found) if found.isdecimal() and int(found) <= SCHEMA else None
+    known = {str(version): version for version in range(SCHEMA + 1)}
+    return known.get(found)
 
 
 def check_schema(run: Any) -> None:
     """Refuse a sweep that a newer version of this program has made.
 
     Raises:
-        InputError: this version does not know how to read it.
+        BadRunError: this version does not know how to read it.
     """
     tags = run.data.tags
     if schema_of(tags) is None:
-        raise InputError(
-            f"sweep '{tags.get('sweep.name')}' has schema {tags[SCHEMA_TAG]}, expected at most "
-            f"{SCHEMA}: a newer version of lstm-sweep made it"
+        name, found = cut(tags.get("sweep.name", "")), cut(tags[SCHEMA_TAG])
+        raise BadRunError(
+            f"sweep '{name}' has schema {found}, expected at most {SCHEMA}: a newer version of "
+            f"lstm-sweep made it"
         )
 
 
 def read_trial(run: Any) -> TrialRecord:
-    """Make the record of a trial from its run."""
+    """Make the record of a trial from its run.
+
+    Raises:
+        BadRunError: it does not hold what this program writes.
+    """
     check_schema(run)
-    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
-    config: Config
-    text = tags.get("sweep.config")
-    if text and TEMPLATE_TAG in tags:
-        config = TemplateConfig.from_dict(json.loads(text))
-    elif text:
-        config = TrialConfig.from_dict(json.loads(text))
-    else:  # schema 0
-        config = TrialConfig.from_dict(
-            {name: _plain(params[name]) for name in FIELDS if name in params}
-        )
+    tags, params, metrics = Tags(run), run.data.params, run.data.metrics
     trial = Trial(
-        sweep=tags["sweep.name"],
-        number=int(tags["sweep.trial"]),
-        config=config,
-        seed=int(tags["sweep.seed"]),
-        point=json.loads(tags.get("sweep.vals", "{}")),
-        attempt=int(tags.get("sweep.attempt", "1")),
-        phase=Phase(tags["sweep.phase"]),
+        sweep=name_of(tags),
+        number=tags.whole("sweep.trial", 0),
+        config=config_of(tags, params),
+        seed=tags.whole("sweep.seed", 0),
+        point=point_of(tags),
+        attempt=tags.whole("sweep.attempt", 1, default=1),
+        phase=Phase(tags.word("sweep.phase", Phase)),
     )
-    best_epoch = metrics.get("best_epoch")
+    best_epoch = count(metrics, "best_epoch")
+    parameters = params.get("parameters", "")
     return TrialRecord(
         trial=trial,
-        run_id=run.info.run_id,
+        run_id=tags.run_id,
         status=run.info.status,
-        outcome=tags.get("sweep.outcome", ""),
+        outcome=tags.word("sweep.outcome", Outcome, ""),
         reason=tags.get("sweep.reason", ""),
-        parameters=int(params.get("parameters", 0)),
+        parameters=int(parameters) if WHOLE.fullmatch(parameters) else 0,
         best_val_loss=comparable(metrics.get("best_val_loss")),
-        best_epoch=None if best_epoch is None else int(best_epoch),
-        epochs=int(metrics.get("epochs_done", 0)),
+        best_epoch=best_epoch or None,
+        epochs=count(metrics, "epochs_done"),
         has_weights=tags.get("sweep.weights") == "kept",
         tags=tags,
         rerun_of=tags.get("sweep.rerun_of", ""),
@@ -163,23 +171,36 @@ def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: name not in RESULTS))
 
 
-def _plain(text: str) -> int | float | str:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
-
-
 def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
-    """Which data a trial was trained on, and what it was scored on."""
-    given = json.loads(record.tags["sweep.data"])
-    source = Source(data=given["data"], symbols=given["symbols"], split=tuple(given["split"]))
-    return source, Scoring(**json.loads(record.tags["sweep.scoring"]))
+    """Which data a trial was trained on, and what it was scored on.
+
+    Raises:
+        BadRunError: its run does not say it.
+    """
+    return source_of(record.tags), scoring_of(record.tags)
 
 
-def sweeps(store: Store) -> list[Any]:
-    """Parent runs of all sweeps, oldest first."""
-    return store.runs(sweep_role="sweep")
+def sweeps(store: Store, hear: Hear = _leave_out) -> list[Any]:
+    """Parent runs of all sweeps that have a name, oldest first."""
+    return [run for run, _ in _readable(store.runs(sweep_role="sweep"), _named, hear)]
+
+
+def _named(run: Any) -> str:
+    return name_of(Tags(run))
+
+
+def _readable(
+    runs: Iterable[Any], read: Callable[[Any], Read], hear: Hear
+) -> list[tuple[Any, Read]]:
+    """Runs with what is read from them, without those that cannot be read."""
+    found = []
+    for run in runs:
+        try:
+            found.append((run, read(run)))
+        except BadRunError as error:
+            run_id = run.info.run_id
+            hear(error if run_id in str(error) else BadRunError(f"run {run_id}: {error}"))
+    return found
 
 
 def find_sweep(store: Store, name: str) -> Any:
@@ -187,9 +208,12 @@ def find_sweep(store: Store, name: str) -> Any:
     if not NAME.fullmatch(name):
         return None
     found = store.runs(sweep_role="sweep", sweep_name=name)
-    if found:
+    if not found:
+        return None
+    known = [run for run in found if schema_of(run.data.tags) is not None]
+    if not known:
         check_schema(found[-1])
-    return found[-1] if found else None
+    return known[-1]
 
 
 def existing_sweep(store: Store, name: str) -> Any:
@@ -200,21 +224,26 @@ def existing_sweep(store: Store, name: str) -> Any:
     """
     run = find_sweep(store, name)
     if run is None:
-        known = ", ".join(run.data.tags["sweep.name"] for run in sweeps(store)) or "none"
+        known = ", ".join(map(_named, sweeps(store))) or "none"
         raise InputError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
     return run
 
 
-def trials(store: Store, sweep: str) -> list[TrialRecord]:
+def trials(store: Store, sweep: str, hear: Hear = _leave_out) -> list[TrialRecord]:
     """Trials of a sweep by number, the last attempt of each; no reruns."""
     parent = find_sweep(store, sweep)
     if parent is None:
         return []
     runs = store.runs(mlflow_parentRunId=parent.info.run_id)
     trained = [run for run in runs if run.data.tags.get("sweep.phase") in TRAINED]
-    found = [read_trial(run) for run in trained]
+    found = [record for _, record in readable_trials(trained, hear)]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
     return [last[number] for number in sorted(last)]
+
+
+def readable_trials(runs: Iterable[Any], hear: Hear = _leave_out) -> list[tuple[Any, TrialRecord]]:
+    """Runs of trials with their records, without those that cannot be read."""
+    return _readable(runs, read_trial, hear)
 
 
 def _attempt(record: TrialRecord) -> int:
@@ -232,17 +261,33 @@ def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
     return sorted(with_loss, key=lambda record: (record.best_val_loss, record.trial.number))
 
 
-def baselines(store: Store, sweep: str) -> dict[str, float]:
+def baselines(store: Store, sweep: str, hear: Hear = _leave_out) -> dict[str, float]:
     """Loss of each baseline of a sweep, nats."""
     parent = find_sweep(store, sweep)
     if parent is None:
         return {}
     found = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.BASELINE)
-    return {
-        run.data.tags["sweep.baseline"]: run.data.metrics["best_val_loss"]
-        for run in found
-        if run.info.status == "FINISHED"
-    }
+    ended = [run for run in found if run.info.status == "FINISHED"]
+    return dict(baseline for _, baseline in _readable(ended, read_baseline, hear))
+
+
+def read_baseline(run: Any) -> tuple[str, float]:
+    """Name and loss of a baseline that has ended, nats.
+
+    Raises:
+        BadRunError: its run does not hold them.
+    """
+    loss = finite(run.data.metrics, "best_val_loss")
+    if loss is None:
+        raise BadRunError(
+            f"run {run.info.run_id}: metric best_val_loss is missing: expected a loss"
+        )
+    return baseline_of(run), loss
+
+
+def baseline_of(run: Any) -> str:
+    """Name of a baseline."""
+    return Tags(run).text("sweep.baseline", "[a-z_]{1,40}", "the name of a baseline")
 
 
 def find_trial(store: Store, reference: str) -> TrialRecord:
@@ -253,11 +298,15 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
     """
     name, slash, number = reference.rpartition("/")
     if slash:
-        found = next((r for r in trials(store, name) if str(r.trial.number) == number), None)
+        bad = list[BadRunError]()
+        records = trials(store, name, bad.append)
+        found = next((r for r in records if str(r.trial.number) == number), None)
         if found:
             return found
-        known = ", ".join(run.data.tags["sweep.name"] for run in sweeps(store)) or "none"
-        count = len(trials(store, name))
+        if bad:
+            raise bad[0]
+        known = ", ".join(map(_named, sweeps(store))) or "none"
+        count = len(records)
         has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
         raise InputError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and "sweep.trial" in run.data.tags:

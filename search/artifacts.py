@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from models.errors import shown
 from search.address import missing
 from search.settings import Settings
 
@@ -33,6 +34,31 @@ def is_proxied(location: str) -> bool:
     return urlsplit(location).scheme == PROXIED
 
 
+def is_own(location: str, settings: Settings) -> bool:
+    """Whether a tracking server may say that files lie there.
+
+    That is where the server itself keeps them, and no other server that the address names; or
+    where this user's settings have them.
+    """
+    place = urlsplit(location)
+    if place.scheme == PROXIED:
+        return not place.netloc
+    chosen = settings.artifacts
+    leads_out = ".." in unquote(place.path).split("/")
+    return (
+        chosen is not None
+        and not leads_out
+        and (location + "/").startswith(chosen.rstrip("/") + "/")
+    )
+
+
+def of_run(location: str, run_id: str) -> str:
+    """Where MLflow keeps the files of a run of an experiment whose files lie at `location`."""
+    place = urlsplit(location)
+    path = f"{place.path.rstrip('/')}/{run_id}/artifacts"
+    return place._replace(path=path).geturl() if place.scheme else path
+
+
 def out_of_reach(location: str, settings: Settings) -> str:
     """Why files there cannot be reached by these settings, whatever machine this is; or nothing."""
     if is_proxied(location) and not settings.is_server:
@@ -45,10 +71,11 @@ def out_of_reach(location: str, settings: Settings) -> str:
 
 
 def elsewhere(location: str) -> str:
-    """That files lie in a folder which is not on this machine, and what to do."""
+    """That a server names another place for files than itself, and what to do."""
     return (
-        f"its files lie in folder {folder_of(location)} of the machine that made it, which is not "
-        f"here: expected another `experiment` in mlflow.yaml, whose files the server will keep"
+        f"its files lie at {shown(location)}, where whoever made it has chosen: expected another "
+        f"`experiment` in mlflow.yaml, whose files the server keeps, or `artifacts` with a place "
+        f"around it that you trust"
     )
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from models.config import ours
+from models.config import TrialConfig, ours
 from models.corpus import Corpus
-from models.errors import InputError
+from models.errors import InputError, shown
+from models.size import parameters
 from search import ladder
+from search.faults import BadRunError
 from search.spec import SweepSpec
+from search.trial import TrialRecord
+from spaces.dimension import Dimension
+from spaces.space import Space
 
 #: any of these means that a CPU has products of matrices in bfloat16
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 #: draws by which a space is measured against the size rule, and how many must pass
 SIZE_DRAWS = 1_000
 SIZE_SHARE = 1 / 50
+#: bytes that training takes for each parameter, at least: itself, its gradient, two moments
+PARAMETER_BYTES = 16
+#: by how much a number may lie beyond the end of a range, for rounding
+ROUNDING = 1e-6
 
 
 def check_space(spec: SweepSpec, corpus: Corpus) -> float:
@@ -94,4 +104,45 @@ def check_budget(spec: SweepSpec) -> None:
             f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "
             f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
             f"or --ladder off"
+        )
+
+
+def check_stored(record: TrialRecord, space: Space) -> None:
+    """Refuse a config of the store that a search of `space` cannot have proposed.
+
+    Raises:
+        BadRunError: a field is missing or unknown, or its value lies outside the space.
+    """
+    values = record.trial.config.to_dict()
+    if set(values) != set(space):
+        raise record.tags.bad("sweep.config", f"values of {', '.join(space)}")
+    for name, value in values.items():
+        if not _within(value, space[name]):
+            raise BadRunError(
+                f"run {record.run_id}: tag sweep.config: {name} is {shown(value)}, expected a "
+                f"value of the sweep's space: {shown(space[name].describe())}"
+            )
+
+
+def _within(value: object, dimension: Dimension) -> bool:
+    """Whether a value lies in a dimension, or so near to its ends that it was rounded."""
+    low, high = (getattr(dimension, end, None) for end in ("low", "high"))
+    if low is None or high is None or not isinstance(value, int | float):
+        return value in dimension
+    more = ROUNDING * max(abs(low), abs(high))
+    return bool(low - more <= value <= high + more)
+
+
+def check_room(config: TrialConfig, alphabet: int) -> None:
+    """Refuse a network whose weights this machine cannot train, whatever else there is.
+
+    Raises:
+        InputError: it has too many.
+    """
+    count = parameters(config, alphabet)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if count * PARAMETER_BYTES > memory:
+        raise InputError(
+            f"a network of {config.layers}x{config.layer_size} has {count:,} parameters: expected "
+            f"at most the {memory // PARAMETER_BYTES:,} that fit into the memory of this machine"
         )

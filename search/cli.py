@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from models.errors import InputError, one_of, shown
 from search.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from search.faults import StoreError, without_secrets
+from search.terminal import plain
 
 FIRST_STEPS = """\
 examples:
@@ -30,7 +31,7 @@ examples:
 """
 
 
-OWN_TEMPLATE = "your file, if the sweep was over a template (default: where it was)"
+OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except StoreError as error:
-        print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
+        print(f"lstm-sweep: {plain(without_secrets(str(error)))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
         print("lstm-sweep: interrupted", file=sys.stderr)

@@ -26,11 +26,13 @@ from search.exits import DIFFERENT, DONE
 from search.going_on import how_to_go_on
 from search.launch import existing_store, launch, resume, spec_of
 from search.spec import NAME, SweepSpec, check_name
+from search.terminal import plain, plain_json
 from search.trial import TrialRecord
 from spaces.dimension import Listed, parse
 from spaces.space import LISTABLE
 
 if TYPE_CHECKING:
+    from search.faults import BadRunError
     from search.tracking import Store
 
 __all__ = [
@@ -78,7 +80,12 @@ def _check_trial(reference: str) -> None:
 
 
 def _print_json(document: Any) -> None:
-    print(json_text(document))
+    print(plain_json(json_text(document)))
+
+
+def _left_out(error: BadRunError) -> None:
+    """Say that a run of the store is left out, and why."""
+    print(f"lstm-sweep: left out: {error}", file=sys.stderr)
 
 
 # --- ending ---------------------------------------------------------------------------------------
@@ -87,6 +94,7 @@ def _print_json(document: Any) -> None:
 def stop(arguments: Namespace) -> int:
     """End a sweep that runs elsewhere, and wait until it has ended."""
     from search import archive, lease
+    from search.tags import Tags
 
     name = arguments.sweep
     store = _store_of_sweep(name)
@@ -97,12 +105,13 @@ def stop(arguments: Namespace) -> int:
         # nobody drives it, so its runs are put in order here
         from search.resume import close
 
-        close(store, run)
-    tags = store.tags(run_id)
+        close(store, run, _left_out)
+    tags = Tags(store.run(run_id))
+    state = archive.state_of(tags)
     if arguments.json:
-        _print_json({"sweep": name, "run_id": run_id, "state": tags["sweep.state"]})
+        _print_json({"sweep": name, "run_id": run_id, "state": state})
     else:
-        line = f"sweep {name}: {tags['sweep.state']}" + ("" if is_open else ", nothing to stop")
+        line = f"sweep {name}: {state}" + ("" if is_open else ", nothing to stop")
         print(line + (f"; {how_to_go_on(name, tags)}" if archive.schema_of(tags) else ""))
     return DONE
 
@@ -113,10 +122,11 @@ def stop(arguments: Namespace) -> int:
 def sweeps(arguments: Namespace) -> int:
     """List sweeps, oldest first."""
     from search import archive, lease
+    from search.tags import count, finite
 
     store = _open_store()
     rows = []
-    for run in archive.sweeps(store):
+    for run in archive.sweeps(store, _left_out):
         name, metrics = run.data.tags["sweep.name"], run.data.metrics
         state = run.data.tags.get("sweep.state", "")
         if archive.schema_of(run.data.tags) is None:
@@ -128,8 +138,8 @@ def sweeps(arguments: Namespace) -> int:
                 "sweep": name,
                 "run_id": run.info.run_id,
                 "state": state,
-                "trials_done": int(metrics.get("trials_done", 0)),
-                "best_val_loss": metrics.get("best_val_loss"),
+                "trials_done": count(metrics, "trials_done"),
+                "best_val_loss": finite(metrics, "best_val_loss"),
                 "data": run.data.params.get("data", run.data.params.get("template")),
             }
         )
@@ -142,8 +152,8 @@ def sweeps(arguments: Namespace) -> int:
     table = Table("sweep", "state", "trials", "best loss", "data")
     for row in rows:
         table.add_row(
-            row["sweep"], row["state"], str(row["trials_done"]), loss_text(row["best_val_loss"]),
-            str(row["data"]),
+            row["sweep"], plain(row["state"]), str(row["trials_done"]),
+            loss_text(row["best_val_loss"]), plain(row["data"]),
         )  # fmt: skip
     open_console().print(table)
     return DONE
@@ -157,7 +167,7 @@ def trials(arguments: Namespace) -> int:
         raise InputError(f"--top is {shown(arguments.top)}: expected at least 1")
     store = _store_of_sweep(arguments.sweep)
     archive.existing_sweep(store, arguments.sweep)
-    records = archive.trials(store, arguments.sweep)
+    records = archive.trials(store, arguments.sweep, _left_out)
     best = archive.ranked(records)
     rest = [record for record in records if record not in best]
     chosen = [*best, *rest][: arguments.top]
@@ -189,8 +199,8 @@ def show(arguments: Namespace) -> int:
     console = open_console()
     console.print(trials_table([record]))
     if record.reason:
-        console.print(f"reason: {record.reason}")
-    table = Table("epoch", *record.results)
+        console.print(f"reason: {plain(record.reason)}")
+    table = Table("epoch", *map(plain, record.results))
     for step in steps:
         table.add_row(str(step), *(loss_text(values.get(step)) for values in history.values()))
     console.print(table)
@@ -201,18 +211,19 @@ def show(arguments: Namespace) -> int:
 def _show_details(console: Console, record: TrialRecord) -> None:
     config = record.trial.config
     values = config.shape().values() if config.returns_loss else _pairs(config.to_dict())
-    console.print(f"config: {', '.join(values)}")
+    console.print(f"config: {plain(', '.join(values))}")
     versions = ", ".join(
-        f"{tag.removeprefix('version.')} {value}"
+        f"{tag.removeprefix('version.')} {plain(value)}"
         for tag, value in sorted(record.tags.items())
         if tag.startswith("version.")
     )
     kept = "kept" if record.has_weights else "not kept"
     console.print(f"run {record.run_id}, seed {record.trial.seed}, weights {kept}")
-    console.print(f"{record.tags.get('sweep.device', '')}; {versions}")
+    device = plain(record.tags.get("sweep.device", ""))
+    console.print(f"{device}; {plain(versions)}", markup=False)
     if record.rerun_of:
         verdict = record.tags.get("sweep.verdict", "")
-        console.print(f"a rerun of run {record.rerun_of}: {verdict}")
+        console.print(f"a rerun of run {plain(record.rerun_of)}: {plain(verdict)}", markup=False)
 
 
 def _pairs(values: Mapping[str, object]) -> list[str]:
@@ -224,7 +235,7 @@ def _pairs(values: Mapping[str, object]) -> list[str]:
 
 def rerun(arguments: Namespace) -> int:
     """Train a trial again and compare."""
-    from search import archive
+    from search import archive, own_templates
     from search.engines import open_engine
     from search.rerun import rerun as run_again
 
@@ -232,7 +243,7 @@ def rerun(arguments: Namespace) -> int:
     engine = open_engine(arguments.on, workers=1)
     store = _store_of_trial(arguments.trial)
     record = archive.find_trial(store, arguments.trial)
-    template = archive.read_template(store, record.tags, arguments.template)
+    template = own_templates.read(record.tags, arguments.template)
     if template and changes:
         raise InputError(
             f"--set {cut(arguments.settings[0])}: trial {record.trial.id} is about a template, "
@@ -244,10 +255,10 @@ def rerun(arguments: Namespace) -> int:
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
     result = run_again(store, record, engine, changes, template)
     for name, (was, now) in result.versions.items():
-        print(f"version of {name}: then {was}, now {now}", file=talk)
+        print(f"version of {name}: then {plain(was)}, now {now}", file=talk)
     if result.device:
         was, now = result.device
-        print(f"device: then {was}, now {now}", file=talk)
+        print(f"device: then {plain(was)}, now {now}", file=talk)
     for name, (was, now) in result.variation.items():
         print(f"a variation: {name} is {now}, was {was}", file=talk)
     if arguments.json:
@@ -258,7 +269,7 @@ def rerun(arguments: Namespace) -> int:
         if first := comparison.first_difference:
             print(
                 f"first difference: epoch {first['epoch']}, {first['metric']}: "
-                f"was {first['was']}, is {first['is']}"
+                f"was {plain(first['was'])}, is {plain(first['is'])}"
             )
         print(f"run {result.run_id}; to look at it: lstm-sweep show {result.run_id}")
     differs = result.comparison.verdict == "different" and not result.variation

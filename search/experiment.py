@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.errors import InputError
+from models.errors import InputError, shown
 from search import artifacts
+from search.faults import BadRunError
 from search.settings import Settings
-
-#: sweeps that are looked at to learn whether the files of an experiment are here
-NEWEST = 5
 
 
 class Experiment:
@@ -71,35 +69,36 @@ class Experiment:
                 raise  # else somebody was faster, or the answer was lost
 
     def check_reach(self) -> None:
-        """Refuse to touch files that are not within reach, or would come to lie in a wrong place.
+        """Refuse to touch files that are not within reach, or lie where a stranger has chosen.
 
         Raises:
             InputError: they are not.
         """
         if self._within_reach or self.id is None:
             return
-        location = self._found.artifact_location
+        location = str(self._found.artifact_location)
         why = artifacts.out_of_reach(location, self._settings)
-        if not why and self._settings.is_server and not self._is_here(location):
+        if not why and self._settings.is_server and not artifacts.is_own(location, self._settings):
             why = artifacts.elsewhere(location)
         if why:
             name = self._settings.experiment
             raise InputError(f"experiment '{name}' in store {self._settings}: {why}")
         self._within_reach = True
 
-    def _is_here(self, location: str) -> bool:
-        """Whether its files lie on this machine, if they lie in a folder.
+    def place_of(self, run_id: str) -> str:
+        """Where the files of a run lie, which is where the experiment has those of this run.
 
-        A folder of this name may be here by chance; one of a run is not.
+        Raises:
+            InputError: the run names another place, or its files are out of reach.
         """
-        folder = artifacts.folder_of(location)
-        if folder is None:
-            return True
-        newest = self._client.search_runs(
-            [self.id],
-            "tags.`sweep.role` = 'sweep'",
-            max_results=NEWEST,
-            order_by=["attributes.start_time DESC"],
-        )
-        places = [artifacts.folder_of(run.info.artifact_uri) for run in newest]
-        return any(place and place.is_dir() for place in places or [folder.parent])
+        self.check_reach()
+        if not run_id.isalnum():
+            raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
+        location = self._client.get_run(run_id).info.artifact_uri
+        expected = artifacts.of_run(str(self._found.artifact_location), run_id)
+        if location != expected:
+            raise BadRunError(
+                f"run {run_id}: its files lie at {shown(location)}, expected {shown(expected)}, "
+                f"where its experiment keeps them"
+            )
+        return expected

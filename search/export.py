@@ -15,9 +15,9 @@ from models.corpus import Corpus
 from models.errors import InputError, cut, shown
 from models.scoring import bits
 from models.windows import scoring_targets, scoring_windows
-from search import apart, archive
+from search import apart, archive, own_templates
 from search.faults import reason
-from search.journal import WEIGHTS
+from search.journal import TEMPLATE_TAG, WEIGHTS
 from search.quiet import silenced
 from search.rerun import load_same_corpus
 from search.spec import Scoring
@@ -83,6 +83,7 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     Raises:
         InputError: the data are not those of the trial, or the folder cannot be made.
     """
+    _check_kind(store, record)
     write = _write_template if record.trial.config.returns_loss else _writer(record)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +101,20 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"bundle": str(to), **result}
+
+
+def _check_kind(store: Store, record: TrialRecord) -> None:
+    """Refuse a trial that is about a template if its sweep is not, which has its parity checked.
+
+    Raises:
+        InputError: its run and that of its sweep say different things.
+    """
+    digest = own_templates.digest_of(record.tags)
+    if digest is None:
+        return
+    parent = store.run(record.tags.text("mlflow.parentRunId"))
+    if parent is None or archive.written_spec(parent).get("template_digest") != digest:
+        raise record.tags.bad(TEMPLATE_TAG, "the template of its sweep, or no such tag")
 
 
 def _writer(record: TrialRecord) -> Callable[[Store, TrialRecord, Path, str], dict[str, Any]]:
@@ -186,15 +201,14 @@ def _write(
     backend_free_of_gpu()
     with silenced():
         from models import backend, bundle, training
-        from models.lean import keras
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         try:
-            model = keras.models.load_model(weights, safe_mode=True)
-        except Exception as error:
-            why = "it would run code" if "Lambda" in str(error) else reason(error)
+            bundle.check_size(weights, config, len(corpus.alphabet))
+            model = bundle.networks_of(weights, config, len(corpus.alphabet)).scored
+        except InputError as error:
             raise InputError(
-                f"trial {record.trial.id}: its network is not loaded: {why}; expected one that "
+                f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
                 f"lstm-sweep has trained"
             ) from None
         targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import TypeVar
 from urllib.parse import unquote
 
+from models.errors import InputError
+
 Answer = TypeVar("Answer")
 
 #: seconds between two tries: the first wait, and the longest
@@ -65,6 +67,10 @@ SECRET_WORDS = "pass|password|passwd|passphrase|pwd|token|secret"
 SHORTEST_SECRET = 4
 #: secrets of addresses that are in use
 _hidden: set[str] = set()
+
+
+class BadRunError(InputError):
+    """A run in the store does not hold what this program writes; the message names the run."""
 
 
 class StoreError(Exception):

@@ -23,6 +23,7 @@ from search.going_on import how_to_go_on, spent
 from search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from search.state import Word
 from search.subject import subject_of
+from search.terminal import plain
 from spaces.template import shown_label
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def existing_store(what: str) -> Store:
 
 def launch(arguments: Namespace) -> int:
     """Run a sweep."""
+    from search import own_templates
     from search.engines import open_engine
 
     spec = spec_of(arguments)
@@ -79,6 +81,8 @@ def launch(arguments: Namespace) -> int:
     spec = spec.settled(corpus)
     about = _about(spec, corpus)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
+    if spec.template:
+        own_templates.remember(spec.template)
     # Keras is imported over there while MLflow is imported here
     engine.warm_up(foreign=bool(spec.template))
     from search.tracking import Store
@@ -101,23 +105,26 @@ def launch(arguments: Namespace) -> int:
 
 def resume(arguments: Namespace) -> int:
     """Go on with a sweep that was broken off."""
-    from search import archive, lease
+    from search import archive, lease, own_templates
     from search.engines import open_engine
     from search.resume import rebuild
+    from search.tags import Tags
 
     name, file = arguments.sweep, _spec_file(arguments)
     check_name("sweep", name)
     store = existing_store(f"sweep '{name}'")
     run = archive.existing_sweep(store, name)
-    template = archive.read_template(store, run.data.tags, arguments.template)
+    tags = Tags(run)
+    archive.state_of(tags)
+    template = own_templates.read(tags, arguments.template)
     was = archive.read_spec(run, template)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
     check_precision(spec)
-    if not arguments.json and (all_spent := spent(run.data.tags, was, spec)):
-        print(f"sweep {name}: finished with {all_spent}; {how_to_go_on(name, run.data.tags)}")
+    if not arguments.json and (all_spent := spent(tags, was, spec)):
+        print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
         return DONE
-    corpus = None if template else _same_corpus(spec, name, run.data.tags["sweep.corpus_digest"])
+    corpus = None if template else _same_corpus(spec, name, tags.text("sweep.corpus_digest"))
     if driver := lease.is_driven(store, run.info.run_id):
         raise InputError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -48,6 +49,17 @@ class Holder:
     seconds: float = 0.0
 
     @property
+    def is_sound(self) -> bool:
+        """Whether all fields are of their kinds, as nobody checks who has read them."""
+        texts, numbers = (self.host, self.machine, self.token), (self.pid, self.born, self.beat)
+        return (
+            all(isinstance(text, str) for text in texts)
+            and all(type(number) is int for number in numbers)
+            and isinstance(self.seconds, int | float)
+            and 0 <= self.seconds < math.inf
+        )
+
+    @property
     def is_here(self) -> bool:
         """Whether this driver is one of this machine, so that it is known whether it lives."""
         return self.machine == _machine()
@@ -65,9 +77,10 @@ def holder(tags: dict[str, str]) -> Holder | None:
     """Who drives the sweep with these tags; None if nobody has, or has left it in order."""
     text = tags.get(LEASE)
     try:
-        return Holder(**json.loads(text)) if text else None
-    except (ValueError, TypeError):  # of another version, or written by hand
+        found = Holder(**json.loads(text)) if text else None
+    except (ValueError, TypeError, RecursionError):  # of another version, or written by hand
         return None
+    return found if found and found.is_sound else None
 
 
 def is_left(tags: dict[str, str]) -> bool:

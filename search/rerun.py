@@ -23,6 +23,7 @@ from models.samples import SAMPLES
 from models.size import SizeRule
 from models.source import Source, existing, file_groups
 from search import archive, journal
+from search.checks import check_room, check_stored
 from search.engines.base import Engine
 from search.interrupt import Shield
 from search.journal import Journal
@@ -85,7 +86,7 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
         InputError: they are gone, or are not what they were.
     """
     corpus = corpora.load(source)
-    expected = record.tags["sweep.corpus_digest"]
+    expected = record.tags.text("sweep.corpus_digest")
     if corpus.digest == expected:
         return corpus
     if archive.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
@@ -190,11 +191,12 @@ def rerun(
         )
         if was != now
     }
+    _check_proposed(store, record, template)
     about = TemplateSubject(template) if template else _same_subject(record, config)
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {"sweep.name": first.sweep} | about.tags()
-    writer = Journal(store, record.tags["mlflow.parentRunId"], about, tags)
+    writer = Journal(store, record.tags.text("mlflow.parentRunId"), about, tags)
     slot = engine.slots[0]
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         about.save(Path(scratch))
@@ -225,11 +227,25 @@ def rerun(
     )
 
 
+def _check_proposed(store: Store, record: TrialRecord, template: Template | None) -> None:
+    """Refuse a config that the sweep of a trial cannot have proposed, as far as its spec is known.
+
+    Raises:
+        InputError: it cannot have, or its sweep cannot be read.
+    """
+    parent = store.run(record.tags.text("mlflow.parentRunId"))
+    if parent is None:
+        raise record.tags.bad("mlflow.parentRunId", "the ID of the run of its sweep")
+    if record.trial.phase is not Phase.RERUN and archive.schema_of(record.tags) != 0:
+        check_stored(record, archive.read_spec(parent, template).space)
+
+
 def _same_subject(record: TrialRecord, config: Config) -> Subject:
     """The corpus of a trial, as it was, for another config."""
     source, scoring = archive.read_source(record)
     corpus = load_same_corpus(source, record)
     corpus.check_windows(ours(config).sequence_length)
+    check_room(ours(config), len(corpus.alphabet))
     return CorpusSubject(corpus, source, scoring, SizeRule(), strict=False)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,14 @@ from typing import Any
 from models.errors import InputError
 from search import archive
 from search.archive import TRAINED
+from search.checks import check_stored
 from search.claim import OWNS_NAME
+from search.faults import BadRunError
 from search.journal import CURVE, WEIGHTS
 from search.lease import LEASE, STOP, Lease, holder
 from search.spec import SweepSpec
 from search.stop_reason import STOP_REASON, StopReason
+from search.tags import Tags
 from search.tracking import Store
 from search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
 
@@ -66,8 +68,12 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:
     """
     spec = spec or archive.read_spec(run)
     lease = _take(store, run)
-    with lease.beating(lambda: _driven_s(run)):
-        return _read(store, run, spec, lease)
+    try:
+        with lease.beating(lambda: _driven_s(run)):
+            return _read(store, run, spec, lease)
+    except BadRunError:  # nothing of the sweep has changed
+        store.log(run.info.run_id, tags={LEASE: run.data.tags.get(LEASE, "")})
+        raise
 
 
 def _take(store: Store, run: Any) -> Lease:
@@ -89,7 +95,8 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Past:
     seconds = _driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
-    courses = _courses(store, run, found)
+    records = [(child, _trial_of(child, spec)) for child in found]
+    courses = _courses(store, run, records)
     courses.sort(key=lambda course: (course.began + course.seconds, course.trial.number))
     last = {c.trial.number: c for c in sorted(courses, key=lambda c: c.trial.attempt)}
     again = [last[number] for number in sorted(last) if goes_on(last[number], courses)]
@@ -102,29 +109,40 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Past:
         seconds=seconds,
         finished=[c for c in courses if not (c.ended and c.ended.unfinished)],
         again=[course.trial.next_attempt() for course in again],
-        weights={
-            int(child.data.tags["sweep.trial"]): child.info.run_id
-            for child in found
-            if child.data.tags.get("sweep.weights") == "kept"
-        },
-        baselines={
-            run.data.tags["sweep.baseline"]: run.data.metrics["best_val_loss"]
-            for run in baselines
-            if run.info.status == "FINISHED"
-        },
+        weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
+        baselines=dict(
+            archive.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
+        ),
         begun_baselines={
-            run.data.tags["sweep.baseline"]: run.info.run_id
+            archive.baseline_of(run): run.info.run_id
             for run in baselines
             if run.info.status != "FINISHED"
         },
     )
 
 
-def close(store: Store, run: Any) -> None:
-    """Put the runs of a sweep in order that nobody drives any more."""
+def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
+    """The record of a trial that the search of `spec` can have proposed.
+
+    Raises:
+        BadRunError: it cannot have.
+    """
+    record = archive.read_trial(run)
+    check_stored(record, spec.space)
+    if not set(record.trial.point) <= set(spec.space.varying):
+        raise record.tags.bad("sweep.vals", "a number for each hyperparameter that varies")
+    return record
+
+
+def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
+    """Put the runs of a sweep in order that nobody drives any more.
+
+    `hear` is told of trials that are left as they are, since they cannot be read.
+    """
     archive.written_spec(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
-    _courses(store, run, [run for run in children if run.data.tags.get("sweep.phase") in TRAINED])
+    trained = [run for run in children if run.data.tags.get("sweep.phase") in TRAINED]
+    _courses(store, run, archive.readable_trials(trained, hear))
     tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
     tags[STOP_REASON] = str(StopReason.DRIVER_DIED)
     store.log(run.info.run_id, tags=tags | {SECONDS: f"{_driven_s(run):.3f}"})
@@ -148,18 +166,21 @@ def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
 def _driven_s(run: Any) -> float:
     """Seconds for which a sweep was driven so far."""
     driven = holder(run.data.tags)
-    return driven.seconds if driven else float(run.data.tags.get(SECONDS, 0))
+    return driven.seconds if driven else Tags(run).seconds(SECONDS)
 
 
-def _courses(store: Store, run: Any, children: Iterable[Any]) -> list[Course]:
-    """The courses of a sweep's trials from their runs."""
-    began, seconds = run.info.start_time / 1000, _driven_s(run)
-    return [_course(store, child, began, seconds) for child in children]
+def _courses(store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]) -> list[Course]:
+    """The courses of a sweep's trials from their runs and records."""
+    began, seconds = _start_s(run), _driven_s(run)
+    return [_course(store, child, record, began, seconds) for child, record in children]
 
 
-def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
+def _start_s(run: Any) -> float:
+    return (run.info.start_time or 0) / 1000
+
+
+def _course(store: Store, run: Any, record: TrialRecord, began: float, seconds: float) -> Course:
     """The course of a trial from its run, which is closed if it was left open."""
-    record = archive.read_trial(run)
     ended = _ended(record)
     curve = _curve(store, record)
     end = run.info.end_time
@@ -171,7 +192,7 @@ def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
             tags |= {"sweep.unfinished": "yes"}
             store.log(run.info.run_id, tags=tags)
         store.finish(run.info.run_id, ended.outcome.status)
-    took = max(0.0, (end - run.info.start_time) / 1000) if end else sum(_seconds(curve))
+    took = max(0.0, end / 1000 - _start_s(run)) if end else sum(_seconds(curve))
     slot = Slot(0)
     nowhere = Path()
     job = Job(
@@ -185,7 +206,7 @@ def _course(store: Store, run: Any, began: float, seconds: float) -> Course:
         epochs=curve,
         ended=ended,
         # the time between two sittings does not count
-        began=min(run.info.start_time / 1000 - began, max(0.0, seconds - took)),
+        began=min(_start_s(run) - began, max(0.0, seconds - took)),
         seconds=took,
     )
 
@@ -200,8 +221,8 @@ def _ended(record: TrialRecord) -> Ended:
 
 def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     """Validation loss and seconds of each epoch."""
-    if text := record.tags.get("sweep.curve"):
-        rows = [zip(CURVE, values, strict=True) for values in json.loads(text)]
+    if record.tags.get("sweep.curve"):
+        rows = [zip(CURVE, values, strict=True) for values in _written_curve(record.tags)]
     elif record.epochs:
         columns = [store.history(record.run_id, name) for name in CURVE]
         steps = sorted({step for column in columns for step in column})
@@ -209,6 +230,16 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     else:
         return []
     return [{name: value for name, value in row if value is not None} for row in rows]
+
+
+def _written_curve(tags: Tags) -> list[list[float | None]]:
+    """The values of `CURVE` for each epoch, as a run has them."""
+    found: list[list[float | None]] = tags.json("sweep.curve", list)
+    for values in found:
+        known = isinstance(values, list) and len(values) == len(CURVE)
+        if not known or not all(isinstance(one, int | float | None) for one in values):
+            raise tags.bad("sweep.curve", f"{' and '.join(CURVE)} of each epoch")
+    return found
 
 
 def _seconds(curve: list[dict[str, float]]) -> list[float]:

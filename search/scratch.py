@@ -40,12 +40,20 @@ def _own() -> Path | None:
     """Such a folder that lasts; None if the home cannot be written, as in some containers."""
     try:
         root = _home()
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = root.stat()
-    except (OSError, RuntimeError):  # or there is no home
+    except RuntimeError:  # there is no home
+        return None
+    return private(root)
+
+
+def private(folder: Path) -> Path | None:
+    """A folder that others may not write to, made if it is missing; None if it cannot be had."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+    except OSError:
         return None
     others_could_lay_links_in_it = state.st_uid != os.getuid() or state.st_mode & 0o022
-    return None if others_could_lay_links_in_it else root
+    return None if others_could_lay_links_in_it else folder
 
 
 def _home() -> Path:

@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -100,6 +101,8 @@ class Store:
         self.asking: Callable[[], AbstractContextManager[None]] = nullcontext
         #: where files lie that are within reach
         self._reached: str | None = None
+        #: where the files of runs lie, by their IDs, as far as that was looked up
+        self._places: dict[str, str] = {}
         try:
             uri = settings.mlflow_uri
             if "PGCONNECT_TIMEOUT" not in os.environ:
@@ -264,21 +267,25 @@ class Store:
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         """Store a file as an artifact of a run."""
         self._reach_files()
-        self._ask(lambda: self.client.log_artifact(run_id, str(file), folder))
+        self._ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
 
     def keep_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact of a run."""
-        self._reach_files()
-        self._ask(lambda: self.client.log_text(run_id, text, name))
+        from mlflow.store.artifact.artifact_repo import verify_artifact_path
+
+        verify_artifact_path(name)
+        folder, _, last = name.rpartition("/")
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            file = Path(scratch) / last
+            file.write_text(text, encoding="utf-8")
+            self.keep_file(run_id, file, folder or None)
 
     def drop_folder(self, run_id: str, name: str) -> None:
         """Let go of a folder of artifacts."""
         self._reach_files()
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         def drop() -> None:
-            uri = self.client.get_run(run_id).info.artifact_uri
-            repository = get_artifact_repository(uri, tracking_uri=self.settings.mlflow_uri)
+            repository = self._files_of(run_id)
             if repository.list_artifacts(name):
                 repository.delete_artifacts(name)
 
@@ -287,7 +294,24 @@ class Store:
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
         """Copy an artifact of a run into folder `to`; return where it lies."""
         self._reach_files()
-        return Path(self._ask(lambda: self.client.download_artifacts(run_id, name, str(to))))
+
+        def download() -> Path:
+            return Path(self._files_of(run_id).download_artifacts(name, str(to)))
+
+        return self._ask(download)
+
+    def _files_of(self, run_id: str) -> Any:
+        """The files of a run, wherever its experiment has them, and nowhere else.
+
+        Raises:
+            InputError: the run says that its files lie elsewhere, or they are out of reach.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        place = self._places.get(run_id)
+        if place is None:
+            place = self._places[run_id] = self.experiment.place_of(run_id)
+        return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
 
     def runs(self, **tags: str) -> list[Any]:
         """All runs with these tags (underscores for dots), oldest first."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from models.config import Config
 
 if TYPE_CHECKING:
+    from search.tags import Tags
     from spaces.template import Template
 
 
@@ -274,7 +275,7 @@ class TrialRecord:
     best_epoch: int | None
     epochs: int
     has_weights: bool
-    tags: dict[str, str]
+    tags: Tags
     #: run that this one repeats; empty if it is none
     rerun_of: str = ""
     #: metrics of its epochs that depend on the trial alone, not on the machine's speed

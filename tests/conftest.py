@@ -64,13 +64,10 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keeps what sweeps leave on this machine out of the user's own folder."""
     folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(folder)
-    yield folder / "lstm-sweep"
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+    state = tmp_path_factory.mktemp("state")
+    own = {"XDG_CACHE_HOME": str(folder), "XDG_STATE_HOME": str(state)}
+    with mock.patch.dict(os.environ, own):
+        yield folder / "lstm-sweep"
 
 
 def run_program(

@@ -34,7 +34,8 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
     runs = [sweep_of(direct, corpus, ScriptedEngine(LOSSES), spec).run().run_id]
     with served(folder) as address:
         for experiment in ("through", "direct"):
-            store = Store(Settings(address, None, experiment, "test"))
+            own = direct.settings.artifacts if experiment == "direct" else None
+            store = Store(Settings(address, own, experiment, "test"))
             sweep = Sweep(spec, name="t", corpus=corpus, store=store, engine=ScriptedEngine(LOSSES),
                           display=Silent())  # fmt: skip
             runs.append(sweep.run().run_id)
@@ -48,13 +49,11 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
             assert b"MLflow" in page.read()
         pages = run_here("ui", cwd=tmp_path, MLFLOW_TRACKING_URI=address).out
         assert f"all runs: {address}/" in pages
-        away = (folder / "mlartifacts").rename(folder / "away")
         refused = launch_elsewhere(tmp_path, "direct", address)
-        away.rename(folder / "mlartifacts")
     assert [uri.partition(":")[0] for uri in kept] == ["file", "mlflow-artifacts", "file"]
     [line] = refused.err.splitlines()
     assert (refused.code, refused.out) == (2, "")
-    assert f"its files lie in folder {folder}/mlartifacts of the machine that made it" in line
+    assert f"its files lie at 'file://{folder}/mlartifacts', where whoever made it" in line
     assert "expected another `experiment` in mlflow.yaml" in line
 
 

@@ -127,6 +127,15 @@ def test_an_untouched_trial_of_a_template_reruns_identically(folder: Path, swept
     assert (done.json["verdict"], done.json["epochs_compared"]) == ("identical", 3)
 
 
+def test_who_has_not_run_a_template_has_to_name_it(
+    folder: Path, swept: Done, tmp_path: Path
+) -> None:
+    for command in (["rerun", "waves/0"], ["resume", "waves", "--trials", "10"]):
+        refused = run_here(*command, cwd=folder, XDG_STATE_HOME=str(tmp_path))
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+        assert "expected --template FILE.py, your own file" in refused.err
+
+
 def test_a_changed_template_is_refused(folder: Path, swept: Done) -> None:
     file = folder / "sequences.py"
     before = file.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 WRITES = (
     "create_run", "log_batch", "set_terminated", "update_run", "delete_tag", "log_inputs",
-    "log_artifact", "log_text",
+    "log_artifact",
 )  # fmt: skip
 #: whether `make chaos` is running
 ALL = "CHAOS_KILLS" in os.environ
@@ -48,9 +48,19 @@ class Deadly:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
-        if name not in WRITES:
-            return method
+        return self._deadly(method) if name in WRITES else method
 
+    def files(self, open_files: Callable[[str], Any]) -> Callable[[str], Any]:
+        """What opens the files of runs, so that writing one is a write too."""
+
+        def open_deadly(run_id: str) -> Any:
+            files = open_files(run_id)
+            files.log_artifact = self._deadly(files.log_artifact)
+            return files
+
+        return open_deadly
+
+    def _deadly(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def write(*args: Any, **kwargs: Any) -> Any:
             self.writes += 1
             if self.writes == self._at and not self._after:
@@ -79,6 +89,7 @@ class Place:
         store = self.store()
         run = archive.find_sweep(store, "s")
         store.client = client = Deadly(store.client, at, after=after)
+        vars(store)["_files_of"] = client.files(store._files_of)
         past = rebuild(store, run) if run else None
         spec = past.spec if past else self.spec
         sweep_of(store, self.corpus, ScriptedEngine(LOSSES), spec, past=past).run()

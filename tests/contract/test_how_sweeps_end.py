@@ -89,7 +89,7 @@ def test_a_driver_that_died(store: Store, run: Callable[..., State]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     run_id = archive.sweeps(store)[0].info.run_id
     store.log(run_id, tags={"sweep.state": "running", LEASE: ""})
-    close(store, archive.sweeps(store)[0])
+    close(store, archive.sweeps(store)[0], lambda error: None)
     assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("driver_died", "stopped")
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from models.errors import InputError
+from search import artifacts
 from search.experiment import Experiment
+from search.faults import BadRunError
 from search.settings import Settings
 
 HTTP, SQLITE = "http://host:5000", "sqlite:////runs.db"
@@ -16,9 +17,10 @@ HTTP, SQLITE = "http://host:5000", "sqlite:////runs.db"
 class Client:
     """An MLflow client of a store with at most one experiment."""
 
-    def __init__(self, location: str | None = None, runs: tuple[Path, ...] = ()) -> None:
+    def __init__(self, location: str | None = None) -> None:
         self.found = None if location is None else _experiment(location)
-        self.runs = [SimpleNamespace(info=SimpleNamespace(artifact_uri=r.as_uri())) for r in runs]
+        #: where its runs say that their files lie
+        self.named = ""
         self.made: list[str | None] = []
 
     def get_experiment_by_name(self, name: str) -> Any:
@@ -28,8 +30,8 @@ class Client:
         self.made.append(artifact_location)
         self.found = _experiment(artifact_location or "mlflow-artifacts:/1")
 
-    def search_runs(self, *arguments: Any, **more: Any) -> Any:
-        return self.runs
+    def get_run(self, run_id: str) -> Any:
+        return SimpleNamespace(info=SimpleNamespace(artifact_uri=self.named))
 
 
 def _experiment(location: str) -> Any:
@@ -90,20 +92,60 @@ def test_files_behind_a_server_are_not_reached_through_a_database() -> None:
     experiment_of(Client("mlflow-artifacts:/1"), HTTP).check_reach()
 
 
-def test_a_folder_of_another_machine_is_refused_through_a_server(tmp_path: Path) -> None:
-    kept, gone = tmp_path / "here" / "run", tmp_path / "gone"
-    kept.mkdir(parents=True)
-    by_chance = kept.parent.as_uri()
-    for runs in [(kept,), (gone, kept)]:
-        experiment_of(Client(by_chance, runs), HTTP).check_reach()
-    with pytest.raises(InputError, match=f"lie in folder {kept.parent} of the machine that made"):
-        experiment_of(Client(by_chance, (gone,)), HTTP).check_reach()
+@pytest.mark.parametrize(
+    "location",
+    ["file:///home/victim", "/home/victim", "s3://stranger/runs", "ftp://stranger/runs",
+     "mlflow-artifacts://stranger:80/1", "file:///mine/../home", "file:///mine/%2e%2e/home",
+     "file:///minefield", "http://stranger/1"],
+)  # fmt: skip
+def test_a_server_does_not_say_where_else_files_lie(location: str) -> None:
+    with pytest.raises(InputError, match=r"where whoever made it has chosen: expected another"):
+        experiment_of(Client(location), HTTP, "file:///mine").check_reach()
 
 
-def test_before_the_first_run_the_folder_around_it_has_to_be_here(tmp_path: Path) -> None:
-    experiment_of(Client((tmp_path / "new").as_uri()), HTTP).check_reach()
-    with pytest.raises(InputError, match="is not here"):
-        experiment_of(Client((tmp_path / "other" / "new").as_uri()), HTTP).check_reach()
+@pytest.mark.parametrize("location", ["file:///mine", "file:///mine/of/old", "mlflow-artifacts:/1"])
+def test_what_the_users_own_settings_name_is_believed(location: str) -> None:
+    experiment_of(Client(location), HTTP, "file:///mine").check_reach()
+
+
+@pytest.mark.parametrize("uri", [HTTP, SQLITE])
+@pytest.mark.parametrize(
+    "named",
+    ["file:///home/victim", "file:///mine/b2/artifacts", "file:///mine/a1/artifacts/../../..",
+     "s3://stranger/a1/artifacts", "", "file:///mine"],
+)  # fmt: skip
+def test_files_of_a_run_lie_where_its_experiment_has_them(uri: str, named: str) -> None:
+    client = Client("file:///mine")
+    client.named = "file:///mine/a1/artifacts"
+    assert experiment_of(client, uri, "file:///mine").place_of("a1") == client.named
+    client.named = named
+    with pytest.raises(
+        BadRunError, match=r"run a1: its files lie at .*, expected 'file:///mine/a1"
+    ):
+        experiment_of(client, uri, "file:///mine").place_of("a1")
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("mlflow-artifacts:/1", "mlflow-artifacts:/1/a1/artifacts"),
+        ("s3://bucket/runs?region=x", "s3://bucket/runs/a1/artifacts?region=x"),
+        ("/data/my runs/", "/data/my runs/a1/artifacts"),
+        ("file:///data/my%20runs", "file:///data/my%20runs/a1/artifacts"),
+    ],
+)
+def test_the_place_of_a_run_is_what_mlflow_makes_of_that_of_its_experiment(
+    location: str, expected: str
+) -> None:
+    from mlflow.utils.uri import append_to_uri_path
+
+    assert artifacts.of_run(location, "a1") == expected
+    assert append_to_uri_path(location, "a1", "artifacts") == expected
+
+
+def test_an_id_that_leads_out_is_none() -> None:
+    with pytest.raises(InputError, match="that is no ID of a run"):
+        experiment_of(Client("file:///mine"), SQLITE).place_of("../../home")
 
 
 def test_a_database_of_this_machine_is_not_asked_for_its_folders() -> None:

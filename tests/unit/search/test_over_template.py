@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from models.errors import InputError
-from search import archive, health, ladder
+from search import health, ladder, own_templates
 from search.cost import SeenCosts
+from search.faults import BadRunError
 from search.plan import Plan
 from search.policy import Policy
-from search.settings import Settings
 from search.spec import SweepSpec, read_spec
 from search.state import bits_of
 from search.subject import TemplateSubject, subject_of
+from search.tags import Tags
 from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot
 from spaces.template import Template, TemplateConfig
 
@@ -185,32 +187,63 @@ def test_a_template_has_no_bits(spec: SweepSpec) -> None:
     assert bits_of(TemplateConfig(()), 1.0) is None
 
 
-class _Store:
-    def __init__(self, uri: str) -> None:
-        self.settings = Settings(uri, None, "test", "test")
+def tags_of(tags: dict[str, str]) -> Tags:
+    return Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags)))
 
 
-def tags_of(file: Path) -> dict[str, str]:
-    return TemplateSubject(Template.read(str(file))).tags()
+@pytest.fixture
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user who has run nothing keeps which templates that were."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
-def read(uri: str, tags: dict[str, str], given: str | None) -> Template | None:
-    store: Any = _Store(uri)
-    return archive.read_template(store, tags, given)
+@pytest.mark.usefixtures("own_state")
+def test_no_store_says_which_file_is_run(file: Path) -> None:
+    template = Template.read(str(file))
+    tags = tags_of(TemplateSubject(template).tags())
+    with pytest.raises(InputError, match="you have not run here: expected --template"):
+        own_templates.read(tags, None)
+    assert own_templates.read(tags, str(file)) == template
+    assert own_templates.read(tags, None) == template
 
 
-def test_a_server_does_not_say_which_file_is_run(file: Path) -> None:
-    tags, server = tags_of(file), "http://127.0.0.1:5000"
-    with pytest.raises(InputError, match="a server keeps its runs: expected --template"):
-        read(server, tags, None)
-    assert read(server, tags, str(file)) == Template.read(str(file))
-    assert read("sqlite:///mlflow.db", tags, None) == Template.read(str(file))
+def test_a_template_that_has_changed_where_it_was_is_not_run(file: Path, own_state: Path) -> None:
+    template = Template.read(str(file))
+    own_templates.remember(template)
+    file.write_text(file.read_text(encoding="utf-8") + "# more\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has changed since: found digest"):
+        own_templates.read(tags_of(TemplateSubject(template).tags()), None)
+    [note] = own_state.rglob(template.digest)
+    assert note.read_text(encoding="utf-8") == str(file.resolve())
+    assert (note.stat().st_mode | note.parent.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "{", "[]", '"a"', "{}", '{"digest": 1}', '{"digest": "../../../etc/hosts"}',
+     '{"digest": "0123456789ABCDEF"}', "[" * 99_999],
+)  # fmt: skip
+def test_a_digest_that_is_none_names_no_file(written: str, file: Path) -> None:
+    with pytest.raises(BadRunError, match=r"^run r: tag sweep.template is "):
+        own_templates.read(tags_of({"sweep.template": written}), None)
+
+
+def test_a_note_in_a_folder_that_others_may_write_is_not_believed(
+    file: Path, own_state: Path
+) -> None:
+    template = Template.read(str(file))
+    own_templates.remember(template)
+    assert own_templates.path_of(template.digest) == file.resolve()
+    [folder] = own_state.rglob("templates")
+    folder.chmod(0o777)
+    assert own_templates.path_of(template.digest) is None
 
 
 def test_a_sweep_without_a_template_takes_none(file: Path) -> None:
-    assert read("sqlite:///mlflow.db", {}, None) is None
+    assert own_templates.read(tags_of({}), None) is None
     with pytest.raises(InputError, match="the sweep has no template, expected none"):
-        read("sqlite:///mlflow.db", {}, str(file))
+        own_templates.read(tags_of({}), str(file))
 
 
 def test_a_plan_of_other_sweeps_is_what_it_was() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import TrialConfig
+from search.tags import Tags
 from search.trial import (
     Course,
     Ended,
@@ -176,7 +178,9 @@ def test_a_record_is_printed_with_its_config_and_none_for_no_outcome() -> None:
         best_epoch=None,
         epochs=0,
         has_weights=False,
-        tags={},
+        tags=Tags(
+            SimpleNamespace(info=SimpleNamespace(run_id="abc"), data=SimpleNamespace(tags={}))
+        ),
     )
     assert record.to_dict() == {
         "trial": "docs-1/4",
