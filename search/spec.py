@@ -13,9 +13,10 @@ from typing import Any, Self
 
 from models.config import ours
 from models.corpus import Corpus
-from models.errors import InputError, cut, nearest, one_of, read_yaml, shown
+from models.errors import InputError, cut, nearest, one_of, shown
 from models.size import SizeRule
 from models.source import Source, near_one
+from models.yaml_file import read_yaml
 from search.cost import fitting_targets
 from search.engines import ENGINES
 from search.plan import Plan

@@ -15,6 +15,7 @@ import numpy as np
 
 from models.config import FIELDS, Config, TrialConfig, check_field
 from models.errors import InputError, cut
+from models.yaml_file import read_yaml
 from spaces.dimension import Dimension, Listed, parse
 
 #: a space with at most this many points can be listed
@@ -154,8 +155,6 @@ def from_mapping(given: object, where: str) -> Space:
 
 def from_file(path: Path) -> Space:
     """Read a space from a YAML file."""
-    from models.errors import read_yaml
-
     return from_mapping(read_yaml(path), str(path))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import InputError, read_yaml
+from models.errors import InputError
+from models.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("models", "spaces", "search")
@@ -100,12 +101,19 @@ def test_a_heavy_library_is_imported_in_few_places(library: str, places: set[str
 
 @pytest.mark.parametrize(
     "side",
-    ["models/config.py", "models/size.py", "models/errors.py", "search/cli.py", "search/trial.py"],
+    [
+        "models/config.py",
+        "models/size.py",
+        "models/errors.py",
+        "models/yaml_file.py",
+        "search/cli.py",
+        "search/trial.py",
+    ],
 )
 def test_light_modules_import_no_library(side: str) -> None:
     libraries = {"numpy", "yaml", "rich", "scipy", "hyperopt", "mlflow", "keras", "matplotlib"}
     found = {name.split(".")[0] for name in imported(side)} & libraries
-    assert found <= ({"yaml"} if side == "models/errors.py" else set())
+    assert found <= ({"yaml"} if side == "models/yaml_file.py" else set())
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -158,7 +166,7 @@ def test_networks_are_loaded_safely_in_texts_too() -> None:
 
 def test_yaml_is_read_in_one_place_without_the_tags_of_python(tmp_path: Path) -> None:
     loading = {module for module in MODULES for name, _ in calls(module) if name == "yaml.load"}
-    assert loading == {"models/errors.py"}
+    assert loading == {"models/yaml_file.py"}
     marker = tmp_path / "was here"
     for tag in ("python/object/apply:os.mkdir", "python/object/new:os.mkdir"):
         (tmp_path / "a.yaml").write_text(f"name: !!{tag} ['{marker}']")
