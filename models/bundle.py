@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabet import Alphabet
 from models.config import TrialConfig
-from models.corpus import Alphabet
 from models.errors import InputError, cut, shown
 from models.size import parameters
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabet import RESERVED
 from models.bundle import Predictor
 from models.config import TrialConfig
-from models.corpus import RESERVED, Split
+from models.corpus import Split
 from models.scoring import Floats
 from models.training import predictions
 from models.windows import Indices

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from models.corpus import RESERVED, START
+from models.alphabet import RESERVED, START
 
 Codes = NDArray[np.int32]
 

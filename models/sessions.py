@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.corpus import Alphabet, Split
+from models.alphabet import Alphabet
+from models.corpus import Split
 from models.errors import InputError, shown
 from models.reading import Codes, Sequences, code_points, read_ids, read_text
 from models.samples import SAMPLES

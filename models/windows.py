@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabet import START
 from models.config import TrialConfig
-from models.corpus import START, Split
+from models.corpus import Split
 
 Indices = NDArray[np.int64]
 

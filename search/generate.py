@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import bundle as bundles
+from models.alphabet import UNKNOWN, Alphabet
 from models.bundle import Bundle, Predictor
-from models.corpus import UNKNOWN, Alphabet
 from models.errors import InputError, cut, shown
 from models.sampling import continued
 from search.export import backend_free_of_gpu

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.alphabet import START, Alphabet
 from models.config import TrialConfig
-from models.corpus import START, Alphabet, Corpus, Split
+from models.corpus import Corpus, Split
 from models.windows import Batch, TrainingWindows, past, scoring_targets, scoring_windows
 
 #: the code of a split's first symbol, see `split_of`
