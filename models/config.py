@@ -87,7 +87,7 @@ class Config(Hashable, Protocol):
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with some fields replaced."""
 
-    def shape(self) -> dict[str, str]:
+    def table_columns(self) -> dict[str, str]:
         """What tables show: headings and texts."""
 
 
@@ -152,7 +152,7 @@ class TrialConfig:
         """All fields as plain values, in order of declaration."""
         return asdict(self)
 
-    def shape(self) -> dict[str, str]:
+    def table_columns(self) -> dict[str, str]:
         """What tables show: headings and texts."""
         return {
             "dir": self.direction,
@@ -171,7 +171,7 @@ class TrialConfig:
         return cls(**values)
 
 
-def ours(config: Config) -> TrialConfig:
+def as_lstm_config(config: Config) -> TrialConfig:
     """The config of a network of ours, which it must be."""
     assert isinstance(config, TrialConfig)
     return config

@@ -24,8 +24,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from models.events import Diverged, Epoch, LastEpoch, Progress, Result, TemplateEvent
 from models.own_files import own_files
-from models.training import Diverged, Epoch, Progress
 
 #: name under which the program's module can be found
 MODULE = "template"
@@ -50,20 +50,6 @@ class UserProgram:
     returned: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LastEpoch(Epoch):
-    """An epoch is done, and its `fit` trains no other."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the program has returned; nothing follows."""
-
-    #: None: the program says that it failed
-    loss: float | None
-    reason: str = ""
-
-
 class TemplateError(ValueError):
     """The program is not what a template should be; the message says what is expected."""
 
@@ -72,11 +58,10 @@ class _Stopped(BaseException):
     """Nobody wants to know how the program goes on."""
 
 
-Event = Progress | Epoch | Diverged | Result
-Report = Callable[[Event], None]
+Report = Callable[[TemplateEvent], None]
 
 
-def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Event]:
+def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[TemplateEvent]:
     """Run a program and report as it goes; what it raises is raised here.
 
     A network that it returns is written to `weights`, and some of what it was trained on to
@@ -111,9 +96,9 @@ def place(error: BaseException, file: Path) -> str:
 # --- a thread that waits to be asked --------------------------------------------------------------
 
 
-def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
+def _in_step(work: Callable[[Report], None]) -> Iterator[TemplateEvent]:
     """What `work` reports, each when it is asked for; in between, `work` stands still."""
-    heard: SimpleQueue[Event | BaseException | None] = SimpleQueue()
+    heard: SimpleQueue[TemplateEvent | BaseException | None] = SimpleQueue()
     asked = threading.Semaphore(0)
     over = False
 
@@ -122,7 +107,7 @@ def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
         if over:
             raise _Stopped
 
-    def report(event: Event) -> None:
+    def report(event: TemplateEvent) -> None:
         heard.put(event)
         wait()
 

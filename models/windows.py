@@ -99,7 +99,7 @@ class TrainingWindows:
         self._config = config
         self._seed = seed
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int) -> EpochWindows:
         """The windows of epoch `number` in their order; a pure function of the seed."""
         rng = np.random.default_rng([self._seed, number])
         if self._config.direction == "uni":
@@ -107,7 +107,7 @@ class TrainingWindows:
         return _ManyToOne(self._split, self._config, rng)
 
 
-class Epoch(ABC):
+class EpochWindows(ABC):
     """The windows of one epoch in the order of its training steps."""
 
     def __init__(
@@ -145,7 +145,7 @@ class Epoch(ABC):
         """Targets, heads of their sessions, and first steps that count, of some windows."""
 
 
-class _ManyToOne(Epoch):
+class _ManyToOne(EpochWindows):
     """Every `stride`-th symbol of the split is the target of a window."""
 
     def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
@@ -160,7 +160,7 @@ class _ManyToOne(Epoch):
         return targets, heads, np.full(len(chosen), len(self._lags) - 2)
 
 
-class _ManyToMany(Epoch):
+class _ManyToMany(EpochWindows):
     """Each step of a window has a target.
 
     In a session the last targets of windows lie `stride` apart, the first below `stride`; one more

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.config import ours
+from models.config import as_lstm_config
 from models.corpus import Corpus
 from models.errors import InputError, cut, shown
 from models.scoring import bits
@@ -169,7 +169,7 @@ def _check_parity(difference: float) -> None:
 def _write(
     store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
-    config = ours(record.trial.config)
+    config = as_lstm_config(record.trial.config)
     weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
     backend_free_of_gpu()
     with silenced():

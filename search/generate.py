@@ -27,7 +27,7 @@ Symbols = Sequence[str | int]
 
 
 @dataclass(frozen=True)
-class Wish:
+class GenerationRequest:
     """What is to be generated; checked when it is made.
 
     Raises:
@@ -54,28 +54,28 @@ class Wish:
                 raise InputError(f"--{name} is {shown(value)}: expected {low:,} to {high:,}")
 
 
-def generate(given: str, wish: Wish) -> tuple[Bundle, Iterator[Symbols]]:
+def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
     """Open a bundle; return it, and turn by turn the next symbol of each sequence.
 
     Raises:
         InputError: this is no bundle, or the prompt is none of its symbols.
     """
     folder, bundle = bundles.read(given)
-    past = encode(bundle.alphabet, wish.prompt)
+    past = encode(bundle.alphabet, request.prompt)
     if len(past) and (past == UNKNOWN).all():
         raise InputError(
-            f"--prompt {shown(wish.prompt)}: the bundle knows none of its symbols, expected some "
-            f"of {_examples(bundle.alphabet)}"
+            f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
+            f"some of {_examples(bundle.alphabet)}"
         )
     turns = continued(
-        predictor_of(folder, bundle, wish.seed),
+        predictor_of(folder, bundle, request.seed),
         past,
         window=bundle.config.sequence_length,
-        rows=wish.count,
-        temperature=wish.temperature,
-        seed=wish.seed,
+        rows=request.count,
+        temperature=request.temperature,
+        seed=request.seed,
     )
-    return bundle, (bundle.alphabet.decode(codes) for codes in islice(turns, wish.length))
+    return bundle, (bundle.alphabet.decode(codes) for codes in islice(turns, request.length))
 
 
 def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.config import ours
+from models.config import as_lstm_config
 from models.corpus import Corpus
 from models.errors import InputError, cut, nearest, one_of, shown
 from models.size import SizeRule
@@ -137,7 +137,7 @@ class SweepSpec:
         """The spec with numbers in place of what depends on the corpus."""
         if corpus is None or self.targets != AUTO:
             return self
-        usual = ours(self.space.middle())
+        usual = as_lstm_config(self.space.middle())
         if "uni" in self.space["direction"]:  # an epoch of bi takes longer
             usual = usual.evolve(direction="uni")
         return dataclasses.replace(self, targets=fitting_targets(usual, len(corpus.train)))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from models.config import LIMITS
 from models.errors import InputError, one_of, shown
@@ -91,6 +92,7 @@ class Listed(Dimension):
         """Whether neighbours in the list are alike, so that TPE may learn from them."""
         return not isinstance(self.options[0], str)
 
+    @override
     def expression(self) -> Any:
         from hyperopt import hp
 
@@ -99,34 +101,44 @@ class Listed(Dimension):
         return hp.choice(self.field, list(range(len(self.options))))
 
     @property
+    @override
     def ends(self) -> tuple[float, float] | None:
         return (-0.5, len(self.options) - 0.5) if self.ordered else None
 
+    @override
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.integers(len(self.options)))
 
+    @override
     def at(self, share: float) -> float:
         return float(int(share * len(self.options)))
 
+    @override
     def between(self, low: float, high: float) -> Listed | None:
         kept = tuple(v for v in self.options if not isinstance(v, str) and low <= v <= high)
         return Listed(self.field, kept) if kept else None
 
+    @override
     def decode(self, raw: float) -> Value:
         return self.options[min(max(math.floor(raw + 0.5), 0), len(self.options) - 1)]
 
+    @override
     def encode(self, value: Value) -> float:
         return float(self.options.index(value))
 
+    @override
     def raw(self, number: float) -> float | int:
         return number if self.ordered else int(number)
 
+    @override
     def values(self) -> list[Value]:
         return list(self.options)
 
+    @override
     def describe(self) -> list[Value]:
         return list(self.options)
 
+    @override
     def __contains__(self, value: object) -> bool:
         return value in self.options
 
@@ -158,23 +170,28 @@ class Range(Dimension):
         return DIGITS - 1 - math.floor(math.log10(self.high - self.low))
 
     @property
+    @override
     def ends(self) -> tuple[float, float]:
         half = (self.step or 0) / 2
         low, high = self.low - half, self.high + half
         return (math.log(max(low, self.low / 2)), math.log(high)) if self.log else (low, high)
 
+    @override
     def expression(self) -> Any:
         from hyperopt import hp
 
         return hp.uniform(self.field, *self.ends)
 
+    @override
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.uniform(*self.ends))
 
+    @override
     def at(self, share: float) -> float:
         low, high = self.ends
         return low + share * (high - low)
 
+    @override
     def between(self, low: float, high: float) -> Dimension | None:
         low, high = max(low, self.low), min(high, self.high)
         if self.step:
@@ -188,6 +205,7 @@ class Range(Dimension):
             return Listed(self.field, (self.kind(low),))
         return replace(self, low=low, high=high, places=self._decimal_places())
 
+    @override
     def decode(self, raw: float) -> Value:
         number = math.exp(raw) if self.log else raw
         if self.step:
@@ -200,9 +218,11 @@ class Range(Dimension):
         number = min(max(number, self.low), self.high)
         return self.kind(number)
 
+    @override
     def encode(self, value: Value) -> float:
         return math.log(float(value)) if self.log else float(value)
 
+    @override
     def values(self) -> list[Value] | None:
         if not self.step:
             return None
@@ -210,6 +230,7 @@ class Range(Dimension):
         numbers = (clean(self.low + index * self.step) for index in range(count))
         return [self.kind(number) for number in numbers]
 
+    @override
     def describe(self) -> dict[str, Value]:
         kind = self.kind
         written: dict[str, Value] = {"low": kind(self.low), "high": kind(self.high)}
@@ -217,6 +238,7 @@ class Range(Dimension):
             written["step"] = kind(self.step)
         return written | {"scale": "log" if self.log else "linear"}
 
+    @override
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False

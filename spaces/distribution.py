@@ -17,6 +17,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from models.errors import InputError, cut, one_of, shown
 from spaces.dimension import DIGITS, MOST_STEPS, Dimension, Listed, Range, Value, clean
@@ -48,6 +49,7 @@ class Numbers(Range):
     """Numbers of a range: whole ones if their steps are."""
 
     @property
+    @override
     def kind(self) -> type[int] | type[float]:
         """Type of the numbers."""
         return _kind(self.step, self.low)
@@ -66,24 +68,30 @@ class Normal(Dimension):
     step: float | None = None
     log: bool = False
 
+    @override
     def expression(self) -> Any:
         from hyperopt import hp
 
         return hp.uniform(self.field, *self.ends)
 
     @property
+    @override
     def ends(self) -> tuple[float, float]:
         return (0.0, 1.0)
 
+    @override
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.uniform())
 
+    @override
     def at(self, share: float) -> float:
         return share
 
+    @override
     def between(self, low: float, high: float) -> Dimension | None:
         return self  # it has no ends to be moved
 
+    @override
     def decode(self, raw: float) -> Value:
         number = NormalDist(self.mu, self.sigma).inv_cdf(min(max(raw, TAIL), 1 - TAIL))
         number = math.exp(number) if self.log else number
@@ -93,21 +101,25 @@ class Normal(Dimension):
             number = float(f"{number:.{DIGITS}g}")
         return _kind(self.step)(number)
 
+    @override
     def encode(self, value: Value) -> float:
         number = float(value)
         if self.log:
             number = math.log(number) if number > 0 else -math.inf
         return NormalDist(self.mu, self.sigma).cdf(number)
 
+    @override
     def values(self) -> list[Value] | None:
         return None
 
+    @override
     def describe(self) -> dict[str, Value]:
         written: dict[str, Value] = {"mu": self.mu, "sigma": self.sigma}
         if self.step:
             written["step"] = self.step
         return written | {"scale": "log" if self.log else "linear"}
 
+    @override
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
@@ -120,14 +132,17 @@ class Weighted(Listed):
 
     weights: tuple[float, ...] = ()
 
+    @override
     def expression(self) -> Any:
         from hyperopt import hp
 
         return hp.pchoice(self.field, [(weight, i) for i, weight in enumerate(self.weights)])
 
+    @override
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.choice(len(self.options), p=self.weights))
 
+    @override
     def at(self, share: float) -> float:
         below = np.cumsum(self.weights)[:-1]
         return float(np.searchsorted(below, share, side="right"))

@@ -56,7 +56,7 @@ class TemplateConfig:
         """Return a copy with some values replaced."""
         return self.from_dict({**self.to_dict(), **changes})
 
-    def shape(self) -> dict[str, str]:
+    def table_columns(self) -> dict[str, str]:
         """What tables show: headings and texts."""
         values = (f"{shown_label(label)} {_short(value)}" for label, value in self.values)
         return {"hyperparameters": ", ".join(values)}

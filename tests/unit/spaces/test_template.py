@@ -395,5 +395,5 @@ low = {{uniform(-1, 1)}}"""
 def test_a_config_is_a_value_for_each_label() -> None:
     config = TemplateConfig.from_dict({"units:2": 8, "kind:3": "'a'"})
     assert config.evolve(**{"units:2": 16}).to_dict() == {"units:2": 16, "kind:3": "'a'"}
-    assert config.shape() == {"hyperparameters": "units (line 2) 8, kind (line 3) 'a'"}
+    assert config.table_columns() == {"hyperparameters": "units (line 2) 8, kind (line 3) 'a'"}
     assert len({config, TemplateConfig.from_dict(config.to_dict())}) == 1
