@@ -132,7 +132,7 @@ def _lstm_by_step(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, 
 
 
 def _forward(products: Callable[[TimeStep], Any], cell: Cell, options: LayerOptions) -> ForwardPass:
-    """Run the loop; `products` gives inputs times kernel plus bias of a step, `[batch, 4 units]`."""
+    """Run the loop; `products` gives inputs times kernel plus bias of a step `[batch, 4 units]`."""
     recurrent = factor(cell.recurrent_kernel, options.reduced)
 
     def body(step: Any, output: Any, state: Any, *arrays: Any) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from models.graphs import GraphCache
 from models.packed import KernelVariable, weight_layouts
 from models.program_types import Float32s, Networks, Program
 from models.stack import Dropout, Form, Stack, losses
-from models.windows import Cut
+from models.windows import StepWindows
 
 #: one training step: windows `<int32>[batch, time + 1]` and the first time step of each whose
 #: target counts, `<int32>[batch]` -> mean loss and number of counted targets
@@ -45,8 +45,8 @@ class KerasProgram(Program):
         )
 
     @override
-    def train(self, cut: Cut) -> tuple[Float32s, Float32s]:
-        found, weights = self._train(cut.codes, cut.first)
+    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
+        found, weights = self._train(windows.codes, windows.first)
         return found.numpy(), weights.numpy()
 
     @override
@@ -91,8 +91,8 @@ class FastProgram(Program):
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
 
     @override
-    def train(self, cut: Cut) -> tuple[Float32s, Float32s]:
-        found, weights = self._train(cut.codes, cut.first, *self._dropout, *self._handles())
+    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
+        found, weights = self._train(windows.codes, windows.first, *self._dropout, *self._handles())
         return found.numpy(), weights.numpy()
 
     @override

@@ -15,7 +15,7 @@ from typing_extensions import override
 from models import backend
 from models.config import TrialConfig
 from models.program_types import Float32s, Networks, Program
-from models.windows import Cut
+from models.windows import StepWindows
 
 
 def program_of(
@@ -43,9 +43,9 @@ class StepwiseProgram(Program):
         self._networks, self._every_step = networks, config.direction == "uni"
 
     @override
-    def train(self, cut: Cut) -> tuple[Float32s, Float32s]:
+    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
         model, losses, weights = self._networks.trained, list[float](), list[float]()
-        for batch in cut.batches(every_step=self._every_step):
+        for batch in windows.batches(every_step=self._every_step):
             model.reset_metrics()
             loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
             losses.append(float(loss))

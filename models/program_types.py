@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.windows import Cut
+from models.windows import StepWindows
 
 Float32s = NDArray[np.float32]
 
@@ -41,8 +41,8 @@ class Program(Protocol):
     `sync`.
     """
 
-    def train(self, cut: Cut) -> tuple[Float32s, Float32s]:
-        """Take one training step for each step of `cut`.
+    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
+        """Take the training steps of `windows`.
 
         Returns:
             Mean loss of each step in nats and its number of counted targets, both

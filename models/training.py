@@ -220,7 +220,7 @@ def _train_epoch(
     while done < windows.steps:
         steps = min(call_size.steps, windows.steps - done)
         with call_size.timing(steps):
-            losses, weights = program.train(windows.cut(done, done + steps))
+            losses, weights = program.train(windows.select(done, done + steps))
         done += steps
         for loss, weight in zip(losses.tolist(), weights.tolist(), strict=True):
             meter.add(loss, weight)

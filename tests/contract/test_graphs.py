@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.config import TrialConfig
-from models.windows import Cut
+from models.windows import StepWindows
 
 #: of one form with all of `OTHERS`
 CONFIG = TrialConfig(
@@ -73,7 +73,7 @@ def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, se
     rng = np.random.default_rng(2)
     shape = (3, config.batch_size, config.sequence_length + 1)
     codes = rng.integers(0, alphabet_size, shape).astype(np.int32)
-    losses, _ = made.train(Cut(codes, np.zeros(shape[:2], np.int32)))
+    losses, _ = made.train(StepWindows(codes, np.zeros(shape[:2], np.int32)))
     made.sync()
     return [losses, *networks.trained.get_weights(), made.logits(codes[0, :, :-1])]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import TrialConfig
-from models.windows import Cut
+from models.windows import StepWindows
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -214,7 +214,7 @@ def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
     )  # fmt: skip
     _, (program, _) = programs(config, 9)
     begin = [weight.value for weight in program._weights]
-    program.train(cut_of(config, 9, 4))
+    program.train(steps_of(config, 9, 4))
     for weight, before in zip(program._weights, begin, strict=True):
         value, layout = weight.value, weight.layout
         assert np.isfinite(value).all()
@@ -226,13 +226,13 @@ def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
 def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(direction: str) -> None:
     config = TrialConfig(direction=direction, layer_size=50, sequence_length=5, batch_size=3)
     _, (program, networks) = programs(config, 9)
-    cut = cut_of(config, 9, 4)
-    windows = np.ascontiguousarray(cut.codes[0, :, :-1])
+    steps = steps_of(config, 9, 4)
+    windows = np.ascontiguousarray(steps.codes[0, :, :-1])
     before, begin = program.logits(windows), networks.trained.get_weights()
     program.sync()  # nothing was trained
     for left, right in zip(networks.trained.get_weights(), begin, strict=True):
         np.testing.assert_array_equal(left, right)
-    program.train(cut)
+    program.train(steps)
     trained = program.logits(windows)
     assert (trained != before).any()
     program.sync()
@@ -385,12 +385,12 @@ def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
     assert found.mean(dtype=float) == pytest.approx(1, abs=5 * (rate / (1 - rate) / 1e7) ** 0.5)
 
 
-def cut_of(config: TrialConfig, alphabet_size: int, steps: int) -> Cut:
+def steps_of(config: TrialConfig, alphabet_size: int, steps: int) -> StepWindows:
     rng = np.random.default_rng(1)
     shape = (steps, config.batch_size)
     codes = rng.integers(0, alphabet_size, (*shape, config.sequence_length + 1))
     first = rng.integers(0, config.sequence_length + 1, shape)
-    return Cut(codes.astype("int32"), first.astype("int32"))
+    return StepWindows(codes.astype("int32"), first.astype("int32"))
 
 
 def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
@@ -418,16 +418,16 @@ def test_steps_in_a_loop_are_those_of_train_on_batch(
         direction=direction, optimizer=optimizer, learning_rate=0.001, layer_size=50,
         sequence_length=7, batch_size=5, embedding_size=embedding_size,
     )  # fmt: skip
-    cut = cut_of(config, 9, 4)
+    steps = steps_of(config, 9, 4)
     (one, theirs), (other, ours) = programs(config, 9)
-    losses, weights = one.train(cut)
-    in_loop = other.train(cut)
+    losses, weights = one.train(steps)
+    in_loop = other.train(steps)
     other.sync()
     np.testing.assert_allclose(in_loop[0], losses, rtol=1e-4)
     np.testing.assert_array_equal(in_loop[1], weights)
     for left, right in zip(ours.trained.weights, theirs.trained.weights, strict=True):
         np.testing.assert_allclose(left, right, atol=2e-4, err_msg=left.path)
-    windows = np.ascontiguousarray(cut.codes[0, :, :-1])
+    windows = np.ascontiguousarray(steps.codes[0, :, :-1])
     np.testing.assert_allclose(other.logits(windows), one.logits(windows), atol=2e-3)
 
 
@@ -436,13 +436,13 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
     config = TrialConfig(
         direction=direction, dropout=0.3, layer_size=50, sequence_length=6, batch_size=4
     )
-    cut = cut_of(config, 9, 6)
+    steps = steps_of(config, 9, 6)
     results = []
     for sizes in ([6], [1, 2, 3], [1] * 6):
         _, (program, networks) = programs(config, 9)
         begin, losses = 0, list[float]()
         for size in sizes:
-            part = Cut(cut.codes[begin : begin + size], cut.first[begin : begin + size])
+            part = StepWindows(steps.codes[begin : begin + size], steps.first[begin : begin + size])
             losses += program.train(part)[0].tolist()
             begin += size
         program.sync()
@@ -486,8 +486,8 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
     made = looped.KerasProgram(networks, config)
-    cut = cut_of(config, 9, 40)
-    losses, _ = made.train(Cut(cut.codes[[0] * 40], cut.first[[0] * 40] * 0))
+    steps = steps_of(config, 9, 40)
+    losses, _ = made.train(StepWindows(steps.codes[[0] * 40], steps.first[[0] * 40] * 0))
     assert losses[-1] < losses[0]
     made.sync()
     layers = [layer for layer in networks.scored.layers if layer.weights]
@@ -503,13 +503,13 @@ def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) 
     from models import backend, lstm, program
 
     config = TrialConfig(layer_size=50, sequence_length=7, batch_size=5)
-    cut = cut_of(config, 9, 3)
+    steps = steps_of(config, 9, 3)
     losses = []
     for on_gpu in (False, True):
         monkeypatch.setattr(backend, "on_gpu", lambda answer=on_gpu: answer)
         networks = networks_of(config, 9, 2)
         lstm.compile_for_training(networks.trained, config)
-        losses.append(program.program_of(networks, config, 0).train(cut)[0])
+        losses.append(program.program_of(networks, config, 0).train(steps)[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 

@@ -16,7 +16,7 @@ import pytest
 from models.config import TrialConfig
 from models.corpus import Corpus, load
 from models.source import Source
-from models.windows import Cut, TrainingWindows, scoring_targets
+from models.windows import StepWindows, TrainingWindows, scoring_targets
 from tests.conftest import write_text
 
 CONFIG = TrialConfig(
@@ -116,7 +116,7 @@ def test_one_step_moves_every_weight(corpus: Corpus, direction: str) -> None:
     config = CONFIG.evolve(direction=direction, embedding_size=4)
     networks, program = program_of(config, len(corpus.alphabet))
     before = networks.trained.get_weights()
-    program.train(TrainingWindows(corpus.train, config, seed=0).epoch(1).cut(0, 1))
+    program.train(TrainingWindows(corpus.train, config, seed=0).epoch(1).select(0, 1))
     program.sync()
     weights = zip(before, networks.trained.get_weights(), networks.trained.weights, strict=True)
     for old, new, variable in weights:
@@ -129,7 +129,7 @@ def test_targets_that_do_not_count_do_not_matter() -> None:
     first = np.array([[0, 10]], "int32")  # all of the first window, none of the second
     other = codes.copy()
     other[0, 1] = (other[0, 1] + 1) % 9
-    results = [program_of(config, 9)[1].train(Cut(cut, first)) for cut in (codes, other)]
+    results = [program_of(config, 9)[1].train(StepWindows(cut, first)) for cut in (codes, other)]
     assert results[0][0] == results[1][0]
     assert results[0][1].tolist() == [10.0]
 
