@@ -15,7 +15,8 @@ from search.journal import SCHEMA, SCHEMA_TAG, TEMPLATE_TAG
 from search.spec import NAME, Scoring, SweepSpec, digest_of
 from search.tracking import Store
 from search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord
-from spaces.template import Template, TemplateConfig
+from spaces.template import Template
+from spaces.template_config import TemplateConfig
 
 #: phases of the runs that are a sweep's own trials
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)

@@ -28,7 +28,8 @@ from search.going_on import how_to_go_on
 from search.launch import existing_store, launch, resume, spec_of
 from search.spec import NAME, SweepSpec, check_name
 from search.trial import TrialRecord
-from spaces.dimension import Listed, parse
+from spaces.dimension import Listed
+from spaces.field_values import parse
 from spaces.space import LISTABLE
 
 if TYPE_CHECKING:

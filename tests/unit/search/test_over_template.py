@@ -19,7 +19,8 @@ from search.spec import SweepSpec, read_spec
 from search.state import bits_of
 from search.subject import TemplateSubject, subject_of
 from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot
-from spaces.template import Template, TemplateConfig
+from spaces.template import Template
+from spaces.template_config import TemplateConfig
 
 TEXT = """
 def data():

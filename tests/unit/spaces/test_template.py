@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from models.errors import InputError
-from spaces.template import Template, TemplateConfig, shown_label
+from spaces.template import Template
+from spaces.template_config import TemplateConfig, shown_label
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "templates").glob("*.py"))
 REST = "\ndef data():\n    return 1, 2\n"
