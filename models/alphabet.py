@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from models.errors import InputError, shown
 
-#: code of the padding before a session's first symbol
+#: code of the padding before the first symbol of a session
 START = 0
-#: code of a symbol that the training split does not have
+#: code of all symbols that do not occur in the training split
 UNKNOWN = 1
 RESERVED = ("<start>", "<unk>")
 
@@ -32,7 +32,7 @@ class Alphabet:
 
     @property
     def is_text(self) -> bool:
-        """Whether its symbols are characters and not event ids."""
+        """Whether symbols are characters, not event ids."""
         return isinstance(self.symbols[0], str)
 
     @cached_property
@@ -41,11 +41,11 @@ class Alphabet:
         return {symbol: code for code, symbol in enumerate(symbols, start=len(RESERVED))}
 
     def encode(self, symbols: Iterable[str | int]) -> NDArray[np.int32]:
-        """Codes of `symbols`, `<int32>[n]`; `UNKNOWN` for those that training data do not have."""
+        """Codes of `symbols`, `<int32>[n]`; `UNKNOWN` for those that the alphabet does not have."""
         return np.array([self._code.get(symbol, UNKNOWN) for symbol in symbols], np.int32)
 
     def decode(self, codes: Iterable[int]) -> list[str | int]:
-        """Symbols of `codes`; the reserved ones as their names."""
+        """Symbols of `codes`; reserved codes give their names."""
         names: Sequence[str | int] = (*RESERVED, *self.symbols)
         return [names[code] for code in codes]
 
@@ -56,10 +56,10 @@ class Alphabet:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the alphabet that `to_dict` described.
+        """Make an alphabet from the result of `to_dict`.
 
         Raises:
-            InputError: `to_dict` has made no such description.
+            InputError: `values` cannot be a result of `to_dict`.
         """
         kinds: dict[object, type] = {"chars": str, "ids": int}
         kind, symbols = values.get("kind"), values.get("symbols")
@@ -81,4 +81,4 @@ class Alphabet:
 
 
 def _is_character(text: str) -> bool:
-    return len(text) == 1 and not "\ud800" <= text <= "\udfff"  # half of one
+    return len(text) == 1 and not "\ud800" <= text <= "\udfff"  # a surrogate is half a character

@@ -19,14 +19,14 @@ from models.errors import InputError
 from models.reading import Codes, Sequences, code_points, guess_symbols, read_ids, read_text
 from models.source import SPLITS, Source, existing, file_groups
 
-#: a cut is moved to the end of a session if one ends within this share of the corpus, or within a
-#: quarter of the smallest split
+#: a boundary between splits is moved to the nearest start of a session, at most by this share of
+#: the corpus, and at most by a quarter of the smallest split
 SESSION_SNAP = 0.02
 
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a corpus: sessions one after the other."""
+    """A part of a corpus: the codes of its sessions, concatenated."""
 
     #: `<uint8|uint16|uint32>[symbols]`
     codes: Codes
@@ -38,11 +38,11 @@ class Split:
 
     @property
     def session_lengths(self) -> NDArray[np.int64]:
-        """Symbols in each session, `<int64>[sessions]`."""
+        """Number of symbols of each session, `<int64>[sessions]`."""
         return np.diff(self.starts, append=len(self.codes))
 
     def part(self, begin: int, end: int) -> Self:
-        """The symbols from `begin` up to `end`; a session cut by them is one in each part."""
+        """The symbols from `begin` up to and without `end`; a session may be divided by them."""
         inside = self.starts[(self.starts > begin) & (self.starts < end)] - begin
         starts = np.concatenate([np.zeros(1, np.int64), inside])
         return type(self)(self.codes[begin:end], starts)
@@ -50,16 +50,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Symbols as arrays, split into training, validation and test data."""
+    """Symbols as arrays of codes, split into training, validation and test data."""
 
     name: str
     alphabet: Alphabet
     train: Split
     validation: Split
     test: Split
-    #: fingerprint of every symbol, session and split, 32 hexadecimal digits
+    #: hash of all symbols, sessions and splits, 32 hexadecimal digits
     digest: str
-    #: what the symbols were taken for, and why
+    #: what symbols and sessions are, and why, for users
     decided: str
 
     def __post_init__(self) -> None:
@@ -74,7 +74,11 @@ class Corpus:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def check_windows(self, sequence_length: int) -> None:
-        """Refuse a corpus with a split that is shorter than one window and its target."""
+        """Check that each split is longer than one window.
+
+        Raises:
+            InputError: a split has at most `sequence_length` symbols.
+        """
         for name, split in self.splits().items():
             if len(split) <= sequence_length:
                 raise InputError(
@@ -83,11 +87,11 @@ class Corpus:
                 )
 
     def unknown_share(self, split: Split) -> float:
-        """Share of symbols that the training data do not have."""
+        """Share of the symbols of a split that do not occur in the training data."""
         return float(np.mean(split.codes == UNKNOWN))
 
     def save(self, folder: Path) -> None:
-        """Write the corpus as arrays that other processes map into memory without a copy."""
+        """Write the corpus as arrays that other processes can map into memory."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in self.splits().items():
             np.save(folder / f"{name}.codes.npy", split.codes)
@@ -117,8 +121,8 @@ class Corpus:
 def load(source: Source) -> Corpus:
     """Load a sample, a file, or a folder of files.
 
-    A folder that holds `train`, `validation` and `test` is split by them; anything else is split
-    in three contiguous parts, in time.
+    If a folder contains `train`, `validation` and `test`, these are the splits; all other data are
+    divided into three contiguous parts, in the order of time.
 
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
@@ -176,7 +180,10 @@ def _split_in_time(
 
 
 def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Corpus:
-    """Recode by the alphabet of the first part; empties `sequences`, to hold the symbols once."""
+    """Make a corpus with boundaries `cuts`; the alphabet comes from the first part.
+
+    Empties `sequences`, so that symbols are in memory only once.
+    """
     bounds = (0, *cuts, sequences.length)
     for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
         if end <= begin:
@@ -212,7 +219,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Cor
 
 
 def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
-    """All blocks as one array of ranks; each block is let go once it is copied."""
+    """Concatenate all blocks, with provisional codes replaced by `rank`; frees each block."""
     size = len(rank) + len(RESERVED)
     dtype = np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
     codes: Codes = np.empty(sequences.length, dtype)
@@ -225,6 +232,6 @@ def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
 
 
 def _blocks(codes: Codes, size: int = 1 << 20) -> Iterator[Codes]:
-    """Views of `codes`, one after the other, so that what is computed of them stays small."""
+    """Yield consecutive views of `codes`, so that temporary arrays are small."""
     for begin in range(0, len(codes), size):
         yield codes[begin : begin + size]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: characters of a value and of a message, at most: what was given may have megabytes
+#: largest number of characters of a quoted value and of a message
 LONGEST_VALUE, LONGEST = 120, 1_000
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message says what, what is expected, and where.
+    """Wrong input of a user; the message says what was found, what is expected, and where.
 
-    Whatever it quotes, the message is one line that is not long.
+    The message is one line of at most `LONGEST` characters: control characters are escaped, and the
+    middle of a long message is left out.
     """
 
     def __init__(self, message: str) -> None:
@@ -20,22 +21,22 @@ class InputError(ValueError):
 
 
 def cut(text: str, longest: int = LONGEST_VALUE) -> str:
-    """A text as messages quote it: not long."""
+    """Shorten a text for a message."""
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def shown(value: object) -> str:
-    """A value as messages quote it: `repr`, but not long."""
+    """Return the `repr` of a value, shortened for a message."""
     if isinstance(value, str):
         return repr(cut(value))
     try:
         return cut(repr(value))
-    except (ValueError, RecursionError):  # a number of thousands of digits; lists without end
+    except (ValueError, RecursionError):  # of a huge integer, or a list nested too deeply
         return f"{type(value).__name__} too large to show"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """`did you mean 'layers'?`, or nothing if no known name is near."""
+    """Return `did you mean 'layers'?`, or an empty string if no known name is similar."""
     import difflib
 
     given = name[:LONGEST_VALUE] if isinstance(name, str) else ""
@@ -44,6 +45,6 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def one_of(name: object, known: Iterable[str]) -> str:
-    """Name what is possible, with the nearest first: `did you mean 'layers'? possible: ...`."""
+    """List the known names, with a similar one first: `did you mean 'layers'? possible: ...`."""
     names = list(known)
     return f"{nearest(name, names)} possible: {', '.join(names)}".lstrip()

@@ -72,14 +72,7 @@ def fused_gradients(
 def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gradient: Any) -> Any:
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of time."""
     zeros = zero_state(options)
-    # the kernel only checks the shapes of these
-    unused = {
-        "x": tf.zeros((options.batch, 0)),
-        "h_prev": zeros,
-        "w": cell.recurrent_kernel,
-        "b": cell.bias,
-        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((options.units,))),
-    }
+    unused = _unused_arguments(cell, options, zeros)
     transposed = factor(tf.transpose(cell.recurrent_kernel), options.reduced)
 
     def cell_gradient(
@@ -125,3 +118,14 @@ def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gra
     )
     *_, found = tf.while_loop(lambda step, *_: step >= 0, body, start, parallel_iterations=1)
     return tf.reshape(found.stack(), (-1, 4 * options.units))
+
+
+def _unused_arguments(cell: Cell, options: LayerOptions, zeros: Any) -> dict[str, Any]:
+    """Arguments of `LSTMBlockCellGrad` of which the kernel checks only the shapes."""
+    return {
+        "x": tf.zeros((options.batch, 0)),
+        "h_prev": zeros,
+        "w": cell.recurrent_kernel,
+        "b": cell.bias,
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((options.units,))),
+    }

@@ -69,9 +69,9 @@ def _roles(tree: ast.Module, own: set[str]) -> dict[str, str]:
 
 
 def _cut_driver(tree: ast.Module, own: set[str]) -> tuple[str, ...]:
-    """Remove the search by hyperas, all statements after it, and `__main__` blocks.
+    """Remove the search by hyperas and `__main__` blocks, and what follows, except definitions.
 
-    Returns a note for users on each.
+    Imports are kept, those of `__main__` blocks too. Returns a note for users on each removal.
     """
     kept, notes, cutting = list[ast.stmt](), list[str](), False
     for node in tree.body:
