@@ -80,7 +80,7 @@ def _trial(config: TrialConfig, graphs: Path, connection: Connection) -> None:
     made = program.program_of(networks, config, 0, graphs)
     marks.append(time.perf_counter())
     for number in range(2):
-        made.train(windows.cut(number, number + 1))
+        made.train(windows.select(number, number + 1))
         marks.append(time.perf_counter())
     for _ in range(2):
         made.logits(scored)

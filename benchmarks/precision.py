@@ -83,7 +83,7 @@ def _results(config: TrialConfig, corpus: Corpus, seed: int) -> list[tuple[float
 
 
 def _next_epoch(course: Any) -> dict[str, float]:
-    from models.training import Epoch
+    from models.events import Epoch
 
     metrics: dict[str, float] = next(e.metrics for e in course if isinstance(e, Epoch))
     return metrics

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import curves
-from models.config import ours
+from models.config import as_lstm_config
 from search.cost import Extent
 from search.plan import Plan
 from search.policy import Policy
@@ -80,7 +80,7 @@ class Replay:
         head, found = curves.read(file)
         self.curves = {curve.config: curve for curve in found}
         space = from_mapping(head["space"], str(file))
-        missing = {ours(c).learning_rate for c in space.points() if c not in self.curves}
+        missing = {as_lstm_config(c).learning_rate for c in space.points() if c not in self.curves}
         rates = space["learning_rate"]
         kept = [rate for rate in rates.values() or [] if rate not in missing]
         #: the grid, without learning rates that are not recorded in full
@@ -113,7 +113,7 @@ class Replay:
                 slot = free.pop()
                 course = Course(trial, "", slot, _job(trial, slot), began=now)
                 policy.begin(course)
-                curve = self.curves[ours(trial.config)]
+                curve = self.curves[as_lstm_config(trial.config)]
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
                 heapq.heappush(events, (now + first, next(order), course, 1))
 
@@ -131,7 +131,7 @@ class Replay:
             now, _, course, epoch = heapq.heappop(events)
             if course.ended:
                 continue
-            curve = self.curves[ours(course.trial.config)]
+            curve = self.curves[as_lstm_config(course.trial.config)]
             if epoch > len(curve.losses):
                 end(course, Ended(Outcome(curve.outcome)))
             else:

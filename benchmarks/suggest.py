@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from models.config import TrialConfig, ours
+from models.config import TrialConfig, as_lstm_config
 from search import proposer
 from search.proposer import Proposer, Seen
 from spaces import lstm
@@ -41,7 +41,7 @@ def seen(count: int) -> list[Seen]:
     rng = np.random.default_rng(0)
     drawn = [lstm.DEFAULT.sample(rng) for _ in range(count)]
     return [
-        Seen(number, config, lstm.DEFAULT.encode(config), loss_of(ours(config)))
+        Seen(number, config, lstm.DEFAULT.encode(config), loss_of(as_lstm_config(config)))
         for number, config in enumerate(drawn)
     ]
 
@@ -66,7 +66,9 @@ def best(seed: int, history: int, algorithm: str = "tpe", trials: int = 600) -> 
     for number in range(trials):
         proposal = asked.propose(number, known)
         assert proposal
-        known.append(Seen(number, proposal.config, proposal.point, loss_of(ours(proposal.config))))
+        known.append(
+            Seen(number, proposal.config, proposal.point, loss_of(as_lstm_config(proposal.config)))
+        )
     return min(trial.loss for trial in known if trial.loss is not None)
 
 

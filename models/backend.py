@@ -1,7 +1,7 @@
-"""What must be set before the first operation of Keras's backend: device, threads, determinism.
+"""Settings of Keras's backend for a process: device, threads, memory, determinism.
 
-It, `looped.py`, `graphs.py`, `stack.py`, `packed.py`, `fast_lstm.py` and `fast_optimizer.py` talk
-to TensorFlow; all else is backend-neutral.
+Only this module and the CPU kernels (`looped`, `graphs`, `stack`, `packed`, `fast_*`) use
+TensorFlow; all others are independent of the backend.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import sys
 
 from models.lean import keras
 
-#: parameters of `mallopt` in glibc: room asked of the system at once, and from what size on memory
-#: is given back to it, at the end of the heap and for a block by itself
+#: parameters of `mallopt` in glibc: bytes by which the heap grows at least; free bytes at its end
+#: from which on they are returned to the system; size from which on a block is mapped by itself
 TOP_PAD, TRIM_THRESHOLD, MMAP_THRESHOLD = -2, -1, -3
 
 
 def prepare(*, gpu: bool, seed: int) -> None:
-    """Make this process repeatable: one thread on a CPU, memory growth on a GPU, seeds set.
+    """Make the results of this process reproducible.
 
-    Call it once in a process, before anything is computed; JAX reads its settings from the
-    environment (`environment`).
+    It sets the seeds, deterministic operations, one thread on a CPU, and memory growth on a GPU.
+    Call it before the first operation. JAX reads its settings from the environment (see
+    `environment`).
     """
     if is_tensorflow():
         _prepare_tensorflow(gpu)
@@ -43,12 +44,12 @@ def _prepare_tensorflow(gpu: bool) -> None:
 
 
 def run_operations_alone() -> None:
-    """On a CPU, run each of TensorFlow's operations outside of functions by itself.
+    """On a CPU, run TensorFlow's eager operations directly, without wrapping them in functions.
 
-    TensorFlow makes a function of each kind that it meets, with all that is done to improve
-    functions, which takes a millisecond or two: half of the time that it takes to make a network.
-    After this, devices and threads cannot be set any more. The switch is not part of TensorFlow's
-    public interface; where it is missing all is as it was.
+    By default TensorFlow wraps each kind of operation in an optimized function at its first use,
+    which takes one or two milliseconds: half of the time that building a network takes.
+    Afterwards, devices and threads cannot be changed. The switch is not public; where a version of
+    TensorFlow lacks it, nothing is changed.
     """
     if not own_arithmetic():
         return
@@ -64,10 +65,10 @@ def run_operations_alone() -> None:
 
 
 def _keep_memory() -> None:
-    """Let the C library keep memory that a step has freed for the next one.
+    """Let the C library keep freed memory for the next training step.
 
-    Otherwise it hands arrays of some sizes back to the system each time, and a tenth of a training
-    step is spent on pages that come back empty.
+    Otherwise it returns arrays of some sizes to the system each time, and a tenth of a training
+    step is spent on page faults.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for parameter, size in (
@@ -79,24 +80,27 @@ def _keep_memory() -> None:
 
 
 def is_tensorflow() -> bool:
-    """Whether Keras computes by TensorFlow here."""
+    """Whether TensorFlow is the backend of Keras."""
     return bool(keras.backend.backend() == "tensorflow")
 
 
 def on_gpu() -> bool:
-    """Whether TensorFlow computes on a GPU here."""
+    """Whether TensorFlow sees a GPU."""
     import tensorflow as tf
 
     return bool(tf.config.list_logical_devices("GPU"))
 
 
 def own_arithmetic() -> bool:
-    """Whether LSTM layers are computed by `stack.py` here, and not by Keras."""
+    """Whether LSTM layers are computed by `models/stack.py`, and not by Keras's layers."""
     return is_tensorflow() and not on_gpu()
 
 
 def environment(gpu: str | None) -> None:
-    """Choose the device by environment variables: a GPU's number or UUID, or none for the CPU."""
+    """Choose the device by environment variables: the number or UUID of a GPU, or None for the CPU.
+
+    Call it before the backend initializes its devices.
+    """
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if gpu is None else gpu
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     if gpu is None:

@@ -1,8 +1,8 @@
-"""Unigram, Markov chain and naive Bayes on the same targets, to see if an LSTM is worth it.
+"""Baselines on the same targets as the networks: unigram, Markov chain, naive Bayes.
 
 All use additive smoothing. Its strength, and the window of naive Bayes, are chosen on the last
-tenth of the training data; then the model is counted again on all of them. Validation data are only
-scored.
+tenth of the training data; then counts are taken from all training data. Validation data are used
+for the score only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from models.windows import Indices, past, scoring_targets, scoring_windows
 
 SMOOTHING = (0.001, 0.01, 0.1, 1.0)
 WINDOWS = (1, 2, 3, 5, 8)
-#: targets on which smoothing and window are chosen
+#: number of targets on which smoothing and window are chosen
 CHOICE_TARGETS = 2_000
-#: numbers in one block of symbols or predictions, at most
+#: largest number of elements in one block of symbols or predictions
 BLOCK = 1 << 22
 
 
 class Counts:
-    """How often symbols and pairs of symbols occur in a split; counted when first asked for."""
+    """Counts of symbols and pairs of symbols in a split; computed on first use."""
 
     def __init__(self, split: Split, alphabet_size: int) -> None:
         self.size = alphabet_size
@@ -41,7 +41,7 @@ class Counts:
         return np.asarray(sum(np.bincount(block, minlength=self.size) for block in blocks), float)
 
     def pairs(self, lag: int) -> sparse.csr_matrix:
-        """How often code c stands `lag` after code x in a session, as a sparse matrix `[x, c]`."""
+        """How often code c follows code x at distance `lag` in a session, sparse `[x, c]`."""
         if lag not in self._pairs:
             shape = (self.size, self.size)
             self._pairs[lag] = sparse.csr_matrix(shape)
@@ -56,7 +56,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class NaiveBayes:
-    """Naive Bayes over the last `window` symbols, each lag an independent clue.
+    """Naive Bayes over the last `window` symbols, taken as independent given the next one.
 
     log P(c | x) = log P(c) + sum over lags i of log P(x_i | c) + constant,
     with P(c) = (n_c + a) / (N + aA) and P(x_i | c) = (n_ic + a) / (n_c + aA)
@@ -98,7 +98,7 @@ Baseline = NaiveBayes | MarkovChain
 
 @dataclass(frozen=True)
 class BaselineScore:
-    """A baseline as it was chosen, and how it scored."""
+    """The best member of a family of baselines, and its score."""
 
     name: str
     model: Baseline

@@ -1,4 +1,7 @@
-"""An exported model on disk: it works without this program, and is read here as a stranger's."""
+"""Writes and reads bundles: folders with an exported model that works without this program.
+
+Reading treats a bundle as untrusted: nothing in it can run code.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +23,26 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabet import Alphabet
 from models.config import TrialConfig
-from models.corpus import Alphabet
 from models.document import json_text
 from models.errors import InputError, cut, shown
 from models.size import parameters
 
 if TYPE_CHECKING:
-    from models.lstm import Networks
+    from models.program_types import Networks
 
-FORMATS = ("keras", "savedmodel")
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 #: where Keras has the weights in its file
 WEIGHTS = "model.weights.h5"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
-#: bytes of a file of JSON that is read, at most, and of a weight on disk
+#: largest size of a JSON file, and bytes of a weight on disk
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 
 #: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
 Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
-#: run by a clean interpreter that does not see this program
+#: programs that a new interpreter runs, which cannot import this package
 LOADERS = {
     "keras": """
 import sys, keras, numpy as np
@@ -80,7 +82,7 @@ It needs Keras alone, and your own layers if it has some. Run this in this folde
 
 @dataclass(frozen=True)
 class Bundle:
-    """What goes into the folder."""
+    """Content of a bundle except for the network."""
 
     trial: str
     config: TrialConfig
@@ -89,7 +91,7 @@ class Bundle:
 
 
 def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
-    """Write a network that predicts the next symbol, and all that is needed to use it.
+    """Write a network and all files of its bundle to `folder`; `format` is `keras` or `savedmodel`.
 
     `model` maps `<int32>[batch, sequence_length]` to logits `<float32>[batch, alphabet]`.
     """
@@ -104,10 +106,10 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
 
 
 def read(given: str) -> tuple[Path, Bundle]:
-    """Read all of a bundle but its network; return its folder, too.
+    """Read a bundle without its network; return its folder, too.
 
     Raises:
-        InputError: there is no bundle, or not one that this program has written.
+        InputError: there is no bundle, or it is damaged.
     """
     where, expected = f"bundle {shown(given)}", "expected a folder written by `export`"
     try:
@@ -223,7 +225,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def predictor(folder: Path, bundle: Bundle) -> Predictor:
-    """The network of a bundle; all calls should have the same number of rows.
+    """Load the network of a bundle; all calls should have the same number of rows.
 
     Raises:
         InputError: the file has no weights of such a network.
@@ -266,7 +268,7 @@ def _write_json(file: Path, content: Any) -> None:
 
 
 def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Logits of `windows` by a bundle that a clean process has loaded, with no code of ours.
+    """Compute the logits of `windows` by a bundle, in a new process that has no code of ours.
 
     Raises:
         RuntimeError: the process could not load the bundle or predict.
@@ -278,7 +280,7 @@ def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> 
 def outputs_elsewhere(
     folder: Path, format: str, inputs: Sequence[NDArray[Any]]
 ) -> list[NDArray[Any]]:
-    """What a network that a clean process has loaded makes of its inputs.
+    """Compute the outputs of an exported network in a new process that has no code of ours.
 
     Raises:
         RuntimeError: the process could not load the bundle or predict.
@@ -301,7 +303,7 @@ def outputs_elsewhere(
 
 
 def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
-    """What a network was given in training, from a file: an array for each of its inputs."""
+    """Read training inputs that were kept in a file: an array for each input of the model."""
     with np.load(file, allow_pickle=False) as given:
         arrays = dict(given.items())
     wanted = list(getattr(model, "inputs", None) or [])
@@ -320,7 +322,7 @@ def write_foreign(
     folder: Path,
     format: str,
 ) -> None:
-    """Write a network that is not one of ours: its file, and a SavedModel if that is asked for."""
+    """Write the network of a template: its file, and with `savedmodel` a SavedModel, too."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, folder / MODEL)
     if format == "savedmodel" and model:

@@ -1,4 +1,4 @@
-"""What a broken training needs to go on with the same bits: one file, whole or not at all."""
+"""`Checkpoint`: the complete state of a training after an epoch, in one file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _ABOUT, _STATE, _BEST = "about", "state", "best"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after its last finished epoch."""
+    """State of a training after an epoch; a training restored from it has the same bits."""
 
     #: metrics of each epoch so far
     epochs: list[dict[str, float]]
-    #: weights, state of the optimizer and of the random generators, in the order of the model
+    #: values of all variables: weights, optimizer, random generators, in the order of the model
     state: list[NDArray[Any]]
     #: weights of the best epoch
     best: list[NDArray[Any]]
 
     def save(self, path: Path, identity: str) -> None:
-        """Write the file; no reader ever sees half of it.
+        """Write the file atomically.
 
-        `identity` says whose training this is; only the same one reads it back.
+        `identity` identifies the training; `load` returns the checkpoint for the same one only.
         """
         about = json.dumps({"identity": identity, "epochs": self.epochs}).encode()
         arrays = {_ABOUT: np.frombuffer(about, np.uint8)}
@@ -43,7 +43,7 @@ class Checkpoint:
 
 
 def load(path: Path, identity: str) -> Checkpoint | None:
-    """Read a checkpoint; None if there is none, or if it is damaged or another training's."""
+    """Read a checkpoint; None if it is missing, damaged, or of another training."""
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file[_ABOUT].tobytes())
@@ -60,5 +60,5 @@ def _numbered(file: Any, name: str) -> list[NDArray[Any]]:
 
 
 def fits(arrays: Sequence[NDArray[Any]], variables: Sequence[Any]) -> bool:
-    """Whether arrays are values of these variables: as many, of the same shapes."""
+    """Whether arrays and variables have equal numbers and shapes."""
     return [array.shape for array in arrays] == [tuple(one.shape) for one in variables]

@@ -12,13 +12,13 @@ from models.errors import InputError, one_of, shown
 
 @dataclass(frozen=True)
 class Limit:
-    """What a field may hold: a number from `low` to `high`, both included, or one of `choices`."""
+    """Allowed values of a field: numbers from `low` to `high`, or one of `choices`."""
 
     kind: type[int] | type[float] | type[str]
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
-    #: whether equal ratios, not equal differences, are equal steps of this field
+    #: whether the natural scale of this field is logarithmic
     ratio: bool = False
     #: whether `low` itself is allowed
     low_included: bool = True
@@ -32,7 +32,7 @@ class Limit:
         return f"{noun} {bound} {upto} {self.high:g}"
 
     def check(self, name: str, value: object) -> int | float | str:
-        """Return `value` as this field's type.
+        """Convert `value` to the type of this field.
 
         Raises:
             InputError: the value has another type or lies outside the limits.
@@ -71,15 +71,15 @@ LIMITS: Mapping[str, Limit] = {
 
 
 class Config(Hashable, Protocol):
-    """What a search asks of one point of a space; it is frozen."""
+    """One point of a space, of our networks or of a template; immutable."""
 
     @property
     def returns_loss(self) -> bool:
-        """Whether a trial's loss is what it returns, not its lowest validation loss."""
+        """Whether the loss of a trial is what it returns, not its lowest validation loss."""
 
     @property
     def epochs(self) -> int:
-        """Epochs of a trial, at most."""
+        """Largest number of epochs of a trial."""
 
     def to_dict(self) -> dict[str, int | float | str]:
         """All fields as plain values."""
@@ -87,13 +87,13 @@ class Config(Hashable, Protocol):
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with some fields replaced."""
 
-    def shape(self) -> dict[str, str]:
-        """What tables show: headings and texts."""
+    def table_columns(self) -> dict[str, str]:
+        """Columns for tables of trials: heading -> text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """One network and how it is trained; every field is checked when it is made.
+    """One network and how it is trained; all fields are checked in the constructor.
 
     Raises:
         InputError: a field has the wrong type or lies outside `LIMITS`.
@@ -101,29 +101,30 @@ class TrialConfig:
 
     returns_loss: ClassVar[bool] = False
 
-    #: `uni` reads the past of a target; `bi` reads the same past in both directions
+    #: `uni` reads the symbols before a target forwards; `bi` reads the same symbols in both
+    #: directions
     direction: str = "uni"
-    #: step size of the optimizer
+    #: learning rate of the optimizer
     learning_rate: float = 0.01
-    #: share of units dropped after each LSTM layer while training
+    #: share of the outputs of each LSTM layer that is dropped in training
     dropout: float = 0.0
-    #: stacked LSTM layers
+    #: number of stacked LSTM layers
     layers: int = 2
     #: units of an LSTM layer (of each direction in a bidirectional one)
     layer_size: int = 128
-    #: symbols the network sees before a target
+    #: symbols in a window
     sequence_length: int = 40
     #: windows in a training step
     batch_size: int = 64
-    #: symbols between the starts of training windows; 0: see `window_stride`
+    #: symbols from one training window to the next; 0: see `window_stride`
     stride: int = 0
-    #: where an epoch's windows start: at a random offset below the stride, or always at 0
+    #: start of the first window: `random` below the stride in each epoch, or `fixed` at 0
     offset: str = "random"
-    #: rule that turns gradients into steps
+    #: name of the optimizer
     optimizer: str = "rmsprop"
     #: width of a learned embedding of the symbols; 0: one-hot input
     embedding_size: int = 0
-    #: to what the factors of matrix products are rounded while training; scores are float32
+    #: precision of matrix products in training; scoring is in float32
     precision: str = "float32"
     #: passes over the training symbols
     epochs: int = 27
@@ -134,9 +135,10 @@ class TrialConfig:
 
     @property
     def window_stride(self) -> int:
-        """Symbols between training windows: by default one window length, for bi an eighth of it.
+        """Symbols from one training window to the next.
 
-        A unidirectional window has a target at each of its steps, a bidirectional one has one.
+        The default is `sequence_length`, or an eighth of it for `bi`, since a unidirectional window
+        has a target at each step and a bidirectional one has a single target.
         """
         if self.stride:
             return self.stride
@@ -145,15 +147,19 @@ class TrialConfig:
         )
 
     def evolve(self, **changes: Any) -> Self:
-        """Return a copy with some fields replaced; an unknown name is refused."""
+        """Return a copy with some fields replaced.
+
+        Raises:
+            InputError: a name is unknown or a value is not allowed.
+        """
         return self.from_dict({**self.to_dict(), **changes})
 
     def to_dict(self) -> dict[str, int | float | str]:
-        """All fields as plain values, in order of declaration."""
+        """All fields as plain values, in the order of their declaration."""
         return asdict(self)
 
-    def shape(self) -> dict[str, str]:
-        """What tables show: headings and texts."""
+    def table_columns(self) -> dict[str, str]:
+        """Columns for tables of trials: heading -> text."""
         return {
             "dir": self.direction,
             "size": f"{self.layers}x{self.layer_size}",
@@ -171,8 +177,8 @@ class TrialConfig:
         return cls(**values)
 
 
-def ours(config: Config) -> TrialConfig:
-    """The config of a network of ours, which it must be."""
+def as_lstm_config(config: Config) -> TrialConfig:
+    """Narrow the type of a config that is known to be a `TrialConfig`."""
     assert isinstance(config, TrialConfig)
     return config
 
@@ -181,7 +187,11 @@ FIELDS = tuple(field.name for field in fields(TrialConfig))
 
 
 def check_field(name: object) -> None:
-    """Refuse a name that is no field of `TrialConfig`, listing those that are."""
+    """Refuse a name that is not a field of `TrialConfig`.
+
+    Raises:
+        InputError: the message lists the fields.
+    """
     if name not in FIELDS:
         given = shown(name if isinstance(name, str) else shown(name))
         raise InputError(f"{given} is no field of a config: {one_of(name, FIELDS)}")

@@ -1,102 +1,32 @@
-"""The user's sequences: symbols, sessions, splits, alphabet, digest."""
+"""`Corpus`: the user's sequences as arrays of codes, in sessions and splits, with a digest."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import samples
-from models.errors import InputError, shown
+from models.alphabet import RESERVED, UNKNOWN, Alphabet
+from models.errors import InputError
 from models.reading import Codes, Sequences, code_points, guess_symbols, read_ids, read_text
 from models.source import SPLITS, Source, existing, file_groups
 
-#: code of the padding before a session's first symbol
-START = 0
-#: code of a symbol that the training split does not have
-UNKNOWN = 1
-RESERVED = ("<start>", "<unk>")
-
-#: a cut is moved to the end of a session if one ends within this share of the corpus, or within a
-#: quarter of the smallest split
+#: a boundary between splits is moved to the nearest start of a session, at most by this share of
+#: the corpus, and at most by a quarter of the smallest split
 SESSION_SNAP = 0.02
 
 
 @dataclass(frozen=True)
-class Alphabet:
-    """Symbols of the training split <-> codes; 0 and 1 are `<start>` and `<unk>`."""
-
-    #: characters or event ids, ascending
-    symbols: tuple[str, ...] | tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(RESERVED) + len(self.symbols)
-
-    @property
-    def is_text(self) -> bool:
-        """Whether its symbols are characters and not event ids."""
-        return isinstance(self.symbols[0], str)
-
-    @cached_property
-    def _code(self) -> dict[str | int, int]:
-        symbols: Sequence[str | int] = self.symbols
-        return {symbol: code for code, symbol in enumerate(symbols, start=len(RESERVED))}
-
-    def encode(self, symbols: Iterable[str | int]) -> NDArray[np.int32]:
-        """Codes of `symbols`, `<int32>[n]`; `UNKNOWN` for those that training data do not have."""
-        return np.array([self._code.get(symbol, UNKNOWN) for symbol in symbols], np.int32)
-
-    def decode(self, codes: Iterable[int]) -> list[str | int]:
-        """Symbols of `codes`; the reserved ones as their names."""
-        names: Sequence[str | int] = (*RESERVED, *self.symbols)
-        return [names[code] for code in codes]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All that `from_dict` needs, as plain values."""
-        kind = "chars" if self.is_text else "ids"
-        return {"kind": kind, "reserved": list(RESERVED), "symbols": list(self.symbols)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the alphabet that `to_dict` described.
-
-        Raises:
-            InputError: `to_dict` has made no such description.
-        """
-        kinds: dict[object, type] = {"chars": str, "ids": int}
-        kind, symbols = values.get("kind"), values.get("symbols")
-        if not isinstance(kind, str) or kind not in kinds:
-            raise InputError(f"alphabet: kind is {shown(kind)}, expected chars or ids")
-        if values.get("reserved") != list(RESERVED):
-            found = shown(values.get("reserved"))
-            raise InputError(f"alphabet: reserved is {found}, expected {list(RESERVED)}")
-        if not isinstance(symbols, list) or not symbols:
-            raise InputError(f"alphabet: symbols is {shown(symbols)}, expected a list of {kind}")
-        for before, symbol in itertools.pairwise([None, *symbols]):
-            fits = type(symbol) is kinds[kind] and (kind == "ids" or _is_character(str(symbol)))
-            if not fits or (before is not None and before >= symbol):
-                raise InputError(
-                    f"alphabet: after {shown(before)} follows {shown(symbol)}, expected {kind} in "
-                    f"rising order"
-                )
-        return cls(tuple(symbols))
-
-
-def _is_character(text: str) -> bool:
-    return len(text) == 1 and not "\ud800" <= text <= "\udfff"  # half of one
-
-
-@dataclass(frozen=True)
 class Split:
-    """A part of a corpus: sessions one after the other."""
+    """A part of a corpus: the codes of its sessions, concatenated."""
 
     #: `<uint8|uint16|uint32>[symbols]`
     codes: Codes
@@ -108,11 +38,11 @@ class Split:
 
     @property
     def session_lengths(self) -> NDArray[np.int64]:
-        """Symbols in each session, `<int64>[sessions]`."""
+        """Number of symbols of each session, `<int64>[sessions]`."""
         return np.diff(self.starts, append=len(self.codes))
 
     def part(self, begin: int, end: int) -> Self:
-        """The symbols from `begin` up to `end`; a session cut by them is one in each part."""
+        """The symbols from `begin` up to and without `end`; a session may be divided by them."""
         inside = self.starts[(self.starts > begin) & (self.starts < end)] - begin
         starts = np.concatenate([np.zeros(1, np.int64), inside])
         return type(self)(self.codes[begin:end], starts)
@@ -120,16 +50,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Symbols as arrays, split into training, validation and test data."""
+    """Symbols as arrays of codes, split into training, validation and test data."""
 
     name: str
     alphabet: Alphabet
     train: Split
     validation: Split
     test: Split
-    #: fingerprint of every symbol, session and split, 32 hexadecimal digits
+    #: hash of all symbols, sessions and splits, 32 hexadecimal digits
     digest: str
-    #: what the symbols were taken for, and why
+    #: what symbols and sessions are, and why, for users
     decided: str
 
     def __post_init__(self) -> None:
@@ -144,7 +74,11 @@ class Corpus:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def check_windows(self, sequence_length: int) -> None:
-        """Refuse a corpus with a split that is shorter than one window and its target."""
+        """Check that each split is longer than one window.
+
+        Raises:
+            InputError: a split has at most `sequence_length` symbols.
+        """
         for name, split in self.splits().items():
             if len(split) <= sequence_length:
                 raise InputError(
@@ -153,11 +87,11 @@ class Corpus:
                 )
 
     def unknown_share(self, split: Split) -> float:
-        """Share of symbols that the training data do not have."""
+        """Share of the symbols of a split that do not occur in the training data."""
         return float(np.mean(split.codes == UNKNOWN))
 
     def save(self, folder: Path) -> None:
-        """Write the corpus as arrays that other processes map into memory without a copy."""
+        """Write the corpus as arrays that other processes can map into memory."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in self.splits().items():
             np.save(folder / f"{name}.codes.npy", split.codes)
@@ -187,8 +121,8 @@ class Corpus:
 def load(source: Source) -> Corpus:
     """Load a sample, a file, or a folder of files.
 
-    A folder that holds `train`, `validation` and `test` is split by them; anything else is split
-    in three contiguous parts, in time.
+    If a folder contains `train`, `validation` and `test`, these are the splits; all other data are
+    divided into three contiguous parts, in the order of time.
 
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
@@ -246,7 +180,10 @@ def _split_in_time(
 
 
 def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Corpus:
-    """Recode by the alphabet of the first part; empties `sequences`, to hold the symbols once."""
+    """Make a corpus with boundaries `cuts`; the alphabet comes from the first part.
+
+    Empties `sequences`, so that symbols are in memory only once.
+    """
     bounds = (0, *cuts, sequences.length)
     for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
         if end <= begin:
@@ -282,7 +219,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Cor
 
 
 def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
-    """All blocks as one array of ranks; each block is let go once it is copied."""
+    """Concatenate all blocks, with provisional codes replaced by `rank`; frees each block."""
     size = len(rank) + len(RESERVED)
     dtype = np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
     codes: Codes = np.empty(sequences.length, dtype)
@@ -295,6 +232,6 @@ def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
 
 
 def _blocks(codes: Codes, size: int = 1 << 20) -> Iterator[Codes]:
-    """Views of `codes`, one after the other, so that what is computed of them stays small."""
+    """Yield consecutive views of `codes`, so that temporary arrays are small."""
     for begin in range(0, len(codes), size):
         yield codes[begin : begin + size]

@@ -1,13 +1,14 @@
-"""Symbols that a network does not expect: anomalies of a log or a text."""
+"""Scores how unexpected each symbol of new data is to a network, to find anomalies."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabet import RESERVED
 from models.bundle import Predictor
 from models.config import TrialConfig
-from models.corpus import RESERVED, Split
+from models.corpus import Split
 from models.scoring import Floats
 from models.training import predictions
 from models.windows import Indices
@@ -18,11 +19,14 @@ KNOWN = len(RESERVED)
 def judge(
     logits: Predictor, config: TrialConfig, alphabet: int, split: Split
 ) -> tuple[Floats, Indices]:
-    """How little a network expects each symbol of a split after those before it in its session.
+    """Score each symbol of a split, given those before it in its session.
 
-    `alphabet` is its size, with the reserved codes. Returns the negative logarithm of the symbols'
-    probabilities in nats, `<float64>[symbols]`, and how many symbols are likelier,
-    `<int64>[symbols]`; where a symbol is unknown, that is all of them.
+    `alphabet` is the size with reserved codes.
+
+    Returns:
+        Negative log-probabilities of the symbols in nats, `<float64>[symbols]`, and the number of
+        symbols that are more likely, `<int64>[symbols]`. For an unknown symbol, that is the number
+        of all symbols.
     """
     surprise, rank = np.empty(len(split)), np.empty(len(split), np.int64)
     done = 0
@@ -44,10 +48,11 @@ def likeliest(
     places: Indices,
     count: int,
 ) -> tuple[NDArray[np.int64], Floats]:
-    """What a network expects at some places of a split.
+    """The `count` most likely symbols at some positions of a split.
 
-    Returns codes, the likeliest first, and their probabilities, both `[places, count]`, or fewer
-    if the alphabet has no more.
+    Returns:
+        Codes, the most likely first, and their probabilities, both `[places, count]`, or with fewer
+        columns if the alphabet has fewer symbols.
     """
     codes, chances = [], []
     for found, _ in predictions(logits, config, alphabet, split, places):

@@ -1,8 +1,8 @@
-"""A training step of Keras's optimizers on a CPU, in one kernel of TensorFlow for each weight.
+"""Steps of Keras's optimizers on a CPU, with one fused TensorFlow kernel for each weight.
 
-Keras composes an update of some twenty operations for each weight, each of which a small network
-waits for in every step and every network when it is traced. What the optimizer keeps of weights is
-packed as they are (`models/packed.py`) and given back to it when that is asked for.
+Keras composes each update of about twenty operations, which slows the training of small networks
+and the tracing of all. Slot variables of the optimizer are kept in the layout of the weights
+(`models/packed.py`) and are written back to Keras's by `sync`.
 """
 
 from __future__ import annotations
@@ -13,78 +13,78 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from models.lean import keras
-from models.packed import Packed
+from models.packed import KernelVariable
 
-#: updates a weight by its gradient, given the handles of all that is kept of it
+#: (handle of a weight, its gradient, handles of its slot variables) -> None; updates all of them
 Kernel = Callable[..., None]
 
 
 class Handles(NamedTuple):
-    """Variables of a step, by their handles."""
+    """Resource handles of the variables that a step reads and writes."""
 
     weights: Sequence[Any]
-    #: what is kept of the weights: each kind of it for all of them, one kind after the other
-    kept: Sequence[Any]
-    #: steps taken so far, `<int64>[]`
+    #: slot variables: the first slot of every weight, then the second slot of every weight ...
+    slots: Sequence[Any]
+    #: number of steps taken so far, `<int64>[]`
     iterations: Any
     learning_rate: Any
 
 
 class FastOptimizer:
-    """Takes the steps of an optimizer of Keras that clips each gradient by its norm."""
+    """Takes the steps of a Keras optimizer that clips each gradient to a maximal norm."""
 
-    def __init__(self, optimizer: Any, weights: Sequence[Packed]) -> None:
-        """`optimizer` is one of `KERNELS`, and has no option set but its clipping.
+    def __init__(self, optimizer: Any, weights: Sequence[KernelVariable]) -> None:
+        """`optimizer` is one of `KERNELS` with default options, except for `clipnorm`.
 
         Raises:
-            ValueError: it is another, such as one that scales losses for float16.
+            ValueError: it is another one, such as `LossScaleOptimizer`.
         """
         if type(optimizer) not in KERNELS:
             raise ValueError(f"{type(optimizer).__name__}: expected one of its own kernels")
         if not optimizer.built:
             optimizer.build([weight.variable for weight in weights])
-        kept, self._kernel = KERNELS[type(optimizer)]
+        slots, self._kernel = KERNELS[type(optimizer)]
         self._optimizer, self._weights = optimizer, weights
-        self._kept = [
-            Packed(variable, weight.packing, of_idle)
-            for name, of_idle in kept.items()
+        self._slots = [
+            KernelVariable(variable, weight.layout, idle_value)
+            for name, idle_value in slots.items()
             for variable, weight in zip(getattr(optimizer, name), weights, strict=True)
         ]
-        # its kernel keeps the last increment, too, for a momentum, which is 0 here
+        # the RMSprop kernel has one more slot, for momentum, which is 0 here
         self._increments = [weight.zeros() for weight in weights if self._kernel is _rmsprop]
 
     @property
     def handles(self) -> Handles:
-        """Its own variables, and the weights that it was made for."""
+        """Handles of the weights and of all variables of the optimizer."""
         return Handles(
             [one.handle for one in self._weights],
-            [*(one.handle for one in self._kept), *self._increments],
+            [*(one.handle for one in self._slots), *self._increments],
             self._optimizer.iterations.value.handle,
             self._optimizer.learning_rate.value.handle,
         )
 
-    def settle(self) -> None:
-        """Give Keras's optimizer what is kept here."""
-        for one in self._kept:
-            one.settle()
+    def sync(self) -> None:
+        """Write the slot variables to those of Keras's optimizer."""
+        for one in self._slots:
+            one.sync()
 
     def step(self, handles: Handles, gradients: Sequence[Any]) -> None:
-        """`optimizer.apply` up to rounding, for weights of any shapes.
+        """Update the variables of `handles` as `optimizer.apply` would, up to rounding.
 
-        `handles` may be those of another optimizer of the same kind.
+        `handles` may belong to another optimizer with the same class and options.
         """
         iterations = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
         rate = tf.raw_ops.ReadVariableOp(resource=handles.learning_rate, dtype=tf.float32)
         update = self._kernel(self._optimizer, rate, iterations)
         gradients = _clipped(gradients, self._optimizer.clipnorm)
         for number, (weight, gradient) in enumerate(zip(handles.weights, gradients, strict=True)):
-            update(weight, gradient, *handles.kept[number :: len(gradients)])
+            update(weight, gradient, *handles.slots[number :: len(gradients)])
         one = tf.constant(1, tf.int64)
         tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=one)
 
 
 def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
-    """Gradients scaled down to norms of `most`; one that is no longer keeps its bits."""
+    """Each gradient scaled down to the norm `most` if its norm is larger, else unchanged."""
     halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])  # norm^2 / 2
     limit = most * most / 2
     scales = tf.unstack(tf.sqrt(limit / tf.maximum(halves, limit)))
@@ -125,12 +125,12 @@ def _adam(optimizer: Any, rate: Any, iterations: Any) -> Kernel:
 
 
 def _adagrad(optimizer: Any, rate: Any, _: Any) -> Kernel:
-    # Keras's epsilon is under the root, a millionth of the accumulator's first value
-    nothing = tf.constant(0.0)
+    # Keras adds an epsilon of 1e-7 under the root, to an accumulator that starts at 0.1
+    zero = tf.constant(0.0)
 
     def update(weight: Any, gradient: Any, accumulator: Any) -> None:
         tf.raw_ops.ResourceApplyAdagradV2(
-            var=weight, accum=accumulator, lr=rate, epsilon=nothing, grad=gradient
+            var=weight, accum=accumulator, lr=rate, epsilon=zero, grad=gradient
         )
 
     return update
@@ -143,12 +143,12 @@ def _sgd(_: Any, rate: Any, __: Any) -> Kernel:
     return update
 
 
-#: what each optimizer keeps of its weights, with its value for those of idle units, whose gradients
-#: are 0; and its kernel
+#: for each optimizer: its slot variables, with their value for idle units, whose gradients are 0,
+#: and its kernel
 KERNELS: dict[type, tuple[dict[str, float], Callable[[Any, Any, Any], Kernel]]] = {
     keras.optimizers.RMSprop: ({"_velocities": 0.0}, _rmsprop),
     keras.optimizers.Adam: ({"_momentums": 0.0, "_velocities": 0.0}, _adam),
-    # gradients are divided by its root
+    # gradients are divided by the root of the accumulator, so it must not be 0
     keras.optimizers.Adagrad: ({"_accumulators": 1.0}, _adagrad),
     keras.optimizers.SGD: ({}, _sgd),
 }

@@ -1,7 +1,7 @@
-"""A trial whose network and training are a program of the user's: a filled-in hyperas template.
+"""Runs one trial of a template: the user's program builds and trains the network itself.
 
-The program calls `fit` itself, so how it goes is heard through a callback that `fit` is given here.
-It runs in a thread that waits while nobody asks for what comes next.
+Progress is observed by a callback that is added to every call of `keras.Model.fit`. The program
+runs in a thread that is suspended until the next event is requested.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import override
 
+from models.events import Diverged, Epoch, LastEpoch, Progress, Result, TemplateEvent
 from models.own_files import own_files
-from models.training import Diverged, Epoch, Progress
 
-#: name under which the program's module can be found
+#: name of the program's module in `sys.modules`
 MODULE = "template"
-#: seconds between two reports of progress within an epoch, at least
+#: smallest number of seconds between two `Progress` events
 REPORT_EVERY_S = 0.5
-#: rows of what a network was trained on that are kept to check its export with
+#: rows of training inputs that are kept, to check an export with
 ROWS = 32
 #: characters of a metric's name, at most: MLflow takes 250, and `train_` comes before
 LONGEST_NAME = 200
@@ -40,49 +41,34 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class UserProgram:
-    """A filled-in template."""
+    """A template, compiled with the values of a config."""
 
     code: CodeType
-    #: the user's file, and what stands in it
+    #: the user's file and its text
     file: Path
     source: str
-    #: names of the functions that give the data, and that build and train
+    #: names of the functions that return the data, and that build and train the network
     data: str
     model: str
-    #: names that `data` returns, as far as its text says
+    #: names of the values that `data` returns; empty if unknown
     returned: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LastEpoch(Epoch):
-    """An epoch is done, and its `fit` trains no other."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the program has returned; nothing follows."""
-
-    #: None: the program says that it failed
-    loss: float | None
-    reason: str = ""
-
-
 class TemplateError(ValueError):
-    """The program is not what a template should be; the message says what is expected."""
+    """The program is no valid template; the message says what is expected."""
 
 
 class _Stopped(BaseException):
-    """Nobody wants to know how the program goes on."""
+    """Raised in the program's thread to end it, when no more events are requested."""
 
 
-Event = Progress | Epoch | Diverged | Result
-Report = Callable[[Event], None]
+Report = Callable[[TemplateEvent], None]
 
 
-def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Event]:
-    """Run a program and report as it goes; what it raises is raised here.
+def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[TemplateEvent]:
+    """Run a program and report progress as events; its exceptions are raised here.
 
-    A network that it returns is written to `weights`, and some of what it was trained on to
+    A network that it returns is written to `weights`, and the first rows of its training inputs to
     `inputs`.
     """
 
@@ -102,7 +88,7 @@ def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Event]:
 
 
 def place(error: BaseException, file: Path) -> str:
-    """Where in a file an error has come from: `template.py:12`; empty if it has not."""
+    """Place in a file where an error was raised, such as `template.py:12`, or an empty string."""
     found, trace = "", error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(file):
@@ -111,12 +97,12 @@ def place(error: BaseException, file: Path) -> str:
     return found
 
 
-# --- a thread that waits to be asked --------------------------------------------------------------
+# --- the suspended thread -------------------------------------------------------------------------
 
 
-def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
-    """What `work` reports, each when it is asked for; in between, `work` stands still."""
-    heard: SimpleQueue[Event | BaseException | None] = SimpleQueue()
+def _in_step(work: Callable[[Report], None]) -> Iterator[TemplateEvent]:
+    """Run `work` in a thread and yield its events; it is suspended between two requests."""
+    heard: SimpleQueue[TemplateEvent | BaseException | None] = SimpleQueue()
     asked = threading.Semaphore(0)
     over = False
 
@@ -125,7 +111,7 @@ def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
         if over:
             raise _Stopped
 
-    def report(event: Event) -> None:
+    def report(event: TemplateEvent) -> None:
         heard.put(event)
         wait()
 
@@ -134,7 +120,7 @@ def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
             wait()
             work(report)
             heard.put(None)
-        except BaseException as error:  # SystemExit too: it ends a program, not the worker
+        except BaseException as error:  # also SystemExit, which must not end the worker
             heard.put(error)
 
     thread = threading.Thread(target=body, name=MODULE, daemon=True)
@@ -142,7 +128,7 @@ def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
     try:
         while True:
             asked.release()
-            with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result of ours
+            with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to results
                 event = heard.get()
             if event is None:
                 return
@@ -162,7 +148,7 @@ def _in_step(work: Callable[[Report], None]) -> Iterator[Event]:
 
 @contextlib.contextmanager
 def _module(program: UserProgram) -> Iterator[ModuleType]:
-    """The program as a module; modules beside its file can be imported meanwhile."""
+    """Run the program as a module, with its folder in `sys.path` and its text in tracebacks."""
     module = ModuleType(MODULE)
     module.__file__ = str(program.file)
     lines = program.source.splitlines(keepends=True)
@@ -178,15 +164,15 @@ def _module(program: UserProgram) -> Iterator[ModuleType]:
 
 
 def _call(program: UserProgram, module: ModuleType) -> object:
-    """What `create_model` returns when it is given what `data` does."""
-    model = getattr(module, program.model)  # `data` may use the name for something else
+    """Call `data`, then `create_model` with its values, by name or position; return the result."""
+    model = getattr(module, program.model)  # before `data` can change this name
     data = getattr(module, program.data)()
     parameters = list(inspect.signature(model).parameters.values())
     names, values = program.returned, data if isinstance(data, tuple | list) else (data,)
     if isinstance(data, Mapping):
         names, values = tuple(map(str, data)), tuple(data.values())
     if len(names) == 1 and names[0] and len(values) != 1:
-        values = (data,)  # one value, which is a list
+        values = (data,)  # a single value that is a list
     free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if len(parameters) == 1 and parameters[0].name not in names and not free:
         return model(data)
@@ -194,7 +180,7 @@ def _call(program: UserProgram, module: ModuleType) -> object:
     if len(names) == len(values):
         named = {name: value for name, value in zip(names, values, strict=True) if name}
         kept = set(vars(module)) if isinstance(data, Mapping) else set()
-        for name in set(named) - kept:  # hyperas had them as globals of `create_model`
+        for name in set(named) - kept:  # hyperas makes them globals, too
             setattr(module, name, named[name])
         if needed <= set(named) and not free:
             return model(**{p.name: named[p.name] for p in parameters if p.name in named})
@@ -209,7 +195,7 @@ def _call(program: UserProgram, module: ModuleType) -> object:
 
 
 def _result(program: UserProgram, returned: object) -> tuple[Result, Any]:
-    """What the program says of itself, and the network that it returns."""
+    """Convert the return value of `create_model`; return its network, too."""
     given = returned if isinstance(returned, Mapping) else {"loss": returned}
     if given.get("status", "ok") != "ok":
         return Result(None, f"the template returned status '{given['status']}'"), None
@@ -227,7 +213,7 @@ def _result(program: UserProgram, returned: object) -> tuple[Result, Any]:
 
 
 def _save(model: Any, seen: Any, weights: Path, inputs: Path) -> None:
-    """Write a network, and what it has seen; a network that Keras cannot write is let go."""
+    """Write a network and inputs it has seen; if Keras cannot write it, only print a message."""
     partial = weights.with_name(f"partial-{weights.name}")
     try:
         model.save(partial)
@@ -244,7 +230,7 @@ def _save(model: Any, seen: Any, weights: Path, inputs: Path) -> None:
 
 @contextlib.contextmanager
 def _listening(report: Report) -> Iterator[_Listener]:
-    """Give each `fit` a callback that reports."""
+    """Within this context, every call of `fit` has a callback that reports."""
     listener, fit = _Listener(report), keras.Model.fit
     signature = inspect.signature(fit)
 
@@ -259,28 +245,28 @@ def _listening(report: Report) -> Iterator[_Listener]:
     try:
         yield listener
     finally:
-        del keras.Model.fit  # the one of its base class is back
+        del keras.Model.fit  # makes the method of its base class visible again
 
 
 def _with(callbacks: Any, listener: _Listener) -> Any:
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks = callbacks.callbacks  # `fit` makes another one of them
+        callbacks = callbacks.callbacks  # `fit` makes a new list of them
     return [*keras.tree.flatten(callbacks or []), listener]
 
 
 def _first_rows(given: Any) -> Any:
-    """Some rows of an array; None for what is none, or cannot be looked at."""
+    """The first rows of an array; None for other values or if reading them fails."""
     if not hasattr(given, "shape"):
         return None
     try:
         rows = np.asarray(given[:ROWS])
-    except Exception:  # it may be of any library; its training goes on
+    except Exception:  # the array may be of any library; this must not end the training
         return None
     return rows if rows.dtype.kind in "biufU" else None
 
 
 def _numbers(logs: Any) -> dict[str, float]:
-    """What is a number of what Keras and callbacks report: the loss first, if there is one."""
+    """Numbers among what Keras and callbacks report, `loss` first; all else is left out."""
     found = {_written(str(name)): _number(value) for name, value in (logs or {}).items()}
     numbers = {name: value for name, value in found.items() if value is not None}
     return dict(sorted(numbers.items(), key=lambda item: item[0] != "loss"))
@@ -300,30 +286,30 @@ def _written(name: str) -> str:
 
 
 class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports how each epoch goes; epochs of several calls of `fit` are counted through."""
+    """Reports progress and epochs; counts the epochs of all calls of `fit` together."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
-        #: some of what each network was trained on, by the identity of the network
+        #: first rows of the training inputs of each network, by its `id`
         self.seen: dict[int, dict[str, Any]] = {}
         self._report = report
         self._epoch = 0
         self._began = self._reported = time.monotonic()
 
     def see(self, model: Any, x: Any) -> None:
-        """Keep some of what a network is trained on, if it is arrays."""
+        """Keep the first rows of a network's training inputs, if all are arrays."""
         named = x if isinstance(x, dict) else dict(enumerate(keras.tree.flatten(x)))
         kept = {str(name): _first_rows(part) for name, part in named.items()}
         if all(part is not None for part in kept.values()):
             self.seen[id(model)] = kept
 
+    @override
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Note the time."""
         self._epoch += 1
         self._began = time.monotonic()
 
+    @override
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Report now and then how far the epoch is."""
         if time.monotonic() - self._reported < REPORT_EVERY_S:
             return
         self._reported = time.monotonic()
@@ -333,8 +319,8 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         steps = self.params.get("steps") or 0
         self._report(Progress(self._epoch, (batch + 1) / steps if steps else 0.0, loss))
 
+    @override
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Report the epoch."""
         found = _numbers(logs)
         self._end_if_diverged(found)
         metrics = {n if n.startswith("val_") else f"train_{n}": value for n, value in found.items()}
@@ -344,7 +330,7 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         self._report(done(self._epoch, metrics | {"epoch_seconds": seconds}))
 
     def _end_if_diverged(self, found: Mapping[str, float]) -> None:
-        """A training step of the user's own may report losses of other names, or none."""
+        """Report divergence if `loss` is not finite; a custom training step may not have it."""
         loss = found.get("loss", 0.0)
         if not math.isfinite(loss):
             self._report(Diverged(self._epoch, f"epoch {self._epoch}: the training loss is {loss}"))

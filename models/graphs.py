@@ -1,8 +1,8 @@
-"""Graphs of TensorFlow that networks of one form share: traced once, then read from a folder.
+"""Cache of traced TensorFlow graphs on disk, shared by the trials of a machine.
 
-To trace a training step takes Python up to a second and more, since it makes several hundred
-operations one by one; to read its graph takes hundredths. A graph that has been called stays in its
-process, so this is for processes that train a network or two.
+Tracing a training step takes a second or more, since Python creates several hundred operations one
+by one; reading the graph from a file takes a few hundredths of a second. A graph that was called
+stays in memory until its process ends, so this is meant for processes that train a few networks.
 """
 
 from __future__ import annotations
@@ -16,57 +16,61 @@ from typing import Any
 
 import tensorflow as tf
 
+import models
 from models.lean import keras
 
-#: TensorFlow's name for what runs the operations of a function one after the other
+#: TensorFlow's executor that runs the operations of a function one after the other
 ONE_THREAD = "SINGLE_THREADED_EXECUTOR"
-#: a function of tensors that are numbers or handles of variables, as TensorFlow traces it
+#: a `ConcreteFunction` whose inputs are numbers or variable handles
 Traced = Any
-#: functions of TensorFlow that call each other; the last of them is the one that is called
+#: a `FunctionDefLibrary` protobuf: functions that call each other, the entry point last
 Library = Any
 
 
 def code_of(folder: Path) -> str:
-    """Digest of the modules in a folder, and of versions; another each time if they are not there.
+    """Digest of all modules in a folder, recursively, and of TensorFlow's and Keras's versions.
 
-    Nobody should find graphs of other code.
+    If no module can be read, each call returns another value, so that no graph is ever shared.
     """
     digest = hashlib.sha256(f"{tf.__version__} {keras.__version__}".encode())
     try:
-        modules = sorted(file for file in folder.iterdir() if _is_module(file))
+        modules = sorted(file for file in folder.rglob("*") if _is_module(file))
         for file in modules:
-            digest.update(file.read_bytes())
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"\n{file.relative_to(folder).as_posix()} {content}".encode())
     except OSError:
         modules = []
     return digest.hexdigest() if modules else secrets.token_hex()
 
 
 def _is_module(file: Path) -> bool:
-    return file.suffix in (".py", ".pyc") and not file.name.startswith(".")
+    hidden = file.name.startswith(".") or file.parent.name == "__pycache__"
+    return file.suffix in (".py", ".pyc") and not hidden
 
 
-#: what graphs depend on besides their names: the code as it was when this process loaded it
-CODE = code_of(Path(__file__).parent)
-#: bytes before the graph in a file, which tell whether it is whole
+#: digest of the whole package `models`, since its constants are built into graphs
+CODE = code_of(Path(models.__file__).parent)
+#: bytes of the digest that a file has before the graph
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-class Graphs:
-    """The graphs in a folder; without a folder, each is traced where it is needed."""
+class GraphCache:
+    """The graphs in a folder; without a folder, every graph is traced when it is first called."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
 
     def function(self, name: str, trace: Callable[[], Traced]) -> Callable[..., Sequence[Any]]:
-        """What `trace` traces, which is not done before the first call, and only if need be.
+        """Return a function that loads its graph at the first call, or traces it by `trace`.
 
-        `name` says all that its graph depends on besides the source code and its libraries.
+        `name` must contain everything that the graph depends on, except for the source code of
+        `models` and the versions of its libraries.
         """
-        graph: _Graph | None = None
+        graph: _CallableGraph | None = None
 
         def call(*inputs: Any) -> Sequence[Any]:
             nonlocal graph
-            graph = graph or _Graph(self._find(name, trace))
+            graph = graph or _CallableGraph(self._find(name, trace))
             return graph(*inputs)
 
         return call
@@ -83,11 +87,11 @@ class Graphs:
         return found
 
 
-class _Graph:
-    """A library that can be called."""
+class _CallableGraph:
+    """A library whose entry point can be called with tensors."""
 
     def __init__(self, library: Library) -> None:
-        # not public; the public ways to read a graph make each of its operations in Python again
+        # not public; the public functions that read a graph create each operation in Python again
         from tensorflow.python.eager import context
 
         for function in library.function:
@@ -96,7 +100,7 @@ class _Graph:
         self._name = main.name
         self._types = [tf.as_dtype(output.type) for output in main.output_arg]
         config = tf.compat.v1.ConfigProto()
-        # the graph leaves nothing to improve, and to look for it takes a fifth of a second
+        # skips the graph optimizer, which takes 0.2 s and finds nothing to improve
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         self._config = config.SerializeToString()
 
@@ -106,15 +110,19 @@ class _Graph:
             Tout=self._types,
             f=self._name,
             config_proto=self._config,
-            # a worker has one thread: operations need no queue, which costs more than small ones
+            # a worker has one thread; the default executor's queue costs more than small operations
             executor_type=ONE_THREAD,
         )
         return outputs
 
 
 def _library_of(trace: Callable[[], Traced]) -> Library:
-    """A traced function and those that it calls, under names that no other library has."""
-    with tf.experimental.function_executor_type(ONE_THREAD):  # which takes other loops
+    """Trace a function; return it and those that it calls, under names unique to this library.
+
+    Raises:
+        ValueError: the function captures tensors or variables besides its inputs.
+    """
+    with tf.experimental.function_executor_type(ONE_THREAD):  # loops are traced differently for it
         traced = trace()
     if traced.captured_inputs:
         raise ValueError(f"{traced.name} depends on more than its inputs")
@@ -136,7 +144,7 @@ def _library_of(trace: Callable[[], Traced]) -> Library:
 
 
 def _calls(function: Any) -> Iterator[Any]:
-    """Where a function names others."""
+    """Attributes in which a function names other functions."""
     for node in function.node_def:
         for attribute in node.attr.values():
             if attribute.HasField("func"):
@@ -145,7 +153,7 @@ def _calls(function: Any) -> Iterator[Any]:
 
 
 def _read(file: Path) -> Library | None:
-    """The library of a file; None if there is none, or not all of it."""
+    """Read a library from a file; None if the file is missing or damaged."""
     try:
         content = file.read_bytes()
     except OSError:
@@ -157,7 +165,7 @@ def _read(file: Path) -> Library | None:
 
 
 def _write(file: Path, library: Library) -> None:
-    """Keep a library if there is room; no reader ever sees half of it."""
+    """Write a library atomically; errors such as a full disk are ignored."""
     content = tf.compat.v1.GraphDef(library=library).SerializeToString()
     partial = file.with_suffix(f".{secrets.token_hex(4)}")
     with contextlib.suppress(OSError):

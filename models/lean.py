@@ -1,9 +1,9 @@
-"""Keras as networks of ours need it: imported without what neither training nor scoring uses.
+"""Imports Keras without optional packages that neither training nor scoring uses.
 
-Keras and TensorFlow import some large packages as soon as they find them, for wrappers, plots and
-conversions. Without those the import takes about 0.6 of the time, and workers are smaller. They can
-be imported afterwards; but those parts of Keras that looked for them do without, so a template,
-which may use anything, is run with all of Keras.
+Keras and TensorFlow import some large packages if they are installed, for wrappers, plots and
+conversions. Without them the import takes about 0.6 of the time, and workers need less memory. The
+packages can still be imported later, but Keras's features that need them are missing. So templates,
+which may use any feature, are run with a full import of Keras.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ UNUSED = ("jax", "matplotlib", "pandas", "sklearn")
 
 _hidden = [name for name in UNUSED if name not in sys.modules]
 for _name in _hidden:
-    sys.modules[_name] = None  # type: ignore[assignment]  # as if it were not installed
+    sys.modules[_name] = None  # type: ignore[assignment]  # importing it now raises ImportError
 try:
     importlib.import_module("keras")
-except ImportError:  # one of them is the backend: from the beginning, with all of them
+except ImportError:  # one of them is the backend, such as jax: import again with all
     for _name in [name for name in sys.modules if name.partition(".")[0] == "keras"]:
         del sys.modules[_name]
 finally:

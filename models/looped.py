@@ -1,4 +1,7 @@
-"""Many training steps in one call of TensorFlow, whose loop needs no Python between two of them."""
+"""Programs that run many training steps in one call of a TensorFlow graph.
+
+The loop over steps is part of the graph, so no Python runs between two steps.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from models.config import TrialConfig
 from models.fast_optimizer import FastOptimizer, Handles
-from models.graphs import Graphs
-from models.lstm import Networks
-from models.packed import Packed, packings
-from models.program import Floats
+from models.graphs import GraphCache
+from models.packed import KernelVariable, weight_layouts
+from models.program_types import Float32s, Networks, Program
 from models.stack import Dropout, Form, Stack, losses
-from models.windows import Cut
+from models.windows import StepWindows
 
-#: windows `<int32>[batch, time + 1]` and the first step that counts, `<int32>[batch]` -> mean loss
-#: and number of targets
+#: one training step: windows `<int32>[batch, time + 1]` and the first time step of each whose
+#: target counts, `<int32>[batch]` -> mean loss and number of counted targets
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
-class OfLayers:
-    """By the layers of Keras; on a GPU they use cuDNN."""
+class KerasProgram(Program):
+    """Computes with Keras's layers, which use cuDNN on a GPU."""
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
         self._networks, self._every_step = networks, config.direction == "uni"
@@ -41,19 +44,19 @@ class OfLayers:
             lambda windows: networks.scored(windows, training=False), autograph=False
         )
 
-    def train(self, cut: Cut) -> tuple[Floats, Floats]:
-        """See `Program`."""
-        found, weights = self._train(cut.codes, cut.first)
+    @override
+    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
+        found, weights = self._train(windows.codes, windows.first)
         return found.numpy(), weights.numpy()
 
-    def logits(self, windows: NDArray[np.int32]) -> Floats:
-        """See `Program`."""
-        logits: Floats = self._logits(windows).numpy()
+    @override
+    def logits(self, windows: NDArray[np.int32]) -> Float32s:
+        logits: Float32s = self._logits(windows).numpy()
         return logits
 
-    def settle(self) -> None:
-        """See `Program`."""
-        self._networks.settle()
+    @override
+    def sync(self) -> None:
+        self._networks.sync()
 
     def _step(self, windows: Any, first: Any) -> tuple[Any, Any]:
         targets, weights = _targets(tf.transpose(windows), first, self._every_step)
@@ -67,62 +70,66 @@ class OfLayers:
             loss = _mean(found, weights, weight)
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        # of an embedding too: of one that is not, Keras would square the parts and not their sum
+        # the gradient of an embedding is sparse; Keras would square its parts and not their sum
         self._optimizer.apply([tf.convert_to_tensor(one) for one in gradients], variables)
         return loss, weight
 
 
-class OfStack:
-    """By arithmetic of our own, faster on a CPU (`models/stack.py`)."""
+class FastProgram(Program):
+    """Computes with the kernels of `models/stack.py`, which are faster on a CPU.
 
-    def __init__(self, networks: Networks, config: TrialConfig, seed: int, graphs: Graphs) -> None:
+    Weights and optimizer state are kept in the layout of these kernels until `sync` is called.
+    """
+
+    def __init__(
+        self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
+    ) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
-        self._networks, self._packings = networks, packings(config)
+        self._networks, self._layouts = networks, weight_layouts(config)
         self._dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
         self._train = graphs.function(f"train {config.optimizer} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
 
-    def train(self, cut: Cut) -> tuple[Floats, Floats]:
-        """See `Program`."""
-        found, weights = self._train(cut.codes, cut.first, *self._dropout, *self._handles())
+    @override
+    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
+        found, weights = self._train(windows.codes, windows.first, *self._dropout, *self._handles())
         return found.numpy(), weights.numpy()
 
-    def logits(self, windows: NDArray[np.int32]) -> Floats:
-        """See `Program`."""
+    @override
+    def logits(self, windows: NDArray[np.int32]) -> Float32s:
         (logits,) = self._logits(windows, *[weight.handle for weight in self._weights])
-        found: Floats = logits.numpy()
-        return found
+        result: Float32s = logits.numpy()
+        return result
 
-    def settle(self) -> None:
-        """See `Program`."""
-        if "_optimizer" in vars(self):  # else nothing was trained
+    @override
+    def sync(self) -> None:
+        if "_optimizer" in vars(self):  # otherwise no step was taken
             for weight in self._weights:
-                weight.settle()
-            self._optimizer.settle()
-        self._networks.settle()
+                weight.sync()
+            self._optimizer.sync()
+        self._networks.sync()
 
     @cached_property
-    def _weights(self) -> list[Packed]:
-        """Made when they are needed: until then a training may be taken up."""
+    def _weights(self) -> list[KernelVariable]:
+        """Created at the first use, after a checkpoint may have set the Keras variables."""
         variables = self._networks.trained.trainable_variables
-        return [Packed(*one) for one in zip(variables, self._packings, strict=True)]
+        return [KernelVariable(*one) for one in zip(variables, self._layouts, strict=True)]
 
     @cached_property
     def _optimizer(self) -> FastOptimizer:
         return FastOptimizer(self._networks.trained.optimizer, self._weights)
 
     def _handles(self) -> list[Any]:
-        """All of the optimizer's handles, one after the other."""
-        weights, kept, *others = self._optimizer.handles
-        return [*weights, *kept, *others]
+        """All handles of the optimizer as one list."""
+        weights, slots, *others = self._optimizer.handles
+        return [*weights, *slots, *others]
 
     def _trace_train(self) -> Any:
-        handles = self._optimizer.handles
-        count = len(handles.weights)
+        count = len(self._optimizer.handles.weights)
 
         def train(windows: Any, first: Any, rate: Any, seed: Any, *flat: Any) -> tuple[Any, Any]:
-            given = Handles(flat[:count], flat[count:-2], *flat[-2:])
-            return _loop(lambda *one: self._step(given, rate, seed, *one), windows, first)
+            handles = Handles(flat[:count], flat[count:-2], *flat[-2:])
+            return _loop(lambda *one: self._step(handles, rate, seed, *one), windows, first)
 
         signature = [
             tf.TensorSpec((None, None, None), tf.int32),
@@ -158,29 +165,35 @@ class OfStack:
             iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
             dropout = Dropout(rate, tf.stack([seed, iteration]))
         logits, gradients = Stack(self._form, variables).trained(windows[:-1], dropout)
-        found, of_logits = losses(logits, tf.reshape(targets, (-1,)))
+        loss, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
         shares = tf.math.divide_no_nan(weights, weight)
-        self._optimizer.step(handles, gradients(of_logits * shares[:, None]))
-        return tf.reduce_sum(found * shares), weight
+        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]))
+        return tf.reduce_sum(loss * shares), weight
 
 
 def _loop(step: Step, windows: Any, first: Any) -> tuple[Any, Any]:
-    """Take a step for each of `windows`: mean losses and numbers of targets."""
+    """Take one step for each of `windows` `<int32>[steps, batch, time + 1]`.
+
+    Returns mean losses and numbers of counted targets, both `[steps]`.
+    """
     count = tf.shape(windows)[0]
 
-    def turn(number: Any, means: Any, weights: Any) -> tuple[Any, Any, Any]:
+    def body(number: Any, means: Any, weights: Any) -> tuple[Any, Any, Any]:
         mean, weight = step(windows[number], first[number])
         return number + 1, means.write(number, mean), weights.write(number, weight)
 
     results = [tf.TensorArray(tf.float32, count, element_shape=()) for _ in range(2)]
     _, means, weights = tf.while_loop(
-        lambda number, *_: number < count, turn, (tf.constant(0), *results), parallel_iterations=1
+        lambda number, *_: number < count, body, (tf.constant(0), *results), parallel_iterations=1
     )
     return means.stack(), weights.stack()
 
 
 def _targets(windows: Any, first: Any, every_step: bool) -> tuple[Any, Any]:
-    """What is predicted in windows `<int32>[time + 1, batch]`, and 1 for what of it counts or 0."""
+    """Targets in windows `<int32>[time + 1, batch]` and their weights, 1 if they count, else 0.
+
+    Both are `[time, batch]` with `every_step`, else `[batch]`.
+    """
     length = tf.shape(windows)[0] - 1
     if not every_step:
         return windows[-1], tf.cast(first < length, tf.float32)
@@ -192,6 +205,7 @@ def _mean(found: Any, weights: Any, weight: Any) -> Any:
 
 
 def _values(form: Form, handles: Sequence[Any]) -> list[Any]:
+    """Read the variables of `handles`; only their numbers of axes are known to the graph."""
     values = []
     for handle, axes in zip(handles, form.axes, strict=True):
         value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)

@@ -1,59 +1,44 @@
-"""`TrialConfig` and alphabet -> `keras.Model`: a stack of LSTM layers, plain Keras throughout."""
+"""Builds the Keras models of a `TrialConfig`: a stack of LSTM layers on symbols."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from models.config import TrialConfig
+from models.program_types import Networks
 
 #: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
 CLIP_NORM = 5.0
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Two views of one set of weights."""
-
-    #: `<int32>[batch, time]` -> logits `[batch, time, alphabet]` (uni) or `[batch, alphabet]` (bi)
-    trained: Any
-    #: `<int32>[batch, time]` -> logits of the symbol after the window, `[batch, alphabet]`
-    scored: Any
-    #: whether the weights of `scored` are copies
-    apart: bool = False
-
-    def settle(self) -> None:
-        """Give `scored` the weights that `trained` has now."""
-        if self.apart:
-            self.scored.set_weights(self.trained.get_weights())
-
-
 def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Networks:
     """Build the network of `config` for an alphabet of `alphabet_size` codes.
 
-    With `mixed`, the layers that are trained compute in the config's precision; those that are
-    scored and kept always compute in float32.
+    With `mixed`, the model that is trained computes in the config's precision by Keras's mixed
+    policy. The model that is scored and saved always computes in float32.
     """
     if mixed and config.precision != "float32":
         trained = _build(config, alphabet_size, f"mixed_{config.precision}").trained
-        return Networks(trained, _build(config, alphabet_size, "float32").scored, apart=True)
+        return Networks(
+            trained, _build(config, alphabet_size, "float32").scored, separate_weights=True
+        )
     return _build(config, alphabet_size, "float32")
 
 
 def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
-    """Two views of one network whose LSTM layers compute in a dtype or by a mixed policy.
+    """Build two models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
 
     Dropout is applied to the output of each LSTM layer and never inside the recurrence, as in
     Zaremba et al. (arXiv 1409.2329). A unidirectional network predicts the next symbol at each step
-    of its window. A bidirectional one predicts only the symbol after its window: at a step inside
-    it, its backward half has already read the answer.
+    of its window. A bidirectional one predicts only the symbol after its window, since the backward
+    half has already read the symbols inside it.
     """
     many_to_many = config.direction == "uni"
     symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
-    features = _represent(symbols, config, alphabet_size)
+    features = _features(symbols, config, alphabet_size)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
         layer = layers.LSTM(
@@ -71,7 +56,8 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     return Networks(trained, keras.Model(symbols, logits(features[:, -1]), name="next_symbol"))
 
 
-def _represent(symbols: Any, config: TrialConfig, alphabet_size: int) -> Any:
+def _features(symbols: Any, config: TrialConfig, alphabet_size: int) -> Any:
+    """Embedding or one-hot vectors of symbols, `[batch, time, features]`."""
     if config.embedding_size:
         return layers.Embedding(alphabet_size, config.embedding_size, name="embedding")(symbols)
     return ops.one_hot(symbols, alphabet_size)
@@ -86,7 +72,7 @@ def compile_for_training(model: Any, config: TrialConfig) -> None:
         "adagrad": keras.optimizers.Adagrad,
     }
     optimizer = optimizers[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM)
-    if config.precision == "float16":  # its smallest gradients would be 0
+    if config.precision == "float16":  # without it, small gradients underflow to 0
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer=optimizer,

@@ -1,4 +1,4 @@
-"""The files that a user's program saves and loads by relative paths, apart from those of others."""
+"""Isolates files that a template saves and loads by relative paths from those of other trials."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from typing import Any
 
 import keras
 
-#: functions of `keras.saving` that take the path of a file, and whether they write it
+#: functions of `keras.saving` with the path of a file as an argument -> whether they write it
 FILES = {"save_model": True, "save_weights": True, "load_model": False, "load_weights": False}
 
 
 @contextlib.contextmanager
 def own_files(within: Path) -> Iterator[None]:
-    """Let the program load the networks and weights that it has saved itself.
+    """Within this context, a template loads only networks and weights that it has saved itself.
 
-    Programs that run at the same time in one folder save under the same names. What one saves is in
-    that folder too, as that of the last one, but is loaded from a folder of its own.
+    Trials that run at the same time save under the same names in one working folder. Each file is
+    saved to a private folder below `within`, copied to its path, and loaded from that folder.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="files-", dir=within)))
         for name, saves in FILES.items():
             function = getattr(keras.saving, name)
-            own = _redirected(function, "filepath", folder, saves=saves, shown=saves)
+            own = _redirected(function, "filepath", folder, saves=saves, copy_back=saves)
             for module in list(sys.modules.values()):
                 if getattr(module, "__dict__", {}).get(name) is function:
                     stack.enter_context(_replaced(module, name, own))
@@ -52,11 +52,16 @@ def _replaced(owner: Any, name: str, new: Any) -> Iterator[None]:
 
 
 def _redirected(
-    function: Callable[..., Any], argument: str, folder: Path, *, saves: bool, shown: bool = False
+    function: Callable[..., Any],
+    argument: str,
+    folder: Path,
+    *,
+    saves: bool,
+    copy_back: bool = False,
 ) -> Callable[..., Any]:
-    """A function that takes a path, which is in `folder` if it is relative and something is there.
+    """Wrap a function so that a relative path leads into `folder`, if it saves or the file exists.
 
-    What is saved is `shown`: it is where it should be, too.
+    With `copy_back`, what was saved is copied to the original path.
     """
     signature = inspect.signature(function)
 
@@ -72,7 +77,7 @@ def _redirected(
             own.parent.mkdir(parents=True, exist_ok=True)
             given.arguments[argument] = str(own)
         result = function(*given.args, **given.kwargs)
-        if shown and own.is_file():
+        if copy_back and own.is_file():
             _copy(own, place)
         return result
 
@@ -80,14 +85,14 @@ def _redirected(
 
 
 def _is_local(path: str | os.PathLike[str]) -> bool:
-    """Whether a path begins at the working folder."""
+    """Whether a path is relative to the working folder."""
     return not Path(path).is_absolute() and "://" not in str(path)
 
 
 def _copy(file: Path, place: Path) -> None:
-    """Copy a file so that it is whole at its place, whoever else copies there.
+    """Copy a file atomically; other processes may copy to the same place.
 
-    Where it grows nobody can have put a link before, for the name is new.
+    The temporary name is random, so nobody can have planted a link there.
     """
     partial = place.with_name(f".{secrets.token_hex(8)}-{place.name}")
     place.parent.mkdir(parents=True, exist_ok=True)

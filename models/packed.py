@@ -1,9 +1,9 @@
-"""Weights of Keras in the form in which the arithmetic of our own takes them.
+"""Weights of Keras in the layout that the CPU kernels use, kept in variables of their own.
 
-It has the gates of a layer in another order, that of TensorFlow's kernels (`models/fast_lstm.py`),
-and may have idle units, which have no weights. To bring weights into that form takes several
-copies, and their gradients back as many. So they are kept in it, in variables beside those of
-Keras, as is all that an optimizer keeps of them: a process has both twice.
+That layout has the gates in the order of TensorFlow's LSTM kernels (`models/fast_lstm.py`) and may
+have idle units. Converting weights takes several copies, and gradients as many. So each weight, and
+each slot variable of the optimizer, is kept twice in a process: as a Keras variable and in this
+layout, and is converted only when the Keras variable is read.
 """
 
 from __future__ import annotations
@@ -17,46 +17,51 @@ from numpy.typing import NDArray
 
 from models.config import TrialConfig
 
-#: where in Keras's order of gates those of the kernels are, and the other way round
+#: places in Keras's order of gates (input, forget, candidate, output) of the kernels' gates (input,
+#: candidate, forget, output); the permutation is its own inverse
 GATES = (0, 2, 1, 3)
 
-#: units without weights that are added to a layer of so many units or more if their number is such
-#: a multiple: rows a power of two apart share a few lines of the cache, and the matrix products of
-#: TensorFlow, which read them where they lie, then take up to twice as long
+#: an LSTM layer of at least `CROWDED_FROM` units, if a multiple of `CROWDED_MULTIPLE`, gets so many
+#: idle units (with weights of zero): matrix rows that lie a power of two apart share few cache
+#: lines, and TensorFlow's matrix products then take up to twice as long
 IDLE_UNITS, CROWDED_FROM, CROWDED_MULTIPLE = 4, 128, 64
 
 Array = NDArray[Any]
 
 
 def idle_units(layer_size: int) -> int:
-    """Units without weights that make a layer faster."""
+    """Number of idle units that are added to a layer of `layer_size` units."""
     crowded = layer_size >= CROWDED_FROM and layer_size % CROWDED_MULTIPLE == 0
     return IDLE_UNITS if crowded else 0
 
 
-class Packing(NamedTuple):
-    """How a weight is kept; the last of its axes may be of gates, that before it of units."""
+class WeightLayout(NamedTuple):
+    """Converts one weight, or a gradient or slot variable of it, between the two layouts.
 
+    The last axis of a weight may be divided into gates, and the axis before it into units.
+    """
+
+    #: number of axes, 1 or 2
     axes: int
-    #: how many times in a column come the units of a layer; 0 if features are no units
+    #: how many times the rows contain the units of a layer; 0 if rows are not units
     rows: int = 0
-    #: whether each row has the four gates
+    #: whether columns are divided into the four gates
     gates: bool = False
-    #: units without weights in each layer
+    #: idle units of each layer
     idle: int = 0
 
-    def pack(self, array: Array, of_idle: float = 0.0) -> Array:
-        """From Keras's form; idle units get the value `of_idle`."""
+    def pack(self, array: Array, idle_value: float = 0.0) -> Array:
+        """Convert from Keras's layout; idle units get `idle_value`."""
         blocks = self._blocks(array)
         count, rows, gates, columns = blocks.shape
         wide = (rows + self.idle * bool(self.rows), columns + self.idle * self.gates)
-        packed = np.full((count, wide[0], gates, wide[1]), of_idle, array.dtype)
+        packed = np.full((count, wide[0], gates, wide[1]), idle_value, array.dtype)
         for place, gate in enumerate(self._order):
             packed[:, :rows, place, :columns] = blocks[:, :, gate]
         return self._joined(packed)
 
     def unpack(self, array: Array) -> Array:
-        """Into Keras's form."""
+        """Convert to Keras's layout, without idle units."""
         blocks = self._blocks(array)
         _, rows, _, columns = blocks.shape
         own = blocks[:, : rows - self.idle * bool(self.rows), :, : columns - self.idle * self.gates]
@@ -67,7 +72,7 @@ class Packing(NamedTuple):
         return GATES if self.gates else (0,)
 
     def _blocks(self, array: Array) -> Array:
-        """`[blocks of rows, rows, gates, columns]`."""
+        """View as `[blocks of rows, rows, gates, columns]`."""
         rows, columns = array.shape if self.axes == 2 else (1, *array.shape)
         blocks, gates = self.rows or 1, len(self._order)
         return array.reshape(blocks, rows // blocks, gates, columns // gates)
@@ -77,52 +82,52 @@ class Packing(NamedTuple):
         return blocks.reshape((count * rows, gates * columns)[2 - self.axes :])
 
 
-def packings(config: TrialConfig) -> list[Packing]:
-    """How each weight of a network is kept, in Keras's order."""
-    ways = 1 if config.direction == "uni" else 2
+def weight_layouts(config: TrialConfig) -> list[WeightLayout]:
+    """Layout of each weight of a network, in Keras's order of weights."""
+    directions = 1 if config.direction == "uni" else 2
     idle = idle_units(config.layer_size)
-    gates = partial(Packing, gates=True, idle=idle)
-    cells = list[Packing]()
+    gated = partial(WeightLayout, gates=True, idle=idle)
+    cells = list[WeightLayout]()
     for number in range(config.layers):
-        kernel = gates(2, rows=ways if number else 0)
-        cells += [kernel, gates(2, rows=1), gates(1)] * ways
-    dense = [Packing(2, rows=ways, idle=idle), Packing(1)]
-    return [Packing(2)] * bool(config.embedding_size) + cells + dense
+        kernel = gated(2, rows=directions if number else 0)
+        cells += [kernel, gated(2, rows=1), gated(1)] * directions
+    dense = [WeightLayout(2, rows=directions, idle=idle), WeightLayout(1)]
+    return [WeightLayout(2)] * bool(config.embedding_size) + cells + dense
 
 
-class Packed:
-    """A variable of Keras and its twin, which has the values in the form of our own."""
+class KernelVariable:
+    """A TensorFlow variable with the values of a Keras variable in the kernels' layout."""
 
-    def __init__(self, variable: Any, packing: Packing, of_idle: float = 0.0) -> None:
-        self.variable, self.packing = variable, packing
-        value = packing.pack(variable.numpy(), of_idle)
+    def __init__(self, variable: Any, layout: WeightLayout, idle_value: float = 0.0) -> None:
+        self.variable, self.layout = variable, layout
+        value = layout.pack(variable.numpy(), idle_value)
         self._shape = value.shape
-        #: of the twin
+        #: resource handle, as TensorFlow's raw operations take it
         self.handle = _new_variable(value)
 
     @property
     def value(self) -> Array:
-        """Values of the twin."""
+        """Current values, in the kernels' layout."""
         value: Array = tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=tf.float32).numpy()
         return value
 
     def zeros(self) -> Any:
-        """Handle of a new variable as large as the twin."""
+        """Handle of a new variable of the same shape, filled with zeros."""
         return _new_variable(np.zeros(self._shape, np.float32))
 
-    def settle(self) -> None:
-        """Give the variable the values of its twin."""
+    def sync(self) -> None:
+        """Write the values to the Keras variable."""
         tf.raw_ops.AssignVariableOp(
             resource=self.variable.value.handle,
-            value=self.packing.unpack(self.value),
+            value=self.layout.unpack(self.value),
             validate_shape=True,
         )
 
 
 def _new_variable(value: Array) -> Any:
-    """Handle of a variable that is there as long as its handle.
+    """Handle of an anonymous resource variable, which is freed with its handle.
 
-    As `tf.Variable` makes it, in a tenth of the time.
+    This takes a tenth of the time that `tf.Variable` takes.
     """
     from tensorflow.python.eager import context  # not public
 

@@ -1,7 +1,7 @@
-"""Files of text or event ids, read in blocks into arrays of provisional codes.
+"""Reads files of text or event ids, block by block, into arrays of provisional codes.
 
-Nothing here makes a Python object per symbol: a block of a megabyte is turned into numbers,
-the numbers into codes in order of first appearance, and only those codes are kept.
+Provisional codes count symbols in the order of their first appearance. No Python object is created
+per symbol: a block of a megabyte becomes an array of numbers and then of codes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from models.errors import InputError
 
 BLOCK_BYTES = 1 << 20
-#: numbers below this are looked up in a table if a block has many of them, others by search
+#: numbers below this are converted by a table, larger ones by a dict
 TABLE_SIZE = 1 << 21
-#: digits of the longest event id, so that it fits 64 bits
+#: largest number of digits of an event id, so that it fits into 64 bits
 ID_DIGITS = 18
 
 Codes = NDArray[np.unsignedinteger]
@@ -29,9 +29,9 @@ Codes = NDArray[np.unsignedinteger]
 
 @dataclass
 class Sequences:
-    """Symbols of several sessions, one after the other, as codes in order of first appearance."""
+    """Symbols of all sessions, concatenated, as provisional codes."""
 
-    #: numbers that the codes stand for: code points of characters, or event ids
+    #: number of each code: the code point of a character, or an event id
     values: list[int] = field(default_factory=list)
     blocks: list[Codes] = field(default_factory=list)
     length: int = 0
@@ -44,11 +44,11 @@ class Sequences:
     _large: dict[int, int] = field(default_factory=dict)
 
     def start_file(self) -> None:
-        """Let the next symbol begin a file; a file without symbols leaves no trace."""
+        """Let the next symbol begin a new file; a file without symbols has no session."""
         self.file_starts.append(self.length)
 
     def append(self, numbers: NDArray[np.integer]) -> None:
-        """Append `<integer>[n]` non-negative numbers to the file under way."""
+        """Append non-negative numbers `<integer>[n]` to the current file."""
         if not len(numbers):
             return
         codes = self._codes(numbers)
@@ -80,14 +80,18 @@ class Sequences:
         return len(self.values) - 1
 
     def session_starts(self) -> NDArray[np.int64]:
-        """First index of each session that has symbols, rising."""
+        """Index of the first symbol of each session that has symbols, ascending."""
         lines = self.line_starts if self.lines_are_sessions else []
         starts = np.unique(np.concatenate([np.array(self.file_starts, np.int64), *lines]))
         return starts[starts < self.length]
 
 
 def read_text(paths: Iterable[Path], into: Sequences) -> None:
-    """Read UTF-8 files as characters, one session a file."""
+    """Read UTF-8 files as characters; each file is a session.
+
+    Raises:
+        InputError: a file is not UTF-8; the message names the line.
+    """
     for path in paths:
         into.start_file()
         for block in _decoded(path):
@@ -132,11 +136,11 @@ def _refuse_bytes(path: Path, line: int, error: UnicodeDecodeError) -> None:
 def read_ids(paths: Iterable[Path], into: Sequences) -> None:
     """Read files of event ids.
 
-    A file with one id on each line is one session; as soon as a line of any file has several, each
-    line is a session. Blank lines are passed over.
+    If no line has more than one id, each file is a session. Otherwise each line is a session, in
+    all files. Blank lines are skipped.
 
     Raises:
-        InputError: something that is no non-negative integer of at most 18 digits.
+        InputError: something is not a non-negative integer of at most 18 digits.
     """
     for path in paths:
         into.start_file()
@@ -161,7 +165,7 @@ def _whole_lines(path: Path) -> Iterator[tuple[bytes, int]]:
 def _parse_ids(
     block: bytes, path: Path, first_line: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Parse whole lines of digits and white space into ids and the line number of each."""
+    """Parse whole lines into ids and the line number of each, both `<int64>[ids]`."""
     raw = np.frombuffer(block, np.uint8)
     digit = (raw >= ord("0")) & (raw <= ord("9"))
     blank = (raw == ord(" ")) | ((raw >= ord("\t")) & (raw <= ord("\r")))
@@ -201,20 +205,19 @@ def _shown(token: bytes) -> str:
 
 @dataclass(frozen=True)
 class Guess:
-    """What the symbols of a file seem to be, and why."""
+    """The likely kind of symbols of a file, `chars` or `ids`, and the reason."""
 
     symbols: str
     reason: str
 
 
 def guess_symbols(path: Path) -> Guess:
-    """Decide by the first 64 KiB of a file whether it holds characters or event ids.
+    """Guess from the first 64 KiB of a file whether its symbols are characters or event ids.
 
-    It holds ids if at least half of what stands between white space are numbers; a word among
-    them is then an error of the file, not text.
+    They are ids if at least half of all words are numbers. Other words are then errors in the file.
 
     Raises:
-        InputError: it has a NUL byte, as pictures, archives and text in UTF-16 do.
+        InputError: it has a NUL byte, as images, archives and text in UTF-16 have.
     """
     with path.open("rb") as file:
         head = file.read(1 << 16)

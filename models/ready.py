@@ -1,11 +1,8 @@
-"""All that a worker needs to train a network of ours: imported once, before it is forked."""
+"""Imports all that a worker needs to train a network; a forkserver imports it before it forks."""
 
 from models import backend, training
 
-# after those, since by itself it imports all of Keras
-from models import foreign  # isort: skip
-
-__all__ = ["foreign", "training"]
+__all__ = ["training"]
 
 if backend.is_tensorflow():
     from models import looped

@@ -1,4 +1,4 @@
-"""Corpora that need no download: a real text and a generated event log of known entropy."""
+"""Built-in corpora: a real text, and a generated event log of known entropy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Session = str | NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sample:
-    """A built-in corpus: its sessions, and a word about them."""
+    """A built-in corpus and its description."""
 
     about: str
     symbols: str
@@ -22,7 +22,7 @@ class Sample:
 
 
 def python_docs() -> Iterator[str]:
-    """Yield the help topics of this Python, in order of their names; one session a topic."""
+    """Yield the help topics of this Python, sorted by name; each is a session."""
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
@@ -31,15 +31,14 @@ def python_docs() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A process that writes an event log with long-range structure.
+    """A random process that generates an event log with long-range dependencies.
 
-    Each session is one job. It opens with an event that names its kind (uniform over `kinds`),
-    runs `rounds` rounds, and closes with the event that belongs to its kind, so the last event is
-    certain to whoever still knows the first. A round begins with an action (drawn from
-    `action_probabilities`). Then, until the round ends, one of three things happens at each
-    decision: a heartbeat (probability `heartbeat`), an error followed by a retry (`error`), or the
-    acknowledgement of the round's action, which ends the round. Hence every event that is not drawn
-    is determined by the session's past, and every draw shows in the next event.
+    Each session is one job. Its first event is its kind (uniform over `kinds`), then follow
+    `rounds` rounds, and its last event is determined by its kind. A round begins with an action
+    (drawn from `action_probabilities`). Then, until the round ends, each decision draws one of
+    three: a heartbeat (probability `heartbeat`), an error followed by a retry (`error`), or the
+    acknowledgement of the action, which ends the round. So each event is either drawn by itself or
+    determined by earlier events of its session, and each draw is visible in the next event.
 
     Events: kind k opens with k and closes with 90 + k; action a is 10 + a, acknowledged by 30 + a;
     heartbeat 50; error 60, retry 61.

@@ -1,4 +1,4 @@
-"""Sequences that a network continues: symbols drawn one after the other, with a temperature."""
+"""Generates sequences: draws one symbol after the other from a network, with a temperature."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from models.corpus import RESERVED, START
+from models.alphabet import RESERVED, START
 
 Codes = NDArray[np.int32]
 
@@ -15,18 +15,17 @@ Codes = NDArray[np.int32]
 def draw(logits: NDArray[np.floating], temperature: float, rng: np.random.Generator) -> Codes:
     """Draw the next symbol of each row, `<int32>[rows]`, from logits `[rows, alphabet]`.
 
-    Its chances are the softmax of the logits divided by the temperature (Ackley, Hinton and
-    Sejnowski, "A learning algorithm for Boltzmann machines", 1985): as the network has learned them
-    at 1, surer below, more even above; at 0 the likeliest symbol is taken. A reserved code is never
-    drawn.
+    Probabilities are the softmax of the logits divided by the temperature (Ackley, Hinton and
+    Sejnowski, "A learning algorithm for Boltzmann machines", 1985). At 0 the most likely symbol is
+    taken. Reserved codes are never drawn.
     """
     scores = logits.astype(np.float64)
     scores[:, : len(RESERVED)] = -np.inf
     if temperature > 0:
         scores -= scores.max(axis=1, keepdims=True)
-        with np.errstate(over="ignore"):  # far below the likeliest symbol
+        with np.errstate(over="ignore"):  # to -inf, for very unlikely symbols
             scores /= temperature
-        # the largest of sums with Gumbel noise falls on each symbol with its chance
+        # Gumbel-max trick: the argmax of scores plus Gumbel noise has the softmax distribution
         scores += rng.gumbel(size=scores.shape)
     drawn: Codes = scores.argmax(axis=1).astype(np.int32)
     return drawn
@@ -41,10 +40,10 @@ def continued(
     temperature: float,
     seed: int,
 ) -> Iterator[Codes]:
-    """Continue `past`, `<int32>[symbols]`, without end: in each turn one symbol for every row.
+    """Continue `past`, `<int32>[symbols]`, in `rows` independent sequences, without end.
 
-    A network sees the last `window` symbols. Rows differ by what was drawn, and the same seed draws
-    the same.
+    Each time it yields the next symbol of all sequences, `<int32>[rows]`. The network is given the
+    last `window` symbols. The draws are determined by `seed`.
     """
     rng = np.random.default_rng([seed, 0x5A])
     seen = np.full((rows, window), START, np.int32)

@@ -1,4 +1,4 @@
-"""Sessions of new data in the symbols that a network knows."""
+"""Reads new data for an existing network: sessions in the codes of its alphabet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.corpus import Alphabet, Split
+from models.alphabet import Alphabet
+from models.corpus import Split
 from models.errors import InputError, shown
 from models.reading import Codes, Sequences, code_points, read_ids, read_text
 from models.samples import SAMPLES
@@ -16,24 +17,24 @@ from models.source import existing, file_groups
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions of new data, one after the other."""
+    """Sessions of new data, concatenated."""
 
-    #: their symbols in codes of an alphabet
+    #: symbols as codes of the alphabet
     split: Split
-    #: what each symbol is, as an index of `symbols`, `<uint16|uint32>[symbols]`
+    #: original symbols as indices into `symbols`, `<uint16|uint32>[symbols]`
     indices: Codes
     symbols: tuple[str, ...] | tuple[int, ...]
-    #: where each session comes from, as an index of `files`, `<int64>[sessions]`
+    #: file of each session as an index into `files`, `<int64>[sessions]`
     of_file: NDArray[np.int64]
     files: tuple[str, ...]
-    #: whether a file has several sessions
+    #: whether a file may have several sessions
     several: bool
 
     def __len__(self) -> int:
         return len(self.split.starts)
 
     def name(self, session: int) -> str:
-        """Where a session comes from: its file and, if that has several, its number in it."""
+        """Name of a session for users: its file and, if that has several, its number in it."""
         file = int(self.of_file[session])
         if not self.several:
             return self.files[file]
@@ -41,14 +42,14 @@ class Sessions:
         return f"{self.files[file]}, session {session - first + 1}"
 
     def read(self, begin: int, end: int) -> list[str | int]:
-        """The symbols from place `begin` up to `end`, also those that the alphabet lacks."""
+        """Original symbols from `begin` up to and without `end`, unknown ones included."""
         return [self.symbols[index] for index in self.indices[begin:end]]
 
 
 def read_sessions(data: str, alphabet: Alphabet) -> Sessions:
-    """Read all of a sample, a file or a folder, whatever its splits.
+    """Read a sample, a file or a folder as one split, all files of a folder included.
 
-    Symbols that the alphabet does not have get the code of `<unk>`.
+    Symbols that the alphabet does not have get the code `UNKNOWN`.
 
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
@@ -72,7 +73,7 @@ def read_sessions(data: str, alphabet: Alphabet) -> Sessions:
         Split(alphabet.encode(symbols).astype(np.uint32)[indices], starts),
         indices,
         symbols,
-        # a file without symbols begins where the next one does, and has no session
+        # a file without symbols has the same start as the next one, and no session
         np.searchsorted(np.array(file_starts), starts, side="right") - 1,
         tuple(files),
         several,

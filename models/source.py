@@ -1,4 +1,4 @@
-"""Where a corpus comes from: a sample, a file, a folder; which files belong to which split."""
+"""`Source`, which names the data of a corpus, and the files that belong to each split."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SYMBOLS = ("auto", "chars", "ids")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a corpus comes from: all that is needed to load it again."""
+    """What data a corpus is loaded from, and how."""
 
     #: name of a sample, or path of a file or folder
     data: str
-    #: what a symbol is: `chars`, `ids`, or `auto` to look
+    #: what a symbol is: `chars`, `ids`, or `auto` to detect it
     symbols: str = "auto"
     #: shares of training, validation and test data, for data without folders of these names
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -46,7 +46,7 @@ class Source:
 
 
 def near_one(shares: Iterable[float]) -> bool:
-    """Whether shares add up to 1, but for rounding."""
+    """Whether shares add up to 1, up to rounding."""
     return abs(sum(shares) - 1) <= 1e-9
 
 
@@ -61,7 +61,11 @@ def _path(data: str) -> Path:
 
 
 def existing(data: str) -> Path:
-    """The file or folder at `data`; anything else is refused."""
+    """Return the path of a file or folder.
+
+    Raises:
+        InputError: there is none at `data`.
+    """
     path = _path(data)
     if not path.exists():
         hint = nearest(Path(data).name, samples.SAMPLES)
@@ -75,7 +79,11 @@ def existing(data: str) -> Path:
 
 
 def file_groups(path: Path) -> dict[str, list[Path]]:
-    """Files of each split, or all files under one name; never an empty list."""
+    """Files of each split by its name, or all files as `all`; no list is empty.
+
+    Raises:
+        InputError: there are no symbols, or some of the splits are missing.
+    """
     if not path.is_dir():
         return {"all": _with_content(path, [path])}
     given = [name for name in SPLITS if (path / name).is_dir()]
@@ -88,12 +96,12 @@ def file_groups(path: Path) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files in a folder but hidden ones, by name; links are followed, wherever they lead.
+    """All files in a folder and its sub-folders, sorted by path, without hidden ones.
 
-    What is reached twice counts once, so links that lead around in a circle end.
+    Links are followed. A file or folder that is reached twice is taken once.
 
     Raises:
-        InputError: a link leads to nothing or to a folder that holds this one, or something cannot
+        InputError: a link is broken or leads to a folder that contains this one, or a folder cannot
             be read.
     """
     home = folder.resolve()
@@ -101,7 +109,7 @@ def _files(folder: Path) -> list[Path]:
     own, links = [folder], list[Path]()
     try:
         while own or links:
-            path = own.pop() if own else links.pop(0)  # a name of its own goes before a link
+            path = own.pop() if own else links.pop(0)  # real names before links
             if path.is_symlink() and not path.exists():
                 raise InputError(f"{path}: found a link to nothing, expected a file or folder")
             real = path.resolve()

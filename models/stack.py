@@ -1,4 +1,4 @@
-"""From symbols to logits on TensorFlow, with the weights of a network of Keras."""
+"""Forward and backward pass of a whole network: symbols -> logits -> gradients of all weights."""
 
 from __future__ import annotations
 
@@ -10,45 +10,44 @@ import tensorflow as tf
 
 from models import fast_lstm
 from models.config import TrialConfig
-from models.fast_lstm import Cell, Layout, Symbols, sum_of_rows
+from models.fast_lstm_parts import Cell, LayerOptions, Symbols, sum_of_rows
 
-#: from the gradient of logits to those of all weights
+#: gradient of the logits -> gradients of all weights
 Gradients = Callable[[Any], list[Any]]
-#: from the gradient of a layer's outputs to those of its inputs, None if they are symbols, and of
-#: its weights
+#: gradient of a layer's outputs -> gradients of its inputs, None for `Symbols`, and of its weights
 LayerBackward = Callable[[Any], tuple[Any, list[Any]]]
 
-#: layers of at most so many units are faster with TensorFlow's own backward kernel
+#: up to so many units, a layer is faster with TensorFlow's own backward kernel
 FUSED_UNITS = 48
-#: units of a layer of symbols up to which it is faster so too, in spite of the products with its
-#: kernel, if no more symbols come to each unit
+#: limits of the same for a layer of symbols: units, and alphabet size per unit. That kernel takes
+#: one-hot vectors
 SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
-#: time steps in one turn of a loop: the first of these that divides their number
-TURNS = (2, 1)
-#: so many numbers may be drawn for a feature, of which a share as large as the rate drops it
+#: time steps in one iteration of a loop: the first of these that divides the number of steps
+UNROLL = (2, 1)
+#: number of equally likely values of a dropout draw
 DRAWS = 1 << 16
 
 
 class Form(NamedTuple):
-    """All of a network that its graph depends on: networks of one form differ in numbers alone."""
+    """Everything about a network that its graph depends on; sizes and rates are inputs of it."""
 
     direction: str
     layers: int
     embedding: bool
-    #: of `Layout`
-    turns: int
-    #: the following matter in training alone: whether there is dropout
+    #: as in `LayerOptions`
+    unroll: int
+    #: whether there is dropout; this and all that follows matters in training only
     dropout: bool = False
-    #: `Layout.fused` of a layer of symbols
+    #: `LayerOptions.fused` of a first layer whose inputs are symbols
     symbols_fused: bool = False
-    #: `Layout.fused` of other layers
+    #: `LayerOptions.fused` of the other layers
     fused: bool = False
-    #: of `Layout`
+    #: as in `LayerOptions`
     reduced: bool = False
 
     @classmethod
     def of(cls, config: TrialConfig, alphabet_size: int) -> Form:
-        """The form of a network."""
+        """The form of the network of `config`."""
         units, embedding = config.layer_size, bool(config.embedding_size)
         full = config.precision == "float32"
         few = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
@@ -56,7 +55,7 @@ class Form(NamedTuple):
             direction=config.direction,
             layers=config.layers,
             embedding=embedding,
-            turns=next(turns for turns in TURNS if config.sequence_length % turns == 0),
+            unroll=next(count for count in UNROLL if config.sequence_length % count == 0),
             dropout=bool(config.dropout),
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
@@ -65,129 +64,130 @@ class Form(NamedTuple):
 
     @property
     def scored(self) -> Form:
-        """The same without what matters in training alone."""
-        return Form(self.direction, self.layers, self.embedding, self.turns)
+        """The form of the graph for scoring."""
+        return Form(self.direction, self.layers, self.embedding, self.unroll)
 
     @property
     def every_step(self) -> bool:
-        """Whether the symbol after each step of a window is predicted, and not only the last."""
+        """Whether each step of a window has a prediction, not only the last one."""
         return self.direction == "uni"
 
     @property
-    def ways(self) -> int:
-        """Cells of a layer."""
+    def directions(self) -> int:
+        """Number of cells of a layer."""
         return 1 if self.direction == "uni" else 2
 
     @property
     def axes(self) -> list[int]:
-        """Number of axes of each weight, in Keras's order."""
-        cells = [2, 2, 1] * self.ways * self.layers
+        """Number of axes of each weight, in Keras's order of weights."""
+        cells = [2, 2, 1] * self.directions * self.layers
         return [2] * self.embedding + cells + [2, 1]
 
 
 class Dropout(NamedTuple):
-    """What is dropped in a step."""
+    """Dropout of one training step."""
 
-    #: share of features that are set to 0, a number
+    #: share of features that are set to 0, a scalar
     rate: Any
-    #: two numbers `<int64>` for the first layer; the first of them plus 1, 2 ... for the others
+    #: seed `<int64>[2]`; layer number n adds n to the first of the two
     seed: Any
 
 
 class Stack:
-    """A network's layers; `models/fast_lstm.py` has the arithmetic of one."""
+    """All layers of a network; `models/fast_lstm.py` computes one of them."""
 
     def __init__(self, form: Form, weights: Sequence[Any]) -> None:
-        """`weights` are tensors, in Keras's order and packed (`models/packed.py`)."""
-        self._form, given = form, iter(weights)
-        self._embedding = next(given) if form.embedding else None
+        """`weights` are tensors in Keras's order, each in the layout of `models/packed.py`."""
+        self._form, rest = form, iter(weights)
+        self._embedding = next(rest) if form.embedding else None
         self._layers = [
-            [Cell(*itertools.islice(given, len(Cell._fields))) for _ in range(form.ways)]
+            [Cell(*itertools.islice(rest, len(Cell._fields))) for _ in range(form.directions)]
             for _ in range(form.layers)
         ]
-        self._kernel, self._bias = given
+        self._kernel, self._bias = rest
 
     def trained(self, symbols: Any, dropout: Dropout | None) -> tuple[Any, Gradients]:
-        """Logits of all predictions, step by step, `[predictions, alphabet]`, and the way back.
+        """Logits `[predictions, alphabet]` in training, ordered by time, and their backward pass.
 
         `symbols` is `<int32>[time, batch]`.
         """
-        given = Symbols(symbols, tf.shape(self._bias)[0])
-        features = self._represented(given)
+        inputs = Symbols(symbols, tf.shape(self._bias)[0])
+        features = self._features(inputs)
         backwards: list[LayerBackward] = []
-        for number, (cells, layout) in enumerate(self._laid_out(symbols), start=1):
-            features, backward = _layer(features, cells, layout)
+        for number, (cells, options) in enumerate(self._layer_options(symbols), start=1):
+            features, backward = _layer(features, cells, options)
             backwards.append(backward)
             if dropout:
                 features, backward = _dropped(features, dropout, number)
                 backwards.append(backward)
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
 
-        def gradients(of_logits: Any) -> list[Any]:
-            found = [tf.matmul(flat, of_logits, transpose_a=True), sum_of_rows(of_logits)]
-            of_features = tf.matmul(of_logits, self._kernel, transpose_b=True)
-            of_features = tf.reshape(of_features, tf.shape(features))
+        def gradients(logit_gradient: Any) -> list[Any]:
+            found = [tf.matmul(flat, logit_gradient, transpose_a=True), sum_of_rows(logit_gradient)]
+            gradient = tf.matmul(logit_gradient, self._kernel, transpose_b=True)
+            gradient = tf.reshape(gradient, tf.shape(features))
             for backward in reversed(backwards):
-                of_features, of_weights = backward(of_features)
-                found = [*of_weights, *found]
+                gradient, weight_gradients = backward(gradient)
+                found = [*weight_gradients, *found]
             if self._embedding is None:
                 return found
-            rows = tf.reshape(of_features, (-1, tf.shape(self._embedding)[1]))
-            return [given.sums(rows), *found]
+            rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
+            return [inputs.sums(rows), *found]
 
         return tf.matmul(flat, self._kernel) + self._bias, gradients
 
     def scored(self, windows: Any) -> Any:
-        """Logits of the symbols after windows `<int32>[batch, time]`, `[batch, alphabet]`."""
+        """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
         symbols = tf.transpose(windows)
-        features = self._represented(Symbols(symbols, tf.shape(self._bias)[0]))
-        for cells, layout in self._laid_out(symbols, last_alone=True):
-            ways = _ways(cells, layout)
-            features = _joined([fast_lstm.outputs(features, *way) for way in ways])
+        features = self._features(Symbols(symbols, tf.shape(self._bias)[0]))
+        for cells, options in self._layer_options(symbols, last_only=True):
+            directions = _directions(cells, options)
+            features = _joined([fast_lstm.outputs(features, *one) for one in directions])
         return tf.matmul(features, self._kernel) + self._bias
 
-    def _represented(self, given: Symbols) -> Any:
-        return given if self._embedding is None else tf.gather(self._embedding, given.codes)
+    def _features(self, symbols: Symbols) -> Any:
+        return symbols if self._embedding is None else tf.gather(self._embedding, symbols.codes)
 
-    def _laid_out(
-        self, symbols: Any, *, last_alone: bool = False
-    ) -> Iterator[tuple[list[Cell], Layout]]:
-        """The cells of each layer, and how they are computed.
+    def _layer_options(
+        self, symbols: Any, *, last_only: bool = False
+    ) -> Iterator[tuple[list[Cell], LayerOptions]]:
+        """The cells and options of each layer.
 
-        Of the last layer of uni, too, all but the last step is left out with `last_alone`.
+        With `last_only`, the last layer of a unidirectional network, too, has one output.
         """
         form = self._form
         steps, batch = tf.unstack(tf.shape(symbols))
         units = tf.shape(self._layers[0][0].recurrent_kernel)[0]
-        layout = Layout(steps, batch, units, form.turns, reduced=form.reduced)
+        options = LayerOptions(steps, batch, units, form.unroll, reduced=form.reduced)
         for number, cells in enumerate(self._layers, start=1):
             of_symbols = number == 1 and not form.embedding
-            last = number == len(self._layers) and (last_alone or not form.every_step)
+            last = number == len(self._layers) and (last_only or not form.every_step)
             fused = form.symbols_fused if of_symbols else form.fused
-            yield cells, layout._replace(fused=fused, last=last)
+            yield cells, options._replace(fused=fused, last_only=last)
 
 
-def _layer(features: Any, cells: list[Cell], layout: Layout) -> tuple[Any, LayerBackward]:
+def _layer(features: Any, cells: list[Cell], options: LayerOptions) -> tuple[Any, LayerBackward]:
+    """Outputs of a layer, of both directions side by side, and its backward pass."""
     outputs, backwards = zip(
-        *(fast_lstm.lstm(features, *way) for way in _ways(cells, layout)), strict=True
+        *(fast_lstm.lstm(features, *one) for one in _directions(cells, options)), strict=True
     )
 
     def back(gradient: Any) -> tuple[Any, list[Any]]:
         parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
         found = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
-        of_features = [one for one, _ in found if one is not None]
+        input_gradients = [one for one, _ in found if one is not None]
         return (
-            tf.add_n(of_features) if of_features else None,
-            [weight for _, of_cell in found for weight in of_cell],
+            tf.add_n(input_gradients) if input_gradients else None,
+            [weight for _, cell_gradient in found for weight in cell_gradient],
         )
 
     return _joined(outputs), back
 
 
-def _ways(cells: list[Cell], layout: Layout) -> Iterator[tuple[Cell, Layout]]:
-    """The cells of a layer, the second of which reads from the end."""
-    for way, cell in enumerate(cells):
-        yield cell, layout._replace(reverse=bool(way))
+def _directions(cells: list[Cell], options: LayerOptions) -> Iterator[tuple[Cell, LayerOptions]]:
+    """The cells of a layer with their options; the second one reads time in reverse."""
+    for number, cell in enumerate(cells):
+        yield cell, options._replace(reverse=bool(number))
 
 
 def _joined(outputs: Sequence[Any]) -> Any:
@@ -195,19 +195,19 @@ def _joined(outputs: Sequence[Any]) -> Any:
 
 
 def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, LayerBackward]:
-    """As Keras's `Dropout`, drawn from a seed of this layer, and the way back.
+    """Apply dropout as Keras does, for layer `number`; return the backward pass, too.
 
-    The rate is rounded to a share of `DRAWS`.
+    The rate is rounded to a multiple of `1 / DRAWS`.
     """
     seed = dropout.seed + tf.constant([number, 0], tf.int64)
     least = tf.round(dropout.rate * DRAWS)
-    left = _drawn(tf.shape(features), seed) >= tf.cast(tf.cast(least, tf.int32), tf.uint16)
-    factors = tf.cast(left, tf.float32) * (DRAWS / (DRAWS - least))
+    kept = _drawn(tf.shape(features), seed) >= tf.cast(tf.cast(least, tf.int32), tf.uint16)
+    factors = tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - least))
     return features * factors, lambda gradient: (gradient * factors, [])
 
 
 def _drawn(shape: Any, seed: Any) -> Any:
-    """Numbers from 0 to `DRAWS`, without it: two of them from each that TensorFlow draws."""
+    """Draw uniform integers `<uint16>` below `DRAWS`; each 32-bit draw gives two of them."""
     count = tf.reduce_prod(tf.cast(shape, tf.int64))
     drawn = tf.raw_ops.StatelessRandomUniformFullInt(
         shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
@@ -216,10 +216,10 @@ def _drawn(shape: Any, seed: Any) -> Any:
 
 
 def losses(logits: Any, targets: Any) -> tuple[Any, Any]:
-    """Cross-entropy in nats of `<int32>[predictions]` by logits `[predictions, alphabet]`.
+    """Cross-entropy of each prediction in nats, `[predictions]`, and its gradient by the logits.
 
-    Also its gradients by the logits, for each prediction alone. TensorFlow's own function, asked
-    for determinism, gathers what it needs one by one.
+    `logits` is `[predictions, alphabet]`, `targets` `<int32>[predictions]`. This raw operation is
+    deterministic here; with determinism on, TensorFlow's public function takes a slower path.
     """
     found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
     return found.loss, found.backprop

@@ -1,10 +1,10 @@
-"""Corpus and config -> training windows and scoring windows.
+"""Training windows and scoring windows of a corpus.
 
-A *window* is `sequence_length` symbols; the symbol after it is its *target*. Where a window reaches
-beyond the head of its session it holds `<start>`, so no window has symbols of another session.
+A *window* is `sequence_length` symbols; the symbol after it is its *target*. Places of a window
+before the first symbol of its session hold `<start>`, so no window has symbols of another session.
 
-Windows are cut from the codes of a split when they are needed. Nothing here is as large as the
-split but the order of an epoch's windows, so processes that map one corpus share its memory.
+Windows are copied from the codes of a split when they are needed. No array is as large as the split
+except for the order of an epoch's windows, so processes that map one corpus share its memory.
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabet import START
 from models.config import TrialConfig
-from models.corpus import START, Split
+from models.corpus import Split
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one training step, as a network of Keras takes them."""
+    """Windows of one training step, as arguments of a Keras model."""
 
     #: `<int32>[batch, time]`
     inputs: NDArray[np.int32]
     #: `<int32>[batch, time]` for uni, `<int32>[batch]` for bi
     targets: NDArray[np.int32]
-    #: 1 for targets that count, else 0; `<float32>` of the targets' shape
+    #: 1 for targets that count, else 0; `<float32>`, of the shape of `targets`
     weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Windows of several training steps, each with its target as its last symbol."""
+class StepWindows:
+    """Windows of several training steps; the last symbol of each is its target."""
 
     #: `<int32>[steps, batch, time + 1]`
     codes: NDArray[np.int32]
-    #: the first of a window's `time` steps whose target counts, `time` if none does;
+    #: index of the first of a window's `time` steps whose target counts, or `time` if none counts,
     #: `<int32>[steps, batch]`
     first: NDArray[np.int32]
 
     def batches(self, *, every_step: bool) -> Iterator[Batch]:
-        """Step by step; `every_step` of a window has a target, or only its last."""
+        """Yield each training step; with `every_step`, each step of a window has a target."""
         length = self.codes.shape[-1] - 1
         for codes, first in zip(self.codes, self.first, strict=True):
             counts = (np.arange(length) >= first[:, None]).astype(np.float32)
@@ -56,9 +57,9 @@ class Cut:
 
 
 def past(split: Split, positions: Indices, lags: Indices) -> NDArray[np.int32]:
-    """What stands so many symbols before each position of a split, `<int32>[positions, lags]`.
+    """Codes that precede each position of a split by each lag, `<int32>[positions, lags]`.
 
-    `<start>` stands before the head of a session; a lag of 0 is the symbol itself.
+    They are `<start>` before the first symbol of a session. A lag of 0 gives the symbol itself.
     """
     heads = split.starts[np.searchsorted(split.starts, positions, side="right") - 1]
     return _past(split, positions, heads, lags)
@@ -71,7 +72,10 @@ def _past(split: Split, positions: Indices, heads: Indices, lags: Indices) -> ND
 
 
 def scoring_targets(split: Split, count: int, seed: int) -> Indices:
-    """Choose the targets on which everything in a sweep is scored, `<int64>[targets]`, rising."""
+    """Draw at most `count` positions of a split, `<int64>[targets]`, ascending.
+
+    All trials and baselines of a sweep are scored on them.
+    """
     rng = np.random.default_rng([seed, 0x7A9])
     chosen = rng.choice(len(split), min(count, len(split)), replace=False)
     return np.sort(chosen).astype(np.int64)
@@ -80,7 +84,7 @@ def scoring_targets(split: Split, count: int, seed: int) -> Indices:
 def scoring_windows(
     split: Split, targets: Indices, length: int, rows: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Windows `<int32>[rows, length]` and true symbols `<int32>[rows]` of all targets, in order.
+    """Yield windows `<int32>[rows, length]` and true codes `<int32>[rows]` of `targets`, in order.
 
     The last block has fewer rows if `rows` does not divide the number of targets.
     """
@@ -91,22 +95,22 @@ def scoring_windows(
 
 
 class TrainingWindows:
-    """The windows of each epoch of a trial."""
+    """The training windows of a trial."""
 
     def __init__(self, split: Split, config: TrialConfig, seed: int) -> None:
         self._split = split
         self._config = config
         self._seed = seed
 
-    def epoch(self, number: int) -> Epoch:
-        """The windows of epoch `number` in their order; a pure function of the seed."""
+    def epoch(self, number: int) -> EpochWindows:
+        """The windows of epoch `number`, in an order that depends on the seed and `number` only."""
         rng = np.random.default_rng([self._seed, number])
         if self._config.direction == "uni":
             return _ManyToMany(self._split, self._config, rng)
         return _ManyToOne(self._split, self._config, rng)
 
 
-class Epoch(ABC):
+class EpochWindows(ABC):
     """The windows of one epoch in the order of its training steps."""
 
     def __init__(
@@ -117,13 +121,13 @@ class Epoch(ABC):
         self._order = np.arange(count, dtype=_smallest(count))
         rng.shuffle(self._order)
         self._every_step = config.direction == "uni"
-        #: training steps
+        #: number of training steps
         self.steps = -(-count // config.batch_size)
 
-    def cut(self, begin: int, end: int) -> Cut:
-        """The windows of steps `begin` to `end`, without the latter.
+    def select(self, begin: int, end: int) -> StepWindows:
+        """Windows of the steps from `begin` up to and without `end`.
 
-        The last step of an epoch is filled up with windows of which no target counts.
+        The last step of an epoch is padded with windows whose targets do not count.
         """
         rows = np.arange(begin * self._batch_size, end * self._batch_size)
         chosen = self._order[rows % len(self._order)].astype(np.int64)
@@ -132,20 +136,23 @@ class Epoch(ABC):
         first = np.where(rows < len(self._order), first, length)
         shape = (end - begin, self._batch_size)
         codes = _past(self._split, targets, heads, self._lags)
-        return Cut(codes.reshape(*shape, length + 1), first.reshape(shape).astype(np.int32))
+        return StepWindows(codes.reshape(*shape, length + 1), first.reshape(shape).astype(np.int32))
 
     def batches(self) -> Iterator[Batch]:
-        """Every step by itself."""
+        """Yield all steps, one at a time."""
         for step in range(self.steps):
-            yield from self.cut(step, step + 1).batches(every_step=self._every_step)
+            yield from self.select(step, step + 1).batches(every_step=self._every_step)
 
     @abstractmethod
     def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        """Targets, heads of their sessions, and first steps that count, of some windows."""
+        """Positions of targets, first positions of their sessions, and first steps that count.
+
+        All are `<int64>[windows]`, for the windows with the numbers `chosen`.
+        """
 
 
-class _ManyToOne(Epoch):
-    """Every `stride`-th symbol of the split is the target of a window."""
+class _ManyToOne(EpochWindows):
+    """Each window has one target; targets are `stride` apart in the split."""
 
     def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
         self._stride = config.window_stride
@@ -159,15 +166,15 @@ class _ManyToOne(Epoch):
         return targets, heads, np.full(len(chosen), len(self._lags) - 2)
 
 
-class _ManyToMany(Epoch):
+class _ManyToMany(EpochWindows):
     """Each step of a window has a target.
 
-    In a session the last targets of windows lie `stride` apart, the first below `stride`; one more
-    window ends at the session's end and counts only what no window before it has. So with a stride
-    of one window every symbol counts once.
+    In a session the last targets of windows are `stride` apart, and the first of them is below
+    `stride`. One more window ends at the session's end; of its targets, only those count that are
+    in no earlier window. So with a stride of `sequence_length` each symbol counts once.
 
-    Where the first one lies is drawn for each session by itself, for short sessions too: so their
-    beginnings are learned after any number of `<start>`, as they are scored.
+    The first last target is drawn for each session separately, also for short sessions, so that
+    their first symbols are trained after any number of `<start>`, as they are scored.
     """
 
     def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
@@ -175,7 +182,7 @@ class _ManyToMany(Epoch):
         self._stride, self._sizes = config.window_stride, sizes
         if config.offset == "random":
             self._first = np.minimum(rng.integers(self._stride, size=len(sizes)), sizes - 1)
-        else:  # a session no longer than a window is one window
+        else:  # a session that fits into a window is one window
             self._first = np.where(sizes <= length, sizes - 1, 0)
         counts = 1 + -(-(sizes - 1 - self._first) // self._stride)
         self._ends = np.cumsum(counts)

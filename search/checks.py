@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import TrialConfig, ours
+from models.config import TrialConfig, as_lstm_config
 from models.corpus import Corpus
 from models.errors import InputError, shown
 from models.size import parameters
@@ -40,7 +40,7 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
     corpus.check_windows(int(spec.space.largest("sequence_length")))
     rng = np.random.default_rng(spec.seed)
     rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
-    configs = [ours(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
+    configs = [as_lstm_config(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
     verdicts = [rule.judge(config, size, symbols) for config in configs]
     passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
     if spec.size_rule == "reject" and passed < SIZE_SHARE:

@@ -28,7 +28,8 @@ from search.launch import existing_store, launch, resume, spec_of
 from search.spec import NAME, SweepSpec, check_name
 from search.terminal import plain, plain_json
 from search.trial import TrialRecord
-from spaces.dimension import Listed, parse
+from spaces.dimension import Listed
+from spaces.field_values import parse
 from spaces.space import LISTABLE
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def show(arguments: Namespace) -> int:
 
 def _show_details(console: Console, record: TrialRecord) -> None:
     config = record.trial.config
-    values = config.shape().values() if config.returns_loss else _pairs(config.to_dict())
+    values = config.table_columns().values() if config.returns_loss else _pairs(config.to_dict())
     console.print(f"config: {plain(', '.join(values))}")
     versions = ", ".join(
         f"{tag.removeprefix('version.')} {plain(value)}"
@@ -333,32 +334,32 @@ def generate(arguments: Namespace) -> int:
     """Print sequences that an exported model continues."""
     from search import generate as generating
 
-    wish = generating.Wish(
+    request = generating.GenerationRequest(
         arguments.prompt,
         arguments.length,
         arguments.temperature,
         arguments.count,
         arguments.seed,
     )
-    bundle, turns = generating.generate(arguments.bundle, wish)
+    bundle, turns = generating.generate(arguments.bundle, request)
     between = "" if bundle.alphabet.is_text else " "
     if arguments.json:
         rows = [list(row) for row in zip(*turns, strict=True)]
         made = rows if between else ["".join(map(str, row)) for row in rows]
         _print_json(
-            {"bundle": arguments.bundle, "trial": bundle.trial, "prompt": wish.prompt,
-             "temperature": wish.temperature, "seed": wish.seed, "sequences": made}
+            {"bundle": arguments.bundle, "trial": bundle.trial, "prompt": request.prompt,
+             "temperature": request.temperature, "seed": request.seed, "sequences": made}
         )  # fmt: skip
         return DONE
-    if wish.count == 1:  # as it comes
-        start = wish.prompt + between if wish.prompt else ""
+    if request.count == 1:  # as it comes
+        start = request.prompt + between if request.prompt else ""
         print(generating.printable(start), end="", flush=True)
         for (symbol,) in turns:
             print(generating.printable(str(symbol)), end=between, flush=True)
         print()
         return DONE
     for number, row in enumerate(zip(*turns, strict=True), start=1):
-        text = between.join([*([wish.prompt] if wish.prompt else []), *map(str, row)])
+        text = between.join([*([request.prompt] if request.prompt else []), *map(str, row)])
         print(f"--- {number} ---\n{generating.printable(text)}")
     return DONE
 

@@ -36,7 +36,7 @@ def conclude(console: Console, state: State, store: Store) -> None:
                 f"learning rate {config.learning_rate:g})"
             )
         else:
-            values = ", ".join(config.shape().values())
+            values = ", ".join(config.table_columns().values())
             console.print(f"best: {best.trial.id}, loss {loss:.4f} ({values})")
         for name, other in state.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import Config, TrialConfig, ours
+from models.config import Config, TrialConfig, as_lstm_config
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -172,7 +172,7 @@ class CostModel:
         if len(epochs) < 2:
             return
         typical = float(np.median(epochs[1:]))
-        self._seen[number] = ours(config), typical
+        self._seen[number] = as_lstm_config(config), typical
         self._rates = None
         if total is not None:
             self._fixed[number] = max(0.0, total - sum(epochs[1:]) - typical)
@@ -181,11 +181,11 @@ class CostModel:
         """Seconds that one epoch of `config` will take."""
         if self._rates is None:
             self._rates = self._fit()
-        return float(operations(ours(config), self._extent) @ self._rates)
+        return float(operations(as_lstm_config(config), self._extent) @ self._rates)
 
     def step_seconds(self, config: Config) -> float:
         """Seconds of one step of the optimizer, with its share of the scoring."""
-        return self.epoch_seconds(config) / steps_per_epoch(ours(config), self._extent)
+        return self.epoch_seconds(config) / steps_per_epoch(as_lstm_config(config), self._extent)
 
     @property
     def fixed_seconds(self) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import bundle as bundles
+from models.alphabet import UNKNOWN, Alphabet
 from models.bundle import Bundle, Predictor
-from models.corpus import UNKNOWN, Alphabet
 from models.errors import InputError, shown
 from models.sessions import Sessions, read_sessions
 from search import apart

@@ -65,7 +65,9 @@ class Lines:
     def trial_ended(self, course: Course, state: State) -> None:
         """Write a line for a trial that has ended."""
         assert course.ended
-        shape = " ".join(f"{name} {value}" for name, value in course.trial.config.shape().items())
+        shape = " ".join(
+            f"{name} {value}" for name, value in course.trial.config.table_columns().items()
+        )
         reason = f" ({course.ended.reason})" if course.ended.reason else ""
         done = sum(state.counts.values())
         self.say(
@@ -108,7 +110,7 @@ class LiveTable(Lines):
 
 
 def _running(state: State) -> Group:
-    shown = [course.trial.config.shape() for course in state.running.values()]
+    shown = [course.trial.config.table_columns() for course in state.running.values()]
     table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
     for slot in state.slots:
         course = state.running.get(slot)
@@ -120,7 +122,7 @@ def _running(state: State) -> Group:
         table.add_row(
             str(slot),
             _named(course),
-            *config.shape().values(),
+            *config.table_columns().values(),
             f"{_epoch_text(course)} {done}",
             loss_text(progress.loss if progress else None),
             loss_text(course.best_loss),
@@ -150,7 +152,7 @@ def _epoch_text(course: Course) -> str:
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
     """Trials as they stand in the store."""
     records = list(records)
-    shape = records[0].trial.config.shape() if records else {}
+    shape = records[0].trial.config.table_columns() if records else {}
     table = Table("trial", "phase", "outcome", "loss", "bits", "epoch", *shape, "parameters")
     table.title = title or None
     for record in records:
@@ -162,7 +164,7 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
             loss_text(loss),
             loss_text(bits_of(record.trial.config, loss)),
             f"{record.best_epoch or '-'}/{record.epochs}",
-            *record.trial.config.shape().values(),
+            *record.trial.config.table_columns().values(),
             f"{record.parameters:,}" if record.parameters else "-",
         )
     return table

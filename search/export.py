@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.config import ours
+from models.config import as_lstm_config
 from models.corpus import Corpus
 from models.errors import InputError, cut, shown
 from models.scoring import bits
@@ -197,7 +197,7 @@ def _write(
     record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
     """Write a network of ours and check it, in a process of its own."""
-    config = ours(record.trial.config)
+    config = as_lstm_config(record.trial.config)
     backend_free_of_gpu()
     with silenced():
         from models import backend, bundle, training

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import bundle as bundles
+from models.alphabet import UNKNOWN, Alphabet
 from models.bundle import Bundle, Predictor
-from models.corpus import UNKNOWN, Alphabet
 from models.errors import InputError, cut, shown
 from models.sampling import continued
 from search import apart
@@ -28,7 +28,7 @@ Symbols = Sequence[str | int]
 
 
 @dataclass(frozen=True)
-class Wish:
+class GenerationRequest:
     """What is to be generated; checked when it is made.
 
     Raises:
@@ -55,39 +55,39 @@ class Wish:
                 raise InputError(f"--{name} is {shown(value)}: expected {low:,} to {high:,}")
 
 
-def generate(given: str, wish: Wish) -> tuple[Bundle, Iterator[Symbols]]:
+def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
     """Open a bundle; return it, and turn by turn the next symbol of each sequence.
 
     Raises:
         InputError: this is no bundle, or the prompt is none of its symbols.
     """
     folder, bundle = bundles.read(given)
-    past = encode(bundle.alphabet, wish.prompt)
+    past = encode(bundle.alphabet, request.prompt)
     if len(past) and (past == UNKNOWN).all():
         raise InputError(
-            f"--prompt {shown(wish.prompt)}: the bundle knows none of its symbols, expected some "
-            f"of {_examples(bundle.alphabet)}"
+            f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
+            f"some of {_examples(bundle.alphabet)}"
         )
-    turns = apart.stream(_continued, folder, bundle, past, wish)
+    turns = apart.stream(_continued, folder, bundle, past, request)
     next(turns)
     return bundle, (bundle.alphabet.decode(codes) for codes in turns if codes is not None)
 
 
 def _continued(
-    folder: Path, bundle: Bundle, past: NDArray[np.int32], wish: Wish
+    folder: Path, bundle: Bundle, past: NDArray[np.int32], request: GenerationRequest
 ) -> Iterator[NDArray[np.int32] | None]:
     """Nothing once a bundle's network is loaded, then what comes next, in a process of its own."""
-    logits = predictor_of(folder, bundle, wish.seed)
+    logits = predictor_of(folder, bundle, request.seed)
     yield None
     turns = continued(
         logits,
         past,
         window=bundle.config.sequence_length,
-        rows=wish.count,
-        temperature=wish.temperature,
-        seed=wish.seed,
+        rows=request.count,
+        temperature=request.temperature,
+        seed=request.seed,
     )
-    yield from islice(turns, wish.length)
+    yield from islice(turns, request.length)
 
 
 def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:

@@ -24,7 +24,7 @@ from search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from search.state import Word
 from search.subject import subject_of
 from search.terminal import plain
-from spaces.template import shown_label
+from spaces.template_config import shown_label
 
 if TYPE_CHECKING:
     from search.engines.base import Engine

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import TrialConfig, ours
+from models.config import TrialConfig, as_lstm_config
 from models.errors import InputError
 from models.size import parameters
 from search.engines import nvidia
@@ -66,8 +66,8 @@ def fitting(needed: int, free: int, cores: int) -> int:
 def largest(spec: SweepSpec, alphabet: int, admits: Callable[[TrialConfig], bool]) -> TrialConfig:
     """The config of a search that takes the most memory, among many draws that are admitted."""
     rng = np.random.default_rng(spec.seed)
-    drawn = filter(admits, (ours(spec.space.sample(rng)) for _ in range(DRAWS)))
-    middle = ours(spec.space.middle())
+    drawn = filter(admits, (as_lstm_config(spec.space.sample(rng)) for _ in range(DRAWS)))
+    middle = as_lstm_config(spec.space.middle())
     return max(drawn, key=lambda config: _numbers(config, alphabet), default=middle)
 
 

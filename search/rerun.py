@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from models import corpus as corpora
-from models.config import Config, ours
+from models.config import Config, as_lstm_config
 from models.corpus import Corpus
 from models.document import plain
 from models.errors import InputError
@@ -244,8 +244,8 @@ def _same_subject(record: TrialRecord, config: Config) -> Subject:
     """The corpus of a trial, as it was, for another config."""
     source, scoring = archive.read_source(record)
     corpus = load_same_corpus(source, record)
-    corpus.check_windows(ours(config).sequence_length)
-    check_room(ours(config), len(corpus.alphabet))
+    corpus.check_windows(as_lstm_config(config).sequence_length)
+    check_room(as_lstm_config(config), len(corpus.alphabet))
     return CorpusSubject(corpus, source, scoring, SizeRule(), strict=False)
 
 

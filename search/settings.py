@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import InputError, one_of, read_yaml, shown
+from models.errors import InputError, one_of, shown
+from models.yaml_file import read_yaml
 from search import address, approval
 
 FILE = "mlflow.yaml"

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.config import ours
+from models.config import as_lstm_config
 from models.corpus import Corpus
-from models.errors import InputError, cut, nearest, one_of, read_yaml, shown
+from models.errors import InputError, cut, nearest, one_of, shown
 from models.size import SizeRule
 from models.source import Source, near_one
+from models.yaml_file import read_yaml
 from search.cost import fitting_targets
 from search.engines import ENGINES
 from search.plan import Plan
@@ -136,7 +137,7 @@ class SweepSpec:
         """The spec with numbers in place of what depends on the corpus."""
         if corpus is None or self.targets != AUTO:
             return self
-        usual = ours(self.space.middle())
+        usual = as_lstm_config(self.space.middle())
         if "uni" in self.space["direction"]:  # an epoch of bi takes longer
             usual = usual.evolve(direction="uni")
         return dataclasses.replace(self, targets=fitting_targets(usual, len(corpus.train)))

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from models import baselines
 from models.baselines import BaselineScore
-from models.config import Config, ours
+from models.config import Config, as_lstm_config
 from models.corpus import Corpus
 from models.size import SizeRule, Verdict, parameters
 from models.source import Source
@@ -144,12 +144,14 @@ class CorpusSubject:
 
     def params(self, config: Config) -> dict[str, int | float]:
         """Size of the network."""
-        count = parameters(ours(config), len(self.corpus.alphabet))
+        count = parameters(as_lstm_config(config), len(self.corpus.alphabet))
         per_symbol = round(count / len(self.corpus.train), 4)
         return {"parameters": count, "parameters_per_symbol": per_symbol}
 
     def _judge(self, config: Config) -> Verdict:
-        return self.rule.judge(ours(config), len(self.corpus.alphabet), len(self.corpus.train))
+        return self.rule.judge(
+            as_lstm_config(config), len(self.corpus.alphabet), len(self.corpus.train)
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from models.source import Source
 from search.faults import BadRunError
 from search.journal import TEMPLATE_TAG
 from search.spec import Scoring
-from spaces.template import TemplateConfig
+from spaces.template_config import TemplateConfig
 
 Words = TypeVar("Words", bound=StrEnum)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from models.config import ours
+from models.config import as_lstm_config
 from models.corpus import Corpus
 from models.windows import scoring_targets
 from search import scratch
@@ -24,7 +24,7 @@ from search.interrupt import SIGNALS
 from search.trial import Computing, Ended, EpochDone, Job, Message, Outcome, Progressed
 
 if TYPE_CHECKING:
-    from models import foreign
+    from models import events
 
 #: seconds between two reports of progress within an epoch, at least
 REPORT_EVERY_S = 0.5
@@ -58,19 +58,19 @@ def run(job: Job) -> Iterator[Message]:
 def _train(job: Job) -> Iterator[Message]:
     if job.template:  # it is given all of Keras, so that comes first
         import models.foreign  # noqa: F401
-    from models import backend, foreign, training
+    from models import backend, events
 
     backend.prepare(gpu=job.slot.gpu is not None, seed=job.trial.seed)
     reported = time.monotonic()
     for event in _foreign(job) if job.template else _own(job):
-        if isinstance(event, foreign.Result):
+        if isinstance(event, events.Result):
             yield _returned(event)
             return
-        if isinstance(event, training.Diverged):
+        if isinstance(event, events.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
             return
-        if isinstance(event, training.Epoch):
-            last = isinstance(event, foreign.LastEpoch)
+        if isinstance(event, events.Epoch):
+            last = isinstance(event, events.LastEpoch)
             yield EpochDone(event.number, event.metrics, event.repeated, last)
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
@@ -78,21 +78,21 @@ def _train(job: Job) -> Iterator[Message]:
     yield Ended(Outcome.COMPLETE)
 
 
-def _own(job: Job) -> Iterator[foreign.Event]:
+def _own(job: Job) -> Iterator[events.TrainingEvent]:
     """Train a network of ours."""
     from models import training
 
     trial = job.trial
     corpus = Corpus.open(job.corpus)
     targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
-    resting = training.Resting(job.checkpoint, job.checkpoint_every_s)
-    config = ours(trial.config)
+    checkpoints = training.CheckpointSettings(job.checkpoint, job.checkpoint_every_s)
+    config = as_lstm_config(trial.config)
     yield from training.train(
-        config, corpus, targets, trial.seed, job.weights, resting, scratch.graphs()
+        config, corpus, targets, trial.seed, job.weights, checkpoints, scratch.graphs()
     )
 
 
-def _foreign(job: Job) -> Iterator[foreign.Event]:
+def _foreign(job: Job) -> Iterator[events.TemplateEvent]:
     """Run the user's template."""
     from models import foreign
 
@@ -105,7 +105,7 @@ def _foreign(job: Job) -> Iterator[foreign.Event]:
     return foreign.train(program, job.weights, job.inputs)
 
 
-def _returned(result: foreign.Result) -> Ended:
+def _returned(result: events.Result) -> Ended:
     """How a template has ended that returned something."""
     if result.reason:
         return Ended(Outcome.ERROR if result.loss is None else Outcome.DIVERGED, result.reason)

@@ -1,7 +1,7 @@
-"""Recurrent layers of a template that leave cuDNN on a GPU, and so take many times as long there.
+"""Finds recurrent layers of a template that Keras cannot compute with cuDNN on a GPU.
 
-cuDNN has one LSTM and one GRU: Keras uses it for layers with these values of their arguments, and
-for all others a loop over time steps.
+Keras uses cuDNN's LSTM and GRU only for certain values of a layer's arguments. Otherwise it runs a
+loop over time steps, which takes many times as long.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
-from spaces import tree
+from spaces import placeholders
 
-#: values of arguments with which a layer stays on cuDNN; the first is Keras's default
+#: values of arguments that cuDNN supports; the first is Keras's default
 NEEDED: Mapping[str, tuple[object, ...]] = {
     "activation": ("tanh",),
     "recurrent_activation": ("sigmoid",),
@@ -20,14 +20,14 @@ NEEDED: Mapping[str, tuple[object, ...]] = {
     "unroll": (False,),
     "use_cudnn": ("auto", True),
 }
-#: of a GRU alone
+#: further arguments of a GRU
 NEEDED_BY_GRU: Mapping[str, tuple[object, ...]] = {"reset_after": (True,)}
-#: arguments of a layer that may be given without their names, in their order
+#: arguments that may be positional, in their order
 POSITIONAL = ("units", "activation", "recurrent_activation", "use_bias")
 
 
-def leaving(parsed: ast.Module) -> Iterator[tuple[int, str, str, str]]:
-    """Line, layer, argument as written, and what it should be, of each that leaves cuDNN."""
+def unsupported(parsed: ast.Module) -> Iterator[tuple[int, str, str, str]]:
+    """Yield line, layer, argument as written, and supported argument, of each unsupported one."""
     for node in ast.walk(parsed):
         if not isinstance(node, ast.Call):
             continue
@@ -36,7 +36,7 @@ def leaving(parsed: ast.Module) -> Iterator[tuple[int, str, str, str]]:
             continue
         needed = {**NEEDED, **(NEEDED_BY_GRU if layer == "GRU" else {})}
         for name, value in _given(node):
-            if name in needed and not _stays(value, needed[name]):
+            if name in needed and not _is_supported(value, needed[name]):
                 written = f"{name}={ast.unparse(value)}"
                 yield node.lineno, layer, written, f"{name}={needed[name][0]!r}"
 
@@ -46,19 +46,19 @@ def _given(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
     yield from ((word.arg, word.value) for word in call.keywords if word.arg)
 
 
-def _stays(value: ast.expr, needed: tuple[object, ...]) -> bool:
-    """Whether a value is one of those needed in every config; what is not written out may be."""
-    if isinstance(value, ast.Set) and tree.is_template(value):
-        inside = tree.inner(value)
+def _is_supported(value: ast.expr, needed: tuple[object, ...]) -> bool:
+    """Whether a value is supported in every config; assumed for expressions but literals."""
+    if isinstance(value, ast.Set) and placeholders.is_placeholder(value):
+        inside = placeholders.content_of(value)
         options = inside.args[0] if isinstance(inside, ast.Call) and inside.args else None
         if not isinstance(options, ast.List | ast.Tuple):
-            return needed[0] != 0  # a range of numbers, of which few are 0
+            return needed[0] != 0  # a range of numbers contains others than 0
         weighted = isinstance(inside, ast.Call) and ast.unparse(inside.func).endswith("pchoice")
         chosen = [_second(one) if weighted else one for one in options.elts]
-        return all(_stays(option, needed) for option in chosen)
+        return all(_is_supported(option, needed) for option in chosen)
     return not isinstance(value, ast.Constant) or value.value in needed
 
 
 def _second(pair: ast.expr) -> ast.expr:
-    """What is chosen with a share: `16` of `(0.3, 16)`."""
+    """The option of a pair of probability and option: `16` in `(0.3, 16)`."""
     return pair.elts[1] if isinstance(pair, ast.Tuple | ast.List) and pair.elts[1:] else pair

@@ -1,9 +1,9 @@
-"""Hyperopt's distributions as templates write them: a call in a syntax tree -> Dimension.
+"""Reads a call of one of Hyperopt's distributions in a template's syntax tree as a `Dimension`.
 
-Where Hyperopt draws something else than one would think, it is put right. `quniform(2, 11, 4)` is 4
-or 8 alike: Hyperopt's never is 2 and sometimes 12. Both ends of `uniformint` and of `quniform` are
-as likely as the rest. `randint` has an order, and takes keywords. Whole steps give whole numbers,
-as layers need them, and options that are numbers have their order too.
+It differs from Hyperopt on purpose in a few points. `quniform(2, 11, 4)` gives 4 or 8, equally
+likely, where Hyperopt also gives 12. Both ends of `uniformint` and `quniform` are as likely as
+other values. `randint` is ordered and takes keywords. Integer steps give integers, as layers need
+them. Options that are numbers are ordered.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
-
-import numpy as np
 
 from models.errors import InputError, cut, one_of, shown
-from spaces.dimension import DIGITS, MOST_STEPS, Dimension, Listed, Range, Value, clean
-from spaces.expression import Names, UntoldError, elements, number
+from spaces.dimension import Dimension, Listed, Value, clean
+from spaces.expression import Names, NotConstantError, elements, number
+from spaces.field_values import MOST_STEPS
+from spaces.template_dimensions import Normal, Numbers, Weighted, number_type
 
 #: names of the arguments of each distribution
 SIGNATURES: Mapping[str, tuple[str, ...]] = {
@@ -37,126 +35,30 @@ SIGNATURES: Mapping[str, tuple[str, ...]] = {
     "lognormal": ("mu", "sigma"),
     "qlognormal": ("mu", "sigma", "q"),
 }
-#: share of the draws of a distribution without ends that is cut off at each side
-TAIL = 1e-6
-#: characters of an option's text, at most
+#: largest number of characters of an option's text
 LONGEST_OPTION = 100
 
 
 @dataclass(frozen=True)
-class Numbers(Range):
-    """Numbers of a range: whole ones if their steps are."""
-
-    @property
-    def kind(self) -> type[int] | type[float]:
-        """Type of the numbers."""
-        return _kind(self.step, self.low)
-
-
-@dataclass(frozen=True)
-class Normal(Dimension):
-    """Numbers around `mu`, or whose logarithm is; raw numbers are shares of the draws below.
-
-    With a `step` they are its multiples, otherwise they are rounded to `DIGITS` digits.
-    """
-
-    field: str
-    mu: float
-    sigma: float
-    step: float | None = None
-    log: bool = False
-
-    def expression(self) -> Any:
-        from hyperopt import hp
-
-        return hp.uniform(self.field, *self.ends)
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        return (0.0, 1.0)
-
-    def draw(self, rng: np.random.Generator) -> float:
-        return float(rng.uniform())
-
-    def at(self, share: float) -> float:
-        return share
-
-    def between(self, low: float, high: float) -> Dimension | None:
-        return self  # it has no ends to be moved
-
-    def decode(self, raw: float) -> Value:
-        number = NormalDist(self.mu, self.sigma).inv_cdf(min(max(raw, TAIL), 1 - TAIL))
-        number = math.exp(number) if self.log else number
-        if self.step:
-            number = clean(round(number / self.step) * self.step)
-        else:
-            number = float(f"{number:.{DIGITS}g}")
-        return _kind(self.step)(number)
-
-    def encode(self, value: Value) -> float:
-        number = float(value)
-        if self.log:
-            number = math.log(number) if number > 0 else -math.inf
-        return NormalDist(self.mu, self.sigma).cdf(number)
-
-    def values(self) -> list[Value] | None:
-        return None
-
-    def describe(self) -> dict[str, Value]:
-        written: dict[str, Value] = {"mu": self.mu, "sigma": self.sigma}
-        if self.step:
-            written["step"] = self.step
-        return written | {"scale": "log" if self.log else "linear"}
-
-    def __contains__(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return self.decode(self.encode(value)) == value
-
-
-@dataclass(frozen=True)
-class Weighted(Listed):
-    """Listed words, of which some are more likely."""
-
-    weights: tuple[float, ...] = ()
-
-    def expression(self) -> Any:
-        from hyperopt import hp
-
-        return hp.pchoice(self.field, [(weight, i) for i, weight in enumerate(self.weights)])
-
-    def draw(self, rng: np.random.Generator) -> float:
-        return float(rng.choice(len(self.options), p=self.weights))
-
-    def at(self, share: float) -> float:
-        below = np.cumsum(self.weights)[:-1]
-        return float(np.searchsorted(below, share, side="right"))
-
-
-def _kind(step: float | None, low: float = 0.0) -> type[int] | type[float]:
-    return int if step and step == int(step) and low == int(low) else float
-
-
-@dataclass(frozen=True)
 class Distribution:
-    """A dimension, and where its values stand if they were listed."""
+    """A dimension and, for `choice` and `pchoice`, the options as written."""
 
     dimension: Dimension
-    #: what stands for each option, in the order of the file; empty for a range
+    #: value of each option in a config, in the order of the file; empty for a range
     options: tuple[Value, ...] = ()
-    #: what is written for each
+    #: expression of each option
     expressions: tuple[ast.expr, ...] = ()
-    #: what people should know of it
+    #: remark for users, or empty
     note: str = ""
 
 
 def read(label: str, call: ast.expr, names: Names) -> Distribution:
-    """The distribution that a call such as `uniform(0, 1)` describes.
+    """Read a call such as `uniform(0, 1)`.
 
-    `names` has what is assigned to a name once, at the top of the file.
+    `names` has the expressions of names that are assigned once.
 
     Raises:
-        InputError: it is none, or its arguments are not what it takes.
+        InputError: it is not a call of a distribution, or has wrong arguments.
     """
     if not isinstance(call, ast.Call):
         raise InputError(
@@ -176,7 +78,7 @@ def read(label: str, call: ast.expr, names: Names) -> Distribution:
             raise InputError(f"{key} of {name} is {_text(arguments[key])}: expected a number")
     numbers = {key: value for key, value in given.items() if value is not None}
     low, high = numbers.get("low", 0), numbers.get("high", 0)
-    if low > high and name.endswith("uniform"):  # as NumPy takes them
+    if low > high and name.endswith("uniform"):  # as in NumPy
         note = f"{name} goes from {high:g} to {low:g}"
         return Distribution(_ranged(label, name, numbers | {"low": high, "high": low}), note=note)
     return Distribution(_ranged(label, name, numbers))
@@ -210,7 +112,7 @@ def _elements(name: str, node: ast.expr, names: Names) -> list[ast.expr]:
     """The options of a choice, written out or worked out."""
     try:
         found = elements(node, names)
-    except UntoldError:
+    except NotConstantError:
         found = []
     if not found:
         expected = "[(0.3, 16), (0.7, 32)]" if name == "pchoice" else "[16, 32]"
@@ -237,7 +139,7 @@ def _listed(label: str, name: str, found: list[ast.expr], names: Names) -> Distr
     counts = Counter(values)
     if len(set(counts.values())) > 1:
         return _weighted(label, name, found, [1 / len(found)] * len(found))
-    known = dict(reversed([*zip(values, found, strict=True)]))  # of equal ones, the first
+    known = dict(reversed([*zip(values, found, strict=True)]))  # of equal options, the first
     options = tuple(counts)
     ordered = options if isinstance(options[0], str) else tuple(sorted(set(sizes)))
     return Distribution(Listed(label, ordered), options, tuple(known[one] for one in options))
@@ -255,7 +157,7 @@ def _shares(pairs: list[tuple[ast.expr, ast.expr]], names: Names) -> list[float]
 def _weighted(
     label: str, name: str, found: Sequence[ast.expr], shares: Sequence[float]
 ) -> Distribution:
-    """Options of which some are more likely; what is listed twice has the sum of its shares."""
+    """Options with unequal probabilities; those of equal options are added."""
     weights: dict[str, float] = {}
     expressions: dict[str, ast.expr] = {}
     for text, one, share in zip(_texts(found), found, shares, strict=True):
@@ -269,7 +171,7 @@ def _weighted(
 
 
 def _texts(found: Sequence[ast.expr]) -> list[str]:
-    """A text for each option; equal ones have the same, and long ones are told apart."""
+    """Text of each option; equal for equal options, and different for long ones that differ."""
     texts = [ast.unparse(one) for one in found]
     return [
         text
@@ -330,7 +232,7 @@ def _exponentials(name: str, low: float, high: float) -> tuple[float, float]:
 
 
 def _stepped(label: str, name: str, low: float, high: float, step: float, log: bool) -> Dimension:
-    """Multiples of a step from `low` to `high`, both included."""
+    """The multiples of `step` between `low` and `high`, both included."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     if first > last:
         raise InputError(
@@ -341,7 +243,7 @@ def _stepped(label: str, name: str, low: float, high: float, step: float, log: b
             f"{name} from {low:g} to {high:g} has {last - first:,} steps: expected at most "
             f"{MOST_STEPS:,}"
         )
-    kind = _kind(step)
+    kind = number_type(step)
     ends = [clean(place * step) for place in (first, last)]
     if first == last:
         return Listed(label, (kind(ends[0]),))

@@ -1,8 +1,9 @@
-"""What an expression of a template is, as far as its text tells; nothing of the file is run for it.
+"""Evaluates constant expressions of a template statically, without running the file.
 
-Hyperopt takes any sequence as options: `range(16, 65, 16)`, `np.linspace(0, 1, 5)`, `[64] * 2`, a
-list that has a name. To run the file would mean to import Keras, which takes ten seconds. So here
-is what computes alone: literals, arithmetic, names that are assigned once, and some functions.
+Hyperopt takes any sequence as options: `range(16, 65, 16)`, `np.linspace(0, 1, 5)`, `[64] * 2`, the
+name of a list. Running the file would import Keras, which takes ten seconds. Supported are
+literals, arithmetic, comparisons, comprehensions, names that are assigned once, and the functions
+and methods listed at the end.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from typing import Any
 
 import numpy as np
 
-#: items of a sequence, at most
-MOST = 10_000
+#: largest number of items of a sequence
+MAX_ITEMS = 10_000
 
 Names = Mapping[str, ast.expr]
 
 
-class UntoldError(ValueError):
-    """The text does not tell what an expression is."""
+class NotConstantError(ValueError):
+    """An expression cannot be evaluated statically."""
 
 
-#: what goes wrong where an expression is worked out that its text does not tell
+#: errors that evaluating an unsupported or wrong expression may raise
 ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def number(node: ast.expr, names: Names) -> int | float | None:
-    """The number that an expression is; None if it is none, or cannot be told."""
+    """Evaluate an expression; None if it is not constant or not a finite number."""
     try:
         found = _value(node, names)
     except ERRORS:
@@ -42,37 +43,37 @@ def number(node: ast.expr, names: Names) -> int | float | None:
 
 
 def elements(node: ast.expr, names: Names) -> list[ast.expr]:
-    """The elements of a sequence, each as an expression.
+    """Elements of a sequence, each as an expression, which may be of any kind.
 
     Raises:
-        UntoldError: the text does not tell them.
+        NotConstantError: the sequence is not constant.
     """
     try:
         try:
-            return _spelled(node, names)
-        except UntoldError:
-            return [_written(one) for one in _items(_value(node, names))]
+            return _written_elements(node, names)
+        except NotConstantError:
+            return [_literal(one) for one in _items(_value(node, names))]
     except ERRORS as error:
-        raise UntoldError(str(error)) from None
+        raise NotConstantError(str(error)) from None
 
 
-# --- elements as they are written -----------------------------------------------------------------
+# --- sequences whose elements need not be constant ------------------------------------------------
 
 
-def _spelled(node: ast.expr, names: Names) -> list[ast.expr]:
-    """The elements of a list that is written out, which may be anything."""
+def _written_elements(node: ast.expr, names: Names) -> list[ast.expr]:
+    """Elements of a list, tuple, sum, repetition, comprehension or dict view."""
     found: list[ast.expr] = []
     match node:
         case ast.List(elts=items) | ast.Tuple(elts=items):
             for one in items:
                 found += elements(one.value, names) if isinstance(one, ast.Starred) else [one]
         case ast.Name(id=name) if name in names:
-            found = _spelled(names[name], _without(names, name))
+            found = _written_elements(names[name], _without(names, name))
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            found = _spelled(left, names) + _spelled(right, names)
+            found = _written_elements(left, names) + _written_elements(right, names)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             some, times = (left, right) if number(left, names) is None else (right, left)
-            found = _repeated(_spelled(some, names), number(times, names))
+            found = _repeated(_written_elements(some, names), number(times, names))
         case ast.Call(func=ast.Name(id="list" | "tuple"), args=[given], keywords=[]):
             found = _keys(given, names) or elements(given, names)
         case ast.Call(func=ast.Attribute(value=given, attr="keys" | "values" as which), args=[]):
@@ -85,37 +86,37 @@ def _spelled(node: ast.expr, names: Names) -> list[ast.expr]:
             for bound in _bindings(generators, names):
                 found.append(_folded(_Bound(bound).visit(copy.deepcopy(each)), names))
         case _:
-            raise UntoldError
+            raise NotConstantError
     return _items(found)
 
 
 def _without(names: Names, name: str) -> Names:
-    """Names without one whose own value is looked at: it cannot be there."""
+    """Names without `name`, for its own expression: prevents endless recursion."""
     return {known: value for known, value in names.items() if known != name}
 
 
 def _repeated(found: list[ast.expr], times: int | float | None) -> list[ast.expr]:
-    if not isinstance(times, int) or len(found) * times > MOST:
-        raise UntoldError
+    if not isinstance(times, int) or len(found) * times > MAX_ITEMS:
+        raise NotConstantError
     return found * times
 
 
 def _table(node: ast.expr, names: Names) -> ast.Dict:
     found = names.get(node.id) if isinstance(node, ast.Name) else node
     if not isinstance(found, ast.Dict):
-        raise UntoldError
+        raise NotConstantError
     return found
 
 
 def _keys(node: ast.expr, names: Names) -> list[ast.expr]:
     try:
         return [key for key in _table(node, names).keys if key]
-    except UntoldError:
+    except NotConstantError:
         return []
 
 
 def _bindings(generators: list[ast.comprehension], names: Names) -> Iterator[dict[str, ast.expr]]:
-    """What the names of a comprehension stand for, in each round."""
+    """Bindings of a comprehension's variables in each of its iterations."""
     if not generators:
         yield {}
         return
@@ -134,11 +135,11 @@ def _matched(target: ast.expr, one: ast.expr) -> dict[str, ast.expr]:
         case ast.Tuple(elts=targets), ast.Tuple(elts=parts) | ast.List(elts=parts):
             pairs = zip(targets, parts, strict=True)
             return {name: part for pair in pairs for name, part in _matched(*pair).items()}
-    raise UntoldError
+    raise NotConstantError
 
 
 class _Bound(ast.NodeTransformer):
-    """Puts what names stand for in their places."""
+    """Replaces names by the expressions that they are bound to."""
 
     def __init__(self, bound: Names) -> None:
         self._bound = bound
@@ -148,46 +149,46 @@ class _Bound(ast.NodeTransformer):
 
 
 def _folded(node: ast.expr, names: Names) -> ast.expr:
-    """An expression as its value, if that is told."""
+    """Replace an expression by its value if it is constant."""
     try:
-        return _written(_value(node, names))
+        return _literal(_value(node, names))
     except ERRORS:
         return node
 
 
-def _written(value: Any) -> ast.expr:
-    """A value as it would be written."""
+def _literal(value: Any) -> ast.expr:
+    """Return the literal of a value."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     node = ast.parse(repr(value), mode="eval").body
-    if ast.literal_eval(node) != value:  # such as NaN, or what is no literal
-        raise UntoldError
+    if ast.literal_eval(node) != value:  # NaN, or a value without a literal
+        raise NotConstantError
     return node
 
 
-# --- values ---------------------------------------------------------------------------------------
+# --- constants ------------------------------------------------------------------------------------
 
 
 def _items(value: Any) -> list[Any]:
-    """The items of a sequence, not too many."""
+    """The items of an iterable, at most `MAX_ITEMS`; strings are refused."""
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-        raise UntoldError
-    if hasattr(value, "__len__") and len(value) > MOST:
-        raise UntoldError
+        raise NotConstantError
+    if hasattr(value, "__len__") and len(value) > MAX_ITEMS:
+        raise NotConstantError
     return list(value)
 
 
 def _value(node: ast.expr, names: Names) -> Any:
-    """What an expression is; one of `ERRORS` if that is not told."""
+    """Evaluate an expression; raises one of `ERRORS` if it is not constant."""
     match node:
         case ast.Constant(value=value):
             return value
         case ast.List() | ast.Tuple() | ast.ListComp() | ast.GeneratorExp():
-            found = [_value(one, names) for one in _spelled(node, names)]
+            found = [_value(one, names) for one in _written_elements(node, names)]
             return tuple(found) if isinstance(node, ast.Tuple) else found
         case ast.Dict(keys=keys, values=values):
             if None in keys:
-                raise UntoldError
+                raise NotConstantError
             pairs = zip(keys, values, strict=True)
             return {_value(key, names): _value(one, names) for key, one in pairs if key}
         case ast.Name(id=name) if name in names:
@@ -208,9 +209,9 @@ def _value(node: ast.expr, names: Names) -> Any:
             positional = [_value(one, names) for one in given]
             named = {word.arg: _value(word.value, names) for word in words if word.arg}
             if len(named) < len(words):
-                raise UntoldError
+                raise NotConstantError
             return _called(function, positional, named, names)
-    raise UntoldError
+    raise NotConstantError
 
 
 def _place(node: ast.expr, names: Names) -> Any:
@@ -225,20 +226,20 @@ def _called(function: ast.expr, given: list[Any], named: dict[str | Any, Any], n
         case ast.Attribute(value=value, attr=name) if name in METHODS:
             return METHODS[name](_value(value, names), *given)
         case ast.Name(id=name) if name in names:
-            raise UntoldError
+            raise NotConstantError
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return FUNCTIONS[name](*given, **named)
-    raise UntoldError
+    raise NotConstantError
 
 
 def _arithmetic(sign: ast.operator, left: Any, right: Any) -> Any:
-    """Of numbers, of arrays, and of lists."""
+    """Apply an operator to numbers, arrays or sequences; refuses results that are too large."""
     sizes = [len(side) for side in (left, right) if isinstance(side, list | tuple | str)]
     numbers = [side for side in (left, right) if isinstance(side, int | float)]
-    if sizes and sum(sizes) * max([1, *numbers]) > MOST:
-        raise UntoldError
+    if sizes and sum(sizes) * max([1, *numbers]) > MAX_ITEMS:
+        raise NotConstantError
     if isinstance(sign, ast.Pow) and len(numbers) == 2:
-        found = float(left) ** float(right)  # of floats: one of integers may never end
+        found = float(left) ** float(right)  # of floats, since integers may take for ever
         whole = isinstance(left, int) and isinstance(right, int) and right >= 0
         return int(found) if whole and abs(found) < 2**53 else found
     return BINARY[type(sign)](left, right)
@@ -247,16 +248,16 @@ def _arithmetic(sign: ast.operator, left: Any, right: Any) -> Any:
 def _arange(*ends: Any, dtype: Any = None, **named: Any) -> Any:
     ends = (*ends, *(named[name] for name in ("start", "stop", "step") if name in named))
     low, high, step = (0, ends[0], 1) if len(ends) == 1 else (*ends, 1)[:3]
-    if (high - low) / step > MOST:
-        raise UntoldError
+    if (high - low) / step > MAX_ITEMS:
+        raise NotConstantError
     found = np.arange(low, high, step)
     return found if dtype is None else found.astype(dtype)
 
 
 def _spaced(space: Callable[..., Any]) -> Callable[..., Any]:
     def spaced(low: Any, high: Any, num: int = 50, **named: Any) -> Any:
-        if num > MOST:
-            raise UntoldError
+        if num > MAX_ITEMS:
+            raise NotConstantError
         return space(low, high, num, **named)
 
     return spaced
@@ -278,7 +279,7 @@ COMPARISONS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
     ast.In: lambda left, right: left in right, ast.NotIn: lambda left, right: left not in right,
 }  # fmt: skip
-#: of Python, math and NumPy, by their last names
+#: functions of Python, math and NumPy, by the last part of their names
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "log": math.log, "log2": math.log2, "log10": math.log10, "exp": math.exp, "sqrt": math.sqrt,
     "floor": math.floor, "ceil": math.ceil, **TYPES,

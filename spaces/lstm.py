@@ -1,4 +1,4 @@
-"""The declared spaces.
+"""The declared spaces, `default` and `quick`.
 
 Ranges follow Greff et al. (arXiv 1503.04069), who find the learning rate to matter most, and
 Karpathy's char-rnn (2 or 3 layers, dropout, sizes by the amount of data).
@@ -24,7 +24,7 @@ DEFAULT = Space(
     }
 )
 
-#: for the first five minutes: small networks, few epochs, every symbol a target of few windows
+#: for a sweep of five minutes: small networks, few epochs, fewer training windows
 QUICK = Space(
     {
         "direction": Listed("direction", ("uni", "bi")),
@@ -43,7 +43,11 @@ SPACES = {"default": DEFAULT, "quick": QUICK}
 
 
 def named(name_or_file: str) -> Space:
-    """A declared space by its name, or one read from a file."""
+    """Return a declared space by its name, or read one from a file.
+
+    Raises:
+        InputError: there is no such space or file, or the file has an error.
+    """
     if name_or_file in SPACES:
         return SPACES[name_or_file]
     try:

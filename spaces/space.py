@@ -15,19 +15,21 @@ import numpy as np
 
 from models.config import FIELDS, Config, TrialConfig, check_field
 from models.errors import InputError, cut
-from spaces.dimension import Dimension, Listed, parse
+from models.yaml_file import read_yaml
+from spaces.dimension import Dimension, Listed
+from spaces.field_values import parse
 
-#: a space with at most this many points can be listed
+#: largest number of configs of a space whose points are listed
 LISTABLE = 10_000
 
 
 class Space(Mapping[str, Dimension]):
-    """Dimensions of every field of `TrialConfig`, most of them with one value.
+    """A mapping from every field of `TrialConfig` to its dimension.
 
-    Every sample is contained, and the names are those of `TrialConfig`.
+    Fields that are not given have their default as the only value.
     """
 
-    #: the field that is a learning rate; None if none is known to be
+    #: name of the field that is the learning rate; None if it is not known
     rate: str | None = "learning_rate"
 
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
@@ -60,16 +62,16 @@ class Space(Mapping[str, Dimension]):
         }
 
     def replace(self, **dimensions: Dimension) -> Space:
-        """Return a space in which some dimensions are others."""
+        """Return a copy with some dimensions replaced."""
         return Space({**self._dimensions, **dimensions})
 
     def config(self, values: Mapping[str, Any]) -> Config:
-        """The config with these values."""
+        """Make a config from the values of all fields."""
         return TrialConfig.from_dict(values)
 
     @property
     def epochs(self) -> int:
-        """Epochs of a trial, at most."""
+        """Largest number of epochs of a trial."""
         return int(self.largest("epochs"))
 
     def admits(self, config: Config) -> bool:
@@ -81,7 +83,7 @@ class Space(Mapping[str, Dimension]):
         return {name: dimension.expression() for name, dimension in self.varying.items()}
 
     def decode(self, point: Mapping[str, float]) -> Config:
-        """Config of a point: the raw number of each varying field."""
+        """Return the config of a point, which has the raw number of each varying field."""
         varying = self.varying
         values = {
             name: dimension.decode(point[name]) if name in varying else dimension.decode(0.0)
@@ -90,7 +92,7 @@ class Space(Mapping[str, Dimension]):
         return self.config(values)
 
     def encode(self, config: Config) -> dict[str, float]:
-        """A point that stands for `config`."""
+        """Return the point of `config`: the raw number of each varying field."""
         values = config.to_dict()
         return {name: dimension.encode(values[name]) for name, dimension in self.varying.items()}
 
@@ -99,7 +101,7 @@ class Space(Mapping[str, Dimension]):
         return self.decode({name: d.draw(rng) for name, d in self.varying.items()})
 
     def middle(self) -> Config:
-        """The config in the middle of every dimension."""
+        """The config with the median value of every dimension."""
         return self.decode({name: d.at(0.5) for name, d in self.varying.items()})
 
     def size(self) -> int | None:
@@ -110,7 +112,7 @@ class Space(Mapping[str, Dimension]):
         return math.prod(len(values or ()) for values in counts)
 
     def points(self) -> Iterator[Config]:
-        """All points of a space that can be listed, in order of its fields and their values."""
+        """Yield all configs of a space without continuous dimensions, in lexical order."""
         axes = [dimension.values() or [] for dimension in self.values()]
         for values in itertools.product(*axes):
             yield self.config(dict(zip(self, values, strict=True)))
@@ -154,13 +156,15 @@ def from_mapping(given: object, where: str) -> Space:
 
 def from_file(path: Path) -> Space:
     """Read a space from a YAML file."""
-    from models.errors import read_yaml
-
     return from_mapping(read_yaml(path), str(path))
 
 
 def with_settings(space: Space, settings: list[str]) -> Space:
-    """Replace dimensions as `FIELD=VALUES` says, such as `layer_size=32,64` or `dropout=0..0.5`."""
+    """Apply settings `FIELD=VALUES`, such as `layer_size=32,64` or `dropout=0..0.5`.
+
+    Raises:
+        InputError: a setting has another form, an unknown field or a value outside its limits.
+    """
     for setting in settings:
         name, equals, values = setting.partition("=")
         where = f"--set {cut(setting)}"

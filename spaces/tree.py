@@ -1,45 +1,33 @@
-"""The syntax tree of a hyperas template: its hyperparameters, its functions, what is hyperas's."""
+"""Parses a hyperas template and removes what uses hyperas itself."""
 
 from __future__ import annotations
 
 import ast
-import builtins
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from models.errors import cut
+from spaces.scopes import Definition, functions, loaded
 
-#: functions that hand on what they are given
-PASSING = ("int", "float", "round", "abs", "min", "max", "str", "bool")
-#: methods after which a list or a dict is another
-CHANGING = ("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update")
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Import = ast.Import | ast.ImportFrom
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file without what is hyperas's."""
+    """A template without the code that uses hyperas."""
 
     tree: ast.Module
-    #: what was left out
+    #: what was removed, for users
     notes: tuple[str, ...]
-    #: the functions that `optim.minimize` was told of: `data` and `model`
+    #: names of the functions that `optim.minimize` was given as `data` and `model`
     roles: dict[str, str]
 
 
 def parse(source: str, path: str) -> Parsed:
-    """The tree of a file, without its imports of hyperas and what calls it."""
+    """Parse a file and remove its imports and calls of hyperas."""
     tree = ast.parse(source, path)
     own = _own_names(tree)
     roles, notes, cleaner = _roles(tree, own), _cut_driver(tree, own), _WithoutHyperas(tree)
     return Parsed(cleaner.visit(tree), (*notes, *cleaner.notes), roles)
-
-
-# --- what is hyperas's ----------------------------------------------------------------------------
 
 
 def _is_hyperas(node: ast.AST) -> bool:
@@ -49,7 +37,7 @@ def _is_hyperas(node: ast.AST) -> bool:
 
 
 def _own_names(tree: ast.Module) -> set[str]:
-    """Names of hyperas, and of what uses them; not those of its distributions."""
+    """Names imported from hyperas, except its distributions, and definitions that use them."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "hyperas.distributions":
@@ -67,7 +55,7 @@ def _of(node: Import, alias: ast.alias) -> bool:
 
 
 def _roles(tree: ast.Module, own: set[str]) -> dict[str, str]:
-    """The functions of the file that `optim.minimize(model, data)`, or one like it, is given."""
+    """Functions of the file that are passed to `optim.minimize(model, data)` or a similar call."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and loaded(node.func) & own:
             first = ("model", "data") if ast.unparse(node.func).endswith("minimize") else ()
@@ -81,7 +69,10 @@ def _roles(tree: ast.Module, own: set[str]) -> dict[str, str]:
 
 
 def _cut_driver(tree: ast.Module, own: set[str]) -> tuple[str, ...]:
-    """Leave out what searches with hyperas, and what is done with its result; say so."""
+    """Remove the search by hyperas and `__main__` blocks, and what follows, except definitions.
+
+    Imports are kept, those of `__main__` blocks too. Returns a note for users on each removal.
+    """
     kept, notes, cutting = list[ast.stmt](), list[str](), False
     for node in tree.body:
         if _is_main(node):
@@ -98,7 +89,7 @@ def _cut_driver(tree: ast.Module, own: set[str]) -> tuple[str, ...]:
 
 
 def _defines(node: ast.stmt) -> bool:
-    """Whether a statement defines something, or tries to import it."""
+    """Whether a statement is a definition, an import, or a `try` with only these."""
     if isinstance(node, ast.Try):
         return all(isinstance(one, Definition | Import) for one in node.body)
     return isinstance(node, Definition | Import)
@@ -114,13 +105,13 @@ def _call(node: ast.stmt) -> str:
 
 
 class _WithoutHyperas(ast.NodeTransformer):
-    """Leaves out what cannot be there: hyperas, which needs an old Keras, and IPython's shell."""
+    """Removes imports of hyperas, which needs an old Keras, and commands of IPython."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.notes: list[str] = []
         found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         names = [one for node in found if _is_hyperas(node) for one in node.names]
-        #: as what `hyperas.distributions.conditional` is known, which gives back what it is given
+        #: names of `hyperas.distributions.conditional`, which returns its argument
         self._conditional = {
             "conditional" if one.name == "*" else one.asname or one.name
             for one in names
@@ -147,250 +138,8 @@ class _WithoutHyperas(ast.NodeTransformer):
 
 
 def is_magic(node: ast.AST, *, cell: bool = False) -> bool:
-    """Whether a notebook's command of one line, or of a cell, has become this call."""
+    """Whether a call is what nbconvert makes of a line command, or with `cell` a cell command."""
     match node:
         case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name("get_ipython")), attr=name)):
             return name.endswith("cell_magic") == cell
     return False
-
-
-# --- its functions --------------------------------------------------------------------------------
-
-
-def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
-    """Functions at the top level by their names."""
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-
-
-def loaded(node: ast.AST) -> set[str]:
-    """Names that are read anywhere in a node."""
-    names = (one for one in ast.walk(node) if isinstance(one, ast.Name))
-    return {one.id for one in names if isinstance(one.ctx, ast.Load)}
-
-
-def stored(scope: ast.AST) -> Counter[str]:
-    """How often each name is bound in a module or a function; its arguments are others."""
-    found = Counter[str]()
-    for node in _statements(scope):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                found[name] += 1
-            case (
-                ast.FunctionDef(name=name)
-                | ast.AsyncFunctionDef(name=name)
-                | ast.ClassDef(name=name)
-            ):
-                found[name] += 1
-            case ast.ExceptHandler(name=str(name)):
-                found[name] += 1
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                found.update(one.asname or one.name.partition(".")[0] for one in aliases)
-    return found
-
-
-def constants(scope: ast.Module | ast.FunctionDef) -> dict[str, ast.expr]:
-    """What is assigned to a name in a scope, if it is once, whatever happens, and stays so."""
-    once, changed = stored(scope), set(_changed(scope))
-    found: dict[str, ast.expr] = {}
-    for statement in scope.body:
-        match statement:
-            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
-                pairs = list(zip(names, values, strict=False))
-            case ast.Assign(targets=[target], value=value):
-                pairs = [(target, value)]
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                pairs = [(target, value)]
-            case _:
-                continue
-        found |= {one.id: value for one, value in pairs if isinstance(one, ast.Name)}
-    return {name: one for name, one in found.items() if once[name] == 1 and name not in changed}
-
-
-def _changed(scope: ast.AST) -> Iterator[str]:
-    """Names of lists and dicts that something is put into, or taken out of."""
-    for node in ast.walk(scope):
-        match node:
-            case ast.Attribute(value=ast.Name(id=name), attr=method) if method in CHANGING:
-                yield name
-            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
-                yield name
-
-
-def arguments(function: ast.FunctionDef) -> list[str]:
-    """Arguments of a function that have a place, in their order."""
-    return [one.arg for one in [*function.args.posonlyargs, *function.args.args]]
-
-
-def required(function: ast.FunctionDef) -> list[str]:
-    """Arguments without which a function cannot be called."""
-    positional = arguments(function)
-    words = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-    needed = positional[: len(positional) - len(function.args.defaults)]
-    return [*needed, *(word.arg for word, default in words if default is None)]
-
-
-def returned(function: ast.FunctionDef) -> list[tuple[str, ...]]:
-    """The names in each `return` of a function with a value; what has none is an empty name."""
-    values = [node.value for node in _statements(function) if isinstance(node, ast.Return)]
-    return [_names(value) for value in values if value is not None]
-
-
-def _statements(scope: ast.AST) -> Iterator[ast.AST]:
-    """Everything in a scope but what is in functions and classes within it."""
-    for node in ast.iter_child_nodes(scope):
-        yield node
-        if not isinstance(node, Definition | ast.Lambda | ast.arguments):
-            yield from _statements(node)
-
-
-def _names(value: ast.expr) -> tuple[str, ...]:
-    elements = value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
-    return tuple(node.id if isinstance(node, ast.Name) else "" for node in elements)
-
-
-def reached(tree: ast.Module, *names: str) -> set[str]:
-    """Functions and classes that these use, and they themselves, and what the file calls itself."""
-    defined = {node.name: node for node in tree.body if isinstance(node, Definition)}
-    found, more = set[str](), set(names)
-    for node in tree.body:
-        more |= set() if isinstance(node, Definition) else loaded(node)
-    while new := (more & set(defined)) - found:
-        found |= new
-        more = set[str]().union(*(loaded(defined[name]) for name in new))
-    return found
-
-
-def share(tree: ast.Module, data: ast.FunctionDef) -> None:
-    """Make names of `data` global that the rest of a file reads.
-
-    hyperas puts the body of `data` above that of `create_model`. Of what the file defines itself,
-    or Python does, only names that `data` returns are others then.
-    """
-    rest = [node for node in tree.body if node is not data]
-    kept = set(stored(tree)) | set(dir(builtins))
-    kept -= set[str]().union(*returned(data))
-    wanted = set[str]().union(*map(loaded, rest)) & set(stored(data)) - kept
-    names = wanted - set(_bound_otherwise(data))
-    if names:
-        data.body.insert(0, ast.copy_location(ast.Global(sorted(names)), data.body[0]))
-
-
-def _bound_otherwise(function: ast.FunctionDef) -> Iterator[str]:
-    """Names of a function that cannot be made global."""
-    for node in ast.walk(function):
-        match node:
-            case ast.arg(arg=name) | ast.AnnAssign(target=ast.Name(id=name)):
-                yield name
-            case ast.Nonlocal(names=names) | ast.Global(names=names):
-                yield from names
-
-
-def drop(function: ast.FunctionDef, names: Set[str]) -> None:
-    """Take arguments off a function that have no default."""
-    given = function.args
-    for some in (given.posonlyargs, given.args):
-        some[:] = [one for one in some if one.arg not in names]
-    words = zip(given.kwonlyargs, given.kw_defaults, strict=True)
-    kept = [(word, default) for word, default in words if word.arg not in names]
-    given.kwonlyargs = [word for word, _ in kept]
-    given.kw_defaults = [default for _, default in kept]
-
-
-# --- its hyperparameters --------------------------------------------------------------------------
-
-
-def is_template(node: ast.AST) -> bool:
-    """Whether a node is a set that holds one set alone: `{{...}}`."""
-    return isinstance(node, ast.Set) and len(node.elts) == 1 and isinstance(node.elts[0], ast.Set)
-
-
-def inner(node: ast.Set) -> ast.expr:
-    """What stands within the braces."""
-    inside = node.elts[0]
-    assert isinstance(inside, ast.Set)
-    return inside.elts[0] if len(inside.elts) == 1 else inside
-
-
-@dataclass(frozen=True)
-class Place:
-    """A template as it stands in a file."""
-
-    node: ast.Set
-    #: what its value is given to
-    argument: str
-    #: the function or class at the top level that it is in; empty if in none
-    within: str
-
-
-def templates(tree: ast.Module) -> list[Place]:
-    """All outermost templates in order of the file."""
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    found = [
-        Place(node, _argument(node, parents), getattr(statement, "name", ""))
-        for statement in tree.body
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Set) and is_template(node)
-    ]
-    return sorted(found, key=lambda place: (place.node.lineno, place.node.col_offset))
-
-
-def misplaced(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
-    """What stands where it cannot, and why."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Set) and is_template(node):
-            if any(is_template(one) for one in ast.walk(inner(node))):
-                yield node, "a {{...}} within a {{...}}, expected each on its own"
-        elif isinstance(node, ast.keyword) and node.arg is None and is_template(node.value):
-            yield node.value, "**{{...}} names no argument, expected such as units={{...}}"
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if key is None and is_template(value):
-                    yield value, "**{{...}} names no key, expected such as 'units': {{...}}"
-        elif isinstance(node, ast.Call) and is_magic(node, cell=True):
-            yield node, "a command of a notebook's cell, expected the lines of the cell themselves"
-        elif isinstance(node, ast.Starred) and is_template(node.value):
-            yield node.value, "*{{...}} names no argument, expected one {{...}} for each"
-
-
-def _argument(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """What the value of an expression is given to: an argument, a function, a name."""
-    above = parents[node]
-    if isinstance(above, ast.keyword) and above.arg:
-        return above.arg
-    if isinstance(above, ast.Call) and node is not above.func:
-        name = ast.unparse(above.func).rpartition(".")[2]
-        if name in PASSING:
-            return _argument(above, parents)
-        return name if name.isidentifier() else "argument"
-    if isinstance(above, ast.Assign):
-        return _target(above.targets[0])
-    if isinstance(above, ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
-        return _target(above.target)
-    if isinstance(above, ast.Dict):
-        keys = [k for k, v in zip(above.keys, above.values, strict=True) if v is node]
-        key = keys[0] if keys else None
-        if isinstance(key, ast.Constant) and str(key.value).isidentifier():
-            return str(key.value)
-    if isinstance(above, ast.If | ast.IfExp | ast.While):
-        return "if" if above.test is node else _argument(above, parents)
-    if isinstance(above, ast.expr):
-        return _argument(above, parents)
-    return type(above).__name__.lower()
-
-
-def _target(node: ast.expr) -> str:
-    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-    return name or "value"
-
-
-def filled(tree: ast.Module, value: Callable[[int, ast.Set], ast.expr]) -> ast.Module:
-    """The tree with `value(place, template)` for each template, by its place in the file."""
-    places = {id(found.node): place for place, found in enumerate(templates(tree))}
-
-    class Filler(ast.NodeTransformer):
-        def visit_Set(self, node: ast.Set) -> ast.AST:
-            place = places.get(id(node))
-            return self.generic_visit(node) if place is None else value(place, node)
-
-    filled: ast.Module = Filler().visit(tree)
-    return filled

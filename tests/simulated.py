@@ -13,13 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
-from models.config import Config, ours
+from models.config import Config, as_lstm_config
 from search.cost import Extent, operations
 from search.plan import Plan
 from search.policy import Policy
 from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot, Trial
 from spaces.space import Space
-from spaces.template import TemplateConfig
+from spaces.template_config import TemplateConfig
 
 #: seconds between two looks at the clock, as in the loop of a real sweep
 TICK_S = 0.5
@@ -46,11 +46,11 @@ class Networks:
     def epoch_seconds(self, config: Config) -> float:
         """What an epoch takes without the noise."""
         assert self.extent
-        return float(operations(ours(config), self.extent) @ self._rates)
+        return float(operations(as_lstm_config(config), self.extent) @ self._rates)
 
     def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
         """Losses fall to a floor, and rise again where little is dropped out."""
-        config, chance = ours(trial.config), random.Random(trial.seed)
+        config, chance = as_lstm_config(trial.config), random.Random(trial.seed)
         said: list[tuple[float, EpochDone | Ended]] = []
         if config.learning_rate >= 1:
             return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]

@@ -54,7 +54,7 @@ def measure(task: Task) -> Answer:
         nonlocal place
         count = min(count, windows.steps)
         place = place if place + count <= windows.steps else 0
-        trial.train(windows.cut(place, place + count))
+        trial.train(windows.select(place, place + count))
         place += count
 
     steps(1)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from models import backend, bundle, lstm
+from models.alphabet import Alphabet
 from models.bundle import Bundle
 from models.config import TrialConfig
-from models.corpus import Alphabet
 from search.cli import main
 
 CONFIG = TrialConfig(layer_size=6, sequence_length=4, epochs=1)

@@ -13,7 +13,7 @@ import pytest
 
 from search import worker
 from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
-from spaces import removed
+from spaces import keras2_table
 from spaces.template import Template
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
@@ -369,10 +369,10 @@ def test_keras_has_what_is_said_of_its_names() -> None:
             root = getattr(root, part, None)
         return root is not None
 
-    for name, instead in removed.NAMES.items():
+    for name, instead in keras2_table.NAMES.items():
         assert not has(keras, name) or name == "optimizers.legacy", name
         assert (instead is None) == has(tensorflow.keras, name) or name == "optimizers.legacy", name
         if instead and instead.startswith("keras."):
             assert has(keras, instead.removeprefix("keras.").split("(")[0].split(" ")[0].strip(","))
-    assert {n for n in dir(keras.backend) if not n.startswith("_")} == set(removed.BACKEND)
+    assert {n for n in dir(keras.backend) if not n.startswith("_")} == set(keras2_table.BACKEND)
     assert has(tensorflow.keras.backend, "mean")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.config import TrialConfig
-from models.windows import Cut
+from models.windows import StepWindows
 
 #: of one form with all of `OTHERS`
 CONFIG = TrialConfig(
@@ -52,13 +52,13 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     names: list[str] = []
     for name in ("_trace_train", "_trace_logits"):
-        trace = getattr(looped.OfStack, name)
+        trace = getattr(looped.FastProgram, name)
 
         def noted(self: Any, trace: Any = trace, name: str = name) -> Any:
             names.append(name)
             return trace(self)
 
-        monkeypatch.setattr(looped.OfStack, name, noted)
+        monkeypatch.setattr(looped.FastProgram, name, noted)
     return names
 
 
@@ -73,8 +73,8 @@ def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, se
     rng = np.random.default_rng(2)
     shape = (3, config.batch_size, config.sequence_length + 1)
     codes = rng.integers(0, alphabet_size, shape).astype(np.int32)
-    losses, _ = made.train(Cut(codes, np.zeros(shape[:2], np.int32)))
-    made.settle()
+    losses, _ = made.train(StepWindows(codes, np.zeros(shape[:2], np.int32)))
+    made.sync()
     return [losses, *networks.trained.get_weights(), made.logits(codes[0, :, :-1])]
 
 
@@ -224,6 +224,32 @@ def test_graphs_are_of_the_code_that_made_them(tmp_path: Path) -> None:
     assert code_of(tmp_path) != before
 
 
+def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Path) -> None:
+    from models.graphs import code_of
+
+    below = tmp_path / "network" / "lstm.py"
+    below.parent.mkdir()
+    (tmp_path / "one.py").write_text("one", encoding="utf-8")
+    below.write_text("CLIP_NORM = 5.0", encoding="utf-8")
+    before = code_of(tmp_path)
+    (below.parent / "__pycache__").mkdir()
+    (below.parent / "__pycache__" / "lstm.pyc").write_bytes(b"has the time of the source in it")
+    assert code_of(tmp_path) == before
+    below.write_text("CLIP_NORM = 1.0", encoding="utf-8")
+    assert code_of(tmp_path) != before
+    below.write_text("CLIP_NORM = 5.0", encoding="utf-8")
+    assert code_of(tmp_path) == before
+    below.rename(below.with_name("other.py"))
+    assert code_of(tmp_path) != before
+
+
+def test_graphs_depend_on_the_whole_package() -> None:
+    import models
+    from models import graphs
+
+    assert graphs.code_of(Path(models.__file__).parent) == graphs.CODE
+
+
 def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
     from models.graphs import code_of
 
@@ -234,10 +260,10 @@ def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
 def test_a_function_that_depends_on_more_than_its_inputs_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from models.graphs import Graphs
+    from models.graphs import GraphCache
 
     kept = tf.Variable(3.0)
     trace = tf.function(lambda one: (one * kept,)).get_concrete_function
-    function = Graphs(tmp_path).function("x", lambda: trace(tf.TensorSpec((), tf.float32)))
+    function = GraphCache(tmp_path).function("x", lambda: trace(tf.TensorSpec((), tf.float32)))
     with pytest.raises(ValueError, match="depends on more than its inputs"):
         function(np.float32(2))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.config import TrialConfig, ours
+from models.config import TrialConfig, as_lstm_config
 from models.size import parameters
 from spaces import lstm as spaces_lstm
 
@@ -35,8 +35,12 @@ def test_the_closed_form_counts_parameters_as_keras_does(build: Any) -> None:
         )
         alphabet = int(rng.integers(4, 60))
         networks = build(config, alphabet)
-        assert networks.trained.count_params() == parameters(ours(config), alphabet), config
-        assert networks.scored.count_params() == parameters(ours(config), alphabet), config
+        assert networks.trained.count_params() == parameters(as_lstm_config(config), alphabet), (
+            config
+        )
+        assert networks.scored.count_params() == parameters(as_lstm_config(config), alphabet), (
+            config
+        )
         checked += 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import TrialConfig
-from models.windows import Cut
+from models.windows import StepWindows
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,12 +50,14 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
     """Our stack with the weights of a network."""
     import tensorflow as tf
 
-    from models.packed import packings
+    from models.packed import weight_layouts
     from models.stack import Form, Stack
 
     weights = [
-        tf.constant(packing.pack(weight))
-        for weight, packing in zip(networks.trained.get_weights(), packings(config), strict=True)
+        tf.constant(layout.pack(weight))
+        for weight, layout in zip(
+            networks.trained.get_weights(), weight_layouts(config), strict=True
+        )
     ]
     return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)
 
@@ -64,7 +66,7 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
     import tensorflow as tf
 
-    from models.packed import packings
+    from models.packed import weight_layouts
 
     networks = networks_of(config, alphabet_size, seed)
     rng = np.random.default_rng(seed)
@@ -91,9 +93,9 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
 
     logits, gradients, scored = tf.function(ours, autograph=False)()
     unpacked = []
-    for one, packing in zip(gradients, packings(config), strict=True):
-        unpacked.append(packing.unpack(one.numpy()))
-        np.testing.assert_array_equal(packing.pack(unpacked[-1]), one)  # of idle units: 0
+    for one, layout in zip(gradients, weight_layouts(config), strict=True):
+        unpacked.append(layout.unpack(one.numpy()))
+        np.testing.assert_array_equal(layout.pack(unpacked[-1]), one)  # of idle units: 0
     return [tf.function(theirs, autograph=False)(), (logits, unpacked, scored)]
 
 
@@ -176,30 +178,30 @@ def test_idle_units_change_no_result_and_no_gradient(
 )
 @settings(deadline=None)
 def test_a_packed_weight_is_unpacked_as_it_was(
-    axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, of_idle: float
+    axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, idle_value: float
 ) -> None:
-    from models.packed import Packing
+    from models.packed import WeightLayout
 
-    packing = Packing(axes, blocks if axes == 2 else 0, gates, idle)
-    shape = (rows * max(packing.rows, 1), columns * (4 if gates else 1))
+    layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
+    shape = (rows * max(layout.rows, 1), columns * (4 if gates else 1))
     array = np.random.default_rng(0).normal(size=shape[2 - axes :])
-    packed = packing.pack(array, of_idle)
+    packed = layout.pack(array, idle_value)
     assert packed.ndim == axes
-    assert packed.size - array.size == (packed == of_idle).sum()
-    np.testing.assert_array_equal(packing.unpack(packed), array)
+    assert packed.size - array.size == (packed == idle_value).sum()
+    np.testing.assert_array_equal(layout.unpack(packed), array)
 
 
 def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
-    from models.packed import Packing
+    from models.packed import WeightLayout
 
     kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
-    packed = Packing(2, rows=1, gates=True, idle=1).pack(kernel)
+    packed = WeightLayout(2, rows=1, gates=True, idle=1).pack(kernel)
     assert packed.tolist() == [
         [10, 0, 30, 0, 20, 0, 40, 0],
         [11, 0, 31, 0, 21, 0, 41, 0],
         [0] * 8,
     ]
-    two_ways = Packing(2, rows=2, idle=1).pack(np.array([[1], [2]]))
+    two_ways = WeightLayout(2, rows=2, idle=1).pack(np.array([[1], [2]]))
     assert two_ways.tolist() == [[1], [0], [2], [0]]
 
 
@@ -212,28 +214,28 @@ def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
     )  # fmt: skip
     _, (program, _) = programs(config, 9)
     begin = [weight.value for weight in program._weights]
-    program.train(cut_of(config, 9, 4))
+    program.train(steps_of(config, 9, 4))
     for weight, before in zip(program._weights, begin, strict=True):
-        value, packing = weight.value, weight.packing
+        value, layout = weight.value, weight.layout
         assert np.isfinite(value).all()
         assert (value != before).any()
-        np.testing.assert_array_equal(packing.pack(packing.unpack(value)), value)
+        np.testing.assert_array_equal(layout.pack(layout.unpack(value)), value)
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
 def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(direction: str) -> None:
     config = TrialConfig(direction=direction, layer_size=50, sequence_length=5, batch_size=3)
     _, (program, networks) = programs(config, 9)
-    cut = cut_of(config, 9, 4)
-    windows = np.ascontiguousarray(cut.codes[0, :, :-1])
+    steps = steps_of(config, 9, 4)
+    windows = np.ascontiguousarray(steps.codes[0, :, :-1])
     before, begin = program.logits(windows), networks.trained.get_weights()
-    program.settle()  # nothing was trained
+    program.sync()  # nothing was trained
     for left, right in zip(networks.trained.get_weights(), begin, strict=True):
         np.testing.assert_array_equal(left, right)
-    program.train(cut)
+    program.train(steps)
     trained = program.logits(windows)
     assert (trained != before).any()
-    program.settle()
+    program.sync()
     np.testing.assert_array_equal(program.logits(windows), trained)
     by_keras = networks.scored.predict_on_batch(windows)
     np.testing.assert_allclose(by_keras, trained, atol=1e-4)
@@ -242,12 +244,12 @@ def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(directi
 def test_twins_of_one_shape_are_two_variables() -> None:
     import keras
 
-    from models.packed import Packed, Packing
+    from models.packed import KernelVariable, WeightLayout
 
-    one, other = (Packed(keras.Variable([value]), Packing(1)) for value in (1.0, 2.0))
+    one, other = (KernelVariable(keras.Variable([value]), WeightLayout(1)) for value in (1.0, 2.0))
     assert one.value.tolist() == [1] and other.value.tolist() == [2]
     other.variable.assign([3.0])
-    other.settle()
+    other.sync()
     assert np.array(other.variable).tolist() == [2]
 
 
@@ -258,7 +260,7 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) 
     import tensorflow as tf
 
     from models import fast_optimizer, lstm
-    from models.packed import Packed, packings
+    from models.packed import KernelVariable, weight_layouts
 
     config = TrialConfig(
         optimizer=optimizer, learning_rate=0.01, layers=1, layer_size=layer_size, sequence_length=2
@@ -267,7 +269,10 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) 
     ours, theirs = (networks.trained for networks in pair)
     for network in (ours, theirs):
         lstm.compile_for_training(network, config)
-    weights = [Packed(*one) for one in zip(ours.trainable_variables, packings(config), strict=True)]
+    weights = [
+        KernelVariable(*one)
+        for one in zip(ours.trainable_variables, weight_layouts(config), strict=True)
+    ]
     fast = fast_optimizer.FastOptimizer(ours.optimizer, weights)
     rng = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 30.0, 1.0, 0.0):
@@ -276,14 +281,14 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) 
             for weight in ours.trainable_variables
         ]
         packed = [
-            tf.constant(weight.packing.pack(gradient.numpy()))
+            tf.constant(weight.layout.pack(gradient.numpy()))
             for weight, gradient in zip(weights, gradients, strict=True)
         ]
         fast.step(fast.handles, packed)
         theirs.optimizer.apply(gradients, theirs.trainable_variables)
-    fast.settle()
+    fast.sync()
     for weight in weights:
-        weight.settle()
+        weight.sync()
     assert int(ours.optimizer.iterations) == 5
     pairs = [(ours.weights, theirs.weights), (ours.optimizer.variables, theirs.optimizer.variables)]
     for left, right in [pair for both in pairs for pair in zip(*both, strict=True)]:
@@ -380,12 +385,12 @@ def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
     assert found.mean(dtype=float) == pytest.approx(1, abs=5 * (rate / (1 - rate) / 1e7) ** 0.5)
 
 
-def cut_of(config: TrialConfig, alphabet_size: int, steps: int) -> Cut:
+def steps_of(config: TrialConfig, alphabet_size: int, steps: int) -> StepWindows:
     rng = np.random.default_rng(1)
     shape = (steps, config.batch_size)
     codes = rng.integers(0, alphabet_size, (*shape, config.sequence_length + 1))
     first = rng.integers(0, config.sequence_length + 1, shape)
-    return Cut(codes.astype("int32"), first.astype("int32"))
+    return StepWindows(codes.astype("int32"), first.astype("int32"))
 
 
 def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
@@ -396,7 +401,7 @@ def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
     for networks in (one, other):
         lstm.compile_for_training(networks.trained, config)
     in_loop = program.program_of(other, config, 0)
-    return [(program.Stepwise(one, config), one), (in_loop, other)]
+    return [(program.StepwiseProgram(one, config), one), (in_loop, other)]
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
@@ -413,16 +418,16 @@ def test_steps_in_a_loop_are_those_of_train_on_batch(
         direction=direction, optimizer=optimizer, learning_rate=0.001, layer_size=50,
         sequence_length=7, batch_size=5, embedding_size=embedding_size,
     )  # fmt: skip
-    cut = cut_of(config, 9, 4)
+    steps = steps_of(config, 9, 4)
     (one, theirs), (other, ours) = programs(config, 9)
-    losses, weights = one.train(cut)
-    in_loop = other.train(cut)
-    other.settle()
+    losses, weights = one.train(steps)
+    in_loop = other.train(steps)
+    other.sync()
     np.testing.assert_allclose(in_loop[0], losses, rtol=1e-4)
     np.testing.assert_array_equal(in_loop[1], weights)
     for left, right in zip(ours.trained.weights, theirs.trained.weights, strict=True):
         np.testing.assert_allclose(left, right, atol=2e-4, err_msg=left.path)
-    windows = np.ascontiguousarray(cut.codes[0, :, :-1])
+    windows = np.ascontiguousarray(steps.codes[0, :, :-1])
     np.testing.assert_allclose(other.logits(windows), one.logits(windows), atol=2e-3)
 
 
@@ -431,16 +436,16 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
     config = TrialConfig(
         direction=direction, dropout=0.3, layer_size=50, sequence_length=6, batch_size=4
     )
-    cut = cut_of(config, 9, 6)
+    steps = steps_of(config, 9, 6)
     results = []
     for sizes in ([6], [1, 2, 3], [1] * 6):
         _, (program, networks) = programs(config, 9)
         begin, losses = 0, list[float]()
         for size in sizes:
-            part = Cut(cut.codes[begin : begin + size], cut.first[begin : begin + size])
+            part = StepWindows(steps.codes[begin : begin + size], steps.first[begin : begin + size])
             losses += program.train(part)[0].tolist()
             begin += size
-        program.settle()
+        program.sync()
         results.append((losses, networks.trained.get_weights()))
     for losses, weights in results[1:]:
         assert losses == results[0][0]
@@ -480,11 +485,11 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     )
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
-    made = looped.OfLayers(networks, config)
-    cut = cut_of(config, 9, 40)
-    losses, _ = made.train(Cut(cut.codes[[0] * 40], cut.first[[0] * 40] * 0))
+    made = looped.KerasProgram(networks, config)
+    steps = steps_of(config, 9, 40)
+    losses, _ = made.train(StepWindows(steps.codes[[0] * 40], steps.first[[0] * 40] * 0))
     assert losses[-1] < losses[0]
-    made.settle()
+    made.sync()
     layers = [layer for layer in networks.scored.layers if layer.weights]
     assert {layer.compute_dtype for layer in layers} == {"float32"}
     for left, right in zip(
@@ -498,13 +503,13 @@ def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) 
     from models import backend, lstm, program
 
     config = TrialConfig(layer_size=50, sequence_length=7, batch_size=5)
-    cut = cut_of(config, 9, 3)
+    steps = steps_of(config, 9, 3)
     losses = []
     for on_gpu in (False, True):
         monkeypatch.setattr(backend, "on_gpu", lambda answer=on_gpu: answer)
         networks = networks_of(config, 9, 2)
         lstm.compile_for_training(networks.trained, config)
-        losses.append(program.program_of(networks, config, 0).train(cut)[0])
+        losses.append(program.program_of(networks, config, 0).train(steps)[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 

@@ -16,7 +16,7 @@ import pytest
 from models.config import TrialConfig
 from models.corpus import Corpus, load
 from models.source import Source
-from models.windows import Cut, TrainingWindows, scoring_targets
+from models.windows import StepWindows, TrainingWindows, scoring_targets
 from tests.conftest import write_text
 
 CONFIG = TrialConfig(
@@ -37,14 +37,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def training_of(
-    config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, resting: Any = None
+    config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, checkpoints: Any = None
 ) -> Any:
     from models import backend, training
 
     backend.prepare(gpu=False, seed=seed)
     targets = scoring_targets(corpus.validation, 300, 0)
     graphs = weights.parent / "graphs"
-    return training.train(config, corpus, targets, seed, weights, resting, graphs)
+    return training.train(config, corpus, targets, seed, weights, checkpoints, graphs)
 
 
 def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:
@@ -62,7 +62,7 @@ def program_of(config: TrialConfig, alphabet_size: int) -> tuple[Any, Any]:
 
 
 def epochs(events: list[Any]) -> list[dict[str, float]]:
-    from models.training import Epoch
+    from models.events import Epoch
 
     return [event.metrics for event in events if isinstance(event, Epoch)]
 
@@ -116,8 +116,8 @@ def test_one_step_moves_every_weight(corpus: Corpus, direction: str) -> None:
     config = CONFIG.evolve(direction=direction, embedding_size=4)
     networks, program = program_of(config, len(corpus.alphabet))
     before = networks.trained.get_weights()
-    program.train(TrainingWindows(corpus.train, config, seed=0).epoch(1).cut(0, 1))
-    program.settle()
+    program.train(TrainingWindows(corpus.train, config, seed=0).epoch(1).select(0, 1))
+    program.sync()
     weights = zip(before, networks.trained.get_weights(), networks.trained.weights, strict=True)
     for old, new, variable in weights:
         assert not np.array_equal(old, new), variable.path
@@ -129,7 +129,7 @@ def test_targets_that_do_not_count_do_not_matter() -> None:
     first = np.array([[0, 10]], "int32")  # all of the first window, none of the second
     other = codes.copy()
     other[0, 1] = (other[0, 1] + 1) % 9
-    results = [program_of(config, 9)[1].train(Cut(cut, first)) for cut in (codes, other)]
+    results = [program_of(config, 9)[1].train(StepWindows(cut, first)) for cut in (codes, other)]
     assert results[0][0] == results[1][0]
     assert results[0][1].tolist() == [10.0]
 
@@ -138,7 +138,7 @@ def test_targets_that_do_not_count_do_not_matter() -> None:
 def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
     corpus: Corpus, tmp_path: Path, direction: str
 ) -> None:
-    from models.training import Diverged
+    from models.events import Diverged
 
     config = CONFIG.evolve(direction=direction, learning_rate=100.0, optimizer="adam")
     events = trained(config, corpus, tmp_path / "m.keras")
@@ -167,7 +167,8 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
 ) -> None:
-    from models.training import Epoch, Resting
+    from models.events import Epoch
+    from models.training import CheckpointSettings
 
     config = CONFIG.evolve(
         direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
@@ -176,14 +177,14 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-    resting = Resting(broken / "checkpoint.npz", every_s=0)
+    checkpoints = CheckpointSettings(broken / "checkpoint.npz", every_s=0)
     expected = epochs(list(training_of(config, corpus, whole / "m.keras")))
-    first = training_of(config, corpus, broken / "m.keras", resting=resting)
+    first = training_of(config, corpus, broken / "m.keras", checkpoints=checkpoints)
     for event in first:
         if isinstance(event, Epoch) and event.number == 2:
             break
     first.close()
-    second = list(training_of(config, corpus, broken / "m.keras", resting=resting))
+    second = list(training_of(config, corpus, broken / "m.keras", checkpoints=checkpoints))
     again = [event for event in second if isinstance(event, Epoch)]
     assert [event.number for event in again] == [1, 2, 3, 4]
     assert [event.repeated for event in again] == [True, False, False, False]
@@ -209,14 +210,21 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     import keras
 
     from models import training
-    from models.training import Epoch, Resting
+    from models.events import Epoch
+    from models.training import CheckpointSettings
 
     config = CONFIG.evolve(epochs=3)
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
     ticks = iter([0.0, 0.0, 9.0, 9.0, 9.0, 9.0, *[10.0] * 99])
     targets = scoring_targets(corpus.validation, 300, 0)
     events: Any = training.train(
-        config, corpus, targets, 3, model, Resting(file, every_s=5), clock=lambda: next(ticks)
+        config,
+        corpus,
+        targets,
+        3,
+        model,
+        CheckpointSettings(file, every_s=5),
+        clock=lambda: next(ticks),
     )
     for event in events:
         if isinstance(event, Epoch) and event.number == 2:
@@ -224,7 +232,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     events.close()
     kept = json.loads(np.load(file)["about"].tobytes())["epochs"]
     assert len(kept) == 1
-    going_on = training_of(config, corpus, model, resting=Resting(file))
+    going_on = training_of(config, corpus, model, checkpoints=CheckpointSettings(file))
     assert next(going_on).metrics["val_loss"] == kept[0]["val_loss"]
     network = keras.models.load_model(model)
     again = training.evaluate(network.predict_on_batch, config, corpus, corpus.validation, targets)
@@ -232,11 +240,13 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
 
 
 def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:
-    from models.training import Resting
+    from models.training import CheckpointSettings
 
     file = tmp_path / "checkpoint.npz"
     file.write_bytes(b"PK not a checkpoint")
-    events = list(training_of(CONFIG, corpus, tmp_path / "m.keras", resting=Resting(file, 0)))
+    events = list(
+        training_of(CONFIG, corpus, tmp_path / "m.keras", checkpoints=CheckpointSettings(file, 0))
+    )
     fresh = trained(CONFIG, corpus, tmp_path / "other.keras")
     assert [e["val_loss"] for e in epochs(events)] == [e["val_loss"] for e in epochs(fresh)]
 
@@ -244,7 +254,7 @@ def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Pat
 JAX = """
 import json, sys
 from pathlib import Path
-from models import backend, training
+from models import backend, events, training
 from models.config import TrialConfig
 from models.corpus import load
 from models.source import Source
@@ -254,8 +264,8 @@ backend.prepare(gpu=False, seed=3)
 corpus = load(Source(data=sys.argv[1]))
 config = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 targets = scoring_targets(corpus.validation, 200, 0)
-events = training.train(config, corpus, targets, 3, Path(sys.argv[2]))
-print(json.dumps([e.metrics["val_loss"] for e in events if isinstance(e, training.Epoch)]))
+found = training.train(config, corpus, targets, 3, Path(sys.argv[2]))
+print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, events.Epoch)]))
 import keras
 assert keras.backend.backend() == "jax"
 """

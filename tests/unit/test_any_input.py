@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from models.config import FIELDS
 from models.corpus import Corpus, load
-from models.errors import InputError, read_yaml
+from models.errors import InputError
 from models.samples import SAMPLES
 from models.source import SYMBOLS, Source
+from models.yaml_file import read_yaml
 from search.spec import SweepSpec, read_spec
 from spaces import lstm
 from spaces.space import Space, from_file, from_mapping, with_settings

@@ -17,7 +17,7 @@ from search.spec import SweepSpec, read_spec
 from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Slot, Trial
 from spaces import lstm
-from spaces.dimension import parse
+from spaces.field_values import parse
 
 
 def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.alphabet import START, Alphabet
 from models.baselines import FAMILIES, Baseline, Counts, MarkovChain, NaiveBayes, score_all
-from models.corpus import START, Alphabet, Corpus, Split
+from models.corpus import Corpus, Split
 from models.scoring import Floats
 from models.windows import scoring_targets, scoring_windows
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.alphabet import START, Alphabet
 from models.config import TrialConfig
-from models.corpus import START, Alphabet, Corpus, Split
+from models.corpus import Corpus, Split
 from models.windows import Batch, TrainingWindows, past, scoring_targets, scoring_windows
 
 #: the code of a split's first symbol, see `split_of`
@@ -290,7 +291,7 @@ def test_steps_cut_together_are_those_cut_one_by_one(
     drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
     begin = data.draw(st.integers(0, drawn.steps - 1))
     end = data.draw(st.integers(begin + 1, drawn.steps))
-    together = drawn.cut(begin, end).batches(every_step=config.direction == "uni")
+    together = drawn.select(begin, end).batches(every_step=config.direction == "uni")
     assert arrays(list(together)) == arrays(list(drawn.batches())[begin:end])
 
 
@@ -376,7 +377,7 @@ before = own()
 corpus = Corpus.open(Path(sys.argv[1]))
 config = TrialConfig(direction=direction, sequence_length=80)
 epoch = TrainingWindows(corpus.train, config, 0).epoch(1)
-seen = sum(int((epoch.cut(step, step + 10).codes > 1).sum()) for step in range(0, 200, 10))
+seen = sum(int((epoch.select(step, step + 10).codes > 1).sum()) for step in range(0, 200, 10))
 targets = scoring_targets(corpus.validation, 1000, 0)
 blocks = list(scoring_windows(corpus.validation, targets, 80, 256))
 assert seen and blocks

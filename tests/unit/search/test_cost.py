@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.config import TrialConfig, ours
+from models.config import TrialConfig, as_lstm_config
 from search.cost import (
     FEWEST_TARGETS,
     MOST_TARGETS,
@@ -28,7 +28,7 @@ GPU_RATES = np.array([1 / 200e9, 400e-6, 1e-9])
 
 def configs(count: int, seed: int = 0) -> list[TrialConfig]:
     rng = np.random.default_rng(seed)
-    return [ours(lstm.DEFAULT.sample(rng)) for _ in range(count)]
+    return [as_lstm_config(lstm.DEFAULT.sample(rng)) for _ in range(count)]
 
 
 def seconds(config: TrialConfig, rates: NDArray[np.float64] = RATES) -> float:

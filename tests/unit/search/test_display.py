@@ -21,7 +21,7 @@ from search.display import (
 from search.spec import SweepSpec
 from search.state import State
 from search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial, TrialRecord
-from spaces.template import TemplateConfig
+from spaces.template_config import TemplateConfig
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 CONFIG = TrialConfig(

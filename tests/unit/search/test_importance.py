@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models.config import TrialConfig, ours
+from models.config import TrialConfig, as_lstm_config
 from search.importance import FEWEST_TRIALS, shares
 from spaces import lstm
 from spaces.space import Space, from_mapping
@@ -23,7 +23,7 @@ SPACE = from_mapping(
 
 def drawn(space: Space, count: int) -> list[TrialConfig]:
     rng = np.random.default_rng(1)
-    return [ours(space.sample(rng)) for _ in range(count)]
+    return [as_lstm_config(space.sample(rng)) for _ in range(count)]
 
 
 def test_a_loss_of_one_field_alone_is_explained_by_it() -> None:

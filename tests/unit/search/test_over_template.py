@@ -21,7 +21,8 @@ from search.state import bits_of
 from search.subject import TemplateSubject, subject_of
 from search.tags import Tags
 from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot
-from spaces.template import Template, TemplateConfig
+from spaces.template import Template
+from spaces.template_config import TemplateConfig
 
 TEXT = """
 def data():

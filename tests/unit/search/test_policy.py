@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import Config, TrialConfig, ours
+from models.config import Config, TrialConfig, as_lstm_config
 from search import halving, ladder
 from search.cost import Extent
 from search.plan import Plan
@@ -72,14 +72,14 @@ Curves = Callable[[Trial], Curve]
 
 def usual(trial: Trial) -> Curve:
     """Better near a learning rate of 0.01 and with little dropout; slower the larger it is."""
-    config = trial.config
-    if ours(config).learning_rate >= 1:
+    config = as_lstm_config(trial.config)
+    if config.learning_rate >= 1:
         return Curve([], Outcome.DIVERGED)
     chance = random.Random(trial.seed)
-    floor = 1 + 0.3 * abs(math.log10(ours(config).learning_rate) + 2) + 0.2 * ours(config).dropout
-    floor += 4 / ours(config).layer_size + 0.02 * chance.random()
+    floor = 1 + 0.3 * abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout
+    floor += 4 / config.layer_size + 0.02 * chance.random()
     losses = [floor + 1.2 * math.exp(-epoch / 3) for epoch in range(1, config.epochs + 1)]
-    return Curve(losses, seconds=0.02 * ours(config).layer_size * ours(config).layers)
+    return Curve(losses, seconds=0.02 * config.layer_size * config.layers)
 
 
 def always(*losses: float, outcome: Outcome = Outcome.COMPLETE) -> Curves:
@@ -295,7 +295,12 @@ def test_seeds_derive_from_the_seed_of_the_sweep_and_the_number() -> None:
 def test_on_one_slot_rates_fall_until_one_is_worse() -> None:
     played = play(Plan(trials=10), slots=1)
     climbed = played.of(Phase.LADDER)
-    assert [ours(c.trial.config).learning_rate for c in climbed] == [1.0, 0.1, 0.01, 0.001]
+    assert [as_lstm_config(c.trial.config).learning_rate for c in climbed] == [
+        1.0,
+        0.1,
+        0.01,
+        0.001,
+    ]
     decision = played.policy.ladder
     assert decision and decision.best == 0.01
     assert decision.reason.startswith("0.01 is best: ")
@@ -311,13 +316,15 @@ def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> No
 @each_slots
 def test_the_search_keeps_to_the_best_rate_and_its_neighbours(slots: int) -> None:
     searched = play(Plan(trials=24), slots=slots).of(Phase.SEARCH)
-    assert {ours(c.trial.config).learning_rate for c in searched} == {0.001, 0.01, 0.1}
+    assert {as_lstm_config(c.trial.config).learning_rate for c in searched} == {0.001, 0.01, 0.1}
 
 
 def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
     played = play(Plan(trials=10), slots=6, curves=lambda trial: slow_below(trial, 0.001))
     climbed = played.of(Phase.LADDER)
-    assert [ours(c.trial.config).learning_rate for c in climbed] == sorted(RATES, reverse=True)
+    assert [as_lstm_config(c.trial.config).learning_rate for c in climbed] == sorted(
+        RATES, reverse=True
+    )
     assert {c.began for c in climbed} == {0.0}  # all at once
     *_, needless, lowest = climbed
     reason = "the ladder has ended: "
@@ -329,12 +336,12 @@ def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> Non
 
 def slow_below(trial: Trial, rate: float) -> Curve:
     """The usual curves, no chance in them; low rates take long."""
-    config = trial.config
-    if ours(config).learning_rate >= 1:
+    config = as_lstm_config(trial.config)
+    if config.learning_rate >= 1:
         return Curve([], Outcome.DIVERGED)
-    floor = 1.3 + 0.3 * abs(math.log10(ours(config).learning_rate) + 2)
+    floor = 1.3 + 0.3 * abs(math.log10(config.learning_rate) + 2)
     losses = [floor + 1 / epoch for epoch in range(1, config.epochs + 1)]
-    return Curve(losses, seconds=9.0 if ours(config).learning_rate < rate else 1.0)
+    return Curve(losses, seconds=9.0 if config.learning_rate < rate else 1.0)
 
 
 def test_slots_wait_while_the_ladder_has_no_rate_left() -> None:
@@ -348,10 +355,14 @@ def test_slots_wait_while_the_ladder_has_no_rate_left() -> None:
 
 
 def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted() -> None:
-    played = play(Plan(trials=10), admits=lambda config: ours(config).layer_size >= 32)
+    played = play(Plan(trials=10), admits=lambda config: as_lstm_config(config).layer_size >= 32)
     for course in played.of(Phase.LADDER):
         config = course.trial.config
-        assert (ours(config).layers, ours(config).layer_size, ours(config).dropout) == (1, 32, 0.0)
+        assert (
+            as_lstm_config(config).layers,
+            as_lstm_config(config).layer_size,
+            as_lstm_config(config).dropout,
+        ) == (1, 32, 0.0)
         assert SPACE.decode(SPACE.encode(config)) == config
 
 
@@ -441,12 +452,16 @@ def test_the_search_begins_with_a_middling_network_at_the_best_rate(slots: int) 
     played = play(Plan(trials=12), slots=slots)
     first, *others = played.of(Phase.SEARCH)
     config = first.trial.config
-    assert (ours(config).learning_rate, ours(config).layers, ours(config).layer_size) == (
+    assert (
+        as_lstm_config(config).learning_rate,
+        as_lstm_config(config).layers,
+        as_lstm_config(config).layer_size,
+    ) == (
         0.01,
         1,
         48,
     )
-    assert ours(config).dropout == 0.0
+    assert as_lstm_config(config).dropout == 0.0
     assert played.policy.space.decode(first.trial.point) == config
     assert config not in [other.trial.config for other in others]
 
@@ -568,7 +583,7 @@ def test_a_failed_trial_is_told_without_a_loss_and_others_with_one(
     last = told[-1]
     assert [trial.number for trial in last] == list(range(11))
     for trial in last:
-        lost = trial.number % 2 or ours(trial.config).learning_rate >= 1
+        lost = trial.number % 2 or as_lstm_config(trial.config).learning_rate >= 1
         best = played.courses[trial.number].best_loss
         assert trial.loss == (None if lost else pytest.approx(best))
         assert not trial.pending
@@ -594,7 +609,7 @@ def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
     told: list[list[Seen]],
 ) -> None:
     played = play(Plan(trials=10), slots=1)
-    climbed = {ours(t.config).learning_rate: t for t in told[-1] if t.number < 4}
+    climbed = {as_lstm_config(t.config).learning_rate: t for t in told[-1] if t.number < 4}
     assert climbed[1.0].point == {}  # fails, and lies outside
     space = played.policy.space
     for rate in (0.1, 0.01, 0.001):
@@ -900,7 +915,7 @@ def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one(
         assert cheap < left < dear
         for _ in range(6):
             trial = policy.next(100.0 - left)
-            assert trial and ours(trial.config).layer_size == 16
+            assert trial and as_lstm_config(trial.config).layer_size == 16
             policy.begin(course_of(trial))
 
 
@@ -1033,7 +1048,7 @@ def test_what_is_larger_than_a_config_that_used_up_the_memory_is_not_tried(
 
 def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
     def curves(trial: Trial) -> Curve:
-        fits = ours(trial.config).layer_size * ours(trial.config).layers < 100
+        fits = as_lstm_config(trial.config).layer_size * as_lstm_config(trial.config).layers < 100
         return usual(trial) if fits else Curve([], Outcome.OUT_OF_MEMORY)
 
     plan = Plan(trials=40, algorithm="random", confirm_configs=0)
@@ -1042,15 +1057,15 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
     for course in played.courses:
         config = course.trial.config
         assert not any(
-            ours(config).layers >= other.layers
-            and ours(config).layer_size >= other.layer_size
-            and ours(config).sequence_length >= other.sequence_length
-            and ours(config).batch_size >= other.batch_size
-            and ours(config).direction == other.direction
+            as_lstm_config(config).layers >= other.layers
+            and as_lstm_config(config).layer_size >= other.layer_size
+            and as_lstm_config(config).sequence_length >= other.sequence_length
+            and as_lstm_config(config).batch_size >= other.batch_size
+            and as_lstm_config(config).direction == other.direction
             for other in exhausting
         )
         if course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY:
-            exhausting.append(ours(config))
+            exhausting.append(as_lstm_config(config))
     assert exhausting
     assert len(exhausting) < 20
 

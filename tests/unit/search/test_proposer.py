@@ -10,7 +10,7 @@ from typing import Any
 import hyperopt
 import pytest
 
-from models.config import Config, TrialConfig, ours
+from models.config import Config, TrialConfig, as_lstm_config
 from models.errors import InputError
 from models.size import SizeRule
 from search import proposer as module
@@ -76,14 +76,16 @@ def search(proposer: Proposer, trials: int, loss: Loss = by_dropout, slots: int 
     for number in range(trials):
         if number >= slots:
             oldest = seen[number - slots]
-            known = replace(oldest, loss=loss(ours(oldest.config)), pending=False)
+            known = replace(oldest, loss=loss(as_lstm_config(oldest.config)), pending=False)
             seen[number - slots] = known
         seen.append(under_way(number, asked(proposer, number, seen)))
-    return [replace(trial, loss=loss(ours(trial.config)), pending=False) for trial in seen]
+    return [
+        replace(trial, loss=loss(as_lstm_config(trial.config)), pending=False) for trial in seen
+    ]
 
 
 def configs(seen: Sequence[Seen]) -> list[TrialConfig]:
-    return [ours(trial.config) for trial in seen]
+    return [as_lstm_config(trial.config) for trial in seen]
 
 
 @dataclass
@@ -196,18 +198,23 @@ def test_a_space_is_used_up_by_trials_that_are_still_under_way(algorithm: str) -
 @each_algorithm
 def test_only_what_is_admitted_is_proposed_until_it_is_used_up(algorithm: str) -> None:
     def admits(config: Config) -> bool:
-        return ours(config).layers == 2
+        return as_lstm_config(config).layers == 2
 
     proposer = Proposer(SMALL, seed=5, algorithm=algorithm, admits=admits)
     seen = search(proposer, 4, lambda config: 1.0)
-    assert set(configs(seen)) == {config for config in SMALL.points() if admits(ours(config))}
+    assert set(configs(seen)) == {
+        config for config in SMALL.points() if admits(as_lstm_config(config))
+    }
     assert proposer.propose(4, seen) is None
 
 
 @each_algorithm
 def test_only_what_is_admitted_is_proposed_from_a_continuous_space(algorithm: str) -> None:
     proposer = Proposer(
-        FREE, seed=5, algorithm=algorithm, admits=lambda config: ours(config).dropout > 0.7
+        FREE,
+        seed=5,
+        algorithm=algorithm,
+        admits=lambda config: as_lstm_config(config).dropout > 0.7,
     )
     assert all(config.dropout > 0.7 for config in configs(search(proposer, 20)))
 
@@ -233,7 +240,9 @@ def test_values_of_a_list_are_proposed_about_equally_often_before_anything_is_se
     first = [
         asked(Proposer(space, seed=seed, algorithm=algorithm), 0, []).config for seed in range(200)
     ]
-    counts = [sum(ours(config).layers == layers for config in first) for layers in (1, 2, 3, 4)]
+    counts = [
+        sum(as_lstm_config(config).layers == layers for config in first) for layers in (1, 2, 3, 4)
+    ]
     assert sum(counts) == 200
     assert sum((count - 50) ** 2 / 50 for count in counts) < 3 + 4 * math.sqrt(6)
 
@@ -260,13 +269,13 @@ def test_the_first_candidate_is_what_is_proposed(algorithm: str, known: int) -> 
 @pytest.mark.parametrize("known", [0, 15])
 def test_candidates_are_new_admitted_and_no_two_alike(algorithm: str, known: int) -> None:
     def admits(config: Config) -> bool:
-        return ours(config).layer_size != 64
+        return as_lstm_config(config).layer_size != 64
 
     proposer = Proposer(lstm.QUICK, seed=1, algorithm=algorithm, admits=admits)
     seen = search(proposer, known)
     found = [p.config for p in itertools.islice(proposer.candidates(known, seen), 6)]
     assert len(found) == 6 == len(set(found) - set(configs(seen)))
-    assert all(admits(ours(config)) for config in found)
+    assert all(admits(as_lstm_config(config)) for config in found)
 
 
 def test_candidates_of_a_space_that_can_be_listed_are_all_that_is_left() -> None:
@@ -281,7 +290,7 @@ def test_candidates_of_a_space_that_can_be_listed_are_all_that_is_left() -> None
 
 def fits(config: Config) -> bool:
     """Whether a config suits a corpus of a million symbols."""
-    return SizeRule().judge(ours(config), 90, 1_000_000).admitted
+    return SizeRule().judge(as_lstm_config(config), 90, 1_000_000).admitted
 
 
 def test_the_first_trials_spread_over_the_space() -> None:
@@ -503,7 +512,10 @@ def test_points_are_told_as_hyperopt_draws_them(heard: Heard) -> None:
 
 def test_what_was_turned_down_is_not_told(heard: Heard) -> None:
     proposer = Proposer(
-        FREE, seed=5, algorithm="hyperopt", admits=lambda config: ours(config).dropout > 0.7
+        FREE,
+        seed=5,
+        algorithm="hyperopt",
+        admits=lambda config: as_lstm_config(config).dropout > 0.7,
     )
     asked(proposer, 12, search(proposer, 12))
     known = [document["misc"]["vals"]["dropout"][0] for document in heard.documents.values()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.config import ours
+from models.config import as_lstm_config
 from models.size import parameters
 from search import ladder, report
 from search.cost import Extent
@@ -43,14 +43,14 @@ def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> S
 
 def _play(course: Course, policy: Policy, state: State) -> Ended:
     config = course.trial.config
-    if ours(config).learning_rate >= 1:
+    if as_lstm_config(config).learning_rate >= 1:
         return Ended(Outcome.DIVERGED, "too high")
     for epoch in range(1, config.epochs + 1):
         state.now += 1.0
         loss = (
             1.5
-            + abs(math.log10(ours(config).learning_rate) + 2)
-            + 0.2 * ours(config).dropout
+            + abs(math.log10(as_lstm_config(config).learning_rate) + 2)
+            + 0.2 * as_lstm_config(config).dropout
             + 1 / epoch
         )
         course.epochs.append({"val_loss": loss + 0.001 * course.trial.number, "epoch_seconds": 1.0})
@@ -76,7 +76,7 @@ def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
 
 def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[str, Any]) -> None:
     assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
-    configs = [ours(course.trial.config) for course in state.finished]
+    configs = [as_lstm_config(course.trial.config) for course in state.finished]
     assert [row["parameters"] for row in found["trials"]] == [
         parameters(config, ALPHABET) for config in configs
     ]

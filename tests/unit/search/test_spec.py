@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import corpus as corpora
-from models.config import ours
+from models.config import as_lstm_config
 from models.errors import InputError
 from models.samples import SAMPLES
 from models.size import SizeRule
@@ -147,7 +147,7 @@ def test_defaults_give_the_default_rule_and_scoring() -> None:
 
 def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
     corpus = corpora.load(Source(data="python-docs"))
-    middle = ours(lstm.DEFAULT.middle()).evolve(direction="uni")
+    middle = as_lstm_config(lstm.DEFAULT.middle()).evolve(direction="uni")
     spec = SweepSpec(trials=3).settled(corpus)
     assert spec == SweepSpec(trials=3, targets=fitting_targets(middle, len(corpus.train)))
     assert spec.settled(corpus) is spec

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import Config, ours
+from models.config import Config, as_lstm_config
 from search.tpe import CANDIDATES, Density, suggest
 from spaces import lstm
 from spaces.dimension import Listed, Range
@@ -136,15 +136,22 @@ def test_the_same_generator_gives_the_same_suggestions() -> None:
 
 
 def test_only_accepted_configs_are_suggested() -> None:
-    found = suggest(BOTH, points(BOTH, 3), [], lambda c: ours(c).learning_rate == 0.1, rng())
-    assert found and {ours(config).learning_rate for config, _, _ in found} == {0.1}
+    def at_a_tenth(config: Config) -> bool:
+        return as_lstm_config(config).learning_rate == 0.1
+
+    found = suggest(
+        BOTH, points(BOTH, 3), [], lambda c: as_lstm_config(c).learning_rate == 0.1, rng()
+    )
+    assert found and {as_lstm_config(config).learning_rate for config, _, _ in found} == {0.1}
     assert suggest(BOTH, points(BOTH, 3), [], lambda config: False, rng()) == []
 
 
 def test_a_small_space_gives_all_that_is_left() -> None:
     left = {"sgd", "adam"}
-    found = suggest(WORD, [{"optimizer": 1.0}], [], lambda c: ours(c).optimizer in left, rng())
-    assert {ours(config).optimizer for config, _, _ in found} == left
+    found = suggest(
+        WORD, [{"optimizer": 1.0}], [], lambda c: as_lstm_config(c).optimizer in left, rng()
+    )
+    assert {as_lstm_config(config).optimizer for config, _, _ in found} == left
 
 
 def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> None:
@@ -158,6 +165,6 @@ def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> No
     others = [at(rate, size) for rate, size in itertools.product((0, 2), small)]
     share = 0
     for seed in range(20):
-        found = suggest(BOTH, good, others, lambda c: ours(c).layer_size > 256, rng(seed))
-        share += ours(found[0][0]).learning_rate == 0.01
+        found = suggest(BOTH, good, others, lambda c: as_lstm_config(c).layer_size > 256, rng(seed))
+        share += as_lstm_config(found[0][0]).learning_rate == 0.01
     assert share >= 19

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spaces.cudnn import leaving
+from spaces.cudnn import unsupported
 from spaces.template import Template
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
     ],
 )
 def test_what_cudnn_has_gets_no_word(layer: str) -> None:
-    assert list(leaving(ast.parse(layer))) == []
+    assert list(unsupported(ast.parse(layer))) == []
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_cudnn_has_gets_no_word(layer: str) -> None:
     ],
 )  # fmt: skip
 def test_what_it_has_not_is_named(layer: str, written: str, needed: str) -> None:
-    [(line, name, found, expected)] = leaving(ast.parse(f"\nx = {layer}"))
+    [(line, name, found, expected)] = unsupported(ast.parse(f"\nx = {layer}"))
     assert line == 2 and name in layer
     assert (found, expected) == (written, needed)
 

@@ -8,7 +8,8 @@ import pytest
 
 from models.errors import InputError
 from spaces.dimension import Dimension
-from spaces.distribution import Weighted, read
+from spaces.distribution import read
+from spaces.template_dimensions import Weighted
 
 
 def dimension(text: str, names: str = "") -> Dimension:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import LIMITS, TrialConfig, ours
+from models.config import LIMITS, TrialConfig, as_lstm_config
 from models.errors import InputError
 from spaces import lstm
 from spaces.dimension import Listed, Range
@@ -132,7 +132,7 @@ def test_all_points_of_a_space_differ_and_are_admitted() -> None:
 
 
 def test_points_are_the_product_of_all_values() -> None:
-    points = map(ours, SMALL.points())
+    points = map(as_lstm_config, SMALL.points())
     found = {(config.direction, config.layers, config.dropout) for config in points}
     assert found == set(itertools.product(("uni", "bi"), (1, 2, 3), (0.0, 0.5)))
 

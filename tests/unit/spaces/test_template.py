@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from models.errors import InputError
-from spaces.template import Template, TemplateConfig, shown_label
+from spaces.template import Template
+from spaces.template_config import TemplateConfig, shown_label
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "templates").glob("*.py"))
 REST = "\ndef data():\n    return 1, 2\n"
@@ -395,5 +396,5 @@ low = {{uniform(-1, 1)}}"""
 def test_a_config_is_a_value_for_each_label() -> None:
     config = TemplateConfig.from_dict({"units:2": 8, "kind:3": "'a'"})
     assert config.evolve(**{"units:2": 16}).to_dict() == {"units:2": 16, "kind:3": "'a'"}
-    assert config.shape() == {"hyperparameters": "units (line 2) 8, kind (line 3) 'a'"}
+    assert config.table_columns() == {"hyperparameters": "units (line 2) 8, kind (line 3) 'a'"}
     assert len({config, TemplateConfig.from_dict(config.to_dict())}) == 1

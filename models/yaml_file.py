@@ -1,0 +1,130 @@
+"""Reads YAML files of plain values strictly; each error names the file and, where known, the line.
+
+Python tags, aliases, merge keys, repeated keys and deep nesting are refused, since with them a file
+means something other than it seems to, or a short file becomes a huge value.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from models.errors import InputError, cut, shown
+
+MAX_BYTES = 1 << 17
+#: levels of lists and mappings inside each other
+MAX_DEPTH = 20
+#: standard types that are read; binary data, sets, ordered maps and merge keys are not
+TYPES = ("null", "bool", "int", "float", "timestamp", "str", "seq", "map")
+#: pattern and possible first characters of unquoted truth values and integers, as in YAML 1.2;
+#: YAML 1.1 would also read `on` as true, 010 as 8 and 1:30 as 90
+PLAIN_SCALARS = {
+    "bool": (r"(?:true|false)\Z", "tTfF"),
+    "int": (r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-f]+)\Z", "-+0123456789"),
+}
+TAG_PREFIX = "tag:yaml.org,2002:"
+
+
+def read_yaml(path: Path) -> object:
+    """Return the content of a YAML file; None if it is empty.
+
+    Raises:
+        InputError: the file cannot be read, is too large, or is not YAML as described above.
+    """
+    import yaml
+
+    where = cut(str(path), 300)
+    text = _read_text(path, where)
+    try:
+        return yaml.load(text, _loader())
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        problem = f"found the character U+{error.character:04X}"
+        raise InputError(f"{where}:{line}: {problem}, expected a YAML file") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error) or "not YAML"
+        expected = getattr(error, "note", None) or "a YAML file"
+        raise InputError(f"{where}{place}: {cut(problem)}, expected {expected}") from None
+
+
+def _read_text(path: Path, where: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{where}: {error.strerror}, expected a YAML file") from None
+    if len(content) > MAX_BYTES:
+        most = f"at most {MAX_BYTES:,} bytes"
+        raise InputError(f"{where}: the file is too long, expected a YAML file of {most}")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: found bytes that are not UTF-8, expected a YAML file") from None
+
+
+def _loader() -> Any:
+    """Return the loader class; made here, so that importing this module does not import PyYAML."""
+    import yaml
+    from yaml.constructor import ConstructorError
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            if isinstance(event, yaml.AliasEvent):
+                self.refuse(event, f"found the alias '*{cut(str(event.anchor))}'", "its values")
+            if self.depth >= MAX_DEPTH:
+                problem = "found lists or mappings nested too deeply"
+                self.refuse(event, problem, f"at most {MAX_DEPTH} levels")
+            self.depth += 1
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            lines: dict[tuple[str, str], int] = {}
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                name = (key.tag, key.value)
+                if name in lines:
+                    problem = f"found {shown(key.value)} twice, first in line {lines[name]}"
+                    self.refuse(key, problem, "each field once")
+                lines[name] = key.start_mark.line + 1
+            return node
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, LookupError, AttributeError, OverflowError):
+                given = shown(node.value) if isinstance(node.value, str) else "a list or mapping"
+                self.refuse(node, f"found {given}", f"a value of {cut(node.tag)}")
+
+        def refuse(self, place: Any, problem: str, expected: str) -> None:
+            raise ConstructorError(None, None, problem, place.start_mark, expected)
+
+    _restrict_types(Loader)
+    return Loader
+
+
+def _restrict_types(loader: Any) -> None:
+    """Leave a loader only the types of `TYPES`, with the patterns of `PLAIN_SCALARS`."""
+    import yaml
+
+    allowed = {f"{TAG_PREFIX}{name}" for name in TYPES}
+    replaced = {f"{TAG_PREFIX}{name}" for name in PLAIN_SCALARS}
+    loader.yaml_constructors = {
+        tag: make
+        for tag, make in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag in allowed
+    }
+    loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in allowed - replaced]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for name, (pattern, first) in PLAIN_SCALARS.items():
+        form = re.compile(pattern, re.IGNORECASE)
+        loader.add_implicit_resolver(f"{TAG_PREFIX}{name}", form, [*first])
