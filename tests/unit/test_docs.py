@@ -38,18 +38,30 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """All files of a folder of the repository, without what is hidden or made; no links."""
-    for path in sorted(folder.iterdir()):
-        if path.name[0] == "." or path.name in MADE or path.name.endswith(".egg-info"):
+def files(folder: Path) -> list[Path]:
+    """All files in a folder, without what is hidden or made; links to folders are not followed."""
+    found = []
+    for path in folder.iterdir():
+        if path.name[0] == "." or path.name in MADE:
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from files(path)
+            found += files(path)
         elif path.is_file():
-            yield path
+            found.append(path)
+    return found
 
 
-PAGES = [str(path.relative_to(ROOT)) for path in files(ROOT) if path.suffix == ".md"]
+def repository() -> Iterator[Path]:
+    """Files in folders with programs; what users leave beside these, such as models, has none."""
+    for folder in ROOT.iterdir():
+        if folder.is_dir() and folder.name[0] != "." and folder.name not in MADE:
+            found = files(folder)
+            if any(path.suffix == ".py" for path in found):
+                yield from (path.relative_to(ROOT) for path in found)
+
+
+FILES = sorted(repository())
+PAGES = ["README.md", *(str(path) for path in FILES if path.suffix == ".md")]
 
 
 def text_of(page: str | Path) -> str:
@@ -140,8 +152,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_map_in_the_readme_has_every_folder() -> None:
-    parents = {path.relative_to(ROOT).parent for path in files(ROOT)}
-    folders = {part for path in parents for part in (path, *path.parents)}
+    folders = {folder for path in FILES for folder in path.parents}
     # what is deeper mirrors the tree, or holds data
     expected = {f"{folder}/" for folder in folders if 1 <= len(folder.parts) <= 2}
     assert set(tree(section(README, "The folders"))) == expected
@@ -150,10 +161,9 @@ def test_the_map_in_the_readme_has_every_folder() -> None:
 def test_the_page_on_architecture_has_every_module() -> None:
     named = tree(section(DOCS / "architecture.md", "The files"))
     modules = {
-        str(path.relative_to(ROOT))
-        for package in PACKAGES
-        for path in files(ROOT / package)
-        if path.suffix == ".py" and path.name != "__init__.py"
+        str(path)
+        for path in FILES
+        if path.parts[0] in PACKAGES and path.suffix == ".py" and path.name != "__init__.py"
     }
     assert {path for path in named if path.endswith(".py")} == modules
     folders = {f"{Path(module).parent}/" for module in modules}
