@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,6 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in row[1:-1].split(" | ")] for row in table[0].splitlines()[2:]]
 
 
-# --- links ----------------------------------------------------------------------------------------
-
-
 def anchors(page: Path) -> set[str]:
     """Anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(text_of(page)), re.MULTILINE)
@@ -137,9 +134,6 @@ def test_pages_and_links_are_found() -> None:
 def test_the_readme_leads_to_every_page() -> None:
     linked = set(LINK.findall(text_of(README)))
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= linked
-
-
-# --- the README and the tree ----------------------------------------------------------------------
 
 
 def tree(text: str) -> dict[str, str]:
@@ -175,9 +169,6 @@ def test_the_page_on_architecture_has_every_module() -> None:
     assert {path for path in named if not path.endswith(".py")} == folders
 
 
-# --- commands -------------------------------------------------------------------------------------
-
-
 def commands(page: str) -> list[str]:
     """Calls of the program in a page's blocks and within its lines; no usages."""
     text = text_of(page)
@@ -191,7 +182,7 @@ def commands(page: str) -> list[str]:
     return [one[1] for one in found if one and not re.search(r"\[|COMMAND", one[1])]
 
 
-@pytest.mark.parametrize("page", filter(commands, PAGES))
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_the_program_takes_the_commands_that_are_shown(page: str) -> None:
     for command in commands(page):
         parsed = build_parser().parse_args(shlex.split(command, comments=True))
@@ -261,17 +252,10 @@ def test_the_generator_asks_for_a_section_for_each_command(tmp_path: Path) -> No
     assert code == 1 and "found no part for stop" in told
 
 
-# --- blocks of YAML, Python and JSON --------------------------------------------------------------
-
-
-def read_settings(file: Path) -> Any:
-    return settings.load(file.parent, {})
-
-
-READERS = {
+READERS: dict[str, Callable[[Path], object]] = {
     "space": from_file,
     "sweep": lambda file: read_spec(file, {}, []),
-    "mlflow": read_settings,
+    "mlflow": lambda file: settings.load(file.parent, {}),
 }
 
 
@@ -335,9 +319,6 @@ def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
     assert list(shown_json("rerun")) == list(RERUN.to_dict())
     [finding] = shown_json("detect")["findings"]
     assert list(finding) == list(FOUND.to_dict())
-
-
-# --- tables ---------------------------------------------------------------------------------------
 
 
 def test_the_table_of_fields_is_that_of_a_config() -> None:
