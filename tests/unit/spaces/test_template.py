@@ -50,14 +50,6 @@ def test_there_are_examples_of_each_kind() -> None:
     assert len(EXAMPLES) >= 8
 
 
-def test_the_readme_shows_one(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    text = readme.partition("```python\n# my_template.py\n")[2].partition("```")[0]
-    template = read(tmp_path, f"# my_template.py\n{text}")
-    assert next(iter(template.hyperparameters)) == "LSTM:15"
-    assert "`LSTM (line 15)`" in readme
-
-
 def test_a_hyperparameter_has_the_name_of_its_argument_and_its_line(tmp_path: Path) -> None:
     body = """\
 rate = 10 ** {{uniform(-4, -1)}}
