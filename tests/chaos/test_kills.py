@@ -31,6 +31,8 @@ from search.trial import RESULTS, Outcome, TrialRecord
 from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
 from tests.servers import Server
 
+pytestmark = pytest.mark.full
+
 #: whether `make chaos` is running
 LONG = "CHAOS_KILLS" in os.environ
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
