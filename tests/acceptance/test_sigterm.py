@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tests.conftest import (
     wait_until,
     write_text,
 )
+from tests.launcher import Started
 from tests.servers import Server
 
 #: seconds between the signal and the end of the program, at most
@@ -27,7 +27,7 @@ END_WITHIN_S = 10
 
 
 @contextmanager
-def two_at_work(folder: Path, store: Store, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def two_at_work(folder: Path, store: Store, **environment: str) -> Iterator[Started]:
     """A sweep with two workers that would train for hours, once both have told of an epoch."""
     launch = ["launch", "--data", "words.txt", "--name", "s", "--json", "--workers", "2", *TINY]
     write_text(folder / "words.txt")

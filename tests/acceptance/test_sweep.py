@@ -23,6 +23,7 @@ from tests.conftest import (
     wait_until,
     write_text,
 )
+from tests.launcher import Started
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_event_ids_are_searched_too(workplace: Callable[[str], Path]) -> None:
 
 
 @pytest.fixture
-def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, Started]]:
     folder = workplace("long")
     write_text(folder / "words.txt")
     tiny = [part if part != "2" or TINY[i - 1] != "--epochs" else "1000" for i, part in
@@ -210,7 +211,7 @@ def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subproc
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
-    long_sweep: tuple[Path, subprocess.Popen[str]], number: signal.Signals
+    long_sweep: tuple[Path, Started], number: signal.Signals
 ) -> None:
     folder, process = long_sweep
     wait_until(lambda: _epochs_logged(folder) >= 3, process)
