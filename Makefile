@@ -6,20 +6,28 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: sweep test chaos lint format image clean
+.PHONY: sweep test test-all chaos lint format image clean
 
 # A real sweep on the help texts of Python, in less than five minutes
 sweep: $(VENV)/installed
 	$(BIN)/lstm-sweep launch --data python-docs --space quick --trials 10 --minutes 4.5
 
+# ARGS are options of pytest: make test ARGS="-k ladder -x"
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# All that a change can break and that needs nothing but Python
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not full" $(ARGS)
+
+# What test leaves out: PostgreSQL, S3, kills at random, long forms
+test-all: $(VENV)/installed-test
+	$(PYTEST) -m full $(ARGS)
 
 # Sweeps whose processes are killed at random; SEED repeats a run
 KILLS ?= 200
 SEED ?= 1
 chaos: $(VENV)/installed-test
-	CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/chaos
+	CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/chaos/test_kills.py
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import TINY, Done, run_here, run_program, start_program, wait_until
+from tests.launcher import Started
 
 LIBRARY_NOISE = re.compile(r"oneDNN|cuda|absl|alembic|INFO mlflow|Warning|\x1b", re.IGNORECASE)
 
@@ -29,14 +29,15 @@ class Place:
 
     def run(self, *arguments: str | Path) -> Done:
         """Run a command there."""
-        run = run_program if self.apart else run_here
-        return run(*arguments, cwd=self.folder, **self.environment)
+        if self.apart:
+            return run_program(*arguments, cwd=self.folder, real=True, **self.environment)
+        return run_here(*arguments, cwd=self.folder, **self.environment)
 
     def read(self, *arguments: str | Path) -> Done:
         """Run a command there in this process."""
         return run_here(*arguments, cwd=self.folder, **self.environment)
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path) -> Started:
         """Start a command there."""
         return start_program(*arguments, cwd=self.folder, **self.environment)
 
@@ -165,7 +166,7 @@ class RunningCase:
     """A sweep called `s` that would run for hours, at `place`, a fixture of whoever takes this."""
 
     @pytest.fixture
-    def running(self, place: Place) -> Iterator[subprocess.Popen[str]]:
+    def running(self, place: Place) -> Iterator[Started]:
         command = ["launch", "--data", "words.txt", "--name", "s", "--json", *TINY]
         process = place.start(*command, "--trials", "2", "--epochs", "100000")
         wait_until(lambda: any(row["val_loss"] for row in place.trials("s")), process)
@@ -173,7 +174,7 @@ class RunningCase:
         process.kill()
 
     def test_a_running_sweep_is_refused_stopped_and_resumed(
-        self, place: Place, running: subprocess.Popen[str]
+        self, place: Place, running: Started
     ) -> None:
         refused = place.read("resume", "s")
         assert refused.code == 2

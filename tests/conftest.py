@@ -9,7 +9,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ import numpy as np
 import pytest
 
 from search import faults
+from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases")
 
 if TYPE_CHECKING:
     from models.corpus import Corpus
 
-PROGRAM = Path(sys.executable).parent / "lstm-sweep"
 #: a space whose trials take a second each
 TINY = [
     *("--set", "layer_size=8,12", "--set", "layers=2", "--set", "sequence_length=10"),
@@ -70,10 +69,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "lstm-sweep"
 
 
+_launcher: list[Launcher] = []
+
+
 def run_program(
-    *arguments: str | Path, cwd: Path, timeout_s: float = 500, **environment: str
+    *arguments: str | Path,
+    cwd: Path,
+    timeout_s: float = 500,
+    real: bool = False,
+    **environment: str,
 ) -> Done:
-    """Run the installed program as a user would, in folder `cwd`."""
+    """Run the program in a process of its own, in folder `cwd`.
+
+    `real` starts the installed script as a user does; otherwise the process is forked from one that
+    has imported the program.
+    """
+    if not real:
+        process = start_program(*arguments, cwd=cwd, **environment)
+        out, err = process.communicate(timeout_s)
+        return Done(process.wait(), out, err)
     done = subprocess.run(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
@@ -86,21 +100,15 @@ def run_program(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start the installed program in folder `cwd`, as the first process of a group of its own."""
-    return subprocess.Popen(
-        [PROGRAM, *map(str, arguments)],
-        cwd=cwd,
-        env=outside() | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> Started:
+    """Start the program in folder `cwd`, as the first process of a group of its own."""
+    if not _launcher:
+        _launcher.append(Launcher())
+    return _launcher[0].start([*map(str, arguments)], cwd, outside() | environment)
 
 
 def wait_until(
-    done: Callable[[], bool], process: subprocess.Popen[str], within_s: float = 240
+    done: Callable[[], bool], process: Started | subprocess.Popen[str], within_s: float = 240
 ) -> None:
     """Wait for what a process is to bring about before it ends."""
     until = time.monotonic() + within_s

@@ -82,6 +82,7 @@ def team(
     assert {path.name for path in behind.iterdir()} == {"mlflow.yaml"}
 
 
+@pytest.mark.full
 def test_a_template_is_searched_by_a_team_with_a_bucket(
     team: str, storage: Storage, tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ from tests.postgres import Cluster, named, write_settings
 from tests.servers import served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
 #: the database that docker/README.md backs up

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import PROGRAM, run_program, start_program
+from tests.conftest import run_program, start_program
+from tests.launcher import PROGRAM
 from tests.servers import free_port
 
 PASSWORD = "a password of the tests"

@@ -22,7 +22,6 @@ from search import archive
 from search.settings import load
 from search.tracking import Store
 from tests.conftest import (
-    PROGRAM,
     TINY,
     outside,
     processes_of_group,
@@ -31,6 +30,7 @@ from tests.conftest import (
     wait_until,
     write_text,
 )
+from tests.launcher import PROGRAM, Started
 from tests.servers import Server
 
 #: seconds between the signal and the end of the program, at most
@@ -38,7 +38,7 @@ END_WITHIN_S = 10
 
 
 @contextmanager
-def two_at_work(folder: Path, store: Store, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def two_at_work(folder: Path, store: Store, **environment: str) -> Iterator[Started]:
     """A sweep with two workers that would train for hours, once both have told of an epoch."""
     launch = ["launch", "--data", "words.txt", "--name", "s", "--json", "--workers", "2", *TINY]
     write_text(folder / "words.txt")

@@ -23,6 +23,7 @@ from tests.conftest import (
     wait_until,
     write_text,
 )
+from tests.launcher import Started
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +101,26 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("models", "s
 """
 
 
+@pytest.fixture(scope="module")
+def exported(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Exports the trial of a direction, once; gives the command's result and the bundle."""
+    made: dict[str, tuple[Any, Path]] = {}
+
+    def export(direction: str, format: str = "keras") -> tuple[Any, Path]:
+        if direction not in made:
+            bundle = tmp_path_factory.mktemp("exported") / "bundle"
+            asked = ("export", swept.trial(direction), "--to", bundle, "--format", format)
+            made[direction] = swept.place.read(*asked, "--json"), bundle
+        return made[direction]
+
+    return export
+
+
 @pytest.mark.parametrize(("direction", "format"), [("uni", "keras"), ("bi", "savedmodel")])
 def test_an_exported_model_works_with_plain_keras(
-    swept: Swept, tmp_path: Path, direction: str, format: str
+    exported: Callable[..., Any], tmp_path: Path, direction: str, format: str
 ) -> None:
-    bundle = tmp_path / "bundle"
-    trial = swept.trial(direction)
-    done = swept.place.read("export", trial, "--to", bundle, "--format", format, "--json")
+    done, bundle = exported(direction, format)
     assert done.code == 0, done.err
     assert not LIBRARY_NOISE.search(done.err)
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
@@ -128,14 +142,14 @@ def test_an_exported_model_works_with_plain_keras(
     assert np.load(tmp_path / "out.npy").shape == (3, size)
 
 
-def test_the_readme_of_a_bundle_has_a_program_that_runs(swept: Swept, tmp_path: Path) -> None:
-    assert swept.place.read("export", "first", "--to", tmp_path / "bundle").code == 0
-    readme = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+def test_the_readme_of_a_bundle_has_a_program_that_runs(exported: Callable[..., Any]) -> None:
+    _, bundle = exported("uni")
+    readme = (bundle / "README.md").read_text(encoding="utf-8")
     program = readme.partition("```python\n")[2].partition("```")[0]
     assert len(program.splitlines()) == 10
     done = subprocess.run(
         [sys.executable, "-I", "-c", program],
-        cwd=tmp_path / "bundle",
+        cwd=bundle,
         capture_output=True,
         text=True,
         check=False,
@@ -184,7 +198,7 @@ def test_event_ids_are_searched_too(workplace: Callable[[str], Path]) -> None:
 
 
 @pytest.fixture
-def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, Started]]:
     folder = workplace("long")
     write_text(folder / "words.txt")
     tiny = [part if part != "2" or TINY[i - 1] != "--epochs" else "1000" for i, part in
@@ -197,7 +211,7 @@ def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, subproc
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
-    long_sweep: tuple[Path, subprocess.Popen[str]], number: signal.Signals
+    long_sweep: tuple[Path, Started], number: signal.Signals
 ) -> None:
     folder, process = long_sweep
     wait_until(lambda: _epochs_logged(folder) >= 3, process)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import PROGRAM, Done, run_here
+from tests.conftest import Done, run_here
+from tests.launcher import PROGRAM
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 FEW = ["--confirm-configs", "0", "--workers", "2"]

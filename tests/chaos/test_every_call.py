@@ -1,7 +1,8 @@
 """A sweep whose driver is killed before and after every single call that writes to the store.
 
-What the store holds after a write is what it holds before the next one, so the test that always
-runs kills before the first and after each; `make chaos` kills before and after all of them.
+What the store holds after a write is what it holds before the next one, so kills before the first
+write and after each cover all of them. `make test` kills at every third; `make test-all` at each of
+them, with one trial more, and before each as well.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,12 @@ WRITES = (
     "create_run", "log_batch", "set_terminated", "update_run", "delete_tag", "log_inputs",
     "log_artifact",
 )  # fmt: skip
-#: whether `make chaos` is running
-ALL = "CHAOS_KILLS" in os.environ
-LOSSES = {0: [3.0, 2.5], 1: [2.6, 2.4]} | ({2: [2.9, 2.8]} if ALL else {})
+TWO_TRIALS = {0: [3.0, 2.5], 1: [2.6, 2.4]}
+THREE_TRIALS = TWO_TRIALS | {2: [2.9, 2.8]}
+#: some writes of a short sweep, and all of a longer one
+EXTENTS = pytest.mark.parametrize(
+    "losses", [TWO_TRIALS, pytest.param(THREE_TRIALS, marks=pytest.mark.full)], ids=["some", "all"]
+)
 
 
 class Deadly:
@@ -79,7 +83,12 @@ class Place:
 
     folder: Path
     corpus: Corpus
-    spec: SweepSpec
+    data: str
+    losses: dict[int, list[float]]
+
+    @property
+    def spec(self) -> SweepSpec:
+        return tiny_spec(data=self.data, trials=len(self.losses), keep=1, **PLAIN)
 
     def store(self) -> Store:
         return store_in(self.folder)
@@ -92,14 +101,13 @@ class Place:
         vars(store)["_files_of"] = client.files(store._files_of)
         past = rebuild(store, run) if run else None
         spec = past.spec if past else self.spec
-        sweep_of(store, self.corpus, ScriptedEngine(LOSSES), spec, past=past).run()
+        sweep_of(store, self.corpus, ScriptedEngine(self.losses), spec, past=past).run()
         return client
 
 
 @pytest.fixture(scope="module")
-def place(data: Path, corpus: Corpus, workplace: Callable[[str], Path]) -> Callable[[str], Place]:
-    spec = tiny_spec(data=str(data), trials=len(LOSSES), keep=1, **PLAIN)
-    return lambda name: Place(workplace(name), corpus, spec)
+def place(data: Path, corpus: Corpus, workplace: Callable[[str], Path]) -> Callable[..., Place]:
+    return lambda name, losses: Place(workplace(name), corpus, str(data), losses)
 
 
 def _in_a_process(call: Callable[[], object]) -> int:
@@ -130,20 +138,21 @@ def _finished(store: Store) -> dict[int, Any]:
     }
 
 
-def _check(store: Store, cache: Path, numbers: Iterable[int] = LOSSES) -> None:
+def _check(place: Place, cache: Path) -> None:
     """Nothing is lost, doubled, or left open."""
+    store, trials = place.store(), place.losses
     runs = store.runs()
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
     final = [run for run in trained if "sweep.unfinished" not in run.data.tags]
-    assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(numbers, 1)
+    assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(trials, 1)
     attempts = Counter((r.data.tags["sweep.trial"], r.data.tags["sweep.attempt"]) for r in trained)
     assert set(attempts.values()) == {1}
     assert len(archive.baselines(store, "s")) == 3
     assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 3
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-    assert parent.data.metrics["trials_done"] == len(list(numbers))
+    assert parent.data.metrics["trials_done"] == len(trials)
     best = archive.ranked(archive.trials(store, "s"))[0]
     kept = {r.info.run_id for r in trained if store.client.list_artifacts(r.info.run_id, "model")}
     assert kept == {best.run_id}
@@ -152,43 +161,47 @@ def _check(store: Store, cache: Path, numbers: Iterable[int] = LOSSES) -> None:
 
 
 @pytest.mark.timeout(900)
+@EXTENTS
 def test_a_driver_killed_at_any_write_loses_nothing(
-    place: Callable[[str], Place], cache: Path
+    place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
 ) -> None:
-    whole = place("whole")
+    whole = place("whole", losses)
     writes = whole.drive().writes
     expected = _finished(whole.store())
-    _check(whole.store(), cache)
+    _check(whole, cache)
     assert writes > 30
-    for at, after in itertools.product(range(1, writes + 1), (False, True)):
-        if not (after or at == 1 or ALL):
-            continue
-        broken = place("broken")
+    kills = [(1, False), *((at, True) for at in range(1, writes + 1, 3))]
+    if losses is THREE_TRIALS:
+        kills = list(itertools.product(range(1, writes + 1), (False, True)))
+    for at, after in kills:
+        broken = place("broken", losses)
         _kill(broken, at, after=after)
         broken.drive()
         assert _finished(broken.store()) == expected, f"write {at}, after: {after}"
-        _check(broken.store(), cache)
+        _check(broken, cache)
         shutil.rmtree(broken.folder)
 
 
 @pytest.mark.timeout(900)
+@EXTENTS
 def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
-    place: Callable[[str], Place], cache: Path
+    place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
 ) -> None:
-    whole = place("whole")
+    whole = place("whole", losses)
     whole.drive()
     expected = _finished(whole.store())
-    broken = place("broken")
+    broken = place("broken", losses)
     _kill(broken, 25, after=True)
     writes = broken.drive().writes
     assert writes > 20
-    for at in range(1, writes + 1 if ALL else 9):
-        broken = place("broken")
+    kills = range(1, writes + 1) if losses is THREE_TRIALS else range(1, 9, 3)
+    for at in kills:
+        broken = place("broken", losses)
         _kill(broken, 25, after=True)
         _kill(broken, at, after=True)
         broken.drive()
         assert _finished(broken.store()) == expected, f"write {at}"
-        _check(broken.store(), cache)
+        _check(broken, cache)
         shutil.rmtree(broken.folder)
 
 
@@ -247,9 +260,8 @@ def _broken_off(place: Place) -> set[int]:
             raise KeyboardInterrupt
 
     engine = Checkpointing(begun, watch=watch)
-    spec = replace(place.spec, trials=len(GOING_ON))
     with pytest.raises(KeyboardInterrupt):
-        sweep_of(place.store(), place.corpus, engine, spec).run()
+        sweep_of(place.store(), place.corpus, engine, place.spec).run()
     return begun
 
 
@@ -263,25 +275,26 @@ def _go_on(place: Place, begun: set[int], at: int = 0, *, for_good: bool = False
     return int(client.calls)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("for_good", [False, True])
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.full)])
 def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
-    place: Callable[[str], Place], cache: Path, for_good: bool
+    place: Callable[..., Place], cache: Path, for_good: bool, step: int
 ) -> None:
-    whole = place("whole")
+    whole = place("whole", GOING_ON)
     calls = _go_on(whole, _broken_off(whole))
-    _check(whole.store(), cache, GOING_ON)
+    _check(whole, cache)
     expected = _finished(whole.store())
     assert calls > 30
-    for at in range(1, calls + 1) if ALL else range(1 + for_good, calls + 1, 2):
-        broken = place("broken")
+    for at in range(min(step, 1 + 3 * for_good), calls + 1, step):
+        broken = place("broken", GOING_ON)
         begun = _broken_off(broken)
         with suppress(StoreError):
             _go_on(broken, begun, at, for_good=for_good)
         _check_left(broken.store(), cache / _sweep_run(broken), begun, at)
         _go_on(broken, begun)
         assert _finished(broken.store()) == expected, f"call {at}"
-        _check(broken.store(), cache, GOING_ON)
+        _check(broken, cache)
         shutil.rmtree(broken.folder)
 
 

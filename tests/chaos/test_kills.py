@@ -20,6 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,11 @@ from search.resume import ATTEMPTS
 from search.settings import Settings
 from search.tracking import Store
 from search.trial import RESULTS, Outcome, TrialRecord
-from tests.conftest import PROGRAM, TINY, Done, run_program, write_text
+from tests.conftest import TINY, Done, run_program, write_text
+from tests.launcher import PROGRAM
 from tests.servers import Server
+
+pytestmark = pytest.mark.full
 
 #: whether `make chaos` is running
 LONG = "CHAOS_KILLS" in os.environ
@@ -60,7 +64,7 @@ class Chaos:
         self._process: subprocess.Popen[str] | None = None
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def _environment(self) -> dict[str, Any]:
         address = {"MLFLOW_TRACKING_URI": self._server.address} if self._server else {}
         return {MARK: self.mark, "XDG_CACHE_HOME": str(self._cache), **address}
 
@@ -72,7 +76,9 @@ class Chaos:
         return Store(Settings(uri, (self._folder / "mlartifacts").as_uri(), "lstm-sweep", "test"))
 
     def _program(self, *arguments: str) -> Done:
-        return run_program(*arguments, cwd=self._folder, timeout_s=WITHIN_S, **self._environment)
+        return run_program(
+            *arguments, cwd=self._folder, timeout_s=WITHIN_S, real=True, **self._environment
+        )
 
     def _sit(self) -> subprocess.Popen[str]:
         """Launch the sweep, or resume it if its run is there."""

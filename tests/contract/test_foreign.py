@@ -17,6 +17,8 @@ from spaces import keras2_table
 from spaces.template import Template
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
+#: those that are run twice: recurrent, convolutional, several inputs
+REPEATED = {"sequences", "convolutional", "several_sets"}
 DATA = "import numpy as np\ndef data():\n    return np.ones((20, 3)), np.ones(20)\n"
 #: what stands above a template of few lines: 12 lines
 ABOVE = f"""{DATA}
@@ -70,8 +72,9 @@ def test_the_examples_run_and_repeat(
     returns_model = "'model': model" in template.source
     assert (tmp_path / "model.keras").exists() == returns_model
     assert (tmp_path / "inputs.npz").exists() == returns_model
-    again = run(template, tmp_path)[-1]
-    assert isinstance(again, Ended) and again.loss == ended.loss
+    if file.stem in REPEATED:
+        again = run(template, tmp_path)[-1]
+        assert isinstance(again, Ended) and again.loss == ended.loss
 
 
 def test_what_is_no_number_of_what_fit_reports_is_left_out(tmp_path: Path) -> None:

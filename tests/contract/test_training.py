@@ -271,6 +271,7 @@ assert keras.backend.backend() == "jax"
 """
 
 
+@pytest.mark.full
 def test_a_trial_trains_on_jax_too(tmp_path: Path) -> None:
     data = write_text(tmp_path / "words.txt")
     done = subprocess.run(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from search.detect import Finding
 from search.rerun import Comparison, Rerun
 from search.spec import SweepSpec, read_spec
 from search.state import State
+from search.tags import Tags
 from search.trial import Ended, Outcome, Trial, TrialRecord
 from spaces.space import from_file
 from spaces.template import Template
@@ -287,10 +289,11 @@ def test_programs_are_python(page: str, content: str) -> None:
     compile(content, page, "exec")
 
 
+NO_RUN = SimpleNamespace(info=SimpleNamespace(run_id=""), data=SimpleNamespace(tags={}))
 RECORD = TrialRecord(
     trial=Trial(sweep="book-1", number=7, config=TrialConfig(), seed=1), run_id="", status="",
     outcome="", reason="", parameters=1, best_val_loss=None, best_epoch=None, epochs=0,
-    has_weights=False, tags={},
+    has_weights=False, tags=Tags(NO_RUN),
 )  # fmt: skip
 RERUN = Rerun(
     RECORD, "", Ended(Outcome.COMPLETE), Comparison("identical", 0, 0.0, None), {}, {}, None
