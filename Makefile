@@ -32,7 +32,7 @@ chaos: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy spaces models search tests benchmarks
+	$(BIN)/mypy lstm_sweep tests benchmarks
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.config import TrialConfig
+from lstm_sweep.models.config import TrialConfig
 
 FOLDER = Path(__file__).parent / "curves"
 

@@ -17,11 +17,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models import bundle as bundles
-from models.corpus import Split
-from models.samples import WORKFLOW
-from search.detect import Rule
-from search.generate import predictor_of
+from lstm_sweep.models.bundle import bundle as bundles
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.samples import WORKFLOW
+from lstm_sweep.search.results.detect import Rule
+from lstm_sweep.search.results.generate import predictor_of
 
 #: of so many jobs one has an error
 EVERY = 10
@@ -41,7 +41,7 @@ def main() -> None:
     events, starts, planted = _log(given.sessions, np.random.default_rng(given.seed))
     split = Split(alphabet.encode(events.tolist()).astype(np.uint32), starts)
     logits = predictor_of(folder, bundle, seed=0)
-    from models.detection import judge
+    from lstm_sweep.models.bundle.anomalies import judge
 
     surprise, rank = judge(logits, bundle.config, len(alphabet), split)
     errors = np.zeros(len(split), bool)

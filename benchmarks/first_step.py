@@ -3,8 +3,8 @@
     python -m benchmarks.first_step [--layer-size 128] [--rounds 6]
 
 For each direction: seconds to make the network, and to its first step and first scoring, with a
-form that no trial had before and then with one that is known (`models/graphs.py`), beside those of
-a second step and scoring. Workers are forked like those of a sweep and pinned to one core.
+form that no trial had before and then with one that is known (`models/fast/graph_cache.py`), beside
+those of a second step and scoring. Workers are forked like those of a sweep and pinned to one core.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import TrialConfig
-from models.corpus import Split
-from models.windows import TrainingWindows
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.windows import TrainingWindows
 
 ALPHABET, SYMBOLS, SCORED = 65, 100_000, 256
 FIGURES = ("network", "first step", "second step", "first scoring", "second scoring")
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     given = parser.parse_args()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["models.ready"])
+    context.set_forkserver_preload(["lstm_sweep.search.engines.preload"])
     print(
         f"{'median (least) seconds':<26}" + "".join(f"{name:>18}" for name in FIGURES), flush=True
     )
@@ -66,7 +66,8 @@ def main() -> None:
 
 def _trial(config: TrialConfig, graphs: Path, connection: Connection) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from models import backend, lstm, program
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import lstm, program
 
     backend.environment(None)
     backend.prepare(gpu=False, seed=0)

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import corpus as corpora
-from models.config import DIRECTIONS, OPTIMIZERS, TrialConfig
-from models.corpus import Corpus
-from models.samples import python_docs
-from models.source import Source
-from search.cost import Extent, steps_per_epoch
-from search.engines import open_engine
-from search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
+from lstm_sweep.models.config import DIRECTIONS, OPTIMIZERS, TrialConfig
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.samples import python_docs
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.policy.cost import Extent, steps_per_epoch
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
 
 RATES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001)
 TARGETS = 1_000

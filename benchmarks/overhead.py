@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import TrialConfig
-from search.trial import Course, Job, Trial
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.trial import Course, Job, Trial
 
 
 class _Quiet:
@@ -51,14 +51,14 @@ def main() -> None:
 
 def _measure(folder: Path, given: argparse.Namespace) -> None:
     # not above, since each worker imports this file again: MLflow would take it a fifth of a second
-    from models import corpus as corpora
-    from models.source import Source
-    from search.engines import open_engine
-    from search.settings import Settings
-    from search.spec import SweepSpec
-    from search.sweep import Sweep
-    from search.tracking import Store
-    from spaces.space import from_mapping
+    from lstm_sweep.models.data import corpus as corpora
+    from lstm_sweep.models.data.source import Source
+    from lstm_sweep.search.engines import open_engine
+    from lstm_sweep.search.spec import SweepSpec
+    from lstm_sweep.search.store.settings import Settings
+    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.sweep.sweep import Sweep
+    from lstm_sweep.spaces.space import from_mapping
 
     trials, slots = given.trials, given.slots
     rng = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
 
 def _start_of_a_worker(engine: object, folder: Path) -> float:
     """Seconds from the start of a worker to its first word: a trial whose corpus is missing."""
-    from search.engines.local import LocalEngine
+    from lstm_sweep.search.engines.local import LocalEngine
 
     assert isinstance(engine, LocalEngine)
     trial = Trial(sweep="b", number=0, config=TrialConfig(), seed=0)

@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from models.config import TrialConfig
-from models.corpus import Corpus, load
-from models.source import Source
-from models.windows import scoring_targets
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.003)
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from models import backend
+    from lstm_sweep.models import backend
 
     backend.environment(None)
     backend.prepare(gpu=False, seed=0)
@@ -61,7 +61,8 @@ def main() -> None:
 
 def _results(config: TrialConfig, corpus: Corpus, seed: int) -> list[tuple[float, float]]:
     """Lowest loss, and median seconds of an epoch, for each precision."""
-    from models import backend, training
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import training
 
     targets = scoring_targets(corpus.validation, 10_000, 0)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +84,7 @@ def _results(config: TrialConfig, corpus: Corpus, seed: int) -> list[tuple[float
 
 
 def _next_epoch(course: Any) -> dict[str, float]:
-    from models.events import Epoch
+    from lstm_sweep.models.network.events import Epoch
 
     metrics: dict[str, float] = next(e.metrics for e in course if isinstance(e, Epoch))
     return metrics

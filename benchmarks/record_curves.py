@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import curves
-from models import corpus as corpora
-from models.samples import python_docs
-from models.source import Source
-from search.engines import open_engine
-from search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
-from spaces.space import Space, from_mapping
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.samples import python_docs
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
+from lstm_sweep.spaces.space import Space, from_mapping
 
 #: characters of the sample that the grid of texts is trained on
 CHARACTERS = 40_000

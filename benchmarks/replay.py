@@ -2,9 +2,10 @@
 
     python -m benchmarks.replay [--seeds 100] [--slots 2] [--only NAME,...] [--variants]
 
-The policies are the program's own (search/policy.py); only trainings are replaced by recordings of
-`record_curves.py`, and the clock by their seconds. Each policy is judged by the simulated time to a
-loss within 1 % of the best that any recorded config reaches: median and quartiles over seeds.
+The policies are the program's own (search/policy/policy.py); only trainings are replaced by
+recordings of `record_curves.py`, and the clock by their seconds. Each policy is judged by the
+simulated time to a loss within 1 % of the best that any recorded config reaches: median and
+quartiles over seeds.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import curves
-from models.config import as_lstm_config
-from search.cost import Extent
-from search.plan import Plan
-from search.policy import Policy
-from search.trial import Course, Ended, Job, Outcome, Slot
-from spaces.dimension import Listed
-from spaces.space import from_mapping
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.space import from_mapping
 
 WITHIN = 1.01
 #: simulated seconds after which a sweep is given up: enough to train every config to its end

@@ -26,18 +26,18 @@ from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
 
-from models import corpus as corpora
-from models.corpus import Corpus
-from models.source import Source
-from search import archive
-from search.engines.local import LocalEngine, find_slots
-from search.settings import Settings
-from search.spec import SweepSpec
-from search.state import State
-from search.sweep import Sweep
-from search.tracking import Store
-from search.trial import Course
-from spaces.space import from_mapping
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.engines.local import LocalEngine, find_slots
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.trial import Course
+from lstm_sweep.spaces.space import from_mapping
 
 NAME = "soak"
 #: trials after which the driver is measured; growth is counted from the first of them
@@ -229,7 +229,11 @@ def _resumed(folder: Path, trials: int) -> tuple[float, float]:
         f"tracking_uri: sqlite:///mlflow.db\nartifacts: artifacts\nexperiment: {NAME}\n",
         encoding="utf-8",
     )
-    command = [sys.executable, "-c", "from search.cli import main; raise SystemExit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        "from lstm_sweep.search.cli import main; raise SystemExit(main())",
+    ]
     command += ["resume", NAME, "--trials", str(trials + 1), "--json"]
     source = {"PYTHONPATH": str(Path(__file__).parents[1])}
     began = time.time()

@@ -3,9 +3,9 @@
     python -m benchmarks.suggest [--seeds 20]
 
 First the seconds of one proposal after 100, 1,000 and 10,000 trials of the default space, with the
-bounded history of search/proposer.py and with all trials, and of Hyperopt's own TPE, side by side.
-Then the quality: on a synthetic loss, the best of 600 trials with the history bounded to 100 and
-unbounded, and with Hyperopt's TPE.
+bounded history of search/policy/proposer.py and with all trials, and of Hyperopt's own TPE, side by
+side. Then the quality: on a synthetic loss, the best of 600 trials with the history bounded to 100
+and unbounded, and with Hyperopt's TPE.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import time
 
 import numpy as np
 
-from models.config import TrialConfig, as_lstm_config
-from search import proposer
-from search.proposer import Proposer, Seen
-from spaces import lstm
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.policy import proposer
+from lstm_sweep.search.policy.proposer import Proposer, Seen
+from lstm_sweep.spaces import presets
 
 UNBOUNDED = 10**9
 BOUNDED = proposer.HISTORY
@@ -39,9 +39,9 @@ def loss_of(config: TrialConfig) -> float:
 def seen(count: int) -> list[Seen]:
     """Trials drawn at random."""
     rng = np.random.default_rng(0)
-    drawn = [lstm.DEFAULT.sample(rng) for _ in range(count)]
+    drawn = [presets.DEFAULT.sample(rng) for _ in range(count)]
     return [
-        Seen(number, config, lstm.DEFAULT.encode(config), loss_of(as_lstm_config(config)))
+        Seen(number, config, presets.DEFAULT.encode(config), loss_of(as_lstm_config(config)))
         for number, config in enumerate(drawn)
     ]
 
@@ -49,7 +49,7 @@ def seen(count: int) -> list[Seen]:
 def seconds(trials: list[Seen], history: int, algorithm: str = "tpe") -> float:
     """Median seconds of a proposal."""
     proposer.HISTORY = history
-    asked = Proposer(lstm.DEFAULT, seed=0, algorithm=algorithm)
+    asked = Proposer(presets.DEFAULT, seed=0, algorithm=algorithm)
     taken = []
     for number in range(5):
         began = time.perf_counter()
@@ -61,7 +61,7 @@ def seconds(trials: list[Seen], history: int, algorithm: str = "tpe") -> float:
 def best(seed: int, history: int, algorithm: str = "tpe", trials: int = 600) -> float:
     """Best loss of a search on the synthetic loss."""
     proposer.HISTORY = history
-    asked = Proposer(lstm.DEFAULT, seed=seed, algorithm=algorithm)
+    asked = Proposer(presets.DEFAULT, seed=seed, algorithm=algorithm)
     known: list[Seen] = []
     for number in range(trials):
         proposal = asked.propose(number, known)

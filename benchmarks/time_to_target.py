@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from models import corpus as corpora
-from models.config import FIELDS
-from models.errors import InputError, one_of
-from models.source import Source
+from lstm_sweep.models.config import FIELDS
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError, one_of
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = "lstm-sweep"

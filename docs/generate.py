@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.cli import build_parser
+from lstm_sweep.search.cli import build_parser
 
 PAGE = Path(__file__).resolve().parent / "commands.md"
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)

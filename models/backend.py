@@ -10,7 +10,7 @@ import ctypes
 import os
 import sys
 
-from models.lean import keras
+from lstm_sweep.models.keras_import import keras
 
 #: parameters of `mallopt` in glibc: bytes by which the heap grows at least; free bytes at its end
 #: from which on they are returned to the system; size from which on a block is mapped by itself
@@ -92,7 +92,7 @@ def on_gpu() -> bool:
 
 
 def own_arithmetic() -> bool:
-    """Whether LSTM layers are computed by `models/stack.py`, and not by Keras's layers."""
+    """Whether LSTM layers are computed by `models/fast/forward.py`, and not by Keras's layers."""
     return is_tensorflow() and not on_gpu()
 
 

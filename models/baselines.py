@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.corpus import Corpus, Split
-from models.scoring import Floats, log_softmax, score
-from models.windows import Indices, past, scoring_targets, scoring_windows
+from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.windows import Indices, past, scoring_targets, scoring_windows
+from lstm_sweep.models.scoring import Floats, log_softmax, score
 
 SMOOTHING = (0.001, 0.01, 0.1, 1.0)
 WINDOWS = (1, 2, 3, 5, 8)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol, Self
 
-from models.errors import InputError, one_of, shown
+from lstm_sweep.models.errors import InputError, one_of, shown
 
 
 @dataclass(frozen=True)

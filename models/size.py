@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.config import TrialConfig
-from models.errors import InputError
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.errors import InputError
 
 
 def lstm_parameters(inputs: int, units: int) -> int:

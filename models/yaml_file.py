@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from models.errors import InputError, cut, shown
+from lstm_sweep.models.errors import InputError, cut, shown
 
 MAX_BYTES = 1 << 17
 #: levels of lists and mappings inside each other

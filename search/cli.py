@@ -12,10 +12,10 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from models.errors import InputError, one_of, shown
-from search.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from search.faults import StoreError, without_secrets
-from search.terminal import plain
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.commands.terminal import plain
+from lstm_sweep.search.store.faults import StoreError, without_secrets
 
 FIRST_STEPS = """\
 examples:
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = argparse.Namespace(command=None)
     try:
         parsed = build_parser().parse_args(arguments)
-        from search import commands
+        from lstm_sweep.search.commands import commands
 
         run = getattr(commands, parsed.command)
         return int(run(parsed))

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.config import as_lstm_config
-from models.corpus import Corpus
-from models.errors import InputError, cut, nearest, one_of, shown
-from models.size import SizeRule
-from models.source import Source, near_one
-from models.yaml_file import read_yaml
-from search.cost import fitting_targets
-from search.engines import ENGINES
-from search.plan import Plan
-from search.proposer import ALGORITHMS
-from spaces import lstm
-from spaces.space import Space, from_mapping, with_settings
-from spaces.template import Template
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import Source, near_one
+from lstm_sweep.models.errors import InputError, cut, nearest, one_of, shown
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.engines import ENGINES
+from lstm_sweep.search.policy.cost import fitting_targets
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import Space, from_mapping, with_settings
+from lstm_sweep.spaces.template.template import Template
 
 RULES = ("reject", "warn", "off")
 #: fields that say how long and where, not what: they may change while a sweep is resumed
@@ -57,7 +57,7 @@ class SweepSpec:
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     #: None: made from the name of the data and a number
     name: str | None = None
-    space: Space = lstm.DEFAULT
+    space: Space = presets.DEFAULT
     #: a file of the user's that is trained in place of networks of ours; `space` is its own
     template: Template | None = None
     #: the argument of a template, or the label, that is a learning rate
@@ -264,7 +264,7 @@ def _space(given: object, where: str) -> Space:
     if not isinstance(given, str):
         return from_mapping(given, f"{where}: space")
     try:
-        return lstm.named(given)
+        return presets.named(given)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

@@ -10,11 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from models.config import Config
+from lstm_sweep.models.config import Config
 
 if TYPE_CHECKING:
-    from search.tags import Tags
-    from spaces.template import Template
+    from lstm_sweep.search.store.tags import Tags
+    from lstm_sweep.spaces.template.template import Template
 
 
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from models.config import LIMITS
+from lstm_sweep.models.config import LIMITS
 
 Value = int | float | str
 

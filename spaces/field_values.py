@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from models.config import LIMITS
-from models.errors import InputError, one_of, shown
-from spaces.dimension import Dimension, Listed, Range
+from lstm_sweep.models.config import LIMITS
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 
 #: largest number of steps of a range
 MOST_STEPS = 100_000

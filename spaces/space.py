@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from models.config import FIELDS, Config, TrialConfig, check_field
-from models.errors import InputError, cut
-from models.yaml_file import read_yaml
-from spaces.dimension import Dimension, Listed
-from spaces.field_values import parse
+from lstm_sweep.models.config import FIELDS, Config, TrialConfig, check_field
+from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.spaces.dimension import Dimension, Listed
+from lstm_sweep.spaces.field_values import parse
 
 #: largest number of configs of a space whose points are listed
 LISTABLE = 10_000

@@ -19,13 +19,13 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from search import faults
+from lstm_sweep.search.store import faults
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases")
 
 if TYPE_CHECKING:
-    from models.corpus import Corpus
+    from lstm_sweep.models.data.corpus import Corpus
 
 #: a space whose trials take a second each
 TINY = [
@@ -132,7 +132,7 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
 
     All commands of the process share one forkserver, and workers have its working folder.
     """
-    from search.cli import main
+    from lstm_sweep.search.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -164,8 +164,8 @@ def processes_of_group(group: int) -> list[str]:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, made once: making one takes seconds."""
-    from search.settings import Settings
-    from search.tracking import Store
+    from lstm_sweep.search.store.settings import Settings
+    from lstm_sweep.search.store.tracking import Store
 
     folder = tmp_path_factory.mktemp("database")
     Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "other", "test"))
@@ -198,8 +198,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(data: Path) -> Corpus:
     """That text, read."""
-    from models.corpus import load
-    from models.source import Source
+    from lstm_sweep.models.data.corpus import load
+    from lstm_sweep.models.data.source import Source
 
     return load(Source(data=str(data)))
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
 
 
 class Silent:
@@ -24,7 +24,7 @@ class Silent:
 
 
 class MemoryStore:
-    """A store of one sweep that is not read back; `search.tracking.Store` is the real one."""
+    """A store of one sweep that is not read back; the real one is in `search/store/tracking.py`."""
 
     settings = "memory"
 

@@ -31,13 +31,13 @@ IMPORTS = (
     "hyperopt",
     "scipy.stats",
     "matplotlib.figure",
-    "search.commands",
-    "search.engines.local",
-    "search.rerun",
-    "search.resume",
-    "search.sweep",
-    "search.export",
-    "search.browse",
+    "lstm_sweep.search.commands.commands",
+    "lstm_sweep.search.engines.local",
+    "lstm_sweep.search.results.rerun",
+    "lstm_sweep.search.sweep.resume",
+    "lstm_sweep.search.sweep.sweep",
+    "lstm_sweep.search.results.export",
+    "lstm_sweep.search.store.server",
 )
 #: longest request, bytes
 REQUEST = 1 << 20
@@ -199,7 +199,7 @@ def _run(request: dict[str, Any], out: int, err: int) -> None:
         main = types.ModuleType("__main__")
         main.__file__ = str(PROGRAM)  # what a worker of the program runs again
         sys.modules["__main__"] = main
-        from search.cli import main as program
+        from lstm_sweep.search.cli import main as program
 
         code = program()
     except SystemExit as error:

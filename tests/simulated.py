@@ -13,13 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
-from models.config import Config, as_lstm_config
-from search.cost import Extent, operations
-from search.plan import Plan
-from search.policy import Policy
-from search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot, Trial
-from spaces.space import Space
-from spaces.template_config import TemplateConfig
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.policy.cost import Extent, operations
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot, Trial
+from lstm_sweep.spaces.space import Space
+from lstm_sweep.spaces.template.config import TemplateConfig
 
 #: seconds between two looks at the clock, as in the loop of a real sweep
 TICK_S = 0.5

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.corpus import Corpus
-from search.settings import Settings
-from search.spec import SweepSpec
-from search.sweep import Sweep
-from search.tracking import Store
-from spaces.space import from_mapping
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import Silent
 
 #: every trial is trained to the end, and none again

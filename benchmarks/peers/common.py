@@ -23,13 +23,18 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from models import corpus as corpora
-from models.config import TrialConfig
-from models.corpus import Corpus
-from models.errors import InputError
-from models.scoring import log_softmax, score
-from models.source import Source
-from models.windows import Indices, TrainingWindows, scoring_targets, scoring_windows
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import (
+    Indices,
+    TrainingWindows,
+    scoring_targets,
+    scoring_windows,
+)
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import log_softmax, score
 
 #: one config: the values of the fields below, by name
 Config = Mapping[str, Any]

@@ -21,12 +21,13 @@ from benchmarks.speed.common import (
 
 pin()
 
-from models import backend, lstm, program  # noqa: E402
-from models.config import TrialConfig  # noqa: E402
-from models.corpus import Split  # noqa: E402
-from models.training import SCORING_ROWS  # noqa: E402
-from models.windows import TrainingWindows  # noqa: E402
-from search.cost import fitting_targets  # noqa: E402
+from lstm_sweep.models import backend  # noqa: E402
+from lstm_sweep.models.config import TrialConfig  # noqa: E402
+from lstm_sweep.models.data.corpus import Split  # noqa: E402
+from lstm_sweep.models.data.windows import TrainingWindows  # noqa: E402
+from lstm_sweep.models.network import lstm, program  # noqa: E402
+from lstm_sweep.models.network.training import SCORING_ROWS  # noqa: E402
+from lstm_sweep.search.policy.cost import fitting_targets  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
 PEAK_SIZE = 1040

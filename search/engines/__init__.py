@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.errors import InputError
-from search.engines.base import Engine
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.base import Engine
 
 ENGINES = ("local", "inline")
 
@@ -11,11 +11,11 @@ ENGINES = ("local", "inline")
 def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> Engine:
     """Open an engine by its name; `workers` bounds its slots, `per_gpu` trials share a GPU."""
     if name == "inline":
-        from search.engines.inline import InlineEngine
+        from lstm_sweep.search.engines.inline import InlineEngine
 
         return InlineEngine()
     if name == "local":
-        from search.engines.local import LocalEngine, find_slots
+        from lstm_sweep.search.engines.local import LocalEngine, find_slots
 
         return LocalEngine(find_slots(workers, per_gpu))
     raise InputError(f"--on is '{name}': expected one of {', '.join(ENGINES)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from search.trial import Ended, Job, Message, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
 class Engine(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from search import worker
-from search.trial import Ended, Job, Message, Slot
+from lstm_sweep.search.engines import worker
+from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
 class InlineEngine:

@@ -12,11 +12,11 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from models.errors import InputError
-from search import forks, worker
-from search.engines import nvidia
-from search.engines.memory import KernelLog, memory_kills
-from search.trial import Ended, Job, Message, Outcome, Slot
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines import gpus, worker
+from lstm_sweep.search.engines.memory import KernelLog, memory_kills
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot
 
 #: seconds that a worker gets to leave after its last message
 LEAVE_WITHIN_S = 10.0
@@ -50,7 +50,7 @@ class LocalEngine:
 
     def warm_up(self, *, foreign: bool = False) -> None:
         """Start the process that workers are forked from."""
-        forks.warm_up(foreign=foreign)
+        forkserver.warm_up(foreign=foreign)
 
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
@@ -58,7 +58,7 @@ class LocalEngine:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
         log = KernelLog()
-        process, ours = forks.fork(worker.main, job, foreign=job.template is not None)
+        process, ours = forkserver.fork(worker.main, job, foreign=job.template is not None)
         self._running[job.slot] = _Running(job.slot, process, ours, log, memory_kills())
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
@@ -86,7 +86,7 @@ class LocalEngine:
                 return
 
     def _died(self, running: _Running) -> Ended:
-        code = forks.exit_code(running.process, LEAVE_WITHIN_S)
+        code = forkserver.exit_code(running.process, LEAVE_WITHIN_S)
         if running.stopped:
             return running.stopped
         if code is None or code >= 0:
@@ -103,9 +103,9 @@ class LocalEngine:
 
     def _free(self, running: _Running) -> None:
         del self._running[running.slot]
-        if forks.exit_code(running.process, LEAVE_WITHIN_S) is None:
+        if forkserver.exit_code(running.process, LEAVE_WITHIN_S) is None:
             running.kill()
-            forks.exit_code(running.process, None)
+            forkserver.exit_code(running.process, None)
         running.process.close()
         running.pipe.close()
         running.log.close()
@@ -131,11 +131,11 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
     for name, number in (("workers", workers), ("per-gpu", per_gpu)):
         if number is not None and number < 1:
             raise InputError(f"--{name} is {number}: expected at least 1")
-    gpus = find_gpus() * per_gpu  # one place on each, then the next
+    cards = find_gpus() * per_gpu  # one place on each, then the next
     own = cores()
-    count = workers or len(gpus or own)
-    if gpus:
-        return tuple(Slot(index, gpu=gpus[index % len(gpus)]) for index in range(count))
+    count = workers or len(cards or own)
+    if cards:
+        return tuple(Slot(index, gpu=cards[index % len(cards)]) for index in range(count))
     return tuple(Slot(index, core=own[index % len(own)]) for index in range(count))
 
 
@@ -149,7 +149,7 @@ def find_gpus() -> list[str]:
     if visible is not None:
         named = [part.strip() for part in visible.split(",")]
         return [name for name in named if name and name != "-1"]
-    return nvidia.numbers()
+    return gpus.numbers()
 
 
 def cores() -> list[int]:

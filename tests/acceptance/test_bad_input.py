@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import main
+from lstm_sweep.search.cli import main
 
 DATA = b"def data():\n    return x, y\n"
 MODEL = b"def create_model(x, y):\n    return {{choice([1, 2])}}\n"

@@ -13,9 +13,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from models.corpus import Corpus
-from search.settings import load
-from search.tracking import Store
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tracking import Store
 from tests import postgres
 from tests.cases import Place
 from tests.fakes import ScriptedEngine

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from models.corpus import Corpus
-from search import archive
-from search.resume import rebuild
-from search.settings import load
-from search.spec import SweepSpec
-from search.tracking import Store
-from search.trial import Ended, Outcome
-from spaces.space import from_mapping
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.spaces.space import from_mapping
 from tests.cases import Place, RunningCase
 from tests.conftest import TINY, run_here, write_text
 from tests.fakes import ScriptedEngine
@@ -141,7 +141,7 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
         return engine, []
 
     monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
-    monkeypatch.setattr("search.launch._packed", measure)
+    monkeypatch.setattr("lstm_sweep.search.commands.launch._packed", measure)
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert "took it up at the same time, expected one to drive it" in done.err
@@ -155,7 +155,9 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     store = Store(load(folder, {}))
     store.reopen(archive.existing_sweep(store, "s").info.run_id)  # as if it had just begun
     names = iter(["s", "t"])
-    monkeypatch.setattr("search.launch._free_name", lambda *arguments: next(names))
+    monkeypatch.setattr(
+        "lstm_sweep.search.commands.launch._free_name", lambda *arguments: next(names)
+    )
     monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
     done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
     assert (done.code, done.json["sweep"]) == (0, "t")

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from models.corpus import Corpus
-from search import archive
-from search.settings import Settings, load
-from search.tracking import Store
-from search.trial import EpochDone
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import EpochDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, write_text

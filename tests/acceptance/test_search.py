@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.samples import WORKFLOW
+from lstm_sweep.models.data.samples import WORKFLOW
 from tests.cases import Place, Swept
 
 #: the sweep is longer than the other tests

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus
-from models.errors import InputError
-from search import browse
-from search.settings import Settings, load
-from search.sweep import Sweep
-from search.tracking import Store
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store import server as mlflow_server
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.sweep import Sweep
 from tests.conftest import TINY, Done, run_here, write_text
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import free_port, served
@@ -103,8 +103,8 @@ def test_a_port_that_is_taken_in_between_is_left_to_who_took_it(
             announced.append((int(address.rpartition(":")[2]), answer.read()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(browse, "_announce", announce)
-    assert browse.serve(settings, "127.0.0.1", None) == 0
+    monkeypatch.setattr(mlflow_server, "_announce", announce)
+    assert mlflow_server.serve(settings, "127.0.0.1", None) == 0
     [(port, version)] = announced
     assert port > stolen[0]
     assert version.decode() == metadata.version("mlflow")
@@ -115,5 +115,5 @@ def test_a_port_that_was_named_and_is_taken_in_between_is_one_clear_line(
 ) -> None:
     settings, port = load(workplace("named"), {}), free_port()
     with pytest.raises(InputError, match=f"--port {port}: it is taken, expected a free one"):
-        browse.serve(settings, "127.0.0.1", port)
+        mlflow_server.serve(settings, "127.0.0.1", port)
     assert stolen == [port]

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from search import archive
-from search.settings import load
-from search.tracking import Store
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tracking import Store
 from tests.conftest import (
     TINY,
     outside,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models import corpus as corpora
-from models.source import Source
-from search import rerun
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.results import rerun
 from tests.conftest import Done, run_here
 
 FIRST = Path(__file__).parents[1] / "fixtures" / "first-version.tar.xz"

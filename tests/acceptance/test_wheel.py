@@ -13,14 +13,15 @@ FOLDERS = ("models", "spaces", "search")
 START = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import search.cli
-assert search.cli.__file__.startswith(sys.argv[1])
-sys.exit(search.cli.main(["size", "--data", "workflow-log", "--set", "layer_size=32", "--json"]))
+import lstm_sweep.search.cli
+assert lstm_sweep.search.cli.__file__.startswith(sys.argv[1])
+size = ["size", "--data", "workflow-log", "--set", "layer_size=32", "--json"]
+sys.exit(lstm_sweep.search.cli.main(size))
 """
 
 
-def test_a_wheel_holds_every_module_and_runs(tmp_path: Path) -> None:
-    for name in (*FOLDERS, "pyproject.toml", "README.md"):
+def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path) -> None:
+    for name in ("lstm_sweep", *FOLDERS, "pyproject.toml", "README.md"):
         target = tmp_path / "source" / name
         target.parent.mkdir(exist_ok=True)
         subprocess.run(["cp", "-r", ROOT / name, target], check=True)
@@ -31,17 +32,15 @@ def test_a_wheel_holds_every_module_and_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
+        top = {name.partition("/")[0] for name in archive.namelist()}
         inside = {name for name in archive.namelist() if name.endswith((".py", "py.typed"))}
         archive.extractall(tmp_path / "installed")
         [entry] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
-        assert "lstm-sweep = search.cli:main" in archive.read(entry).decode()
-    expected = {
-        str(path.relative_to(ROOT))
-        for folder in FOLDERS
-        for path in (ROOT / folder).rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
-    }
-    assert inside == expected
+        assert "lstm-sweep = lstm_sweep.search.cli:main" in archive.read(entry).decode()
+    own = {"lstm_sweep/__init__.py", "lstm_sweep/py.typed"}
+    modules = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    assert inside == own | {f"lstm_sweep/{path.relative_to(ROOT)}" for path in modules}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"lstm_sweep"}
     started = subprocess.run(
         [sys.executable, "-I", "-c", START, tmp_path / "installed"],
         cwd=tmp_path,

@@ -21,13 +21,13 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus
-from search import archive
-from search.faults import StoreError
-from search.resume import rebuild
-from search.spec import SweepSpec
-from search.tracking import Store
-from search.trial import EpochDone, Job
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.trial import EpochDone, Job
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 

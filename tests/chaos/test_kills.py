@@ -24,11 +24,11 @@ from typing import Any
 
 import pytest
 
-from search import archive
-from search.resume import ATTEMPTS
-from search.settings import Settings
-from search.tracking import Store
-from search.trial import RESULTS, Outcome, TrialRecord
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.resume import ATTEMPTS
+from lstm_sweep.search.trial import RESULTS, Outcome, TrialRecord
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM
 from tests.servers import Server

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import pytest
 
-from search.settings import Settings
-from search.tracking import Store
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
 from tests import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +21,8 @@ ROUNDS = 3
 OPENER = """
 import sys
 import mlflow
-from search.settings import Settings
-from search.tracking import Store
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
 print("ready", flush=True)
 for line in sys.stdin:
     address, experiment = line.split()

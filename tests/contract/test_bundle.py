@@ -16,11 +16,13 @@ import keras
 import numpy as np
 import pytest
 
-from models import backend, bundle, lstm
-from models.alphabet import Alphabet
-from models.bundle import Bundle
-from models.config import TrialConfig
-from search.cli import main
+from lstm_sweep.models import backend
+from lstm_sweep.models.bundle import bundle
+from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.network import lstm
+from lstm_sweep.search.cli import main
 
 CONFIG = TrialConfig(layer_size=6, sequence_length=4, epochs=1)
 LETTERS = Alphabet(tuple("abcdefgh"))

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from models.config import TrialConfig
-from models.corpus import load
-from models.source import Source
-from search.engines import open_engine
-from search.engines.base import Engine
-from search.engines.memory import KernelLog, memory_kills
-from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.memory import KernelLog, memory_kills
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
 from tests.conftest import write_text
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
@@ -284,8 +284,8 @@ def test_a_worker_killed_by_hand_is_lost_though_others_are_killed_for_memory_mea
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = tmp_path / "kernel.log"
-    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
     if readable:
         log.write_text("")
     slot = local.slots[0]
@@ -293,7 +293,7 @@ def test_a_worker_killed_by_hand_is_lost_though_others_are_killed_for_memory_mea
     if readable:
         log.write_text(f"3,9,1,-;Out of memory: Killed process {os.getpid()} (python) total-vm:9\n")
     before = memory_kills()
-    monkeypatch.setattr("search.engines.local.memory_kills", lambda: before + 1)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.memory_kills", lambda: before + 1)
     ended = killed_by_hand(local, slot)
     assert ended.outcome is Outcome.LOST
     assert ended.reason.startswith("its worker was killed by SIGKILL")
@@ -313,8 +313,8 @@ def test_a_worker_that_the_kernels_log_names_was_killed_for_memory(
 ) -> None:
     log = tmp_path / "kernel.log"
     log.write_text("6,1,1,-;Linux version\n")
-    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
     with log.open("a") as stream:
@@ -332,8 +332,8 @@ def test_what_the_log_said_before_a_worker_began_is_about_another(
     following = range(os.getpid(), os.getpid() + 20_000)  # one of them will be the worker's
     everybody = (f"3,9,1,-;Out of memory: Killed process {pid} (x)" for pid in following)
     log.write_text("\n".join(everybody) + "\n")
-    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
     assert killed_by_hand(local, slot) == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
@@ -344,10 +344,10 @@ def test_a_log_with_the_numbers_of_another_namespace_is_not_read(
 ) -> None:
     log = tmp_path / "kernel.log"
     log.write_text("")
-    monkeypatch.setattr("search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", "pid:[1]")
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", "pid:[1]")
     assert KernelLog().memory_kills() is None
-    monkeypatch.setattr("search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
     assert KernelLog().memory_kills() == set()
 
 

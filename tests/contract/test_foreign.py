@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import worker
-from search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
-from spaces import keras2_table
-from spaces.template import Template
+from lstm_sweep.search.engines import worker
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from lstm_sweep.spaces.template import keras2_table
+from lstm_sweep.spaces.template.template import Template
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
 #: those that are run twice: recurrent, convolutional, several inputs
@@ -344,8 +344,8 @@ IN_A_WORKER = """
 import sys
 from pathlib import Path
 from tests.contract.test_foreign import job_of
-from search import worker
-from spaces.template import Template
+from lstm_sweep.search import worker
+from lstm_sweep.spaces.template.template import Template
 folder = Path(sys.argv[1])
 print(list(worker.run(job_of(Template.read(str(folder / "mine.py")), folder)))[-1])
 """

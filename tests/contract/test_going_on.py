@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus
-from models.errors import InputError
-from search import archive, lease
-from search.engines import open_engine
-from search.lease import LEASE, STOP, Lease, LeaseLostError
-from search.resume import DRIVER_DIED, rebuild
-from search.state import State
-from search.sweep import NameTakenError, Sweep
-from search.tracking import Store
-from search.trial import Ended, EpochDone, Outcome
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.lease import LEASE, STOP, Lease, LeaseLostError
+from lstm_sweep.search.sweep.resume import DRIVER_DIED, rebuild
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
+from lstm_sweep.search.trial import Ended, EpochDone, Outcome
 from tests.fakes import ScriptedEngine, Silent
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -124,7 +125,7 @@ def test_weights_of_the_best_are_kept_over_sittings(
 def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def take_over() -> None:
         Lease(store, archive.sweeps(store)[0].info.run_id).take()
@@ -256,7 +257,7 @@ def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., S
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def ask() -> None:
         store.log(archive.sweeps(store)[0].info.run_id, tags={STOP: "yes"})
@@ -283,7 +284,7 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
 
 def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:
     settings = {"learning_rate": [n / 7919 for n in range(1, 900)]}
-    from spaces.space import from_mapping
+    from lstm_sweep.spaces.space import from_mapping
 
     spec = replace(
         tiny_spec(data=str(data), trials=1, epochs=1, ladder=False, **PLAIN),
@@ -304,7 +305,7 @@ def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
         run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
     spec = archive.read_spec(archive.existing_sweep(store, "s"))
     shorter = json.dumps(replace(spec, trials=2).to_dict() | {"name": "s"})
-    monkeypatch.setattr("search.journal.CHUNK", len(shorter))
+    monkeypatch.setattr("lstm_sweep.search.store.journal.CHUNK", len(shorter))
     with pytest.raises(KeyboardInterrupt):
         go_on(store, corpus, ScriptedEngine(LOSSES, watch=after(1, interrupt)))
     assert archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.config import TrialConfig
-from models.windows import StepWindows
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import StepWindows
 
 #: of one form with all of `OTHERS`
 CONFIG = TrialConfig(
@@ -26,7 +26,7 @@ OTHERS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared() -> None:
-    from models import backend
+    from lstm_sweep.models import backend
 
     backend.prepare(gpu=False, seed=0)
 
@@ -48,23 +48,24 @@ def known(once: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the graphs that were traced so far."""
-    from models import looped
+    from lstm_sweep.models.fast import training_loop
 
     names: list[str] = []
     for name in ("_trace_train", "_trace_logits"):
-        trace = getattr(looped.FastProgram, name)
+        trace = getattr(training_loop.FastProgram, name)
 
         def noted(self: Any, trace: Any = trace, name: str = name) -> Any:
             names.append(name)
             return trace(self)
 
-        monkeypatch.setattr(looped.FastProgram, name, noted)
+        monkeypatch.setattr(training_loop.FastProgram, name, noted)
     return names
 
 
 def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, seed: int = 5) -> Any:
     """Losses, weights and logits of a network that is trained a little."""
-    from models import backend, lstm, program
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import lstm, program
 
     backend.prepare(gpu=False, seed=1)
     networks = lstm.build(config, alphabet_size)
@@ -161,9 +162,9 @@ def test_a_graph_says_nothing_of_the_network_that_it_was_traced_for(tmp_path: Pa
 
 def _nodes(file: Path) -> Counter[str]:
     """Operations with all that is fixed about them but the names of functions and nodes."""
-    from models import graphs
+    from lstm_sweep.models.fast import graph_cache
 
-    library = graphs._read(file)
+    library = graph_cache._read(file)
     assert library is not None
     nodes = [node for function in library.function for node in function.node_def]
     return Counter(
@@ -205,15 +206,15 @@ def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
 def test_other_code_has_other_graphs(
     known: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models import graphs
+    from lstm_sweep.models.fast import graph_cache
 
-    monkeypatch.setattr(graphs, "CODE", "another version")
+    monkeypatch.setattr(graph_cache, "CODE", "another version")
     results(CONFIG, known)
     assert len(traced) == 2
 
 
 def test_graphs_are_of_the_code_that_made_them(tmp_path: Path) -> None:
-    from models.graphs import code_of
+    from lstm_sweep.models.fast.graph_cache import code_of
 
     (tmp_path / "one.py").write_text("one", encoding="utf-8")
     before = code_of(tmp_path)
@@ -225,7 +226,7 @@ def test_graphs_are_of_the_code_that_made_them(tmp_path: Path) -> None:
 
 
 def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Path) -> None:
-    from models.graphs import code_of
+    from lstm_sweep.models.fast.graph_cache import code_of
 
     below = tmp_path / "network" / "lstm.py"
     below.parent.mkdir()
@@ -245,13 +246,13 @@ def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Pa
 
 def test_graphs_depend_on_the_whole_package() -> None:
     import models
-    from models import graphs
+    from lstm_sweep.models.fast import graph_cache
 
-    assert graphs.code_of(Path(models.__file__).parent) == graphs.CODE
+    assert graph_cache.code_of(Path(models.__file__).parent) == graph_cache.CODE
 
 
 def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
-    from models.graphs import code_of
+    from lstm_sweep.models.fast.graph_cache import code_of
 
     for folder in (tmp_path, tmp_path / "missing"):
         assert code_of(folder) != code_of(folder)
@@ -260,7 +261,7 @@ def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
 def test_a_function_that_depends_on_more_than_its_inputs_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from models.graphs import GraphCache
+    from lstm_sweep.models.fast.graph_cache import GraphCache
 
     kept = tf.Variable(3.0)
     trace = tf.function(lambda one: (one * kept,)).get_concrete_function

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from models.corpus import Corpus
-from search import archive, health, worker
-from search.engines.local import LocalEngine
-from search.rerun import rerun
-from search.tracking import Store
-from search.trial import Computing, Ended, Job, Message, Outcome, Slot
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.engines import worker
+from lstm_sweep.search.engines.local import LocalEngine
+from lstm_sweep.search.results.rerun import rerun
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import health
+from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, Slot
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 

@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 
-from models.corpus import load
-from models.errors import InputError
-from models.source import Source
-from search import archive, browse, commands, export, launch, lease, own_templates, rerun, resume
-from search.faults import BadRunError
-from search.journal import spec_tags
-from search.settings import Settings
-from search.spec import SweepSpec
-from search.sweep import Sweep
-from search.tags import Tags
-from search.tracking import Store
-from spaces.template import Template
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.commands import commands, launch
+from lstm_sweep.search.results import export, rerun
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive, server
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import spec_tags
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease, own_templates, resume
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, run_here, write_text
 from tests.fakes import ScriptedEngine, Silent
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
@@ -153,7 +156,7 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored) -> None:
     check_lines(stored.run("trials", "good"), ids)
     check_lines(stored.run("show", "good/0"), ids)
     assert launch._free_name(stored.store, "good.txt") == "good-1"
-    browse._announce(stored.store, "http://127.0.0.1:5000", False)
+    server._announce(stored.store, "http://127.0.0.1:5000", False)
     for name, run_id in bad.items():
         for command in ("stop", "resume"):
             stored.answer(command, name)

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus
-from search import archive, lease
-from search.going_on import how_to_go_on
-from search.lease import LEASE
-from search.resume import close
-from search.state import State
-from search.stop_reason import STOP_REASON
-from search.tracking import Store
-from search.trial import Ended, Outcome, Phase
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.policy.stop_reason import STOP_REASON
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.continuation import how_to_go_on
+from lstm_sweep.search.sweep.lease import LEASE
+from lstm_sweep.search.sweep.resume import close
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Ended, Outcome, Phase
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -76,7 +77,7 @@ def test_an_interruption(store: Store, run: Callable[..., State]) -> None:
 def test_stop_while_it_is_driven(
     store: Store, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def ask(message: Any) -> None:
         lease.stop(store, archive.sweeps(store)[0].info.run_id)

@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 
-from models.lean import UNUSED
+from lstm_sweep.models.keras_import import UNUSED
 
 PROGRAM = """
 import json, sys
-from models import training
+from lstm_sweep.models import training
 before = [name for name in {unused} if name in sys.modules]
 import matplotlib, pandas, sklearn
 print(json.dumps({{"before": before, "backend": training.backend.is_tensorflow()}}))

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.config import TrialConfig, as_lstm_config
-from models.size import parameters
-from spaces import lstm as spaces_lstm
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.size import parameters
+from lstm_sweep.spaces import presets as spaces_lstm
 
 TINY = TrialConfig(layers=2, layer_size=5, sequence_length=7)
 
 
 @pytest.fixture(scope="module")
 def build() -> Any:
-    from models import backend, lstm
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import lstm
 
     backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
     return lstm.build

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.config import TrialConfig
-from search import worker
-from search.trial import Ended, Job, Message, Outcome, Slot, Trial
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines import worker
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot, Trial
 
 #: four terabytes
 MANY = (1 << 22, 1 << 18)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus
-from search import archive, tracking
-from search.claim import OWNS_NAME
-from search.resume import rebuild
-from search.state import State
-from search.sweep import NameTakenError
-from search.tracking import Store
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.store import archive, tracking
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.claim import OWNS_NAME
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.sweep import NameTakenError
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -133,7 +133,7 @@ def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_go
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("search.sweep.claim", interrupt)
+        patch.setattr("lstm_sweep.search.sweep.sweep.claim", interrupt)
         with pytest.raises(KeyboardInterrupt):
             drive(store_in(folder))
     store = store_in(folder)

@@ -18,17 +18,18 @@ from typing import Any
 
 import pytest
 
-from models.corpus import Corpus
-from models.errors import InputError
-from search import archive, scratch
-from search.faults import StoreError
-from search.interrupt import Interrupted
-from search.lease import BEAT_S, Lease
-from search.resume import rebuild
-from search.settings import Settings
-from search.sweep import Sweep
-from search.tracking import Store
-from search.trial import EpochDone, Message, Slot
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.lease import BEAT_S, Lease
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.trial import EpochDone, Message, Slot
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -304,14 +305,14 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
         raise StoreError("no space left")
 
     with monkeypatch.context() as patch, pytest.raises(StoreError):
-        patch.setattr("search.journal.Journal.close_trial", full)
+        patch.setattr("lstm_sweep.search.store.journal.Journal.close_trial", full)
         four_trials(store, corpus, data).run()
     [parent] = archive.sweeps(store)
     assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
     past = rebuild(store, parent)
     assert [trial.number for trial in past.again] == [0]
     assert {run.info.status for run in store.runs(sweep_phase="search")} == {"KILLED"}
-    scratch.leave(cache / parent.info.run_id, set())
+    workdir.leave(cache / parent.info.run_id, set())
 
 
 def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
@@ -320,7 +321,9 @@ def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
     def draw(file: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(file))
 
-    monkeypatch.setattr("search.report.plots", lambda *arguments: iter([("curves", draw)]))
+    monkeypatch.setattr(
+        "lstm_sweep.search.sweep.evidence.plots", lambda *arguments: iter([("curves", draw)])
+    )
     display = Listening()
     four_trials(store, corpus, data, display=display).run()
     assert any("no pictures were kept" in text for text in display.told)
@@ -343,11 +346,11 @@ def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
 FULL = """
 import shutil, sys
 from pathlib import Path
-from models.corpus import load
-from models.source import Source
-from search import archive
-from search.faults import StoreError
-from search.resume import rebuild
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.sweep.resume import rebuild
 from tests.contract.test_outage import check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, store_in, sweep_of

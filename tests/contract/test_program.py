@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import TrialConfig
-from models.windows import StepWindows
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import StepWindows
 
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared() -> None:
-    from models import backend
+    from lstm_sweep.models import backend
 
     backend.prepare(gpu=False, seed=0)
     backend.run_operations_alone()
@@ -37,7 +37,7 @@ configs = st.builds(
 
 def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Networks with weights as large as those of a trained one."""
-    from models import lstm
+    from lstm_sweep.models.network import lstm
 
     networks = lstm.build(config, alphabet_size)
     rng = np.random.default_rng(seed)
@@ -50,8 +50,8 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
     """Our stack with the weights of a network."""
     import tensorflow as tf
 
-    from models.packed import weight_layouts
-    from models.stack import Form, Stack
+    from lstm_sweep.models.fast.forward import Form, Stack
+    from lstm_sweep.models.fast.weight_layout import weight_layouts
 
     weights = [
         tf.constant(layout.pack(weight))
@@ -66,7 +66,7 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
     import tensorflow as tf
 
-    from models.packed import weight_layouts
+    from lstm_sweep.models.fast.weight_layout import weight_layouts
 
     networks = networks_of(config, alphabet_size, seed)
     rng = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
 def test_idle_units_change_no_result_and_no_gradient(
     direction: str, embedding_size: int, layer_size: int
 ) -> None:
-    from models.packed import idle_units
+    from lstm_sweep.models.fast.weight_layout import idle_units
 
     config = TrialConfig(
         direction=direction, embedding_size=embedding_size, layers=2, layer_size=layer_size,
@@ -180,7 +180,7 @@ def test_idle_units_change_no_result_and_no_gradient(
 def test_a_packed_weight_is_unpacked_as_it_was(
     axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, idle_value: float
 ) -> None:
-    from models.packed import WeightLayout
+    from lstm_sweep.models.fast.weight_layout import WeightLayout
 
     layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
     shape = (rows * max(layout.rows, 1), columns * (4 if gates else 1))
@@ -192,7 +192,7 @@ def test_a_packed_weight_is_unpacked_as_it_was(
 
 
 def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
-    from models.packed import WeightLayout
+    from lstm_sweep.models.fast.weight_layout import WeightLayout
 
     kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
     packed = WeightLayout(2, rows=1, gates=True, idle=1).pack(kernel)
@@ -244,7 +244,7 @@ def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(directi
 def test_twins_of_one_shape_are_two_variables() -> None:
     import keras
 
-    from models.packed import KernelVariable, WeightLayout
+    from lstm_sweep.models.fast.weight_layout import KernelVariable, WeightLayout
 
     one, other = (KernelVariable(keras.Variable([value]), WeightLayout(1)) for value in (1.0, 2.0))
     assert one.value.tolist() == [1] and other.value.tolist() == [2]
@@ -259,8 +259,9 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) 
     """Its variables too, with gradients that are clipped and others that are not."""
     import tensorflow as tf
 
-    from models import fast_optimizer, lstm
-    from models.packed import KernelVariable, weight_layouts
+    from lstm_sweep.models.fast import optimizer as fast_optimizer
+    from lstm_sweep.models.fast.weight_layout import KernelVariable, weight_layouts
+    from lstm_sweep.models.network import lstm
 
     config = TrialConfig(
         optimizer=optimizer, learning_rate=0.01, layers=1, layer_size=layer_size, sequence_length=2
@@ -303,7 +304,7 @@ def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) 
 def test_only_gradients_that_are_too_long_are_scaled() -> None:
     import tensorflow as tf
 
-    from models import fast_optimizer
+    from lstm_sweep.models.fast import optimizer as fast_optimizer
 
     rng = np.random.default_rng(0)
     short, long = (tf.constant(rng.normal(size=(30, 7)), tf.float32) * by for by in (0.1, 9.0))
@@ -318,7 +319,7 @@ def test_only_gradients_that_are_too_long_are_scaled() -> None:
 def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
     import tensorflow as tf
 
-    from models import stack
+    from lstm_sweep.models.fast import forward
 
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(size=(12, 5), scale=3), tf.float32)
@@ -327,7 +328,7 @@ def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
     with tf.GradientTape() as tape:
         tape.watch(logits)
         theirs = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    found, gradients = stack.losses(logits, targets)
+    found, gradients = forward.losses(logits, targets)
     np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-6)
     expected = tape.gradient(theirs, logits, factors)
     np.testing.assert_allclose(gradients * factors[:, None], expected, rtol=1e-5, atol=1e-6)
@@ -336,7 +337,7 @@ def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
     import tensorflow as tf
 
-    from models.stack import Dropout
+    from lstm_sweep.models.fast.forward import Dropout
 
     config = TrialConfig(dropout=0.25, layers=1, layer_size=50, sequence_length=20, batch_size=40)
     networks = networks_of(config, 9, 0)
@@ -363,7 +364,7 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
 def test_each_layer_draws_what_it_drops_by_itself() -> None:
     import tensorflow as tf
 
-    from models.stack import Dropout, _dropped
+    from lstm_sweep.models.fast.forward import Dropout, _dropped
 
     features = tf.ones((3, 3, 5))  # an odd number
     dropout = Dropout(tf.constant(0.5), tf.constant([64, 1], tf.int64))
@@ -377,7 +378,7 @@ def test_each_layer_draws_what_it_drops_by_itself() -> None:
 def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
     import tensorflow as tf
 
-    from models.stack import Dropout, _dropped
+    from lstm_sweep.models.fast.forward import Dropout, _dropped
 
     dropout = Dropout(tf.constant(rate), tf.constant([64, 1], tf.int64))
     found = _dropped(tf.ones((200, 100, 501)), dropout, 1)[0].numpy()
@@ -395,7 +396,7 @@ def steps_of(config: TrialConfig, alphabet_size: int, steps: int) -> StepWindows
 
 def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
     """A program step by step, and one in a loop, of networks with the same weights."""
-    from models import lstm, program
+    from lstm_sweep.models.network import lstm, program
 
     one, other = (networks_of(config, alphabet_size, 2) for _ in range(2))
     for networks in (one, other):
@@ -478,14 +479,15 @@ def test_in_reduced_precision_gradients_point_the_same_way(
 def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     precision: str, direction: str
 ) -> None:
-    from models import looped, lstm
+    from lstm_sweep.models.fast import training_loop
+    from lstm_sweep.models.network import lstm
 
     config = TrialConfig(
         direction=direction, layer_size=20, sequence_length=7, batch_size=5, precision=precision
     )
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
-    made = looped.KerasProgram(networks, config)
+    made = training_loop.KerasProgram(networks, config)
     steps = steps_of(config, 9, 40)
     losses, _ = made.train(StepWindows(steps.codes[[0] * 40], steps.first[[0] * 40] * 0))
     assert losses[-1] < losses[0]
@@ -500,7 +502,8 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
 
 def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is none here; what is shown is that the loop works with Keras's own layers."""
-    from models import backend, lstm, program
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import lstm, program
 
     config = TrialConfig(layer_size=50, sequence_length=7, batch_size=5)
     steps = steps_of(config, 9, 3)
@@ -524,7 +527,7 @@ def test_operations_outside_of_functions_are_run_without_one() -> None:
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
 def test_what_was_trained_in_float16_on_a_gpu_is_scored_on_a_cpu(direction: str) -> None:
-    from models import lstm, program
+    from lstm_sweep.models.network import lstm, program
 
     config = TrialConfig(direction=direction, layer_size=50, sequence_length=7, precision="float16")
     networks = networks_of(config, 9, 2)
@@ -538,7 +541,7 @@ def test_what_was_trained_in_float16_on_a_gpu_is_scored_on_a_cpu(direction: str)
 def test_an_optimizer_without_a_kernel_is_refused() -> None:
     import keras
 
-    from models import fast_optimizer
+    from lstm_sweep.models.fast import optimizer as fast_optimizer
 
     scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="LossScaleOptimizer"):

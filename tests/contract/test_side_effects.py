@@ -16,16 +16,16 @@ from typing import Any
 import keras
 import pytest
 
-from models.corpus import Corpus
-from models.errors import InputError
-from search import archive
-from search.apart import call, stream
-from search.engines.local import LocalEngine, find_gpus
-from search.export import export
-from search.interrupt import SIGNALS
-from search.settings import Settings
-from search.tracking import Store
-from search.trial import Slot
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.local import LocalEngine, find_gpus
+from lstm_sweep.search.process.isolated import call, stream
+from lstm_sweep.search.process.signals import SIGNALS
+from lstm_sweep.search.results.export import export
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import Slot
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 

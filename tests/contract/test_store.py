@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from models.config import TrialConfig
-from models.corpus import Corpus
-from models.errors import InputError
-from search import archive
-from search.engines.inline import InlineEngine
-from search.journal import Journal
-from search.rerun import rerun
-from search.settings import Settings
-from search.spec import Scoring
-from search.subject import subject_of
-from search.tracking import RUNS_PER_PAGE, Store
-from search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.inline import InlineEngine
+from lstm_sweep.search.results.rerun import rerun
+from lstm_sweep.search.spec import Scoring
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
+from lstm_sweep.search.sweep.task import subject_of
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot, Trial
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
@@ -234,8 +234,8 @@ class _Counting:
 def test_a_trial_takes_three_calls_and_one_for_each_epoch(
     store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.BEAT_S", math.inf)
-    monkeypatch.setattr("search.lease.BEAT_S", 3600.0)
+    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", math.inf)
+    monkeypatch.setattr("lstm_sweep.search.sweep.lease.BEAT_S", 3600.0)
     used = {}
     for trials in (2, 12):
         counting = _Counting(store.client)

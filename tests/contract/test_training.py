@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.config import TrialConfig
-from models.corpus import Corpus, load
-from models.source import Source
-from models.windows import StepWindows, TrainingWindows, scoring_targets
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import StepWindows, TrainingWindows, scoring_targets
 from tests.conftest import write_text
 
 CONFIG = TrialConfig(
@@ -26,7 +26,7 @@ CONFIG = TrialConfig(
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared() -> None:
-    from models import backend
+    from lstm_sweep.models import backend
 
     backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
 
@@ -39,7 +39,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def training_of(
     config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, checkpoints: Any = None
 ) -> Any:
-    from models import backend, training
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import training
 
     backend.prepare(gpu=False, seed=seed)
     targets = scoring_targets(corpus.validation, 300, 0)
@@ -53,7 +54,8 @@ def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -
 
 def program_of(config: TrialConfig, alphabet_size: int) -> tuple[Any, Any]:
     """Networks that are the same each time, and their program."""
-    from models import backend, lstm, program
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import lstm, program
 
     backend.prepare(gpu=False, seed=3)
     networks = lstm.build(config, alphabet_size)
@@ -62,7 +64,7 @@ def program_of(config: TrialConfig, alphabet_size: int) -> tuple[Any, Any]:
 
 
 def epochs(events: list[Any]) -> list[dict[str, float]]:
-    from models.events import Epoch
+    from lstm_sweep.models.network.events import Epoch
 
     return [event.metrics for event in events if isinstance(event, Epoch)]
 
@@ -74,7 +76,7 @@ RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 def test_a_network_learns_and_beats_the_unigram(
     corpus: Corpus, tmp_path: Path, direction: str
 ) -> None:
-    from models.baselines import score_all
+    from lstm_sweep.models.baselines import score_all
 
     targets = scoring_targets(corpus.validation, 300, 0)
     unigram = score_all(corpus, targets)[0].metrics["loss"]
@@ -98,7 +100,7 @@ def test_the_same_seed_gives_the_same_bits(corpus: Corpus, tmp_path: Path, direc
 def test_the_weights_of_the_best_epoch_are_kept(corpus: Corpus, tmp_path: Path) -> None:
     import keras
 
-    from models import training
+    from lstm_sweep.models.network import training
 
     config = CONFIG.evolve(learning_rate=0.05, epochs=5)
     metrics = epochs(trained(config, corpus, tmp_path / "m.keras"))
@@ -138,7 +140,7 @@ def test_targets_that_do_not_count_do_not_matter() -> None:
 def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
     corpus: Corpus, tmp_path: Path, direction: str
 ) -> None:
-    from models.events import Diverged
+    from lstm_sweep.models.network.events import Diverged
 
     config = CONFIG.evolve(direction=direction, learning_rate=100.0, optimizer="adam")
     events = trained(config, corpus, tmp_path / "m.keras")
@@ -167,8 +169,8 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
 ) -> None:
-    from models.events import Epoch
-    from models.training import CheckpointSettings
+    from lstm_sweep.models.network.events import Epoch
+    from lstm_sweep.models.network.training import CheckpointSettings
 
     config = CONFIG.evolve(
         direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
@@ -209,9 +211,9 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     """A better epoch that came after the checkpoint is forgotten, and its network with it."""
     import keras
 
-    from models import training
-    from models.events import Epoch
-    from models.training import CheckpointSettings
+    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network.events import Epoch
+    from lstm_sweep.models.network.training import CheckpointSettings
 
     config = CONFIG.evolve(epochs=3)
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
@@ -240,7 +242,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
 
 
 def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:
-    from models.training import CheckpointSettings
+    from lstm_sweep.models.network.training import CheckpointSettings
 
     file = tmp_path / "checkpoint.npz"
     file.write_bytes(b"PK not a checkpoint")
@@ -254,11 +256,11 @@ def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Pat
 JAX = """
 import json, sys
 from pathlib import Path
-from models import backend, events, training
-from models.config import TrialConfig
-from models.corpus import load
-from models.source import Source
-from models.windows import scoring_targets
+from lstm_sweep.models import backend, events, training
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
 backend.environment(None)
 backend.prepare(gpu=False, seed=3)
 corpus = load(Source(data=sys.argv[1]))

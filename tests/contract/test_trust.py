@@ -15,16 +15,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from models.config import TrialConfig
-from models.corpus import Corpus, load
-from models.errors import InputError
-from models.source import Source
-from search import archive, worker
-from search.cli import main
-from search.display import Lines
-from search.settings import Settings
-from search.tracking import Store
-from search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.cli import main
+from lstm_sweep.search.commands.display import Lines
+from lstm_sweep.search.engines import worker
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine
 from tests.sweeps import sweep_of, tiny_spec

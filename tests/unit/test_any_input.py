@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.config import FIELDS
-from models.corpus import Corpus, load
-from models.errors import InputError
-from models.samples import SAMPLES
-from models.source import SYMBOLS, Source
-from models.yaml_file import read_yaml
-from search.spec import SweepSpec, read_spec
-from spaces import lstm
-from spaces.space import Space, from_file, from_mapping, with_settings
+from lstm_sweep.models.config import FIELDS
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import SYMBOLS, Source
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings
 
 #: the same cases each time, and as many as a few seconds allow
 always = settings(
@@ -179,4 +179,4 @@ setting_texts = st.one_of(
 @given(texts=st.lists(setting_texts, max_size=3))
 @always
 def test_any_setting_makes_a_space_or_is_refused(texts: list[str]) -> None:
-    taken_or_refused(lambda: with_settings(lstm.DEFAULT, texts), Space)
+    taken_or_refused(lambda: with_settings(presets.DEFAULT, texts), Space)

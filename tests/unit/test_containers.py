@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from models.errors import InputError
-from search.settings import load
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"

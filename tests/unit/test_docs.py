@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from models.config import FIELDS, TrialConfig
-from search import settings
-from search.cli import build_parser
-from search.detect import Finding
-from search.rerun import Comparison, Rerun
-from search.spec import SweepSpec, read_spec
-from search.state import State
-from search.tags import Tags
-from search.trial import Ended, Outcome, Trial, TrialRecord
-from spaces.space import from_file
-from spaces.template import Template
+from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.search.cli import build_parser
+from lstm_sweep.search.results.detect import Finding
+from lstm_sweep.search.results.rerun import Comparison, Rerun
+from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.store import settings
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Ended, Outcome, Trial, TrialRecord
+from lstm_sweep.spaces.space import from_file
+from lstm_sweep.spaces.template.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 README, DOCS = ROOT / "README.md", ROOT / "docs"

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from models.config import TrialConfig
-from models.corpus import load
-from models.errors import InputError
-from models.source import Source
-from search import settings
-from search.rerun import compare
-from search.spec import SweepSpec, read_spec
-from search.state import State
-from search.trial import Course, Ended, Job, Outcome, Slot, Trial
-from spaces import lstm
-from spaces.field_values import parse
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.results.rerun import compare
+from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.store import settings
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.field_values import parse
 
 
 def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_number_of_hundreds_of_digits_is_refused() -> None:
 
 def test_a_name_that_no_file_can_have_is_no_space() -> None:
     with pytest.raises(InputError, match="no such file"):
-        lstm.named("x" * 300)
+        presets.named("x" * 300)
 
 
 def test_the_files_of_one_store_do_not_go_to_another(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import InputError
-from models.yaml_file import read_yaml
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("models", "spaces", "search")
@@ -40,7 +40,7 @@ def importers(package: str) -> set[str]:
 
 def test_the_three_packages_are_found() -> None:
     assert {module.split("/")[0] for module in MODULES} == set(PACKAGES)
-    assert {"models/lstm.py", "spaces/space.py", "search/engines/local.py"} <= set(MODULES)
+    assert {"models/network/lstm.py", "spaces/space.py", "search/engines/local.py"} <= set(MODULES)
 
 
 @pytest.mark.parametrize(
@@ -54,49 +54,54 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
 @pytest.mark.parametrize(
     "library, places",
     [
-        ("mlflow", {"search/tracking.py"}),
+        ("mlflow", {"search/store/tracking.py"}),
         (
             "tensorflow",
             {
                 "models/backend.py",
-                "models/fast_lstm.py",
-                "models/fast_lstm_gradients.py",
-                "models/fast_lstm_parts.py",
-                "models/fast_optimizer.py",
-                "models/graphs.py",
-                "models/looped.py",
-                "models/packed.py",
-                "models/stack.py",
+                "models/fast/lstm_kernels.py",
+                "models/fast/lstm_gradients.py",
+                "models/fast/lstm_parts.py",
+                "models/fast/optimizer.py",
+                "models/fast/graph_cache.py",
+                "models/fast/training_loop.py",
+                "models/fast/weight_layout.py",
+                "models/fast/forward.py",
             },
         ),
         (
             "keras",
             {
-                "models/foreign.py",
-                "models/lean.py",
-                "models/lstm.py",
-                "models/own_files.py",
-                "search/export.py",
+                "models/template/runner.py",
+                "models/keras_import.py",
+                "models/network/lstm.py",
+                "models/template/file_isolation.py",
+                "search/results/export.py",
             },
         ),
         (
             "hyperopt",
-            {"search/proposer.py", "spaces/dimension.py", "spaces/template_dimensions.py"},
+            {"search/policy/proposer.py", "spaces/dimension.py", "spaces/template/dimensions.py"},
         ),
-        ("matplotlib", {"search/report.py"}),
+        ("matplotlib", {"search/sweep/evidence.py"}),
         (
             "scipy",
             {
                 "models/baselines.py",
-                "search/confirm.py",
-                "search/cost.py",
-                "search/proposer.py",
-                "search/tpe.py",
+                "search/policy/confirmation.py",
+                "search/policy/cost.py",
+                "search/policy/proposer.py",
+                "search/policy/tpe.py",
             },
         ),
         (
             "rich",
-            {"search/commands.py", "search/conclusion.py", "search/display.py", "search/launch.py"},
+            {
+                "search/commands/commands.py",
+                "search/commands/summary.py",
+                "search/commands/display.py",
+                "search/commands/launch.py",
+            },
         ),
     ],
 )
@@ -147,7 +152,7 @@ def test_only_messages_of_workers_are_unpickled() -> None:
 def test_nothing_that_is_read_can_run(module: str) -> None:
     for name, given in calls(module):
         last = name.rpartition(".")[2]
-        if (module, name) != ("models/foreign.py", "exec"):  # the user's own template
+        if (module, name) != ("models/template/runner.py", "exec"):  # the user's own template
             assert name not in ("eval", "exec", "os.system", "os.popen")
         assert not (name.startswith("yaml.") and last in ("unsafe_load", "full_load", "load_all"))
         if last == "load_model":

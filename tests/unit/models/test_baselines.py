@@ -11,11 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.alphabet import START, Alphabet
-from models.baselines import FAMILIES, Baseline, Counts, MarkovChain, NaiveBayes, score_all
-from models.corpus import Corpus, Split
-from models.scoring import Floats
-from models.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.baselines import (
+    FAMILIES,
+    Baseline,
+    Counts,
+    MarkovChain,
+    NaiveBayes,
+    score_all,
+)
+from lstm_sweep.models.data.alphabet import START, Alphabet
+from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.scoring import Floats
 
 #: codes of the two symbols of the smallest alphabet
 A, B = 2, 3

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import FIELDS, LIMITS, Limit, TrialConfig
-from models.errors import InputError
+from lstm_sweep.models.config import FIELDS, LIMITS, Limit, TrialConfig
+from lstm_sweep.models.errors import InputError
 
 NUMBERS = [name for name, limit in LIMITS.items() if not limit.choices]
 INTEGERS = [name for name in NUMBERS if LIMITS[name].kind is int]

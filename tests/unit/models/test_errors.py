@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import LONGEST, InputError, one_of, shown
+from lstm_sweep.models.errors import LONGEST, InputError, one_of, shown
 
 
 def test_the_nearest_name_comes_first() -> None:

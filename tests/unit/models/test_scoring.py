@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.scoring import Floats, bits, log_softmax, score
+from lstm_sweep.models.scoring import Floats, bits, log_softmax, score
 
 
 @pytest.mark.parametrize("alphabet", [2, 5, 6, 100])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import TrialConfig
-from models.errors import InputError
-from models.size import SizeRule, lstm_parameters, parameters
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.size import SizeRule, lstm_parameters, parameters
 
 ALPHABET = 7
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import InputError
-from models.yaml_file import read_yaml
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.yaml_file import read_yaml
 
 
 def test_yaml_is_read_as_plain_values(tmp_path: Path) -> None:

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import corpus as corpora
-from models.config import as_lstm_config
-from models.errors import InputError
-from models.samples import SAMPLES
-from models.size import SizeRule
-from models.source import Source
-from search.checks import check_budget
-from search.cost import fitting_targets
-from search.plan import Plan
-from search.spec import Scoring, SweepSpec, read_spec
-from spaces import lstm
-from spaces.dimension import Listed, Range
-from spaces.space import Space
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.policy.cost import fitting_targets
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.spec import Scoring, SweepSpec, read_spec
+from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space
 
 WHOLE = "expected a whole number from"
 NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
@@ -134,7 +134,7 @@ def test_nothing_given_means_the_defaults() -> None:
     assert spec == SweepSpec()
     assert (spec.data, spec.space, spec.trials, spec.minutes) == (
         "python-docs",
-        lstm.DEFAULT,
+        presets.DEFAULT,
         50,
         None,
     )
@@ -147,7 +147,7 @@ def test_defaults_give_the_default_rule_and_scoring() -> None:
 
 def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
     corpus = corpora.load(Source(data="python-docs"))
-    middle = as_lstm_config(lstm.DEFAULT.middle()).evolve(direction="uni")
+    middle = as_lstm_config(presets.DEFAULT.middle()).evolve(direction="uni")
     spec = SweepSpec(trials=3).settled(corpus)
     assert spec == SweepSpec(trials=3, targets=fitting_targets(middle, len(corpus.train)))
     assert spec.settled(corpus) is spec
@@ -170,8 +170,8 @@ def test_a_sample_is_written_by_its_name() -> None:
 
 
 SPACES = [
-    lstm.DEFAULT,
-    lstm.QUICK,
+    presets.DEFAULT,
+    presets.QUICK,
     Space({}),
     Space({"dropout": Range("dropout", 0.1, 0.5, step=0.1), "layers": Listed("layers", (1, 4))}),
 ]
@@ -268,7 +268,7 @@ SIX_RATES = (
         ({"trials": 1}, SIX_RATES.format(1)),
         ({"trials": 6}, SIX_RATES.format(6)),
         (
-            {"trials": 3, "space": lstm.QUICK},
+            {"trials": 3, "space": presets.QUICK},
             "--trials is 3, but the ladder alone may take 3 (learning rates 0.1 to 0.001): "
             "expected at least 4, or --ladder off",
         ),
@@ -286,7 +286,7 @@ def test_a_budget_that_ends_with_the_ladder_is_refused(
     [
         {"trials": 7},
         {"trials": 1, "ladder": False},
-        {"trials": 4, "space": lstm.QUICK},
+        {"trials": 4, "space": presets.QUICK},
         {"trials": 1, "space": Space({})},  # one learning rate: no ladder
         {"trials": 1, "space": Space({"learning_rate": Listed("learning_rate", (0.1, 0.01))})},
     ],
@@ -330,7 +330,7 @@ def test_settings_go_before_the_space_of_the_file(file: Path) -> None:
 
 def test_settings_go_before_a_space_given_as_an_option(file: Path) -> None:
     spec = read_spec(file, {"space": "quick"}, ["epochs=1"])
-    assert spec.space == lstm.QUICK.replace(epochs=Listed("epochs", (1,)))
+    assert spec.space == presets.QUICK.replace(epochs=Listed("epochs", (1,)))
 
 
 def test_without_a_file_the_command_line_is_all() -> None:

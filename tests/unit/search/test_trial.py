@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import TrialConfig
-from search.tags import Tags
-from search.trial import (
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.trial import (
     Course,
     Ended,
     Job,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import InputError
-from spaces.dimension import Dimension, Listed, Range, Value
-from spaces.field_values import parse
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.spaces.dimension import Dimension, Listed, Range, Value
+from lstm_sweep.spaces.field_values import parse
 
 DRAWS = 2_000
 DECADES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)

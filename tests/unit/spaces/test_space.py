@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import LIMITS, TrialConfig, as_lstm_config
-from models.errors import InputError
-from spaces import lstm
-from spaces.dimension import Listed, Range
-from spaces.space import Space, from_file, from_mapping, with_settings
+from lstm_sweep.models.config import LIMITS, TrialConfig, as_lstm_config
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings
 
 FIELDS = [field.name for field in dataclasses.fields(TrialConfig)]
 
@@ -27,7 +27,7 @@ SMALL = Space(
         "dropout": Listed("dropout", (0.0, 0.5)),
     }
 )
-SPACES = {"default": lstm.DEFAULT, "quick": lstm.QUICK, "small": SMALL, "fixed": Space({})}
+SPACES = {"default": presets.DEFAULT, "quick": presets.QUICK, "small": SMALL, "fixed": Space({})}
 each_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
 
@@ -139,7 +139,7 @@ def test_points_are_the_product_of_all_values() -> None:
 
 @pytest.mark.parametrize(
     "space, size",
-    [(Space({}), 1), (lstm.QUICK, 2 * 3 * 3 * 2 * 3 * 3 * 2), (lstm.DEFAULT, None)],
+    [(Space({}), 1), (presets.QUICK, 2 * 3 * 3 * 2 * 3 * 3 * 2), (presets.DEFAULT, None)],
     ids=["fixed", "quick", "default"],
 )
 def test_size_is_the_number_of_points_or_none_if_continuous(space: Space, size: int | None) -> None:
@@ -150,12 +150,12 @@ def test_size_is_the_number_of_points_or_none_if_continuous(space: Space, size: 
     "field, largest", [("layers", 3), ("dropout", 0.8), ("layer_size", 512), ("epochs", 27)]
 )
 def test_the_largest_value_of_a_field_is_known(field: str, largest: float) -> None:
-    assert lstm.DEFAULT.largest(field) == largest
+    assert presets.DEFAULT.largest(field) == largest
 
 
 def test_words_have_no_largest_value() -> None:
     with pytest.raises(TypeError, match="direction has no largest value"):
-        lstm.DEFAULT.largest("direction")
+        presets.DEFAULT.largest("direction")
 
 
 @pytest.mark.parametrize(
@@ -194,37 +194,37 @@ def test_an_unknown_field_is_refused() -> None:
 def test_the_default_space_has_the_values_that_were_asked_for(
     field: str, values: list[object]
 ) -> None:
-    assert lstm.DEFAULT[field].values() == values
+    assert presets.DEFAULT[field].values() == values
 
 
 def test_the_default_dropout_is_continuous_from_0_to_0_8() -> None:
-    dropout = lstm.DEFAULT["dropout"]
+    dropout = presets.DEFAULT["dropout"]
     assert dropout.describe() == {"low": 0.0, "high": 0.8, "scale": "linear"}
     assert 0.0 in dropout and 0.8 in dropout and 0.81 not in dropout
 
 
 def test_samples_of_the_default_space_reach_the_ends_of_every_list() -> None:
     rng = np.random.default_rng(0)
-    samples = [lstm.DEFAULT.sample(rng).to_dict() for _ in range(1_000)]
-    for name, dimension in lstm.DEFAULT.items():
+    samples = [presets.DEFAULT.sample(rng).to_dict() for _ in range(1_000)]
+    for name, dimension in presets.DEFAULT.items():
         if values := dimension.values():
             assert {values[0], values[-1]} <= {sample[name] for sample in samples}
 
 
 def test_other_fields_have_the_defaults_of_a_config() -> None:
-    assert {name: lstm.DEFAULT[name].values() for name in FIELDS[7:]} == {
+    assert {name: presets.DEFAULT[name].values() for name in FIELDS[7:]} == {
         name: [value] for name, value in list(TrialConfig().to_dict().items())[7:]
     }
 
 
-@pytest.mark.parametrize("name, space", [("default", lstm.DEFAULT), ("quick", lstm.QUICK)])
+@pytest.mark.parametrize("name, space", [("default", presets.DEFAULT), ("quick", presets.QUICK)])
 def test_declared_spaces_have_names(name: str, space: Space) -> None:
-    assert lstm.named(name) is space
+    assert presets.named(name) is space
 
 
 def test_an_unknown_space_is_refused_with_the_declared_ones() -> None:
     with pytest.raises(InputError, match=r"space 'defualt': no such file.*\(default, quick\)"):
-        lstm.named("defualt")
+        presets.named("defualt")
 
 
 # mappings, files and settings ------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_a_space_is_read_from_a_yaml_file(tmp_path: Path) -> None:
 def test_a_file_is_a_named_space_too(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("layers: 1..3\n")
-    assert lstm.named(str(file))["layers"].values() == [1, 2, 3]
+    assert presets.named(str(file))["layers"].values() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

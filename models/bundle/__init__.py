@@ -1,0 +1,1 @@
+"""Exported models: format, generation, anomalies."""

@@ -1,0 +1,66 @@
+"""Scores how unexpected each symbol of new data is to a network, to find anomalies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.bundle.bundle import Predictor
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.alphabet import RESERVED
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.windows import Indices
+from lstm_sweep.models.network.training import predictions
+from lstm_sweep.models.scoring import Floats
+
+KNOWN = len(RESERVED)
+
+
+def judge(
+    logits: Predictor, config: TrialConfig, alphabet: int, split: Split
+) -> tuple[Floats, Indices]:
+    """Score each symbol of a split, given those before it in its session.
+
+    `alphabet` is the size with reserved codes.
+
+    Returns:
+        Negative log-probabilities of the symbols in nats, `<float64>[symbols]`, and the number of
+        symbols that are more likely, `<int64>[symbols]`. For an unknown symbol, that is the number
+        of all symbols.
+    """
+    surprise, rank = np.empty(len(split)), np.empty(len(split), np.int64)
+    done = 0
+    everywhere = np.arange(len(split))
+    for found, true in predictions(logits, config, alphabet, split, everywhere):
+        own = found[np.arange(len(true)), true]
+        likelier = (found[:, KNOWN:] > own[:, None]).sum(axis=1)
+        surprise[done : done + len(true)] = -own
+        rank[done : done + len(true)] = np.where(true < KNOWN, alphabet - KNOWN, likelier)
+        done += len(true)
+    return surprise, rank
+
+
+def likeliest(
+    logits: Predictor,
+    config: TrialConfig,
+    alphabet: int,
+    split: Split,
+    places: Indices,
+    count: int,
+) -> tuple[NDArray[np.int64], Floats]:
+    """The `count` most likely symbols at some positions of a split.
+
+    Returns:
+        Codes, the most likely first, and their probabilities, both `[places, count]`, or with fewer
+        columns if the alphabet has fewer symbols.
+    """
+    codes, chances = [], []
+    for found, _ in predictions(logits, config, alphabet, split, places):
+        best = np.argsort(-found[:, KNOWN:], axis=1, kind="stable")[:, :count] + KNOWN
+        codes.append(best)
+        chances.append(np.exp(np.take_along_axis(found, best, axis=1)))
+    nothing = np.empty((0, min(count, alphabet - KNOWN)))
+    return (
+        np.concatenate([nothing.astype(np.int64), *codes]),
+        np.concatenate([nothing, *chances]),
+    )

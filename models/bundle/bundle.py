@@ -1,0 +1,373 @@
+"""Writes and reads bundles: folders with an exported model that works without this program.
+
+Reading treats a bundle as untrusted: nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.size import parameters
+from lstm_sweep.models.strict_json import json_text
+
+if TYPE_CHECKING:
+    from lstm_sweep.models.fast.program_types import Networks
+
+MODEL, SAVED_MODEL = "model.keras", "saved_model"
+#: where Keras has the weights in its file
+WEIGHTS = "model.weights.h5"
+CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
+#: largest size of a JSON file, and bytes of a weight on disk
+JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
+
+#: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
+Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
+
+#: programs that a new interpreter runs, which cannot import this package
+LOADERS = {
+    "keras": """
+import sys, keras, numpy as np
+model = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True)
+given = list(np.load(sys.argv[2]).values())
+made = model.predict_on_batch(given if len(given) > 1 else given[0])
+np.savez(sys.argv[3], *keras.tree.flatten(made))
+""",
+    "savedmodel": """
+import sys, numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1] + "/saved_model")
+given = list(np.load(sys.argv[2]).values())
+made = model.serve(given if len(given) > 1 else given[0])
+np.savez(sys.argv[3], *[part.numpy() for part in tf.nest.flatten(made)])
+""",
+}
+
+
+FOREIGN_LOAD = """\
+import keras
+model = keras.models.load_model("model.keras", safe_mode=True)
+model.summary()
+"""
+FOREIGN_README = """# The model of trial {trial}
+
+The template returned it with loss {loss:.4f}.
+
+- `model.keras`: the network.
+- `config.json`: the template's hyperparameters, `argument:line`. `metrics.json`: how good it is.
+
+It needs Keras alone, and your own layers if it has some. Run this in this folder:
+
+```python
+{load}```
+"""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Content of a bundle except for the network."""
+
+    trial: str
+    config: TrialConfig
+    alphabet: Alphabet
+    metrics: dict[str, Any]
+
+
+def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
+    """Write a network and all files of its bundle to `folder`; `format` is `keras` or `savedmodel`.
+
+    `model` maps `<int32>[batch, sequence_length]` to logits `<float32>[batch, alphabet]`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / MODEL)
+    if format == "savedmodel":
+        model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
+    _write_json(folder / ALPHABET, bundle.alphabet.to_dict())
+    _write_json(folder / CONFIG, bundle.config.to_dict())
+    _write_json(folder / METRICS, bundle.metrics)
+    (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
+
+
+def read(given: str) -> tuple[Path, Bundle]:
+    """Read a bundle without its network; return its folder, too.
+
+    Raises:
+        InputError: there is no bundle, or it is damaged.
+    """
+    where, expected = f"bundle {shown(given)}", "expected a folder written by `export`"
+    try:
+        folder = Path(given).expanduser().resolve()
+        found = "found " + ("a file" if given and folder.is_file() else "nothing")
+        is_there = bool(given) and folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        found = str(error.strerror if isinstance(error, OSError) else error)
+        is_there = False
+    if not is_there:
+        raise InputError(f"{where}: {cut(found)}, {expected}")
+    if not (folder / ALPHABET).exists() and (folder / CONFIG).exists():
+        raise InputError(
+            f"{where}: it has no {ALPHABET}, as that of a template, expected a network that "
+            f"predicts symbols"
+        )
+    try:
+        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
+        alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
+        metrics = _read_json(folder / METRICS)
+        check_size(folder / MODEL, config, len(alphabet))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except OSError as error:
+        file = Path(error.filename or "").name
+        raise InputError(f"{where}: {file}: {error.strerror}, expected a file to read") from None
+    return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
+
+
+def check_size(file: Path, config: TrialConfig, alphabet_size: int) -> None:
+    """Refuse a file that is too small for the weights of the network that a config describes.
+
+    Raises:
+        InputError: it is.
+    """
+    needed = WEIGHT_BYTES * parameters(config, alphabet_size)
+    size = _stored_bytes(file)
+    if size < needed:
+        raise InputError(
+            f"{file.name} has {size:,} bytes, expected at least the {needed:,} of the network in "
+            f"{CONFIG}"
+        )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    with _opened(file) as stream:
+        content = stream.read(JSON_BYTES + 1)
+    if len(content) > JSON_BYTES:
+        raise InputError(f"{file.name} is over {JSON_BYTES:,} bytes, expected fewer")
+    try:
+        values = json.loads(content, object_pairs_hook=_named_once)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file.name}: {cut(str(error))}, expected JSON") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file.name} holds a {type(values).__name__}, expected an object")
+    return values
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """A file to read. Others are refused: whoever reads a pipe may wait for ever."""
+    with open(
+        file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
+    ) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise InputError(f"{file.name} is a pipe or a device, expected a file")
+        yield stream
+
+
+def _stored_bytes(file: Path) -> int:
+    """Bytes of a file that are really there: a hole in it takes no room on disk."""
+    with _opened(file) as stream:
+        at, total = 0, 0
+        end = os.fstat(stream.fileno()).st_size
+        while at < end:
+            try:
+                at = os.lseek(stream.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a hole up to the end
+                    break
+                raise
+            hole = os.lseek(stream.fileno(), at, os.SEEK_HOLE)
+            total, at = total + hole - at, hole
+    return total
+
+
+def _check_weights(file: Path) -> None:
+    """Refuse weights that take more room in memory than in their file.
+
+    Raises:
+        Exception: they do, or there are none; of several kinds, as those of reading weights.
+    """
+    import h5py
+
+    def check(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.nbytes > item.id.get_storage_size():
+            raise ValueError(f"{name} of {WEIGHTS} is not stored in full")
+
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo(WEIGHTS).compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{WEIGHTS} is compressed")
+        with archive.open(WEIGHTS) as stream, h5py.File(stream, "r") as weights:
+            weights.visititems(check)
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(twice)} stands there twice")
+    return named
+
+
+def predictor(folder: Path, bundle: Bundle) -> Predictor:
+    """Load the network of a bundle; all calls should have the same number of rows.
+
+    Raises:
+        InputError: the file has no weights of such a network.
+    """
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network.program import program_of
+
+    backend.run_operations_alone()
+    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
+    return program_of(networks, bundle.config, seed=0).logits
+
+
+def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:
+    """Networks with the weights of a file.
+
+    They are built from the config, and of the file only weights are read: nothing in it can name
+    code.
+
+    Raises:
+        InputError: the file has no weights of such a network.
+    """
+    from lstm_sweep.models.network import lstm
+
+    networks = lstm.build(config, alphabet_size)
+    try:
+        _check_weights(file)
+        networks.scored.load_weights(file)
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{file}: {cut(why)}, expected the weights of the network in {CONFIG}"
+        ) from None
+    if not all(np.isfinite(weight).all() for weight in networks.scored.get_weights()):
+        raise InputError(f"{file} has weights that are no finite numbers")
+    return networks
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
+
+
+def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Compute the logits of `windows` by a bundle, in a new process that has no code of ours.
+
+    Raises:
+        RuntimeError: the process could not load the bundle or predict.
+    """
+    [logits] = outputs_elsewhere(folder, format, [windows])
+    return logits
+
+
+def outputs_elsewhere(
+    folder: Path, format: str, inputs: Sequence[NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """Compute the outputs of an exported network in a new process that has no code of ours.
+
+    Raises:
+        RuntimeError: the process could not load the bundle or predict.
+    """
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+        given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
+        np.savez(given, *inputs, allow_pickle=False)
+        command = [sys.executable, "-I", "-c", LOADERS[format]]
+        done = subprocess.run(
+            [*command, str(folder), str(given), str(returned)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=scratch,
+        )
+        if done.returncode:
+            raise RuntimeError(f"a clean process cannot use {folder}: {done.stderr.strip()[-500:]}")
+        with np.load(returned, allow_pickle=False) as outputs:
+            return list(outputs.values())
+
+
+def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
+    """Read training inputs that were kept in a file: an array for each input of the model."""
+    with np.load(file, allow_pickle=False) as given:
+        arrays = dict(given.items())
+    wanted = list(getattr(model, "inputs", None) or [])
+    if len(wanted) != len(arrays):
+        return list(arrays.values())
+    in_order = all(name.isdecimal() for name in arrays)
+    names = list(arrays) if in_order else [one.name for one in wanted]
+    return [arrays[name].astype(one.dtype) for name, one in zip(names, wanted, strict=True)]
+
+
+def write_foreign(
+    model: Any | None,
+    weights: Path,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    folder: Path,
+    format: str,
+) -> None:
+    """Write the network of a template: its file, and with `savedmodel` a SavedModel, too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / MODEL)
+    if format == "savedmodel" and model:
+        model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
+    _write_json(folder / CONFIG, config)
+    _write_json(folder / METRICS, metrics)
+    text = FOREIGN_README.format(**metrics, load=FOREIGN_LOAD)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _readme(bundle: Bundle, format: str) -> str:
+    length = bundle.config.sequence_length
+    symbols = bundle.alphabet.symbols
+    middle = symbols[len(symbols) // 3 : len(symbols) // 3 + 3]
+    past = repr("".join(map(str, middle))) if bundle.alphabet.is_text else str([*middle])
+    extra = (
+        "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
+        '`tf.saved_model.load("saved_model").serve(windows)`.\n'
+        if format == "savedmodel"
+        else ""
+    )
+    return f"""# The model of trial {bundle.trial}
+
+Predicts the next symbol from the {length} symbols before it.
+Validation loss {bundle.metrics["val_loss"]:.4f}, test loss {bundle.metrics["test_loss"]:.4f} nats \
+per symbol.
+
+- `model.keras`: the network. Input: codes, `int32 [batch, {length}]`. Output: logits, \
+`float32 [batch, {len(bundle.alphabet)}]`.
+- `alphabet.json`: symbols in order of their codes, after the reserved ones. Code 0, `<start>`, \
+fills a window whose past is shorter; code 1, `<unk>`, stands for symbols unknown in training.
+- `config.json`: how it was built and trained. `metrics.json`: how good it is.
+{extra}
+It needs Keras alone. Run this in this folder:
+
+```python
+import json, keras, numpy as np
+model = keras.models.load_model("model.keras", safe_mode=True)
+alphabet = json.load(open("alphabet.json", encoding="utf-8"))
+symbols = alphabet["reserved"] + alphabet["symbols"]
+past = {past}
+window = [symbols.index(s) if s in symbols else 1 for s in past][-{length}:]
+window = [0] * ({length} - len(window)) + window
+logits = model.predict(np.array([window], "int32"), verbose=0)[0]
+chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
+```
+"""

@@ -1,0 +1,1 @@
+"""Sequences: files, alphabet, corpus, windows. NumPy only."""

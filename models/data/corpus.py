@@ -1,0 +1,244 @@
+"""`Corpus`: the user's sequences as arrays of codes, in sessions and splits, with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.data import samples
+from lstm_sweep.models.data.alphabet import RESERVED, UNKNOWN, Alphabet
+from lstm_sweep.models.data.reader import (
+    Codes,
+    Sequences,
+    code_points,
+    guess_symbols,
+    read_ids,
+    read_text,
+)
+from lstm_sweep.models.data.source import SPLITS, Source, existing, file_groups
+from lstm_sweep.models.errors import InputError
+
+#: a boundary between splits is moved to the nearest start of a session, at most by this share of
+#: the corpus, and at most by a quarter of the smallest split
+SESSION_SNAP = 0.02
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a corpus: the codes of its sessions, concatenated."""
+
+    #: `<uint8|uint16|uint32>[symbols]`
+    codes: Codes
+    #: index of the first symbol of each session, `<int64>[sessions]`
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def session_lengths(self) -> NDArray[np.int64]:
+        """Number of symbols of each session, `<int64>[sessions]`."""
+        return np.diff(self.starts, append=len(self.codes))
+
+    def part(self, begin: int, end: int) -> Self:
+        """The symbols from `begin` up to and without `end`; a session may be divided by them."""
+        inside = self.starts[(self.starts > begin) & (self.starts < end)] - begin
+        starts = np.concatenate([np.zeros(1, np.int64), inside])
+        return type(self)(self.codes[begin:end], starts)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Symbols as arrays of codes, split into training, validation and test data."""
+
+    name: str
+    alphabet: Alphabet
+    train: Split
+    validation: Split
+    test: Split
+    #: hash of all symbols, sessions and splits, 32 hexadecimal digits
+    digest: str
+    #: what symbols and sessions are, and why, for users
+    decided: str
+
+    def __post_init__(self) -> None:
+        if len(self.alphabet.symbols) < 2:
+            raise InputError(
+                f"{self.name}: its training data have {len(self.alphabet.symbols)} distinct "
+                f"symbol(s), expected at least 2"
+            )
+
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def check_windows(self, sequence_length: int) -> None:
+        """Check that each split is longer than one window.
+
+        Raises:
+            InputError: a split has at most `sequence_length` symbols.
+        """
+        for name, split in self.splits().items():
+            if len(split) <= sequence_length:
+                raise InputError(
+                    f"{self.name}: the {name} split has {len(split):,} symbols, expected more than "
+                    f"the longest sequence_length of the space, {sequence_length}"
+                )
+
+    def unknown_share(self, split: Split) -> float:
+        """Share of the symbols of a split that do not occur in the training data."""
+        return float(np.mean(split.codes == UNKNOWN))
+
+    def save(self, folder: Path) -> None:
+        """Write the corpus as arrays that other processes can map into memory."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, split in self.splits().items():
+            np.save(folder / f"{name}.codes.npy", split.codes)
+            np.save(folder / f"{name}.starts.npy", split.starts)
+        about = {
+            "name": self.name,
+            "alphabet": self.alphabet.to_dict(),
+            "digest": self.digest,
+            "decided": self.decided,
+        }
+        (folder / "corpus.json").write_text(json.dumps(about), encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map a saved corpus into memory."""
+        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        splits = {
+            name: Split(
+                np.load(folder / f"{name}.codes.npy", mmap_mode="r"),
+                np.load(folder / f"{name}.starts.npy"),
+            )
+            for name in SPLITS
+        }
+        return cls(**(about | splits | {"alphabet": Alphabet.from_dict(about["alphabet"])}))
+
+
+def load(source: Source) -> Corpus:
+    """Load a sample, a file, or a folder of files.
+
+    If a folder contains `train`, `validation` and `test`, these are the splits; all other data are
+    divided into three contiguous parts, in the order of time.
+
+    Raises:
+        InputError: the data cannot be used; the message names the file and the line.
+    """
+    sequences = Sequences()
+    if source.data in samples.SAMPLES:
+        sample = samples.SAMPLES[source.data]
+        for session in sample.sessions():
+            sequences.start_file()
+            sequences.append(code_points(session) if isinstance(session, str) else session)
+        about = _About(source.data, sample.symbols, f"sample: {sample.about}")
+        return _split_in_time(sequences, source.split, about)
+    path = existing(source.data)
+    groups = file_groups(path)
+    symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
+    read = read_text if symbols == "chars" else read_ids
+    ends = []
+    for files in groups.values():
+        read(files, sequences)
+        ends.append(sequences.length)
+    symbol = "a character" if symbols == "chars" else "an event id"
+    session = "a line" if sequences.lines_are_sessions else "a file"
+    about = _About(path.name, symbols, f"{why}: a symbol is {symbol}, {session} is a session")
+    if len(groups) == 1:
+        return _split_in_time(sequences, source.split, about)
+    return _assemble(sequences, (ends[0], ends[1]), about)
+
+
+@dataclass(frozen=True)
+class _About:
+    name: str
+    symbols: str
+    decided: str
+
+
+def _decide(symbols: str, first: Path) -> tuple[str, str]:
+    if symbols != "auto":
+        return symbols, f"--symbols {symbols}"
+    guess = guess_symbols(first)
+    return guess.symbols, f"--symbols auto, since {guess.reason}"
+
+
+def _split_in_time(
+    sequences: Sequences, shares: tuple[float, float, float], about: _About
+) -> Corpus:
+    starts = sequences.session_starts()
+    snap = min(SESSION_SNAP, *(share / 4 for share in shares))
+    cuts = []
+    for share in (shares[0], shares[0] + shares[1]):
+        cut = round(sequences.length * share)
+        nearest = int(starts[np.argmin(np.abs(starts - cut))]) if len(starts) else cut
+        close = nearest > 0 and abs(nearest - cut) <= snap * sequences.length
+        cuts.append(nearest if close else cut)
+    return _assemble(sequences, (cuts[0], cuts[1]), about)
+
+
+def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Corpus:
+    """Make a corpus with boundaries `cuts`; the alphabet comes from the first part.
+
+    Empties `sequences`, so that symbols are in memory only once.
+    """
+    bounds = (0, *cuts, sequences.length)
+    for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
+        if end <= begin:
+            raise InputError(
+                f"{about.name}: the {split} split has no symbols; all have {sequences.length:,}"
+            )
+    values = np.array(sequences.values, np.int64)
+    by_value = np.argsort(values)
+    ordered = values[by_value]
+    rank = np.empty(len(values), np.uint32)
+    rank[by_value] = np.arange(len(values), dtype=np.uint32)
+    codes, starts = _joined(sequences, rank), sequences.session_starts()
+
+    digest = hashlib.blake2b(about.symbols.encode(), digest_size=16)
+    for part in (ordered, np.array(bounds, np.int64), starts):
+        digest.update(part.astype("<i8").tobytes())
+    for block in _blocks(codes):
+        digest.update(block.astype("<u4").tobytes())
+
+    in_training = np.zeros(len(values), bool)
+    for block in _blocks(codes[: cuts[0]]):
+        in_training[block] = True
+    final = np.full(len(values), UNKNOWN, codes.dtype)
+    final[in_training] = len(RESERVED) + np.arange(in_training.sum())
+    for block in _blocks(codes):
+        block[:] = final[block]
+    known = ordered[in_training].tolist()
+    is_text = about.symbols == "chars"
+    alphabet = Alphabet(tuple(chr(value) for value in known) if is_text else tuple(known))
+    whole = Split(codes, starts)
+    train, validation, test = (whole.part(*pair) for pair in itertools.pairwise(bounds))
+    return Corpus(about.name, alphabet, train, validation, test, digest.hexdigest(), about.decided)
+
+
+def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
+    """Concatenate all blocks, with provisional codes replaced by `rank`; frees each block."""
+    size = len(rank) + len(RESERVED)
+    dtype = np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
+    codes: Codes = np.empty(sequences.length, dtype)
+    place = 0
+    while sequences.blocks:
+        block = sequences.blocks.pop(0)
+        codes[place : place + len(block)] = rank[block]
+        place += len(block)
+    return codes
+
+
+def _blocks(codes: Codes, size: int = 1 << 20) -> Iterator[Codes]:
+    """Yield consecutive views of `codes`, so that temporary arrays are small."""
+    for begin in range(0, len(codes), size):
+        yield codes[begin : begin + size]

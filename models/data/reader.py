@@ -1,0 +1,240 @@
+"""Reads files of text or event ids, block by block, into arrays of provisional codes.
+
+Provisional codes count symbols in the order of their first appearance. No Python object is created
+per symbol: a block of a megabyte becomes an array of numbers and then of codes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.errors import InputError
+
+BLOCK_BYTES = 1 << 20
+#: numbers below this are converted by a table, larger ones by a dict
+TABLE_SIZE = 1 << 21
+#: largest number of digits of an event id, so that it fits into 64 bits
+ID_DIGITS = 18
+
+Codes = NDArray[np.unsignedinteger]
+
+
+@dataclass
+class Sequences:
+    """Symbols of all sessions, concatenated, as provisional codes."""
+
+    #: number of each code: the code point of a character, or an event id
+    values: list[int] = field(default_factory=list)
+    blocks: list[Codes] = field(default_factory=list)
+    length: int = 0
+    #: index of the first symbol of each file, and of each line of a file of ids
+    file_starts: list[int] = field(default_factory=list)
+    line_starts: list[NDArray[np.int64]] = field(default_factory=list)
+    #: whether a session is a line rather than a file
+    lines_are_sessions: bool = False
+    _table: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(TABLE_SIZE, np.uint32))
+    _large: dict[int, int] = field(default_factory=dict)
+
+    def start_file(self) -> None:
+        """Let the next symbol begin a new file; a file without symbols has no session."""
+        self.file_starts.append(self.length)
+
+    def append(self, numbers: NDArray[np.integer]) -> None:
+        """Append non-negative numbers `<integer>[n]` to the current file."""
+        if not len(numbers):
+            return
+        codes = self._codes(numbers)
+        small = np.uint16 if len(self.values) <= 1 << 16 else np.uint32
+        self.blocks.append(codes.astype(small))
+        self.length += len(numbers)
+
+    def _codes(self, numbers: NDArray[np.integer]) -> NDArray[np.uint32]:
+        if numbers.max() >= min(TABLE_SIZE, 64 * len(numbers) + 1024):
+            distinct, inverse = np.unique(numbers, return_inverse=True)
+            return np.array([self._large_code(int(n)) for n in distinct], np.uint32)[inverse]
+        present = np.flatnonzero(np.bincount(numbers))
+        for number in present[self._table[present] == 0]:
+            self._table[number] = self._new(int(number)) + 1
+        codes: NDArray[np.uint32] = self._table[numbers] - np.uint32(1)
+        return codes
+
+    def _large_code(self, number: int) -> int:
+        if number < TABLE_SIZE:
+            if not self._table[number]:
+                self._table[number] = self._new(number) + 1
+            return int(self._table[number]) - 1
+        if number not in self._large:
+            self._large[number] = self._new(number)
+        return self._large[number]
+
+    def _new(self, number: int) -> int:
+        self.values.append(number)
+        return len(self.values) - 1
+
+    def session_starts(self) -> NDArray[np.int64]:
+        """Index of the first symbol of each session that has symbols, ascending."""
+        lines = self.line_starts if self.lines_are_sessions else []
+        starts = np.unique(np.concatenate([np.array(self.file_starts, np.int64), *lines]))
+        return starts[starts < self.length]
+
+
+def read_text(paths: Iterable[Path], into: Sequences) -> None:
+    """Read UTF-8 files as characters; each file is a session.
+
+    Raises:
+        InputError: a file is not UTF-8; the message names the line.
+    """
+    for path in paths:
+        into.start_file()
+        for block in _decoded(path):
+            into.append(code_points(block))
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    """Unicode code points of a text, `<uint32>[characters]`."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    with path.open("rb") as file:
+        _skip_byte_order_mark(file)
+        while block := file.read(BLOCK_BYTES):
+            try:
+                yield decoder.decode(block)
+            except UnicodeDecodeError as error:
+                _refuse_bytes(path, line, error)
+            line += block.count(b"\n")
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        _refuse_bytes(path, line, error)
+
+
+def _skip_byte_order_mark(file: BinaryIO) -> None:
+    if file.read(3) != codecs.BOM_UTF8:
+        file.seek(0)
+
+
+def _refuse_bytes(path: Path, line: int, error: UnicodeDecodeError) -> None:
+    line += error.object[: error.start].count(b"\n")
+    byte = error.object[error.start]
+    raise InputError(
+        f"{path}:{line}: found the byte 0x{byte:02x}, expected text in UTF-8"
+    ) from None
+
+
+def read_ids(paths: Iterable[Path], into: Sequences) -> None:
+    """Read files of event ids.
+
+    If no line has more than one id, each file is a session. Otherwise each line is a session, in
+    all files. Blank lines are skipped.
+
+    Raises:
+        InputError: something is not a non-negative integer of at most 18 digits.
+    """
+    for path in paths:
+        into.start_file()
+        for block, first_line in _whole_lines(path):
+            numbers, lines = _parse_ids(block, path, first_line)
+            heads = np.flatnonzero(np.diff(lines, prepend=0))
+            into.lines_are_sessions |= len(heads) < len(lines)
+            into.line_starts.append(heads + into.length)
+            into.append(numbers)
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[bytes, int]]:
+    line = 1
+    with path.open("rb") as file:
+        _skip_byte_order_mark(file)
+        while block := file.read(BLOCK_BYTES):
+            block += file.readline()
+            yield block, line
+            line += block.count(b"\n")
+
+
+def _parse_ids(
+    block: bytes, path: Path, first_line: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Parse whole lines into ids and the line number of each, both `<int64>[ids]`."""
+    raw = np.frombuffer(block, np.uint8)
+    digit = (raw >= ord("0")) & (raw <= ord("9"))
+    blank = (raw == ord(" ")) | ((raw >= ord("\t")) & (raw <= ord("\r")))
+    edges = np.flatnonzero(np.diff(digit, prepend=False, append=False))
+    begins, ends = edges[::2], edges[1::2]
+    if not (digit | blank).all() or (len(begins) and (ends - begins).max() > ID_DIGITS):
+        _refuse_id(block, path, first_line)
+    if not len(begins):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    places = np.flatnonzero(digit)
+    lengths = ends - begins
+    exponents = np.repeat(ends, lengths) - 1 - places
+    worth = (raw[places] - ord("0")).astype(np.int64) * np.power(10, exponents, dtype=np.int64)
+    numbers = np.add.reduceat(worth, np.cumsum(lengths) - lengths)
+    newlines = np.cumsum(raw == ord("\n"))
+    return numbers, first_line + newlines[begins]
+
+
+def _refuse_id(block: bytes, path: Path, first_line: int) -> None:
+    for number, line in enumerate(block.split(b"\n"), start=first_line):
+        for token in line.split():
+            if not re.fullmatch(rb"[0-9]{1,18}", token):
+                raise InputError(
+                    f"{path}:{number}: found {_shown(token)}, expected an event id: an integer "
+                    f"from 0 of at most {ID_DIGITS} digits"
+                )
+    raise InputError(f"{path}:{first_line}: found a control byte, expected event ids")
+
+
+def _shown(token: bytes) -> str:
+    try:
+        text = token.decode()
+    except UnicodeDecodeError:
+        return f"the byte 0x{next(byte for byte in token if byte > 127):02x}"
+    return repr(text if len(text) <= 40 else text[:40] + "...")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The likely kind of symbols of a file, `chars` or `ids`, and the reason."""
+
+    symbols: str
+    reason: str
+
+
+def guess_symbols(path: Path) -> Guess:
+    """Guess from the first 64 KiB of a file whether its symbols are characters or event ids.
+
+    They are ids if at least half of all words are numbers. Other words are then errors in the file.
+
+    Raises:
+        InputError: it has a NUL byte, as images, archives and text in UTF-16 have.
+    """
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        if file.read(1):
+            head = head[: head.rfind(b"\n") + 1] or head
+    if b"\0" in head:
+        line = head[: head.index(b"\0")].count(b"\n") + 1
+        raise InputError(
+            f"{path}:{line}: found the byte 0x00, expected text or event ids; "
+            f"--symbols chars takes it for a character"
+        )
+    tokens = head.removeprefix(codecs.BOM_UTF8).split()
+    numeric = [bool(re.fullmatch(rb"[-+]?[0-9]+(\.[0-9]*)?", token)) for token in tokens]
+    share = sum(numeric) / max(1, len(numeric))
+    if tokens and share >= 0.5:
+        return Guess("ids", f"{share:.0%} of the words at the head of {path.name} are numbers")
+    if not tokens:
+        return Guess("chars", f"the head of {path.name} is white space")
+    odd = tokens[numeric.index(False)][:60].decode(errors="ignore")[:20]
+    return Guess("chars", f"{path.name} has words that are no numbers, such as {odd!r}")

@@ -1,0 +1,205 @@
+"""Training windows and scoring windows of a corpus.
+
+A *window* is `sequence_length` symbols; the symbol after it is its *target*. Places of a window
+before the first symbol of its session hold `<start>`, so no window has symbols of another session.
+
+Windows are copied from the codes of a split when they are needed. No array is as large as the split
+except for the order of an epoch's windows, so processes that map one corpus share its memory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.alphabet import START
+from lstm_sweep.models.data.corpus import Split
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of one training step, as arguments of a Keras model."""
+
+    #: `<int32>[batch, time]`
+    inputs: NDArray[np.int32]
+    #: `<int32>[batch, time]` for uni, `<int32>[batch]` for bi
+    targets: NDArray[np.int32]
+    #: 1 for targets that count, else 0; `<float32>`, of the shape of `targets`
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StepWindows:
+    """Windows of several training steps; the last symbol of each is its target."""
+
+    #: `<int32>[steps, batch, time + 1]`
+    codes: NDArray[np.int32]
+    #: index of the first of a window's `time` steps whose target counts, or `time` if none counts,
+    #: `<int32>[steps, batch]`
+    first: NDArray[np.int32]
+
+    def batches(self, *, every_step: bool) -> Iterator[Batch]:
+        """Yield each training step; with `every_step`, each step of a window has a target."""
+        length = self.codes.shape[-1] - 1
+        for codes, first in zip(self.codes, self.first, strict=True):
+            counts = (np.arange(length) >= first[:, None]).astype(np.float32)
+            if every_step:
+                yield Batch(codes[:, :-1], codes[:, 1:], counts)
+            else:
+                yield Batch(codes[:, :-1], codes[:, -1], counts[:, -1])
+
+
+def past(split: Split, positions: Indices, lags: Indices) -> NDArray[np.int32]:
+    """Codes that precede each position of a split by each lag, `<int32>[positions, lags]`.
+
+    They are `<start>` before the first symbol of a session. A lag of 0 gives the symbol itself.
+    """
+    heads = split.starts[np.searchsorted(split.starts, positions, side="right") - 1]
+    return _past(split, positions, heads, lags)
+
+
+def _past(split: Split, positions: Indices, heads: Indices, lags: Indices) -> NDArray[np.int32]:
+    places = positions[:, None] - lags
+    inside = places >= heads[:, None]
+    return np.where(inside, split.codes[np.where(inside, places, 0)], START).astype(np.int32)
+
+
+def scoring_targets(split: Split, count: int, seed: int) -> Indices:
+    """Draw at most `count` positions of a split, `<int64>[targets]`, ascending.
+
+    All trials and baselines of a sweep are scored on them.
+    """
+    rng = np.random.default_rng([seed, 0x7A9])
+    chosen = rng.choice(len(split), min(count, len(split)), replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def scoring_windows(
+    split: Split, targets: Indices, length: int, rows: int
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Yield windows `<int32>[rows, length]` and true codes `<int32>[rows]` of `targets`, in order.
+
+    The last block has fewer rows if `rows` does not divide the number of targets.
+    """
+    lags = np.arange(length, -1, -1)
+    for begin in range(0, len(targets), rows):
+        block = past(split, targets[begin : begin + rows], lags)
+        yield block[:, :-1], block[:, -1]
+
+
+class TrainingWindows:
+    """The training windows of a trial."""
+
+    def __init__(self, split: Split, config: TrialConfig, seed: int) -> None:
+        self._split = split
+        self._config = config
+        self._seed = seed
+
+    def epoch(self, number: int) -> EpochWindows:
+        """The windows of epoch `number`, in an order that depends on the seed and `number` only."""
+        rng = np.random.default_rng([self._seed, number])
+        if self._config.direction == "uni":
+            return _ManyToMany(self._split, self._config, rng)
+        return _ManyToOne(self._split, self._config, rng)
+
+
+class EpochWindows(ABC):
+    """The windows of one epoch in the order of its training steps."""
+
+    def __init__(
+        self, split: Split, config: TrialConfig, count: int, rng: np.random.Generator
+    ) -> None:
+        self._split, self._batch_size = split, config.batch_size
+        self._lags = np.arange(config.sequence_length, -1, -1)
+        self._order = np.arange(count, dtype=_smallest(count))
+        rng.shuffle(self._order)
+        self._every_step = config.direction == "uni"
+        #: number of training steps
+        self.steps = -(-count // config.batch_size)
+
+    def select(self, begin: int, end: int) -> StepWindows:
+        """Windows of the steps from `begin` up to and without `end`.
+
+        The last step of an epoch is padded with windows whose targets do not count.
+        """
+        rows = np.arange(begin * self._batch_size, end * self._batch_size)
+        chosen = self._order[rows % len(self._order)].astype(np.int64)
+        targets, heads, first = self._windows(chosen)
+        length = len(self._lags) - 1
+        first = np.where(rows < len(self._order), first, length)
+        shape = (end - begin, self._batch_size)
+        codes = _past(self._split, targets, heads, self._lags)
+        return StepWindows(codes.reshape(*shape, length + 1), first.reshape(shape).astype(np.int32))
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all steps, one at a time."""
+        for step in range(self.steps):
+            yield from self.select(step, step + 1).batches(every_step=self._every_step)
+
+    @abstractmethod
+    def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        """Positions of targets, first positions of their sessions, and first steps that count.
+
+        All are `<int64>[windows]`, for the windows with the numbers `chosen`.
+        """
+
+
+class _ManyToOne(EpochWindows):
+    """Each window has one target; targets are `stride` apart in the split."""
+
+    def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
+        self._stride = config.window_stride
+        offset = int(rng.integers(self._stride)) if config.offset == "random" else 0
+        self._offset = min(offset, len(split) - 1)
+        super().__init__(split, config, -(-(len(split) - self._offset) // self._stride), rng)
+
+    def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        targets, starts = self._offset + chosen * self._stride, self._split.starts
+        heads = starts[np.searchsorted(starts, targets, side="right") - 1]
+        return targets, heads, np.full(len(chosen), len(self._lags) - 2)
+
+
+class _ManyToMany(EpochWindows):
+    """Each step of a window has a target.
+
+    In a session the last targets of windows are `stride` apart, and the first of them is below
+    `stride`. One more window ends at the session's end; of its targets, only those count that are
+    in no earlier window. So with a stride of `sequence_length` each symbol counts once.
+
+    The first last target is drawn for each session separately, also for short sessions, so that
+    their first symbols are trained after any number of `<start>`, as they are scored.
+    """
+
+    def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
+        length, sizes = config.sequence_length, split.session_lengths
+        self._stride, self._sizes = config.window_stride, sizes
+        if config.offset == "random":
+            self._first = np.minimum(rng.integers(self._stride, size=len(sizes)), sizes - 1)
+        else:  # a session that fits into a window is one window
+            self._first = np.where(sizes <= length, sizes - 1, 0)
+        counts = 1 + -(-(sizes - 1 - self._first) // self._stride)
+        self._ends = np.cumsum(counts)
+        self._begins = self._ends - counts
+        super().__init__(split, config, int(self._ends[-1]), rng)
+
+    def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        length = len(self._lags) - 1
+        session = np.searchsorted(self._ends, chosen, side="right")
+        regular = self._first[session] + (chosen - self._begins[session]) * self._stride
+        last = np.minimum(regular, self._sizes[session] - 1)
+        counted_from = np.maximum(last - length + 1, 0)
+        clipped = regular > last
+        counted_from[clipped] = np.maximum(counted_from, regular - self._stride + 1)[clipped]
+        heads = self._split.starts[session]
+        return heads + last, heads, counted_from - (last - length + 1)
+
+
+def _smallest(count: int) -> type[np.signedinteger]:
+    return np.int32 if count < 1 << 31 else np.int64

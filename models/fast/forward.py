@@ -1,0 +1,225 @@
+"""Forward and backward pass of a whole network: symbols -> logits -> gradients of all weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.fast import lstm_kernels
+from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, Symbols, sum_of_rows
+
+#: gradient of the logits -> gradients of all weights
+Gradients = Callable[[Any], list[Any]]
+#: gradient of a layer's outputs -> gradients of its inputs, None for `Symbols`, and of its weights
+LayerBackward = Callable[[Any], tuple[Any, list[Any]]]
+
+#: up to so many units, a layer is faster with TensorFlow's own backward kernel
+FUSED_UNITS = 48
+#: limits of the same for a layer of symbols: units, and alphabet size per unit. That kernel takes
+#: one-hot vectors
+SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
+#: time steps in one iteration of a loop: the first of these that divides the number of steps
+UNROLL = (2, 1)
+#: number of equally likely values of a dropout draw
+DRAWS = 1 << 16
+
+
+class Form(NamedTuple):
+    """Everything about a network that its graph depends on; sizes and rates are inputs of it."""
+
+    direction: str
+    layers: int
+    embedding: bool
+    #: as in `LayerOptions`
+    unroll: int
+    #: whether there is dropout; this and all that follows matters in training only
+    dropout: bool = False
+    #: `LayerOptions.fused` of a first layer whose inputs are symbols
+    symbols_fused: bool = False
+    #: `LayerOptions.fused` of the other layers
+    fused: bool = False
+    #: as in `LayerOptions`
+    reduced: bool = False
+
+    @classmethod
+    def of(cls, config: TrialConfig, alphabet_size: int) -> Form:
+        """The form of the network of `config`."""
+        units, embedding = config.layer_size, bool(config.embedding_size)
+        full = config.precision == "float32"
+        few = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
+        return cls(
+            direction=config.direction,
+            layers=config.layers,
+            embedding=embedding,
+            unroll=next(count for count in UNROLL if config.sequence_length % count == 0),
+            dropout=bool(config.dropout),
+            symbols_fused=full and few and not embedding,
+            fused=full and units <= FUSED_UNITS,
+            reduced=not full,
+        )
+
+    @property
+    def scored(self) -> Form:
+        """The form of the graph for scoring."""
+        return Form(self.direction, self.layers, self.embedding, self.unroll)
+
+    @property
+    def every_step(self) -> bool:
+        """Whether each step of a window has a prediction, not only the last one."""
+        return self.direction == "uni"
+
+    @property
+    def directions(self) -> int:
+        """Number of cells of a layer."""
+        return 1 if self.direction == "uni" else 2
+
+    @property
+    def axes(self) -> list[int]:
+        """Number of axes of each weight, in Keras's order of weights."""
+        cells = [2, 2, 1] * self.directions * self.layers
+        return [2] * self.embedding + cells + [2, 1]
+
+
+class Dropout(NamedTuple):
+    """Dropout of one training step."""
+
+    #: share of features that are set to 0, a scalar
+    rate: Any
+    #: seed `<int64>[2]`; layer number n adds n to the first of the two
+    seed: Any
+
+
+class Stack:
+    """All layers of a network; `models/fast/lstm_kernels.py` computes one of them."""
+
+    def __init__(self, form: Form, weights: Sequence[Any]) -> None:
+        """`weights` are tensors in Keras's order, each in the layout of `weight_layout.py`."""
+        self._form, rest = form, iter(weights)
+        self._embedding = next(rest) if form.embedding else None
+        self._layers = [
+            [Cell(*itertools.islice(rest, len(Cell._fields))) for _ in range(form.directions)]
+            for _ in range(form.layers)
+        ]
+        self._kernel, self._bias = rest
+
+    def trained(self, symbols: Any, dropout: Dropout | None) -> tuple[Any, Gradients]:
+        """Logits `[predictions, alphabet]` in training, ordered by time, and their backward pass.
+
+        `symbols` is `<int32>[time, batch]`.
+        """
+        inputs = Symbols(symbols, tf.shape(self._bias)[0])
+        features = self._features(inputs)
+        backwards: list[LayerBackward] = []
+        for number, (cells, options) in enumerate(self._layer_options(symbols), start=1):
+            features, backward = _layer(features, cells, options)
+            backwards.append(backward)
+            if dropout:
+                features, backward = _dropped(features, dropout, number)
+                backwards.append(backward)
+        flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
+
+        def gradients(logit_gradient: Any) -> list[Any]:
+            found = [tf.matmul(flat, logit_gradient, transpose_a=True), sum_of_rows(logit_gradient)]
+            gradient = tf.matmul(logit_gradient, self._kernel, transpose_b=True)
+            gradient = tf.reshape(gradient, tf.shape(features))
+            for backward in reversed(backwards):
+                gradient, weight_gradients = backward(gradient)
+                found = [*weight_gradients, *found]
+            if self._embedding is None:
+                return found
+            rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
+            return [inputs.sums(rows), *found]
+
+        return tf.matmul(flat, self._kernel) + self._bias, gradients
+
+    def scored(self, windows: Any) -> Any:
+        """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
+        symbols = tf.transpose(windows)
+        features = self._features(Symbols(symbols, tf.shape(self._bias)[0]))
+        for cells, options in self._layer_options(symbols, last_only=True):
+            directions = _directions(cells, options)
+            features = _joined([lstm_kernels.outputs(features, *one) for one in directions])
+        return tf.matmul(features, self._kernel) + self._bias
+
+    def _features(self, symbols: Symbols) -> Any:
+        return symbols if self._embedding is None else tf.gather(self._embedding, symbols.codes)
+
+    def _layer_options(
+        self, symbols: Any, *, last_only: bool = False
+    ) -> Iterator[tuple[list[Cell], LayerOptions]]:
+        """The cells and options of each layer.
+
+        With `last_only`, the last layer of a unidirectional network, too, has one output.
+        """
+        form = self._form
+        steps, batch = tf.unstack(tf.shape(symbols))
+        units = tf.shape(self._layers[0][0].recurrent_kernel)[0]
+        options = LayerOptions(steps, batch, units, form.unroll, reduced=form.reduced)
+        for number, cells in enumerate(self._layers, start=1):
+            of_symbols = number == 1 and not form.embedding
+            last = number == len(self._layers) and (last_only or not form.every_step)
+            fused = form.symbols_fused if of_symbols else form.fused
+            yield cells, options._replace(fused=fused, last_only=last)
+
+
+def _layer(features: Any, cells: list[Cell], options: LayerOptions) -> tuple[Any, LayerBackward]:
+    """Outputs of a layer, of both directions side by side, and its backward pass."""
+    outputs, backwards = zip(
+        *(lstm_kernels.lstm(features, *one) for one in _directions(cells, options)), strict=True
+    )
+
+    def back(gradient: Any) -> tuple[Any, list[Any]]:
+        parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
+        found = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
+        input_gradients = [one for one, _ in found if one is not None]
+        return (
+            tf.add_n(input_gradients) if input_gradients else None,
+            [weight for _, cell_gradient in found for weight in cell_gradient],
+        )
+
+    return _joined(outputs), back
+
+
+def _directions(cells: list[Cell], options: LayerOptions) -> Iterator[tuple[Cell, LayerOptions]]:
+    """The cells of a layer with their options; the second one reads time in reverse."""
+    for number, cell in enumerate(cells):
+        yield cell, options._replace(reverse=bool(number))
+
+
+def _joined(outputs: Sequence[Any]) -> Any:
+    return tf.concat(outputs, -1) if len(outputs) > 1 else outputs[0]
+
+
+def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, LayerBackward]:
+    """Apply dropout as Keras does, for layer `number`; return the backward pass, too.
+
+    The rate is rounded to a multiple of `1 / DRAWS`.
+    """
+    seed = dropout.seed + tf.constant([number, 0], tf.int64)
+    least = tf.round(dropout.rate * DRAWS)
+    kept = _drawn(tf.shape(features), seed) >= tf.cast(tf.cast(least, tf.int32), tf.uint16)
+    factors = tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - least))
+    return features * factors, lambda gradient: (gradient * factors, [])
+
+
+def _drawn(shape: Any, seed: Any) -> Any:
+    """Draw uniform integers `<uint16>` below `DRAWS`; each 32-bit draw gives two of them."""
+    count = tf.reduce_prod(tf.cast(shape, tf.int64))
+    drawn = tf.raw_ops.StatelessRandomUniformFullInt(
+        shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
+    )
+    return tf.reshape(tf.reshape(tf.bitcast(drawn, tf.uint16), (-1,))[:count], shape)
+
+
+def losses(logits: Any, targets: Any) -> tuple[Any, Any]:
+    """Cross-entropy of each prediction in nats, `[predictions]`, and its gradient by the logits.
+
+    `logits` is `[predictions, alphabet]`, `targets` `<int32>[predictions]`. This raw operation is
+    deterministic here; with determinism on, TensorFlow's public function takes a slower path.
+    """
+    found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
+    return found.loss, found.backprop

@@ -1,0 +1,138 @@
+"""Weights of Keras in the layout that the CPU kernels use, kept in variables of their own.
+
+That layout has the gates in the order of TensorFlow's LSTM kernels (`lstm_kernels.py`) and may have
+idle units. Converting weights takes several copies, and gradients as many. So each weight, and
+each slot variable of the optimizer, is kept twice in a process: as a Keras variable and in this
+layout, and is converted only when the Keras variable is read.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lstm_sweep.models.config import TrialConfig
+
+#: places in Keras's order of gates (input, forget, candidate, output) of the kernels' gates (input,
+#: candidate, forget, output); the permutation is its own inverse
+GATES = (0, 2, 1, 3)
+
+#: an LSTM layer of at least `CROWDED_FROM` units, if a multiple of `CROWDED_MULTIPLE`, gets so many
+#: idle units (with weights of zero): matrix rows that lie a power of two apart share few cache
+#: lines, and TensorFlow's matrix products then take up to twice as long
+IDLE_UNITS, CROWDED_FROM, CROWDED_MULTIPLE = 4, 128, 64
+
+Array = NDArray[Any]
+
+
+def idle_units(layer_size: int) -> int:
+    """Number of idle units that are added to a layer of `layer_size` units."""
+    crowded = layer_size >= CROWDED_FROM and layer_size % CROWDED_MULTIPLE == 0
+    return IDLE_UNITS if crowded else 0
+
+
+class WeightLayout(NamedTuple):
+    """Converts one weight, or a gradient or slot variable of it, between the two layouts.
+
+    The last axis of a weight may be divided into gates, and the axis before it into units.
+    """
+
+    #: number of axes, 1 or 2
+    axes: int
+    #: how many times the rows contain the units of a layer; 0 if rows are not units
+    rows: int = 0
+    #: whether columns are divided into the four gates
+    gates: bool = False
+    #: idle units of each layer
+    idle: int = 0
+
+    def pack(self, array: Array, idle_value: float = 0.0) -> Array:
+        """Convert from Keras's layout; idle units get `idle_value`."""
+        blocks = self._blocks(array)
+        count, rows, gates, columns = blocks.shape
+        wide = (rows + self.idle * bool(self.rows), columns + self.idle * self.gates)
+        packed = np.full((count, wide[0], gates, wide[1]), idle_value, array.dtype)
+        for place, gate in enumerate(self._order):
+            packed[:, :rows, place, :columns] = blocks[:, :, gate]
+        return self._joined(packed)
+
+    def unpack(self, array: Array) -> Array:
+        """Convert to Keras's layout, without idle units."""
+        blocks = self._blocks(array)
+        _, rows, _, columns = blocks.shape
+        own = blocks[:, : rows - self.idle * bool(self.rows), :, : columns - self.idle * self.gates]
+        return self._joined(own[:, :, self._order])
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return GATES if self.gates else (0,)
+
+    def _blocks(self, array: Array) -> Array:
+        """View as `[blocks of rows, rows, gates, columns]`."""
+        rows, columns = array.shape if self.axes == 2 else (1, *array.shape)
+        blocks, gates = self.rows or 1, len(self._order)
+        return array.reshape(blocks, rows // blocks, gates, columns // gates)
+
+    def _joined(self, blocks: Array) -> Array:
+        count, rows, gates, columns = blocks.shape
+        return blocks.reshape((count * rows, gates * columns)[2 - self.axes :])
+
+
+def weight_layouts(config: TrialConfig) -> list[WeightLayout]:
+    """Layout of each weight of a network, in Keras's order of weights."""
+    directions = 1 if config.direction == "uni" else 2
+    idle = idle_units(config.layer_size)
+    gated = partial(WeightLayout, gates=True, idle=idle)
+    cells = list[WeightLayout]()
+    for number in range(config.layers):
+        kernel = gated(2, rows=directions if number else 0)
+        cells += [kernel, gated(2, rows=1), gated(1)] * directions
+    dense = [WeightLayout(2, rows=directions, idle=idle), WeightLayout(1)]
+    return [WeightLayout(2)] * bool(config.embedding_size) + cells + dense
+
+
+class KernelVariable:
+    """A TensorFlow variable with the values of a Keras variable in the kernels' layout."""
+
+    def __init__(self, variable: Any, layout: WeightLayout, idle_value: float = 0.0) -> None:
+        self.variable, self.layout = variable, layout
+        value = layout.pack(variable.numpy(), idle_value)
+        self._shape = value.shape
+        #: resource handle, as TensorFlow's raw operations take it
+        self.handle = _new_variable(value)
+
+    @property
+    def value(self) -> Array:
+        """Current values, in the kernels' layout."""
+        value: Array = tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=tf.float32).numpy()
+        return value
+
+    def zeros(self) -> Any:
+        """Handle of a new variable of the same shape, filled with zeros."""
+        return _new_variable(np.zeros(self._shape, np.float32))
+
+    def sync(self) -> None:
+        """Write the values to the Keras variable."""
+        tf.raw_ops.AssignVariableOp(
+            resource=self.variable.value.handle,
+            value=self.layout.unpack(self.value),
+            validate_shape=True,
+        )
+
+
+def _new_variable(value: Array) -> Any:
+    """Handle of an anonymous resource variable, which is freed with its handle.
+
+    This takes a tenth of the time that `tf.Variable` takes.
+    """
+    from tensorflow.python.eager import context  # not public
+
+    handle = tf.raw_ops.VarHandleOp(
+        dtype=tf.float32, shape=value.shape, shared_name=context.anonymous_name()
+    )
+    tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+    return handle

@@ -1,0 +1,83 @@
+"""Builds the Keras models of a `TrialConfig`: a stack of LSTM layers on symbols."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.fast.program_types import Networks
+
+#: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
+CLIP_NORM = 5.0
+
+
+def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Networks:
+    """Build the network of `config` for an alphabet of `alphabet_size` codes.
+
+    With `mixed`, the model that is trained computes in the config's precision by Keras's mixed
+    policy. The model that is scored and saved always computes in float32.
+    """
+    if mixed and config.precision != "float32":
+        trained = _build(config, alphabet_size, f"mixed_{config.precision}").trained
+        return Networks(
+            trained, _build(config, alphabet_size, "float32").scored, separate_weights=True
+        )
+    return _build(config, alphabet_size, "float32")
+
+
+def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
+    """Build two models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
+
+    Dropout is applied to the output of each LSTM layer and never inside the recurrence, as in
+    Zaremba et al. (arXiv 1409.2329). A unidirectional network predicts the next symbol at each step
+    of its window. A bidirectional one predicts only the symbol after its window, since the backward
+    half has already read the symbols inside it.
+    """
+    many_to_many = config.direction == "uni"
+    symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
+    features = _features(symbols, config, alphabet_size)
+    for number in range(1, config.layers + 1):
+        steps_follow = number < config.layers or many_to_many
+        layer = layers.LSTM(
+            config.layer_size, return_sequences=steps_follow, dtype=dtype, name=f"lstm_{number}"
+        )
+        if config.direction == "bi":
+            layer = layers.Bidirectional(layer, dtype=dtype, name=f"bidirectional_{number}")
+        features = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")(
+            layer(features)
+        )
+    logits = layers.Dense(alphabet_size, dtype="float32", name="logits")
+    trained = keras.Model(symbols, logits(features), name="trained")
+    if not many_to_many:
+        return Networks(trained, trained)
+    return Networks(trained, keras.Model(symbols, logits(features[:, -1]), name="next_symbol"))
+
+
+def _features(symbols: Any, config: TrialConfig, alphabet_size: int) -> Any:
+    """Embedding or one-hot vectors of symbols, `[batch, time, features]`."""
+    if config.embedding_size:
+        return layers.Embedding(alphabet_size, config.embedding_size, name="embedding")(symbols)
+    return ops.one_hot(symbols, alphabet_size)
+
+
+def compile_for_training(model: Any, config: TrialConfig) -> None:
+    """Attach loss and optimizer; the loss is the mean over targets whose weight is 1."""
+    optimizers = {
+        "rmsprop": keras.optimizers.RMSprop,
+        "adam": keras.optimizers.Adam,
+        "sgd": keras.optimizers.SGD,
+        "adagrad": keras.optimizers.Adagrad,
+    }
+    optimizer = optimizers[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM)
+    if config.precision == "float16":  # without it, small gradients underflow to 0
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
+    )

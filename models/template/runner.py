@@ -1,0 +1,343 @@
+"""Runs one trial of a template: the user's program builds and trains the network itself.
+
+Progress is observed by a callback that is added to every call of `keras.Model.fit`. The program
+runs in a thread that is suspended until the next event is requested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import linecache
+import math
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from types import CodeType, ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+from typing_extensions import override
+
+from lstm_sweep.models.network.events import (
+    Diverged,
+    Epoch,
+    LastEpoch,
+    Progress,
+    Result,
+    TemplateEvent,
+)
+from lstm_sweep.models.template.file_isolation import own_files
+
+#: name of the program's module in `sys.modules`
+MODULE = "template"
+#: smallest number of seconds between two `Progress` events
+REPORT_EVERY_S = 0.5
+#: rows of training inputs that are kept, to check an export with
+ROWS = 32
+#: characters of a metric's name, at most: MLflow takes 250, and `train_` comes before
+LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class UserProgram:
+    """A template, compiled with the values of a config."""
+
+    code: CodeType
+    #: the user's file and its text
+    file: Path
+    source: str
+    #: names of the functions that return the data, and that build and train the network
+    data: str
+    model: str
+    #: names of the values that `data` returns; empty if unknown
+    returned: tuple[str, ...] = ()
+
+
+class TemplateError(ValueError):
+    """The program is no valid template; the message says what is expected."""
+
+
+class _Stopped(BaseException):
+    """Raised in the program's thread to end it, when no more events are requested."""
+
+
+Report = Callable[[TemplateEvent], None]
+
+
+def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[TemplateEvent]:
+    """Run a program and report progress as events; its exceptions are raised here.
+
+    A network that it returns is written to `weights`, and the first rows of its training inputs to
+    `inputs`.
+    """
+
+    def work(report: Report) -> None:
+        with (
+            _listening(report) as listener,
+            own_files(weights.parent),
+            _module(program) as module,
+        ):
+            returned = _call(program, module)
+            result, model = _result(program, returned)
+            if model is not None and result.loss is not None:
+                _save(model, listener.seen.get(id(model)), weights, inputs)
+        report(result)
+
+    return _in_step(work)
+
+
+def place(error: BaseException, file: Path) -> str:
+    """Place in a file where an error was raised, such as `template.py:12`, or an empty string."""
+    found, trace = "", error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            found = f"{file.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+# --- the suspended thread -------------------------------------------------------------------------
+
+
+def _in_step(work: Callable[[Report], None]) -> Iterator[TemplateEvent]:
+    """Run `work` in a thread and yield its events; it is suspended between two requests."""
+    heard: SimpleQueue[TemplateEvent | BaseException | None] = SimpleQueue()
+    asked = threading.Semaphore(0)
+    over = False
+
+    def wait() -> None:
+        asked.acquire()
+        if over:
+            raise _Stopped
+
+    def report(event: TemplateEvent) -> None:
+        heard.put(event)
+        wait()
+
+    def body() -> None:
+        try:
+            wait()
+            work(report)
+            heard.put(None)
+        except BaseException as error:  # also SystemExit, which must not end the worker
+            heard.put(error)
+
+    thread = threading.Thread(target=body, name=MODULE, daemon=True)
+    thread.start()
+    try:
+        while True:
+            asked.release()
+            with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to results
+                event = heard.get()
+            if event is None:
+                return
+            if isinstance(event, SystemExit):
+                raise TemplateError("the template ended the program, expected a return") from event
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        over = True
+        asked.release()
+        thread.join()
+
+
+# --- the program ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _module(program: UserProgram) -> Iterator[ModuleType]:
+    """Run the program as a module, with its folder in `sys.path` and its text in tracebacks."""
+    module = ModuleType(MODULE)
+    module.__file__ = str(program.file)
+    lines = program.source.splitlines(keepends=True)
+    linecache.cache[str(program.file)] = len(program.source), None, lines, str(program.file)
+    sys.modules[MODULE] = module
+    sys.path.append(str(program.file.parent))
+    try:
+        exec(program.code, module.__dict__)
+        yield module
+    finally:
+        sys.path.remove(str(program.file.parent))
+        del sys.modules[MODULE]
+
+
+def _call(program: UserProgram, module: ModuleType) -> object:
+    """Call `data`, then `create_model` with its values, by name or position; return the result."""
+    model = getattr(module, program.model)  # before `data` can change this name
+    data = getattr(module, program.data)()
+    parameters = list(inspect.signature(model).parameters.values())
+    names, values = program.returned, data if isinstance(data, tuple | list) else (data,)
+    if isinstance(data, Mapping):
+        names, values = tuple(map(str, data)), tuple(data.values())
+    if len(names) == 1 and names[0] and len(values) != 1:
+        values = (data,)  # a single value that is a list
+    free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(parameters) == 1 and parameters[0].name not in names and not free:
+        return model(data)
+    needed = {p.name for p in parameters if p.default is p.empty}
+    if len(names) == len(values):
+        named = {name: value for name, value in zip(names, values, strict=True) if name}
+        kept = set(vars(module)) if isinstance(data, Mapping) else set()
+        for name in set(named) - kept:  # hyperas makes them globals, too
+            setattr(module, name, named[name])
+        if needed <= set(named) and not free:
+            return model(**{p.name: named[p.name] for p in parameters if p.name in named})
+    try:
+        inspect.signature(model).bind(*values)
+    except TypeError as error:
+        raise TemplateError(
+            f"{program.data} returned {len(values)} values, expected what {program.model} takes: "
+            f"{error}"
+        ) from None
+    return model(*values)
+
+
+def _result(program: UserProgram, returned: object) -> tuple[Result, Any]:
+    """Convert the return value of `create_model`; return its network, too."""
+    given = returned if isinstance(returned, Mapping) else {"loss": returned}
+    if given.get("status", "ok") != "ok":
+        return Result(None, f"the template returned status '{given['status']}'"), None
+    try:
+        loss = float(np.asarray(given["loss"]).item())
+    except (KeyError, TypeError, ValueError):
+        found = f"keys {', '.join(map(str, given))}" if returned is given else repr(returned)[:80]
+        raise TemplateError(
+            f"{program.model} returned {found}, expected {{'loss': a number, 'status': STATUS_OK}}"
+        ) from None
+    if not math.isfinite(loss):
+        return Result(loss, f"the template returned a loss of {loss}"), None
+    model = given.get("model")
+    return Result(loss), model if isinstance(model, keras.Model) else None
+
+
+def _save(model: Any, seen: Any, weights: Path, inputs: Path) -> None:
+    """Write a network and inputs it has seen; if Keras cannot write it, only print a message."""
+    partial = weights.with_name(f"partial-{weights.name}")
+    try:
+        model.save(partial)
+    except Exception as error:
+        print(f"the network is not kept: {type(error).__name__}: {error}", file=sys.stderr)
+        return
+    if seen:
+        np.savez(inputs, allow_pickle=False, **seen)
+    partial.replace(weights)
+
+
+# --- listening to `fit` ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _listening(report: Report) -> Iterator[_Listener]:
+    """Within this context, every call of `fit` has a callback that reports."""
+    listener, fit = _Listener(report), keras.Model.fit
+    signature = inspect.signature(fit)
+
+    @functools.wraps(fit)
+    def heard(model: Any, *positional: Any, **words: Any) -> Any:
+        given = signature.bind(model, *positional, **words)
+        listener.see(model, given.arguments.get("x"))
+        given.arguments["callbacks"] = _with(given.arguments.get("callbacks"), listener)
+        return fit(*given.args, **given.kwargs)
+
+    keras.Model.fit = heard
+    try:
+        yield listener
+    finally:
+        del keras.Model.fit  # makes the method of its base class visible again
+
+
+def _with(callbacks: Any, listener: _Listener) -> Any:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = callbacks.callbacks  # `fit` makes a new list of them
+    return [*keras.tree.flatten(callbacks or []), listener]
+
+
+def _first_rows(given: Any) -> Any:
+    """The first rows of an array; None for other values or if reading them fails."""
+    if not hasattr(given, "shape"):
+        return None
+    try:
+        rows = np.asarray(given[:ROWS])
+    except Exception:  # the array may be of any library; this must not end the training
+        return None
+    return rows if rows.dtype.kind in "biufU" else None
+
+
+def _numbers(logs: Any) -> dict[str, float]:
+    """Numbers among what Keras and callbacks report, `loss` first; all else is left out."""
+    found = {_written(str(name)): _number(value) for name, value in (logs or {}).items()}
+    numbers = {name: value for name, value in found.items() if value is not None}
+    return dict(sorted(numbers.items(), key=lambda item: item[0] != "loss"))
+
+
+def _number(value: Any) -> float | None:
+    """A value as a number; None for what is none, such as text or an array of several."""
+    with contextlib.suppress(Exception):  # it may be of any library, and fail in any way
+        array = np.asarray(value)
+        return float(array) if array.ndim == 0 and array.dtype.kind in "biufOV" else None
+    return None
+
+
+def _written(name: str) -> str:
+    """Name of a metric as MLflow takes it."""
+    return re.sub(r"[^\w ./-]|/(?=[./]|$)", "_", name[:LONGEST_NAME])
+
+
+class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports progress and epochs; counts the epochs of all calls of `fit` together."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        #: first rows of the training inputs of each network, by its `id`
+        self.seen: dict[int, dict[str, Any]] = {}
+        self._report = report
+        self._epoch = 0
+        self._began = self._reported = time.monotonic()
+
+    def see(self, model: Any, x: Any) -> None:
+        """Keep the first rows of a network's training inputs, if all are arrays."""
+        named = x if isinstance(x, dict) else dict(enumerate(keras.tree.flatten(x)))
+        kept = {str(name): _first_rows(part) for name, part in named.items()}
+        if all(part is not None for part in kept.values()):
+            self.seen[id(model)] = kept
+
+    @override
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch += 1
+        self._began = time.monotonic()
+
+    @override
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.monotonic() - self._reported < REPORT_EVERY_S:
+            return
+        self._reported = time.monotonic()
+        found = _numbers(logs)
+        self._end_if_diverged(found)
+        loss = next(iter(found.values()), math.nan)
+        steps = self.params.get("steps") or 0
+        self._report(Progress(self._epoch, (batch + 1) / steps if steps else 0.0, loss))
+
+    @override
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        found = _numbers(logs)
+        self._end_if_diverged(found)
+        metrics = {n if n.startswith("val_") else f"train_{n}": value for n, value in found.items()}
+        seconds = time.monotonic() - self._began
+        last = epoch + 1 >= (self.params.get("epochs") or 0) or self.model.stop_training
+        done = LastEpoch if last else Epoch
+        self._report(done(self._epoch, metrics | {"epoch_seconds": seconds}))
+
+    def _end_if_diverged(self, found: Mapping[str, float]) -> None:
+        """Report divergence if `loss` is not finite; a custom training step may not have it."""
+        loss = found.get("loss", 0.0)
+        if not math.isfinite(loss):
+            self._report(Diverged(self._epoch, f"epoch {self._epoch}: the training loss is {loss}"))

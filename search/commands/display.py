@@ -1,0 +1,179 @@
+"""What people see: a live table while a sweep runs, or plain lines, and tables of what is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lstm_sweep.search.store.faults import without_secrets
+from lstm_sweep.search.sweep.state import State, bits_of
+from lstm_sweep.search.trial import Course, Phase, TrialRecord
+
+#: seconds between two repaints of the live table
+REPAINT_S = 0.25
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: `42 s`, `3 min 05 s`, `2 h 10 min`; `?` if it is not known."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss to four places, or a dash."""
+    return "-" if loss is None else f"{loss:.4f}"
+
+
+def _named(course: Course) -> str:
+    phase = course.trial.phase
+    return course.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
+
+
+class Lines:
+    """Plain lines, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to clear."""
+
+    def update(self, state: State) -> None:
+        """Lines are written only when a trial ends."""
+
+    def trial_ended(self, course: Course, state: State) -> None:
+        """Write a line for a trial that has ended."""
+        assert course.ended
+        shape = " ".join(
+            f"{name} {value}" for name, value in course.trial.config.table_columns().items()
+        )
+        reason = f" ({course.ended.reason})" if course.ended.reason else ""
+        done = sum(state.counts.values())
+        self.say(
+            f"[{done}/{state.spec.trials}] {_named(course)} {course.ended.outcome} "
+            f"loss {loss_text(course.best_loss)} in {duration(course.seconds)}; {shape}; "
+            f"{_best_text(state)}{reason}"
+        )
+
+    def say(self, text: str) -> None:
+        """Write a line, without the secrets that an error may have brought into it."""
+        self._console.print(without_secrets(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveTable(Lines):
+    """A table that is repainted in place, with a line for each trial that ends above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._painted = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the table away."""
+        self._live.stop()
+
+    def update(self, state: State) -> None:
+        """Repaint, if the last time is long enough ago."""
+        if state.now - self._painted >= REPAINT_S:
+            self._painted = state.now
+            self._live.update(_running(state), refresh=True)
+
+
+def _running(state: State) -> Group:
+    shown = [course.trial.config.table_columns() for course in state.running.values()]
+    table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
+    for slot in state.slots:
+        course = state.running.get(slot)
+        if course is None:
+            table.add_row(str(slot), Text("free", style="dim"))
+            continue
+        config, progress = course.trial.config, course.progress
+        done = f"{progress.share:.0%}" if progress else ""
+        table.add_row(
+            str(slot),
+            _named(course),
+            *config.table_columns().values(),
+            f"{_epoch_text(course)} {done}",
+            loss_text(progress.loss if progress else None),
+            loss_text(course.best_loss),
+        )
+    ended = sum(state.counts.values())
+    summary = (
+        f"{ended} of {state.spec.trials} trials, {_best_text(state)}, "
+        f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left"
+    )
+    return Group(table, Text(summary, style="bold"))
+
+
+def _best_text(state: State) -> str:
+    """The best trial and its loss so far, and whether it runs still."""
+    if state.leader is None:
+        return "no result yet"
+    course, loss = state.leader
+    return f"best {course.trial.id} {loss_text(loss)}{'' if course.ended else ' (running)'}"
+
+
+def _epoch_text(course: Course) -> str:
+    """The epoch that a trial is in, of how many if that is known."""
+    config, epoch = course.trial.config, len(course.epochs) + 1
+    return str(epoch) if config.returns_loss else f"{min(epoch, config.epochs)}/{config.epochs}"
+
+
+def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
+    """Trials as they stand in the store."""
+    records = list(records)
+    shape = records[0].trial.config.table_columns() if records else {}
+    table = Table("trial", "phase", "outcome", "loss", "bits", "epoch", *shape, "parameters")
+    table.title = title or None
+    for record in records:
+        loss = record.best_val_loss
+        table.add_row(
+            record.trial.id,
+            str(record.trial.phase),
+            record.outcome or record.status.lower(),
+            loss_text(loss),
+            loss_text(bits_of(record.trial.config, loss)),
+            f"{record.best_epoch or '-'}/{record.epochs}",
+            *record.trial.config.table_columns().values(),
+            f"{record.parameters:,}" if record.parameters else "-",
+        )
+    return table
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console for tables and lines; wide enough for tables when nobody watches.
+
+    All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
+    """
+    width = None if stderr or sys.stdout.isatty() else 140
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,23 @@
+"""Texts of the store as a terminal may have them: whoever writes to it may have made them up."""
+
+from __future__ import annotations
+
+import re
+
+from lstm_sweep.models.errors import cut
+
+#: characters of a text that are shown, at most
+LONGEST_SHOWN = 600
+#: characters that steer a terminal, where no quotes of JSON escape them
+STEERING = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: object) -> str:
+    """A text in one line that is not long: what could steer a terminal is escaped."""
+    shown = cut(str(text), LONGEST_SHOWN)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
+def plain_json(document: str) -> str:
+    """A JSON document of the same values, without characters that steer a terminal."""
+    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)

@@ -1,0 +1,215 @@
+"""The far side: trains one trial and says how it goes. The only meeting of `search` with Keras."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.signals import SIGNALS
+from lstm_sweep.search.store.address import hide_secrets
+from lstm_sweep.search.store.faults import NO_SPACE, lasting, take_secrets, without_secrets
+from lstm_sweep.search.trial import Computing, Ended, EpochDone, Job, Message, Outcome, Progressed
+
+if TYPE_CHECKING:
+    from lstm_sweep.models.network import events
+
+#: seconds between two reports of progress within an epoch, at least
+REPORT_EVERY_S = 0.5
+#: seconds between two looks at whether a trial computes that has not reported yet, and the share of
+#: them that it must
+COMPUTING_EVERY_S, COMPUTING_SHARE = 15.0, 0.002
+#: names of exceptions by which backends say that memory is used up
+OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
+
+
+def run(job: Job) -> Iterator[Message]:
+    """Train a trial in this process; the last message is `Ended`, whatever happens."""
+    try:
+        yield from _train(job)
+    except Exception as error:
+        with contextlib.suppress(OSError):  # the log lies on the disk that may be full
+            print(without_secrets(traceback.format_exc()), end="", file=sys.stderr, flush=True)
+        reason = without_secrets(
+            f"{_place(error, job)}{type(error).__name__}: {_first_line(error)}"
+        )
+        if _is_out_of_memory(error):
+            on_host = job.slot.gpu is None or _is_of_host(error)
+            where = "host" if on_host else "card"
+            yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
+        elif lasting(error) == NO_SPACE:
+            yield Ended(Outcome.LOST, f"{NO_SPACE}: {reason}", unfinished=True)
+        else:
+            yield Ended(Outcome.ERROR, reason)
+
+
+def _train(job: Job) -> Iterator[Message]:
+    if job.template:  # it is given all of Keras, so that comes first
+        import lstm_sweep.models.template.runner  # noqa: F401
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import events
+
+    backend.prepare(gpu=job.slot.gpu is not None, seed=job.trial.seed)
+    reported = time.monotonic()
+    for event in _foreign(job) if job.template else _own(job):
+        if isinstance(event, events.Result):
+            yield _returned(event)
+            return
+        if isinstance(event, events.Diverged):
+            yield Ended(Outcome.DIVERGED, event.reason)
+            return
+        if isinstance(event, events.Epoch):
+            last = isinstance(event, events.LastEpoch)
+            yield EpochDone(event.number, event.metrics, event.repeated, last)
+        elif time.monotonic() - reported >= REPORT_EVERY_S:
+            reported = time.monotonic()
+            yield Progressed(event.epoch, event.share, event.loss)
+    yield Ended(Outcome.COMPLETE)
+
+
+def _own(job: Job) -> Iterator[events.TrainingEvent]:
+    """Train a network of ours."""
+    from lstm_sweep.models.network import training
+
+    trial = job.trial
+    corpus = Corpus.open(job.corpus)
+    targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
+    checkpoints = training.CheckpointSettings(job.checkpoint, job.checkpoint_every_s)
+    config = as_lstm_config(trial.config)
+    yield from training.train(
+        config, corpus, targets, trial.seed, job.weights, checkpoints, workdir.graphs()
+    )
+
+
+def _foreign(job: Job) -> Iterator[events.TemplateEvent]:
+    """Run the user's template."""
+    from lstm_sweep.models.template import runner
+
+    template = job.template
+    assert template
+    code = template.code(job.trial.config.to_dict())
+    program = runner.UserProgram(
+        code, template.path, template.source, template.data, template.model, template.returned
+    )
+    return runner.train(program, job.weights, job.inputs)
+
+
+def _returned(result: events.Result) -> Ended:
+    """How a template has ended that returned something."""
+    if result.reason:
+        return Ended(Outcome.ERROR if result.loss is None else Outcome.DIVERGED, result.reason)
+    return Ended(Outcome.COMPLETE, loss=result.loss)
+
+
+def _place(error: Exception, job: Job) -> str:
+    """Where in the user's template an error has come from."""
+    from lstm_sweep.models.template import runner
+
+    found = runner.place(error, job.template.path) if job.template else ""
+    return found and f"{found}: "
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return (
+        isinstance(error, MemoryError)  # of Python or NumPy
+        or type(error).__name__ in OUT_OF_MEMORY
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+def _is_of_host(error: Exception) -> bool:
+    """Whether it was the host's memory that was used up, also while a card computes."""
+    return isinstance(error, MemoryError) or bool(re.search(r"device:CPU:\d+", str(error)))
+
+
+def _first_line(error: Exception) -> str:
+    """Of what an error says; bytes of file names that are no text are escaped."""
+    text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
+def main(job: Job, connection: Connection) -> None:
+    """Be a worker process: train one trial on its slot, send each message, and leave.
+
+    Everything printed goes to the trial's log. If the driver goes away, so does the worker.
+    """
+    for number in SIGNALS:  # they reach the whole group; the driver decides what follows
+        signal.signal(number, signal.SIG_IGN)
+    take_secrets(os.environ)  # it has no business with the store
+    hide_secrets(os.environ.pop("MLFLOW_TRACKING_URI", ""))
+    _print_to(job)
+    threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()
+    with telling_that_it_computes(connection) as report:
+        _take_slot(job)
+        for message in run(job):
+            report(message)
+
+
+@contextlib.contextmanager
+def telling_that_it_computes(connection: Connection) -> Iterator[Callable[[Message], None]]:
+    """What sends the messages of a trial; before the first one, say now and then that it computes.
+
+    A process that waits for what never comes computes nothing, and does not say so.
+    """
+    lock, reported = threading.Lock(), threading.Event()
+
+    def report(message: Message) -> None:
+        with lock:
+            reported.set()
+            connection.send(message)
+
+    def tell() -> None:
+        before = time.process_time()
+        while not reported.wait(COMPUTING_EVERY_S):
+            now = time.process_time()
+            computes = now - before > COMPUTING_SHARE * COMPUTING_EVERY_S
+            before = now
+            with lock, contextlib.suppress(OSError):  # such as of a driver that is gone
+                if computes and not reported.is_set():
+                    connection.send(Computing())
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield report
+    finally:
+        reported.set()
+
+
+def _print_to(job: Job) -> None:
+    try:
+        log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # such as on a full disk; what cannot go on without says so itself
+        log = os.open(os.devnull, os.O_WRONLY)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _take_slot(job: Job) -> None:
+    from lstm_sweep.models import backend
+
+    backend.environment(job.slot.gpu)
+    if job.slot.core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {job.slot.core})
+
+
+def _leave_with_driver(connection: Connection) -> None:
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""Pure decisions: what is tried next, and which trials end early."""

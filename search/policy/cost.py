@@ -1,0 +1,213 @@
+"""What a config costs: seconds of an epoch, predicted before it is trained.
+
+The operations of an epoch are counted in closed form; what they cost on this machine is learned
+from the epochs that have been seen there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+
+#: seconds per matrix operation, per step of a layer through time, and per element of its gates:
+#: what one core of a common machine needs; replaced by what is seen
+PRIOR = (1 / 40e9, 100e-6, 2e-9)
+#: how many epochs the prior counts for
+PRIOR_WEIGHT = 0.1
+#: seconds of starting a worker, building and tracing its network, before any was seen
+PRIOR_FIXED = 3.0
+#: windows that are scored at once
+SCORING_ROWS = 256
+#: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
+#: chosen would decide more between two configs than their seeds do; more would tell little more
+FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much there is to train and to score."""
+
+    #: training symbols
+    symbols: int
+    #: codes of the alphabet, reserved ones too
+    alphabet: int
+    #: validation targets
+    targets: int
+
+
+def windows_per_epoch(config: TrialConfig, extent: Extent) -> int:
+    """Training windows of an epoch, short sessions aside."""
+    return math.ceil(extent.symbols / config.window_stride)
+
+
+def steps_per_epoch(config: TrialConfig, extent: Extent) -> int:
+    """Steps of the optimizer in an epoch."""
+    return math.ceil(windows_per_epoch(config, extent) / config.batch_size)
+
+
+def fitting_targets(config: TrialConfig, symbols: int) -> int:
+    """Validation targets whose scoring takes a tenth of an epoch on so many training symbols.
+
+    Three times as much is computed for a training window as for a target, so that is one for three
+    windows; in a small corpus `FEWEST_TARGETS`.
+    """
+    windows = windows_per_epoch(config, Extent(symbols, alphabet=0, targets=0))
+    return min(max(windows // 3, FEWEST_TARGETS), MOST_TARGETS)
+
+
+def operations(config: TrialConfig, extent: Extent) -> NDArray[np.float64]:
+    """Work of one epoch, training and scoring: (matrix operations, steps through time, elements).
+
+    A product of an m x k with a k x n matrix counts 2mkn; the backward pass counts twice the
+    forward pass. Steps are those of each layer and direction for each batch, whatever its size.
+    """
+    directions = 2 if config.direction == "bi" else 1
+    time, width = config.sequence_length, config.embedding_size or extent.alphabet
+    layers = 0.0
+    for _ in range(config.layers):
+        layers += directions * 8 * config.layer_size * (width + config.layer_size)
+        width = directions * config.layer_size
+    head = 2 * width * extent.alphabet
+    windows = windows_per_epoch(config, extent)
+    heads = windows * (time if config.direction == "uni" else 1)
+    passes = 3 * windows + extent.targets
+    cells = directions * config.layers
+    batches = 3 * steps_per_epoch(config, extent) + math.ceil(extent.targets / SCORING_ROWS)
+    return np.array(
+        [
+            passes * time * layers + (3 * heads + extent.targets) * head,
+            batches * time * cells,
+            passes * time * cells * config.layer_size,
+        ]
+    )
+
+
+class Costs(Protocol):
+    """Predicts what a trial will take."""
+
+    @property
+    def fixed_seconds(self) -> float:
+        """Seconds that a trial takes beyond its epochs."""
+
+    def observe(
+        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+    ) -> None:
+        """Learn from the seconds of the epochs of trial `number`, as many as there are by now.
+
+        `total` is what the whole trial took, None if it is not over.
+        """
+
+    def epoch_seconds(self, config: Config) -> float:
+        """Seconds that one epoch of `config` will take."""
+
+    def step_seconds(self, config: Config) -> float:
+        """Seconds of one step of the optimizer, with its share of the scoring."""
+
+    def trial_seconds(self, config: Config, epochs: int) -> float:
+        """Seconds from the start of a trial to the end of a number of epochs."""
+
+
+class SeenCosts:
+    """Predicts of any config what is usual: of networks of which nothing is known beforehand.
+
+    Such a trial says nothing before its end, so it always takes what a whole one does.
+    """
+
+    fixed_seconds = 0.0
+
+    def __init__(self) -> None:
+        self._epochs: dict[int, float] = {}
+        self._totals: dict[int, float] = {}
+
+    def observe(
+        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+    ) -> None:
+        """Learn from the seconds of the epochs of trial `number`, and of the whole."""
+        if epochs:
+            self._epochs[number] = float(np.median(epochs))
+        if total is not None:
+            self._totals[number] = total
+
+    def epoch_seconds(self, config: Config) -> float:
+        """Seconds that one epoch takes usually."""
+        return float(np.median(list(self._epochs.values()))) if self._epochs else 1.0
+
+    def step_seconds(self, config: Config) -> float:
+        """The same for all."""
+        return self.epoch_seconds(config)
+
+    def trial_seconds(self, config: Config, epochs: int) -> float:
+        """Seconds that a trial takes usually, to its end."""
+        return float(np.median(list(self._totals.values()))) if self._totals else 0.0
+
+
+class CostModel:
+    """Predicts seconds of an epoch from epochs that were seen (non-negative least squares).
+
+    The errors that are made small are relative ones, so a cheap config counts as much as a dear
+    one.
+    """
+
+    def __init__(self, extent: Extent) -> None:
+        self._extent = extent
+        self._seen: dict[int, tuple[TrialConfig, float]] = {}
+        self._fixed: dict[int, float] = {}
+        self._rates: NDArray[np.float64] | None = None
+
+    def observe(
+        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+    ) -> None:
+        """Learn from the seconds of the epochs of trial `number`, as many as there are by now.
+
+        The first, which includes tracing, is left out. `total` is what the whole trial took, None
+        if it is not over.
+        """
+        if len(epochs) < 2:
+            return
+        typical = float(np.median(epochs[1:]))
+        self._seen[number] = as_lstm_config(config), typical
+        self._rates = None
+        if total is not None:
+            self._fixed[number] = max(0.0, total - sum(epochs[1:]) - typical)
+
+    def epoch_seconds(self, config: Config) -> float:
+        """Seconds that one epoch of `config` will take."""
+        if self._rates is None:
+            self._rates = self._fit()
+        return float(operations(as_lstm_config(config), self._extent) @ self._rates)
+
+    def step_seconds(self, config: Config) -> float:
+        """Seconds of one step of the optimizer, with its share of the scoring."""
+        return self.epoch_seconds(config) / steps_per_epoch(as_lstm_config(config), self._extent)
+
+    @property
+    def fixed_seconds(self) -> float:
+        """Seconds that a trial takes beyond its epochs."""
+        return float(np.median(list(self._fixed.values()))) if self._fixed else PRIOR_FIXED
+
+    def trial_seconds(self, config: Config, epochs: int) -> float:
+        """Seconds from the start of a trial to the end of a number of epochs."""
+        return self.fixed_seconds + epochs * self.epoch_seconds(config)
+
+    def _fit(self) -> NDArray[np.float64]:
+        from scipy.optimize import nnls
+
+        prior = np.array(PRIOR)
+        if not self._seen:
+            return prior
+        work = np.array([operations(config, self._extent) for config, _ in self._seen.values()])
+        seconds = np.array([value for _, value in self._seen.values()])
+        # the machine's pace against the prior's first, so that the prior fits its speed
+        pace = float(np.exp(np.median(np.log(seconds / (work @ prior)))))
+        scaled = work * prior * pace  # seconds that each kind of work would take by the prior
+        rows = np.vstack([scaled / seconds[:, None], PRIOR_WEIGHT * np.eye(len(prior))])
+        goals = np.concatenate([np.ones(len(seconds)), PRIOR_WEIGHT * np.ones(len(prior))])
+        shares, _ = nnls(rows, goals)
+        return np.asarray(shares * prior * pace)

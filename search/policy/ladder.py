@@ -1,0 +1,156 @@
+"""The ladder: a coarse sweep of learning rates from high to low, and what follows from it.
+
+Greff et al. (LSTM: A Search Space Odyssey, arXiv 1503.04069) find that the learning rate explains
+most of the variance of a network's loss and hardly depends on the network's size. So it is found
+first, on a small network: start high, divide by ten until the loss stops improving. The search then
+keeps to the best rate and its neighbours, a factor of ten to each side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lstm_sweep.models.config import Config, TrialConfig
+from lstm_sweep.models.size import parameters
+from lstm_sweep.spaces.dimension import Dimension
+from lstm_sweep.spaces.space import Space
+
+FACTOR = 10.0
+#: fields of which a ladder takes the first value
+FIRST = ("dropout", "sequence_length", "batch_size", "offset", "optimizer", "embedding_size")
+#: a rate whose loss is above this share of guessing (the unigram baseline) has learned nothing
+LEARNED = 0.98
+#: numbers that differ by less than this share are the same rate
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rate of the ladder, and what came of it."""
+
+    rate: float
+    #: validation loss, nats; infinite if the trial failed; None while it is not known
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a ladder stands."""
+
+    #: rates whose losses are still needed, the highest first; empty when the ladder has ended
+    needed: tuple[float, ...]
+    #: the best rate so far; None if none has learned anything
+    best: float | None
+    reason: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the ladder has ended."""
+        return not self.needed
+
+
+def rates(dimension: Dimension) -> tuple[float, ...]:
+    """The rates of a ladder over a dimension of learning rates, from its highest value down.
+
+    Each is a tenth of the one before, or the largest listed value that is no more than that.
+    """
+    listed = dimension.values()
+    if listed is not None:
+        values = sorted((float(value) for value in listed), reverse=True)
+        found = values[:1]
+        for value in values:
+            if value <= found[-1] / FACTOR * (1 + SAME):
+                found.append(value)
+        return tuple(found)
+    low, high = (float(getattr(dimension, end)) for end in ("low", "high"))
+    count = math.floor(math.log(high / low, FACTOR) + SAME) + 1
+    exact = (high / FACTOR**index for index in range(count))
+    return tuple(dict.fromkeys(float(dimension.decode(dimension.encode(r))) for r in exact))
+
+
+def of(space: Space) -> tuple[float, ...]:
+    """The ladder of a space; empty if it has no more rates than would be left."""
+    found = rates(space[space.rate]) if space.rate else ()
+    return found if len(found) > 2 else ()
+
+
+def smallest(space: Space, alphabet: int, admits: Callable[[Config], bool]) -> TrialConfig:
+    """The smallest network of a space that is admitted, or its smallest if none is.
+
+    It has no more dropout than it must, and the shortest windows and smallest batches, so that a
+    step of the optimizer costs little: to tell rates apart takes steps. Other fields have their
+    middle values.
+    """
+    values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
+    for name in FIRST:
+        values[name] = space[name].decode(space[name].at(0.0))
+    values["direction"] = "uni" if "uni" in space["direction"] else "bi"
+    values["epochs"] = space.largest("epochs")
+    middle = TrialConfig.from_dict(values)
+    networks = (
+        middle.evolve(layers=layers, layer_size=size)
+        for layers in space["layers"].values() or []
+        for size in space["layer_size"].values() or []
+    )
+    by_layers = [list(group) for _, group in itertools.groupby(networks, lambda c: c.layers)]
+    found = [next((c for c in group if admits(c)), None) for group in by_layers]
+    admitted = [config for config in found if config] or [by_layers[0][0]]
+    return min(admitted, key=lambda config: parameters(config, alphabet))
+
+
+def opening(
+    space: Space, small: Config, best: float, admits: Callable[[Config], bool]
+) -> Config | None:
+    """The ladder's network in a middling size with the best rate: with what a search may begin.
+
+    Its size is the one nearest to the middle of the space that is admitted; None if none is, or if
+    the space knows of no size.
+    """
+    if not isinstance(small, TrialConfig):
+        return None
+    dimension = space["layer_size"]
+    middle = float(dimension.decode(dimension.at(0.5)))
+    sizes = [float(size) for size in dimension.values() or []]
+    by_distance = sorted(sizes, key=lambda size: abs(math.log(size / middle)))
+    configs = (small.evolve(learning_rate=best, layer_size=int(size)) for size in by_distance)
+    return next((config for config in configs if admits(config)), None)
+
+
+def decide(steps: Sequence[Step], guessing: float) -> Decision:
+    """Decide from the steps, highest rate first, which are still needed.
+
+    A step counts once all above it are known. The ladder ends at the first rate that is worse than
+    a higher one that has learned something; `guessing` is the loss of the unigram baseline, nats.
+    """
+    best: Step | None = None
+    for index, step in enumerate(steps):
+        if step.loss is None:
+            needed = tuple(later.rate for later in steps[index:] if later.loss is None)
+            return Decision(needed, best.rate if best else None, f"waiting for {step.rate:g}")
+        learned = math.isfinite(step.loss) and step.loss < LEARNED * guessing
+        if best is None:
+            best = step if learned else None
+        elif best.loss is not None and math.isfinite(step.loss) and step.loss < best.loss:
+            best = step
+        else:
+            return Decision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
+    if best is None:
+        return Decision((), None, f"no rate came below {LEARNED:g} times guessing ({guessing:.4f})")
+    return Decision((), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}")
+
+
+def _compare(step: Step, best: Step) -> str:
+    failed = step.loss is None or not math.isfinite(step.loss)
+    worse = "failed" if failed else f"reached {step.loss:.4f}"
+    return f"{best.loss:.4f}, and {step.rate:g} {worse}"
+
+
+def narrowed(space: Space, best: float) -> Space:
+    """The space with learning rates no further than a factor of ten from the best one."""
+    low, high = best / FACTOR * (1 - SAME), best * FACTOR * (1 + SAME)
+    assert space.rate
+    kept = space[space.rate].between(low, high)
+    return space.replace(**{space.rate: kept}) if kept else space

@@ -1,0 +1,257 @@
+"""What to try next, as a pure function of what is known so far: TPE, or a part of Hyperopt."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.policy import tpe
+from lstm_sweep.spaces.space import LISTABLE, Space
+
+ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
+LIARS = ("worst", "mean", "none")
+#: trials that spread over the space before TPE begins to learn
+STARTUP = 10
+#: losses without which TPE has nothing to learn from
+FEWEST_LOSSES = 4
+#: suggestions asked for one trial before a point is drawn at random
+SUGGESTIONS = 20
+#: of n trials, this times the square root of n count as good to TPE (Hyperopt's own number)
+GAMMA = 0.25
+#: random points drawn for one trial before the space counts as used up
+DRAWS = 2_000
+#: trials that TPE looks at: the best ones, and of the others the last; its time grows with them
+HISTORY = 300
+#: of these, how many TPE counts as good, at most (Hyperopt's own bound)
+GOOD = 25
+#: hypercubes that are drawn while points of earlier ones are turned down
+HYPERCUBES = 50
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A config to try, and the point behind it."""
+
+    config: Config
+    point: dict[str, float]
+    #: logarithm of the expected improvement, up to a constant; None if nothing is known of it
+    promise: float | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trial that was begun, and what is known of it."""
+
+    number: int
+    config: Config
+    #: raw number of each varying field; empty if the trial lies outside of the space
+    point: Mapping[str, float]
+    #: nats; None: it failed, so that TPE keeps away, or is not known yet
+    loss: float | None
+    #: whether the trial is still under way
+    pending: bool = False
+
+
+class Proposer:
+    """Suggests configs from what is known of earlier ones.
+
+    The first `STARTUP` are points of a Latin hypercube: of each field every part of its range is
+    tried as often as any other (McKay, Beckman, Conover: Technometrics 21, 1979). No config is
+    proposed twice, and none that `admits` turns down; those are drawn again, and TPE never hears of
+    them.
+
+    For trials under way TPE is told what `liar` says: `worst`, that they are bad, which keeps
+    suggestions away from them; `mean`, that they are average; `none`, nothing.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int,
+        algorithm: str = "tpe",
+        admits: Callable[[Config], bool] = lambda config: True,
+        liar: str = "worst",
+        startup: int = STARTUP,
+    ) -> None:
+        import hyperopt
+
+        if algorithm not in ALGORITHMS:
+            raise InputError(f"algo is '{algorithm}': expected one of {', '.join(ALGORITHMS)}")
+        if liar not in LIARS:
+            raise ValueError(f"liar is '{liar}': expected one of {', '.join(LIARS)}")
+        self._space, self._seed, self._admits = space, seed, admits
+        self._algorithm, self._liar, self._startup = algorithm, liar, startup
+        expression = space.expression() or {"fixed": 0}  # Hyperopt has no empty space
+        self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
+        self._first = list(self._spread()) if algorithm != "random" else []
+
+    def propose(self, number: int, seen: Sequence[Seen]) -> Proposal | None:
+        """A config for trial `number`; None if the space has no other left."""
+        return next(self.candidates(number, seen), None)
+
+    def candidates(self, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
+        """Configs for trial `number` that may be proposed, each once, the most promising first."""
+        used = {trial.config for trial in seen}
+        for proposal in self._suggestions(number, seen):
+            if proposal.config not in used and self._admits(proposal.config):
+                used.add(proposal.config)
+                yield proposal
+        yield from self._leftovers(number, used)
+
+    def _suggestions(self, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
+        import hyperopt
+
+        if not self._space.varying:
+            return
+        inside = [trial for trial in seen if trial.point]
+        if len(inside) < self._startup:
+            yield from self._first
+        if self._algorithm == "tpe" and _known(inside) >= FEWEST_LOSSES:
+            used = {trial.config for trial in seen}
+            yield from self._promising(
+                number, inside, lambda config: config not in used and self._admits(config)
+            )
+        learn = self._learner(inside)
+        listable = (self._space.size() or math.inf) <= LISTABLE
+        for attempt in range(SUGGESTIONS if listable else DRAWS):
+            suggest, trials = (
+                learn if attempt < SUGGESTIONS else (hyperopt.rand.suggest, hyperopt.Trials())
+            )
+            seed = _seed(self._seed, number, attempt)
+            [document] = suggest([number], self._domain, trials, seed)
+            drawn = document["misc"]["vals"]
+            point = {name: float(raws[0]) for name, raws in drawn.items()}
+            yield Proposal(self._space.decode(point), point)
+
+    def _spread(self) -> Iterator[Proposal]:
+        """The first points: admitted, no two alike, evenly spread."""
+        from scipy.stats import qmc
+
+        varying = self._space.varying
+        if not varying or not self._startup:
+            return
+        rng = np.random.default_rng(_seed(self._seed))
+        cube = qmc.LatinHypercube(len(varying), rng=rng)
+        found: set[Config] = set()
+        for row in (row for _ in range(HYPERCUBES) for row in cube.random(self._startup)):
+            parts = zip(varying.items(), row, strict=True)
+            point = {name: dimension.at(float(share)) for (name, dimension), share in parts}
+            config = self._space.decode(point)
+            if config not in found and self._admits(config):
+                found.add(config)
+                yield Proposal(config, point)
+            if len(found) == self._startup:
+                return
+
+    def _learner(self, inside: Sequence[Seen]) -> tuple[Any, Any]:
+        """What of Hyperopt suggests the next point, and the trials it learns from."""
+        import hyperopt
+
+        if self._algorithm not in ("hyperopt", "anneal") or _known(inside) < FEWEST_LOSSES:
+            return hyperopt.rand.suggest, hyperopt.Trials()
+        history = self._history(inside)
+        mean = _mean_loss(history)
+        documents = [self._document(trial, mean) for trial in history]
+        trials = hyperopt.trials_from_docs(documents, validate=False)
+        if self._algorithm == "anneal":
+            return hyperopt.anneal.suggest, trials
+        # Hyperopt counts gamma * sqrt(trials) as good; those left out count too
+        gamma = GAMMA * math.sqrt(len(inside) / len(history))
+        return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
+
+    def _history(self, inside: Sequence[Seen]) -> list[Seen]:
+        history = _worth_knowing(inside)
+        return [t for t in history if not t.pending] if self._liar == "none" else history
+
+    def _promising(
+        self, number: int, inside: Sequence[Seen], accepts: Callable[[Config], bool]
+    ) -> Iterator[Proposal]:
+        """What TPE suggests; a trial without a loss counts as bad, or is lied about."""
+        history = self._history(inside)
+        lie = _mean_loss(history) if self._liar == "mean" else math.inf
+
+        def rank(trial: Seen) -> float:
+            unknown = lie if trial.pending else math.inf
+            return unknown if trial.loss is None else trial.loss
+
+        ranked = [trial.point for trial in sorted(history, key=rank)]
+        count = min(math.ceil(GAMMA * math.sqrt(len(inside))), GOOD, _known(history))
+        rng = np.random.default_rng(_seed(self._seed, number))
+        found = tpe.suggest(self._space, ranked[:count], ranked[count:], accepts, rng)
+        yield from (Proposal(*one) for one in found)
+
+    def _document(self, trial: Seen, mean: float) -> dict[str, Any]:
+        """A trial as Hyperopt keeps it.
+
+        A failure has no loss: Hyperopt would use one even though the trial failed, and from a loss
+        that is not a number it would learn nothing. One without a loss counts as bad.
+        """
+        import hyperopt
+
+        loss = mean if trial.pending and trial.loss is None and self._liar == "mean" else trial.loss
+        result: dict[str, Any] = {"status": hyperopt.STATUS_FAIL}
+        if loss is not None:
+            result = {"status": hyperopt.STATUS_OK, "loss": loss}
+        raws = {name: self._space[name].raw(value) for name, value in trial.point.items()}
+        return {
+            "tid": trial.number,
+            "state": hyperopt.JOB_STATE_DONE,
+            "spec": None,
+            "result": result,
+            "misc": {
+                "tid": trial.number,
+                "cmd": self._domain.cmd,
+                "workdir": self._domain.workdir,
+                "idxs": {name: [trial.number] for name in raws},
+                "vals": {name: [raw] for name, raw in raws.items()},
+            },
+            "exp_key": None,
+            "owner": None,
+            "version": 0,
+            "book_time": None,
+            "refresh_time": None,
+        }
+
+    def _leftovers(self, number: int, used: set[Config]) -> Iterator[Proposal]:
+        """Points of a space that can be listed, drawn from those that are left."""
+        if (self._space.size() or math.inf) > LISTABLE:
+            return
+        left = [c for c in self._space.points() if c not in used and self._admits(c)]
+        rng = np.random.default_rng(_seed(self._seed, number, DRAWS))
+        for index in rng.permutation(len(left)):
+            yield Proposal(left[index], self._space.encode(left[index]))
+
+
+def _known(trials: Sequence[Seen]) -> int:
+    return sum(trial.loss is not None for trial in trials)
+
+
+def _mean_loss(trials: Sequence[Seen]) -> float:
+    return statistics.fmean(trial.loss for trial in trials if trial.loss is not None)
+
+
+def _worth_knowing(inside: Sequence[Seen]) -> list[Seen]:
+    """At most `HISTORY` trials, in order: all under way, the best ones, the last of the others."""
+    if len(inside) <= HISTORY:
+        return list(inside)
+    done = [trial for trial in inside if trial.loss is not None and not trial.pending]
+    best = sorted(done, key=lambda trial: (trial.loss, trial.number))[:GOOD]
+    kept = {trial.number for trial in best} | {t.number for t in inside if t.pending}
+    for trial in reversed(inside):
+        if len(kept) >= HISTORY:
+            break
+        kept.add(trial.number)
+    return [trial for trial in inside if trial.number in kept]
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0]) >> 1

@@ -1,0 +1,1 @@
+"""What concerns this process: signals, secrets, folders, output."""

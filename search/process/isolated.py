@@ -1,0 +1,129 @@
+"""Functions that run in a process of their own, so that nothing that they set stays in this one.
+
+To load a network chooses a device, the threads and the randomness of a whole process, and its
+libraries print at import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.output import mute
+from lstm_sweep.search.store.faults import take_secrets
+
+Answer = TypeVar("Answer")
+
+#: seconds that a process gets to clear up before it is killed
+LEAVE_WITHIN_S = 5.0
+
+
+def call(function: Callable[..., Answer], *arguments: object, foreign: bool = False) -> Answer:
+    """What a function of a module returns in another process.
+
+    `foreign` says that the function may need anything of Keras.
+
+    Raises:
+        InputError: the function has raised one.
+        RuntimeError: it has raised anything else, or its process has died.
+    """
+    answers: list[Answer] = list(stream(_once, function, *arguments, foreign=foreign))
+    return answers[0]
+
+
+def stream(
+    function: Callable[..., Iterable[Answer]], *arguments: object, foreign: bool = False
+) -> Iterator[Answer]:
+    """What a function yields in another process, which ends when nobody asks any more.
+
+    Raises:
+        InputError: the function has raised one.
+        RuntimeError: it has raised anything else, or its process has died.
+    """
+    process, ours = forkserver.fork(_serve, function, arguments, Path.cwd(), foreign=foreign)
+    try:
+        yield from _answers(process, ours)
+    finally:
+        ours.close()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if forkserver.exit_code(process, 0) is None and process.pid:
+                with contextlib.suppress(OSError):
+                    os.kill(process.pid, number)
+                forkserver.exit_code(process, LEAVE_WITHIN_S)
+        if forkserver.exit_code(process, 0) is not None:
+            process.close()
+
+
+def _answers(process: BaseProcess, pipe: Connection) -> Iterator[Any]:
+    while True:
+        try:
+            kind, answer = pipe.recv()
+        except (EOFError, OSError):
+            code = forkserver.exit_code(process, LEAVE_WITHIN_S)
+            why = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+            raise RuntimeError(f"a process was ended in the midst of its work: {why}") from None
+        if kind == "end":
+            forkserver.exit_code(process, LEAVE_WITHIN_S)
+            return
+        if kind == "error":
+            raise answer
+        yield answer
+
+
+def _once(function: Callable[..., Answer], *arguments: object) -> Iterator[Answer]:
+    yield function(*arguments)
+
+
+def _serve(
+    function: Callable[..., Iterable[object]],
+    arguments: tuple[object, ...],
+    folder: Path,
+    pipe: Connection,
+) -> None:
+    """Send what a function yields, and then that it has ended, or why it has failed."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach the whole group; our parent decides
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    take_secrets(os.environ)
+    mute()
+    os.chdir(folder)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        for answer in function(*arguments):
+            pipe.send(("answer", answer))
+        pipe.send(("end", None))
+    except BrokenPipeError:  # nobody asks any more
+        return
+    except Exception as error:
+        pipe.send(("error", _sendable(error)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """An error as another process can read it."""
+    if isinstance(error, InputError):
+        return InputError(str(error))
+    text = str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
+    found = RuntimeError(text)
+    found.add_note("".join(traceback.format_exception(error)))
+    return found
+
+
+def _leave_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LEAVE_WITHIN_S)
+    os._exit(1)

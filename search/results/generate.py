@@ -1,0 +1,137 @@
+"""`generate`: sequences that an exported model continues."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.bundle import bundle as bundles
+from lstm_sweep.models.bundle.bundle import Bundle, Predictor
+from lstm_sweep.models.bundle.generation import continued
+from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.results.export import backend_free_of_gpu
+
+#: limits of what may be asked for
+MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1
+
+Symbols = Sequence[str | int]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What is to be generated; checked when it is made.
+
+    Raises:
+        InputError: a value lies outside its limits.
+    """
+
+    prompt: str
+    #: symbols of each sequence after the prompt
+    length: int
+    temperature: float
+    #: sequences
+    count: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("length", 1, MOST_SYMBOLS),
+            ("temperature", 0, MOST_TEMPERATURE),
+            ("count", 1, MOST_ROWS),
+            ("seed", 0, MOST_SEED),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"--{name} is {shown(value)}: expected {low:,} to {high:,}")
+
+
+def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
+    """Open a bundle; return it, and turn by turn the next symbol of each sequence.
+
+    Raises:
+        InputError: this is no bundle, or the prompt is none of its symbols.
+    """
+    folder, bundle = bundles.read(given)
+    past = encode(bundle.alphabet, request.prompt)
+    if len(past) and (past == UNKNOWN).all():
+        raise InputError(
+            f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
+            f"some of {_examples(bundle.alphabet)}"
+        )
+    turns = isolated.stream(_continued, folder, bundle, past, request)
+    next(turns)
+    return bundle, (bundle.alphabet.decode(codes) for codes in turns if codes is not None)
+
+
+def _continued(
+    folder: Path, bundle: Bundle, past: NDArray[np.int32], request: GenerationRequest
+) -> Iterator[NDArray[np.int32] | None]:
+    """Nothing once a bundle's network is loaded, then what comes next, in a process of its own."""
+    logits = predictor_of(folder, bundle, request.seed)
+    yield None
+    turns = continued(
+        logits,
+        past,
+        window=bundle.config.sequence_length,
+        rows=request.count,
+        temperature=request.temperature,
+        seed=request.seed,
+    )
+    yield from islice(turns, request.length)
+
+
+def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:
+    """The network of a bundle that was read, on the CPU, in a process that has none yet.
+
+    It sets the device, the threads and the randomness of that process.
+
+    Raises:
+        InputError: its file has no weights of such a network.
+    """
+    backend_free_of_gpu()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
+    with silenced():
+        from lstm_sweep.models import backend
+
+        backend.prepare(gpu=False, seed=seed)
+        return bundles.predictor(folder, bundle)
+
+
+def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
+    """Codes of a prompt: its characters, or event ids with spaces between them.
+
+    Raises:
+        InputError: a word is no event id.
+    """
+    if alphabet.is_text:
+        return alphabet.encode(prompt)
+    words = prompt.split()
+    for word in words:
+        if not (word.isascii() and word.isdecimal()) or len(word) > 18:
+            raise InputError(
+                f"--prompt: found {shown(word)}, expected event ids with spaces between them, "
+                f"such as {_examples(alphabet)}"
+            )
+    return alphabet.encode(int(word) for word in words)
+
+
+def _examples(alphabet: Alphabet) -> str:
+    some = alphabet.symbols[:8]
+    return cut(repr("".join(map(str, some))) if alphabet.is_text else " ".join(map(str, some)))
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may have it: what could steer it is escaped."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

@@ -1,0 +1,338 @@
+"""`rerun`: train a trial again from its run alone, and say whether it came out the same."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.reader import Sequences, code_points, read_ids, read_text
+from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import Source, existing, file_groups
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.models.strict_json import plain
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.store import archive, journal
+from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.outage import TICK_S
+from lstm_sweep.search.sweep.preflight import check_room, check_stored
+from lstm_sweep.search.sweep.task import CorpusSubject, Subject, TemplateSubject
+from lstm_sweep.search.sweep.watch import Watch
+from lstm_sweep.search.trial import (
+    Course,
+    Ended,
+    EpochDone,
+    Outcome,
+    Phase,
+    Progressed,
+    Slot,
+    TrialRecord,
+)
+from lstm_sweep.spaces.template.template import Template
+
+#: relative difference of two metrics up to which a rerun is within tolerance
+TOLERANCE = 1e-3
+
+Epochs = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a rerun has in common with the first run."""
+
+    verdict: str
+    epochs_compared: int
+    #: largest absolute difference of two values of one metric; infinite if one of them is none
+    max_difference: float
+    first_difference: dict[str, Any] | None
+
+
+def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
+    """Compare two courses epoch by epoch, metric by metric.
+
+    `cut_short` says that the first run was ended from outside, so it may have fewer epochs.
+    """
+    largest, relative, first = 0.0, 0.0, None
+    pairs = list(zip(was, now, strict=False))
+    for number, (before, after) in enumerate(pairs, start=1):
+        for metric in before:
+            a, b = before[metric], after.get(metric, math.nan)
+            if a == b or (math.isnan(a) and math.isnan(b)):
+                continue
+            gap = abs(a - b)
+            largest = max(largest, gap) if math.isfinite(gap) else math.inf
+            relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
+            first = first or {"epoch": number, "metric": metric, "was": a, "is": after.get(metric)}
+    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
+        first = first or {
+            "epoch": len(pairs) + 1,
+            "metric": "epochs",
+            "was": len(was),
+            "is": len(now),
+        }
+        relative = math.inf
+    verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
+    return Comparison(verdict, len(pairs), largest, first)
+
+
+def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
+    """Load the data of a trial again.
+
+    Raises:
+        InputError: they are gone, or are not what they were.
+    """
+    corpus = corpora.load(source)
+    expected = record.tags.text("sweep.corpus_digest")
+    if corpus.digest == expected:
+        return corpus
+    if archive.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
+        return corpus
+    raise InputError(
+        f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
+        f"{corpus.digest}, expected {expected}"
+    )
+
+
+def first_digest(source: Source, corpus: Corpus) -> str:
+    """Digest of a corpus as the first version took it: over all but what a symbol is."""
+    sequences = Sequences()
+    if source.data in SAMPLES:
+        for session in SAMPLES[source.data].sessions():
+            sequences.start_file()
+            sequences.append(code_points(session) if isinstance(session, str) else session)
+    else:
+        read = read_text if corpus.alphabet.is_text else read_ids
+        for files in file_groups(existing(source.data)).values():
+            read(files, sequences)
+    values = np.array(sequences.values, np.int64)
+    rank = np.argsort(np.argsort(values))
+    bounds = np.cumsum([0, *map(len, corpus.splits().values())])
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (np.sort(values), bounds, sequences.session_starts()):
+        digest.update(part.astype("<i8").tobytes())
+    for block in sequences.blocks:
+        digest.update(rank[block].astype("<u4").tobytes())
+    return digest.hexdigest()
+
+
+def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
+    """Packages whose version is not that of the first run: (then, now)."""
+    now = journal.versions()
+    return {
+        name: (record.tags.get(f"version.{name}", "unknown"), version)
+        for name, version in now.items()
+        if record.tags.get(f"version.{name}", "unknown") != version
+    }
+
+
+def changed_device(tags: Mapping[str, str], slot: Slot) -> tuple[str, str] | None:
+    """What the first run, with these tags, computed on, and `slot` does, if they differ."""
+    then, now = tags.get("sweep.device", "unknown"), journal.device_kind(slot)
+    return (then, now) if then != now else None
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial trained again."""
+
+    record: TrialRecord
+    run_id: str
+    ended: Ended
+    comparison: Comparison
+    #: fields that were changed on purpose: (then, now)
+    variation: dict[str, tuple[Any, Any]]
+    versions: dict[str, tuple[str, str]]
+    #: if it is another one: (then, now)
+    device: tuple[str, str] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rerun as `rerun --json` prints it; an infinite difference is null."""
+        first = self.comparison.first_difference
+        return {
+            "trial": self.record.trial.id,
+            "rerun_run_id": self.run_id,
+            "verdict": self.comparison.verdict,
+            "epochs_compared": self.comparison.epochs_compared,
+            "max_difference": plain(self.comparison.max_difference),
+            "first_difference": first and {name: _told(value) for name, value in first.items()},
+            "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
+            "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
+            "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
+            "outcome": str(self.ended.outcome),
+        }
+
+
+def _told(value: Any) -> Any:
+    """A value as JSON can hold it: `nan` and `inf` as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def rerun(
+    store: Store,
+    record: TrialRecord,
+    engine: Engine,
+    changes: Mapping[str, Any],
+    template: Template | None = None,
+) -> Rerun:
+    """Train a trial again in a new run, and compare every metric of every epoch.
+
+    `template` is the one that the trial is about, if it is about one.
+    """
+    first = record.trial
+    config = first.config.evolve(**changes)
+    variation = {
+        name: (was, now)
+        for (name, was), now in zip(
+            first.config.to_dict().items(), config.to_dict().values(), strict=True
+        )
+        if was != now
+    }
+    _check_proposed(store, record, template)
+    about = TemplateSubject(template) if template else _same_subject(record, config)
+    was = _epochs(store, record)
+    trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
+    tags = {"sweep.name": first.sweep} | about.tags()
+    writer = Journal(store, record.tags.text("mlflow.parentRunId"), about, tags)
+    slot = engine.slots[0]
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+        about.save(Path(scratch))
+        job = about.job(trial, slot, Path(scratch))
+        shield = Shield()
+        with shield.up():
+            with shield.hold():
+                run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
+                course = Course(trial, run_id, slot, job)
+            try:
+                writer.log_config(course)
+                _train(engine, course, writer, None if variation else _cut(record, was))
+            finally:
+                with shield.hold(to_the_end=True):
+                    engine.close()
+                    course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
+                    writer.close_trial(course, keep=job.weights.exists())
+                    comparison = _compare(record, was, course)
+                    store.log(run_id, tags={"sweep.verdict": comparison.verdict})
+    return Rerun(
+        record,
+        run_id,
+        course.ended,
+        comparison,
+        variation,
+        changed_versions(record),
+        changed_device(record.tags, slot),
+    )
+
+
+def _check_proposed(store: Store, record: TrialRecord, template: Template | None) -> None:
+    """Refuse a config that the sweep of a trial cannot have proposed, as far as its spec is known.
+
+    Raises:
+        InputError: it cannot have, or its sweep cannot be read.
+    """
+    parent = store.run(record.tags.text("mlflow.parentRunId"))
+    if parent is None:
+        raise record.tags.bad("mlflow.parentRunId", "the ID of the run of its sweep")
+    if record.trial.phase is not Phase.RERUN and archive.schema_of(record.tags) != 0:
+        check_stored(record, archive.read_spec(parent, template).space)
+
+
+def _same_subject(record: TrialRecord, config: Config) -> Subject:
+    """The corpus of a trial, as it was, for another config."""
+    source, scoring = archive.read_source(record)
+    corpus = load_same_corpus(source, record)
+    corpus.check_windows(as_lstm_config(config).sequence_length)
+    check_room(as_lstm_config(config), len(corpus.alphabet))
+    return CorpusSubject(corpus, source, scoring, SizeRule(), strict=False)
+
+
+def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
+    """After which epoch the first run was ended from outside, and how; None if it was not."""
+    outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
+    if record.trial.config.returns_loss and outcome is Outcome.COMPLETE:
+        return None
+    if not was or not outcome.ranks or len(was) >= record.trial.config.epochs:
+        return None
+    return len(was), Ended(outcome, record.reason)
+
+
+def _train(engine: Engine, course: Course, writer: Journal, cut: tuple[int, Ended] | None) -> None:
+    course.began = time.monotonic()
+    watch = Watch(course.began)
+    engine.start(course.job)
+    while not course.ended:
+        for _, message in engine.wait(TICK_S):
+            watch.hear(course, message, time.monotonic())
+            if isinstance(message, EpochDone):
+                course.take(message)
+                if not course.unlogged:
+                    writer.log_epoch(course)
+                if cut and cut[0] == len(course.epochs):
+                    engine.stop(course.slot, cut[1])
+            elif isinstance(message, Progressed):
+                course.progress = message
+            elif isinstance(message, Ended):
+                course.ended = message
+        for hanging, ended in watch.look([] if course.ended else [course], time.monotonic()):
+            engine.stop(hanging.slot, ended)
+
+
+def _epochs(store: Store, record: TrialRecord) -> Epochs:
+    history = {metric: store.history(record.run_id, metric) for metric in record.results}
+    steps = sorted({step for values in history.values() for step in values})
+    return [
+        {metric: values[step] for metric, values in history.items() if step in values}
+        for step in steps
+    ]
+
+
+def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
+    assert course.ended
+    cut_short = record.status == "KILLED" or _cut(record, was) is not None
+    comparison = compare(was, course.epochs, cut_short=cut_short)
+    same_end = record.outcome == course.ended.outcome
+    if course.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
+        same_end = same_end and record.reason == journal.written_reason(course.ended)
+    failed = record.status == "FAILED" or not course.ended.outcome.ranks
+    nothing = comparison.epochs_compared == 0
+    if comparison.verdict != "different" and (failed or nothing) and not same_end:
+        difference = {
+            "epoch": len(was) + 1,
+            "metric": "outcome",
+            "was": f"{record.outcome}: {record.reason}",
+            "is": f"{course.ended.outcome}: {course.ended.reason}",
+        }
+        return replace(comparison, verdict="different", first_difference=difference)
+    if record.trial.config.returns_loss and record.best_val_loss != course.best_loss:
+        return _with_losses(comparison, record.best_val_loss, course.best_loss)
+    return comparison
+
+
+def _with_losses(found: Comparison, was: float | None, now: float | None) -> Comparison:
+    """What a comparison says if the losses that a template has returned differ too."""
+    a, b = (math.inf if loss is None else loss for loss in (was, now))
+    gap = abs(a - b)
+    near = (
+        math.isfinite(gap)
+        and gap <= TOLERANCE * max(abs(a), 1e-12)
+        and found.verdict != "different"
+    )
+    difference = {"epoch": found.epochs_compared, "metric": "loss", "was": was, "is": now}
+    return Comparison(
+        "within_tolerance" if near else "different",
+        found.epochs_compared,
+        max(found.max_difference, gap),
+        found.first_difference or difference,
+    )

@@ -1,0 +1,325 @@
+"""Sweeps and trials read back from the store: the other half of `journal`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import SCHEMA, SCHEMA_TAG, SPEC, TEMPLATE_TAG
+from lstm_sweep.search.store.tags import (
+    WHOLE,
+    Tags,
+    config_of,
+    count,
+    finite,
+    point_of,
+    scoring_of,
+    source_of,
+)
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.state import Word
+from lstm_sweep.search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
+from lstm_sweep.spaces.template.template import Template
+
+#: phases of the runs that are a sweep's own trials
+TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
+#: characters of a run ID that name it, at least
+SHORTEST_PREFIX = 4
+
+
+Read = TypeVar("Read")
+#: hears of runs that are left out, because they do not hold what this program writes
+Hear = Callable[[BadRunError], None]
+
+
+def _leave_out(error: BadRunError) -> None:
+    """Say nothing."""
+
+
+def written_spec(run: Any) -> dict[str, Any]:
+    """The spec of a sweep as its run has it.
+
+    Raises:
+        InputError: it was made by the first version of this program, or somebody changed it.
+    """
+    tags = Tags(run)
+    name = name_of(tags)
+    parts = itertools.takewhile(bool, (tags.get(f"{SPEC}{n}") for n in itertools.count()))
+    text = "".join(part for part in parts if part)
+    if not text:
+        raise InputError(
+            f"sweep '{name}' was made by a version of this program that could not resume; "
+            f"its trials can be listed, shown and exported"
+        )
+    written = _parsed_spec(text, tags)
+    found, expected = digest_of(written), tags.get("sweep.spec_digest")
+    if found != expected:
+        raise InputError(
+            f"sweep '{name}': its spec has digest {found}, expected {expected}: tags of run "
+            f"{tags.run_id} were changed"
+        )
+    return written
+
+
+def _parsed_spec(text: str, tags: Tags) -> dict[str, Any]:
+    try:  # parts of a longer spec may follow
+        written, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        written = None
+    if not isinstance(written, dict):
+        raise tags.bad(f"{SPEC}0", "the beginning of a spec in JSON")
+    return written
+
+
+def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
+    """The spec of a sweep from its run; `template` is the one that it is over.
+
+    Raises:
+        InputError: as `written_spec`.
+    """
+    written, tags = written_spec(run), Tags(run)
+    digest = written.pop("template_digest", None)
+    same = (template and template.digest) == digest
+    if not same or (written.get("template") is not None) != bool(template):
+        raise tags.bad(TEMPLATE_TAG, "the same template as in the spec of the sweep")
+    if template:
+        written |= {"template": template}
+        written.pop("space", None)
+    try:
+        return SweepSpec.from_mapping(written, f"sweep '{name_of(tags)}'")
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: {error}") from None
+
+
+def name_of(tags: Tags) -> str:
+    """Name of the sweep that a run belongs to."""
+    return tags.text("sweep.name", NAME.pattern, "the name of a sweep")
+
+
+def state_of(tags: Tags) -> str:
+    """State of a sweep: `running`, or how it has ended."""
+    return tags.word("sweep.state", Word, "running")
+
+
+def schema_of(tags: Mapping[str, str]) -> int | None:
+    """Version of what the run with these tags holds; None if this program cannot read it."""
+    found = tags.get(SCHEMA_TAG, "0")
+    known = {str(version): version for version in range(SCHEMA + 1)}
+    return known.get(found)
+
+
+def check_schema(run: Any) -> None:
+    """Refuse a sweep that a newer version of this program has made.
+
+    Raises:
+        BadRunError: this version does not know how to read it.
+    """
+    tags = run.data.tags
+    if schema_of(tags) is None:
+        name, found = cut(tags.get("sweep.name", "")), cut(tags[SCHEMA_TAG])
+        raise BadRunError(
+            f"sweep '{name}' has schema {found}, expected at most {SCHEMA}: a newer version of "
+            f"lstm-sweep made it"
+        )
+
+
+def read_trial(run: Any) -> TrialRecord:
+    """Make the record of a trial from its run.
+
+    Raises:
+        BadRunError: it does not hold what this program writes.
+    """
+    check_schema(run)
+    tags, params, metrics = Tags(run), run.data.params, run.data.metrics
+    trial = Trial(
+        sweep=name_of(tags),
+        number=tags.whole("sweep.trial", 0),
+        config=config_of(tags, params),
+        seed=tags.whole("sweep.seed", 0),
+        point=point_of(tags),
+        attempt=tags.whole("sweep.attempt", 1, default=1),
+        phase=Phase(tags.word("sweep.phase", Phase)),
+    )
+    best_epoch = count(metrics, "best_epoch")
+    parameters = params.get("parameters", "")
+    return TrialRecord(
+        trial=trial,
+        run_id=tags.run_id,
+        status=run.info.status,
+        outcome=tags.word("sweep.outcome", Outcome, ""),
+        reason=tags.get("sweep.reason", ""),
+        parameters=int(parameters) if WHOLE.fullmatch(parameters) else 0,
+        best_val_loss=comparable(metrics.get("best_val_loss")),
+        best_epoch=best_epoch or None,
+        epochs=count(metrics, "epochs_done"),
+        has_weights=tags.get("sweep.weights") == "kept",
+        tags=tags,
+        rerun_of=tags.get("sweep.rerun_of", ""),
+        results=_results(metrics) if TEMPLATE_TAG in tags else RESULTS,
+    )
+
+
+def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """What a template's `fit` has said of each epoch."""
+    found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
+    return tuple(sorted(found, key=lambda name: name not in RESULTS))
+
+
+def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
+    """Which data a trial was trained on, and what it was scored on.
+
+    Raises:
+        BadRunError: its run does not say it.
+    """
+    return source_of(record.tags), scoring_of(record.tags)
+
+
+def sweeps(store: Store, hear: Hear = _leave_out) -> list[Any]:
+    """Parent runs of all sweeps that have a name, oldest first."""
+    return [run for run, _ in _readable(store.runs(sweep_role="sweep"), _named, hear)]
+
+
+def _named(run: Any) -> str:
+    return name_of(Tags(run))
+
+
+def _readable(
+    runs: Iterable[Any], read: Callable[[Any], Read], hear: Hear
+) -> list[tuple[Any, Read]]:
+    """Runs with what is read from them, without those that cannot be read."""
+    found = []
+    for run in runs:
+        try:
+            found.append((run, read(run)))
+        except BadRunError as error:
+            run_id = run.info.run_id
+            hear(error if run_id in str(error) else BadRunError(f"run {run_id}: {error}"))
+    return found
+
+
+def find_sweep(store: Store, name: str) -> Any:
+    """Parent run of a sweep; None if no sweep has this name."""
+    if not NAME.fullmatch(name):
+        return None
+    found = store.runs(sweep_role="sweep", sweep_name=name)
+    if not found:
+        return None
+    known = [run for run in found if schema_of(run.data.tags) is not None]
+    if not known:
+        check_schema(found[-1])
+    return known[-1]
+
+
+def existing_sweep(store: Store, name: str) -> Any:
+    """Parent run of a sweep.
+
+    Raises:
+        InputError: no sweep has this name; those that there are are named.
+    """
+    run = find_sweep(store, name)
+    if run is None:
+        known = ", ".join(map(_named, sweeps(store))) or "none"
+        raise InputError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
+    return run
+
+
+def trials(store: Store, sweep: str, hear: Hear = _leave_out) -> list[TrialRecord]:
+    """Trials of a sweep by number, the last attempt of each; no reruns."""
+    parent = find_sweep(store, sweep)
+    if parent is None:
+        return []
+    runs = store.runs(mlflow_parentRunId=parent.info.run_id)
+    trained = [run for run in runs if run.data.tags.get("sweep.phase") in TRAINED]
+    found = [record for _, record in readable_trials(trained, hear)]
+    last = {record.trial.number: record for record in sorted(found, key=_attempt)}
+    return [last[number] for number in sorted(last)]
+
+
+def readable_trials(runs: Iterable[Any], hear: Hear = _leave_out) -> list[tuple[Any, TrialRecord]]:
+    """Runs of trials with their records, without those that cannot be read."""
+    return _readable(runs, read_trial, hear)
+
+
+def _attempt(record: TrialRecord) -> int:
+    return record.trial.attempt
+
+
+def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Trials with a loss that competes, the best first."""
+    comparable = {str(outcome) for outcome in Outcome if outcome.ranks}
+    with_loss = [
+        record
+        for record in records
+        if record.best_val_loss is not None and record.outcome in comparable
+    ]
+    return sorted(with_loss, key=lambda record: (record.best_val_loss, record.trial.number))
+
+
+def baselines(store: Store, sweep: str, hear: Hear = _leave_out) -> dict[str, float]:
+    """Loss of each baseline of a sweep, nats."""
+    parent = find_sweep(store, sweep)
+    if parent is None:
+        return {}
+    found = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.BASELINE)
+    ended = [run for run in found if run.info.status == "FINISHED"]
+    return dict(baseline for _, baseline in _readable(ended, read_baseline, hear))
+
+
+def read_baseline(run: Any) -> tuple[str, float]:
+    """Name and loss of a baseline that has ended, nats.
+
+    Raises:
+        BadRunError: its run does not hold them.
+    """
+    loss = finite(run.data.metrics, "best_val_loss")
+    if loss is None:
+        raise BadRunError(
+            f"run {run.info.run_id}: metric best_val_loss is missing: expected a loss"
+        )
+    return baseline_of(run), loss
+
+
+def baseline_of(run: Any) -> str:
+    """Name of a baseline."""
+    return Tags(run).text("sweep.baseline", "[a-z_]{1,40}", "the name of a baseline")
+
+
+def find_trial(store: Store, reference: str) -> TrialRecord:
+    """The trial that `SWEEP/NUMBER`, a run ID or an unambiguous prefix of one means.
+
+    Raises:
+        InputError: there is none, or the prefix fits several.
+    """
+    name, slash, number = reference.rpartition("/")
+    if slash:
+        bad = list[BadRunError]()
+        records = trials(store, name, bad.append)
+        found = next((r for r in records if str(r.trial.number) == number), None)
+        if found:
+            return found
+        if bad:
+            raise bad[0]
+        known = ", ".join(map(_named, sweeps(store))) or "none"
+        count = len(records)
+        has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
+        raise InputError(f"trial '{reference}': no such trial; {has}")
+    if len(reference) == 32 and (run := store.run(reference)) and "sweep.trial" in run.data.tags:
+        return read_trial(run)
+    long_enough = len(reference) >= SHORTEST_PREFIX
+    runs = [r for r in store.runs() if long_enough and r.info.run_id.startswith(reference)]
+    matching = [run for run in runs if "sweep.trial" in run.data.tags]
+    if len(matching) == 1:
+        return read_trial(matching[0])
+    if matching:
+        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[:5])
+        raise InputError(f"trial '{reference}' is the beginning of {len(matching)} runs: {names}")
+    raise InputError(
+        f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning of "
+        f"one; `lstm-sweep trials NAME` lists them"
+    )

@@ -1,0 +1,110 @@
+"""Where the files of runs lie, and whether they are within reach.
+
+Runs of a database have them in a folder or a bucket. Runs that were made through a tracking server
+have an address that only a server can follow, `mlflow-artifacts:/`: it keeps the files, and nobody
+else needs to reach them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lstm_sweep.models.errors import shown
+from lstm_sweep.search.store.address import missing
+from lstm_sweep.search.store.settings import Settings
+
+#: where runs have their files that are made through a server
+PROXIED = "mlflow-artifacts"
+#: characters that MLflow's tables hold of where the files of a run lie
+LONGEST = 200
+#: what MLflow adds to the place of an experiment for each run
+OF_A_RUN = f"/{'0' * 32}/artifacts"
+
+
+def folder_of(location: str) -> Path | None:
+    """Folder that an address of files means; None for files that lie elsewhere."""
+    place = urlsplit(location)
+    return Path(unquote(place.path)) if place.scheme in ("", "file") else None
+
+
+def is_proxied(location: str) -> bool:
+    """Whether only a tracking server can follow an address of files."""
+    return urlsplit(location).scheme == PROXIED
+
+
+def is_own(location: str, settings: Settings) -> bool:
+    """Whether a tracking server may say that files lie there.
+
+    That is where the server itself keeps them, and no other server that the address names; or
+    where this user's settings have them.
+    """
+    place = urlsplit(location)
+    if place.scheme == PROXIED:
+        return not place.netloc
+    chosen = settings.artifacts
+    leads_out = ".." in unquote(place.path).split("/")
+    return (
+        chosen is not None
+        and not leads_out
+        and (location + "/").startswith(chosen.rstrip("/") + "/")
+    )
+
+
+def of_run(location: str, run_id: str) -> str:
+    """Where MLflow keeps the files of a run of an experiment whose files lie at `location`."""
+    place = urlsplit(location)
+    path = f"{place.path.rstrip('/')}/{run_id}/artifacts"
+    return place._replace(path=path).geturl() if place.scheme else path
+
+
+def out_of_reach(location: str, settings: Settings) -> str:
+    """Why files there cannot be reached by these settings, whatever machine this is; or nothing."""
+    if is_proxied(location) and not settings.is_server:
+        return (
+            "a tracking server keeps its files: expected the address of that server in "
+            "place of the database's, or another `experiment` in mlflow.yaml"
+        )
+    why = lacking(location)
+    return why and f"its files lie at {location}, and {why}"
+
+
+def elsewhere(location: str) -> str:
+    """That a server names another place for files than itself, and what to do."""
+    return (
+        f"its files lie at {shown(location)}, where whoever made it has chosen: expected another "
+        f"`experiment` in mlflow.yaml, whose files the server keeps, or `artifacts` with a place "
+        f"around it that you trust"
+    )
+
+
+def lacking(location: str) -> str:
+    """Which package is missing for files there, and how to get it; else nothing."""
+    return missing("boto3") if urlsplit(location).scheme == "s3" else ""
+
+
+def too_long(location: str, settings: Settings) -> str:
+    """That a database cannot hold where the files of a run lie; nothing if it can."""
+    if settings.is_server or settings.database_file is not None:
+        return ""
+    most = LONGEST - len(OF_A_RUN)
+    if len(location) <= most:
+        return ""
+    return (
+        f"artifacts is {location} with {len(location)} characters, expected at most {most}, "
+        f"for the database holds no more"
+    )
+
+
+def not_writable(location: str) -> str:
+    """Why a folder of files cannot be written; nothing if it can, or is no folder."""
+    folder = folder_of(location)
+    if folder is None:
+        return ""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        return f"{there} is a file, expected a folder"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"no permission to write to {there}, expected a folder that can be written"
+    return ""

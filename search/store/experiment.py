@@ -1,0 +1,104 @@
+"""The MLflow experiment of a store, and whether the files of its runs are within reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.store import artifacts
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.settings import Settings
+
+
+class Experiment:
+    """An experiment that may not be made yet, as an MLflow client sees it.
+
+    Whoever makes it decides where its files lie: who writes to the database, in `artifacts`; a
+    server, where it keeps them. So it is made when something is written, and not by looking.
+    """
+
+    def __init__(self, client: Any, settings: Settings) -> None:
+        """Look for it.
+
+        Raises:
+            InputError: it is deleted.
+        """
+        self._client = client
+        self._settings = settings
+        self._within_reach = False
+        self._found = self._find()
+
+    @property
+    def id(self) -> str | None:
+        """Its ID; None as long as nobody has made it."""
+        if self._found is None:
+            self._found = self._find()
+        return None if self._found is None else str(self._found.experiment_id)
+
+    @property
+    def own_place(self) -> str | None:
+        """Where its files lie if this machine writes them by itself; None if a server does."""
+        if self.id is None:
+            return None
+        location = str(self._found.artifact_location)
+        return None if artifacts.is_proxied(location) else location
+
+    def _find(self) -> Any:
+        name = self._settings.experiment
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise InputError(f"experiment '{name}' is deleted")
+        return found
+
+    def make(self) -> None:
+        """Make it, unless it is there.
+
+        Raises:
+            InputError: the database cannot hold where its files are to lie.
+        """
+        if self.id is not None:
+            return
+        name, location = self._settings.experiment, self._settings.artifacts
+        if location and (why := artifacts.too_long(location, self._settings)):
+            raise InputError(why)
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        try:
+            self._client.create_experiment(name, artifact_location=location, tags=kind)
+        except Exception:
+            if self.id is None:
+                raise  # else somebody was faster, or the answer was lost
+
+    def check_reach(self) -> None:
+        """Refuse to touch files that are not within reach, or lie where a stranger has chosen.
+
+        Raises:
+            InputError: they are not.
+        """
+        if self._within_reach or self.id is None:
+            return
+        location = str(self._found.artifact_location)
+        why = artifacts.out_of_reach(location, self._settings)
+        if not why and self._settings.is_server and not artifacts.is_own(location, self._settings):
+            why = artifacts.elsewhere(location)
+        if why:
+            name = self._settings.experiment
+            raise InputError(f"experiment '{name}' in store {self._settings}: {why}")
+        self._within_reach = True
+
+    def place_of(self, run_id: str) -> str:
+        """Where the files of a run lie, which is where the experiment has those of this run.
+
+        Raises:
+            InputError: the run names another place, or its files are out of reach.
+        """
+        self.check_reach()
+        if not run_id.isalnum():
+            raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
+        location = self._client.get_run(run_id).info.artifact_uri
+        expected = artifacts.of_run(str(self._found.artifact_location), run_id)
+        if location != expected:
+            raise BadRunError(
+                f"run {run_id}: its files lie at {shown(location)}, expected {shown(expected)}, "
+                f"where its experiment keeps them"
+            )
+        return expected

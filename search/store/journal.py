@@ -1,0 +1,261 @@
+"""What a sweep writes into the store: names of runs, params, tags, metrics.
+
+A sweep is a parent run, each attempt of a trial a child run. All that is needed to repeat a trial
+stands in its own run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.policy.stop_reason import STOP_REASON, Stop
+from lstm_sweep.search.spec import Scoring, SweepSpec
+from lstm_sweep.search.store.faults import without_secrets
+from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
+from lstm_sweep.search.sweep.lease import LEASE
+from lstm_sweep.search.trial import Course, Ended, Phase, Slot, Trial, comparable
+
+if TYPE_CHECKING:
+    from lstm_sweep.search.sweep.task import Subject
+    from lstm_sweep.spaces.template.template import Template
+
+PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
+WEIGHTS = "model"
+#: version of what the runs of a sweep hold; those without one have version 0, before `resume`
+SCHEMA = 1
+SCHEMA_TAG = "sweep.schema"
+#: where runs of a sweep over a template say which file that was
+TEMPLATE_TAG = "sweep.template"
+#: what a trial's curve is made of, so that a sweep is rebuilt without reading its metrics again
+CURVE = ("val_loss", "epoch_seconds")
+#: tags that hold the parts of a sweep's spec, each followed by its number
+SPEC = "sweep.spec."
+#: characters of a long text that go into one tag
+CHUNK = 7_500
+#: characters of the reason why a trial has ended, at most
+LONGEST_REASON = 500
+#: bytes of what a trial has printed that are kept, at most
+LONGEST_LOG = 1 << 24
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that a trial's bits depend on, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def device_kind(slot: Slot) -> str:
+    """What a slot computes on, in words."""
+    if slot.gpu is not None:
+        return "gpu"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"cpu: {line.partition(':')[2].strip()}"
+    return f"cpu: {platform.machine()}"
+
+
+def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str]:
+    """Which data a run is about, and on what it is scored."""
+    written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
+    return {
+        "sweep.data": json.dumps(written),
+        "sweep.corpus_digest": corpus.digest,
+        "sweep.scoring": json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
+        SCHEMA_TAG: str(SCHEMA),
+    }
+
+
+def template_tags(template: Template) -> dict[str, str]:
+    """Which template a run is about."""
+    written = {"path": str(template.path), "digest": template.digest}
+    return {TEMPLATE_TAG: json.dumps(written), SCHEMA_TAG: str(SCHEMA)}
+
+
+def spec_tags(
+    spec: SweepSpec, name: str, before: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """A sweep's spec as tags, so that it is there as soon as its run is.
+
+    `before` are the tags that its run has: parts of a longer spec are emptied.
+    """
+    text = json.dumps(spec.to_dict() | {"name": name})
+    parts = [text[begin : begin + CHUNK] for begin in range(0, len(text), CHUNK)]
+    emptied = {key: "" for key in before or {} if key.startswith(SPEC)}
+    return (
+        emptied
+        | {f"{SPEC}{number}": part for number, part in enumerate(parts)}
+        | {
+            "sweep.spec_digest": spec.digest(),
+            "sweep.space_digest": spec.space.digest(),
+        }
+    )
+
+
+class Journal:
+    """Writes the runs of one sweep."""
+
+    def __init__(self, store: Store, run_id: str, about: Subject, tags: dict[str, str]) -> None:
+        self.store = store
+        #: the parent run
+        self.run_id = run_id
+        self._about = about
+        #: what every run of the sweep says of its data and its program
+        self._common = tags | {f"version.{name}": text for name, text in versions().items()}
+
+    def describe(self, spec: SweepSpec, name: str, known: frozenset[str] = frozenset()) -> None:
+        """Write what the sweep is about; `known` are params that its run has already."""
+        written = spec.to_dict() | {"name": name}
+        params = {key: value for key, value in written.items() if key != "space"}
+        params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
+        if new := {key: value for key, value in params.items() if key not in known}:
+            self.store.log(self.run_id, params=new)
+        about = self._about
+        self.store.log_dataset(
+            self.run_id, name=about.name, digest=about.digest, source=about.source
+        )
+        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+        self.store.keep_text(self.run_id, text, "sweep.yaml")
+
+    def log_progress(self, trials: int, best_loss: float | None) -> None:
+        """Log how many trials have ended, and the best loss so far, nats."""
+        metrics = {"trials_done": float(trials)}
+        if best_loss is not None:
+            metrics["best_val_loss"] = best_loss
+        self.store.log(self.run_id, metrics=metrics, step=trials)
+
+    def close_sweep(self, word: str, why: Stop, seconds: float, note: str) -> None:
+        """Log how the sweep ended, let its lease go, and then log its status.
+
+        `note` is shown at the head of the run's page, `seconds` is how long it was driven in all.
+        """
+        tags = {"sweep.state": word, "sweep.reason": without_secrets(why.text)[:500]}
+        tags[STOP_REASON] = str(why.reason)
+        tags |= {LEASE: "", "sweep.seconds": f"{seconds:.3f}", "mlflow.note.content": note}
+        self.store.log(self.run_id, tags=tags)
+        statuses = {"finished": "FINISHED", "failed": "FAILED"}
+        self.store.finish(self.run_id, statuses.get(word, "KILLED"))
+
+    def open_trial(self, trial: Trial, slot: Slot, tags: Mapping[str, str] | None = None) -> str:
+        """Create the run of a trial; return its ID."""
+        own = {
+            "sweep.name": trial.sweep,
+            "sweep.trial": str(trial.number),
+            "sweep.attempt": str(trial.attempt),
+            "sweep.phase": str(trial.phase),
+            "sweep.vals": json.dumps(trial.point),
+            "sweep.seed": str(trial.seed),
+            "sweep.device": device_kind(slot),
+            "sweep.config": json.dumps(trial.config.to_dict()),
+        }
+        name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
+        name += " (rerun)" if trial.phase is Phase.RERUN else ""
+        return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
+
+    def log_config(self, course: Course) -> None:
+        """Log what a trial tries, and what is known of it before."""
+        config = course.trial.config
+        params = {**config.to_dict(), **self._about.params(config)}
+        self.store.log(course.run_id, params=params)
+
+    def log_epoch(self, course: Course) -> None:
+        """Log the epoch just done, and the best one so far."""
+        self.store.log(course.run_id, metrics=_epoch_metrics(course), step=len(course.epochs))
+
+    def close_trial(self, course: Course, *, keep: bool) -> None:
+        """Store the best network if `keep`, log how the trial ended, and then its status.
+
+        If it ended with an epoch that is not logged yet, that goes into the same call.
+        """
+        assert course.ended
+        outcome = course.ended.outcome
+        kept: dict[str, str] = {}
+        if keep:
+            kept["sweep.weights"] = "kept"
+            config = json.dumps(course.trial.config.to_dict(), indent=2)
+            self.store.keep_file(course.run_id, course.job.weights, WEIGHTS)
+            self.store.keep_text(course.run_id, config, f"{WEIGHTS}/config.json")
+            if course.job.inputs.exists():
+                self.store.keep_file(course.run_id, course.job.inputs, WEIGHTS)
+                kept["sweep.inputs"] = "kept"
+        if outcome.status == "FAILED" and course.job.log.exists():
+            self.store.keep_text(course.run_id, _end_of(course.job.log), course.job.log.name)
+        reason = written_reason(course.ended)
+        tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
+        if course.ended.unfinished:
+            tags["sweep.unfinished"] = "yes"
+        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in course.epochs])
+        if len(curve) <= TAG_LENGTH:
+            tags["sweep.curve"] = curve
+        self.store.log(
+            course.run_id,
+            metrics=_epoch_metrics(course) if course.unlogged else _result(course),
+            tags=tags | kept,
+            step=len(course.epochs),
+        )
+        self.store.finish(course.run_id, outcome.status)
+
+    def drop_weights(self, run_id: str) -> None:
+        """Let the network of a trial go that is no longer among the best."""
+        self.store.drop_folder(run_id, WEIGHTS)
+        self.store.log(run_id, tags={"sweep.weights": "dropped"})
+
+    def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
+        """Log a baseline as a child run: one that was begun, or a new one."""
+        tags = {"sweep.phase": str(Phase.BASELINE), "sweep.baseline": score.name}
+        name = f"{self._common['sweep.name']}/{score.name}"
+        run_id = run_id or self.store.create_run(name, {**self._common, **tags}, self.run_id)
+        loss = score.metrics["loss"]
+        self.store.log(
+            run_id,
+            params={"baseline": score.name, "window": score.model.window}
+            | {"smoothing": score.model.smoothing},
+            metrics={f"val_{name}": value for name, value in score.metrics.items()}
+            | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
+        )
+        self.store.finish(run_id, "FINISHED")
+
+
+def written_reason(ended: Ended) -> str:
+    """Why a trial has ended, as its run says it."""
+    return without_secrets(ended.reason)[:LONGEST_REASON]
+
+
+def _end_of(log: Path) -> str:
+    """The last that a trial has printed, without secrets."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))
+        return without_secrets(file.read().decode("utf-8", "replace"))
+
+
+def _epoch_metrics(course: Course) -> dict[str, float]:
+    found = course.epochs[-1] | {"epochs_done": float(len(course.epochs))}
+    if course.best_epoch is not None:
+        found["best_epoch"] = float(course.best_epoch)
+    if course.best_loss is not None:
+        found["best_val_loss"] = course.best_loss
+        found["bits_per_symbol"] = bits(course.best_loss)
+    return found
+
+
+def _result(course: Course) -> dict[str, float] | None:
+    """What a template has returned, if it can be compared."""
+    loss = comparable(course.ended.loss) if course.ended else None
+    return None if loss is None else {"best_val_loss": loss}

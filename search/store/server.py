@@ -1,0 +1,292 @@
+"""`ui`: the MLflow UI on this store."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import ipaddress
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.store import archive, artifacts, auth
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store, check_place
+
+#: where the server listens if nobody says anything else
+HERE = "127.0.0.1"
+FIRST_PORT = 5000
+#: seconds that the server gets to answer for the first time
+START_WITHIN_S = 180
+#: ports that are tried if nobody names one
+PORTS = 50
+#: header of every answer by which a server is known for the one that was started here
+MARK = "Lstm-Sweep"
+#: names of this machine to itself, and MLflow's patterns of them at any port, as of a tunnel
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
+#: variables by which an environment could open the server further than asked for, or start another
+OPENING = (
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
+    "MLFLOW_SERVER_ALLOWED_HOSTS",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+    "MLFLOW_UVICORN_OPTS",
+    "MLFLOW_GUNICORN_OPTS",
+)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a server listens."""
+
+    #: what was asked for
+    host: str
+    #: the address that `host` means
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+    #: under which names it is reached, as an address in a browser has them; the first is shown
+    names: tuple[str, ...]
+    #: further names and addresses, as of a container or of a server in front of it, at any port
+    further: tuple[str, ...] = ()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody listens there yet.
+
+        Raises:
+            OSError: this is no address of this machine.
+        """
+        family = socket.AF_INET if self.ip.version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((str(self.ip), self.port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise
+                return False
+            return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines may reach it."""
+        return not self.ip.is_loopback
+
+    @property
+    def address(self) -> str:
+        """Its address for people."""
+        return f"http://{self.names[0]}:{self.port}"
+
+    @property
+    def near_address(self) -> str:
+        """Its address for this program."""
+        ip = self.ip
+        if ip.is_unspecified:
+            ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
+        return f"http://{_written(str(ip))}:{self.port}"
+
+    @property
+    def options(self) -> list[str]:
+        """Options of MLflow's server: it answers to these names and no other.
+
+        Its own list would let in every private address. A page that it has served itself has to be
+        allowed too where it is not on this machine: MLflow takes it for a stranger's.
+        """
+        hosts = [f"{name}:{self.port}" for name in self.names]
+        origins = [f"http://{host}" for host in hosts]
+        if self.port == 80:  # which browsers leave out
+            hosts += self.names
+            origins += [f"http://{name}" for name in self.names]
+        if not self.is_open or self.ip.is_unspecified:
+            hosts += [*LOOPBACK, *LOOPBACK_PATTERNS]
+        for name in self.further:
+            host, pattern = _written(name), _written(name).replace("[", "[[]")
+            hosts += [host, f"{pattern}:*"]
+            for kind in ("http", "https"):
+                origins += [f"{kind}://{host}", f"{kind}://{pattern}:*"]
+        return [
+            *("--host", str(self.ip), "--port", str(self.port)),
+            *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)),
+        ]
+
+
+class _TakenError(Exception):
+    """Somebody took the port of a server before it could."""
+
+
+def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = False) -> int:
+    """Start the MLflow server on a store and wait until it ends or is interrupted.
+
+    For a store that is a tracking server already, only its address is printed.
+
+    Raises:
+        InputError: it cannot listen there, lacks a password, or does not come up.
+        StoreError: it ends by itself later.
+    """
+    if settings.is_server:
+        _announce(Store(settings), settings.address.rstrip("/"), as_json)
+        return 0
+    if settings.auth:
+        auth.check(os.environ)
+    door = open_door(host, port, further=settings.allowed_hosts)
+    store = Store(settings)
+    check_place(settings.artifacts or "mlartifacts")
+    if door.is_open:
+        print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
+    environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {
+        # no argument: everybody on this machine can list those of all processes
+        "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with Shield().up(), tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        if settings.auth:
+            environment |= auth.prepare(settings, Path(folder), os.environ)
+        print("starting the MLflow server ...", file=sys.stderr, flush=True)
+        while True:
+            try:
+                _serve_at(door, store, environment, as_json=as_json)
+            except _TakenError:
+                if port is not None:
+                    raise _taken(port) from None
+                door = open_door(host, port, door.port + 1, settings.allowed_hosts)
+            except KeyboardInterrupt:
+                return 0
+
+
+def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json: bool) -> NoReturn:
+    settings, mark = store.settings, secrets.token_hex(16)
+    command = [
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
+        *("--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
+        *("--artifacts-destination", settings.artifacts or "mlartifacts"),
+        *(("--app-name", auth.APP) if settings.auth else ()),
+    ]
+    server = subprocess.Popen(
+        command,
+        # no argument, which everybody on this machine can read, and then answer in its place
+        env=environment | {"UVICORN_HEADERS": f"{MARK}:{mark}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(server, door, mark)
+        if settings.auth:
+            auth.check_server(door.near_address, os.environ, (MARK, mark))
+        _announce(store, door.address, as_json)
+        raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def open_door(
+    host: str, port: int | None, first: int = FIRST_PORT, further: tuple[str, ...] = ()
+) -> Door:
+    """Where the server is to listen; without a port, at the first that is free from `first` on.
+
+    `further` are more names to which it answers.
+
+    Raises:
+        InputError: the host is no address of this machine, or the port is taken.
+    """
+    wrong = f"--host {shown(host)}: expected an address or name of this machine, such as {HERE}"
+    try:
+        if not re.fullmatch(r"[0-9A-Za-z.:_-]+", host):
+            raise InputError(wrong)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        ip = ipaddress.ip_address(str(found[0][4][0]))
+        wanted = range(first, FIRST_PORT + PORTS) if port is None else [port]
+        names = _names(host, ip)
+        doors = (Door(host, ip, candidate, names, further) for candidate in wanted)
+        if door := next((door for door in doors if door.is_free), None):
+            return door
+    except (OSError, ValueError):
+        raise InputError(wrong) from None
+    raise _taken(port or FIRST_PORT)
+
+
+def _taken(port: int) -> InputError:
+    return InputError(f"--port {port}: it is taken, expected a free one")
+
+
+def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
+    if re.fullmatch(r"[0-9.]+|.*:.*", host):
+        host = str(ip)  # as browsers write it
+    names = [host]
+    if ip.is_unspecified:
+        names = [_own_address(ip.version), socket.gethostname(), socket.getfqdn(), host]
+    return tuple(dict.fromkeys(_written(name.lower()) for name in names))
+
+
+def _own_address(version: int) -> str:
+    """The address by which this machine goes to others; its own loopback if it has no network."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    elsewhere = "192.0.2.1" if version == 4 else "2001:db8::1"
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((elsewhere, 9))  # this sends nothing
+        return str(probe.getsockname()[0])
+    return "127.0.0.1" if version == 4 else "::1"
+
+
+def _written(host: str) -> str:
+    """A name or address as it stands in an address for browsers."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _warning(door: Door, asks: bool) -> str:
+    place = "this machine" if door.ip.is_unspecified else door.host
+    who = f"--host {door.host}: whoever reaches {place} over a network"
+    if asks:
+        return f"{who} can try passwords, which travel as they are; with one, runs can be changed"
+    return (
+        f"{who} can read, change and delete all runs; `auth: basic` in mlflow.yaml asks for a "
+        f"password"
+    )
+
+
+def _wait_for(server: subprocess.Popen[bytes], door: Door, mark: str) -> None:
+    until = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            # MLflow's code is 0 if the port is taken, and whoever took it may be gone by now
+            if server.returncode == 0 or not door.is_free:
+                raise _TakenError
+            raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
+        try:
+            with auth.direct.open(f"{door.near_address}/health", timeout=2) as answer:
+                if answer.headers[MARK] == mark:
+                    return
+        except (OSError, http.client.HTTPException):  # nobody listens yet, or a stranger
+            pass
+        time.sleep(0.2)
+    raise InputError(f"the MLflow server does not answer at {door.near_address}")
+
+
+def _announce(store: Store, address: str, as_json: bool) -> None:
+    sweeps = archive.sweeps(store)
+    experiment = f"{address}{store.page()}"
+    newest = f"{address}{store.page(sweeps[-1].info.run_id)}" if sweeps else None
+    if as_json:
+        print(json.dumps({"address": address, "runs": experiment, "sweep": newest}), flush=True)
+        return
+    print(f"all runs: {experiment}")
+    if newest:
+        print(f"newest sweep, {sweeps[-1].data.tags['sweep.name']}: {newest}")
+    print("Ctrl-C ends it", flush=True)

@@ -1,0 +1,233 @@
+"""`mlflow.yaml` -> frozen `Settings`; nothing else reads that file."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.store import address, approval
+
+FILE = "mlflow.yaml"
+KEYS = ("tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s")
+AUTH = ("basic",)
+SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
+#: seconds that a server has to answer: the default, and most
+REQUEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 30, 3600
+#: names of machines, at most as long as those of the DNS
+HOST = re.compile(r"(?!.{254})[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z_-]+)*")
+#: what no address and no name has: characters without a form, and halves of characters
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+#: what belongs in the environment where no variable for the password of an address is known
+OTHERWISE = {
+    "tracking_uri": "the whole address in MLFLOW_TRACKING_URI",
+    "artifacts": "what it takes to log in there",
+}
+#: errors of the system for a path that leads nowhere, whatever is there
+NO_PATH = {errno.ELOOP: "its links lead in a circle", errno.ENAMETOOLONG: "it is too long"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where runs are kept. Paths are absolute."""
+
+    #: `sqlite:////path`, another database, or the address of a tracking server
+    tracking_uri: str
+    #: where new experiments keep their files; None leaves it to the tracking server
+    artifacts: str | None
+    experiment: str
+    #: what these settings were taken from, for people
+    origin: str
+    #: how the server that `ui` starts knows its users: `basic`; None: it asks nobody
+    auth: str | None = None
+    #: further names and addresses to which the server that `ui` starts answers
+    allowed_hosts: tuple[str, ...] = ()
+    #: seconds that a tracking server, or a connection to a database, has to answer
+    request_timeout_s: int = REQUEST_TIMEOUT_S
+
+    @property
+    def is_server(self) -> bool:
+        """Whether runs are written through a tracking server."""
+        return self.tracking_uri.startswith(("http://", "https://"))
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Address of the store as MLflow is given it."""
+        return address.with_driver(self.tracking_uri)
+
+    @property
+    def address(self) -> str:
+        """Address of a tracking server as a browser is given it: without a login."""
+        return f"{self.tracking_uri.partition('://')[0]}://{address.login(self.tracking_uri)[2]}"
+
+    @property
+    def database_file(self) -> Path | None:
+        """File of an SQLite store."""
+        prefix = "sqlite:///"
+        if not self.tracking_uri.startswith(prefix):
+            return None
+        return Path(self.tracking_uri.removeprefix(prefix))
+
+    def __str__(self) -> str:
+        where = str(self.database_file or address.without_password(self.tracking_uri))
+        return f"{where} ({self.origin})"
+
+
+def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
+
+    Relative paths in it start at its own folder; without such a file, at `folder`. The variable
+    `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect, and starts at `folder`.
+    `LSTM_SWEEP_SETTINGS` names another file, which is obeyed whoever it belongs to.
+
+    Raises:
+        InputError: the file cannot be read, an unknown key, a value that is no address, a file that
+            somebody else may have put there, or a server in it that the user has not named.
+    """
+    folder = folder.resolve()
+    named = environment.get(approval.NAMED)
+    file = folder / named if named else _nearest(folder)
+    values = _read(file, is_named=bool(named)) if file else {}
+    base = file.parent if file else folder
+    origin = f"by {file}" if file else f"no {FILE} here or above"
+    uri = values.get("tracking_uri", "sqlite:///mlflow.db")
+    if environment.get("MLFLOW_TRACKING_URI"):
+        uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
+        base = folder
+        values.pop("artifacts", None)  # they belong to the store that the file names
+    elif file and not named:
+        for key in ("tracking_uri", "artifacts"):
+            approval.check_server(key, values.get(key, ""), file, environment)
+    address.hide_secrets(uri)
+    uri = _checked_uri(uri, base, origin)
+    default = None if uri.startswith("http") else "mlartifacts"
+    artifacts = values.get("artifacts", default)
+    if artifacts and "://" not in artifacts:
+        artifacts = _absolute("artifacts", base / artifacts).as_uri()
+    experiment = values.get("experiment", "lstm-sweep")
+    return Settings(
+        uri,
+        artifacts,
+        experiment,
+        origin,
+        values.get("auth"),
+        values.get("allowed_hosts", ()),
+        values.get("request_timeout_s", REQUEST_TIMEOUT_S),
+    )
+
+
+def _nearest(folder: Path) -> Path | None:
+    here = (at / FILE for at in (folder, *folder.parents))
+    return next((path for path in here if os.path.lexists(path)), None)
+
+
+def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
+    expected = "expected a YAML file, or nothing of this name"
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise InputError(f"{file}: it is no file, {expected}")
+        if not is_named:
+            approval.check_owner(file)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}, {expected}") from None
+    given = read_yaml(file)
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InputError(f"{file}: found a {type(given).__name__}, expected a mapping of settings")
+    return {key: _checked(key, value, file) for key, value in given.items()}
+
+
+def _checked(key: object, value: Any, file: Path) -> Any:
+    """The value of a setting."""
+    if key not in KEYS:
+        raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
+    if key == "auth" and value not in AUTH:
+        raise InputError(
+            f"{file}: auth is {shown(value)}, expected {' or '.join(AUTH)}, or no such line"
+        )
+    if key == "allowed_hosts":
+        return _hosts(value, file)
+    if key == "request_timeout_s":
+        return _seconds(value, file)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{file}: {key} is {shown(value)}, expected text")
+    is_address = key == "tracking_uri" or (key == "artifacts" and "://" in value)
+    if is_address and address.holds_password(value):
+        address.hide_secrets(value)
+        variable = address.variable_of(value, OTHERWISE[key])
+        raise InputError(
+            f"{file}: {key} holds a password, expected the address without it, and {variable} in "
+            f"the environment"
+        )
+    if UNWRITABLE.search(value):
+        raise InputError(f"{file}: {key} is {shown(value)}, expected text in one line")
+    return value
+
+
+def _hosts(value: object, file: Path) -> tuple[str, ...]:
+    expected = "expected names or addresses of the server, without port, such as runs.example.org"
+    if not isinstance(value, list):
+        raise InputError(f"{file}: allowed_hosts is {shown(value)}, expected a list: {expected}")
+    for host in value:
+        if not isinstance(host, str) or not (_is_ip(host) or _is_name(host)):
+            raise InputError(f"{file}: allowed_hosts has {shown(host)}, {expected}")
+    return tuple(dict.fromkeys(host.lower() for host in value))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host)) and "%" not in host
+    except ValueError:
+        return False
+
+
+def _is_name(host: str) -> bool:
+    return bool(HOST.fullmatch(host)) and not re.fullmatch(r"[0-9.]+", host)
+
+
+def _seconds(value: object, file: Path) -> int:
+    if type(value) is not int or not 1 <= value <= LONGEST_TIMEOUT_S:
+        raise InputError(
+            f"{file}: request_timeout_s is {shown(value)}, expected whole seconds from 1 to "
+            f"{LONGEST_TIMEOUT_S:,}"
+        )
+    return value
+
+
+def _checked_uri(uri: str, base: Path, origin: str) -> str:
+    scheme = address.scheme(uri)
+    if "://" not in uri or scheme not in SCHEMES:
+        raise InputError(
+            f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected an address "
+            f"that begins with "
+            f"{', '.join(f'{known}://' for known in SCHEMES)}"
+        )
+    if scheme != "sqlite":
+        return uri
+    path = uri.partition(":///")[2]
+    if not path or uri.startswith("sqlite:////"):
+        path = uri.removeprefix("sqlite:///")
+    if not path or not uri.startswith("sqlite:///"):
+        raise InputError(
+            f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected sqlite:///FILE"
+        )
+    return f"sqlite:///{_absolute('tracking_uri', base / path)}"
+
+
+def _absolute(key: str, path: Path) -> Path:
+    """A path as the store is given it; nothing need be there."""
+    try:
+        path.stat()
+    except OSError as error:
+        if why := NO_PATH.get(error.errno or 0):
+            raise InputError(f"{key} is {shown(str(path))}: {why}, expected another") from None
+    return path.resolve()

@@ -1,0 +1,181 @@
+"""Tags of a run as typed values; whoever may write to the store may have written any of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from lstm_sweep.models.config import FIELDS, Config, TrialConfig
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.spec import Scoring
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import TEMPLATE_TAG
+from lstm_sweep.spaces.template.config import TemplateConfig
+
+Words = TypeVar("Words", bound=StrEnum)
+
+#: the largest whole number in a tag
+LARGEST = 10**18 - 1
+#: digits that such a number has, at most
+WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+class Tags(Mapping[str, str]):
+    """The tags of one run.
+
+    Every method that reads a tag raises `BadRunError` if the tag is missing without a default, or
+    holds another kind of value.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run_id = str(run.info.run_id)
+        self._given: Mapping[str, str] = run.data.tags
+
+    def __getitem__(self, name: str) -> str:
+        return self._given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def bad(self, name: str, expected: str) -> BadRunError:
+        """The error that a tag is not what is expected."""
+        found = f"is {shown(self._given[name])}" if name in self._given else "is missing"
+        return BadRunError(f"run {cut(self.run_id)}: tag {name} {found}: expected {expected}")
+
+    def text(self, name: str, pattern: str = r"(?s).+", expected: str = "a text") -> str:
+        """A text that fits a pattern."""
+        found = self._given.get(name)
+        if found is None or not re.fullmatch(pattern, found):
+            raise self.bad(name, expected)
+        return found
+
+    def whole(self, name: str, low: int, default: int | None = None, high: int = LARGEST) -> int:
+        """A whole number from `low` to `high`."""
+        found = self._given.get(name)
+        if found is None and default is not None:
+            return default
+        if found is None or not WHOLE.fullmatch(found) or not low <= int(found) <= high:
+            raise self.bad(name, f"a whole number from {low} to {high}")
+        return int(found)
+
+    def seconds(self, name: str) -> float:
+        """A time; 0 if there is none."""
+        try:
+            found = float(self._given.get(name) or 0)
+        except ValueError:
+            found = math.nan
+        if not 0 <= found < math.inf:
+            raise self.bad(name, "a number of seconds")
+        return found
+
+    def word(self, name: str, words: type[Words], *others: str) -> str:
+        """One of some words; one of `others` may be no tag at all, if it is empty."""
+        found = self._given.get(name, "")
+        if found not in [*words, *others]:
+            raise self.bad(name, f"one of {', '.join([*words, *filter(None, others)])}")
+        return found
+
+    def json(self, name: str, kind: type, default: str | None = None) -> Any:
+        """The JSON in a tag, of type `kind`; `default` is what a missing tag stands for."""
+        text = self._given.get(name, default)
+        try:
+            found = None if text is None else json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, kind):
+            raise self.bad(name, f"JSON of a {kind.__name__}")
+        return found
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value of JSON is a number that can be counted with."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST
+
+
+# --- what several tags say together ---------------------------------------------------------------
+
+
+def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
+    """The config of a trial; that of a network of ours is checked, that of a template is not."""
+    if "sweep.config" not in tags:  # schema 0
+        written = {name: _plain(params[name]) for name in FIELDS if name in params}
+    else:
+        written = tags.json("sweep.config", dict)
+    try:
+        return _of_template(written) if TEMPLATE_TAG in tags else TrialConfig.from_dict(written)
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag sweep.config: {error}") from None
+
+
+def _of_template(written: Mapping[str, Any]) -> TemplateConfig:
+    for label, value in written.items():
+        name, *places = label.split(":")
+        named = name.isidentifier() and 1 <= len(places) <= 2
+        if not named or not all(place.isdecimal() for place in places):
+            raise InputError(
+                f"{shown(label)} is no hyperparameter of a template, expected name:line"
+            )
+        if not (isinstance(value, str) or is_finite(value)):
+            raise InputError(f"{shown(label)} is {shown(value)}: expected a number or a text")
+    return TemplateConfig.from_dict(written)
+
+
+def point_of(tags: Tags) -> dict[str, float]:
+    """The Hyperopt point behind a trial's config."""
+    found: dict[str, float] = tags.json("sweep.vals", dict, "{}")
+    if not all(map(is_finite, found.values())):
+        raise tags.bad("sweep.vals", "a number for each hyperparameter")
+    return found
+
+
+def finite(metrics: Mapping[str, float], name: str) -> float | None:
+    """A metric that can be counted with; None if there is none."""
+    found = metrics.get(name)
+    return found if is_finite(found) else None
+
+
+def count(metrics: Mapping[str, float], name: str) -> int:
+    """How many a metric says there are; 0 if it says nothing of the kind."""
+    found = finite(metrics, name) or 0.0
+    return int(found) if 0 <= found <= LARGEST else 0
+
+
+def source_of(tags: Tags) -> Source:
+    """Which data a run is about."""
+    given = tags.json("sweep.data", dict)
+    split = given.get("split")
+    if not (isinstance(given.get("data"), str) and isinstance(split, list)):
+        raise tags.bad("sweep.data", "data, symbols and split")
+    if not all(map(is_finite, split)):
+        raise tags.bad("sweep.data", "three shares as split")
+    try:
+        return Source(data=given["data"], symbols=given.get("symbols"), split=tuple(split))
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag sweep.data: {error}") from None
+
+
+def scoring_of(tags: Tags) -> Scoring:
+    """On what a run is scored."""
+    given = tags.json("sweep.scoring", dict)
+    counts = [given.get(name) for name in ("targets", "seed")]
+    if not all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts):
+        raise tags.bad("sweep.scoring", "numbers of targets and of a seed")
+    return Scoring(targets=counts[0], seed=counts[1])
+
+
+def _plain(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

@@ -1,0 +1,54 @@
+"""Whether a sweep that has ended can go on, and what to type for that."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from lstm_sweep.search.policy.stop_reason import DONE, STOP_REASON, StopReason
+from lstm_sweep.search.spec import SweepSpec
+
+#: what there would have to be more of for a finished sweep; the first two may change
+ADVICE = {
+    StopReason.TRIALS: "lstm-sweep resume {name} --trials N goes on with more of them",
+    StopReason.MINUTES: "lstm-sweep resume {name} --minutes M goes on with more of them",
+    StopReason.PATIENCE: "a new sweep with more --patience searches longer",
+    StopReason.SPACE: "a new sweep with a wider space has more to try",
+}
+
+
+def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
+    """What to type so that a sweep with these tags, which has ended, goes on."""
+    if tags["sweep.state"] != "finished":
+        return f"lstm-sweep resume {name} goes on with it"
+    return ADVICE[_limit(tags)].format(name=name)
+
+
+def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
+    """What a finished sweep has spent, if `spec` gives it no more of that; else nothing."""
+    if tags["sweep.state"] != "finished":
+        return ""
+    sentence, limit = tags.get("sweep.reason", DONE.text), _limit(tags)
+    if limit is StopReason.SPACE:
+        return f"the whole space ({sentence})"
+    before, now = getattr(was, limit), getattr(spec, limit)
+    if (now or math.inf) > (before or math.inf):
+        return ""
+    return f"--{limit} {before or 0:g} ({sentence})"
+
+
+def _limit(tags: Mapping[str, str]) -> StopReason:
+    """Of what a finished sweep would need more."""
+    reason = next((one for one in ADVICE if one == tags.get(STOP_REASON)), None)
+    return reason or read_from_sentence(tags.get("sweep.reason", ""))
+
+
+def read_from_sentence(sentence: str) -> StopReason:
+    """What has ended a finished sweep of a version that kept nothing but a sentence."""
+    limits = (
+        (StopReason.MINUTES, "minutes are over|s are left"),
+        (StopReason.PATIENCE, "no better for"),
+        (StopReason.SPACE, "configs of the space"),
+    )
+    return next((limit for limit, words in limits if re.search(words, sentence)), StopReason.TRIALS)

@@ -1,0 +1,221 @@
+"""A sweep as pictures, and the numbers behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.config import Config, TrialConfig
+from lstm_sweep.models.size import parameters
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Course, Phase
+
+#: trials drawn in colour and named; the others are grey
+NAMED = 5
+
+
+def describe(state: State) -> str:
+    """A sweep's result in Markdown."""
+    best = state.best
+    if best is None or best.ranked_loss is None:
+        return "No trial has a result."
+    rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
+    lines = [f"| | {_loss_name(state)} |", "| --- | --- |"]
+    lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
+    config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
+    lines += ["", f"Config of the best trial: {config}."]
+    if state.policy and state.policy.ladder and state.policy.rates:
+        lines += ["", f"Ladder of learning rates: {state.policy.ladder.reason}."]
+    if state.policy and (confirmed := state.policy.confirmation.results()):
+        lines += ["", "Trained again:", "", *(f"- {one}" for one in confirmed)]
+    return "\n".join(lines)
+
+
+def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
+    """Everything that the pictures show, as plain values."""
+    policy = state.policy
+    return {
+        "sweep": state.name,
+        "loss": _loss_name(state),
+        "training_symbols": symbols,
+        "size_rule": [state.spec.size_low, state.spec.size_high],
+        "baselines": state.baselines,
+        "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.progress],
+        "ladder": _ladder(policy) if policy else None,
+        "importance": policy.importance() if policy else None,
+        "confirmed": [one.to_dict() for one in policy.confirmation.results()] if policy else [],
+        "trials": [
+            {
+                "trial": course.trial.id,
+                "phase": str(course.trial.phase),
+                "outcome": str(course.ended.outcome) if course.ended else None,
+                "parameters": _parameters_of(course.trial.config, alphabet),
+                "val_loss": course.ranked_loss,
+                "losses": course.val_losses,
+            }
+            for course in state.finished
+        ],
+    }
+
+
+def _parameters_of(config: Config, alphabet: int) -> int | None:
+    """Parameters of a network, if that is known without building it."""
+    return parameters(config, alphabet) if isinstance(config, TrialConfig) else None
+
+
+def _ladder(policy: Policy) -> dict[str, Any] | None:
+    if not policy.rates:
+        return None
+    return {
+        "rates": [step.rate for step in policy.steps()],
+        "losses": [None if step.loss == math.inf else step.loss for step in policy.steps()],
+        "best": policy.ladder.best if policy.ladder else None,
+        "reason": policy.ladder.reason if policy.ladder else "not finished",
+        "learning_rates": policy.space[policy.space.rate or ""].describe(),
+    }
+
+
+def plots(found: dict[str, Any], state: State) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Names of the pictures that there is something to draw for, and what draws them."""
+    if state.finished:
+        yield "learning_curves", lambda file: plot_learning_curves(state, file)
+        yield "best_over_time", lambda file: _draw(_best_over_time, found, file)
+        if state.spec.template is None:
+            yield "parameters", lambda file: _draw(_parameters, found, file)
+    if found["ladder"] and any(loss is not None for loss in found["ladder"]["losses"]):
+        yield "ladder", lambda file: _draw(_ladder_curve, found, file)
+    if found["importance"]:
+        yield "importance", lambda file: _draw(_importance, found, file)
+
+
+def _loss_name(state: State) -> str:
+    return "loss" if state.spec.template else "validation loss (nats per symbol)"
+
+
+def _draw(
+    picture: Callable[[Any, dict[str, Any]], None], found: dict[str, Any], file: Path
+) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    picture(axes, found)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=120)
+
+
+def _draw_baselines(axes: Any, baselines: dict[str, float]) -> None:
+    for style, (name, loss) in zip((":", "-.", "--"), baselines.items(), strict=False):
+        label = f"{name.replace('_', ' ')}: {loss:.3f}"
+        axes.axhline(loss, color="black", linewidth=1, linestyle=style, label=label, zorder=0)
+
+
+def _best_over_time(axes: Any, found: dict[str, Any]) -> None:
+    points = found["best_over_time"]
+    if points:
+        axes.step(
+            [point["seconds"] / 60 for point in points],
+            [point["val_loss"] for point in points],
+            where="post",
+            label=f"best: {points[-1]['val_loss']:.3f}",
+        )
+    _draw_baselines(axes, found["baselines"])
+    axes.set_xlabel("minutes")
+    axes.set_ylabel(f"best {found['loss']}")
+    axes.set_title(f"{found['sweep']}: best loss over time")
+    if points or found["baselines"]:
+        axes.legend(frameon=False, fontsize="small")
+
+
+def _parameters(axes: Any, found: dict[str, Any]) -> None:
+    low, high = (share * found["training_symbols"] for share in found["size_rule"])
+    axes.set_xscale("log")
+    for phase in (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM):
+        dots = [t for t in found["trials"] if t["phase"] == phase and t["val_loss"] is not None]
+        if dots:
+            axes.scatter(
+                [dot["parameters"] for dot in dots],
+                [dot["val_loss"] for dot in dots],
+                s=16,
+                label=str(phase),
+            )
+    axes.axvspan(low, high, color="0.93", zorder=-1, label=f"size rule: {low:,.0f} to {high:,.0f}")
+    _draw_baselines(axes, found["baselines"])
+    axes.set_xlabel("parameters")
+    axes.set_ylabel("best validation loss (nats per symbol)")
+    axes.set_title(f"{found['sweep']}: parameters and loss")
+    axes.legend(frameon=False, fontsize="small")
+
+
+def _ladder_curve(axes: Any, found: dict[str, Any]) -> None:
+    steps = list(zip(found["ladder"]["rates"], found["ladder"]["losses"], strict=True))
+    known = [(rate, loss) for rate, loss in steps if loss is not None]
+    axes.set_xscale("log")
+    axes.plot(*zip(*known, strict=True), marker="o", label="trials of the ladder")
+    for rate, loss in steps:
+        if loss is None:
+            axes.axvline(rate, color="0.8", linewidth=1, zorder=-1)
+    if found["ladder"]["best"]:
+        axes.axvspan(
+            found["ladder"]["best"] / 10,
+            found["ladder"]["best"] * 10,
+            color="0.93",
+            zorder=-2,
+            label="where the search goes on",
+        )
+    axes.set_xlabel("learning rate (grey lines: no result)")
+    axes.set_ylabel(f"best {found['loss']}")
+    axes.set_title(f"{found['sweep']}: ladder of learning rates")
+    axes.legend(frameon=False, fontsize="small")
+
+
+def _importance(axes: Any, found: dict[str, Any]) -> None:
+    shares = dict(reversed(found["importance"].items()))
+    shares = {"interactions": max(0.0, 1 - sum(shares.values()))} | shares
+    names = [name.replace("_", " ") for name in shares]
+    bars = axes.barh(names, list(shares.values()))
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=3)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the variance of the loss")
+    axes.set_title(f"{found['sweep']}: what matters (functional ANOVA)")
+
+
+def plot_learning_curves(state: State, file: Path) -> None:
+    """Draw validation loss over epochs of all trials, with the baselines as lines."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.add_subplot()
+    best = state.ranked[:NAMED]
+    for course in state.finished:
+        if course.epochs and course not in best:
+            axes.plot(*_curve(course), color="0.8", linewidth=1, marker=".", zorder=1)
+    for course in best:
+        axes.plot(*_curve(course), marker="o", markersize=4, label=_name(course), zorder=2)
+    _draw_baselines(axes, state.baselines)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(f"{state.name}: {len(state.finished)} trials")
+    if best or state.baselines:
+        figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=120)
+
+
+def _name(course: Course) -> str:
+    config, known = course.trial.config, f"{course.trial.id}: {course.ranked_loss:.3f}"
+    if not isinstance(config, TrialConfig):
+        return known
+    shape = f"{config.direction} {config.layers}x{config.layer_size}"
+    return f"{known}  {shape}, lr {config.learning_rate:g}"
+
+
+def _curve(course: Course) -> tuple[list[int], list[float]]:
+    """Epochs that have a finite loss, and their losses."""
+    losses = {n: loss for n, loss in enumerate(course.val_losses, start=1) if loss is not None}
+    return list(losses), list(losses.values())

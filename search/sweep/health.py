@@ -1,0 +1,111 @@
+"""When a trial counts as hung, and when a sweep as failing; decisions with their reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lstm_sweep.search.trial import Course, Outcome, Phase
+
+#: a trial is hung that says nothing for so many of its epochs, and for so many seconds at the least
+SILENT_EPOCHS, SILENT_S = 5.0, 60.0
+#: a trial that has not reported yet is hung if it computes nothing for so many seconds
+IDLE_S = 900.0
+#: or if it computes for so many seconds before its first report: a network of ours, or a template
+#: that has reported in this sweep; and a template of which nothing is known, which may never report
+START_S, UNKNOWN_START_S = 3_600.0, 86_400.0
+#: but after no less than so many times the longest start that was seen
+STARTS = 10.0
+#: characters of a reason that are shown for one kind of failure
+REASON_LENGTH = 160
+
+
+@dataclass
+class Start:
+    """A trial that has not reported yet; seconds of the driver's clock."""
+
+    began: float
+    #: when its worker was last known to compute
+    computed: float
+
+
+def hung_at_start(start: Start, now: float, longest_s: float | None, *, template: bool) -> str:
+    """Why a trial counts as hung that imports, builds or traces; empty if it does not.
+
+    `longest_s` is the longest start that was seen; None if there was none.
+    """
+    usual = STARTS * (longest_s or 0.0)
+    idle, limit = now - start.computed, max(IDLE_S, usual)
+    if idle > limit:
+        return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
+    known = longest_s is not None or not template
+    took, limit = now - start.began, max(START_S if known else UNKNOWN_START_S, usual)
+    if took > limit:
+        return f"no first report for {took:.0f} s, expected one within {limit:.0f} s"
+    return ""
+
+
+def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
+    """Why a trial counts as hung; empty if it does not. From its first report on."""
+    if course.heard is None:
+        return ""
+    if course.last and course.trial.config.returns_loss:  # what a template does then is not heard
+        return ""
+    limit = max(SILENT_EPOCHS * _epoch_seconds(course, course.heard), least_s)
+    silent = now - course.heard
+    if silent <= limit:
+        return ""
+    return (
+        f"no report for {silent:.0f} s, expected one within {limit:.0f} s "
+        f"({SILENT_EPOCHS:g} of its epochs, {least_s:.0f} s at the least)"
+    )
+
+
+def _epoch_seconds(course: Course, heard: float) -> float:
+    """The longest epoch; what the first is going to take, by its pace; or the time of the start."""
+    if course.epoch_seconds:
+        return max(course.epoch_seconds)
+    if course.progress and course.first_progress:
+        since, share = course.first_progress
+        if course.progress.share > share:
+            return (heard - since) / (course.progress.share - share)
+    return heard - course.began
+
+
+def failing(finished: Sequence[Course], limit: int) -> str:
+    """Why a sweep should end, its trials in order of their ends; empty if it should not.
+
+    It should if the last `limit` trials have failed, and not each with another outcome: a few
+    failures that have nothing in common do not mean that everything fails. That the high rates of
+    a ladder diverge is no failure.
+    """
+    failed: list[Course] = []
+    for course in reversed(finished):
+        assert course.ended
+        outcome = course.ended.outcome
+        if outcome is Outcome.DIVERGED and course.trial.phase is Phase.LADDER:
+            continue
+        if outcome.ranks:
+            break
+        failed.append(course)
+    outcomes = {course.ended.outcome for course in failed if course.ended}
+    if len(failed) < limit or len(outcomes) == len(failed) > 1:
+        return ""
+    kinds = Counter(map(_kind, failed))
+    shown = {_kind(course): course for course in failed}
+    reasons = "; ".join(
+        f"{count} {_text(shown[kind])[:REASON_LENGTH]}" for kind, count in kinds.most_common()
+    )
+    return f"{len(failed)} trials in a row have failed: {reasons}"
+
+
+def _text(course: Course) -> str:
+    assert course.ended
+    return f"{course.ended.outcome} ({course.ended.reason or 'no reason given'})"
+
+
+def _kind(course: Course) -> str:
+    """The failure without its numbers, so that like ones are counted together."""
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(course))

@@ -1,0 +1,148 @@
+"""What is checked before a sweep begins: whether its space and its budget make sense."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.size import parameters
+from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.trial import TrialRecord
+from lstm_sweep.spaces.dimension import Dimension
+from lstm_sweep.spaces.space import Space
+
+#: any of these means that a CPU has products of matrices in bfloat16
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+#: draws by which a space is measured against the size rule, and how many must pass
+SIZE_DRAWS = 1_000
+SIZE_SHARE = 1 / 50
+#: bytes that training takes for each parameter, at least: itself, its gradient, two moments
+PARAMETER_BYTES = 16
+#: by how much a number may lie beyond the end of a range, for rounding
+ROUNDING = 1e-6
+
+
+def check_space(spec: SweepSpec, corpus: Corpus) -> float:
+    """Share of drawn configs that the size rule admits.
+
+    Raises:
+        InputError: the rule rejects nearly all, or a window does not fit a split.
+    """
+    corpus.check_windows(int(spec.space.largest("sequence_length")))
+    rng = np.random.default_rng(spec.seed)
+    rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
+    configs = [as_lstm_config(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
+    verdicts = [rule.judge(config, size, symbols) for config in configs]
+    passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
+    if spec.size_rule == "reject" and passed < SIZE_SHARE:
+        counts = [verdict.parameters for verdict in verdicts]
+        raise InputError(
+            f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
+            f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
+            f"{symbols:,} training symbols admit {rule.low * symbols:,.0f} to "
+            f"{rule.high * symbols:,.0f}; change layer_size by --set, or --size-rule warn"
+        )
+    return passed
+
+
+def check_precision(spec: SweepSpec) -> None:
+    """Refuse a space with a precision that this machine has no instructions for.
+
+    Raises:
+        InputError: as of `check_instructions`.
+    """
+    check_instructions([] if spec.template else spec.space["precision"].values() or [])
+
+
+def check_instructions(wanted: Collection[object]) -> None:
+    """Refuse precisions that this machine has no instructions for.
+
+    Raises:
+        InputError: float16 without a GPU, or bfloat16 without one on a CPU that does not know it.
+    """
+    from lstm_sweep.search.engines.local import find_gpus
+
+    if all(precision == "float32" for precision in wanted) or find_gpus():
+        return
+    known = cpu_flags()
+    if "float16" in wanted:
+        raise InputError("precision float16 needs a GPU, and there is none: expected float32")
+    if known and not known & BFLOAT16_FLAGS:
+        raise InputError(
+            f"precision bfloat16: this CPU has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
+            f"expected float32"
+        )
+
+
+def cpu_flags() -> set[str]:
+    """Names of what this machine's CPU knows; none where the system does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("flags"):
+                return set(line.partition(":")[2].split())
+    return set()
+
+
+def check_budget(spec: SweepSpec) -> None:
+    """Refuse a budget that ends before the search begins.
+
+    Raises:
+        InputError: the ladder alone may take as many trials.
+    """
+    rates = ladder.of(spec.space) if spec.ladder else ()
+    if rates and spec.trials <= len(rates):
+        raise InputError(
+            f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "
+            f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
+            f"or --ladder off"
+        )
+
+
+def check_stored(record: TrialRecord, space: Space) -> None:
+    """Refuse a config of the store that a search of `space` cannot have proposed.
+
+    Raises:
+        BadRunError: a field is missing or unknown, or its value lies outside the space.
+    """
+    values = record.trial.config.to_dict()
+    if set(values) != set(space):
+        raise record.tags.bad("sweep.config", f"values of {', '.join(space)}")
+    for name, value in values.items():
+        if not _within(value, space[name]):
+            raise BadRunError(
+                f"run {record.run_id}: tag sweep.config: {name} is {shown(value)}, expected a "
+                f"value of the sweep's space: {shown(space[name].describe())}"
+            )
+
+
+def _within(value: object, dimension: Dimension) -> bool:
+    """Whether a value lies in a dimension, or so near to its ends that it was rounded."""
+    low, high = (getattr(dimension, end, None) for end in ("low", "high"))
+    if low is None or high is None or not isinstance(value, int | float):
+        return value in dimension
+    more = ROUNDING * max(abs(low), abs(high))
+    return bool(low - more <= value <= high + more)
+
+
+def check_room(config: TrialConfig, alphabet: int) -> None:
+    """Refuse a network whose weights this machine cannot train, whatever else there is.
+
+    Raises:
+        InputError: it has too many.
+    """
+    count = parameters(config, alphabet)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if count * PARAMETER_BYTES > memory:
+        raise InputError(
+            f"a network of {config.layers}x{config.layer_size} has {count:,} parameters: expected "
+            f"at most the {memory // PARAMETER_BYTES:,} that fit into the memory of this machine"
+        )

@@ -1,0 +1,246 @@
+"""A sweep rebuilt from its runs, so that it goes on where it was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.policy.stop_reason import STOP_REASON, StopReason
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.archive import TRAINED
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import CURVE, WEIGHTS
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.claim import OWNS_NAME
+from lstm_sweep.search.sweep.lease import LEASE, STOP, Lease, holder
+from lstm_sweep.search.sweep.preflight import check_stored
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
+
+#: what is said of a trial whose driver was killed
+DRIVER_DIED = "the program that drove the sweep died"
+#: times a trial is tried whose worker dies
+ATTEMPTS = 3
+#: tag of a sweep that nobody drives: for how long it was driven
+SECONDS = "sweep.seconds"
+
+
+@dataclass(frozen=True)
+class Past:
+    """All that is known of a sweep that was broken off; nobody else drives it."""
+
+    run_id: str
+    lease: Lease
+    spec: SweepSpec
+    #: params that its run has already
+    params: frozenset[str]
+    #: how long it was driven so far
+    seconds: float
+    #: trials that have ended, in order of their ends; of those tried several times, each attempt
+    finished: list[Course]
+    #: trials to be tried again, the first first
+    again: list[Trial]
+    #: runs whose weights are kept, by the number of their trial
+    weights: dict[int, str]
+    #: loss of each baseline, nats, and runs of those that were begun
+    baselines: dict[str, float]
+    begun_baselines: dict[str, str]
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """Whether it was broken off before it could claim its name."""
+        return OWNS_NAME not in self.params and not self.finished and not self.again
+
+
+def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:
+    """Take a sweep that nobody drives, and read it back; runs that were left open are closed.
+
+    `run` is its own run as it was when somebody looked whether it is driven, `spec` its spec, if
+    that was read already. A trial under way counts as lost, unless its outcome is written already.
+
+    Raises:
+        InputError: the sweep was made by another version that cannot be read, or somebody else
+            has driven it since.
+    """
+    spec = spec or archive.read_spec(run)
+    lease = _take(store, run)
+    try:
+        with lease.beating(lambda: _driven_s(run)):
+            return _read(store, run, spec, lease)
+    except BadRunError:  # nothing of the sweep has changed
+        store.log(run.info.run_id, tags={LEASE: run.data.tags.get(LEASE, "")})
+        raise
+
+
+def _take(store: Store, run: Any) -> Lease:
+    """Take the lease of a sweep that nobody has driven since its run was read."""
+    now = store.tags(run.info.run_id)
+    if any(now.get(tag) != run.data.tags.get(tag) for tag in (LEASE, SECONDS)):
+        who = holder(now) or "somebody"
+        raise InputError(
+            f"sweep '{run.data.tags['sweep.name']}': {who} took it up at the same time, "
+            f"expected one to drive it"
+        )
+    lease = Lease(store, run.info.run_id, _driven_s(run))
+    lease.take()
+    return lease
+
+
+def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Past:
+    """Read a sweep back whose lease is ours."""
+    seconds = _driven_s(run)
+    children = store.runs(mlflow_parentRunId=run.info.run_id)
+    found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
+    records = [(child, _trial_of(child, spec)) for child in found]
+    courses = _courses(store, run, records)
+    courses.sort(key=lambda course: (course.began + course.seconds, course.trial.number))
+    last = {c.trial.number: c for c in sorted(courses, key=lambda c: c.trial.attempt)}
+    again = [last[number] for number in sorted(last) if goes_on(last[number], courses)]
+    baselines = [run for run in children if run.data.tags.get("sweep.phase") == Phase.BASELINE]
+    return Past(
+        run_id=run.info.run_id,
+        lease=lease,
+        spec=spec,
+        params=frozenset(run.data.params),
+        seconds=seconds,
+        finished=[c for c in courses if not (c.ended and c.ended.unfinished)],
+        again=[course.trial.next_attempt() for course in again],
+        weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
+        baselines=dict(
+            archive.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
+        ),
+        begun_baselines={
+            archive.baseline_of(run): run.info.run_id
+            for run in baselines
+            if run.info.status != "FINISHED"
+        },
+    )
+
+
+def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
+    """The record of a trial that the search of `spec` can have proposed.
+
+    Raises:
+        BadRunError: it cannot have.
+    """
+    record = archive.read_trial(run)
+    check_stored(record, spec.space)
+    if not set(record.trial.point) <= set(spec.space.varying):
+        raise record.tags.bad("sweep.vals", "a number for each hyperparameter that varies")
+    return record
+
+
+def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
+    """Put the runs of a sweep in order that nobody drives any more.
+
+    `hear` is told of trials that are left as they are, since they cannot be read.
+    """
+    archive.written_spec(run)
+    children = store.runs(mlflow_parentRunId=run.info.run_id)
+    trained = [run for run in children if run.data.tags.get("sweep.phase") in TRAINED]
+    _courses(store, run, archive.readable_trials(trained, hear))
+    tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
+    tags[STOP_REASON] = str(StopReason.DRIVER_DIED)
+    store.log(run.info.run_id, tags=tags | {SECONDS: f"{_driven_s(run):.3f}"})
+    store.drop_tag(run.info.run_id, STOP)
+    store.finish(run.info.run_id, "KILLED")
+
+
+def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
+    """Whether a trial is tried again whose last attempt this is.
+
+    One that kills its worker each time is given up; what happens to the driver is not its fault.
+    """
+    assert course.ended
+    if course.ended.unfinished or course.ended.outcome is not Outcome.LOST:
+        return course.ended.unfinished
+    same = (other for other in attempts if other.trial.number == course.trial.number)
+    killed = (o for o in same if o.ended and o.ended.outcome is Outcome.LOST)
+    return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
+
+
+def _driven_s(run: Any) -> float:
+    """Seconds for which a sweep was driven so far."""
+    driven = holder(run.data.tags)
+    return driven.seconds if driven else Tags(run).seconds(SECONDS)
+
+
+def _courses(store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]) -> list[Course]:
+    """The courses of a sweep's trials from their runs and records."""
+    began, seconds = _start_s(run), _driven_s(run)
+    return [_course(store, child, record, began, seconds) for child, record in children]
+
+
+def _start_s(run: Any) -> float:
+    return (run.info.start_time or 0) / 1000
+
+
+def _course(store: Store, run: Any, record: TrialRecord, began: float, seconds: float) -> Course:
+    """The course of a trial from its run, which is closed if it was left open."""
+    ended = _ended(record)
+    curve = _curve(store, record)
+    end = run.info.end_time
+    if run.info.status in ("RUNNING", "SCHEDULED"):
+        end = None
+        if record.outcome == "":
+            store.drop_folder(run.info.run_id, WEIGHTS)  # kept just before the driver died
+            tags = {"sweep.outcome": str(ended.outcome), "sweep.reason": ended.reason}
+            tags |= {"sweep.unfinished": "yes"}
+            store.log(run.info.run_id, tags=tags)
+        store.finish(run.info.run_id, ended.outcome.status)
+    took = max(0.0, end / 1000 - _start_s(run)) if end else sum(_seconds(curve))
+    slot = Slot(0)
+    nowhere = Path()
+    job = Job(
+        trial=record.trial, slot=slot, corpus=nowhere, targets=0, targets_seed=0, folder=nowhere
+    )
+    return Course(
+        record.trial,
+        record.run_id,
+        slot,
+        job,
+        epochs=curve,
+        ended=ended,
+        # the time between two sittings does not count
+        began=min(_start_s(run) - began, max(0.0, seconds - took)),
+        seconds=took,
+    )
+
+
+def _ended(record: TrialRecord) -> Ended:
+    if record.outcome == "":
+        return Ended(Outcome.LOST, DRIVER_DIED, unfinished=True)
+    unfinished = record.tags.get("sweep.unfinished") == "yes"
+    own = record.best_val_loss if record.trial.config.returns_loss else None
+    return Ended(Outcome(record.outcome), record.reason, unfinished, own)
+
+
+def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
+    """Validation loss and seconds of each epoch."""
+    if record.tags.get("sweep.curve"):
+        rows = [zip(CURVE, values, strict=True) for values in _written_curve(record.tags)]
+    elif record.epochs:
+        columns = [store.history(record.run_id, name) for name in CURVE]
+        steps = sorted({step for column in columns for step in column})
+        rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
+    else:
+        return []
+    return [{name: value for name, value in row if value is not None} for row in rows]
+
+
+def _written_curve(tags: Tags) -> list[list[float | None]]:
+    """The values of `CURVE` for each epoch, as a run has them."""
+    found: list[list[float | None]] = tags.json("sweep.curve", list)
+    for values in found:
+        known = isinstance(values, list) and len(values) == len(CURVE)
+        if not known or not all(isinstance(one, int | float | None) for one in values):
+            raise tags.bad("sweep.curve", f"{' and '.join(CURVE)} of each epoch")
+    return found
+
+
+def _seconds(curve: list[dict[str, float]]) -> list[float]:
+    return [epoch["epoch_seconds"] for epoch in curve if "epoch_seconds" in epoch]

@@ -1,0 +1,279 @@
+"""A sweep from its beginning to its end; what happens in between is in `loop`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.stop_reason import Stop, StopReason
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.faults import StoreError, reason
+from lstm_sweep.search.store.journal import Journal, spec_tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import evidence, health
+from lstm_sweep.search.sweep.claim import claim
+from lstm_sweep.search.sweep.lease import STOP, Lease, LeaseLostError
+from lstm_sweep.search.sweep.loop import Loop, needing_room
+from lstm_sweep.search.sweep.observer import Display, Viewer
+from lstm_sweep.search.sweep.outage import Listener
+from lstm_sweep.search.sweep.resume import Past
+from lstm_sweep.search.sweep.state import INTERRUPTED, State
+from lstm_sweep.search.sweep.task import subject_of
+
+
+class NameTakenError(InputError):
+    """Another sweep of this name has begun at the same time, and owns it."""
+
+
+class Sweep:
+    """One sweep: it begins or goes on, runs its trials, and is closed whatever has happened.
+
+    There is no corpus if it is over a template.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        *,
+        name: str,
+        corpus: Corpus | None,
+        store: Store,
+        engine: Engine,
+        display: Display,
+        past: Past | None = None,
+        silent_s: float = health.SILENT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        spec = spec.settled(corpus)
+        self._spec, self._about, self._store = spec, subject_of(spec, corpus), store
+        self._engine, self._clock = engine, clock
+        self._past, self._silent_s = past, silent_s
+        self._shield, self._viewer = Shield(), Viewer(display)
+        self._listener = Listener(engine, self._shield, self._viewer, str(store.settings))
+        #: what there is of the sweep as soon as it has begun
+        self._lease: Lease | None = None
+        self._journal: Journal | None = None
+        self._folder: Path | None = None
+        self._loop: Loop | None = None
+        #: whether another driver has taken the sweep over
+        self._lost = False
+        began = clock() - (past.seconds if past else 0.0)
+        self.state = State(name, spec, "", engine.slots, {}, began=began, now=clock())
+        if past:  # what is left of them is kept, whatever happens before they are taken up
+            self.state.again = list(past.again)
+        if spec.minutes is not None:
+            self.state.deadline = self.state.began + 60 * spec.minutes
+
+    def run(self) -> State:
+        """Run to the end of the budget, or until interrupted; the store is left whole."""
+        with self._shield.up():
+            return self._run()
+
+    def _run(self) -> State:
+        self._store.waiting = self._listener.wait_for_store
+        self._store.asking = self._shield.asking
+        try:
+            self._loop = self._begin()
+            if self._past:
+                self._loop.take_up(self._past)
+            self._loop.run()
+        except KeyboardInterrupt as interrupt:
+            self._lost = isinstance(interrupt.__cause__, LeaseLostError)
+            self.state.close(INTERRUPTED)
+            raise
+        except BaseException as error:
+            self._lost = isinstance(error, LeaseLostError)
+            self.state.close(Stop(StopReason.FAILED, str(error) or type(error).__name__))
+            raise
+        finally:
+            with self._shield.hold(to_the_end=True):
+                self._finish()
+            self._store.waiting, self._store.asking = None, nullcontext
+        return self.state
+
+    def _begin(self) -> Loop:
+        spec, state, past = self._spec, self.state, self._past
+        tags = {"sweep.name": state.name} | self._about.tags()
+        with self._shield.hold():
+            self._lease = lease = self._take_up(past) if past else self._create(tags)
+            self._journal = journal = Journal(self._store, state.run_id, self._about, tags)
+            if past:
+                self._reopen(past)
+        with lease.beating(self._driven_s):
+            journal.describe(spec, state.name, past.params if past else frozenset())
+            if not past or past.is_unclaimed:
+                self._claim_name()
+            self._folder = folder = self._open_folder()
+            self._score_baselines(journal)
+        state.policy = policy = self._policy()
+        return Loop(
+            spec=spec, state=state, policy=policy, about=self._about, engine=self._engine,
+            listener=self._listener, journal=journal, lease=lease, shield=self._shield,
+            viewer=self._viewer, folder=folder, silent_s=self._silent_s, clock=self._clock,
+        )  # fmt: skip
+
+    def _create(self, tags: dict[str, str]) -> Lease:
+        """Make the sweep's run, which holds the lease from the beginning."""
+        lease = Lease(self._store, "")
+        own = {
+            "sweep.role": "sweep",
+            "sweep.seed": str(self._spec.seed),
+            "sweep.state": "running",
+        } | spec_tags(self._spec, self.state.name)
+        run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
+        self.state.run_id = lease.run_id = run_id
+        return lease
+
+    def _claim_name(self) -> None:
+        """Give way to another sweep of this name that was begun at the same time.
+
+        Raises:
+            NameTakenError: there is one; this sweep's run is none any more.
+        """
+        name = self.state.name
+        if not claim(self._store, name, self.state.run_id):
+            raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
+
+    def _take_up(self, past: Past) -> Lease:
+        """Make sure that nobody else goes on with a sweep that was broken off."""
+        past.lease.beat(past.seconds)
+        self.state.run_id = past.run_id
+        return past.lease
+
+    def _driven_s(self) -> float:
+        """Seconds for which the sweep was driven so far."""
+        return self._clock() - self.state.began
+
+    def _reopen(self, past: Past) -> None:
+        """Let the run of a sweep that was broken off go on."""
+        self._store.drop_tag(past.run_id, STOP)
+        self._store.reopen(past.run_id)
+        before = self._store.tags(past.run_id)
+        written = spec_tags(self._spec, self.state.name, before)
+        self._store.log(past.run_id, tags={"sweep.state": "running"} | written)
+
+    def _open_folder(self) -> Path:
+        """The sweep's folder on this machine, with what workers need in it."""
+        with needing_room("the user's cache folder"):
+            folder = workdir.open_folder(self.state.run_id)
+        with needing_room(f"folder {folder}"):
+            shutil.rmtree(folder / "corpus", ignore_errors=True)
+            self._about.save(folder)
+        return folder
+
+    def _score_baselines(self, journal: Journal) -> None:
+        """Score and log the baselines that the store does not have."""
+        past = self._past
+        known = past.baselines if past else {}
+        begun = past.begun_baselines if past else {}
+        self.state.baselines.update(known)
+        for score in self._about.baselines(known):
+            with self._shield.hold():
+                journal.log_baseline(score, begun.get(score.name))
+            self.state.baselines[score.name] = score.metrics["loss"]
+
+    def _policy(self) -> Policy:
+        """What decides: it knows the sweep's plan, data and slots, and no trial yet."""
+        return Policy(
+            self._spec.plan(),
+            self._spec.space,
+            self._about.extent,
+            sweep=self.state.name,
+            slots=len(self._engine.slots),
+            guessing=self._about.guessing(self.state.baselines),
+            admits=self._about.admits,
+        )
+
+    def _finish(self) -> None:
+        """End workers, close every run, and leave no files behind that nobody needs.
+
+        What the sweep has found is drawn last, when nothing depends on it any more.
+        """
+        self._listener.be_patient_again()
+        try:
+            try:
+                self._engine.close()
+            finally:
+                if self._journal and self._lease and not self._lost:
+                    self._close_runs(self._journal, self._lease)
+        except StoreError as fault:  # what is open now, `resume` will close
+            self.state.left_open = True
+            self._viewer.say(f"runs were left open: {fault}")
+        finally:
+            if self._folder and not self._lost:
+                workdir.leave(self._folder, self.state.going_on)
+        if self._folder and not (self._lost or self.state.left_open):
+            self._keep_evidence()
+
+    def _close_runs(self, journal: Journal, lease: Lease) -> None:
+        """Close the runs of trials and then the sweep's own, which lets the lease go."""
+        state = self.state
+        with lease.beating(self._driven_s):
+            self._close_trials(journal)
+        why = Stop(state.stop.reason, state.ending)
+        journal.close_sweep(state.word, why, state.seconds, note=self._description())
+
+    def _close_trials(self, journal: Journal) -> None:
+        """Close the runs of trials, and log what all have come to.
+
+        A trial whose run cannot be closed, though the store answers, is left to `resume`.
+        """
+        state = self.state
+        try:
+            if self._loop:
+                self._loop.break_off()
+        except StoreError:
+            raise
+        except Exception as error:
+            why = _told(error)
+            self._viewer.say(f"runs of trials were left open: {why}")
+            if state.stop.reason is not StopReason.FAILED:
+                state.close(Stop(StopReason.FAILED, why))
+        state.now = self._clock()
+        journal.log_progress(state.trials_done, state.best_loss)
+
+    def _description(self) -> str:
+        """What the sweep has come to, in Markdown; empty if that cannot be said."""
+        try:
+            return evidence.describe(self.state)
+        except Exception as error:
+            self._viewer.say(f"the sweep is not described: {_told(error)}")
+            return ""
+
+    def _keep_evidence(self) -> None:
+        """Keep pictures and numbers that say why the best trial is the best, if that can be done.
+
+        The sweep's run is closed, and whoever goes on with it may use its folder already.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+                self._draw(Path(folder))
+        except Exception as error:  # pictures matter less than a sweep that has ended in order
+            self._viewer.say(f"no pictures were kept: {_told(error)}")
+
+    def _draw(self, folder: Path) -> None:
+        state, extent = self.state, self._about.extent
+        alphabet, symbols = (extent.alphabet, extent.symbols) if extent else (0, 0)
+        found = evidence.evidence(state, alphabet, symbols)
+        self._store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
+        for name, draw in evidence.plots(found, state):
+            file = folder / f"{name}.png"
+            draw(file)
+            self._store.keep_file(state.run_id, file)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; those of the program's own say all themselves."""
+    own = isinstance(error, StoreError | OSError)
+    return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

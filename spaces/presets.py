@@ -1,0 +1,63 @@
+"""The declared spaces, `default` and `quick`.
+
+Ranges follow Greff et al. (arXiv 1503.04069), who find the learning rate to matter most, and
+Karpathy's char-rnn (2 or 3 layers, dropout, sizes by the amount of data).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lstm_sweep.models.errors import InputError, nearest, shown
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space, from_file
+
+DEFAULT = Space(
+    {
+        "direction": Listed("direction", ("uni", "bi")),
+        "learning_rate": Listed("learning_rate", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+        "dropout": Range("dropout", 0.0, 0.8),
+        "layers": Listed("layers", (2, 3)),
+        "layer_size": Range("layer_size", 32, 512, step=16, log=True),
+        "sequence_length": Range("sequence_length", 20, 160, step=10, log=True),
+        "batch_size": Listed("batch_size", (32, 64, 128, 256)),
+    }
+)
+
+#: for a sweep of five minutes: small networks, few epochs, fewer training windows
+QUICK = Space(
+    {
+        "direction": Listed("direction", ("uni", "bi")),
+        "learning_rate": Listed("learning_rate", (1e-3, 1e-2, 1e-1)),
+        "dropout": Listed("dropout", (0.0, 0.1, 0.2)),
+        "layers": Listed("layers", (2, 3)),
+        "layer_size": Listed("layer_size", (48, 64, 96)),
+        "sequence_length": Listed("sequence_length", (20, 30, 40)),
+        "batch_size": Listed("batch_size", (64, 128)),
+        "stride": Listed("stride", (20,)),
+        "epochs": Listed("epochs", (3,)),
+    }
+)
+
+SPACES = {"default": DEFAULT, "quick": QUICK}
+
+
+def named(name_or_file: str) -> Space:
+    """Return a declared space by its name, or read one from a file.
+
+    Raises:
+        InputError: there is no such space or file, or the file has an error.
+    """
+    if name_or_file in SPACES:
+        return SPACES[name_or_file]
+    try:
+        found, folder = Path(name_or_file).is_file(), Path(name_or_file).is_dir()
+    except (OSError, ValueError):
+        found, folder = False, False
+    if not found:
+        hint = nearest(name_or_file, SPACES)
+        raise InputError(
+            f"space {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, and no "
+            f"declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
+        )
+    return from_file(Path(name_or_file))

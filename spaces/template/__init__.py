@@ -1,0 +1,1 @@
+"""A hyperas template: its file, its space, its program for one config."""

@@ -1,0 +1,327 @@
+"""A hyperas template: a Python file in which hyperparameters are written `{{choice([16, 32])}}`.
+
+Such a *placeholder* is valid syntax, a set that contains a set, but never a valid value. So the
+file can be parsed, and each placeholder is replaced in the syntax tree by a config's value;
+everything else is unchanged, line numbers too. hyperas itself is not needed: its imports are
+removed, and so is the call of `optim.minimize`.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import CodeType
+from typing import Self
+
+from lstm_sweep.models.errors import InputError, cut, nearest
+from lstm_sweep.spaces.dimension import Value
+from lstm_sweep.spaces.template import (
+    cudnn,
+    distributions,
+    keras2_names,
+    placeholders,
+    scopes,
+    syntax,
+)
+from lstm_sweep.spaces.template.config import TemplateSpace, shown_label
+from lstm_sweep.spaces.template.distributions import Distribution
+from lstm_sweep.spaces.template.file import read_source
+
+#: largest number of characters of a config as JSON, since a run stores it in one tag
+LONGEST_CONFIG = 7_500
+#: largest number of removed Keras names in a message, besides the first
+MOST_NAMES = 6
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A placeholder that is used, with its distribution."""
+
+    #: `argument:line`, with `:2` added for the second one of that name in a line
+    label: str
+    line: int
+    distribution: Distribution
+    #: index among all placeholders of the file
+    place: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template that was read and checked."""
+
+    path: Path
+    source: str
+    #: its path as the user has given it, for messages
+    where: str
+
+    @classmethod
+    def read(cls, given: str) -> Self:
+        """Read and check a template.
+
+        Raises:
+            InputError: the file cannot be read or is no template; the message names file and line.
+        """
+        template = cls(*read_source(given))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of backslashes in strings
+                template._check()
+        except SyntaxError as error:
+            raise template._wrong(error.lineno or 1, _not_python(error)) from None
+        except (MemoryError, RecursionError):
+            raise template._wrong(1, "nested too deeply, expected a template") from None
+        except InputError:
+            raise
+        except ValueError as error:
+            raise template._wrong(1, f"{error}, expected Python 3") from None
+        return template
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, str, str]]:
+        return type(self), (self.path, self.source, self.where)
+
+    def _wrong(self, line: int, problem: str) -> InputError:
+        return InputError(f"{self.where}:{line}: {problem}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of the file, 16 hexadecimal digits."""
+        return hashlib.blake2b(self.source.encode(), digest_size=8).hexdigest()
+
+    def space(self, rate: str | None = None) -> TemplateSpace:
+        """The space of all hyperparameters.
+
+        `rate` is the label of the learning rate, or the name of the argument that it is given to.
+
+        Raises:
+            InputError: not exactly one hyperparameter is called `rate`, or its values do not fit.
+        """
+        dimensions = {label: h.distribution.dimension for label, h in self.hyperparameters.items()}
+        return TemplateSpace(dimensions, rate and self._rate(rate))
+
+    def _rate(self, name: str) -> str:
+        fitting = [label for label in self.hyperparameters if name in (label, label.split(":")[0])]
+        fitting += [label for label in self.hyperparameters if name == shown_label(label)]
+        if len(fitting) == 1:
+            dimension = self.hyperparameters[fitting[0]].distribution.dimension
+            values = dimension.values()
+            lowest = values[0] if values else getattr(dimension, "low", None)
+            if isinstance(lowest, int | float) and lowest > 0:
+                return fitting[0]
+            raise InputError(
+                f"--learning-rate-field {cut(name)}: its values are {dimension.describe()}, "
+                f"expected a list or a range of numbers above 0"
+            )
+        some = "no hyperparameter" if not fitting else f"{len(fitting)} hyperparameters"
+        raise InputError(
+            f"--learning-rate-field {cut(name)}: {some} of {self.where} of this name, expected one "
+            f"of {', '.join(self.hyperparameters)}"
+        )
+
+    # content of the file
+
+    @cached_property
+    def _parsed(self) -> syntax.Parsed:
+        return syntax.parse(self.source, str(self.path))
+
+    @cached_property
+    def _functions(self) -> dict[str, ast.FunctionDef]:
+        return scopes.functions(self._parsed.tree)
+
+    def _known(self, within: str) -> dict[str, ast.expr]:
+        """Constant expressions by their names, as seen in the function `within` or, if "", in none.
+
+        As with hyperas, constants of `data` are visible everywhere, unless the file has the names.
+        """
+        module, data = self._parsed.tree, self._functions.get(self.data)
+        known = scopes.constants(data) if data else {}
+        known = {name: one for name, one in known.items() if name not in scopes.stored(module)}
+        known |= scopes.constants(module)
+        if function := self._functions.get(within):
+            given = set(scopes.arguments(function)) - set(self.returned)
+            hidden = given | set(scopes.stored(function))
+            known = {name: one for name, one in known.items() if name not in hidden}
+            known |= scopes.constants(function)
+        return known
+
+    @cached_property
+    def _places(self) -> dict[int, placeholders.Placeholder]:
+        """Placeholders that `create_model` uses, directly or not, by index among all."""
+        reached = {"", *scopes.reached(self._parsed.tree, self.data, self.model)}
+        places = enumerate(placeholders.find_all(self._parsed.tree))
+        return {number: place for number, place in places if place.within in reached}
+
+    @cached_property
+    def hyperparameters(self) -> dict[str, Hyperparameter]:
+        """All hyperparameters by their labels, in the order of the file."""
+        within = {place.within for place in self._places.values()}
+        known = {function: self._known(function) for function in within}
+        found: dict[str, Hyperparameter] = {}
+        for number, place in self._places.items():
+            line, count = place.node.lineno, 1
+            first = label = f"{place.argument}:{line}"
+            while label in found:
+                count += 1
+                label = f"{first}:{count}"
+            try:
+                read = distributions.read(
+                    label, placeholders.content_of(place.node), known[place.within]
+                )
+            except InputError as error:
+                raise self._wrong(line, str(error)) from None
+            found[label] = Hyperparameter(label, line, read, number)
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for users: what is ignored, and what differs from the obvious meaning."""
+        places = enumerate(placeholders.find_all(self._parsed.tree))
+        unused = {one.within: one.node.lineno for n, one in places if n not in self._places}
+        noted = [one for one in self.hyperparameters.values() if one.distribution.note]
+        return (
+            *self._parsed.notes,
+            *(f"line {line}: {name} has {{{{...}}}}, but {self.model} does not use it"
+              for name, line in unused.items()),
+            *(f"line {one.line}: {one.distribution.note}" for one in noted),
+            *(f"line {line}: {name} has no effect in Keras 3, expected {instead}"
+              for line, name, instead in sorted(keras2_names.ignored(self._parsed.tree))),
+        )  # fmt: skip
+
+    @property
+    def gpu_notes(self) -> tuple[str, ...]:
+        """Remarks for users of a GPU: layers that cannot use cuDNN."""
+        return tuple(
+            f"line {line}: {layer} with {cut(written, 80)} does without cuDNN, expected {needed}"
+            for line, layer, written, needed in sorted(cudnn.unsupported(self._parsed.tree))
+        )
+
+    @property
+    def data(self) -> str:
+        """Name of the function that returns the data."""
+        return self._parsed.roles.get("data", "data")
+
+    @property
+    def model(self) -> str:
+        """Name of the function that builds and trains the network."""
+        named = self._parsed.roles.get("model", "create_model")
+        others = {place.within for place in placeholders.find_all(self._parsed.tree)} & set(
+            self._functions
+        )
+        return others.pop() if named not in self._functions and len(others) == 1 else named
+
+    @cached_property
+    def returned(self) -> tuple[str, ...]:
+        """Names of the values that `data` returns, "" for a nameless one; () if returns differ."""
+        data = self._functions.get(self.data)
+        found = set(scopes.returned(data)) if data else set()
+        return found.pop() if len(found) == 1 else ()
+
+    @cached_property
+    def _dropped(self) -> set[str]:
+        """Arguments of `create_model` that are removed, so that their names are globals of `data`.
+
+        hyperas calls `create_model` without arguments. Arguments that can be passed neither by
+        name nor by position are treated in this way.
+        """
+        model, names = self._functions[self.model], self.returned
+        needed, positional = scopes.required(model), scopes.arguments(model)
+        if len(names) < 2 or len(needed) < 2 or model.args.vararg or set(needed) <= set(names):
+            return set()
+        alike, inner = [name.casefold() for name in names], set[str]()
+        if set(needed) & set(names):  # if one is passed by name, so are all names of `data`
+            inner = set(scopes.stored(self._functions[self.data]))
+        moved = any(
+            name.casefold() != own and (name.casefold() in alike or (own and name in inner))
+            for name, own in zip(positional, alike, strict=False)
+        )
+        by_place = len(needed) <= len(names) <= len(positional) and not moved
+        return set() if by_place else set(needed) - set(names)
+
+    def code(self, values: Mapping[str, Value]) -> CodeType:
+        """Compile the file with a value in place of each hyperparameter."""
+        by_place = {one.place: one for one in self.hyperparameters.values()}
+
+        def value(place: int, node: ast.Set) -> ast.expr:
+            if place not in by_place:
+                return node
+            one = by_place[place]
+            chosen, options = values[one.label], one.distribution.options
+            if options:
+                return copy.deepcopy(one.distribution.expressions[options.index(chosen)])
+            return ast.copy_location(ast.Constant(chosen), node)
+
+        parsed = syntax.parse(self.source, str(self.path)).tree
+        functions = scopes.functions(parsed)
+        scopes.drop(functions[self.model], self._dropped)
+        scopes.share(parsed, functions[self.data])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = ast.fix_missing_locations(placeholders.filled(parsed, value))
+            return compile(program, str(self.path), "exec", dont_inherit=True)
+
+    # checks
+
+    def _check(self) -> None:
+        self._check_names()
+        for node, problem in placeholders.misplaced(self._parsed.tree):
+            raise self._wrong(node.lineno, problem)
+        for name in (self.data, self.model):
+            if name not in self._functions:
+                hint = nearest(name, self._functions)
+                expected = "expected data() and create_model(...) at the top level"
+                raise self._wrong(1, f"no function {name}, {expected}{f'; {hint}' if hint else ''}")
+        self._check_data(self._functions[self.data], self._functions[self.model])
+        if not self.hyperparameters:
+            raise self._wrong(1, "no hyperparameter, expected one such as {{choice([16, 32])}}")
+        self._check_size()
+        self.code(self.space().middle().to_dict())
+
+    def _check_names(self) -> None:
+        """Refuse names that Keras 3 does not have; one message lists several of them."""
+        found = dict[str, tuple[int, str]]()
+        for line, name, instead in sorted(keras2_names.removed_names(self._parsed.tree)):
+            found.setdefault(name, (line, f"expected {instead}"))
+        if not found:
+            return
+        (name, (line, problem)), *rest = found.items()
+        more = "".join(f"; line {at}: {name}, {what}" for name, (at, what) in rest[:MOST_NAMES])
+        more += f"; and {len(rest) - MOST_NAMES} more" if len(rest) > MOST_NAMES else ""
+        raise self._wrong(line, f"{name} is not in Keras 3, {problem} in its place{more}")
+
+    def _check_size(self) -> None:
+        """Refuse a template whose configs may be too long for a tag of a run."""
+        longest = {
+            label: max(map(str, one.distribution.options), key=len, default="-0.00000123e-10")
+            for label, one in self.hyperparameters.items()
+        }
+        if len(json.dumps(longest)) > LONGEST_CONFIG:
+            count = len(longest)
+            raise self._wrong(1, f"{count} hyperparameters, expected fewer, or shorter options")
+
+    def _check_data(self, data: ast.FunctionDef, model: ast.FunctionDef) -> None:
+        """Refuse a template if `data` returns something else than `create_model` takes."""
+        if scopes.required(data):
+            raise self._wrong(data.lineno, f"{data.name} takes arguments, expected none")
+        if not scopes.returned(data):
+            raise self._wrong(data.lineno, f"{data.name} returns nothing, expected data")
+        if lost := self._dropped & scopes.loaded(model) - set(scopes.stored(data)):
+            found = ", ".join(name or "..." for name in self.returned)
+            raise self._wrong(
+                model.lineno,
+                f"{model.name} takes {', '.join(scopes.required(model))}, but {data.name} returns "
+                f"{found}: nothing is {', '.join(sorted(lost))}, expected as many, or the same "
+                f"names, in the same order",
+            )
+
+
+def _not_python(error: SyntaxError) -> str:
+    line = (error.text or "").strip()
+    if line[:1] in ("%", "!"):
+        return f"{cut(line, 40)} is a command of a notebook, expected Python alone"
+    return f"{error.msg}, expected Python 3"

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.data.samples import SAMPLES, WORKFLOW, WORKFLOW_EVENTS, Workflow, python_docs
+
+
+def surprises(process: Workflow, session: list[int]) -> list[float]:
+    """Negative log-probability of each event given its past, from the documented process."""
+    decide = {50: process.heartbeat, 60: process.error}
+    nats = [math.log(process.kinds)]
+    assert 0 <= session[0] < process.kinds
+    action, done = None, 0
+    for before, event in itertools.pairwise(session):
+        if before == 60:
+            # an error is followed by a retry
+            probability = 1.0 if event == 61 else 0.0
+        elif action is not None:
+            # a round is under way
+            acknowledge = 1 - process.heartbeat - process.error
+            choices = decide | {action + 20: acknowledge}
+            probability = choices.get(event, 0.0)
+            if event == action + 20:
+                action, done = None, done + 1
+        elif done == process.rounds:
+            probability = 1.0 if event == 90 + session[0] else 0.0
+            done += 1
+        else:
+            actions = dict(enumerate(process.action_probabilities, start=10))
+            probability = actions.get(event, 0.0)
+            action = event
+        assert probability > 0, f"{event} cannot follow {before}"
+        nats.append(-math.log(probability))
+    assert done == process.rounds + 1
+    return nats
+
+
+@pytest.mark.parametrize(
+    ("process", "events"),
+    [
+        (WORKFLOW, 250_000),
+        # every number differs from those of the sample
+        (Workflow(3, 2, (0.7, 0.2, 0.1), 0.1, 0.3), 60_000),
+    ],
+)
+def test_the_entropy_of_the_workflow_is_the_mean_surprise_of_its_events(
+    process: Workflow, events: int
+) -> None:
+    sessions = [surprises(process, s.tolist()) for s in process.sessions(events, seed=11)]
+    sizes = np.array([len(nats) for nats in sessions])
+    sums = np.array([sum(nats) for nats in sessions])
+    assert sizes.sum() >= events
+    mean = sums.sum() / sizes.sum()
+    # of a ratio of means over independent sessions
+    error = (sums - mean * sizes).std() / sizes.mean() / math.sqrt(len(sizes))
+    assert error < 0.005 * mean
+    assert abs(mean - process.entropy()) < 3 * error
+
+
+def test_the_entropy_without_any_interruption_is_that_of_kinds_and_actions() -> None:
+    process = Workflow(4, 3, (0.5, 0.5), 0.0001, 0.0001)
+    per_session = math.log(4) + 3 * math.log(2)
+    assert process.entropy() == pytest.approx(per_session / (2 + 3 * 2), rel=0.01)
+
+
+def test_the_same_seed_draws_the_same_sessions() -> None:
+    first, second = ([s.tolist() for s in WORKFLOW.sessions(2000, 5)] for _ in range(2))
+    assert first == second
+
+
+def test_another_seed_draws_other_sessions() -> None:
+    first, second = ([s.tolist() for s in WORKFLOW.sessions(2000, seed)] for seed in (5, 6))
+    assert first != second
+
+
+def test_sessions_are_drawn_until_they_hold_enough_events() -> None:
+    sizes = [len(session) for session in WORKFLOW.sessions(1000, 3)]
+    assert sum(sizes[:-1]) < 1000 <= sum(sizes)
+
+
+def test_the_close_event_is_determined_by_the_open_event() -> None:
+    sessions = list(WORKFLOW.sessions(20_000, 8))
+    assert {(int(s[0]), int(s[-1])) for s in sessions} == {(kind, 90 + kind) for kind in range(8)}
+
+
+def test_the_sample_is_the_default_workflow() -> None:
+    drawn = SAMPLES["workflow-log"].sessions()
+    expected = WORKFLOW.sessions(WORKFLOW_EVENTS, 2026)
+    for mine, theirs in zip(itertools.islice(drawn, 50), expected, strict=False):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_about_line_of_the_sample_gives_its_entropy() -> None:
+    assert f"{WORKFLOW.entropy():.4f} nats per event" in SAMPLES["workflow-log"].about
+
+
+def test_each_help_topic_of_python_is_one_session_in_order_of_name() -> None:
+    assert list(python_docs()) == [text for _, text in sorted(topics.items())]

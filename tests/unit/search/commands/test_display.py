@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.commands.display import (
+    Lines,
+    LiveTable,
+    _running,
+    duration,
+    loss_text,
+    open_console,
+    trials_table,
+)
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import faults
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import (
+    Course,
+    Ended,
+    Job,
+    Outcome,
+    Progressed,
+    Slot,
+    Trial,
+    TrialRecord,
+)
+from lstm_sweep.spaces.template.config import TemplateConfig
+
+SLOTS = (Slot(0, core=0), Slot(1, core=1))
+CONFIG = TrialConfig(
+    direction="bi",
+    layers=3,
+    layer_size=96,
+    learning_rate=1e-5,
+    dropout=0.25,
+    sequence_length=30,
+    batch_size=128,
+    epochs=4,
+)
+
+
+def course(
+    *losses: float, ended: Ended | None = None, seconds: float = 0.0, number: int = 2
+) -> Course:
+    """A course of `CONFIG` on the first slot."""
+    trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
+    folder = Path("/none")
+    job = Job(trial=trial, slot=SLOTS[0], corpus=folder, targets=1, targets_seed=0, folder=folder)
+    epochs = [{"val_loss": loss} for loss in losses]
+    return Course(trial, "run", SLOTS[0], job, epochs=epochs, ended=ended, seconds=seconds)
+
+
+def state(*finished: Course, **changes: Any) -> State:
+    """A sweep of five trials with these finished."""
+    spec = SweepSpec(trials=5)
+    return State("docs", spec, "parent", SLOTS, {}, finished=list(finished), **changes)
+
+
+def console(width: int = 160) -> tuple[Console, StringIO]:
+    """A console that writes into text."""
+    text = StringIO()
+    return Console(file=text, width=width), text
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (None, "?"),
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (42, "42 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),  # not 60 s
+        (185, "3 min 05 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),  # not 60 min
+        (7800, "2 h 10 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_a_time_is_written_for_people(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("loss, text", [(None, "-"), (0.0, "0.0000"), (1.23456, "1.2346")])
+def test_a_loss_is_written_to_four_places(loss: float | None, text: str) -> None:
+    assert loss_text(loss) == text
+
+
+def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
+    out, text = console()
+    done = course(2.0, 1.5, ended=Ended(Outcome.COMPLETE), seconds=65.0)
+    Lines(out).trial_ended(done, state(done))
+    assert text.getvalue() == (
+        "[1/5] docs/2 complete loss 1.5000 in 1 min 05 s; dir bi size 3x96 rate 1e-05 drop 0.25 "
+        "length 30 batch 128; best docs/2 1.5000\n"
+    )
+
+
+def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
+    out, text = console()
+    failed = course(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
+    Lines(out).trial_ended(failed, state(failed))
+    assert text.getvalue().startswith("[1/5] docs/2 error loss - in 1 s; ")
+    assert text.getvalue().endswith("; no result yet ([bold]ValueError[/bold]: no)\n")
+
+
+def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
+    out, text = console(width=20)
+    done = course(1.5, ended=Ended(Outcome.COMPLETE))
+    Lines(out).trial_ended(done, state(done))
+    assert text.getvalue().count("\n") == 1
+
+
+def test_lines_write_nothing_while_a_trial_runs() -> None:
+    out, text = console()
+    with Lines(out) as lines:
+        lines.update(state(running={SLOTS[0]: course(1.0)}))
+    assert text.getvalue() == ""
+
+
+def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    running = course(2.0, number=3)
+    running.progress = Progressed(2, 0.5, 1.75)
+    done = course(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
+    with LiveTable(out) as table:
+        table.update(state(done, running={SLOTS[0]: running}, now=100.0))
+    shown = text.getvalue()
+    for part in ("docs/3", "2/4 50%", "1.7500", "2.0000", "core 1", "free"):
+        assert part in shown
+    assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
+
+
+@pytest.mark.parametrize(
+    "finished, running, best",
+    [
+        ((), (), "no result yet"),
+        ((), (1.25, 1.75), "best docs/3 1.2500 (running)"),
+        ((1.5,), (), "best docs/2 1.5000"),
+        ((1.5,), (1.75,), "best docs/2 1.5000"),
+        ((1.5,), (1.25,), "best docs/3 1.2500 (running)"),
+        ((1.5,), (1.5,), "best docs/2 1.5000"),
+        ((1.5,), (float("nan"), float("-inf")), "best docs/2 1.5000"),
+    ],
+)
+def test_the_best_so_far_may_run_still_and_is_said_to(
+    finished: tuple[float, ...], running: tuple[float, ...], best: str
+) -> None:
+    done = [course(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
+    found = state(*done, running={SLOTS[0]: course(*running, number=3)})
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    with LiveTable(out) as table:
+        found.now = 100.0
+        table.update(found)
+    assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
+    other = course(ended=Ended(Outcome.ERROR, "no"), number=9)
+    Lines(out).trial_ended(other, found)
+    assert text.getvalue().endswith(f"; {best} (no)\n")
+    assert found.best_loss == (finished[0] if finished else None)  # ended trials alone
+    ranked = found.to_dict()["best"]
+    assert ranked is None if not finished else ranked["trial"] == "docs/2"
+
+
+NAMED = "[red]units[/red] (line 3) [a, b] :car: ["
+
+
+def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    config = TemplateConfig((("units:3", "[a, b] :car: ["),))
+    trial = Trial(sweep="docs", number=2, config=config, seed=0)
+    for error in (False, True):
+        out = open_console(stderr=error)
+        out.width = 200
+        out.print(trials_table([record(trial=trial)], NAMED))
+        out.print(NAMED)
+        running = course(number=3)
+        running.trial = trial
+        Lines(out).trial_ended(course(ended=Ended(Outcome.ERROR, NAMED)), state())
+        out.print(_running(state(running={SLOTS[0]: running})))
+        written = capsys.readouterr()[error]
+        assert written.count("units (line 3) [a, b] :car: [") == 2
+        assert written.count(NAMED) == 3
+
+
+def test_the_live_table_is_not_repainted_more_often_than_needed() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    with LiveTable(out) as table:
+        table.update(state(now=100.0))
+        before = text.getvalue()
+        table.update(state(now=100.1))
+        assert text.getvalue() == before
+        table.update(state(now=100.3))
+        assert text.getvalue() != before
+
+
+def record(**changes: Any) -> TrialRecord:
+    """A finished trial as it is read from the store."""
+    values: dict[str, Any] = {
+        "trial": Trial(sweep="docs", number=2, config=CONFIG, seed=0),
+        "run_id": "run",
+        "status": "FINISHED",
+        "outcome": "complete",
+        "reason": "",
+        "parameters": 12345,
+        "best_val_loss": 1.0,
+        "best_epoch": 3,
+        "epochs": 4,
+        "has_weights": True,
+        "tags": {},
+    }
+    return TrialRecord(**(values | changes))
+
+
+def shown(*records: TrialRecord) -> str:
+    """The table of these trials as text."""
+    out, text = console()
+    out.print(trials_table(records, "docs"))
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "part", ["docs/2", "complete", "1.0000", "1.4427", "3/4", "3x96", "1e-05", "12,345"]
+)
+def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
+    assert part in shown(record())
+
+
+def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
+    text = shown(record(status="RUNNING", outcome="", best_val_loss=None, best_epoch=None))
+    assert "running" in text and "-/4" in text
+
+
+@pytest.mark.parametrize("kind", [Lines, LiveTable])
+def test_no_line_has_a_secret_that_an_error_has_brought(
+    kind: type[Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "PLANTED-1")
+    monkeypatch.setattr(faults, "_hidden", {"PLANTED-2"})
+    out, text = console()
+    kind(out).say("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
+    failed = course(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
+    kind(out).trial_ended(failed, state(failed))
+    assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()
+    assert "(no login ***)" in text.getvalue()
+    assert "PLANTED" not in text.getvalue()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy.confirmation import Confirmed, compare
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot, Trial
+
+
+def first(number: int, loss: float) -> Course:
+    trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
+    nowhere = Path("/none")
+    job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+    epochs = [{"val_loss": loss}]
+    return Course(trial, "", Slot(0), job, epochs=epochs, ended=Ended(Outcome.COMPLETE))
+
+
+def test_mean_and_spread_leave_the_first_run_out() -> None:
+    one = Confirmed(first(4, 1.0), (1.4, 1.5, 1.6))
+    assert one.mean == pytest.approx(1.5)
+    assert one.spread == pytest.approx(0.1)
+
+
+def test_the_best_mean_comes_first_whatever_the_first_runs_were() -> None:
+    lucky, steady = Confirmed(first(1, 1.0), (1.5, 1.6)), Confirmed(first(2, 1.3), (1.3, 1.31))
+    assert [one.first.trial.number for one in compare([lucky, steady])] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "p", "words"),
+    [
+        # Welch's t for (2.0, 2.1, 2.2) against (1.0, 1.1, 1.2): t = 1 / sqrt(0.02 / 3), 4 degrees
+        ((2.0, 2.1, 2.2), 0.000255, "; worse (p = 0.00026)"),
+        # t = 0.05 / sqrt(0.02 / 3) = 0.612, 4 degrees of freedom
+        ((1.05, 1.15, 1.25), 0.573, "; cannot be told apart from the best (p = 0.57)"),
+    ],
+)
+def test_configs_are_told_apart_by_welchs_t_test(
+    losses: tuple[float, ...], p: float, words: str
+) -> None:
+    best, other = compare(
+        [Confirmed(first(1, 1.0), (1.0, 1.1, 1.2)), Confirmed(first(2, 1), losses)]
+    )
+    assert best.p is None and "p =" not in str(best)
+    assert other.p == pytest.approx(p, rel=0.01)
+    assert str(other).endswith(words)
+
+
+def test_one_seed_gives_no_verdict() -> None:
+    both = compare([Confirmed(first(1, 1.0), (1.0,)), Confirmed(first(2, 1.0), (2.0,))])
+    assert [one.p for one in both] == [None, None]
+    assert [one.spread for one in both] == [0.0, 0.0]
+    assert str(both[0]) == "s/1: 1.0000 +- 0.0000 over 1 further seed, first run 1.0000"
+
+
+def test_nothing_confirmed_compares_to_nothing() -> None:
+    assert compare([]) == []

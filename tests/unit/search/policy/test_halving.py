@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstm_sweep.search.policy.halving import (
+    ENOUGH,
+    FACTOR,
+    Decision,
+    at_highest_rung,
+    decide,
+    prospects,
+    rungs,
+)
+
+# rungs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "epochs, first, expected",
+    [
+        (27, 1, (1, 3, 9)),
+        (28, 1, (1, 3, 9, 27)),
+        (9, 1, (1, 3)),
+        (2, 1, (1,)),
+        (1, 1, ()),  # nothing can be cut short
+        (27, 2, (2, 6, 18)),
+        (27, 3, (3, 9)),
+        (3, 3, ()),
+    ],
+)
+def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple[int, ...]) -> None:
+    assert rungs(epochs, first) == expected
+
+
+# who goes on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "epoch, loss, others, expected",
+    [
+        # the first to come
+        (1, 2.0, [], Decision(True, "2 is number 1 of 1 at epoch 1")),
+        # of two and three the best
+        (1, 2.0, [2.5], Decision(True, "2 is number 1 of 2 at epoch 1")),
+        (
+            1,
+            2.5,
+            [2.0],
+            Decision(False, "pruned at epoch 1: 2.5 is not among the best of 2 at this rung"),
+        ),
+        # of four and five the best two
+        (3, 2.2, [2.0, 2.5, 2.4], Decision(True, "2.2 is number 2 of 4 at epoch 3")),
+        (
+            3,
+            2.35,
+            [2.0, 2.5, 2.4, 2.3],
+            Decision(False, "pruned at epoch 3: 2.35 is not among the best 2 of 5 at this rung"),
+        ),
+        # of six the best two
+        (9, 1.4567, [1.0, 2, 2, 2, 2], Decision(True, "1.457 is number 2 of 6 at epoch 9")),
+        (
+            9,
+            1.25,
+            [1.0, 1.1, 2, 2, 2],
+            Decision(False, "pruned at epoch 9: 1.25 is not among the best 2 of 6 at this rung"),
+        ),
+        # of seven the best three: a part of a place is a place
+        (9, 1.25, [1.0, 1.1, 2, 2, 2, 2], Decision(True, "1.25 is number 3 of 7 at epoch 9")),
+        # equals are no better than one another
+        (1, 2.0, [2.0, 2.0], Decision(True, "2 is number 1 of 3 at epoch 1")),
+    ],
+)
+def test_a_trial_goes_on_if_it_is_among_the_best_third(
+    epoch: int, loss: float, others: list[float], expected: Decision
+) -> None:
+    assert decide(epoch, loss, others) == expected
+
+
+@pytest.mark.parametrize(
+    "places, others, goes_on",
+    [
+        (1, [1.0], False),
+        (2, [1.0], True),
+        (2, [1.0, 1.5], False),
+        (3, [1.0, 1.5], True),
+        (2, [1.0, 1.1, 3, 3, 3, 3], True),  # a third of seven is three places anyway
+    ],
+)
+def test_a_rung_has_so_many_places_at_least(
+    places: int, others: list[float], goes_on: bool
+) -> None:
+    assert decide(1, 2.0, others, places=places).go_on is goes_on
+
+
+def test_another_factor_lets_another_share_go_on() -> None:
+    others = [1.0, 1.5, 3.0, 4.0, 5.0]
+    assert decide(1, 2.0, others, factor=2).go_on
+    assert not decide(1, 2.0, others, factor=4).go_on
+
+
+rung = st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True)
+
+
+@settings(deadline=None, derandomize=True)
+@given(losses=rung)
+def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
+    losses: list[float],
+) -> None:
+    on = [
+        loss for i, loss in enumerate(losses) if decide(1, loss, losses[:i] + losses[i + 1 :]).go_on
+    ]
+    assert min(losses) in on
+    assert len(on) == math.ceil(len(losses) / FACTOR)
+    assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
+
+
+@settings(deadline=None, derandomize=True)
+@given(losses=rung)
+def test_one_that_is_the_best_when_it_comes_goes_on(losses: list[float]) -> None:
+    decisions = [decide(1, loss, losses[:index]) for index, loss in enumerate(losses)]
+    leads = [loss == min(losses[: index + 1]) for index, loss in enumerate(losses)]
+    assert all(
+        decision.go_on for decision, leading in zip(decisions, leads, strict=True) if leading
+    )
+
+
+@settings(deadline=None, derandomize=True)
+@given(losses=rung, loss=st.floats(0.01, 10))
+def test_the_order_of_the_others_does_not_matter(losses: list[float], loss: float) -> None:
+    assert (
+        decide(1, loss, losses) == decide(1, loss, losses[::-1]) == decide(1, loss, sorted(losses))
+    )
+
+
+# prospects -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "curves, expected",
+    [
+        ({}, {}),
+        # nobody went on: what is there is all there is
+        ({0: [2.0], 1: [3.0]}, {0: 2.0, 1: 3.0}),
+        # one halved its loss from epoch 1 to 3 and again to the end
+        ({0: [4.0, 3, 2, 2, 2, 2, 2, 2, 1], 1: [6.0]}, {0: 1.0, 1: 1.5}),
+        # the median of those that went on
+        (
+            {
+                0: [4.0, 4, 2],
+                1: [4.0, 4, 3],
+                2: [4.0, 4, 4],
+                3: [8.0],
+            },
+            {0: 2.0, 1: 3.0, 2: 4.0, 3: 6.0},
+        ),
+        # between two rungs: what is lower, its own loss or what the rung promised
+        ({0: [4.0, 2, 2, 2, 2, 2, 2, 2, 2], 1: [4.0, 1.0]}, {0: 2.0, 1: 1.0}),
+        ({0: [4.0, 2, 2, 2, 2, 2, 2, 2, 2], 1: [4.0, 3.0]}, {0: 2.0, 1: 2.0}),
+    ],
+)
+def test_a_trial_that_was_cut_short_is_worth_what_others_would_have_made_of_it(
+    curves: dict[int, list[float]], expected: dict[int, float]
+) -> None:
+    assert prospects(curves, 9) == pytest.approx(expected)
+
+
+def test_a_trial_that_has_not_reached_a_rung_has_no_prospects() -> None:
+    assert prospects({0: [], 1: [2.0]}, 9) == {1: 2.0}
+
+
+def test_of_one_epoch_the_prospect_is_its_loss() -> None:
+    assert prospects({0: [2.0], 1: [1.0]}, 1) == {0: 2.0, 1: 1.0}
+
+
+EPOCHS = 27
+curve = st.lists(st.floats(0.01, 5), min_size=1, max_size=EPOCHS).map(
+    lambda losses: list(itertools.accumulate(losses, min))
+)
+many = st.lists(curve, max_size=12).map(lambda found: dict(enumerate(found)))
+
+
+@settings(deadline=None, derandomize=True)
+@given(curves=many)
+def test_prospects_are_never_above_the_last_loss_and_above_nothing(
+    curves: dict[int, list[float]],
+) -> None:
+    found = prospects(curves, EPOCHS)
+    assert set(found) == set(curves)
+    assert all(0 < found[number] <= curves[number][-1] for number in curves)
+
+
+@settings(deadline=None, derandomize=True)
+@given(curves=many, losses=st.lists(st.floats(0.01, 5), min_size=EPOCHS, max_size=EPOCHS))
+def test_the_prospect_of_a_trial_that_went_all_the_way_is_its_loss(
+    curves: dict[int, list[float]], losses: list[float]
+) -> None:
+    assert prospects({**curves, 99: list(itertools.accumulate(losses, min))}, EPOCHS)[99] == min(
+        losses
+    )
+
+
+@settings(deadline=None, derandomize=True)
+@given(curves=many, mark=st.sampled_from(rungs(EPOCHS)), data=st.data())
+def test_trials_that_were_cut_at_the_same_rung_keep_their_order(
+    curves: dict[int, list[float]], mark: int, data: st.DataObject
+) -> None:
+    exactly = st.lists(st.floats(0.01, 5), min_size=mark, max_size=mark)
+    cut = {100 + index: list(itertools.accumulate(data.draw(exactly), min)) for index in range(3)}
+    found = prospects({**curves, **cut}, EPOCHS)
+    for one, other in itertools.permutations(cut, 2):
+        if cut[one][-1] <= cut[other][-1]:
+            assert found[one] <= found[other]
+
+
+@settings(deadline=None, derandomize=True)
+@given(curves=many)
+def test_prospects_do_not_depend_on_the_order_of_the_trials(
+    curves: dict[int, list[float]],
+) -> None:
+    backwards = dict(reversed(curves.items()))
+    assert prospects(curves, EPOCHS) == prospects(backwards, EPOCHS)
+
+
+def test_a_loss_of_zero_has_prospects_too() -> None:
+    assert prospects({0: [0.0, 0.0, 0.0]}, 9) == {0: 0.0}
+
+
+# the highest rung ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reached_3, reached_9, expected",
+    [
+        (0, 0, 1),
+        (ENOUGH - 1, 0, 1),
+        (ENOUGH, ENOUGH - 1, 3),
+        (ENOUGH + 5, ENOUGH, 9),
+    ],
+)
+def test_the_highest_rung_with_enough_trials_teaches(
+    reached_3: int, reached_9: int, expected: int
+) -> None:
+    curves = {}
+    for number in range(20):
+        length = 9 if number < reached_9 else 3 if number < reached_3 else 1
+        curves[number] = [float(100 * epoch + number) for epoch in range(1, length + 1)]
+    found = at_highest_rung(curves, 27)
+    there = {1: 20, 3: reached_3, 9: reached_9}[expected]
+    assert found == {number: float(100 * expected + number) for number in range(there)}

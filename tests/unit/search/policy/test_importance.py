@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.policy.importance import FEWEST_TRIALS, shares
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import Space, from_mapping
+
+SPACE = from_mapping(
+    {
+        "direction": ["uni", "bi"],
+        "learning_rate": [0.001, 0.01, 0.1, 1.0],
+        "dropout": {"low": 0.0, "high": 0.8},
+        "layer_size": {"low": 32, "high": 512, "step": 16, "scale": "log"},
+    },
+    "test",
+)
+
+
+def drawn(space: Space, count: int) -> list[TrialConfig]:
+    rng = np.random.default_rng(1)
+    return [as_lstm_config(space.sample(rng)) for _ in range(count)]
+
+
+def test_a_loss_of_one_field_alone_is_explained_by_it() -> None:
+    losses = {c: abs(math.log10(c.learning_rate) + 2) for c in drawn(SPACE, 200)}
+    found = shares(SPACE, losses)
+    assert found is not None and next(iter(found)) == "learning_rate"
+    assert found["learning_rate"] > 0.9
+    assert max(share for name, share in found.items() if name != "learning_rate") < 0.03
+
+
+def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
+    # variance of a uniform term of width w is w^2 / 12; of a fair coin of height h it is h^2 / 4
+    def loss(config: TrialConfig) -> float:
+        return 3 * config.dropout / 0.8 + (math.sqrt(3) if config.direction == "bi" else 0.0)
+
+    found = shares(SPACE, {config: loss(config) for config in drawn(SPACE, 300)})
+    assert found is not None
+    assert found["dropout"] == pytest.approx(0.5, abs=0.08)
+    assert found["direction"] == pytest.approx(0.5, abs=0.08)
+    assert sum(found.values()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_an_interaction_belongs_to_no_field_alone() -> None:
+    # exclusive or: each of the two alone says nothing
+    def loss(config: TrialConfig) -> float:
+        return float((config.direction == "bi") != (config.dropout > 0.4))
+
+    found = shares(SPACE, {config: loss(config) for config in drawn(SPACE, 400)})
+    assert found is not None
+    assert sum(found.values()) < 0.35
+
+
+def test_shares_are_a_pure_function_of_the_losses_and_the_seed() -> None:
+    losses = {config: config.dropout for config in drawn(presets.DEFAULT, 40)}
+    assert shares(presets.DEFAULT, losses, seed=2) == shares(presets.DEFAULT, losses, seed=2)
+
+
+def test_every_varying_field_has_a_share_and_no_other() -> None:
+    losses = {config: config.dropout for config in drawn(presets.DEFAULT, 40)}
+    found = shares(presets.DEFAULT, losses)
+    assert found is not None and set(found) == set(presets.DEFAULT.varying)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_losses_that_are_all_equal_are_explained_by_nothing() -> None:
+    found = shares(SPACE, dict.fromkeys(drawn(SPACE, 40), 2.0))
+    assert found == dict.fromkeys(SPACE.varying, 0.0)
+
+
+def test_few_trials_say_nothing() -> None:
+    configs = drawn(SPACE, FEWEST_TRIALS)
+    assert shares(SPACE, dict.fromkeys(configs[:-1], 1.0)) is None
+    assert shares(SPACE, dict.fromkeys(configs, 1.0)) is not None
+
+
+def test_a_space_in_which_nothing_varies_has_no_shares() -> None:
+    fixed = from_mapping({"layers": 2}, "test")
+    assert shares(fixed, {TrialConfig(epochs=e): 1.0 for e in range(1, 30)}) is None

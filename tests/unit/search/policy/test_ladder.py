@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstm_sweep.search.policy.ladder import Decision, Step, decide, narrowed, rates
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Dimension, Listed, Range
+from lstm_sweep.spaces.space import Space
+
+GUESSING = 3.0
+RATES = (1.0, 0.1, 0.01, 0.001, 0.0001)
+
+
+def steps(*losses: float | None) -> list[Step]:
+    """Steps of a ladder that begins at 1; rates without a loss are still to come."""
+    known = [*losses, *[None] * (len(RATES) - len(losses))]
+    return [Step(rate, loss) for rate, loss in zip(RATES, known, strict=True)]
+
+
+# the rates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dimension, expected",
+    [
+        (presets.DEFAULT["learning_rate"], (1.0, 0.1, 0.01, 0.001, 0.0001, 1e-5)),
+        (presets.QUICK["learning_rate"], (0.1, 0.01, 0.001)),
+        (Listed("learning_rate", (0.01,)), (0.01,)),
+        (Listed("learning_rate", (0.002, 0.01)), (0.01,)),  # no tenth of it
+        (Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)), (0.1, 0.01, 0.001)),
+        (Listed("learning_rate", (0.0001, 0.007, 0.02, 0.1)), (0.1, 0.007, 0.0001)),
+        (Listed("learning_rate", (0.000999999, 0.01)), (0.01, 0.000999999)),
+        (Range("learning_rate", 1e-5, 1.0, log=True), (1.0, 0.1, 0.01, 0.001, 0.0001, 1e-5)),
+        (Range("learning_rate", 2e-3, 0.5, log=True), (0.5, 0.05, 0.005)),
+        (Range("learning_rate", 0.02, 0.1, log=True), (0.1,)),
+        (Range("learning_rate", 0.001, 0.1), (0.1, 0.01, 0.001)),
+        (Range("learning_rate", 0.01, 0.11, step=0.05), (0.11, 0.01)),
+    ],
+)
+def test_rates_go_down_by_ten_from_the_highest(
+    dimension: Dimension, expected: tuple[float, ...]
+) -> None:
+    assert rates(dimension) == expected
+
+
+listed = st.lists(st.floats(1e-6, 10), min_size=1, max_size=12, unique=True).map(
+    lambda values: Listed("learning_rate", tuple(sorted(values)))
+)
+log_range = st.tuples(st.floats(1e-6, 1.0), st.floats(1.1, 1e6)).map(
+    lambda ends: Range("learning_rate", ends[0], ends[0] * ends[1], log=True)
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(dimension=listed | log_range)
+def test_rates_lie_in_the_space_and_fall_to_a_tenth_or_less(dimension: Dimension) -> None:
+    found = rates(dimension)
+    assert found and all(rate in dimension for rate in found)
+    # a rate of a range has three digits, so it may be above an exact tenth by half of the last
+    rounding = 1e-6 if isinstance(dimension, Listed) else 0.5 / 100
+    for higher, lower in itertools.pairwise(found):
+        assert lower <= higher / 10 * (1 + rounding) < higher
+
+
+@settings(deadline=None, derandomize=True)
+@given(dimension=listed | log_range)
+def test_rates_begin_at_the_highest_and_leave_nothing_out_at_the_end(dimension: Dimension) -> None:
+    found = rates(dimension)
+    values = dimension.values() or [getattr(dimension, "low", math.nan)]
+    highest = values[-1] if dimension.values() else getattr(dimension, "high", math.nan)
+    assert found[0] == pytest.approx(float(highest), rel=0.005)
+    assert found[-1] < float(values[0]) * 10.1
+
+
+def test_rates_of_whole_decades_are_whole_decades() -> None:
+    decades = Range("learning_rate", 1e-6, 10.0, log=True)
+    assert rates(decades) == (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 1e-5, 1e-6)
+
+
+# the decision ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "known, expected",
+    [
+        # nothing is known
+        ((), Decision(RATES, None, "waiting for 1")),
+        # rates too high fail or learn nothing, and the ladder goes on down
+        ((math.inf,), Decision(RATES[1:], None, "waiting for 0.1")),
+        ((3.5,), Decision(RATES[1:], None, "waiting for 0.1")),
+        ((2.95,), Decision(RATES[1:], None, "waiting for 0.1")),  # hardly better than guessing
+        ((math.inf, 3.0, math.inf), Decision(RATES[3:], None, "waiting for 0.001")),
+        # it goes on as long as losses fall
+        ((2.5,), Decision(RATES[1:], 1.0, "waiting for 0.1")),
+        ((2.5, 2.0), Decision(RATES[2:], 0.1, "waiting for 0.01")),
+        ((math.inf, 2.5, 2.0), Decision(RATES[3:], 0.01, "waiting for 0.001")),
+        # and ends at the first that is worse
+        ((2.5, 2.6), Decision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
+        ((2.5, 2.0, 2.1), Decision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.1000")),
+        ((2.5, 2.0, 2.0), Decision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.0000")),
+        ((3.5, 2.0, 2.99), Decision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.9900")),
+        ((2.5, math.inf), Decision((), 1.0, "1 is best: 2.5000, and 0.1 failed")),
+        # a step counts once all above it are known
+        ((None, 2.0, 2.5), Decision((1.0, 0.001, 0.0001), None, "waiting for 1")),
+        ((2.5, None, 2.0), Decision((0.1, 0.001, 0.0001), 1.0, "waiting for 0.1")),
+        # what lies below the end is not needed
+        ((2.5, 2.6, None, 1.0), Decision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
+        ((2.5, 2.6, 1.0), Decision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
+        # it may go all the way
+        (
+            (2.5, 2.4, 2.3, 2.2, 2.1),
+            Decision((), 0.0001, "0.0001, the lowest rate, is best: 2.1000"),
+        ),
+        (
+            (math.inf,) * 4 + (2.0,),
+            Decision((), 0.0001, "0.0001, the lowest rate, is best: 2.0000"),
+        ),
+        # or find nothing
+        (
+            (math.inf, 3.5, 2.99, 2.99, 2.99),
+            Decision((), None, "no rate came below 0.98 times guessing (3.0000)"),
+        ),
+        (
+            (math.inf,) * 5,
+            Decision((), None, "no rate came below 0.98 times guessing (3.0000)"),
+        ),
+    ],
+)
+def test_a_ladder_decides_from_what_is_known(
+    known: tuple[float | None, ...], expected: Decision
+) -> None:
+    assert decide(steps(*known), GUESSING) == expected
+    assert expected.done == (not expected.needed)
+
+
+def test_a_loss_must_be_below_the_share_of_guessing_to_count_as_learned() -> None:
+    assert decide(steps(0.98 * GUESSING), GUESSING).best is None
+    assert decide(steps(0.98 * GUESSING - 1e-9), GUESSING).best == 1.0
+
+
+losses = st.lists(
+    st.none() | st.just(math.inf) | st.floats(0.1, 4.0), min_size=len(RATES), max_size=len(RATES)
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(known=losses)
+def test_what_is_needed_is_just_what_is_not_known(known: list[float | None]) -> None:
+    decision = decide(steps(*known), GUESSING)
+    missing = [rate for rate, loss in zip(RATES, known, strict=True) if loss is None]
+    assert list(decision.needed) in ([], missing)
+    assert decision.needed or decision.done
+
+
+@settings(deadline=None, derandomize=True)
+@given(known=losses)
+def test_the_best_rate_has_the_lowest_loss_of_those_down_to_the_end(
+    known: list[float | None],
+) -> None:
+    decision = decide(steps(*known), GUESSING)
+    if decision.best is not None:
+        loss = known[RATES.index(decision.best)]
+        above = known[: RATES.index(decision.best)]
+        assert loss is not None and loss < 0.98 * GUESSING
+        assert all(other is not None and other > loss for other in above)
+
+
+@settings(deadline=None, derandomize=True)
+@given(known=losses, place=st.integers(0, len(RATES) - 1), loss=st.floats(0.1, 4.0))
+def test_a_ladder_that_has_ended_is_not_changed_by_losses_that_come_later(
+    known: list[float | None], place: int, loss: float
+) -> None:
+    decision = decide(steps(*known), GUESSING)
+    if decision.done and known[place] is None:
+        later = [loss if index == place else value for index, value in enumerate(known)]
+        assert decide(steps(*later), GUESSING) == decision
+
+
+# narrowing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "best, kept",
+    [
+        (1.0, (0.1, 1.0)),
+        (0.01, (0.001, 0.01, 0.1)),
+        (1e-5, (1e-5, 1e-4)),
+        (0.03, (0.01, 0.1)),  # not in the space itself
+        (50.0, presets.DEFAULT["learning_rate"].values()),  # nothing near: all are kept
+    ],
+)
+def test_a_list_is_narrowed_to_the_best_rate_and_its_neighbours(
+    best: float, kept: tuple[float, ...]
+) -> None:
+    assert narrowed(presets.DEFAULT, best)["learning_rate"].values() == list(kept)
+
+
+def test_only_learning_rates_are_narrowed() -> None:
+    space = narrowed(presets.DEFAULT, 0.01)
+    assert {name for name in space if space[name] != presets.DEFAULT[name]} == {"learning_rate"}
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    dimension=listed | log_range,
+    place=st.integers(0, 11),
+    share=st.floats(0, 1, exclude_max=True),
+)
+def test_narrowing_keeps_the_best_rate_and_never_leaves_the_space(
+    dimension: Dimension, place: int, share: float
+) -> None:
+    space = Space({"learning_rate": dimension})
+    found = rates(dimension)
+    best = found[place % len(found)]
+    kept = narrowed(space, best)["learning_rate"]
+    assert best in kept
+    drawn = float(kept.decode(kept.at(share)))
+    assert drawn in dimension
+    assert best / 10 * 0.999 <= drawn <= best * 10 * 1.001
+
+
+@settings(deadline=None, derandomize=True)
+@given(dimension=listed, place=st.integers(0, 11))
+def test_narrowing_twice_is_narrowing_once(dimension: Dimension, place: int) -> None:
+    best = rates(dimension)[place % len(rates(dimension))]
+    once = narrowed(Space({"learning_rate": dimension}), best)
+    assert narrowed(once, best)["learning_rate"] == once["learning_rate"]
+
+
+def test_narrowing_a_linear_range_never_leaves_the_space() -> None:
+    space = Space({"learning_rate": Range("learning_rate", 0.001, 1.0)})
+    small, rng = narrowed(space, 0.01), np.random.default_rng(0)
+    assert all(space.admits(small.sample(rng)) for _ in range(100))

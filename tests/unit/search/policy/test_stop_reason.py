@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.search.policy.stop_reason import STOP_REASON, StopReason
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.sweep.continuation import ADVICE, how_to_go_on, read_from_sentence, spent
+
+SPEC = SweepSpec(trials=10, minutes=6.0, patience=5)
+
+
+def tags(reason: str | None, sentence: str = "words that nobody reads") -> dict[str, str]:
+    """Tags of a finished sweep."""
+    found = {"sweep.state": "finished", "sweep.reason": sentence}
+    return found if reason is None else found | {STOP_REASON: reason}
+
+
+@pytest.mark.parametrize("reason", ADVICE)
+def test_what_to_type_follows_from_the_value_whatever_the_sentence_says(reason: StopReason) -> None:
+    said = {how_to_go_on("s", tags(reason, text)) for text in ("", "5 minutes are over", "no room")}
+    assert said == {ADVICE[reason].format(name="s")}
+
+
+@pytest.mark.parametrize(
+    "reason, more, expected",
+    [
+        ("trials", {}, "--trials 10 (words)"),
+        ("trials", {"minutes": 60.0}, "--trials 10 (words)"),
+        ("trials", {"trials": 11}, ""),
+        ("minutes", {}, "--minutes 6 (words)"),
+        ("minutes", {"trials": 99}, "--minutes 6 (words)"),
+        ("minutes", {"minutes": 7.0}, ""),
+        ("minutes", {"minutes": None}, ""),
+        ("patience", {"minutes": 7.0}, "--patience 5 (words)"),
+        ("space", {"trials": 99, "minutes": 60.0}, "the whole space (words)"),
+    ],
+)
+def test_what_is_spent_follows_from_the_value(
+    reason: str, more: dict[str, float | None], expected: str
+) -> None:
+    assert spent(tags(reason, "words"), SPEC, replace(SPEC, **more)) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", ["interrupted", "stopped", "failed"])
+def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> None:
+    for reason in StopReason:
+        found = tags(reason) | {"sweep.state": state}
+        assert how_to_go_on("s", found) == "lstm-sweep resume s goes on with it"
+        assert spent(found, SPEC, SPEC) == ""
+
+
+@pytest.mark.parametrize(
+    "sentence, expected",
+    [
+        ("the budget is spent", StopReason.TRIALS),
+        ("no trial has a result", StopReason.TRIALS),
+        ("", StopReason.TRIALS),
+        ("0.5 minutes are over", StopReason.MINUTES),
+        ("30 s are left, and another trial takes 31 s", StopReason.MINUTES),
+        ("0 s are left, and a trial's first rung takes 3 s", StopReason.MINUTES),
+        ("no better for 9 trials", StopReason.PATIENCE),
+        ("all 12 configs of the space that may be tried are begun", StopReason.SPACE),
+    ],
+)
+def test_sentences_of_earlier_versions_are_read(sentence: str, expected: StopReason) -> None:
+    assert read_from_sentence(sentence) is expected
+    assert how_to_go_on("s", tags(None, sentence)) == ADVICE[expected].format(name="s")
+
+
+def test_a_value_of_a_newer_version_is_taken_for_what_the_sentence_says() -> None:
+    found = tags("weather", "6 minutes are over")
+    assert how_to_go_on("s", found) == ADVICE[StopReason.MINUTES].format(name="s")
+
+
+def test_sentences_are_read_in_one_place_alone() -> None:
+    """No other module of `search` looks for words in a sweep's reason."""
+    readers = []
+    for file in (Path(__file__).parents[4] / "search").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        if re.search(r"minutes are over\||no better for\"|configs of the space\"", text):
+            readers.append(file.name)
+    assert readers == ["going_on.py"]

@@ -1,0 +1,175 @@
+"""Sweeps under `--minutes`: the best configs are trained again, and that ends before the time."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+
+import pytest
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE, makespan
+from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.stop_reason import StopReason
+from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import Space
+from lstm_sweep.spaces.template.template import Template
+from tests.simulated import Networks, Simulated, Simulation, Templates, World, simulate
+
+SEEDS = range(3)
+TEMPLATE = """
+def data():
+    return 1
+
+def create_model(x):
+    units = {{choice([16, 32, 64, 128])}}
+    return units * {{uniform(0, 1)}} * {{uniform(0, 2)}}
+"""
+#: 48,000 ids: an epoch takes 7 s in the middle of the space, 0.4 to 130 s in all of it
+NETWORKS = Networks(Extent(symbols=48_000, alphabet=60, targets=4_000), pace=0.3)
+#: seconds of a whole training of a template
+WHOLE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Space:
+    file = tmp_path_factory.mktemp("template") / "mine.py"
+    file.write_text(TEMPLATE, encoding="utf-8")
+    return Template.read(str(file)).space()
+
+
+@functools.cache
+def sweeps(seconds: float, space: Space, world: World, slots: int) -> list[Simulated]:
+    """Sweeps with each seed, their trials limited by the time alone."""
+    plans = [Plan(trials=500, seconds=seconds, seed=seed) for seed in SEEDS]
+    return [simulate(plan, space, world, slots=slots) for plan in plans]
+
+
+def seeds_of(sweep: Simulated) -> Counter[Config]:
+    """How many further seeds each config has that were trained to their end."""
+    whole = [c for c in sweep.of(Phase.CONFIRM) if c.ended and c.ended.outcome is Outcome.COMPLETE]
+    return Counter(course.trial.config for course in whole)
+
+
+def check(found: list[Simulated], slots: int) -> None:
+    """Whatever was begun to confirm has ended, in little more than its share of the slots."""
+    for sweep in found:
+        assert sweep.best is not None
+        again = sweep.of(Phase.CONFIRM)
+        assert {c.ended.outcome for c in again if c.ended} <= {Outcome.COMPLETE}
+        limit = sweep.policy.plan.seconds
+        assert limit
+        assert sum(course.seconds for course in again) <= (SHARE + 0.1) * limit * slots
+        assert sweep.seconds > 0.8 * limit or sweep.policy.stop
+
+
+@pytest.mark.parametrize("minutes, slots", [(6, 1), (6, 2), (6, 4), (20, 2)])
+def test_networks_are_confirmed_within_the_time(minutes: int, slots: int) -> None:
+    found = sweeps(60.0 * minutes, presets.DEFAULT, NETWORKS, slots)
+    check(found, slots)
+    confirmed = [max(seeds_of(sweep).values(), default=0) >= FEWEST_SEEDS for sweep in found]
+    assert sum(confirmed) >= len(found) - 1  # the best may take a little too long for its share
+
+
+@pytest.mark.parametrize(
+    "slots, trainings", [(1, 12), (1, 40), (2, 6), (2, 12), (2, 40), (4, 3), (4, 12)]
+)
+def test_templates_are_confirmed_within_the_time(
+    template: Space, trainings: int, slots: int
+) -> None:
+    found = sweeps(trainings * WHOLE_S, template, Templates(WHOLE_S), slots)
+    check(found, slots)
+    confirmed = [max(seeds_of(sweep).values(), default=0) >= FEWEST_SEEDS for sweep in found]
+    assert sum(confirmed) >= len(found) - 1  # the best may take a little too long for its share
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_confirmed(
+    template: Space, slots: int
+) -> None:
+    found = sweeps(2 * WHOLE_S, template, Templates(WHOLE_S), slots)
+    check(found, slots)
+    for sweep in found:
+        assert seeds_of(sweep) == {}
+        said = sweep.policy.confirmation.omitted()
+        assert said.startswith("s/") and said.endswith("at most 15 s are kept for that")
+
+
+def test_a_sweep_that_has_confirmed_its_best_has_nothing_to_excuse() -> None:
+    sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
+    best = sweep.policy.confirmation.ranked()[0].trial.config
+    assert bool(sweep.policy.confirmation.omitted()) == (seeds_of(sweep)[best] == 0)
+
+
+def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None:
+    found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
+    ended = 0
+    for sweep in found:
+        first = min(course.began for course in sweep.of(Phase.CONFIRM))
+        for course in sweep.of(Phase.SEARCH):
+            assert course.began <= first and course.ended
+            if course.ended.outcome is Outcome.STOPPED:
+                ended += 1
+                assert "kept to train the best configs again" in course.ended.reason
+                assert course.ended.unfinished is False
+    assert ended > 0
+
+
+def test_a_sweep_without_a_limit_of_time_ends_no_trial_for_confirming() -> None:
+    plan = Plan(trials=24)
+    sweep = simulate(plan, presets.QUICK, NETWORKS, slots=2)
+    assert Outcome.STOPPED not in {c.ended.outcome for c in sweep.of(Phase.SEARCH) if c.ended}
+    assert len(sweep.of(Phase.CONFIRM)) == 6  # a quarter
+    assert sweep.policy.overdue(1e9) == []
+
+
+def rebuilt(sweep: Simulated, plan: Plan, *, extended: bool) -> Policy:
+    policy = Policy(plan, presets.DEFAULT, NETWORKS.extent, sweep="s", slots=2, guessing=4.0)
+    ended = sorted(sweep.courses, key=lambda course: course.began + course.seconds)
+    policy.restore(ended, [], extended=extended)
+    return policy
+
+
+def test_more_time_lets_the_search_go_on_after_confirming() -> None:
+    sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
+    policy = rebuilt(sweep, Plan(trials=500, seconds=1200.0), extended=True)
+    trial = policy.next(sweep.seconds)
+    assert trial is not None and trial.phase is Phase.SEARCH
+
+
+def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None:
+    whole = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
+    plan = whole.policy.plan
+    first = whole.of(Phase.CONFIRM)[0]
+    until = first.began + first.seconds + 0.1
+    policy = Policy(plan, presets.DEFAULT, NETWORKS.extent, sweep="s", slots=2, guessing=4.0)
+    broken_off = Simulation(policy, NETWORKS, 2).run(until)
+    again = rebuilt(broken_off, plan, extended=False)
+    assert again.confirmation.begun
+    trial = again.next(until)
+    assert trial is None or trial.phase is Phase.CONFIRM
+
+
+def test_seconds_on_several_slots_are_those_of_the_last_to_end() -> None:
+    assert makespan([], 2) == 0.0
+    assert makespan([3.0, 3.0], 1) == 6.0
+    assert makespan([3.0, 3.0, 1.0], 2) == 4.0
+    assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5.0
+
+
+def test_a_run_that_was_cut_short_is_no_further_seed() -> None:
+    sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
+    before = sum(len(one.losses) for one in sweep.policy.confirmation.results())
+    course = sweep.of(Phase.CONFIRM)[0]
+    whole, course.ended = course.ended, Ended(Outcome.STOPPED, "6 minutes are over")
+    after = sum(len(one.losses) for one in sweep.policy.confirmation.results())
+    course.ended = whole
+    assert after == before - 1
+
+
+def test_why_the_search_has_ended_is_the_time() -> None:
+    for sweep in sweeps(360.0, presets.DEFAULT, NETWORKS, 2):
+        assert sweep.policy.stop is None or sweep.policy.stop.reason is StopReason.MINUTES

@@ -1,0 +1,121 @@
+"""Secrets of an address or of the environment never reach the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.cli import main
+from lstm_sweep.search.commands import commands
+from lstm_sweep.search.engines import worker
+from lstm_sweep.search.store import faults
+from lstm_sweep.search.trial import Ended, Job, Slot, Trial
+from tests.conftest import write_text
+
+COMMANDS = [
+    ["sweeps"],
+    ["trials", "s"],
+    ["show", "s/1"],
+    ["rerun", "s/1", "--on", "inline"],
+    ["export", "s", "--to", "best"],
+    ["stop", "s"],
+    ["resume", "s"],
+    ["ui"],
+    ["launch", "--data", "words.txt", "--on", "inline", "--size-rule", "warn"],
+]
+ADDRESSES = [
+    "postgresql://user:PLANTED@127.0.0.1:9/db",
+    "postgresql://user:a/PLANTED@127.0.0.1:9/db",
+    "postgresql+none://user:PLANTED@127.0.0.1:9/db",
+    "postgresql://127.0.0.1:9/db?password=PLANTED",
+    "mysql+pymysql://user:1:PLANTED@127.0.0.1:9/db",
+    "http://user:PLANTED@127.0.0.1:9",
+    "http://user:PLANTED/x@127.0.0.1:9",
+    "http://user:x#PLANTED@127.0.0.1:9",
+    "http://PLANTED@127.0.0.1:9",
+    "http://user:PLANTED@[127.0.0.1:9",
+    "user:PLANTED@127.0.0.1/db",
+    "ftp://user:PLANTED@127.0.0.1/db",
+    "sqlite://user:PLANTED@127.0.0.1/db",
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(faults, "_hidden", set())
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    write_text(tmp_path / "words.txt", 40_000)
+    yield tmp_path
+
+
+@pytest.mark.parametrize("uri", ADDRESSES)
+@pytest.mark.parametrize("from_file", [False, True], ids=["variable", "file"])
+def test_no_command_shows_the_password_of_an_address(
+    uri: str,
+    from_file: bool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if from_file:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        (folder / "mlflow.yaml").write_text(f"tracking_uri: '{uri}'\n")
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for typed in COMMANDS:
+        code = main(typed)
+        out, err = capfd.readouterr()
+        assert "PLANTED" not in out + err, typed
+        assert code == 2, (typed, err)
+        assert len(err.splitlines()) == 1, typed
+    written = [path for path in folder.rglob("*") if path.is_file() and path.name != "mlflow.yaml"]
+    assert not [path for path in written if b"PLANTED" in path.read_bytes()]
+
+
+def test_an_unexpected_failure_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "PLANTED-1")
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "PLANTED-2")
+
+    def fail(arguments: object) -> int:
+        try:
+            raise KeyError("postgresql://user:PLANTED@host/db?sslpassword=PLANTED")
+        except KeyError:
+            raise RuntimeError("http://me:PLANTED@host, PLANTED-1, PLANTED-2") from None
+
+    monkeypatch.setattr(commands, "sweeps", fail)
+    assert main(["sweeps"]) == 1
+    out, err = capfd.readouterr()
+    assert "unexpected RuntimeError: http://me:***@host, ***, ***" in err
+    assert "PLANTED" not in (out + err).replace(_source(err), "")
+
+
+def _source(err: str) -> str:
+    """The line of this very file that the traceback quotes."""
+    [line] = [line for line in err.splitlines() if "raise RuntimeError(" in line]
+    return line
+
+
+def test_a_trial_that_fails_shows_no_secret(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "PLANTED")
+    secret = "".join("PLANTED")
+
+    def fail(job: Job) -> Iterator[Ended]:
+        raise ValueError(f"as {secret}, or s3://bucket/key?signature={secret}")
+        yield
+
+    monkeypatch.setattr(worker, "_train", fail)
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    job = Job(trial=trial, slot=Slot(0), corpus=folder, targets=1, targets_seed=0, folder=folder)
+    [ended] = worker.run(job)
+    assert isinstance(ended, Ended)
+    assert ended.reason == "ValueError: as ***, or s3://bucket/key?***"
+    err = capfd.readouterr().err
+    assert "ValueError: as ***" in err and "PLANTED" not in err

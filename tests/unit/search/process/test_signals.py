@@ -1,0 +1,150 @@
+"""Ctrl-C comes late where something must not be left half done, and never gets lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from lstm_sweep.search.process.signals import Interrupted, Shield
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_is_raised_at_once_outside_of_hold() -> None:
+    with pytest.raises(KeyboardInterrupt), Shield().up():
+        interrupt()
+
+
+def test_an_interrupt_waits_for_the_end_of_hold() -> None:
+    shield, steps = Shield(), []
+    with pytest.raises(KeyboardInterrupt), shield.up():
+        with shield.hold():
+            interrupt()
+            steps.append("written")
+        steps.append("never")
+    assert steps == ["written"]
+
+
+def test_a_second_interrupt_is_not_held_back() -> None:
+    shield, steps = Shield(), []
+    with pytest.raises(KeyboardInterrupt), shield.up(), shield.hold():
+        interrupt()
+        steps.append("written")
+        interrupt()
+        steps.append("never")
+    assert steps == ["written"]
+
+
+def test_an_interrupt_that_was_held_back_comes_though_the_section_fails() -> None:
+    shield = Shield()
+    with shield.up():
+        with pytest.raises(KeyboardInterrupt) as caught, shield.hold():
+            interrupt()
+            raise ValueError("the store")
+        assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(ValueError, match="alone"), shield.hold():  # it comes once
+            raise ValueError("alone")
+
+
+def test_an_interrupt_waits_for_the_end_of_the_outermost_hold() -> None:
+    shield, steps = Shield(), []
+    with pytest.raises(KeyboardInterrupt), shield.up():
+        with shield.hold():
+            with shield.hold():
+                interrupt()
+                steps.append("inside")
+            steps.append("after the inner one")
+        steps.append("never")
+    assert steps == ["inside", "after the inner one"]
+
+
+def test_a_section_inside_the_last_one_does_not_end_the_end() -> None:
+    shield, steps = Shield(), []
+    with shield.up(), shield.hold(to_the_end=True):
+        with shield.hold():
+            interrupt()
+        assert shield.ending
+        interrupt()
+        steps.append("closed")
+    assert steps == ["closed"]
+
+
+def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_it() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(Interrupted) as caught, Shield().up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert caught.value.code == 129
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+        shield = Shield()
+        with shield.up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not shield.asked
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_handler_of_before_comes_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Shield().up():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_request_that_is_never_answered_is_given_up_once_an_end_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
+    shield, mute = Shield(), socket.socketpair()
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        for _ in range(2):  # the one under way, and the next one
+            with pytest.raises(TimeoutError, match="an end is wanted"), shield.asking():
+                if not shield.asked:
+                    interrupt()
+                mute[0].recv(1)
+    assert shield.gave_up
+
+
+def test_a_request_that_swallows_its_end_is_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIVE_UP_S", "AGAIN_S"):
+        monkeypatch.setattr(f"lstm_sweep.search.process.signals.{name}", 0.1)
+    shield, mute = Shield(), socket.socketpair()
+    with pytest.raises(TimeoutError), shield.up(), shield.asking():
+        with contextlib.suppress(Interrupted):
+            interrupt()
+        with contextlib.suppress(TimeoutError):
+            mute[0].recv(1)
+        mute[0].recv(1)
+
+
+def test_all_requests_together_have_a_limit_once_an_end_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 1.0)
+    shield, answered = Shield(), 0
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        interrupt()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                with shield.asking():
+                    time.sleep(0.2)
+                answered += 1
+    assert 0 < answered < 6
+
+
+def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
+    before = signal.getsignal(signal.SIGALRM)
+    shield = Shield()
+    with shield.up(), shield.hold(), shield.asking():
+        time.sleep(0.3)
+    assert not shield.gave_up
+    assert signal.getsignal(signal.SIGALRM) == before

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store import artifacts
+from lstm_sweep.search.store.experiment import Experiment
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.settings import Settings
+
+HTTP, SQLITE = "http://host:5000", "sqlite:////runs.db"
+
+
+class Client:
+    """An MLflow client of a store with at most one experiment."""
+
+    def __init__(self, location: str | None = None) -> None:
+        self.found = None if location is None else _experiment(location)
+        #: where its runs say that their files lie
+        self.named = ""
+        self.made: list[str | None] = []
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return self.found
+
+    def create_experiment(self, name: str, artifact_location: str | None, tags: Any) -> None:
+        self.made.append(artifact_location)
+        self.found = _experiment(artifact_location or "mlflow-artifacts:/1")
+
+    def get_run(self, run_id: str) -> Any:
+        return SimpleNamespace(info=SimpleNamespace(artifact_uri=self.named))
+
+
+def _experiment(location: str) -> Any:
+    return SimpleNamespace(experiment_id="1", artifact_location=location, lifecycle_stage="active")
+
+
+def experiment_of(client: Client, uri: str, artifacts: str | None = None) -> Experiment:
+    return Experiment(client, Settings(uri, artifacts, "mine", "test"))
+
+
+def test_looking_makes_nothing_and_sees_what_others_have_made() -> None:
+    client = Client()
+    experiment = experiment_of(client, SQLITE, "file:///here")
+    experiment.check_reach()
+    assert (experiment.id, experiment.own_place, client.made) == (None, None, [])
+    client.found = _experiment("file:///there")
+    experiment.make()
+    assert (experiment.id, client.made) == ("1", [])
+
+
+@pytest.mark.parametrize(
+    ("uri", "artifacts", "own_place"),
+    [(SQLITE, "file:///here", "file:///here"), (HTTP, None, None)],
+)
+def test_whoever_makes_it_decides_where_files_lie(
+    uri: str, artifacts: str | None, own_place: str | None
+) -> None:
+    client = Client()
+    experiment = experiment_of(client, uri, artifacts)
+    experiment.make()
+    assert client.made == [artifacts]
+    assert experiment.own_place == own_place
+
+
+def test_somebody_who_made_it_at_the_same_time_is_no_failure() -> None:
+    class Late(Client):
+        def create_experiment(self, *arguments: Any, **more: Any) -> None:
+            super().create_experiment("mine", None, {})
+            raise RuntimeError("it exists")
+
+    experiment = experiment_of(Late(), HTTP)
+    experiment.make()
+    assert experiment.id == "1"
+
+
+def test_a_failure_to_make_it_is_told() -> None:
+    class Full(Client):
+        def create_experiment(self, *arguments: Any, **more: Any) -> None:
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        experiment_of(Full(), HTTP).make()
+
+
+def test_files_behind_a_server_are_not_reached_through_a_database() -> None:
+    with pytest.raises(InputError, match=r"'mine' in store /runs.db \(test\): a tracking server"):
+        experiment_of(Client("mlflow-artifacts:/1"), SQLITE).check_reach()
+    experiment_of(Client("mlflow-artifacts:/1"), HTTP).check_reach()
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///home/victim", "/home/victim", "s3://stranger/runs", "ftp://stranger/runs",
+     "mlflow-artifacts://stranger:80/1", "file:///mine/../home", "file:///mine/%2e%2e/home",
+     "file:///minefield", "http://stranger/1"],
+)  # fmt: skip
+def test_a_server_does_not_say_where_else_files_lie(location: str) -> None:
+    with pytest.raises(InputError, match=r"where whoever made it has chosen: expected another"):
+        experiment_of(Client(location), HTTP, "file:///mine").check_reach()
+
+
+@pytest.mark.parametrize("location", ["file:///mine", "file:///mine/of/old", "mlflow-artifacts:/1"])
+def test_what_the_users_own_settings_name_is_believed(location: str) -> None:
+    experiment_of(Client(location), HTTP, "file:///mine").check_reach()
+
+
+@pytest.mark.parametrize("uri", [HTTP, SQLITE])
+@pytest.mark.parametrize(
+    "named",
+    ["file:///home/victim", "file:///mine/b2/artifacts", "file:///mine/a1/artifacts/../../..",
+     "s3://stranger/a1/artifacts", "", "file:///mine"],
+)  # fmt: skip
+def test_files_of_a_run_lie_where_its_experiment_has_them(uri: str, named: str) -> None:
+    client = Client("file:///mine")
+    client.named = "file:///mine/a1/artifacts"
+    assert experiment_of(client, uri, "file:///mine").place_of("a1") == client.named
+    client.named = named
+    with pytest.raises(
+        BadRunError, match=r"run a1: its files lie at .*, expected 'file:///mine/a1"
+    ):
+        experiment_of(client, uri, "file:///mine").place_of("a1")
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("mlflow-artifacts:/1", "mlflow-artifacts:/1/a1/artifacts"),
+        ("s3://bucket/runs?region=x", "s3://bucket/runs/a1/artifacts?region=x"),
+        ("/data/my runs/", "/data/my runs/a1/artifacts"),
+        ("file:///data/my%20runs", "file:///data/my%20runs/a1/artifacts"),
+    ],
+)
+def test_the_place_of_a_run_is_what_mlflow_makes_of_that_of_its_experiment(
+    location: str, expected: str
+) -> None:
+    from mlflow.utils.uri import append_to_uri_path
+
+    assert artifacts.of_run(location, "a1") == expected
+    assert append_to_uri_path(location, "a1", "artifacts") == expected
+
+
+def test_an_id_that_leads_out_is_none() -> None:
+    with pytest.raises(InputError, match="that is no ID of a run"):
+        experiment_of(Client("file:///mine"), SQLITE).place_of("../../home")
+
+
+def test_a_database_of_this_machine_is_not_asked_for_its_folders() -> None:
+    experiment_of(Client("file:///nowhere/at/all"), SQLITE).check_reach()

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store.settings import Settings, load
+
+POSSIBLE = "tracking_uri, artifacts, experiment, auth, allowed_hosts, request_timeout_s"
+#: what is said of a host that is none, after it was shown
+A_HOST = "expected names or addresses of the server, without port, such as runs.example.org"
+A_TIMEOUT = "expected whole seconds from 1 to 3,600"
+
+
+def write(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "mlflow.yaml"
+    file.write_text(text)
+    return file
+
+
+def read(folder: Path, uri: str | None = None) -> Settings:
+    return load(folder, {} if uri is None else {"MLFLOW_TRACKING_URI": uri})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path.resolve()
+
+
+def test_without_a_file_the_store_is_in_the_folder(folder: Path) -> None:
+    assert read(folder) == Settings(
+        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+        artifacts=f"file://{folder}/mlartifacts",
+        experiment="lstm-sweep",
+        origin="no mlflow.yaml here or above",
+    )
+
+
+def test_an_empty_file_means_the_defaults_beside_it(folder: Path) -> None:
+    write(folder, "# nothing\n")
+    assert read(folder / "deep" / "er").database_file == folder / "mlflow.db"
+
+
+def test_relative_paths_start_beside_the_file(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:///store/runs.db\nartifacts: files/kept\n")
+    settings = read(folder / "below")
+    assert settings.tracking_uri == f"sqlite:///{folder}/store/runs.db"
+    assert settings.artifacts == f"file://{folder}/files/kept"
+
+
+def test_paths_with_dots_come_out_absolute(folder: Path) -> None:
+    write(folder / "inner", "tracking_uri: sqlite:///../runs.db\n")
+    assert read(folder / "inner").tracking_uri == f"sqlite:///{folder}/runs.db"
+
+
+def test_the_nearest_file_above_is_read(folder: Path) -> None:
+    write(folder, "experiment: far\n")
+    write(folder / "a", "experiment: near\n")
+    (folder / "a" / "b").mkdir()
+    assert read(folder / "a" / "b").experiment == "near"
+
+
+def test_the_file_read_is_named_for_people(folder: Path) -> None:
+    file = write(folder, "experiment: mine\n")
+    assert str(read(folder)) == f"{folder}/mlflow.db (by {file})"
+
+
+def test_an_absolute_path_is_kept(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:////data/runs.db\n")
+    settings = read(folder)
+    assert settings.tracking_uri == "sqlite:////data/runs.db"
+    assert settings.database_file == Path("/data/runs.db")
+
+
+def test_the_variable_goes_before_the_file(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:///mlflow.db\nexperiment: mine\n")
+    settings = read(folder, "http://tracking:5000")
+    assert settings.tracking_uri == "http://tracking:5000"
+    assert settings.origin == "by MLFLOW_TRACKING_URI"
+    assert settings.experiment == "mine"
+
+
+def test_an_empty_variable_is_none(folder: Path) -> None:
+    assert read(folder, "").database_file == folder / "mlflow.db"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://user@host:5432/runs",
+        "postgresql+psycopg2://user@host/runs?sslmode=require&passfile=/etc/pass",
+        "mysql+pymysql://user@host/runs",
+        "http://127.0.0.1:5000",
+        "https://tracking.example/path",
+    ],
+)
+def test_other_stores_are_kept_as_they_are(folder: Path, uri: str) -> None:
+    write(folder, f"tracking_uri: {uri}\n")
+    settings = read(folder)
+    assert settings.tracking_uri == uri and settings.database_file is None
+
+
+@pytest.mark.parametrize(
+    "uri, server, artifacts",
+    [
+        ("http://127.0.0.1:5000", True, None),
+        ("https://tracking.example", True, None),
+        ("postgresql://host/runs", False, "mlartifacts"),
+        ("sqlite:///mlflow.db", False, "mlartifacts"),
+    ],
+)
+def test_a_tracking_server_decides_where_files_are_kept(
+    folder: Path, uri: str, server: bool, artifacts: str | None
+) -> None:
+    settings = read(folder, uri)
+    assert settings.is_server is server
+    assert settings.artifacts == (artifacts and f"file://{folder}/{artifacts}")
+
+
+def test_files_may_be_kept_at_another_address(folder: Path) -> None:
+    write(folder, "artifacts: s3://bucket/runs\n")
+    assert read(folder).artifacts == "s3://bucket/runs"
+
+
+def test_spaces_in_a_folder_are_quoted_in_the_address_of_files(folder: Path) -> None:
+    write(folder / "my runs", "artifacts: kept\n")
+    assert read(folder / "my runs").artifacts == f"file://{folder}/my%20runs/kept"
+
+
+@pytest.mark.parametrize(
+    "uri, shown",
+    [
+        ("postgresql://user:secret@host:5432/runs", "postgresql://user:***@host:5432/runs"),
+        ("https://user:secret@host/path", "https://user:***@host/path"),
+        ("postgresql://user:se@cret@host/runs", "postgresql://user:***@host/runs"),
+        ("postgresql://user@host/runs", "postgresql://user@host/runs"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql://user:se/cret@host/runs", "postgresql://user:***@host/runs"),
+        ("postgresql://user:se?c#ret@host/runs", "postgresql://user:***@host/runs"),
+        ("https://user:secret@[::1]:5000/path?token=x", "https://user:***@[::1]:5000/path"),
+        ("https://token@host/path", "https://***@host/path"),
+    ],
+)
+def test_a_password_is_not_shown(folder: Path, uri: str, shown: str) -> None:
+    assert str(read(folder, uri)) == f"{shown} (by MLFLOW_TRACKING_URI)"
+
+
+@pytest.mark.parametrize(
+    "uri", ["user:planted@host/runs", "sqlite://user:planted@host", "ftp://user:plan/ted@host"]
+)
+def test_a_refused_address_does_not_show_its_password(folder: Path, uri: str) -> None:
+    with pytest.raises(InputError, match="tracking_uri is") as refusal:
+        read(folder, uri)
+    assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
+
+
+def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
+    assert read(folder, "https://me:secret@host:5000/path").address == "https://host:5000/path"
+    assert read(folder, "http://host:5000").address == "http://host:5000"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "traking_uri: sqlite:///a.db\n",
+            f"'traking_uri' is no setting: did you mean 'tracking_uri'? possible: {POSSIBLE}",
+        ),
+        ("5: x\n", f"'5' is no setting: possible: {POSSIBLE}"),
+        ("experiment: 5\n", "experiment is 5, expected text"),
+        ("experiment: ' '\n", "experiment is ' ', expected text"),
+        ("artifacts:\n", "artifacts is None, expected text"),
+        ("allowed_hosts: mlflow\n", f"allowed_hosts is 'mlflow', expected a list: {A_HOST}"),
+        ("allowed_hosts:\n", f"allowed_hosts is None, expected a list: {A_HOST}"),
+        ("allowed_hosts: [5]\n", f"allowed_hosts has 5, {A_HOST}"),
+        ("allowed_hosts: ['']\n", f"allowed_hosts has '', {A_HOST}"),
+        ("allowed_hosts: [a, '*']\n", f"allowed_hosts has '*', {A_HOST}"),
+        ("allowed_hosts: ['*.example.org']\n", f"allowed_hosts has '*.example.org', {A_HOST}"),
+        ("allowed_hosts: ['mlflow:5000']\n", f"allowed_hosts has 'mlflow:5000', {A_HOST}"),
+        ("allowed_hosts: ['http://a']\n", f"allowed_hosts has 'http://a', {A_HOST}"),
+        ("allowed_hosts: ['a,b']\n", f"allowed_hosts has 'a,b', {A_HOST}"),
+        ("allowed_hosts: [10.0.0]\n", f"allowed_hosts has '10.0.0', {A_HOST}"),
+        ("allowed_hosts: ['10.0.0.256']\n", f"allowed_hosts has '10.0.0.256', {A_HOST}"),
+        ("allowed_hosts: ['[::1]']\n", f"allowed_hosts has '[::1]', {A_HOST}"),
+        ("allowed_hosts: ['fe80::1%e']\n", f"allowed_hosts has 'fe80::1%e', {A_HOST}"),
+        ("request_timeout_s: 0\n", f"request_timeout_s is 0, {A_TIMEOUT}"),
+        ("request_timeout_s: 3601\n", f"request_timeout_s is 3601, {A_TIMEOUT}"),
+        ("request_timeout_s: 2.5\n", f"request_timeout_s is 2.5, {A_TIMEOUT}"),
+        ("request_timeout_s: true\n", f"request_timeout_s is True, {A_TIMEOUT}"),
+        ("request_timeout_s: soon\n", f"request_timeout_s is 'soon', {A_TIMEOUT}"),
+        ("- a\n", "found a list, expected a mapping of settings"),
+        ("just words\n", "found a str, expected a mapping of settings"),
+    ],
+)
+def test_a_refused_file_is_named(folder: Path, text: str, message: str) -> None:
+    file = write(folder, text)
+    with pytest.raises(InputError, match=f"^{re.escape(f'{file}: {message}')}$"):
+        read(folder)
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(folder: Path) -> None:
+    file = write(folder, "experiment: a\nartifacts: }\n")
+    with pytest.raises(InputError, match=re.escape(f"{file}:2: ")):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "uri", ["mlruns", "file:///tmp/mlruns", "databricks", "oracle://host/runs", "/tmp/mlflow.db"]
+)
+def test_an_address_of_no_known_kind_is_refused_with_the_known_ones(folder: Path, uri: str) -> None:
+    schemes = "sqlite://, postgresql://, mysql://, http://, https://"
+    message = f"tracking_uri is '{uri}' (by MLFLOW_TRACKING_URI): expected an address that begins"
+    with pytest.raises(InputError, match=f"^{re.escape(message)} with {schemes}$"):
+        read(folder, uri)
+
+
+def test_a_refused_address_names_the_file_that_it_is_from(folder: Path) -> None:
+    file = write(folder, "tracking_uri: mlruns\n")
+    with pytest.raises(InputError, match=re.escape(f"tracking_uri is 'mlruns' (by {file})")):
+        read(folder)
+
+
+def test_an_sqlite_address_without_a_file_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"expected sqlite:///FILE$"):
+        read(folder, "sqlite:///")
+
+
+def test_a_server_answers_to_nobody_else_and_within_half_a_minute(folder: Path) -> None:
+    assert (read(folder).allowed_hosts, read(folder).request_timeout_s) == ((), 30)
+
+
+@pytest.mark.parametrize("uri", [None, "http://elsewhere:5000"])
+def test_what_a_server_needs_stands_in_the_file(folder: Path, uri: str | None) -> None:
+    write(folder, "allowed_hosts: [MLflow, runs.example.org, 10.0.0.7, '::1', mlflow, a_b]\n")
+    hosts = ("mlflow", "runs.example.org", "10.0.0.7", "::1", "a_b")
+    assert read(folder, uri).allowed_hosts == hosts
+    write(folder, "request_timeout_s: 3600\n")
+    assert read(folder, uri).request_timeout_s == 3600
+
+
+TO_SERVER = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+
+
+@pytest.mark.parametrize(
+    ("uri", "variable"),
+    [
+        ("postgresql://user:planted@host/runs", "PGPASSWORD in the environment"),
+        ("postgresql+psycopg2://user:plan@ted@host/runs", "PGPASSWORD in the environment"),
+        ("postgresql://host/runs?user=me&password=planted", "PGPASSWORD in the environment"),
+        ("postgresql://planted:planted@host/runs", "PGPASSWORD in the environment"),
+        ("mysql+pymysql://host/runs?ssl_key=k.pem&pwd=planted", "the whole address in MLFLOW_"),
+        ("mysql+pymysql://host/runs?access_key=planted", "the whole address in MLFLOW_"),
+        ("mysql://user:planted@host/runs", "the whole address in MLFLOW_TRACKING_URI"),
+        ("http://user:planted@host:5000", TO_SERVER),
+        ("https://planted@host", TO_SERVER),  # a token
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_its_variable_named(
+    folder: Path, uri: str, variable: str
+) -> None:
+    file = write(folder, f"tracking_uri: '{uri}'\n")
+    with pytest.raises(InputError) as refusal:
+        read(folder)
+    assert str(refusal.value).startswith(f"{file}: tracking_uri holds a password, expected ")
+    assert variable in str(refusal.value)
+    assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
+
+
+@pytest.mark.parametrize(
+    ("place", "variable"),
+    [
+        ("s3://key:planted@bucket/x", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the env"),
+        ("s3://bucket/x?secret_key=planted", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in"),
+        ("ftp://me:plan/ted@host/x", "what it takes to log in there in the environment"),
+    ],
+)
+def test_a_password_in_the_place_of_files_is_refused_too(
+    folder: Path, place: str, variable: str
+) -> None:
+    file = write(folder, f"artifacts: '{place}'\n")
+    with pytest.raises(InputError) as refusal:
+        read(folder)
+    assert str(refusal.value).startswith(f"{file}: artifacts holds a password, expected ")
+    assert variable in str(refusal.value)
+    assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/x", "gs://me@bucket/x", "file:///a:b@c/x"])
+def test_a_place_of_files_without_a_password_is_taken_as_it_is(folder: Path, place: str) -> None:
+    write(folder, f"artifacts: '{place}'\n")
+    assert read(folder).artifacts == place
+
+
+def test_a_path_may_look_like_a_login(folder: Path) -> None:
+    write(folder, "tracking_uri: sqlite:////a:b@c/runs.db\nartifacts: d:e@f\n")
+    assert read(folder).database_file == Path("/a:b@c/runs.db")
+    assert read(folder).artifacts == f"file://{folder}/d%3Ae%40f"
+
+
+def test_a_file_that_cannot_be_read_is_not_passed_over(folder: Path) -> None:
+    write(folder, "experiment: far\n")
+    (folder / "near").mkdir()
+    os.mkfifo(folder / "near" / "mlflow.yaml")
+    with pytest.raises(InputError, match=r"near/mlflow\.yaml: it is no file, expected a YAML"):
+        read(folder / "near")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///loop/runs.db", "sqlite:///" + "x" * 300])
+def test_a_path_that_leads_nowhere_is_refused(folder: Path, uri: str) -> None:
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"^tracking_uri is '/.*, expected another$"):
+        read(folder, uri)

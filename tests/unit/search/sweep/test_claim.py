@@ -1,0 +1,184 @@
+"""Sweeps that begin under one name at the same moment, in every order of their requests."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search.sweep.claim import OWNS_NAME, claim
+
+
+class Died(BaseException):
+    """A driver that is gone in the middle of what it does."""
+
+
+class Runs:
+    """A store of runs in memory: what it is asked is done at once and as a whole."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def create(self, run_id: str, start_time: int) -> None:
+        info = SimpleNamespace(run_id=run_id, start_time=start_time, status="RUNNING")
+        self.kept[run_id] = SimpleNamespace(info=info, role="sweep", params={})
+
+    def runs(self, **tags: str) -> list[Any]:
+        return [run for run in self.kept.values() if run.role == tags["sweep_role"]]
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self.kept[run_id].role = tags["sweep.role"]
+
+    def log_once(self, run_id: str, key: str, value: str) -> bool:
+        return bool(self.kept[run_id].params.setdefault(key, value) == value)
+
+
+class Turns:
+    """Lets several drivers make their requests one after the other, in an order that is chosen."""
+
+    def __init__(self, drivers: Sequence[Callable[[Any], bool]]) -> None:
+        self.store = Runs()
+        self.owns: dict[int, bool | None] = {}
+        self._events: queue.Queue[None] = queue.Queue()
+        self._go = [threading.Semaphore(0) for _ in drivers]
+        self._waiting: set[int] = set()
+        self._threads = [
+            threading.Thread(target=self._drive, args=(number, driver))
+            for number, driver in enumerate(drivers)
+        ]
+
+    def _drive(self, number: int, driver: Callable[[Any], bool]) -> None:
+        try:
+            self.owns[number] = driver(Asked(self, number))
+        except Died:
+            self.owns[number] = None
+        self._events.put(None)
+
+    def wait(self, number: int) -> None:
+        """Wait until it is this driver's turn."""
+        self._waiting.add(number)
+        self._events.put(None)
+        self._go[number].acquire()
+
+    def run(self, choose: Callable[[list[int]], int]) -> None:
+        """Let all come to their ends."""
+        for thread in self._threads:
+            thread.start()
+            self._events.get(timeout=60)
+        while self._waiting:
+            number = choose(sorted(self._waiting))
+            self._waiting.remove(number)
+            self._go[number].release()
+            self._events.get(timeout=60)
+        for thread in self._threads:
+            thread.join()
+
+
+class Asked:
+    """The store as one driver sees it: each request waits for its turn."""
+
+    def __init__(self, turns: Turns, number: int) -> None:
+        self._turns, self._number = turns, number
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._turns.store, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            self._turns.wait(self._number)
+            return method(*args, **kwargs)
+
+        return ask
+
+
+def driver(run_id: str, start_time: int, dies_at: int = 0) -> Callable[[Any], bool]:
+    """Begins a sweep whose start was noted before its run was asked for."""
+
+    def begin(store: Any) -> bool:
+        if dies_at:
+            store = Dying(store, dies_at)
+        store.create(run_id, start_time)
+        return claim(store, "s", run_id)
+
+    return begin
+
+
+class Dying:
+    """A store whose driver is gone before one of its requests."""
+
+    def __init__(self, store: Any, at: int) -> None:
+        self._store, self._left = store, at
+
+    def __getattr__(self, name: str) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise Died
+        return getattr(self._store, name)
+
+
+def every_order(drivers: Sequence[Callable[[Any], bool]]) -> Iterator[Turns]:
+    """All orders of the requests of these drivers, each played to its end."""
+    begun: list[list[int]] = [[]]
+    while begun:
+        given = begun.pop()
+        taken: list[int] = []
+
+        def choose(waiting: list[int], given: list[int] = given, taken: list[int] = taken) -> int:
+            step = len(taken)
+            number = given[step] if step < len(given) else waiting[0]
+            if step >= len(given):
+                begun.extend([*taken, other] for other in waiting if other != number)
+            taken.append(number)
+            return number
+
+        turns = Turns(drivers)
+        turns.run(choose)
+        yield turns
+
+
+def check_one_owns_it(turns: Turns, runs: Sequence[str]) -> None:
+    """One drives, and the others are no sweeps any more."""
+    assert sorted(bool(owns) for owns in turns.owns.values()) == [False] * (len(runs) - 1) + [True]
+    for number, run_id in enumerate(runs):
+        run = turns.store.kept[run_id]
+        assert (run.role == "sweep") == turns.owns[number]
+        assert (run.params.get(OWNS_NAME) == "yes") == turns.owns[number]
+
+
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10), (10, 10)])
+def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
+    starts: tuple[int, int],
+) -> None:
+    played = 0
+    for turns in every_order([driver("a", starts[0]), driver("b", starts[1])]):
+        check_one_owns_it(turns, ["a", "b"])
+        played += 1
+    assert played > 20
+
+
+@pytest.mark.parametrize("dies_at", range(1, 6))
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
+def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
+    starts: tuple[int, int], dies_at: int
+) -> None:
+    for turns in every_order([driver("a", starts[0], dies_at), driver("b", starts[1])]):
+        kept = turns.store.kept.values()
+        assert sum(run.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
+        assert [run.role for run in kept].count("sweep") >= 1
+        if "a" not in turns.store.kept:
+            assert turns.owns[1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_of_four_owns_the_name(seed: int) -> None:
+    chance = random.Random(seed)
+    for starts in itertools.permutations([1, 2, 2, 3]):
+        runs = ["a", "b", "c", "d"]
+        turns = Turns([driver(run, start) for run, start in zip(runs, starts, strict=True)])
+        turns.run(chance.choice)
+        check_one_owns_it(turns, runs)

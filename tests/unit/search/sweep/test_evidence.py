@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.size import parameters
+from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.sweep import evidence as evidence_module
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Slot
+from lstm_sweep.spaces import presets
+
+SLOT = Slot(0)
+ALPHABET, SYMBOLS = 30, 100_000
+
+
+def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
+    """A sweep on one slot whose losses depend on rate and dropout alone; rate 1 diverges."""
+    plan = Plan(trials=trials, early_stopping=0)
+    extent = Extent(SYMBOLS, ALPHABET, 1_000)
+    policy = Policy(plan, presets.DEFAULT, extent, sweep="s", slots=1, guessing=3.0)
+    spec = SweepSpec(trials=trials)
+    state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
+    while trial := policy.next(state.now):
+        nowhere = Path("/none")
+        job = Job(trial=trial, slot=SLOT, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+        course = Course(trial, "", SLOT, job, began=state.now)
+        policy.begin(course)
+        ended = _play(course, policy, state)
+        course.ended, course.seconds = ended, state.now - course.began
+        policy.end(course)
+        state.finished.append(course)
+    return state
+
+
+def _play(course: Course, policy: Policy, state: State) -> Ended:
+    config = course.trial.config
+    if as_lstm_config(config).learning_rate >= 1:
+        return Ended(Outcome.DIVERGED, "too high")
+    for epoch in range(1, config.epochs + 1):
+        state.now += 1.0
+        loss = (
+            1.5
+            + abs(math.log10(as_lstm_config(config).learning_rate) + 2)
+            + 0.2 * as_lstm_config(config).dropout
+            + 1 / epoch
+        )
+        course.epochs.append({"val_loss": loss + 0.001 * course.trial.number, "epoch_seconds": 1.0})
+        state.note_loss(loss)
+        if verdict := policy.judge(course):
+            return verdict
+    return Ended(Outcome.COMPLETE)
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return played(30)
+
+
+@pytest.fixture(scope="module")
+def found(state: State) -> dict[str, Any]:
+    return evidence_module.evidence(state, ALPHABET, SYMBOLS)
+
+
+def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[str, Any]) -> None:
+    assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
+    configs = [as_lstm_config(course.trial.config) for course in state.finished]
+    assert [row["parameters"] for row in found["trials"]] == [
+        parameters(config, ALPHABET) for config in configs
+    ]
+    assert {row["phase"] for row in found["trials"]} == {"ladder", "search", "confirm"}
+
+
+def test_the_ladder_is_shown_as_it_was_decided(state: State, found: dict[str, Any]) -> None:
+    assert state.policy and state.policy.ladder
+    shown = found["ladder"]
+    assert shown["rates"] == [1.0, 0.1, 0.01, 0.001, 0.0001, 1e-05]
+    assert shown["losses"][0] is None  # it diverged
+    assert shown["losses"][4:] == [None, None]  # not needed
+    assert shown["best"] == 0.01
+    assert shown["learning_rates"] == [0.001, 0.01, 0.1]
+    assert shown["reason"] == state.policy.ladder.reason
+
+
+def test_best_loss_over_time_only_falls(found: dict[str, Any]) -> None:
+    points = found["best_over_time"]
+    losses = [point["val_loss"] for point in points]
+    assert losses == sorted(losses, reverse=True) and len(set(losses)) == len(losses)
+    assert [point["seconds"] for point in points] == sorted(p["seconds"] for p in points)
+
+
+def test_the_learning_rate_explains_most_where_it_decides(found: dict[str, Any]) -> None:
+    assert next(iter(found["importance"])) == "learning_rate"
+
+
+def test_confirmed_configs_are_among_the_evidence(found: dict[str, Any]) -> None:
+    assert len(found["confirmed"]) == 3  # a quarter of 30 trials is 7: three configs
+    assert sorted(len(one["losses"]) for one in found["confirmed"]) == [2, 2, 3]
+
+
+def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: Path) -> None:
+    drawn = dict(evidence_module.plots(found, state))
+    assert list(drawn) == [
+        "learning_curves", "best_over_time", "parameters", "ladder", "importance",
+    ]  # fmt: skip
+    for name, draw in drawn.items():
+        draw(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
+    state = played()
+    for course in state.finished:
+        course.ended, course.epochs = Ended(Outcome.ERROR, "no"), []
+    state.baselines.clear()
+    state.progress.clear()
+    drawn = evidence_module.plots(evidence_module.evidence(state, ALPHABET, SYMBOLS), state)
+    for name, draw in drawn:
+        draw(tmp_path / f"{name}.png")
+    assert (tmp_path / "learning_curves.png").exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e308])
+def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
+    bad: float, tmp_path: Path
+) -> None:
+    state = played(20)
+    for course in state.finished[::2]:
+        course.epochs = [epoch | {"val_loss": bad} for epoch in course.epochs]
+    for course in state.finished[1::4]:
+        course.epochs[-1:] = [{"val_loss": bad}]
+    found = evidence_module.evidence(state, ALPHABET, SYMBOLS)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for name, draw in evidence_module.plots(found, state):
+        draw(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    text = evidence_module.describe(state)
+    assert "nan" not in text and "inf" not in text
+
+
+def test_a_sweep_without_trials_has_no_pictures() -> None:
+    empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
+    found = evidence_module.evidence(empty, ALPHABET, SYMBOLS)
+    assert dict(evidence_module.plots(found, empty)) == {}
+    assert evidence_module.describe(empty) == "No trial has a result."
+
+
+def test_the_description_names_ladder_and_confirmation(state: State) -> None:
+    text = evidence_module.describe(state)
+    assert f"best trial, {state.best.trial.id if state.best else ''}" in text
+    assert "Ladder of learning rates: 0.01 is best" in text
+    assert "further seeds" in text
+
+
+def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
+    policy = Policy(
+        Plan(), presets.DEFAULT, Extent(SYMBOLS, ALPHABET, 1), sweep="s", slots=1, guessing=3.0
+    )
+    state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
+    shown = evidence_module.evidence(state, ALPHABET, SYMBOLS)["ladder"]
+    assert shown["reason"] == "not finished" and shown["best"] is None
+    assert shown["losses"] == [None] * len(ladder.rates(presets.DEFAULT["learning_rate"]))
+
+
+def test_confirming_trials_have_the_phase_confirm(state: State) -> None:
+    again = [course for course in state.finished if course.trial.phase is Phase.CONFIRM]
+    firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
+    assert len(again) == 7
+    assert all(course.trial.seed != firsts[course.trial.config] for course in again)

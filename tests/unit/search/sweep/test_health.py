@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.sweep.health import Start, failing, hung, hung_at_start
+from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Progressed, Slot, Trial
+
+
+def course(
+    *seconds: float,
+    heard: float | None = 100.0,
+    first: tuple[float, float] | None = None,
+    share: float | None = None,
+    ended: Ended | None = None,
+    phase: Phase = Phase.SEARCH,
+) -> Course:
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
+    here = Path()
+    job = Job(trial=trial, slot=Slot(0), corpus=here, targets=1, targets_seed=0, folder=here)
+    return Course(
+        trial,
+        "r",
+        Slot(0),
+        job,
+        epochs=[{"val_loss": 1.0, "epoch_seconds": s} for s in seconds],
+        progress=None if share is None else Progressed(1, share, 1.0),
+        heard=heard,
+        first_progress=first,
+        began=90.0,
+        ended=ended,
+    )
+
+
+@pytest.mark.parametrize(
+    "seconds, first, share, silent, is_hung",
+    [
+        ((1,), None, None, 59, False),  # the least is 60 s
+        ((1,), None, None, 61, True),
+        ((20,), None, None, 99, False),  # five epochs of 20 s
+        ((20,), None, None, 101, True),
+        ((1, 20, 2), None, None, 99, False),  # of the longest
+        ((), (95.0, 0.1), 0.2, 249, False),  # a tenth of an epoch in 5 s, so five take 250
+        ((), (95.0, 0.1), 0.2, 251, True),
+        ((), (100.0, 0.1), 0.1, 59, False),  # 10 s to the first report, so five times that
+        ((), (100.0, 0.1), 0.1, 61, True),
+    ],
+)
+def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
+    seconds: tuple[float, ...],
+    first: tuple[float, float] | None,
+    share: float | None,
+    silent: float,
+    is_hung: bool,
+) -> None:
+    why = hung(course(*seconds, first=first, share=share), now=100.0 + silent)
+    assert bool(why) is is_hung
+    assert not is_hung or f"no report for {silent} s" in why
+
+
+@pytest.mark.parametrize(
+    "longest, template, idle, took, why",
+    [
+        (None, False, 899, 3_599, ""),
+        (None, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (20.0, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (200.0, False, 1_999, 1_999, ""),  # ten times the longest start that was seen
+        (200.0, False, 2_001, 2_001, "nothing computed for 2001 s, expected less than 2000 s"),
+        (None, False, 10, 3_601, "no first report for 3601 s, expected one within 3600 s"),
+        (500.0, False, 10, 4_999, ""),
+        (500.0, False, 10, 5_001, "no first report for 5001 s, expected one within 5000 s"),
+        (None, True, 10, 86_399, ""),  # a template that trains by itself may never report
+        (None, True, 10, 86_401, "no first report for 86401 s, expected one within 86400 s"),
+        (None, True, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (20.0, True, 10, 3_601, "no first report for 3601 s, expected one within 3600 s"),
+    ],
+)
+def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_much_too_long(
+    longest: float | None, template: bool, idle: float, took: float, why: str
+) -> None:
+    start = Start(began=100.0, computed=100.0 + took - idle)
+    found = hung_at_start(start, 100.0 + took, longest, template=template)
+    assert found.endswith(why) and bool(found) is bool(why)
+
+
+def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> Course:
+    return course(1.0, ended=Ended(outcome, reason), phase=phase)
+
+
+GOOD = ended(Outcome.COMPLETE)
+BAD = ended(Outcome.ERROR, "ValueError: shape (3, 4)")
+
+
+def test_a_sweep_in_which_everything_fails_should_end_with_the_most_common_reason_first() -> None:
+    lost = ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    other = ended(Outcome.ERROR, "ValueError: shape (7, 9)")
+    why = failing([lost, BAD, other], 3)
+    assert why.startswith("3 trials in a row have failed: 2 error (ValueError: shape (")
+    assert why.endswith("1 lost (its worker was killed by SIGKILL)")
+
+
+@pytest.mark.parametrize("limit", [2, 3, SweepSpec().max_failures])
+def test_three_failures_of_different_kinds_do_not_end_a_sweep(limit: int) -> None:
+    kinds = [BAD, ended(Outcome.OUT_OF_MEMORY, "host"), ended(Outcome.HUNG, "silent")]
+    assert failing(kinds, limit) == ""
+    assert bool(failing([*kinds, BAD], limit)) is (
+        limit <= 4
+    )  # something fails for the second time
+
+
+def test_a_sweep_that_ends_at_the_first_failure_does_so_whatever_it_is() -> None:
+    assert failing([BAD], 1).startswith("1 trials in a row have failed")
+
+
+def test_a_success_in_between_counts() -> None:
+    assert failing([BAD, BAD, GOOD, BAD], 2) == ""
+    assert failing([GOOD, BAD, BAD], 2) != ""
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
+def test_a_trial_that_was_cut_short_has_not_failed(outcome: Outcome) -> None:
+    assert failing([BAD, BAD, ended(outcome)], 2) == ""
+
+
+def test_high_rates_of_a_ladder_may_diverge() -> None:
+    diverged = ended(Outcome.DIVERGED, "nan", Phase.LADDER)
+    assert failing([diverged] * 20, 3) == ""
+    assert failing([BAD, diverged, BAD, diverged, BAD], 3) != ""
+    assert failing([ended(Outcome.DIVERGED, "nan")] * 3, 3) != ""

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.lease import (
+    LEASE,
+    STOP,
+    Holder,
+    Lease,
+    LeaseLostError,
+    holder,
+    is_driven,
+)
+
+
+class Tags:
+    """A store of one run that has tags only."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.waiting = None
+        self.asking: Any = nullcontext
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        return dict(self.kept)
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self.kept |= tags
+
+
+@pytest.fixture
+def store() -> Any:
+    return Tags()
+
+
+def elsewhere(**changes: Any) -> str:
+    mine = Lease(Tags(), "r").mine  # type: ignore[arg-type]
+    return json.dumps(vars(replace(mine, host="another", machine="m", token="other", **changes)))
+
+
+def test_a_lease_that_was_taken_names_this_process(store: Any) -> None:
+    Lease(store, "r", 5.0).take()
+    found = holder(store.kept)
+    assert found
+    assert (found.pid, found.seconds, found.beat) == (os.getpid(), 5.0, 0)
+    assert not found.is_gone
+    assert str(os.getpid()) in str(found)
+
+
+def test_renewals_are_counted(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert mine.beat(7.0) is False
+    found = holder(store.kept)
+    assert found and (found.beat, found.seconds) == (1, 7.0)
+
+
+def test_a_renewal_tells_that_a_stop_was_asked_for(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    store.kept[STOP] = "yes"
+    assert mine.beat(7.0) is True
+
+
+def test_a_driver_whose_sweep_was_taken_over_hears_of_it(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    Lease(store, "r").take()
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        mine.beat(1.0)
+
+
+def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
+    class Late(Tags):
+        def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+            super().log(run_id, tags=tags)
+            self.kept[LEASE] = elsewhere()
+
+    with pytest.raises(InputError, match="another"):
+        Lease(Late(), "r").take()  # type: ignore[arg-type]
+
+
+def test_nobody_drives_a_sweep_without_a_lease(store: Any) -> None:
+    assert is_driven(store, "r") is None
+    store.kept[LEASE] = ""
+    assert is_driven(store, "r") is None
+
+
+def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
+    store.kept[LEASE] = json.dumps(vars(ended))
+    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) is None
+
+
+def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
+
+
+def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> None:
+    mine = Lease(store, "r").mine
+    assert replace(mine, born=mine.born - 1).is_gone
+
+
+def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
+    store.kept[LEASE] = elsewhere(beat=3)
+
+    def sleep(seconds: float) -> None:
+        store.kept[LEASE] = elsewhere(beat=4)
+
+    found = is_driven(store, "r", sleep=sleep)
+    assert found and found.host == "another"
+
+
+def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
+    store.kept[LEASE] = elsewhere(beat=3)
+    slept: list[float] = []
+    assert is_driven(store, "r", sleep=slept.append) is None
+    assert sum(slept) == lease.STALE_S
+
+
+def test_who_has_left_is_told_without_watching(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert not lease.is_left(store.kept)
+    assert lease.is_left({LEASE: json.dumps(vars(replace(mine.mine, born=1)))})
+    assert lease.is_left({LEASE: ""})
+    assert not lease.is_left({LEASE: elsewhere()})
+
+
+def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
+    store.kept[LEASE] = elsewhere(beat=3)
+    steps = iter([elsewhere(beat=4), ""])
+
+    def sleep(seconds: float) -> None:
+        assert store.kept[STOP] == "yes"
+        store.kept[LEASE] = next(steps)
+
+    assert lease.stop(store, "r", sleep) is True
+
+
+def test_stop_says_when_nobody_is_there(store: Any) -> None:
+    assert lease.stop(store, "r") is False
+    store.kept[LEASE] = elsewhere(beat=3)
+    assert lease.stop(store, "r", lambda seconds: None) is False
+
+
+def test_stop_waits_for_a_driver_of_this_machine_as_long_as_it_lives(store: Any) -> None:
+    Lease(store, "r").take()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) > 10 * lease.STALE_S:  # though it was too busy all the while to renew it
+            store.kept[LEASE] = ""
+
+    assert lease.stop(store, "r", sleep) is True
+
+
+@pytest.fixture
+def mine(store: Any, monkeypatch: pytest.MonkeyPatch) -> Lease:
+    """A lease that was taken, and is renewed very often."""
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    taken = Lease(store, "r")
+    taken.take()
+    return taken
+
+
+def test_a_lease_is_renewed_beside_what_takes_long(store: Any, mine: Lease) -> None:
+    with mine.beating(lambda: 7.0):
+        until = time.monotonic() + 10
+        while mine_in(store).beat < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert mine_in(store).seconds == 7.0
+    assert mine.mine.beat >= 3
+    mine.beat(8.0)
+    assert mine_in(store) == mine.mine
+
+
+def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(store: Any, mine: Lease) -> None:
+    with mine.beating(lambda: 7.0):
+        store.kept[LEASE] = elsewhere()
+        time.sleep(0.1)
+    assert store.kept[LEASE] == elsewhere()
+    with pytest.raises(LeaseLostError):
+        mine.beat(8.0)
+
+
+class Slow(Tags):
+    """Its next `call` on the thread that renews a lease is answered when `go` is set."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__()
+        self._call, self.begun, self.go = call, threading.Event(), threading.Event()
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        found = super().tags(run_id)
+        self._answer("tags")
+        return found
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self._answer("log")
+        super().log(run_id, tags=tags)
+
+    def _answer(self, call: str) -> None:
+        if call == self._call and threading.current_thread().name == "lease":
+            self.begun.set()
+            assert self.go.wait(60)
+
+
+def slow_and_mine(monkeypatch: pytest.MonkeyPatch, call: str) -> tuple[Slow, Lease]:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    store = Slow(call)
+    mine = Lease(store, "r")  # type: ignore[arg-type]
+    mine.take()
+    return store, mine
+
+
+def end_of_renewals() -> None:
+    """Wait until no thread renews a lease any more."""
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_a_renewal_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, mine = slow_and_mine(monkeypatch, "log")
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+        threading.Timer(1.5, store.go.set).start()
+    assert mine_in(store).beat == 1
+    store.log("r", tags={LEASE: ""})
+    end_of_renewals()
+    assert store.kept[LEASE] == ""
+
+
+def test_a_renewal_that_has_only_looked_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, mine = slow_and_mine(monkeypatch, "tags")
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+    assert not store.go.is_set()  # it is not waited for
+    store.log("r", tags={LEASE: ""})
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[LEASE] == ""
+    assert mine.mine.beat == 0
+
+
+@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+def test_a_renewal_that_is_not_waited_for_takes_itself_back(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    @contextmanager
+    def asking() -> Iterator[None]:
+        raise error
+        yield
+
+    store, mine = slow_and_mine(monkeypatch, "log")
+    store.asking = asking
+    with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
+        with mine.beating(lambda: 7.0):
+            assert store.begun.wait(60)
+    store.kept[LEASE] = ""
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[LEASE] == ""
+
+
+def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def asking() -> Iterator[None]:
+        raise TimeoutError
+        yield
+
+    store, mine = slow_and_mine(monkeypatch, "tags")
+    store.asking = asking
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+    store.kept[LEASE] = elsewhere()
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[LEASE] == elsewhere()
+
+
+def mine_in(store: Any) -> Holder:
+    found = holder(store.kept)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', "null"])
+def test_a_lease_that_cannot_be_read_is_nobodys(text: str) -> None:
+    assert holder({LEASE: text}) is None
+
+
+def test_a_holder_survives_json() -> None:
+    one = Holder("h", "m", 1, 2, "t", 3, 4.5)
+    assert holder({LEASE: json.dumps(vars(one))}) == one

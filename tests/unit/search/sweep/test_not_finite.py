@@ -1,0 +1,298 @@
+"""Losses that are no numbers, wherever they may come from: they never win, and every sweep ends."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.policy import halving, ladder
+from lstm_sweep.search.policy.confirmation import Confirmed, compare
+from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.sweep.state import Word
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.trial import (
+    LARGEST,
+    Course,
+    Ended,
+    EpochDone,
+    Job,
+    Message,
+    Outcome,
+    Slot,
+    Trial,
+)
+from lstm_sweep.spaces.space import from_mapping
+from tests.fakes import MemoryStore, ScriptedEngine, Silent
+
+NAN, INF = math.nan, math.inf
+BAD = [NAN, INF, -INF]
+TRIALS, EPOCHS = 14, 4
+LOSSES = st.one_of(st.sampled_from([*BAD, 1e308, -1e308]), st.floats(0.1, 4))
+CURVES = st.lists(
+    st.lists(LOSSES, min_size=EPOCHS, max_size=EPOCHS), min_size=TRIALS, max_size=TRIALS
+)
+TEMPLATE = """
+def data():
+    return 1
+
+def create_model(x):
+    rate = {{choice([0.001, 0.01, 0.1, 1])}}
+    return rate * {{uniform(0, 1)}}
+"""
+
+
+class Listening(Silent):
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+
+class Templates(ScriptedEngine):
+    """An engine whose trials return their last loss, as templates do."""
+
+    def start(self, job: Job) -> None:
+        super().start(job)
+        losses = self._losses[job.trial.number]
+        self._messages[-1] = Ended(Outcome.COMPLETE, loss=losses[-1])
+
+
+class Told(ScriptedEngine):
+    """An engine whose trials report given messages."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        super().__init__({})
+        self._all = messages
+
+    def start(self, job: Job) -> None:
+        self._messages = list(self._all)
+
+
+def corpus_spec(data: Path) -> SweepSpec:
+    """A ladder of three rates, then a search with halving, then confirmation."""
+    space = from_mapping(
+        {
+            "learning_rate": [1, 0.1, 0.01],
+            "dropout": {"low": 0, "high": 0.5},
+            "layer_size": 6,
+            "sequence_length": 8,
+            "stride": 8,
+            "epochs": EPOCHS,
+        },
+        "test",
+    )
+    return SweepSpec(
+        space=space, data=str(data), targets=100, size_rule="off", trials=TRIALS, max_failures=99
+    )
+
+
+def template_spec(folder: Path) -> SweepSpec:
+    (folder / "mine.py").write_text(TEMPLATE, encoding="utf-8")
+    given = {"template": str(folder / "mine.py"), "learning_rate_field": "rate", "trials": TRIALS}
+    return read_spec(None, given, [])
+
+
+def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
+    arguments = {"store": MemoryStore(), "display": Silent(), **more}
+    return Sweep(spec, name="s", corpus=corpus, engine=engine, **arguments)
+
+
+def strictly(text: str) -> Any:
+    """What a text of JSON holds; NaN and Infinity are none."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def check_closed(sweep: Sweep) -> None:
+    """A sweep has ended in order, and holds no loss that is no number."""
+    store: Any = sweep._store
+    assert set(store.statuses.values()) <= {"FINISHED", "FAILED", "KILLED"}
+    assert store.run_tags[sweep.state.run_id]["sweep.lease"] == ""
+    for tags in store.run_tags.values():
+        strictly(tags.get("sweep.curve", "[]"))
+    results = [one.get("best_val_loss", 0.0) for logged in store.metrics.values() for one in logged]
+    assert all(math.isfinite(loss) for loss in results)
+
+
+def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) -> None:
+    """The best trial is the one with the lowest finite loss of all that rank."""
+    state = sweep.state
+    assert state.word is Word.FINISHED
+    check_closed(sweep)
+    store: Any = sweep._store
+    strictly(json_text(state.to_dict()))
+    strictly(store.kept["evidence.json"][0])
+    assert all(math.isfinite(loss) for _, loss in state.progress)
+    assert state.policy and all(map(math.isfinite, state.policy.lessons().values()))
+    expected = []
+    for course in state.finished:
+        seen = curves[course.trial.number][: len(course.epochs)]
+        whole = course.ended and course.ended.outcome is Outcome.COMPLETE
+        considered = ([seen[-1]] if whole else []) if returned else seen
+        expected += [loss for loss in considered if abs(loss) <= LARGEST]
+    assert state.best_loss == min(expected, default=None)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of such losses are drawn in test_report; here they would take most of the time."""
+    monkeypatch.setattr("lstm_sweep.search.sweep.evidence.plots", lambda *arguments: iter(()))
+
+
+MANY = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@MANY
+@given(curves=CURVES)
+def test_in_no_phase_of_a_search_a_loss_that_is_no_number_wins(
+    curves: list[list[float]], corpus: Corpus, data: Path, without_pictures: None
+) -> None:
+    engine = ScriptedEngine(dict(enumerate(curves)))
+    sweep = sweep_of(corpus_spec(data), corpus, engine)
+    sweep.run()
+    check_never_won(sweep, curves, returned=False)
+
+
+@MANY
+@given(curves=CURVES)
+def test_in_no_phase_of_a_search_over_a_template_a_loss_that_is_no_number_wins(
+    curves: list[list[float]], tmp_path: Path, without_pictures: None
+) -> None:
+    engine = Templates(dict(enumerate(curves)))
+    sweep = sweep_of(template_spec(tmp_path), None, engine)
+    sweep.run()
+    check_never_won(sweep, curves, returned=True)
+
+
+@pytest.mark.parametrize("phase", ["ladder", "search", "confirm"])
+@pytest.mark.parametrize("bad", BAD)
+def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
+    bad: float, phase: str, corpus: Corpus, data: Path, without_pictures: None
+) -> None:
+    curves = [
+        [3.0 - 0.1 * number - 0.01 * epoch for epoch in range(EPOCHS)] for number in range(14)
+    ]
+    plain = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves)))).run()
+    number = next(c.trial.number for c in plain.finished if c.trial.phase == phase)
+    curves[number] = [bad] * EPOCHS
+    sweep = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves))))
+    sweep.run()
+    check_never_won(sweep, curves, returned=False)
+    [course] = [c for c in sweep.state.finished if c.trial.number == number]
+    assert (course.best_epoch, course.best_loss, course.ranked_loss) == (None, None, None)
+    assert set(course.best_so_far) == {INF}
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_score"])
+@pytest.mark.parametrize("bad", BAD)
+def test_a_sweep_closes_before_anything_is_drawn(bad: float, metric: str, tmp_path: Path) -> None:
+    metrics = {"train_loss": 1.0, metric: bad, "epoch_seconds": 1.0}
+    engine = Told([EpochDone(1, metrics, last=True), Ended(Outcome.COMPLETE, loss=0.5)])
+    sweep = sweep_of(template_spec(tmp_path), None, engine)
+    sweep.run()
+    check_closed(sweep)
+    store: Any = sweep._store
+    evidence = strictly(store.kept["evidence.json"][0])
+    assert evidence["trials"][0]["losses"] == [None]
+    pictures = {name: status for name, (_, status) in store.kept.items() if name.endswith(".png")}
+    assert pictures == {"learning_curves.png": "FINISHED", "best_over_time.png": "FINISHED"} | (
+        {"ladder.png": "FINISHED"}
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, MemoryError, OSError])
+@pytest.mark.parametrize("broken", ["describe", "evidence", "plots"])
+def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
+    broken: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error("no ink")
+
+    monkeypatch.setattr(f"lstm_sweep.search.sweep.evidence.{broken}", fail)
+    display = Listening()
+    engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
+    sweep = sweep_of(template_spec(tmp_path), None, engine, display=display)
+    assert sweep.run().word is Word.FINISHED
+    check_closed(sweep)
+    assert len([text for text in display.told if "no ink" in text]) == 1
+
+
+def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
+    class Broken(MemoryStore):
+        def finish(self, run_id: str, status: str) -> None:
+            if run_id != "run0":
+                raise ValueError("a metric has no name")
+            super().finish(run_id, status)
+
+    display, store = Listening(), Broken()
+    engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
+    sweep = sweep_of(template_spec(tmp_path), None, engine, display=display, store=store)
+    with pytest.raises(ValueError, match="a metric has no name"):
+        sweep.run()
+    assert store.statuses == {"run0": "FAILED", "run1": "RUNNING"}
+    assert store.run_tags["run0"]["sweep.lease"] == ""
+    assert any("runs of trials were left open" in text for text in display.told)
+
+
+# --- the parts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_halving_ranks_such_a_loss_behind_all_others(bad: float) -> None:
+    others = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert not halving.decide(1, bad, others).go_on
+    assert halving.decide(1, 5.0, [bad] * 5).go_on
+    assert (
+        halving.decide(1, 6.0, [*others, bad]).go_on is halving.decide(1, 6.0, [*others, 7]).go_on
+    )
+
+
+def test_prospects_are_learned_from_numbers_alone() -> None:
+    curves = {0: [INF, INF, INF], 1: [INF, 2.0, 1.0], 2: [4.0, 2.0, 1.0], 3: [4.0], 4: [INF]}
+    assert halving.prospects(curves, 3) == {1: 1.0, 2: 1.0, 3: 1.0}
+    many = {number: [INF, INF, INF] for number in range(10)} | {10: [1.0, 1.0, 1.0]}
+    assert halving.at_highest_rung(many, 3) == {10: 1.0}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_no_rate_of_a_ladder_is_best_by_such_a_loss(bad: float) -> None:
+    steps = [ladder.Step(1.0, 2.0), ladder.Step(0.1, bad), ladder.Step(0.01, 1.0)]
+    assert ladder.decide(steps, 3.0).best == 1.0
+    assert "0.1 failed" in ladder.decide(steps, 3.0).reason
+    assert ladder.decide([ladder.Step(1.0, bad), *steps[2:]], 3.0).best == 0.01
+
+
+def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
+    job = Job(
+        trial=trial, slot=Slot(0), corpus=Path(), targets=0, targets_seed=0, folder=Path("/none")
+    )
+    course = Course(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE))
+    found = compare([Confirmed(course, (1.0, 1.0)), Confirmed(course, (1.0, 1.0))])
+    assert [one.p for one in found] == [None, 1.0]
+    assert "cannot be told apart" in str(found[1])
+    strictly(json.dumps(found[1].to_dict()))
+
+
+def test_a_document_has_null_where_json_has_no_number() -> None:
+    assert strictly(json_text({"a": [NAN, (INF, 1.5)], "b": {"c": -INF, "d": "nan"}})) == {
+        "a": [None, [None, 1.5]],
+        "b": {"c": None, "d": "nan"},
+    }

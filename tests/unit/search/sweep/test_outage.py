@@ -1,0 +1,67 @@
+"""What a sweep hears and heeds while the store does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.sweep.observer import Viewer
+from lstm_sweep.search.sweep.outage import Listener
+from lstm_sweep.search.trial import Ended, Message, Outcome, Slot
+from tests.fakes import ScriptedEngine, Silent
+
+LOST = Ended(Outcome.LOST)
+
+
+class Talking(ScriptedEngine):
+    """An engine that has a word, and does something, whenever it is listened to."""
+
+    def __init__(self, do: Callable[[], None] = lambda: None) -> None:
+        super().__init__({})
+        self._do = do
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+        self._do()
+        return [(self.slots[0], LOST)]
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def listener(shield: Shield, do: Callable[[], None] = lambda: None) -> Listener:
+    return Listener(Talking(do), shield, Viewer(Silent()), "here")
+
+
+def test_what_trials_say_meanwhile_is_heard_later() -> None:
+    ears = listener(Shield())
+    ears.wait_for_store("nobody there", 0.3)
+    assert len(ears.hear()) > 1
+    assert len(ears.hear()) == 1
+
+
+def test_who_wants_an_end_does_not_wait_for_the_store() -> None:
+    shield = Shield()
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        listener(shield, terminate).wait_for_store("nobody there", 600)
+
+
+def test_who_wants_an_end_while_it_comes_does_not_wait_for_the_store() -> None:
+    shield, said = Shield(), "store here does not answer: nobody there"
+    with pytest.raises(StoreError, match=said), shield.up(), shield.hold(to_the_end=True):
+        listener(shield, terminate).wait_for_store("nobody there", 600)
+
+
+def test_at_the_end_the_store_gets_a_little_time() -> None:
+    shield = Shield()
+    with shield.up(), shield.hold(to_the_end=True):
+        terminate()
+        ears = listener(shield)
+        ears.wait_for_store("nobody there", 0.1)
+        with pytest.raises(StoreError):
+            ears.wait_for_store("nobody there", 600)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import ast
+import math
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.spaces.dimension import Dimension
+from lstm_sweep.spaces.template.dimensions import Weighted
+from lstm_sweep.spaces.template.distributions import read
+
+
+def dimension(text: str, names: str = "") -> Dimension:
+    """The dimension of a distribution, with what is assigned above it."""
+    known = {
+        statement.targets[0].id: statement.value
+        for statement in ast.parse(names).body
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+    }
+    return read("a:1", ast.parse(text, mode="eval").body, known).dimension
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("choice([32, 16])", [16, 32]),
+        ("choice((0.5, 1, 10 ** -1))", [0.1, 0.5, 1]),
+        ("choice([1, None])", ["1", "None"]),
+        ("choice([True, False])", ["True", "False"]),
+        ("choice(['a', 'b'])", ["'a'", "'b'"]),
+        ("choice(options=[Dropout(.5), Activation('linear')])",
+         ["Dropout(0.5)", "Activation('linear')"]),
+        ("choice(SIZES)", [4, 8]),
+        ("hp.choice([-1, +1])", [-1, 1]),
+        ("choice(range(10, 150, 50))", [10, 60, 110]),
+        ("choice(list(range(3)))", [0, 1, 2]),
+        ("choice(np.arange(8, 12))", [8, 9, 10, 11]),
+        ("choice(np.arange(0.5, 2, step=0.5).tolist())", [0.5, 1.0, 1.5]),
+        ("choice(np.linspace(0, 1, 3))", [0.0, 0.5, 1.0]),
+        ("choice(numpy.linspace(8, 16, num=2).astype(int))", [8, 16]),
+        ("choice(np.logspace(-3, -1, 3))", [0.001, 0.01, 0.1]),
+        ("choice(2 ** np.arange(3, 6))", [8, 16, 32]),
+        ("choice([i for i in range(3, 11) if i % 2])", [3, 5, 7, 9]),
+        ("choice([2 ** i for i in (3, 4)] + [100])", [8, 16, 100]),
+        ("choice(10 * i for i in SIZES)", [40, 80]),
+        ("choice([Dropout(i / 4) for i in (1, 2)])", ["Dropout(1 / 4)", "Dropout(2 / 4)"]),
+        ("choice([(a, b) for a in (1, 2) for b in ('x', 'y')])",
+         ["(1, 'x')", "(1, 'y')", "(2, 'x')", "(2, 'y')"]),
+        ("choice([64] * 2)", [64]),
+        ("choice([1, 2] * 2)", [1, 2]),
+        ("choice([16, *SIZES[1:], *range(2)])", [0, 1, 8, 16]),
+        ("choice(list(LAYERS.keys()))", ["'dense'", "'lstm'"]),
+        ("choice(list(LAYERS))", ["'dense'", "'lstm'"]),
+        ("choice(tuple(LAYERS.values()))", ["Dense", "LSTM"]),
+        ("choice(sorted(SIZES, reverse=True))", [4, 8]),
+        ("pchoice(zip([0.25, 0.75], ['a', 'b']))", ["'a'", "'b'"]),
+        ("pchoice([(0.5, a), (0.25, b), (0.25, a)])", ["a", "b"]),
+        ("pchoice([(0.25, 16), (0.75, LSTM)])", ["16", "LSTM"]),
+        ("randint(3)", [0, 1, 2]),
+        ("randint(5, 8)", [5, 6, 7]),
+        ("randint(low=5, high=8)", [5, 6, 7]),  # breaks Hyperopt's TPE
+        ("uniformint(2, 4)", [2, 3, 4]),
+        ("quniform(2, 11, 4)", [4, 8]),  # Hyperopt draws 12, and 4 less often
+        ("quniform(10, 100, 20)", [20, 40, 60, 80, 100]),
+        ("quniform(0, 0.3, 0.1)", [0.0, 0.1, 0.2, 0.3]),
+        ("quniform(16.0, 48, q=16)", [16, 32, 48]),
+        ("quniform(-4, 4, 4)", [-4, 0, 4]),
+        ("quniform(3, 5, 4)", [4]),
+        ("qloguniform(0, log(20), 5)", [5, 10, 15, 20]),
+    ],
+)  # fmt: skip
+def test_a_distribution_has_these_values(text: str, values: list[object]) -> None:
+    names = "SIZES = [4, 8]\nLAYERS = {'dense': Dense, 'lstm': LSTM}"
+    found = dimension(text, names).values()
+    assert found == values
+    assert list(map(type, found or [])) == list(map(type, values))
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("uniform(0, 1)", 0, 1),
+        ("uniform(low=LOW, high=2 * LOW)", 3, 6),
+        ("loguniform(np.log(1e-4), math.log(0.1))", 1e-4, 0.1),
+        ("loguniform(-3 * np.log(10), 0)", 1e-3, 1),
+        ("uniform(-math.pi, sqrt(4))", -math.pi, 2),
+    ],
+)
+def test_draws_lie_between_the_ends(text: str, low: float, high: float) -> None:
+    found = dimension(text, "LOW = 3")
+    rng = np.random.default_rng(0)
+    drawn = [float(found.decode(found.draw(rng))) for _ in range(500)]
+    assert low <= min(drawn) <= max(drawn) <= high
+    assert min(drawn) < low + 0.1 * (high - low)
+
+
+@pytest.mark.parametrize(
+    ("text", "middle", "spread"),
+    [
+        ("normal(5, 2)", 5, 2),
+        ("lognormal(-7, 1)", math.exp(-7), None),
+        ("qnormal(100, 20, 10)", 100, 20),
+        ("qlognormal(4, 0.5, 1)", math.exp(4), None),
+    ],
+)
+def test_normal_distributions_have_their_median(
+    text: str, middle: float, spread: float | None
+) -> None:
+    found = dimension(text)
+    rng = np.random.default_rng(0)
+    drawn = [found.decode(found.draw(rng)) for _ in range(2_000)]
+    assert np.median(np.array(drawn, float)) == pytest.approx(middle, rel=0.05)
+    if spread:  # of 2,000 draws it is known to about 2 %
+        assert np.std(np.array(drawn, float)) == pytest.approx(spread, rel=0.1)
+    assert all(value in found for value in drawn)
+    assert (type(drawn[0]) is int) == text.startswith("q")
+
+
+def test_every_value_is_as_likely_as_any_other() -> None:
+    found = dimension("uniformint(1, 4)")
+    rng = np.random.default_rng(0)
+    counts = np.bincount([int(found.decode(found.draw(rng))) for _ in range(4_000)])[1:]
+    assert all(900 < count < 1_100 for count in counts)  # 1,000 each, deviation 27
+
+
+def test_some_options_may_be_more_likely() -> None:
+    found = dimension("pchoice([(0.2, 'a'), (0.8, 'b')])")
+    rng = np.random.default_rng(0)
+    drawn = [found.decode(found.draw(rng)) for _ in range(1_000)]
+    assert 750 < drawn.count("'b'") < 850  # 800, deviation 13
+    assert [found.decode(found.at(share)) for share in (0.0, 0.19, 0.21, 0.99)] == [
+        "'a'", "'a'", "'b'", "'b'",
+    ]  # fmt: skip
+
+
+def test_what_is_listed_twice_is_drawn_twice_as_often() -> None:
+    call = ast.parse("choice(['relu', 'relu', 'tanh'])", mode="eval").body
+    found = read("a:1", call, {})
+    assert found.note == (
+        "choice lists some options more than once, as likely as that: 'relu' 67%, 'tanh' 33%"
+    )
+    assert isinstance(found.dimension, Weighted)
+    assert found.dimension.weights == pytest.approx((2 / 3, 1 / 3))
+
+
+def test_ends_the_other_way_round_are_the_same() -> None:
+    call = ast.parse("uniform(-0, -2)", mode="eval").body
+    found = read("a:1", call, {})
+    assert found.dimension == dimension("uniform(-2, 0)")
+    assert found.note == "uniform goes from -2 to 0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["uniform(0, 1)", "quniform(1, 9, 2)", "loguniform(-7, 0)", "normal(0, 1)", "lognormal(0, 1)",
+     "qlognormal(1, 1, 1)", "choice([1, 2])", "choice([a, b])", "pchoice([(0.5, a), (0.5, b)])"],
+)  # fmt: skip
+def test_hyperopt_draws_what_can_be_decoded(text: str) -> None:
+    import hyperopt
+
+    found = dimension(text)
+    for seed in range(20):
+        raw = hyperopt.pyll.stochastic.sample(found.expression(), rng=np.random.default_rng(seed))
+        value = found.decode(found.raw(float(raw)))
+        assert value in found
+        assert found.decode(found.encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("3", ["found {{3}}", "choice([16, 32])"]),
+        ("{1, 2}", ["found {{{1, 2}}}", "expected a distribution"]),
+        ("unifrom(0, 1)", ["'unifrom'", "did you mean 'uniform'?", "possible: choice, pchoice"]),
+        ("uniform(0)", ["found uniform(0)", "expected uniform(low, high)"]),
+        ("uniform(0, 1, 2)", ["expected uniform(low, high)"]),
+        ("uniform(0, hihg=1)", ["expected uniform(low, high)"]),
+        ("uniform(0, low=1)", ["expected uniform(low, high)"]),
+        ("uniform(*ends)", ["expected uniform(low, high)"]),
+        ("uniform(**ends)", ["expected uniform(low, high)"]),
+        ("uniform(1, 1)", ["from 1 to 1", "the low end below the high"]),
+        ("uniform('a', 1)", ["low of uniform is \"'a'\"", "expected a number"]),
+        ("uniform(0, x)", ["high of uniform is 'x'", "expected a number"]),
+        ("uniform(0, True)", ["high of uniform is 'True'", "expected a number"]),
+        ("uniform(0, 1e999)", ["high of uniform", "expected a number"]),
+        ("uniform(0, 9 ** 9 ** 9 ** 9)", ["high of uniform", "expected a number"]),
+        ("uniform(0, log(-1))", ["high of uniform", "expected a number"]),
+        ("uniform(0, A)", ["high of uniform is 'A'", "expected a number"]),
+        ("quniform(0, 10, 0)", ["q of quniform is 0", "above 0"]),
+        ("quniform(1, 3, 4)", ["no multiple of 4", "expected one at least"]),
+        ("quniform(0, 1, 1e-7)", ["10,000,000 steps", "at most 100,000"]),
+        ("randint(0)", ["no multiple of 1"]),
+        ("randint(0.5, 3)", ["from 0.5 to 3", "whole numbers"]),
+        ("uniformint(1, 2.5)", ["from 1 to 2.5", "whole numbers"]),
+        ("loguniform(1, 1000)", ["takes logarithms", "loguniform(log(0.0001), log(0.1))"]),
+        ("normal(0, 0)", ["sigma of normal is 0", "above 0"]),
+        ("lognormal(0, 1000)", ["takes logarithms", "lognormal(-7, 2)"]),
+        ("choice([])", ["options of choice are '[]'", "a list such as [16, 32]"]),
+        ("choice(16, 32)", ["expected choice(options)"]),
+        ("choice(sizes())", ["options of choice are 'sizes()'", "a list such as [16, 32]"]),
+        ("choice('relu')", ["options of choice are \"'relu'\"", "a list such as [16, 32]"]),
+        ("choice(range(10 ** 9))", ["options of choice are 'range(10 ** 9)'"]),
+        ("choice(np.arange(1, 9, 1e-9))", ["options of choice are 'np.arange("]),
+        ("choice(np.linspace(0, 1, 10 ** 9))", ["options of choice are 'np.linspace("]),
+        ("choice([0] * 10 ** 9)", ["options of choice are '[0] * 10 ** 9'"]),
+        ("choice([*a])", ["options of choice", "a list such as [16, 32]"]),
+        ("pchoice([1, 2])", ["pchoice have '1'", "pairs such as (0.3, 16)"]),
+        ("pchoice([(0.3, 1), (0.3, 2)])", ["shares of pchoice are 0.3, 0.3", "1 in all"]),
+        ("pchoice([(0, 1), (1, 2)])", ["shares of pchoice are 0, 1", "above 0"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_distribution_is_said(text: str, named: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        dimension(text, "A = B\nB = A")
+    for part in named:
+        assert part in str(caught.value)

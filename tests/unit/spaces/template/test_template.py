@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.spaces.template.config import TemplateConfig, shown_label
+from lstm_sweep.spaces.template.template import Template
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "templates").glob("*.py"))
+REST = "\ndef data():\n    return 1, 2\n"
+
+
+def read(tmp_path: Path, text: str) -> Template:
+    file = tmp_path / "mine.py"
+    file.write_text(text, encoding="utf-8")
+    return Template.read(str(file))
+
+
+def model(tmp_path: Path, body: str, above: str = "") -> Template:
+    """A template whose `create_model(x, y)` has a body of lines from line 2 on."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    return read(tmp_path, f"def create_model(x, y):\n{lines}{REST}{above}")
+
+
+def returned(template: Template, *arguments: Any, **values: Any) -> Any:
+    """What `create_model` returns in place of a trial."""
+    config = template.space().middle().evolve(**values)
+    namespace: dict[str, Any] = {}
+    exec(template.code(config.to_dict()), namespace)
+    return namespace["create_model"](*arguments or (1, 2))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_examples_are_read(file: Path) -> None:
+    template = Template.read(str(file))
+    space = template.space()
+    assert space.varying
+    config = space.sample(np.random.default_rng(3))
+    assert space.admits(config)
+    assert space.admits(space.decode(space.encode(config)))
+    assert template.code(config.to_dict()).co_filename == str(file)
+
+
+def test_there_are_examples_of_each_kind() -> None:
+    assert len(EXAMPLES) >= 8
+
+
+def test_a_hyperparameter_has_the_name_of_its_argument_and_its_line(tmp_path: Path) -> None:
+    body = """\
+rate = 10 ** {{uniform(-4, -1)}}
+net(Dense({{choice([8, 16])}}), Dense({{choice([8, 16])}}))
+fit(units=int({{quniform(4, 8, 4)}}), **{'size': {{randint(3)}}})
+if {{choice([True, False])}} and {{choice([1, 2])}} > 1:
+    x.rate += {{normal(0, 1)}}
+return {{choice(['a', 'b'])}}"""
+    assert list(model(tmp_path, body).hyperparameters) == [
+        "rate:2", "Dense:3", "Dense:3:2", "units:4", "size:4", "if:5", "if:5:2", "rate:6",
+        "return:7",
+    ]  # fmt: skip
+    assert shown_label("Dense:3") == "Dense (line 3)"
+    assert shown_label("Dense:3:2") == "Dense (line 3, no. 2)"
+
+
+def test_values_stand_in_the_places_of_hyperparameters(tmp_path: Path) -> None:
+    template = model(tmp_path, "return [{{choice([x, y, x + y])}}, 10 ** {{randint(2, 5)}}]")
+    assert returned(template, 3, 4, **{"return:2": "x + y", "return:2:2": 4}) == [7, 10_000]
+    assert returned(template, 3, 4, **{"return:2": "y", "return:2:2": 2}) == [4, 100]
+
+
+def test_only_the_option_that_is_chosen_is_computed(tmp_path: Path) -> None:
+    template = model(tmp_path, "return {{choice([x, 1 / 0])}}")
+    assert returned(template, **{"return:2": "x"}) == 1
+    with pytest.raises(ZeroDivisionError):
+        returned(template, **{"return:2": "1 / 0"})
+
+
+def test_options_may_be_anything(tmp_path: Path) -> None:
+    body = "f = {{choice([lambda v: {'a}': v}, dict, [[64], [64, 32]], (1, 2)])}}\nreturn f"
+    template = model(tmp_path, body)
+    [values] = [dimension.values() for dimension in template.space().values()]
+    assert values == ["lambda v: {'a}': v}", "dict", "[[64], [64, 32]]", "(1, 2)"]
+    assert returned(template, **{"f:2": "dict"}) is dict
+    assert returned(template, **{"f:2": "[[64], [64, 32]]"}) == [[64], [64, 32]]
+    assert returned(template, **{"f:2": "lambda v: {'a}': v}"})(3) == {"a}": 3}
+
+
+def test_long_options_are_cut_and_still_told_apart(tmp_path: Path) -> None:
+    long = f"'{'a' * 300}'"
+    template = model(tmp_path, f"return len({{{{choice([{long}, {long[:-1]}b'])}}}})")
+    [first, second] = template.space()["len:2"].values() or []
+    assert str(first).endswith("(option 1)") and len(str(first)) < 120
+    assert returned(template, **{"len:2": first}) == 300
+    assert returned(template, **{"len:2": second}) == 301
+
+
+def test_what_stands_in_texts_and_comments_is_no_hyperparameter(tmp_path: Path) -> None:
+    body = """\
+'''{{uniform(0, 1)}}'''  # {{uniform(0, 1)}}
+text = '{{choice([1, 2])}}' + f'{{{x}}}'
+return {{choice([1, 2])}}"""
+    assert list(model(tmp_path, body).hyperparameters) == ["return:4"]
+
+
+def test_errors_have_the_lines_of_the_file(tmp_path: Path) -> None:
+    template = model(tmp_path, "y = {{choice([1,\n  2])}}\n\nreturn 1 / 0")
+    with pytest.raises(ZeroDivisionError) as caught:
+        returned(template)
+    assert caught.traceback[-1].lineno + 1 == 5
+    assert str(caught.traceback[-1].path) == str(tmp_path / "mine.py")
+
+
+def test_options_may_be_named_at_the_top(tmp_path: Path) -> None:
+    above = "LOW = 2\nSIZES = [LOW, 4 * LOW]\n"
+    template = model(tmp_path, "return {{choice(SIZES)}} + {{randint(LOW, LOW + 3)}}", above)
+    sizes, added = template.space().values()
+    assert (sizes.values(), added.values()) == ([2, 8], [2, 3, 4])
+    assert returned(template, **{"return:2": 8, "return:2:2": 3}) == 11
+
+
+def test_hyperas_need_not_be_there(tmp_path: Path) -> None:
+    text = """\
+import os, hyperas
+from hyperas import optim
+from hyperas.distributions import choice, uniform
+import hyperas.optim as o
+
+def data():
+    return 1
+
+def create_model(x):
+    return {{choice([1, 2])}}
+
+best, _ = optim.minimize(model=create_model, data=data)
+print(best)
+helper = 3
+
+def after():
+    return os.getcwd()
+
+if __name__ == '__main__':
+    print(best)
+"""
+    template = read(tmp_path, text)
+    assert returned(template, 5, **{"return:10": 2}) == 2
+    assert template.notes == (
+        "line 12: optim.minimize(...) is ignored, and what is done after it",
+        "line 19: what stands under __name__ == '__main__' is ignored",
+    )
+
+
+MINIMIZE = "optim.minimize(model=build, data=load)"
+SEARCHES = [
+    (f"try:\n    {MINIMIZE}\nexcept Exception:\n    pass\n", "line 6: optim.minimize(...)"),
+    (f"with open('x') as f:\n    {MINIMIZE}\n", "line 6: open(...)"),
+    (f"class Search:\n    def go(self):\n        {MINIMIZE}\nSearch().go()\n",
+     "line 9: Search().go(...)"),
+    (f"def main():\n    from hyperas import optim as o\n    {MINIMIZE}\nmain()\n",
+     "line 9: main(...)"),
+    (f"if __name__ == '__main__':\n    best = {MINIMIZE}\nprint(best)\n",
+     "line 6: what stands under __name__ == '__main__'"),
+    ("optim.best_ensemble(5, model=build, data=load)\n", "line 6: optim.best_ensemble(...)"),
+    ("import hyperas.optim as h\nh.minimize(build, load)\n", "line 7: h.minimize(...)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "note"), SEARCHES)
+def test_what_searches_is_ignored_wherever_it_stands(text: str, note: str, tmp_path: Path) -> None:
+    above = """\
+from hyperas import optim
+def load():
+    return 1, 2
+def build(x, y):
+    return {{choice([1, 2])}}
+"""
+    template = read(tmp_path, above + text)
+    assert (template.data, template.model) == ("load", "build")
+    config = template.space().middle().to_dict()
+    exec(template.code(config), {"__name__": "template"})
+    [found] = template.notes
+    assert found.startswith(f"{note} ") and "ignored" in found
+
+
+def test_conditional_gives_back_what_it_is_given(tmp_path: Path) -> None:
+    text = """\
+from hyperas.distributions import choice, conditional
+from hyperas.distributions import conditional as when
+def data():
+    return 1, 2
+def create_model(x, y):
+    return conditional({{choice(['three', 'four'])}}) == 'four', when({{choice([1, 2])}})
+"""
+    template = read(tmp_path, text)
+    assert list(template.hyperparameters) == ["return:6", "return:6:2"]
+    assert returned(template, **{"return:6": "'four'", "return:6:2": 2}) == (True, 2)
+
+
+def test_options_may_be_named_where_they_can_be_seen(tmp_path: Path) -> None:
+    text = """\
+import numpy as np
+SIZES, LOW = [8, 16], 1
+CHANGED = [1]
+CHANGED.append(2)
+HIDDEN = [3, 4]
+def data():
+    length = 100
+    more = [5, 6]
+    return 1, length
+def helper():
+    return {{choice(SIZES)}}
+def create_model(x, length):
+    rates = list(np.logspace(-3, -1, 3))
+    HIDDEN = x
+    return [
+        {{choice(rates)}}, {{choice(more)}}, {{randint(LOW, length)}}, {{choice([length, x])}},
+        helper(), {{choice(PLACE)}},
+    ]
+"""
+    for place in ("CHANGED", "HIDDEN", "x", "nowhere"):
+        with pytest.raises(InputError, match=f"mine.py:17: options of choice are '{place}'"):
+            read(tmp_path, text.replace("PLACE", place))
+    space = read(tmp_path, text.replace("PLACE", "range(3)")).space()
+    assert [dimension.values() for dimension in space.values()] == [
+        [8, 16], [0.001, 0.01, 0.1], [5, 6], list(range(1, 100)), ["length", "x"], [0, 1, 2],
+    ]  # fmt: skip
+
+
+def test_hyperparameters_that_the_model_does_not_come_to_are_left_out(tmp_path: Path) -> None:
+    text = """\
+from hyperas import optim
+def data():
+    return 1, 2
+def other_model(x, y):
+    return {{choice([3, 4])}}
+def part():
+    return {{choice([5, 6])}}
+def create_model(x, y):
+    return {{choice([1, 2])}} + part()
+optim.minimize(create_model, data)
+"""
+    template = read(tmp_path, text)
+    assert list(template.hyperparameters) == ["return:7", "return:9"]
+    assert returned(template, **{"return:7": 6, "return:9": 2}) == 8
+    assert "line 5: other_model has {{...}}, but create_model does not use it" in template.notes
+
+
+def test_names_that_fit_nothing_are_refused(tmp_path: Path) -> None:
+    def of(arguments: str, given: str, body: str) -> str:
+        text = f"def data():\n    a, b, c = 1, 2, 3\n    return {given}\n"
+        text += f"def create_model({arguments}):\n    return {{{{choice([1, 2])}}}}, {body}\n"
+        try:
+            read(tmp_path, text)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    wrong = of("A, c, B", "a, b, c", "A, c, B")
+    assert "mine.py:4: create_model takes A, c, B, but data returns a, b, c" in wrong
+    assert "nothing is A, B, expected as many, or the same names, in the same order" in wrong
+    assert of("A, c, B", "a, b, c", "a, c, b") == ""
+    assert of("A, B, C", "a, b, c", "A, B, C") == ""
+    assert "nothing is x" in of("x, y", "a, b, c", "x")
+    assert of("x, y", "a, b, c", "a") == ""
+
+
+def test_all_that_keras_has_no_longer_is_named_at_once(tmp_path: Path) -> None:
+    names = "".join(f"from keras.layers.{name} import A\n" for name in ("core", "noise"))
+    old = "\n".join(f"m.{name}(x)" for name in ("predict_classes", "fit_generator"))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, names + f"def data():\n    return 1\n{old}\nAdam(lr=1, decay=1)\n")
+    assert str(caught.value).endswith(
+        "mine.py:1: keras.layers.core is not in Keras 3, expected keras.layers in its place; "
+        "line 2: keras.layers.noise, expected keras.layers; line 5: predict_classes(), expected "
+        "predict(...).argmax(axis=-1); line 6: fit_generator(), expected fit; line 7: lr= of "
+        "Adam, expected learning_rate"
+    )
+
+
+def test_what_works_otherwise_than_one_would_think_is_noted(tmp_path: Path) -> None:
+    body = "SGD(decay=0.1)\nreturn {{choice(['a', 'a', 'b'])}}, {{uniform(1, 0)}}"
+    assert model(tmp_path, body).notes == (
+        "line 3: choice lists some options more than once, as likely as that: 'a' 67%, 'b' 33%",
+        "line 3: uniform goes from 0 to 1",
+        "line 2: decay= of SGD has no effect in Keras 3, expected a schedule of "
+        "keras.optimizers.schedules as learning_rate",
+    )
+
+
+def test_a_notebook_is_told_how_to_become_a_template(tmp_path: Path) -> None:
+    (tmp_path / "mine.ipynb").write_text('{"cells": []}')
+    with pytest.raises(InputError, match=r"a notebook.*jupyter nbconvert --to script mine\.ipynb"):
+        Template.read(str(tmp_path / "mine.ipynb"))
+
+
+def test_commands_of_an_exported_notebook_are_ignored(tmp_path: Path) -> None:
+    above = """\
+get_ipython().run_line_magic('matplotlib', 'inline')
+get_ipython().system('pip install hyperas')
+"""
+    template = model(tmp_path, "return {{choice([1, 2])}}", above)
+    assert returned(template, **{"return:2": 2}) == 2
+    assert [note.partition(":")[2] for note in template.notes] == [
+        " get_ipython().run_line_magic('matplotlib', 'inline') is ignored",
+        " get_ipython().system('pip install hyperas') is ignored",
+    ]
+    for line, why in [
+        ("get_ipython().run_cell_magic('time', '', 'x = 3')", "the lines of the cell themselves"),
+        ("%matplotlib inline", "%matplotlib inline is a command of a notebook"),
+        ("!pip install hyperas", "!pip install hyperas is a command of a notebook"),
+    ]:
+        with pytest.raises(InputError, match=why):
+            model(tmp_path, "return {{choice([1, 2])}}", f"{line}\n")
+
+
+def test_a_function_that_searches_is_not_called(tmp_path: Path) -> None:
+    text = """\
+from hyperas import optim
+def load():
+    return 1, 2
+def build(x, y):
+    return {{choice([1, 2])}}
+def search():
+    return optim.minimize(build, load)
+def main():
+    search()
+main()
+"""
+    template = read(tmp_path, text)
+    assert (template.data, template.model, template.returned) == ("load", "build", ("", ""))
+    assert template.notes == ("line 10: main(...) is ignored, and what is done after it",)
+
+
+def test_the_names_that_data_returns_are_known(tmp_path: Path) -> None:
+    def of(text: str) -> tuple[str, ...]:
+        body = "def create_model(*a):\n    return {{choice([1, 2])}}\ndef data():\n"
+        return read(tmp_path, body + text).returned
+
+    assert of("    return x, y\n") == ("x", "y")
+    assert of("    def f():\n        return a\n    return (x,\n            y)\n") == ("x", "y")
+    assert of("    if x:\n        return x, y\n    return x, y\n") == ("x", "y")
+    assert of("    if x:\n        return y, x\n    return x, y\n") == ()
+    assert of("    return load()\n") == ("",)
+
+
+def test_a_digest_is_that_of_the_text(tmp_path: Path) -> None:
+    one = model(tmp_path, "return {{choice([1, 2])}}")
+    two = model(tmp_path, "return {{choice([1, 3])}}")
+    assert one.digest != two.digest
+    assert one.digest == model(tmp_path, "return {{choice([1, 2])}}").digest
+
+
+def test_a_template_is_sent_as_its_text(tmp_path: Path) -> None:
+    template = model(tmp_path, "return {{choice([1, 2])}}")
+    sent = pickle.loads(pickle.dumps(template))
+    assert sent == template
+    assert sent.space() == template.space()
+
+
+def test_a_byte_order_mark_and_other_line_ends_do_no_harm(tmp_path: Path) -> None:
+    text = f"def create_model(x, y):\r\n    return {{{{choice([1, 2])}}}}\r\n{REST}"
+    (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert list(Template.read(str(tmp_path / "mine.py")).hyperparameters) == ["return:2"]
+
+
+def test_a_learning_rate_is_named_by_argument_or_label(tmp_path: Path) -> None:
+    body = """\
+rate = {{loguniform(-7, -1)}}
+units = {{choice([8, 16])}}, {{choice([8, 16])}}
+kind = {{choice(['a', 'b'])}}
+other = {{normal(0, 1)}}
+low = {{uniform(-1, 1)}}"""
+    template = model(tmp_path, body)
+    assert template.space().rate is None
+    for name in ("rate", "rate:2", "rate (line 2)"):
+        assert template.space(name).rate == "rate:2"
+    for name, why in [
+        ("rat", "no hyperparameter"), ("units", "2 hyperparameters"), ("kind", "above 0"),
+        ("other", "above 0"), ("low", "above 0"),
+    ]:  # fmt: skip
+        with pytest.raises(InputError, match=why):
+            template.space(name)
+
+
+def test_a_config_is_a_value_for_each_label() -> None:
+    config = TemplateConfig.from_dict({"units:2": 8, "kind:3": "'a'"})
+    assert config.evolve(**{"units:2": 16}).to_dict() == {"units:2": 16, "kind:3": "'a'"}
+    assert config.table_columns() == {"hyperparameters": "units (line 2) 8, kind (line 3) 'a'"}
+    assert len({config, TemplateConfig.from_dict(config.to_dict())}) == 1
