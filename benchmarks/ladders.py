@@ -24,7 +24,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.samples import python_docs
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.policy.cost import Extent, steps_per_epoch
+from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
 
 RATES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001)
@@ -76,11 +76,11 @@ def _cell(result: Result, best: bool) -> str:
 
 
 def _configs(corpus: Corpus, steps: int) -> Iterator[TrialConfig]:
-    extent = Extent(len(corpus.train), len(corpus.alphabet), TARGETS)
+    data_size = DataSize(len(corpus.train), len(corpus.alphabet), TARGETS)
     for direction in DIRECTIONS:
         for optimizer in OPTIMIZERS:
             config = NETWORK.evolve(direction=direction, optimizer=optimizer)
-            epochs = math.ceil(steps / steps_per_epoch(config, extent))
+            epochs = math.ceil(steps / steps_per_epoch(config, data_size))
             for rate in RATES:
                 yield config.evolve(learning_rate=rate, epochs=epochs)
 

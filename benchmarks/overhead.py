@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.trial import Course, Job, Trial
+from lstm_sweep.search.trial import Job, Trial, TrialProgress
 
 
 class _Quiet:
@@ -30,7 +30,7 @@ class _Quiet:
     def update(self, state: object) -> None:
         """Say nothing."""
 
-    def trial_ended(self, course: Course, state: object) -> None:
+    def trial_ended(self, progress: TrialProgress, state: object) -> None:
         """Say nothing."""
 
     def say(self, text: str) -> None:
@@ -90,7 +90,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     state = sweep.run()
     wall = time.perf_counter() - begin
     trained = sum(epoch["epoch_seconds"] for c in state.finished for epoch in c.epochs)
-    held = sum(course.seconds for course in state.finished)
+    held = sum(progress.seconds for progress in state.finished)
     ideal = trained / slots
     rows = {
         "trials complete": state.counts.get("complete", 0),

@@ -66,27 +66,27 @@ def _results(config: TrialConfig, corpus: Corpus, seed: int) -> list[tuple[float
 
     targets = scoring_targets(corpus.validation, 10_000, 0)
     with tempfile.TemporaryDirectory() as folder:
-        courses = []
+        all_progress = []
         for precision in PRECISIONS:
             file = Path(folder) / f"{precision}.keras"
             one = config.evolve(precision=precision)
-            courses.append(training.train(one, corpus, targets, seed, file))
-        epochs: list[list[dict[str, float]]] = [[] for _ in courses]
+            all_progress.append(training.train(one, corpus, targets, seed, file))
+        epochs: list[list[dict[str, float]]] = [[] for _ in all_progress]
         for epoch in range(config.epochs):
-            for place, course in enumerate(courses):
+            for place, progress in enumerate(all_progress):
                 if epoch == 0:  # the first weights are drawn now
                     backend.prepare(gpu=False, seed=seed)
-                epochs[place].append(_next_epoch(course))
+                epochs[place].append(_next_epoch(progress))
     return [
         (min(e["val_loss"] for e in one), statistics.median(e["epoch_seconds"] for e in one))
         for one in epochs
     ]
 
 
-def _next_epoch(course: Any) -> dict[str, float]:
+def _next_epoch(progress: Any) -> dict[str, float]:
     from lstm_sweep.models.network.events import Epoch
 
-    metrics: dict[str, float] = next(e.metrics for e in course if isinstance(e, Epoch))
+    metrics: dict[str, float] = next(e.metrics for e in progress if isinstance(e, Epoch))
     return metrics
 
 

@@ -22,10 +22,10 @@ from typing import Any
 
 from benchmarks import curves
 from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, TrialProgress
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import from_mapping
 
@@ -63,7 +63,7 @@ VARIANTS = {
     "all, hyperopt's tpe": replace(ALL, algorithm="hyperopt"),
     "all, no opening": replace(ALL, opening=False),
     "all, cost-blind": replace(ALL, choices=1),
-    **{f"all, promise per second ^{n:g}": replace(ALL, thrift=n) for n in (0.25, 0.5, 1.0)},
+    **{f"all, promise per second ^{n:g}": replace(ALL, cost_weight=n) for n in (0.25, 0.5, 1.0)},
     "random + halving": replace(PLAIN, halving=True),
     **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5)},
     **{f"all, lesson {word}": replace(ALL, lesson=word) for word in ("last", "rung")},
@@ -89,21 +89,21 @@ class Replay:
         self.best = min(min(curve.losses) for curve in found if curve.losses)
         corpus = head["corpus"]
         # what the size of the corpus is to the cost model: its scale is learned anyway
-        self.extent = Extent(int(corpus["characters"] * 0.8), 90, corpus["targets"])
+        self.data_size = DataSize(int(corpus["characters"] * 0.8), 90, corpus["targets"])
 
     def sweep(self, plan: Plan, slots: int) -> tuple[float, int]:
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
         policy = Policy(
             plan,
             self.space,
-            self.extent,
+            self.data_size,
             sweep="replay",
             slots=slots,
-            guessing=3.29,
+            unigram_loss=3.29,
         )
         target = WITHIN * self.best
         free = [Slot(index) for index in range(slots)]
-        events: list[tuple[float, int, Course, int]] = []
+        events: list[tuple[float, int, TrialProgress, int]] = []
         order = itertools.count()
         now = 0.0
         #: configs that reach the target and are not ended
@@ -112,44 +112,44 @@ class Replay:
         def fill() -> None:
             while free and (trial := policy.next(now)):
                 slot = free.pop()
-                course = Course(trial, "", slot, _job(trial, slot), began=now)
-                policy.begin(course)
+                progress = TrialProgress(trial, "", slot, _job(trial, slot), began=now)
+                policy.begin(progress)
                 curve = self.curves[as_lstm_config(trial.config)]
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
-                heapq.heappush(events, (now + first, next(order), course, 1))
+                heapq.heappush(events, (now + first, next(order), progress, 1))
 
-        def end(course: Course, ended: Ended) -> None:
-            if course.ended:
+        def end(progress: TrialProgress, ended: Ended) -> None:
+            if progress.ended:
                 return
-            course.ended, course.seconds = ended, now - course.began
-            hopeful.discard(course.trial.config)
-            free.append(course.slot)
-            for other, why in policy.end(course):
+            progress.ended, progress.seconds = ended, now - progress.began
+            hopeful.discard(progress.trial.config)
+            free.append(progress.slot)
+            for other, why in policy.end(progress):
                 end(other, why)
 
         fill()
         while events and now < LONGEST and hopeful:
-            now, _, course, epoch = heapq.heappop(events)
-            if course.ended:
+            now, _, progress, epoch = heapq.heappop(events)
+            if progress.ended:
                 continue
-            curve = self.curves[as_lstm_config(course.trial.config)]
+            curve = self.curves[as_lstm_config(progress.trial.config)]
             if epoch > len(curve.losses):
-                end(course, Ended(Outcome(curve.outcome)))
+                end(progress, Ended(Outcome(curve.outcome)))
             else:
                 loss, seconds = curve.losses[epoch - 1], curve.seconds[epoch - 1]
-                course.epochs.append({"val_loss": loss, "epoch_seconds": seconds})
+                progress.epochs.append({"val_loss": loss, "epoch_seconds": seconds})
                 if loss <= target:
-                    return now, len(policy.courses)
-                verdict = policy.judge(course)
-                if epoch == course.trial.config.epochs:
+                    return now, len(policy.all_progress)
+                verdict = policy.judge(progress)
+                if epoch == progress.trial.config.epochs:
                     verdict = Ended(Outcome.COMPLETE)
                 if verdict:
-                    end(course, verdict)
+                    end(progress, verdict)
                 else:
                     following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
-                    heapq.heappush(events, (now + following, next(order), course, epoch + 1))
+                    heapq.heappush(events, (now + following, next(order), progress, epoch + 1))
             fill()
-        return math.inf, len(policy.courses)
+        return math.inf, len(policy.all_progress)
 
 
 def _job(trial: Any, slot: Slot) -> Job:

@@ -36,7 +36,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Course
+from lstm_sweep.search.trial import TrialProgress
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "soak"
@@ -98,7 +98,7 @@ class Watch:
     def say(self, text: str) -> None:
         """Say nothing."""
 
-    def trial_ended(self, course: Course, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """Measure, if it is time."""
         if len(state.finished) in self.marks:
             self.samples.append(self.sample(len(state.finished)))

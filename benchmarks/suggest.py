@@ -19,7 +19,7 @@ import numpy as np
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import proposer
-from lstm_sweep.search.policy.proposer import Proposer, Seen
+from lstm_sweep.search.policy.proposer import Observation, Proposer
 from lstm_sweep.spaces import presets
 
 UNBOUNDED = 10**9
@@ -36,17 +36,17 @@ def loss_of(config: TrialConfig) -> float:
     return 1.0 + rate**2 + 0.1 * size**2 + 0.05 * length**2 + 2 * drop**2 + bi
 
 
-def seen(count: int) -> list[Seen]:
+def seen(count: int) -> list[Observation]:
     """Trials drawn at random."""
     rng = np.random.default_rng(0)
     drawn = [presets.DEFAULT.sample(rng) for _ in range(count)]
     return [
-        Seen(number, config, presets.DEFAULT.encode(config), loss_of(as_lstm_config(config)))
+        Observation(number, config, presets.DEFAULT.encode(config), loss_of(as_lstm_config(config)))
         for number, config in enumerate(drawn)
     ]
 
 
-def seconds(trials: list[Seen], history: int, algorithm: str = "tpe") -> float:
+def seconds(trials: list[Observation], history: int, algorithm: str = "tpe") -> float:
     """Median seconds of a proposal."""
     proposer.HISTORY = history
     asked = Proposer(presets.DEFAULT, seed=0, algorithm=algorithm)
@@ -62,12 +62,14 @@ def best(seed: int, history: int, algorithm: str = "tpe", trials: int = 600) -> 
     """Best loss of a search on the synthetic loss."""
     proposer.HISTORY = history
     asked = Proposer(presets.DEFAULT, seed=seed, algorithm=algorithm)
-    known: list[Seen] = []
+    known: list[Observation] = []
     for number in range(trials):
         proposal = asked.propose(number, known)
         assert proposal
         known.append(
-            Seen(number, proposal.config, proposal.point, loss_of(as_lstm_config(proposal.config)))
+            Observation(
+                number, proposal.config, proposal.point, loss_of(as_lstm_config(proposal.config))
+            )
         )
     return min(trial.loss for trial in known if trial.loss is not None)
 

@@ -195,7 +195,7 @@ Message = Computing | Progressed | EpochDone | Ended
 
 
 @dataclass
-class Course:
+class TrialProgress:
     """What is known of a trial while it runs, and when it has ended."""
 
     trial: Trial
@@ -208,7 +208,7 @@ class Course:
     unlogged: bool = False
     #: whether its config, or its template, trains no other epoch
     last: bool = False
-    progress: Progressed | None = None
+    latest: Progressed | None = None
     ended: Ended | None = None
     #: when it began, in seconds of the driver's clock
     began: float = 0.0
@@ -220,7 +220,7 @@ class Course:
 
     def take(self, done: EpochDone) -> None:
         """Note an epoch; the config's last one is to be logged together with the outcome."""
-        self.progress = None
+        self.latest = None
         self.epochs.append(done.metrics)
         self.unlogged = done.epoch >= self.trial.config.epochs
         self.last = self.unlogged or done.last

@@ -16,7 +16,7 @@ class Silent:
     def update(self, state: Any) -> None:
         """Say nothing."""
 
-    def trial_ended(self, course: Any, state: Any) -> None:
+    def trial_ended(self, progress: Any, state: Any) -> None:
         """Say nothing."""
 
     def say(self, text: str) -> None:

@@ -14,10 +14,19 @@ from typing import Protocol
 import numpy as np
 
 from lstm_sweep.models.config import Config, as_lstm_config
-from lstm_sweep.search.policy.cost import Extent, operations
+from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.trial import (
+    Ended,
+    EpochDone,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    Trial,
+    TrialProgress,
+)
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.config import TemplateConfig
 
@@ -30,7 +39,7 @@ KILL_S = 0.3
 class World(Protocol):
     """What trials do if they are let alone."""
 
-    extent: Extent | None
+    data_size: DataSize | None
 
     def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
         """Seconds that pass before each thing that a trial says, and what that is."""
@@ -39,14 +48,14 @@ class World(Protocol):
 class Networks:
     """Networks of ours: what an epoch takes follows from its operations, but for some noise."""
 
-    def __init__(self, extent: Extent, *, pace: float = 1.0) -> None:
-        self.extent: Extent | None = extent
+    def __init__(self, data_size: DataSize, *, pace: float = 1.0) -> None:
+        self.data_size: DataSize | None = data_size
         self._rates = pace * np.array([1 / 60e9, 40e-6, 1e-9])
 
     def epoch_seconds(self, config: Config) -> float:
         """What an epoch takes without the noise."""
-        assert self.extent
-        return float(operations(as_lstm_config(config), self.extent) @ self._rates)
+        assert self.data_size
+        return float(operations(as_lstm_config(config), self.data_size) @ self._rates)
 
     def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
         """Losses fall to a floor, and rise again where little is dropped out."""
@@ -73,7 +82,7 @@ class Networks:
 class Templates:
     """Networks of which nothing is known: a training takes about `seconds`, by its config."""
 
-    extent: Extent | None = None
+    data_size: DataSize | None = None
 
     def __init__(self, seconds: float, *, epochs: int = 5) -> None:
         self._seconds, self._epochs = seconds, epochs
@@ -98,17 +107,17 @@ class Simulated:
     """A sweep that has been simulated to its end."""
 
     policy: Policy
-    courses: list[Course]
+    all_progress: list[TrialProgress]
     seconds: float
 
-    def of(self, phase: Phase) -> list[Course]:
+    def of(self, phase: Phase) -> list[TrialProgress]:
         """Its trials of a phase."""
-        return [course for course in self.courses if course.trial.phase is phase]
+        return [progress for progress in self.all_progress if progress.trial.phase is phase]
 
     @property
     def best(self) -> float | None:
         """The lowest loss."""
-        losses = [c.ranked_loss for c in self.courses if c.ranked_loss is not None]
+        losses = [c.ranked_loss for c in self.all_progress if c.ranked_loss is not None]
         return min(losses, default=None)
 
 
@@ -118,9 +127,9 @@ class Simulation:
     def __init__(self, policy: Policy, world: World, slots: int) -> None:
         self._policy, self._world = policy, world
         self._free = [Slot(index) for index in range(slots)]
-        self._running: dict[Slot, Course] = {}
-        self._courses: list[Course] = []
-        self._queue: list[tuple[float, int, Course, EpochDone | Ended]] = []
+        self._running: dict[Slot, TrialProgress] = {}
+        self._all_progress: list[TrialProgress] = []
+        self._queue: list[tuple[float, int, TrialProgress, EpochDone | Ended]] = []
         self._said: dict[int, list[tuple[float, EpochDone | Ended]]] = {}
         self._stopped: set[int] = set()
         self._order = itertools.count()
@@ -134,20 +143,22 @@ class Simulation:
             upcoming = self._queue[0][0] if self._queue else math.inf
             self._now = min(upcoming, self._now + TICK_S, limit)
             while self._queue and self._queue[0][0] <= self._now:
-                _, _, course, said = heapq.heappop(self._queue)
-                if course.ended is None and (isinstance(said, Ended) or not self._stops(course)):
-                    self._hear(course, said)
+                _, _, progress, said = heapq.heappop(self._queue)
+                if progress.ended is None and (
+                    isinstance(said, Ended) or not self._stops(progress)
+                ):
+                    self._hear(progress, said)
             if self._now < limit:
-                for course, why in self._policy.overdue(self._now):
-                    self._stop(course, why)
+                for progress, why in self._policy.overdue(self._now):
+                    self._stop(progress, why)
                 self._fill()
-        for course in list(self._running.values()):
-            course.ended = Ended(Outcome.STOPPED, "time is over", until is not None)
-            course.seconds = self._now - course.began
-        return Simulated(self._policy, self._courses, self._now)
+        for progress in list(self._running.values()):
+            progress.ended = Ended(Outcome.STOPPED, "time is over", until is not None)
+            progress.seconds = self._now - progress.began
+        return Simulated(self._policy, self._all_progress, self._now)
 
-    def _stops(self, course: Course) -> bool:
-        return course.trial.number in self._stopped
+    def _stops(self, progress: TrialProgress) -> bool:
+        return progress.trial.number in self._stopped
 
     def _fill(self) -> None:
         while self._free and (trial := self._policy.next(self._now)):
@@ -155,35 +166,35 @@ class Simulation:
             job = Job(
                 trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder
             )
-            course = Course(trial, f"run-{trial.number}", slot, job, began=self._now)
-            self._running[slot] = course
-            self._courses.append(course)
-            self._policy.begin(course)
+            progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
+            self._running[slot] = progress
+            self._all_progress.append(progress)
+            self._policy.begin(progress)
             self._said[trial.number] = self._world.events(trial)
-            self._wait(course)
+            self._wait(progress)
 
-    def _wait(self, course: Course) -> None:
-        seconds, said = self._said[course.trial.number].pop(0)
-        heapq.heappush(self._queue, (self._now + seconds, next(self._order), course, said))
+    def _wait(self, progress: TrialProgress) -> None:
+        seconds, said = self._said[progress.trial.number].pop(0)
+        heapq.heappush(self._queue, (self._now + seconds, next(self._order), progress, said))
 
-    def _stop(self, course: Course, why: Ended) -> None:
-        assert not self._stops(course)
-        self._stopped.add(course.trial.number)
-        heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), course, why))
+    def _stop(self, progress: TrialProgress, why: Ended) -> None:
+        assert not self._stops(progress)
+        self._stopped.add(progress.trial.number)
+        heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), progress, why))
 
-    def _hear(self, course: Course, said: EpochDone | Ended) -> None:
+    def _hear(self, progress: TrialProgress, said: EpochDone | Ended) -> None:
         if isinstance(said, EpochDone):
-            course.take(said)
-            verdict = self._policy.judge(course)
+            progress.take(said)
+            verdict = self._policy.judge(progress)
             if verdict:
-                self._stop(course, verdict)
+                self._stop(progress, verdict)
             else:
-                self._wait(course)
+                self._wait(progress)
             return
-        course.ended, course.seconds = said, self._now - course.began
-        del self._running[course.slot]
-        self._free.append(course.slot)
-        for other, why in self._policy.end(course):
+        progress.ended, progress.seconds = said, self._now - progress.began
+        del self._running[progress.slot]
+        self._free.append(progress.slot)
+        for other, why in self._policy.end(progress):
             if not self._stops(other):
                 self._stop(other, why)
 
@@ -197,5 +208,7 @@ def simulate(
     admits: Callable[[Config], bool] = lambda config: True,
 ) -> Simulated:
     """A whole sweep."""
-    policy = Policy(plan, space, world.extent, sweep="s", slots=slots, guessing=4.0, admits=admits)
+    policy = Policy(
+        plan, space, world.data_size, sweep="s", slots=slots, unigram_loss=4.0, admits=admits
+    )
     return Simulation(policy, world, slots).run()

@@ -280,8 +280,10 @@ def _excess(kind: str, loss: float, limit: float) -> str:
     """Describe a loss that is not finite or above the limit."""
     if not math.isfinite(loss):
         return f"the {kind} loss is {loss}"
-    guessing = limit / DIVERGED_AT
-    return f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({guessing:.3g})"
+    unigram_loss = limit / DIVERGED_AT
+    return (
+        f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({unigram_loss:.3g})"
+    )
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lstm_sweep.search.store.faults import without_secrets
 from lstm_sweep.search.sweep.state import State, bits_of
-from lstm_sweep.search.trial import Course, Phase, TrialRecord
+from lstm_sweep.search.trial import Phase, TrialProgress, TrialRecord
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
@@ -37,9 +37,9 @@ def loss_text(loss: float | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
 
 
-def _named(course: Course) -> str:
-    phase = course.trial.phase
-    return course.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
+def _named(progress: TrialProgress) -> str:
+    phase = progress.trial.phase
+    return progress.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
 
 
 class Lines:
@@ -62,17 +62,17 @@ class Lines:
     def update(self, state: State) -> None:
         """Lines are written only when a trial ends."""
 
-    def trial_ended(self, course: Course, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """Write a line for a trial that has ended."""
-        assert course.ended
+        assert progress.ended
         shape = " ".join(
-            f"{name} {value}" for name, value in course.trial.config.table_columns().items()
+            f"{name} {value}" for name, value in progress.trial.config.table_columns().items()
         )
-        reason = f" ({course.ended.reason})" if course.ended.reason else ""
+        reason = f" ({progress.ended.reason})" if progress.ended.reason else ""
         done = sum(state.counts.values())
         self.say(
-            f"[{done}/{state.spec.trials}] {_named(course)} {course.ended.outcome} "
-            f"loss {loss_text(course.best_loss)} in {duration(course.seconds)}; {shape}; "
+            f"[{done}/{state.spec.trials}] {_named(progress)} {progress.ended.outcome} "
+            f"loss {loss_text(progress.best_loss)} in {duration(progress.seconds)}; {shape}; "
             f"{_best_text(state)}{reason}"
         )
 
@@ -110,22 +110,22 @@ class LiveTable(Lines):
 
 
 def _running(state: State) -> Group:
-    shown = [course.trial.config.table_columns() for course in state.running.values()]
+    shown = [progress.trial.config.table_columns() for progress in state.running.values()]
     table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
     for slot in state.slots:
-        course = state.running.get(slot)
-        if course is None:
+        progress = state.running.get(slot)
+        if progress is None:
             table.add_row(str(slot), Text("free", style="dim"))
             continue
-        config, progress = course.trial.config, course.progress
-        done = f"{progress.share:.0%}" if progress else ""
+        config, latest = progress.trial.config, progress.latest
+        done = f"{latest.share:.0%}" if latest else ""
         table.add_row(
             str(slot),
-            _named(course),
+            _named(progress),
             *config.table_columns().values(),
-            f"{_epoch_text(course)} {done}",
-            loss_text(progress.loss if progress else None),
-            loss_text(course.best_loss),
+            f"{_epoch_text(progress)} {done}",
+            loss_text(latest.loss if latest else None),
+            loss_text(progress.best_loss),
         )
     ended = sum(state.counts.values())
     summary = (
@@ -139,13 +139,13 @@ def _best_text(state: State) -> str:
     """The best trial and its loss so far, and whether it runs still."""
     if state.leader is None:
         return "no result yet"
-    course, loss = state.leader
-    return f"best {course.trial.id} {loss_text(loss)}{'' if course.ended else ' (running)'}"
+    progress, loss = state.leader
+    return f"best {progress.trial.id} {loss_text(loss)}{'' if progress.ended else ' (running)'}"
 
 
-def _epoch_text(course: Course) -> str:
+def _epoch_text(progress: TrialProgress) -> str:
     """The epoch that a trial is in, of how many if that is known."""
-    config, epoch = course.trial.config, len(course.epochs) + 1
+    config, epoch = progress.trial.config, len(progress.epochs) + 1
     return str(epoch) if config.returns_loss else f"{min(epoch, config.epochs)}/{config.epochs}"
 
 

@@ -18,18 +18,18 @@ from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
 from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.summary import conclude
 from lstm_sweep.search.commands.terminal import plain
+from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.preflight import check_budget, check_precision, check_space
-from lstm_sweep.search.sweep.state import Word
-from lstm_sweep.search.sweep.task import subject_of
+from lstm_sweep.search.sweep.task import task_of
 from lstm_sweep.spaces.template.config import shown_label
 
 if TYPE_CHECKING:
     from lstm_sweep.search.engines.base import Engine
     from lstm_sweep.search.store.tracking import Store
-    from lstm_sweep.search.sweep.resume import Past
+    from lstm_sweep.search.sweep.resume import ResumeState
 
 OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
@@ -98,7 +98,7 @@ def launch(arguments: Namespace) -> int:
     from lstm_sweep.search.sweep.sweep import NameTakenError
 
     while True:
-        name = _free_name(store, subject_of(spec, corpus).name)
+        name = _free_name(store, task_of(spec, corpus).name)
         with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
             return _run(arguments, spec, name, corpus, about + why, store, engine)
 
@@ -154,7 +154,7 @@ def _packed(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> tuple[Eng
     from lstm_sweep.search.engines.local import cores
     from lstm_sweep.search.sweep.gpu_sharing import pack
 
-    count, why = pack(spec, subject_of(spec, corpus), engine, len(cores()))
+    count, why = pack(spec, task_of(spec, corpus), engine, len(cores()))
     return open_engine(spec.on, workers=spec.workers, per_gpu=count), [why]
 
 
@@ -214,7 +214,7 @@ def _run(
     about: list[str],
     store: Store,
     engine: Engine,
-    past: Past | None = None,
+    past: ResumeState | None = None,
 ) -> int:
     """Run a sweep, a new one or one with a past, and say how it went."""
     from lstm_sweep.search.sweep.sweep import Sweep
@@ -225,7 +225,7 @@ def _run(
         display.say(line)
     display.say(f"store: {store.settings}")
     if past:
-        ended = len({course.trial.number for course in past.finished})
+        ended = len({progress.trial.number for progress in past.finished})
         display.say(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
     sweep = Sweep(
         spec, name=name, corpus=corpus, store=store, engine=engine, display=display, past=past
@@ -242,10 +242,10 @@ def _run(
     else:
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
             conclude(talk, state, store)
-    if code == DONE and state.word is Word.FAILED:
+    if code == DONE and state.status is SweepStatus.FAILED:
         print(f"lstm-sweep: {state.closing}", file=sys.stderr)
         return FAILED
-    if code == DONE and state.word is Word.FINISHED and state.best is None:
+    if code == DONE and state.status is SweepStatus.FINISHED and state.best is None:
         print(f"lstm-sweep: no trial of '{name}' has a result", file=sys.stderr)
         return FAILED
     return code

@@ -13,7 +13,7 @@ from typing import Any
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.trial import Course, Outcome, Phase
+from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 
 #: share of a budget that is kept for confirming the best configs, at most
 SHARE = 0.25
@@ -36,7 +36,7 @@ class Confirmed:
     the config look better than it is.
     """
 
-    first: Course
+    first: TrialProgress
     #: best validation loss for each further seed, nats
     losses: tuple[float, ...]
     #: probability of so large a difference to the best by chance; None for the best itself, or if
@@ -113,11 +113,13 @@ def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
 class Confirmation:
     """Which configs are trained again, and how much of the budget that may take.
 
-    It reads `courses`, all trials of a sweep by number, which grow while the sweep goes on.
+    It reads `all_progress`, all trials of a sweep by number, which grow while the sweep goes on.
     """
 
-    def __init__(self, plan: Plan, courses: Mapping[int, Course], costs: Costs, slots: int) -> None:
-        self._plan, self._courses, self._costs, self._slots = plan, courses, costs, slots
+    def __init__(
+        self, plan: Plan, all_progress: Mapping[int, TrialProgress], costs: Costs, slots: int
+    ) -> None:
+        self._plan, self._all_progress, self._costs, self._slots = plan, all_progress, costs, slots
         #: trials that are trained again in all; None before the search is over
         self._total: int | None = None
         #: those of an earlier end of the search, which has gone on since
@@ -125,22 +127,22 @@ class Confirmation:
 
     # which
 
-    def ranked(self) -> list[Course]:
+    def ranked(self) -> list[TrialProgress]:
         """First runs of configs that have ended with a loss, the best first."""
-        first = [c for c in self._courses.values() if c.trial.phase is not Phase.CONFIRM]
+        first = [c for c in self._all_progress.values() if c.trial.phase is not Phase.CONFIRM]
         with_loss = [c for c in first if c.ranked_loss is not None]
-        return sorted(with_loss, key=lambda course: (course.ranked_loss, course.trial.number))
+        return sorted(with_loss, key=lambda progress: (progress.ranked_loss, progress.trial.number))
 
-    def leaders(self) -> list[Course]:
+    def leaders(self) -> list[TrialProgress]:
         """The best configs that have ended, the best first: those that are confirmed."""
         return self.ranked()[: self._plan.confirm_configs]
 
-    def of(self, config: Config) -> list[Course]:
+    def of(self, config: Config) -> list[TrialProgress]:
         """Trials that were begun to confirm a config."""
-        return [course for course in self._again() if course.trial.config == config]
+        return [progress for progress in self._again() if progress.trial.config == config]
 
-    def _again(self) -> list[Course]:
-        return [c for c in self._courses.values() if c.trial.phase is Phase.CONFIRM]
+    def _again(self) -> list[TrialProgress]:
+        return [c for c in self._all_progress.values() if c.trial.phase is Phase.CONFIRM]
 
     def results(self) -> list[Confirmed]:
         """The configs that have losses for further seeds, the best mean first.
@@ -148,11 +150,11 @@ class Confirmation:
         Runs that were cut short do not count: their losses are too high.
         """
         found = []
-        for course in self.ranked():
-            ended = [c for c in self.of(course.trial.config) if _is_complete(c)]
+        for progress in self.ranked():
+            ended = [c for c in self.of(progress.trial.config) if _is_complete(c)]
             losses = tuple(c.ranked_loss for c in ended if c.ranked_loss is not None)
             if losses:
-                found.append(Confirmed(course, losses))
+                found.append(Confirmed(progress, losses))
         return compare(found)
 
     def omitted(self) -> str:
@@ -161,7 +163,7 @@ class Confirmation:
         wanted = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * SHARE))
         if plan.seconds is None or best is None or wanted < max(1, self._fewest):
             return ""
-        if any(_is_complete(course) for course in self.of(best.trial.config)):
+        if any(_is_complete(progress) for progress in self.of(best.trial.config)):
             return ""
         needs, kept = self._rounds() * self.seconds_of(best), SHARE * plan.seconds
         few = (
@@ -197,7 +199,7 @@ class Confirmation:
             return Reserve(most)
         best = so_far[: plan.confirm_configs]
         share = SHARE * plan.seconds / SLACK
-        needs = {course.trial.config: self.seconds_of(course) for course in best}
+        needs = {progress.trial.config: self.seconds_of(progress) for progress in best}
         needs = {c: s for c, s in needs.items() if self._rounds() * s <= min(share, left)}
         for trials in range(most, fewest - 1, -1):
             order = self._order(list(needs), trials)
@@ -210,14 +212,14 @@ class Confirmation:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
         return max(1, math.ceil((self._fewest - begun) / self._slots))
 
-    def _ranked_so_far(self) -> list[Course]:
+    def _ranked_so_far(self) -> list[TrialProgress]:
         """First runs by their loss so far, the best first, those under way too."""
         found = []
-        for course in self._courses.values():
-            loss = course.ranked_loss if course.ended else course.best_loss
-            if loss is not None and course.trial.phase is not Phase.CONFIRM:
-                found.append((loss, course.trial.number, course))
-        return [course for *_, course in sorted(found, key=lambda one: one[:2])]
+        for progress in self._all_progress.values():
+            loss = progress.ranked_loss if progress.ended else progress.best_loss
+            if loss is not None and progress.trial.phase is not Phase.CONFIRM:
+                found.append((loss, progress.trial.number, progress))
+        return [progress for *_, progress in sorted(found, key=lambda one: one[:2])]
 
     def _order(self, configs: list[Config], trials: int) -> list[Config]:
         """Configs of the next so many runs, in the order in which they are begun."""
@@ -242,17 +244,17 @@ class Confirmation:
         """How many configs may be confirmed with so many runs."""
         return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
-    def seconds_of(self, course: Course) -> float:
+    def seconds_of(self, progress: TrialProgress) -> float:
         """Seconds of another run of a config, which is not cut short."""
-        trial = course.trial
+        trial = progress.trial
         if trial.config.returns_loss:
-            return max(course.seconds, sum(course.epoch_seconds))
-        own = course.epoch_seconds[1:]  # the first includes tracing
+            return max(progress.seconds, sum(progress.epoch_seconds))
+        own = progress.epoch_seconds[1:]  # the first includes tracing
         each = statistics.median(own) if own else self._costs.epoch_seconds(trial.config)
-        whole = _is_complete(course) and trial.phase is not Phase.LADDER
-        epochs = len(course.epochs) if whole else trial.config.epochs
+        whole = _is_complete(progress) and trial.phase is not Phase.LADDER
+        epochs = len(progress.epochs) if whole else trial.config.epochs
         predicted = self._costs.fixed_seconds + epochs * each
-        return max(predicted, course.seconds) if whole else predicted
+        return max(predicted, progress.seconds) if whole else predicted
 
     # once the search is over
 
@@ -270,10 +272,10 @@ class Confirmation:
         """The search is over and has left a number of trials; a second call changes nothing."""
         if self._total is None:
             most = self._plan.confirm_configs * self._plan.confirm_seeds
-            self._earlier = frozenset(course.trial.number for course in self._again())
+            self._earlier = frozenset(progress.trial.number for progress in self._again())
             self._total = len(self._earlier) + min(most, trials)
 
-    def next(self, left: float | None = None) -> Course | None:
+    def next(self, left: float | None = None) -> TrialProgress | None:
         """The config to train again next, if a run of it fits into the time that is left.
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
@@ -281,20 +283,20 @@ class Confirmation:
         total, again = self._total or 0, self._again()
         if len(again) >= total:
             return None
-        now = [course for course in again if course.trial.number not in self._earlier]
-        begun = {course.trial.config for course in now}
+        now = [progress for progress in again if progress.trial.number not in self._earlier]
+        begun = {progress.trial.config for progress in now}
         chosen = [c for c in self.ranked() if c.trial.config in begun]
         new = [c for c in self.leaders() if c.trial.config not in begun]
         chosen += new[: max(0, self._room(total - len(self._earlier)) - len(chosen))]
-        by_config = {course.trial.config: course for course in chosen}
+        by_config = {progress.trial.config: progress for progress in chosen}
         counts = {config: len(self.of(config)) for config in by_config}
         if left is not None:
-            needs = {config: self.seconds_of(course) for config, course in by_config.items()}
+            needs = {config: self.seconds_of(progress) for config, progress in by_config.items()}
             enough = {c: n for c, n in counts.items() if self._rounds(n) * needs[c] <= left}
             counts = enough or {c: n for c, n in counts.items() if needs[c] <= left}
         config = self._pick(counts)
         return by_config[config] if config else None
 
 
-def _is_complete(course: Course) -> bool:
-    return course.ended is not None and course.ended.outcome is Outcome.COMPLETE
+def _is_complete(progress: TrialProgress) -> bool:
+    return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE

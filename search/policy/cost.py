@@ -31,7 +31,7 @@ FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 
 
 @dataclass(frozen=True)
-class Extent:
+class DataSize:
     """How much there is to train and to score."""
 
     #: training symbols
@@ -42,14 +42,14 @@ class Extent:
     targets: int
 
 
-def windows_per_epoch(config: TrialConfig, extent: Extent) -> int:
+def windows_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
     """Training windows of an epoch, short sessions aside."""
-    return math.ceil(extent.symbols / config.window_stride)
+    return math.ceil(data_size.symbols / config.window_stride)
 
 
-def steps_per_epoch(config: TrialConfig, extent: Extent) -> int:
+def steps_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
     """Steps of the optimizer in an epoch."""
-    return math.ceil(windows_per_epoch(config, extent) / config.batch_size)
+    return math.ceil(windows_per_epoch(config, data_size) / config.batch_size)
 
 
 def fitting_targets(config: TrialConfig, symbols: int) -> int:
@@ -58,31 +58,31 @@ def fitting_targets(config: TrialConfig, symbols: int) -> int:
     Three times as much is computed for a training window as for a target, so that is one for three
     windows; in a small corpus `FEWEST_TARGETS`.
     """
-    windows = windows_per_epoch(config, Extent(symbols, alphabet=0, targets=0))
+    windows = windows_per_epoch(config, DataSize(symbols, alphabet=0, targets=0))
     return min(max(windows // 3, FEWEST_TARGETS), MOST_TARGETS)
 
 
-def operations(config: TrialConfig, extent: Extent) -> NDArray[np.float64]:
+def operations(config: TrialConfig, data_size: DataSize) -> NDArray[np.float64]:
     """Work of one epoch, training and scoring: (matrix operations, steps through time, elements).
 
     A product of an m x k with a k x n matrix counts 2mkn; the backward pass counts twice the
     forward pass. Steps are those of each layer and direction for each batch, whatever its size.
     """
     directions = 2 if config.direction == "bi" else 1
-    time, width = config.sequence_length, config.embedding_size or extent.alphabet
+    time, width = config.sequence_length, config.embedding_size or data_size.alphabet
     layers = 0.0
     for _ in range(config.layers):
         layers += directions * 8 * config.layer_size * (width + config.layer_size)
         width = directions * config.layer_size
-    head = 2 * width * extent.alphabet
-    windows = windows_per_epoch(config, extent)
+    head = 2 * width * data_size.alphabet
+    windows = windows_per_epoch(config, data_size)
     heads = windows * (time if config.direction == "uni" else 1)
-    passes = 3 * windows + extent.targets
+    passes = 3 * windows + data_size.targets
     cells = directions * config.layers
-    batches = 3 * steps_per_epoch(config, extent) + math.ceil(extent.targets / SCORING_ROWS)
+    batches = 3 * steps_per_epoch(config, data_size) + math.ceil(data_size.targets / SCORING_ROWS)
     return np.array(
         [
-            passes * time * layers + (3 * heads + extent.targets) * head,
+            passes * time * layers + (3 * heads + data_size.targets) * head,
             batches * time * cells,
             passes * time * cells * config.layer_size,
         ]
@@ -114,7 +114,7 @@ class Costs(Protocol):
         """Seconds from the start of a trial to the end of a number of epochs."""
 
 
-class SeenCosts:
+class ObservedCosts:
     """Predicts of any config what is usual: of networks of which nothing is known beforehand.
 
     Such a trial says nothing before its end, so it always takes what a whole one does.
@@ -155,8 +155,8 @@ class CostModel:
     one.
     """
 
-    def __init__(self, extent: Extent) -> None:
-        self._extent = extent
+    def __init__(self, data_size: DataSize) -> None:
+        self._data_size = data_size
         self._seen: dict[int, tuple[TrialConfig, float]] = {}
         self._fixed: dict[int, float] = {}
         self._rates: NDArray[np.float64] | None = None
@@ -181,11 +181,11 @@ class CostModel:
         """Seconds that one epoch of `config` will take."""
         if self._rates is None:
             self._rates = self._fit()
-        return float(operations(as_lstm_config(config), self._extent) @ self._rates)
+        return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
 
     def step_seconds(self, config: Config) -> float:
         """Seconds of one step of the optimizer, with its share of the scoring."""
-        return self.epoch_seconds(config) / steps_per_epoch(as_lstm_config(config), self._extent)
+        return self.epoch_seconds(config) / steps_per_epoch(as_lstm_config(config), self._data_size)
 
     @property
     def fixed_seconds(self) -> float:
@@ -202,7 +202,7 @@ class CostModel:
         prior = np.array(PRIOR)
         if not self._seen:
             return prior
-        work = np.array([operations(config, self._extent) for config, _ in self._seen.values()])
+        work = np.array([operations(config, self._data_size) for config, _ in self._seen.values()])
         seconds = np.array([value for _, value in self._seen.values()])
         # the machine's pace against the prior's first, so that the prior fits its speed
         pace = float(np.exp(np.median(np.log(seconds / (work @ prior)))))

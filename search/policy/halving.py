@@ -58,7 +58,7 @@ def _order(loss: float) -> float:
     return loss if math.isfinite(loss) else math.inf
 
 
-def prospects(
+def extrapolated_losses(
     curves: Mapping[int, Sequence[float]], epochs: int, first: int = 1
 ) -> dict[int, float]:
     """The loss that each trial would reach after `epochs` epochs, by its number.

@@ -119,18 +119,18 @@ def opening(
     return next((config for config in configs if admits(config)), None)
 
 
-def decide(steps: Sequence[Step], guessing: float) -> Decision:
+def decide(steps: Sequence[Step], unigram_loss: float) -> Decision:
     """Decide from the steps, highest rate first, which are still needed.
 
     A step counts once all above it are known. The ladder ends at the first rate that is worse than
-    a higher one that has learned something; `guessing` is the loss of the unigram baseline, nats.
+    a higher one that has learned something; `unigram_loss` is that of the unigram baseline, nats.
     """
     best: Step | None = None
     for index, step in enumerate(steps):
         if step.loss is None:
             needed = tuple(later.rate for later in steps[index:] if later.loss is None)
             return Decision(needed, best.rate if best else None, f"waiting for {step.rate:g}")
-        learned = math.isfinite(step.loss) and step.loss < LEARNED * guessing
+        learned = math.isfinite(step.loss) and step.loss < LEARNED * unigram_loss
         if best is None:
             best = step if learned else None
         elif best.loss is not None and math.isfinite(step.loss) and step.loss < best.loss:
@@ -138,7 +138,9 @@ def decide(steps: Sequence[Step], guessing: float) -> Decision:
         else:
             return Decision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
     if best is None:
-        return Decision((), None, f"no rate came below {LEARNED:g} times guessing ({guessing:.4f})")
+        return Decision(
+            (), None, f"no rate came below {LEARNED:g} times guessing ({unigram_loss:.4f})"
+        )
     return Decision((), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}")
 
 

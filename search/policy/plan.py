@@ -37,7 +37,7 @@ class Plan:
     choices: int = CHOICES
     #: how much a proposal of TPE has to promise per second: 0, promises alone count; 1, expected
     #: improvement per second
-    thrift: float = 0.0
+    cost_weight: float = 0.0
     #: what TPE is told of trials under way: `worst`, `mean` or `none`
     liar: str = "worst"
     startup: int = STARTUP

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.search.policy import halving, importance, ladder, tpe
 from lstm_sweep.search.policy.confirmation import Confirmation
-from lstm_sweep.search.policy.cost import CostModel, Costs, Extent, SeenCosts, steps_per_epoch
+from lstm_sweep.search.policy.cost import CostModel, Costs, DataSize, ObservedCosts, steps_per_epoch
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.proposer import Proposal, Proposer, Seen
+from lstm_sweep.search.policy.proposer import Observation, Proposal, Proposer
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason
-from lstm_sweep.search.trial import Course, Ended, Outcome, Phase, Trial, trial_seed
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial, TrialProgress, trial_seed
 from lstm_sweep.spaces.space import Space
 
 #: steps of the optimizer before which losses say little about how a trial will end, and steps by
@@ -36,31 +36,31 @@ MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")
 class Policy:
     """Decides for one sweep.
 
-    Without an `extent` nothing is known of the networks before they are trained.
+    Without an `data_size` nothing is known of the networks before they are trained.
     """
 
     def __init__(
         self,
         plan: Plan,
         space: Space,
-        extent: Extent | None,
+        data_size: DataSize | None,
         *,
         sweep: str,
         slots: int,
-        guessing: float,
+        unigram_loss: float,
         admits: Callable[[Config], bool] = lambda config: True,
     ) -> None:
         self.plan, self.space, self._sweep = plan, space, sweep
         #: the space before the ladder made it narrower
         self.whole_space = space
-        self._guessing = guessing
+        self._unigram_loss = unigram_loss
         self._admits = lambda config: admits(config) and not self.too_large(config)
-        self.costs: Costs = CostModel(extent) if extent else SeenCosts()
+        self.costs: Costs = CostModel(data_size) if data_size else ObservedCosts()
         #: the last attempt of each trial, by its number
-        self.courses: dict[int, Course] = {}
+        self.all_progress: dict[int, TrialProgress] = {}
         self._judged: set[int] = set()
         self._next = 0
-        self.confirmation = Confirmation(plan, self.courses, self.costs, slots)
+        self.confirmation = Confirmation(plan, self.all_progress, self.costs, slots)
         #: configs that used up the memory
         self._exhausting: list[TrialConfig] = []
         #: why the search proper has ended, if not by the number of trials
@@ -75,19 +75,19 @@ class Policy:
         self.first_rung = plan.first_rung or 1
         #: epochs that a trial of the ladder is trained
         self.ladder_epochs = plan.ladder_epochs or space.epochs
-        if extent:
-            self._measure(extent, admits)
+        if data_size:
+            self._measure(data_size, admits)
         self._proposer: Proposer | None = None
 
-    def _measure(self, extent: Extent, admits: Callable[[Config], bool]) -> None:
+    def _measure(self, data_size: DataSize, admits: Callable[[Config], bool]) -> None:
         """Begin with the smallest network, and judge once enough steps are done."""
         plan, space = self.plan, self.space
-        self._small = small = ladder.smallest(space, extent.alphabet, admits)
+        self._small = small = ladder.smallest(space, data_size.alphabet, admits)
         middle = {n: space[n].decode(space[n].at(0.5)) for n in ("sequence_length", "batch_size")}
-        steps = steps_per_epoch(small.evolve(**middle), extent)
+        steps = steps_per_epoch(small.evolve(**middle), data_size)
         enough = min(math.ceil(FEWEST_STEPS / steps), space.epochs // halving.FACTOR)
         self.first_rung = plan.first_rung or max(1, enough)
-        parted = math.ceil(LADDER_STEPS / steps_per_epoch(small, extent))
+        parted = math.ceil(LADDER_STEPS / steps_per_epoch(small, data_size))
         self.ladder_epochs = plan.ladder_epochs or min(parted, space.epochs)
 
     # what comes next
@@ -124,15 +124,15 @@ class Policy:
         )
 
     def _next_rate(self) -> Trial | None:
-        begun = {self._rate(course) for course in self._of(Phase.LADDER)}
+        begun = {self._rate(progress) for progress in self._of(Phase.LADDER)}
         rate = next((rate for rate in self.rates if rate not in begun), None)
         if rate is None:
             return None
         config = self._small.evolve(**{self.space.rate or "": rate})
         return self._trial(config, Phase.LADDER, self.space.encode(config))
 
-    def _rate(self, course: Course) -> int | float | str:
-        return course.trial.config.to_dict()[self.space.rate or ""]
+    def _rate(self, progress: TrialProgress) -> int | float | str:
+        return progress.trial.config.to_dict()[self.space.rate or ""]
 
     def _next_search(self, left: float | None) -> Trial | None:
         if opening := self._opening(left):
@@ -149,7 +149,9 @@ class Policy:
             )
         candidates = self._proposer.candidates(self._next, self._seen())
         plan, costs = self.plan, self.costs
-        wanted = plan.choices if self._next < plan.startup else tpe.CANDIDATES if plan.thrift else 1
+        wanted = (
+            plan.choices if self._next < plan.startup else tpe.CANDIDATES if plan.cost_weight else 1
+        )
         some: list[Proposal] = []
         least = math.inf
         for proposal in itertools.islice(candidates, LOOKS):
@@ -168,9 +170,11 @@ class Policy:
             return None
 
         def worth(proposal: Proposal) -> float:
-            if proposal.promise is None:  # nothing is known of any: the one that learns soonest
+            if proposal.acquisition is None:  # nothing is known of any: the one that learns soonest
                 return -costs.step_seconds(proposal.config)
-            return proposal.promise - plan.thrift * math.log(costs.epoch_seconds(proposal.config))
+            return proposal.acquisition - plan.cost_weight * math.log(
+                costs.epoch_seconds(proposal.config)
+            )
 
         chosen = max(some, key=worth)
         return self._trial(chosen.config, Phase.SEARCH, chosen.point)
@@ -181,45 +185,47 @@ class Policy:
         if not best or not self.plan.opening or self._of(Phase.SEARCH):
             return None
         config = ladder.opening(self.space, self._small, best, self._admits)
-        used = {course.trial.config for course in self.courses.values()}
+        used = {progress.trial.config for progress in self.all_progress.values()}
         if config is None or config in used:
             return None
         needs = self.costs.trial_seconds(config, self.first_rung)
         return None if left is not None and needs > left else config
 
-    def _seen(self) -> list[Seen]:
-        trained = [c for c in self.courses.values() if c.trial.phase is not Phase.CONFIRM]
-        losses = self.lessons()
+    def _seen(self) -> list[Observation]:
+        trained = [c for c in self.all_progress.values() if c.trial.phase is not Phase.CONFIRM]
+        losses = self.objective_values()
         return [
-            Seen(
-                course.trial.number,
-                course.trial.config,
-                self._point(course),
-                losses.get(course.trial.number) if course.ended else None,
-                pending=course.ended is None,
+            Observation(
+                progress.trial.number,
+                progress.trial.config,
+                self._point(progress),
+                losses.get(progress.trial.number) if progress.ended else None,
+                pending=progress.ended is None,
             )
-            for course in sorted(trained, key=lambda course: course.trial.number)
+            for progress in sorted(trained, key=lambda progress: progress.trial.number)
         ]
 
-    def _point(self, course: Course) -> dict[str, float]:
-        if course.trial.phase is Phase.SEARCH:
-            return course.trial.point
-        inside = self.space.admits(course.trial.config)
-        return self.space.encode(course.trial.config) if inside else {}
+    def _point(self, progress: TrialProgress) -> dict[str, float]:
+        if progress.trial.phase is Phase.SEARCH:
+            return progress.trial.point
+        inside = self.space.admits(progress.trial.config)
+        return self.space.encode(progress.trial.config) if inside else {}
 
-    def lessons(self) -> dict[int, float]:
+    def objective_values(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number."""
         if self._small.returns_loss:  # a trial that was cut short has none
-            ranked = {number: course.ranked_loss for number, course in self.courses.items()}
+            ranked = {
+                number: progress.ranked_loss for number, progress in self.all_progress.items()
+            }
             return {number: loss for number, loss in ranked.items() if loss is not None}
         curves = {
-            number: course.best_so_far
-            for number, course in self.courses.items()
-            if course.epochs and (course.ended is None or course.ended.outcome.ranks)
+            number: progress.best_so_far
+            for number, progress in self.all_progress.items()
+            if progress.epochs and (progress.ended is None or progress.ended.outcome.ranks)
         }
         epochs = self.space.epochs
         if self.plan.lesson == "prospect":
-            return halving.prospects(curves, epochs, self.first_rung)
+            return halving.extrapolated_losses(curves, epochs, self.first_rung)
         if self.plan.lesson == "rung":
             return halving.at_highest_rung(curves, epochs, self.first_rung)
         return {n: curve[-1] for n, curve in curves.items() if math.isfinite(curve[-1])}
@@ -233,15 +239,15 @@ class Policy:
         )
 
     def restore(
-        self, courses: Sequence[Course], waiting: Sequence[Trial], *, extended: bool
+        self, all_progress: Sequence[TrialProgress], waiting: Sequence[Trial], *, extended: bool
     ) -> None:
         """Know what a sweep that was broken off knew: its trials, in order of their ends.
 
         `waiting` are those that were under way, and will be tried again. If the budget was
         `extended`, the search goes on even if it was over.
         """
-        last = {course.trial.number: course for course in courses}
-        trials = [*(course.trial for course in last.values()), *waiting]
+        last = {progress.trial.number: progress for progress in all_progress}
+        trials = [*(progress.trial for progress in last.values()), *waiting]
         searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
         again = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
         #: those since the search has ended last
@@ -249,12 +255,14 @@ class Policy:
         under_way = {trial.number for trial in waiting}
         for number in sorted(set(last) - confirming):
             self.begin(last[number])
-        for course in (course for course in courses if course is last[course.trial.number]):
-            if course.trial.phase is Phase.SEARCH:
-                for epoch, best in enumerate(course.best_so_far, start=1):
-                    self._rungs.setdefault(epoch, {})[course.trial.number] = best
-            if course.trial.number not in under_way:
-                self.end(course)
+        for progress in (
+            progress for progress in all_progress if progress is last[progress.trial.number]
+        ):
+            if progress.trial.phase is Phase.SEARCH:
+                for epoch, best in enumerate(progress.best_so_far, start=1):
+                    self._rungs.setdefault(epoch, {})[progress.trial.number] = best
+            if progress.trial.number not in under_way:
+                self.end(progress)
         if confirming and not extended:
             self.confirmation.begin(self.plan.trials - min(confirming))
         for number in sorted(confirming & set(last)):
@@ -262,36 +270,36 @@ class Policy:
 
     # what is cut short
 
-    def begin(self, course: Course) -> None:
+    def begin(self, progress: TrialProgress) -> None:
         """A trial has begun."""
-        self._judged.discard(course.trial.number)
-        self.courses[course.trial.number] = course
-        self._next = max(self._next, course.trial.number + 1)
+        self._judged.discard(progress.trial.number)
+        self.all_progress[progress.trial.number] = progress
+        self._next = max(self._next, progress.trial.number + 1)
 
-    def note(self, course: Course) -> None:
+    def note(self, progress: TrialProgress) -> None:
         """A trial has finished an epoch."""
-        trial = course.trial
-        self.costs.observe(trial.number, trial.config, course.epoch_seconds)
+        trial = progress.trial
+        self.costs.observe(trial.number, trial.config, progress.epoch_seconds)
         if trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
-            best = course.best_so_far[-1]
-            self._rungs.setdefault(len(course.epochs), {})[trial.number] = best
+            best = progress.best_so_far[-1]
+            self._rungs.setdefault(len(progress.epochs), {})[trial.number] = best
 
-    def judge(self, course: Course) -> Ended | None:
+    def judge(self, progress: TrialProgress) -> Ended | None:
         """After an epoch: how to end the trial; None if it goes on."""
-        self.note(course)
-        trial, epoch, best = course.trial, len(course.epochs), course.best_so_far[-1]
-        if epoch >= trial.config.epochs or course.last or trial.number in self._judged:
+        self.note(progress)
+        trial, epoch, best = progress.trial, len(progress.epochs), progress.best_so_far[-1]
+        if epoch >= trial.config.epochs or progress.last or trial.number in self._judged:
             return None
-        verdict = self._verdict(course, epoch, best)
+        verdict = self._verdict(progress, epoch, best)
         if verdict:
             self._judged.add(trial.number)
         return verdict
 
-    def _verdict(self, course: Course, epoch: int, best: float) -> Ended | None:
-        plan, trial = self.plan, course.trial
-        since = epoch - (course.best_epoch or epoch)
+    def _verdict(self, progress: TrialProgress, epoch: int, best: float) -> Ended | None:
+        plan, trial = self.plan, progress.trial
+        since = epoch - (progress.best_epoch or epoch)
         if plan.early_stopping and since >= plan.early_stopping:
-            return Ended(Outcome.COMPLETE, f"no better since epoch {course.best_epoch}")
+            return Ended(Outcome.COMPLETE, f"no better since epoch {progress.best_epoch}")
         if trial.phase is Phase.LADDER:
             if self.ladder is not None:  # it was under way when the sweep was broken off
                 return Ended(Outcome.STOPPED, f"the ladder has ended: {self.ladder.reason}")
@@ -308,17 +316,17 @@ class Policy:
                 return Ended(Outcome.PRUNED, decision.reason)
         return None
 
-    def end(self, course: Course) -> list[tuple[Course, Ended]]:
+    def end(self, progress: TrialProgress) -> list[tuple[TrialProgress, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
-        trial = course.trial
-        total = course.seconds if _is_whole(course) else None
-        self.costs.observe(trial.number, trial.config, course.epoch_seconds, total)
-        full = course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY
+        trial = progress.trial
+        total = progress.seconds if _is_whole(progress) else None
+        self.costs.observe(trial.number, trial.config, progress.epoch_seconds, total)
+        full = progress.ended and progress.ended.outcome is Outcome.OUT_OF_MEMORY
         if full and isinstance(trial.config, TrialConfig):
             self._exhausting.append(trial.config)
         if self.ladder is not None or trial.phase is not Phase.LADDER:
             return []
-        decision = ladder.decide(self.steps(), self._guessing)
+        decision = ladder.decide(self.steps(), self._unigram_loss)
         if not decision.done:
             return []
         self.ladder = decision
@@ -327,7 +335,7 @@ class Policy:
         ended = Ended(Outcome.STOPPED, f"the ladder has ended: {decision.reason}")
         return [(c, ended) for c in self._of(Phase.LADDER) if c.ended is None]
 
-    def overdue(self, gone: float) -> list[tuple[Course, Ended]]:
+    def overdue(self, gone: float) -> list[tuple[TrialProgress, Ended]]:
         """Trials of the search that run into the time that is kept for confirming; how to end them.
 
         Each is named once.
@@ -343,16 +351,16 @@ class Policy:
         self.confirmation.begin(self.plan.trials - self._next)
         late = [c for c in self._of(Phase.SEARCH) if not c.ended]
         late = [c for c in late if c.trial.number not in self._judged]
-        self._judged |= {course.trial.number for course in late}
-        return [(course, ended) for course in late]
+        self._judged |= {progress.trial.number for progress in late}
+        return [(progress, ended) for progress in late]
 
     def steps(self) -> list[ladder.Step]:
         """The rates of the ladder and their losses so far."""
-        found = {self._rate(course): course for course in self._of(Phase.LADDER)}
+        found = {self._rate(progress): progress for progress in self._of(Phase.LADDER)}
         return [ladder.Step(rate, _ladder_loss(found.get(rate))) for rate in self.rates]
 
-    def _of(self, *phases: Phase) -> list[Course]:
-        return [c for c in self.courses.values() if c.trial.phase in phases]
+    def _of(self, *phases: Phase) -> list[TrialProgress]:
+        return [c for c in self.all_progress.values() if c.trial.phase in phases]
 
     # when the search is over
 
@@ -372,10 +380,10 @@ class Policy:
     def trials_without_gain(self) -> int:
         """Trials of the search that have ended since the best loss improved by more than noise."""
         since, best = 0, math.inf
-        ended = [course for course in self._of(Phase.SEARCH) if course.ended]
-        for course in sorted(ended, key=lambda course: course.began + course.seconds):
-            loss = course.ranked_loss
-            if loss is not None and loss < best - noise(course):
+        ended = [progress for progress in self._of(Phase.SEARCH) if progress.ended]
+        for progress in sorted(ended, key=lambda progress: progress.began + progress.seconds):
+            loss = progress.ranked_loss
+            if loss is not None and loss < best - noise(progress):
                 since, best = 0, loss
             else:
                 since += 1
@@ -386,19 +394,19 @@ class Policy:
 
         Trials that failed or did worse than guessing count as guessing.
         """
-        losses = self.lessons()
+        losses = self.objective_values()
         found = {
-            course.trial.config: min(losses.get(number, math.inf), self._guessing)
-            for number, course in self.courses.items()
-            if course.trial.phase is not Phase.CONFIRM and course.ended
+            progress.trial.config: min(losses.get(number, math.inf), self._unigram_loss)
+            for number, progress in self.all_progress.items()
+            if progress.trial.phase is not Phase.CONFIRM and progress.ended
         }
         finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
         return importance.shares(self.whole_space, finite, self.plan.seed)
 
     @property
-    def running(self) -> list[Course]:
+    def running(self) -> list[TrialProgress]:
         """Trials that have not ended."""
-        return [course for course in self.courses.values() if course.ended is None]
+        return [progress for progress in self.all_progress.values() if progress.ended is None]
 
     def _next_confirmation(self, left: float | None) -> Trial | None:
         again = self.confirmation
@@ -406,9 +414,9 @@ class Policy:
         running = self.running
         if any(c.trial.number in self._judged for c in running):
             return None  # it ends just now, and may be a leader then
-        course = again.next(left)
-        if course is not None:
-            return self._trial(course.trial.config, Phase.CONFIRM, {})
+        progress = again.next(left)
+        if progress is not None:
+            return self._trial(progress.trial.config, Phase.CONFIRM, {})
         # as long as trials run, there may be leaders still
         if again.full or not running:
             self.stop = self._end(left)
@@ -416,38 +424,38 @@ class Policy:
 
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
-        if (course := self.confirmation.next()) and left is not None:
-            needs = self.confirmation.seconds_of(course)
+        if (progress := self.confirmation.next()) and left is not None:
+            needs = self.confirmation.seconds_of(progress)
             text = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
             return Stop(StopReason.MINUTES, text)
         none = Stop(StopReason.TRIALS, "no trial has a result")
         return self._over or (DONE if self.confirmation.ranked() else none)
 
 
-def _is_whole(course: Course) -> bool:
+def _is_whole(progress: TrialProgress) -> bool:
     """Whether a trial that has ended was not cut short between two epochs, or a template at all."""
-    assert course.ended
-    if course.trial.config.returns_loss:
-        return course.ended.loss is not None
-    return course.ended.outcome is not Outcome.STOPPED
+    assert progress.ended
+    if progress.trial.config.returns_loss:
+        return progress.ended.loss is not None
+    return progress.ended.outcome is not Outcome.STOPPED
 
 
-def _ladder_loss(course: Course | None) -> float | None:
-    if course is None or course.ended is None:
+def _ladder_loss(progress: TrialProgress | None) -> float | None:
+    if progress is None or progress.ended is None:
         return None
-    return math.inf if course.ranked_loss is None else course.ranked_loss
+    return math.inf if progress.ranked_loss is None else progress.ranked_loss
 
 
 def _no_ladder(plan: Plan) -> ladder.Decision:
     return ladder.Decision((), None, "no rates to climb" if plan.ladder else "switched off")
 
 
-def noise(course: Course) -> float:
+def noise(progress: TrialProgress) -> float:
     """How much a trial's validation loss moves from epoch to epoch once it has settled, nats.
 
     The median absolute step over the second half of its epochs.
     """
-    losses = [loss for loss in course.val_losses if loss is not None]
+    losses = [loss for loss in progress.val_losses if loss is not None]
     later = losses[len(losses) // 2 :]
     steps = [abs(a - b) for a, b in itertools.pairwise(later)]
     return statistics.median(steps) if steps else 0.0

@@ -43,11 +43,11 @@ class Proposal:
     config: Config
     point: dict[str, float]
     #: logarithm of the expected improvement, up to a constant; None if nothing is known of it
-    promise: float | None = None
+    acquisition: float | None = None
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """A trial that was begun, and what is known of it."""
 
     number: int
@@ -94,11 +94,11 @@ class Proposer:
         self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
         self._first = list(self._spread()) if algorithm != "random" else []
 
-    def propose(self, number: int, seen: Sequence[Seen]) -> Proposal | None:
+    def propose(self, number: int, seen: Sequence[Observation]) -> Proposal | None:
         """A config for trial `number`; None if the space has no other left."""
         return next(self.candidates(number, seen), None)
 
-    def candidates(self, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
+    def candidates(self, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
         """Configs for trial `number` that may be proposed, each once, the most promising first."""
         used = {trial.config for trial in seen}
         for proposal in self._suggestions(number, seen):
@@ -107,7 +107,7 @@ class Proposer:
                 yield proposal
         yield from self._leftovers(number, used)
 
-    def _suggestions(self, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
+    def _suggestions(self, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
         import hyperopt
 
         if not self._space.varying:
@@ -117,7 +117,7 @@ class Proposer:
             yield from self._first
         if self._algorithm == "tpe" and _known(inside) >= FEWEST_LOSSES:
             used = {trial.config for trial in seen}
-            yield from self._promising(
+            yield from self._by_acquisition(
                 number, inside, lambda config: config not in used and self._admits(config)
             )
         learn = self._learner(inside)
@@ -152,7 +152,7 @@ class Proposer:
             if len(found) == self._startup:
                 return
 
-    def _learner(self, inside: Sequence[Seen]) -> tuple[Any, Any]:
+    def _learner(self, inside: Sequence[Observation]) -> tuple[Any, Any]:
         """What of Hyperopt suggests the next point, and the trials it learns from."""
         import hyperopt
 
@@ -168,18 +168,18 @@ class Proposer:
         gamma = GAMMA * math.sqrt(len(inside) / len(history))
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
-    def _history(self, inside: Sequence[Seen]) -> list[Seen]:
+    def _history(self, inside: Sequence[Observation]) -> list[Observation]:
         history = _worth_knowing(inside)
         return [t for t in history if not t.pending] if self._liar == "none" else history
 
-    def _promising(
-        self, number: int, inside: Sequence[Seen], accepts: Callable[[Config], bool]
+    def _by_acquisition(
+        self, number: int, inside: Sequence[Observation], accepts: Callable[[Config], bool]
     ) -> Iterator[Proposal]:
         """What TPE suggests; a trial without a loss counts as bad, or is lied about."""
         history = self._history(inside)
         lie = _mean_loss(history) if self._liar == "mean" else math.inf
 
-        def rank(trial: Seen) -> float:
+        def rank(trial: Observation) -> float:
             unknown = lie if trial.pending else math.inf
             return unknown if trial.loss is None else trial.loss
 
@@ -189,7 +189,7 @@ class Proposer:
         found = tpe.suggest(self._space, ranked[:count], ranked[count:], accepts, rng)
         yield from (Proposal(*one) for one in found)
 
-    def _document(self, trial: Seen, mean: float) -> dict[str, Any]:
+    def _document(self, trial: Observation, mean: float) -> dict[str, Any]:
         """A trial as Hyperopt keeps it.
 
         A failure has no loss: Hyperopt would use one even though the trial failed, and from a loss
@@ -231,15 +231,15 @@ class Proposer:
             yield Proposal(left[index], self._space.encode(left[index]))
 
 
-def _known(trials: Sequence[Seen]) -> int:
+def _known(trials: Sequence[Observation]) -> int:
     return sum(trial.loss is not None for trial in trials)
 
 
-def _mean_loss(trials: Sequence[Seen]) -> float:
+def _mean_loss(trials: Sequence[Observation]) -> float:
     return statistics.fmean(trial.loss for trial in trials if trial.loss is not None)
 
 
-def _worth_knowing(inside: Sequence[Seen]) -> list[Seen]:
+def _worth_knowing(inside: Sequence[Observation]) -> list[Observation]:
     """At most `HISTORY` trials, in order: all under way, the best ones, the last of the others."""
     if len(inside) <= HISTORY:
         return list(inside)

@@ -1,4 +1,4 @@
-"""Why a sweep has ended, as a value; the sentence beside it is for people alone."""
+"""Why and how a sweep has ended, as values; the sentence beside them is for people alone."""
 
 from __future__ import annotations
 
@@ -32,6 +32,26 @@ class StopReason(StrEnum):
     ASKED = "asked"
     #: the program that drove the sweep was killed
     DRIVER_DIED = "driver_died"
+
+
+class SweepStatus(StrEnum):
+    """How a sweep has ended; trials under way go on later in all but a finished one."""
+
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+#: how a sweep has ended that was not finished, by why
+STATUSES = {
+    StopReason.INTERRUPTED: SweepStatus.INTERRUPTED,
+    StopReason.ASKED: SweepStatus.STOPPED,
+    StopReason.DRIVER_DIED: SweepStatus.STOPPED,
+    StopReason.FAILURES: SweepStatus.FAILED,
+    StopReason.NO_ROOM: SweepStatus.FAILED,
+    StopReason.FAILED: SweepStatus.FAILED,
+}
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def suggest(
     ratio = np.exp(less.log(rows) - likely.log(rows))  # g / l
     promises = -np.log(share + (1 - share) * ratio)
     ranked = sorted(zip(promises, found.items(), strict=True), key=lambda item: -item[0])
-    return [(config, _point(space, row), float(promise)) for promise, (config, row) in ranked]
+    return [
+        (config, _point(space, row), float(acquisition)) for acquisition, (config, row) in ranked
+    ]
 
 
 class Density:

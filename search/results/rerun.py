@@ -29,16 +29,16 @@ from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.outage import TICK_S
 from lstm_sweep.search.sweep.preflight import check_room, check_stored
-from lstm_sweep.search.sweep.task import CorpusSubject, Subject, TemplateSubject
+from lstm_sweep.search.sweep.task import CorpusTask, Task, TemplateTask
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
-    Course,
     Ended,
     EpochDone,
     Outcome,
     Phase,
     Progressed,
     Slot,
+    TrialProgress,
     TrialRecord,
 )
 from lstm_sweep.spaces.template.template import Template
@@ -201,7 +201,7 @@ def rerun(
         if was != now
     }
     _check_proposed(store, record, template)
-    about = TemplateSubject(template) if template else _same_subject(record, config)
+    about = TemplateTask(template) if template else _same_subject(record, config)
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {"sweep.name": first.sweep} | about.tags()
@@ -214,21 +214,21 @@ def rerun(
         with shield.up():
             with shield.hold():
                 run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
-                course = Course(trial, run_id, slot, job)
+                progress = TrialProgress(trial, run_id, slot, job)
             try:
-                writer.log_config(course)
-                _train(engine, course, writer, None if variation else _cut(record, was))
+                writer.log_config(progress)
+                _train(engine, progress, writer, None if variation else _cut(record, was))
             finally:
                 with shield.hold(to_the_end=True):
                     engine.close()
-                    course.ended = course.ended or Ended(Outcome.STOPPED, "interrupted")
-                    writer.close_trial(course, keep=job.weights.exists())
-                    comparison = _compare(record, was, course)
+                    progress.ended = progress.ended or Ended(Outcome.STOPPED, "interrupted")
+                    writer.close_trial(progress, keep=job.weights.exists())
+                    comparison = _compare(record, was, progress)
                     store.log(run_id, tags={"sweep.verdict": comparison.verdict})
     return Rerun(
         record,
         run_id,
-        course.ended,
+        progress.ended,
         comparison,
         variation,
         changed_versions(record),
@@ -249,13 +249,13 @@ def _check_proposed(store: Store, record: TrialRecord, template: Template | None
         check_stored(record, archive.read_spec(parent, template).space)
 
 
-def _same_subject(record: TrialRecord, config: Config) -> Subject:
+def _same_subject(record: TrialRecord, config: Config) -> Task:
     """The corpus of a trial, as it was, for another config."""
     source, scoring = archive.read_source(record)
     corpus = load_same_corpus(source, record)
     corpus.check_windows(as_lstm_config(config).sequence_length)
     check_room(as_lstm_config(config), len(corpus.alphabet))
-    return CorpusSubject(corpus, source, scoring, SizeRule(), strict=False)
+    return CorpusTask(corpus, source, scoring, SizeRule(), strict=False)
 
 
 def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
@@ -268,24 +268,26 @@ def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
     return len(was), Ended(outcome, record.reason)
 
 
-def _train(engine: Engine, course: Course, writer: Journal, cut: tuple[int, Ended] | None) -> None:
-    course.began = time.monotonic()
-    watch = Watch(course.began)
-    engine.start(course.job)
-    while not course.ended:
+def _train(
+    engine: Engine, progress: TrialProgress, writer: Journal, cut: tuple[int, Ended] | None
+) -> None:
+    progress.began = time.monotonic()
+    watch = Watch(progress.began)
+    engine.start(progress.job)
+    while not progress.ended:
         for _, message in engine.wait(TICK_S):
-            watch.hear(course, message, time.monotonic())
+            watch.hear(progress, message, time.monotonic())
             if isinstance(message, EpochDone):
-                course.take(message)
-                if not course.unlogged:
-                    writer.log_epoch(course)
-                if cut and cut[0] == len(course.epochs):
-                    engine.stop(course.slot, cut[1])
+                progress.take(message)
+                if not progress.unlogged:
+                    writer.log_epoch(progress)
+                if cut and cut[0] == len(progress.epochs):
+                    engine.stop(progress.slot, cut[1])
             elif isinstance(message, Progressed):
-                course.progress = message
+                progress.latest = message
             elif isinstance(message, Ended):
-                course.ended = message
-        for hanging, ended in watch.look([] if course.ended else [course], time.monotonic()):
+                progress.ended = message
+        for hanging, ended in watch.look([] if progress.ended else [progress], time.monotonic()):
             engine.stop(hanging.slot, ended)
 
 
@@ -298,25 +300,25 @@ def _epochs(store: Store, record: TrialRecord) -> Epochs:
     ]
 
 
-def _compare(record: TrialRecord, was: Epochs, course: Course) -> Comparison:
-    assert course.ended
+def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Comparison:
+    assert progress.ended
     cut_short = record.status == "KILLED" or _cut(record, was) is not None
-    comparison = compare(was, course.epochs, cut_short=cut_short)
-    same_end = record.outcome == course.ended.outcome
-    if course.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
-        same_end = same_end and record.reason == journal.written_reason(course.ended)
-    failed = record.status == "FAILED" or not course.ended.outcome.ranks
+    comparison = compare(was, progress.epochs, cut_short=cut_short)
+    same_end = record.outcome == progress.ended.outcome
+    if progress.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
+        same_end = same_end and record.reason == journal.written_reason(progress.ended)
+    failed = record.status == "FAILED" or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0
     if comparison.verdict != "different" and (failed or nothing) and not same_end:
         difference = {
             "epoch": len(was) + 1,
             "metric": "outcome",
             "was": f"{record.outcome}: {record.reason}",
-            "is": f"{course.ended.outcome}: {course.ended.reason}",
+            "is": f"{progress.ended.outcome}: {progress.ended.reason}",
         }
         return replace(comparison, verdict="different", first_difference=difference)
-    if record.trial.config.returns_loss and record.best_val_loss != course.best_loss:
-        return _with_losses(comparison, record.best_val_loss, course.best_loss)
+    if record.trial.config.returns_loss and record.best_val_loss != progress.best_loss:
+        return _with_losses(comparison, record.best_val_loss, progress.best_loss)
     return comparison
 
 

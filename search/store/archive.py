@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import SCHEMA, SCHEMA_TAG, SPEC, TEMPLATE_TAG
@@ -23,7 +24,6 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.state import Word
 from lstm_sweep.search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
 from lstm_sweep.spaces.template.template import Template
 
@@ -104,7 +104,7 @@ def name_of(tags: Tags) -> str:
 
 def state_of(tags: Tags) -> str:
     """State of a sweep: `running`, or how it has ended."""
-    return tags.word("sweep.state", Word, "running")
+    return tags.word("sweep.state", SweepStatus, "running")
 
 
 def schema_of(tags: Mapping[str, str]) -> int | None:

@@ -27,10 +27,10 @@ from lstm_sweep.search.spec import Scoring, SweepSpec
 from lstm_sweep.search.store.faults import without_secrets
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
 from lstm_sweep.search.sweep.lease import LEASE
-from lstm_sweep.search.trial import Course, Ended, Phase, Slot, Trial, comparable
+from lstm_sweep.search.trial import Ended, Phase, Slot, Trial, TrialProgress, comparable
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.sweep.task import Subject
+    from lstm_sweep.search.sweep.task import Task
     from lstm_sweep.spaces.template.template import Template
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
@@ -73,7 +73,7 @@ def device_kind(slot: Slot) -> str:
 
 
 def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str]:
-    """Which data a run is about, and on what it is scored."""
+    """Which data a run is task, and on what it is scored."""
     written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
     return {
         "sweep.data": json.dumps(written),
@@ -84,7 +84,7 @@ def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str
 
 
 def template_tags(template: Template) -> dict[str, str]:
-    """Which template a run is about."""
+    """Which template a run is task."""
     written = {"path": str(template.path), "digest": template.digest}
     return {TEMPLATE_TAG: json.dumps(written), SCHEMA_TAG: str(SCHEMA)}
 
@@ -112,11 +112,11 @@ def spec_tags(
 class Journal:
     """Writes the runs of one sweep."""
 
-    def __init__(self, store: Store, run_id: str, about: Subject, tags: dict[str, str]) -> None:
+    def __init__(self, store: Store, run_id: str, task: Task, tags: dict[str, str]) -> None:
         self.store = store
         #: the parent run
         self.run_id = run_id
-        self._about = about
+        self._task = task
         #: what every run of the sweep says of its data and its program
         self._common = tags | {f"version.{name}": text for name, text in versions().items()}
 
@@ -127,10 +127,8 @@ class Journal:
         params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
         if new := {key: value for key, value in params.items() if key not in known}:
             self.store.log(self.run_id, params=new)
-        about = self._about
-        self.store.log_dataset(
-            self.run_id, name=about.name, digest=about.digest, source=about.source
-        )
+        task = self._task
+        self.store.log_dataset(self.run_id, name=task.name, digest=task.digest, source=task.source)
         text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
         self.store.keep_text(self.run_id, text, "sweep.yaml")
 
@@ -169,48 +167,48 @@ class Journal:
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
         return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
 
-    def log_config(self, course: Course) -> None:
+    def log_config(self, progress: TrialProgress) -> None:
         """Log what a trial tries, and what is known of it before."""
-        config = course.trial.config
-        params = {**config.to_dict(), **self._about.params(config)}
-        self.store.log(course.run_id, params=params)
+        config = progress.trial.config
+        params = {**config.to_dict(), **self._task.params(config)}
+        self.store.log(progress.run_id, params=params)
 
-    def log_epoch(self, course: Course) -> None:
+    def log_epoch(self, progress: TrialProgress) -> None:
         """Log the epoch just done, and the best one so far."""
-        self.store.log(course.run_id, metrics=_epoch_metrics(course), step=len(course.epochs))
+        self.store.log(progress.run_id, metrics=_epoch_metrics(progress), step=len(progress.epochs))
 
-    def close_trial(self, course: Course, *, keep: bool) -> None:
+    def close_trial(self, progress: TrialProgress, *, keep: bool) -> None:
         """Store the best network if `keep`, log how the trial ended, and then its status.
 
         If it ended with an epoch that is not logged yet, that goes into the same call.
         """
-        assert course.ended
-        outcome = course.ended.outcome
+        assert progress.ended
+        outcome = progress.ended.outcome
         kept: dict[str, str] = {}
         if keep:
             kept["sweep.weights"] = "kept"
-            config = json.dumps(course.trial.config.to_dict(), indent=2)
-            self.store.keep_file(course.run_id, course.job.weights, WEIGHTS)
-            self.store.keep_text(course.run_id, config, f"{WEIGHTS}/config.json")
-            if course.job.inputs.exists():
-                self.store.keep_file(course.run_id, course.job.inputs, WEIGHTS)
+            config = json.dumps(progress.trial.config.to_dict(), indent=2)
+            self.store.keep_file(progress.run_id, progress.job.weights, WEIGHTS)
+            self.store.keep_text(progress.run_id, config, f"{WEIGHTS}/config.json")
+            if progress.job.inputs.exists():
+                self.store.keep_file(progress.run_id, progress.job.inputs, WEIGHTS)
                 kept["sweep.inputs"] = "kept"
-        if outcome.status == "FAILED" and course.job.log.exists():
-            self.store.keep_text(course.run_id, _end_of(course.job.log), course.job.log.name)
-        reason = written_reason(course.ended)
+        if outcome.status == "FAILED" and progress.job.log.exists():
+            self.store.keep_text(progress.run_id, _end_of(progress.job.log), progress.job.log.name)
+        reason = written_reason(progress.ended)
         tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
-        if course.ended.unfinished:
+        if progress.ended.unfinished:
             tags["sweep.unfinished"] = "yes"
-        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in course.epochs])
+        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in progress.epochs])
         if len(curve) <= TAG_LENGTH:
             tags["sweep.curve"] = curve
         self.store.log(
-            course.run_id,
-            metrics=_epoch_metrics(course) if course.unlogged else _result(course),
+            progress.run_id,
+            metrics=_epoch_metrics(progress) if progress.unlogged else _result(progress),
             tags=tags | kept,
-            step=len(course.epochs),
+            step=len(progress.epochs),
         )
-        self.store.finish(course.run_id, outcome.status)
+        self.store.finish(progress.run_id, outcome.status)
 
     def drop_weights(self, run_id: str) -> None:
         """Let the network of a trial go that is no longer among the best."""
@@ -245,17 +243,17 @@ def _end_of(log: Path) -> str:
         return without_secrets(file.read().decode("utf-8", "replace"))
 
 
-def _epoch_metrics(course: Course) -> dict[str, float]:
-    found = course.epochs[-1] | {"epochs_done": float(len(course.epochs))}
-    if course.best_epoch is not None:
-        found["best_epoch"] = float(course.best_epoch)
-    if course.best_loss is not None:
-        found["best_val_loss"] = course.best_loss
-        found["bits_per_symbol"] = bits(course.best_loss)
+def _epoch_metrics(progress: TrialProgress) -> dict[str, float]:
+    found = progress.epochs[-1] | {"epochs_done": float(len(progress.epochs))}
+    if progress.best_epoch is not None:
+        found["best_epoch"] = float(progress.best_epoch)
+    if progress.best_loss is not None:
+        found["best_val_loss"] = progress.best_loss
+        found["bits_per_symbol"] = bits(progress.best_loss)
     return found
 
 
-def _result(course: Course) -> dict[str, float] | None:
+def _result(progress: TrialProgress) -> dict[str, float] | None:
     """What a template has returned, if it can be compared."""
-    loss = comparable(course.ended.loss) if course.ended else None
+    loss = comparable(progress.ended.loss) if progress.ended else None
     return None if loss is None else {"best_val_loss": loss}

@@ -49,7 +49,7 @@ OPENING = (
 
 
 @dataclass(frozen=True)
-class Door:
+class BindAddress:
     """Where a server listens."""
 
     #: what was asked for
@@ -167,7 +167,9 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
                 return 0
 
 
-def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json: bool) -> NoReturn:
+def _serve_at(
+    door: BindAddress, store: Store, environment: dict[str, str], *, as_json: bool
+) -> NoReturn:
     settings, mark = store.settings, secrets.token_hex(16)
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
@@ -198,7 +200,7 @@ def _serve_at(door: Door, store: Store, environment: dict[str, str], *, as_json:
 
 def open_door(
     host: str, port: int | None, first: int = FIRST_PORT, further: tuple[str, ...] = ()
-) -> Door:
+) -> BindAddress:
     """Where the server is to listen; without a port, at the first that is free from `first` on.
 
     `further` are more names to which it answers.
@@ -214,7 +216,7 @@ def open_door(
         ip = ipaddress.ip_address(str(found[0][4][0]))
         wanted = range(first, FIRST_PORT + PORTS) if port is None else [port]
         names = _names(host, ip)
-        doors = (Door(host, ip, candidate, names, further) for candidate in wanted)
+        doors = (BindAddress(host, ip, candidate, names, further) for candidate in wanted)
         if door := next((door for door in doors if door.is_free), None):
             return door
     except (OSError, ValueError):
@@ -250,7 +252,7 @@ def _written(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _warning(door: Door, asks: bool) -> str:
+def _warning(door: BindAddress, asks: bool) -> str:
     place = "this machine" if door.ip.is_unspecified else door.host
     who = f"--host {door.host}: whoever reaches {place} over a network"
     if asks:
@@ -261,7 +263,7 @@ def _warning(door: Door, asks: bool) -> str:
     )
 
 
-def _wait_for(server: subprocess.Popen[bytes], door: Door, mark: str) -> None:
+def _wait_for(server: subprocess.Popen[bytes], door: BindAddress, mark: str) -> None:
     until = time.monotonic() + START_WITHIN_S
     while time.monotonic() < until:
         if server.poll() is not None:

@@ -11,7 +11,7 @@ from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Course, Phase
+from lstm_sweep.search.trial import Phase, TrialProgress
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
@@ -43,20 +43,20 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
         "training_symbols": symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
-        "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.progress],
+        "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
         "ladder": _ladder(policy) if policy else None,
         "importance": policy.importance() if policy else None,
         "confirmed": [one.to_dict() for one in policy.confirmation.results()] if policy else [],
         "trials": [
             {
-                "trial": course.trial.id,
-                "phase": str(course.trial.phase),
-                "outcome": str(course.ended.outcome) if course.ended else None,
-                "parameters": _parameters_of(course.trial.config, alphabet),
-                "val_loss": course.ranked_loss,
-                "losses": course.val_losses,
+                "trial": progress.trial.id,
+                "phase": str(progress.trial.phase),
+                "outcome": str(progress.ended.outcome) if progress.ended else None,
+                "parameters": _parameters_of(progress.trial.config, alphabet),
+                "val_loss": progress.ranked_loss,
+                "losses": progress.val_losses,
             }
-            for course in state.finished
+            for progress in state.finished
         ],
     }
 
@@ -191,11 +191,11 @@ def plot_learning_curves(state: State, file: Path) -> None:
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.add_subplot()
     best = state.ranked[:NAMED]
-    for course in state.finished:
-        if course.epochs and course not in best:
-            axes.plot(*_curve(course), color="0.8", linewidth=1, marker=".", zorder=1)
-    for course in best:
-        axes.plot(*_curve(course), marker="o", markersize=4, label=_name(course), zorder=2)
+    for progress in state.finished:
+        if progress.epochs and progress not in best:
+            axes.plot(*_curve(progress), color="0.8", linewidth=1, marker=".", zorder=1)
+    for progress in best:
+        axes.plot(*_curve(progress), marker="o", markersize=4, label=_name(progress), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
@@ -207,15 +207,15 @@ def plot_learning_curves(state: State, file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def _name(course: Course) -> str:
-    config, known = course.trial.config, f"{course.trial.id}: {course.ranked_loss:.3f}"
+def _name(progress: TrialProgress) -> str:
+    config, known = progress.trial.config, f"{progress.trial.id}: {progress.ranked_loss:.3f}"
     if not isinstance(config, TrialConfig):
         return known
     shape = f"{config.direction} {config.layers}x{config.layer_size}"
     return f"{known}  {shape}, lr {config.learning_rate:g}"
 
 
-def _curve(course: Course) -> tuple[list[int], list[float]]:
+def _curve(progress: TrialProgress) -> tuple[list[int], list[float]]:
     """Epochs that have a finite loss, and their losses."""
-    losses = {n: loss for n, loss in enumerate(course.val_losses, start=1) if loss is not None}
+    losses = {n: loss for n, loss in enumerate(progress.val_losses, start=1) if loss is not None}
     return list(losses), list(losses.values())

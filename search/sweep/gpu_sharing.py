@@ -21,7 +21,7 @@ from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines import gpus
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.task import Subject
+from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Progressed, Trial
 
 #: share of a GPU's free memory that trials may be given
@@ -84,7 +84,7 @@ def _numbers(config: TrialConfig, alphabet: int) -> int:
     return 4 * parameters(config, alphabet) + gates + logits
 
 
-def pack(spec: SweepSpec, subject: Subject, engine: Engine, cores: int) -> tuple[int, str]:
+def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[int, str]:
     """How many trials of a sweep share a GPU, and why, for people.
 
     `engine` has a slot on each GPU; its first is used, and free again afterwards.
@@ -94,7 +94,7 @@ def pack(spec: SweepSpec, subject: Subject, engine: Engine, cores: int) -> tuple
     if not cards or not all(gpu in before for gpu in cards):
         why = "nvidia-smi does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
-    config = largest(spec, subject.extent.alphabet if subject.extent else 0, subject.admits)
+    config = largest(spec, subject.data_size.alphabet if subject.data_size else 0, subject.admits)
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
     slot = next(iter(cards.values()))
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:

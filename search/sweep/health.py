@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.search.trial import Course, Outcome, Phase
+from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 
 #: a trial is hung that says nothing for so many of its epochs, and for so many seconds at the least
 SILENT_EPOCHS, SILENT_S = 5.0, 60.0
@@ -47,14 +47,16 @@ def hung_at_start(start: Start, now: float, longest_s: float | None, *, template
     return ""
 
 
-def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
+def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
     """Why a trial counts as hung; empty if it does not. From its first report on."""
-    if course.heard is None:
+    if progress.heard is None:
         return ""
-    if course.last and course.trial.config.returns_loss:  # what a template does then is not heard
+    if (
+        progress.last and progress.trial.config.returns_loss
+    ):  # what a template does then is not heard
         return ""
-    limit = max(SILENT_EPOCHS * _epoch_seconds(course, course.heard), least_s)
-    silent = now - course.heard
+    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
+    silent = now - progress.heard
     if silent <= limit:
         return ""
     return (
@@ -63,49 +65,49 @@ def hung(course: Course, now: float, least_s: float = SILENT_S) -> str:
     )
 
 
-def _epoch_seconds(course: Course, heard: float) -> float:
+def _epoch_seconds(progress: TrialProgress, heard: float) -> float:
     """The longest epoch; what the first is going to take, by its pace; or the time of the start."""
-    if course.epoch_seconds:
-        return max(course.epoch_seconds)
-    if course.progress and course.first_progress:
-        since, share = course.first_progress
-        if course.progress.share > share:
-            return (heard - since) / (course.progress.share - share)
-    return heard - course.began
+    if progress.epoch_seconds:
+        return max(progress.epoch_seconds)
+    if progress.latest and progress.first_progress:
+        since, share = progress.first_progress
+        if progress.latest.share > share:
+            return (heard - since) / (progress.latest.share - share)
+    return heard - progress.began
 
 
-def failing(finished: Sequence[Course], limit: int) -> str:
+def failing(finished: Sequence[TrialProgress], limit: int) -> str:
     """Why a sweep should end, its trials in order of their ends; empty if it should not.
 
     It should if the last `limit` trials have failed, and not each with another outcome: a few
     failures that have nothing in common do not mean that everything fails. That the high rates of
     a ladder diverge is no failure.
     """
-    failed: list[Course] = []
-    for course in reversed(finished):
-        assert course.ended
-        outcome = course.ended.outcome
-        if outcome is Outcome.DIVERGED and course.trial.phase is Phase.LADDER:
+    failed: list[TrialProgress] = []
+    for progress in reversed(finished):
+        assert progress.ended
+        outcome = progress.ended.outcome
+        if outcome is Outcome.DIVERGED and progress.trial.phase is Phase.LADDER:
             continue
         if outcome.ranks:
             break
-        failed.append(course)
-    outcomes = {course.ended.outcome for course in failed if course.ended}
+        failed.append(progress)
+    outcomes = {progress.ended.outcome for progress in failed if progress.ended}
     if len(failed) < limit or len(outcomes) == len(failed) > 1:
         return ""
     kinds = Counter(map(_kind, failed))
-    shown = {_kind(course): course for course in failed}
+    shown = {_kind(progress): progress for progress in failed}
     reasons = "; ".join(
         f"{count} {_text(shown[kind])[:REASON_LENGTH]}" for kind, count in kinds.most_common()
     )
     return f"{len(failed)} trials in a row have failed: {reasons}"
 
 
-def _text(course: Course) -> str:
-    assert course.ended
-    return f"{course.ended.outcome} ({course.ended.reason or 'no reason given'})"
+def _text(progress: TrialProgress) -> str:
+    assert progress.ended
+    return f"{progress.ended.outcome} ({progress.ended.reason or 'no reason given'})"
 
 
-def _kind(course: Course) -> str:
+def _kind(progress: TrialProgress) -> str:
     """The failure without its numbers, so that like ones are counted together."""
-    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(course))
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(progress))

@@ -21,13 +21,12 @@ from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.sweep.outage import Listener
-from lstm_sweep.search.sweep.resume import Past, goes_on
+from lstm_sweep.search.sweep.resume import ResumeState, goes_on
 from lstm_sweep.search.sweep.state import ON_REQUEST, State
-from lstm_sweep.search.sweep.task import Subject
+from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Computing,
-    Course,
     Ended,
     EpochDone,
     Message,
@@ -35,6 +34,7 @@ from lstm_sweep.search.trial import (
     Progressed,
     Slot,
     Trial,
+    TrialProgress,
 )
 
 
@@ -45,7 +45,7 @@ class Loop:
     spec: SweepSpec
     state: State
     policy: Policy
-    about: Subject
+    task: Task
     engine: Engine
     listener: Listener
     journal: Journal
@@ -64,16 +64,16 @@ class Loop:
         self._beaten = self.state.now
         self._watch = Watch(self.state.now, self.silent_s)
 
-    def take_up(self, past: Past) -> None:
+    def take_up(self, past: ResumeState) -> None:
         """Take up the trials that have ended, and those that were under way."""
         state = self.state
         self._kept = dict(past.weights)
         state.finished = list(past.finished)
         state.again = list(past.again)
-        for course in state.finished:
-            course.began += state.began
-            if course.best_loss is not None:
-                state.note_loss(course.best_loss, course.began + course.seconds)
+        for progress in state.finished:
+            progress.began += state.began
+            if progress.best_loss is not None:
+                state.note_loss(progress.best_loss, progress.began + progress.seconds)
         now, was = self.spec, past.spec
         more_time = (now.minutes or math.inf) > (was.minutes or math.inf)
         extended = more_time or now.trials > was.trials
@@ -105,10 +105,12 @@ class Loop:
     def break_off(self) -> None:
         """Record the trials under way, whose workers have ended already, as stopped."""
         state = self.state
-        for course in list(state.running.values()):
+        for progress in list(state.running.values()):
             reason = state.closing or "the sweep ended"
             stopped = Ended(Outcome.STOPPED, reason, state.broken_off)
-            self._conclude(course, course.ended or stopped)  # it had ended if its end was not kept
+            self._conclude(
+                progress, progress.ended or stopped
+            )  # it had ended if its end was not kept
 
     def _tick(self) -> None:
         self.state.now = self.clock()
@@ -128,44 +130,44 @@ class Loop:
 
     def _place(self, trial: Trial, slot: Slot) -> None:
         """Begin the first of the trials that wait; it waits until its run is there."""
-        job = self.about.job(trial, slot, self.folder)
+        job = self.task.job(trial, slot, self.folder)
         with needing_room(f"folder {job.folder}"):
             job.folder.mkdir(parents=True, exist_ok=True)
         self._tick()
-        run_id = self.journal.open_trial(trial, slot, self.about.remarks(trial.config))
-        course = Course(trial, run_id, slot, job, began=self.state.now)
-        self.state.running[slot] = course
+        run_id = self.journal.open_trial(trial, slot, self.task.remarks(trial.config))
+        progress = TrialProgress(trial, run_id, slot, job, began=self.state.now)
+        self.state.running[slot] = progress
         self.state.again.remove(trial)
-        self.policy.begin(course)
-        self.journal.log_config(course)
+        self.policy.begin(progress)
+        self.journal.log_config(progress)
         self.engine.start(job)
 
-    def _hear(self, course: Course, message: Message) -> None:
+    def _hear(self, progress: TrialProgress, message: Message) -> None:
         self._tick()
-        self._watch.hear(course, message, self.state.now)
+        self._watch.hear(progress, message, self.state.now)
         if isinstance(message, Computing):
             return
         if isinstance(message, Progressed):
-            course.progress = message
+            progress.latest = message
         elif isinstance(message, EpochDone):
-            course.take(message)
-            if not course.unlogged:
-                self.journal.log_epoch(course)
+            progress.take(message)
+            if not progress.unlogged:
+                self.journal.log_epoch(progress)
             self._tick()
-            if course.best_loss is not None:
-                self.state.note_loss(course.best_loss)
+            if progress.best_loss is not None:
+                self.state.note_loss(progress.best_loss)
             if message.repeated:  # an earlier attempt was judged here, and went on
-                self.policy.note(course)
-            elif verdict := self.policy.judge(course):
-                self.engine.stop(course.slot, verdict)
+                self.policy.note(progress)
+            elif verdict := self.policy.judge(progress):
+                self.engine.stop(progress.slot, verdict)
         else:
-            self._conclude(course, message)
+            self._conclude(progress, message)
 
     def _end_hung(self) -> None:
         """End trials that are silent for too long."""
         self._tick()
-        for course, ended in self._watch.look(self.state.running.values(), self.state.now):
-            self.engine.stop(course.slot, ended)
+        for progress, ended in self._watch.look(self.state.running.values(), self.state.now):
+            self.engine.stop(progress.slot, ended)
 
     def _beat(self) -> None:
         """Show that the sweep is driven, and see whether somebody wants it to stop."""
@@ -179,8 +181,8 @@ class Loop:
 
     def _make_room(self) -> None:
         """End trials of the search once the time for confirming has come."""
-        for course, ended in self.policy.overdue(self.state.seconds):
-            self.engine.stop(course.slot, ended)
+        for progress, ended in self.policy.overdue(self.state.seconds):
+            self.engine.stop(progress.slot, ended)
 
     def _close(self, why: Stop) -> None:
         """Begin nothing more, and end what runs."""
@@ -189,7 +191,7 @@ class Loop:
         for slot in state.running:
             self.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
 
-    def _conclude(self, course: Course, ended: Ended) -> None:
+    def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
         """Record a trial that has ended, and let TPE know.
 
         It counts as under way until its run is closed.
@@ -197,53 +199,53 @@ class Loop:
         state = self.state
         self._tick()
         ended = replace(ended, reason=without_secrets(ended.reason))
-        course.ended, course.seconds = ended, state.now - course.began
-        if course.ranked_loss is not None:
-            state.note_loss(course.ranked_loss)
+        progress.ended, progress.seconds = ended, state.now - progress.began
+        if progress.ranked_loss is not None:
+            state.note_loss(progress.ranked_loss)
         before = state.best
-        keep = state.is_among_best(course, self.spec.keep) and course.job.weights.exists()
-        self.journal.close_trial(course, keep=keep)
-        del state.running[course.slot]
-        state.finished.append(course)
+        keep = state.is_among_best(progress, self.spec.keep) and progress.job.weights.exists()
+        self.journal.close_trial(progress, keep=keep)
+        del state.running[progress.slot]
+        state.finished.append(progress)
         if keep:
-            self._kept[course.trial.number] = course.run_id
+            self._kept[progress.trial.number] = progress.run_id
         self._drop_displaced()
         if state.best is not before:
             self.journal.log_progress(state.trials_done, state.best_loss)
-        again = goes_on(course, state.finished)
+        again = goes_on(progress, state.finished)
         if not again:
-            shutil.rmtree(course.job.folder, ignore_errors=True)
+            shutil.rmtree(progress.job.folder, ignore_errors=True)
         if again and not state.closing:
-            state.again.append(course.trial.next_attempt())
+            state.again.append(progress.trial.next_attempt())
         else:
-            self._learn(course)
+            self._learn(progress)
         if not state.closing:
-            self._look_for_failure(course)
-        self.viewer.trial_ended(course, state)
+            self._look_for_failure(progress)
+        self.viewer.trial_ended(progress, state)
 
     def _drop_displaced(self) -> None:
         """Let go of weights of trials that are no longer among the best."""
-        best = {course.run_id for course in self.state.ranked[: self.spec.keep]}
+        best = {progress.run_id for progress in self.state.ranked[: self.spec.keep]}
         for number, run_id in list(self._kept.items()):
             if run_id not in best:
                 self.journal.drop_weights(run_id)
                 del self._kept[number]
 
-    def _learn(self, course: Course) -> None:
+    def _learn(self, progress: TrialProgress) -> None:
         """Let the policy learn from a trial that has ended, and end those not needed any more."""
         climbing = self.policy.ladder is None
-        for other, ended in self.policy.end(course):
+        for other, ended in self.policy.end(progress):
             self.engine.stop(other.slot, ended)
         if climbing and (decision := self.policy.ladder):
             rates = self.policy.space[self.policy.space.rate or ""].describe()
             text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
             self.viewer.say(text)
 
-    def _look_for_failure(self, course: Course) -> None:
+    def _look_for_failure(self, progress: TrialProgress) -> None:
         """End a sweep in which nothing works any more."""
-        assert course.ended
-        if course.ended.unfinished:  # though nobody has broken it off: it found no room
-            self._close(Stop(StopReason.NO_ROOM, f"{course.ended.reason} in {self.folder}"))
+        assert progress.ended
+        if progress.ended.unfinished:  # though nobody has broken it off: it found no room
+            self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {self.folder}"))
         elif why := health.failing(self.state.final, self.spec.max_failures):
             self._close(Stop(StopReason.FAILURES, why))
 

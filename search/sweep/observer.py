@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Course
+from lstm_sweep.search.trial import TrialProgress
 
 
 class Display(Protocol):
@@ -15,7 +15,7 @@ class Display(Protocol):
     def update(self, state: State) -> None:
         """Something has changed, or time has passed."""
 
-    def trial_ended(self, course: Course, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """A trial has ended."""
 
     def say(self, text: str) -> None:
@@ -33,9 +33,9 @@ class Viewer:
         """Something has changed, or time has passed."""
         self._show(lambda: self._display.update(state))
 
-    def trial_ended(self, course: Course, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """A trial has ended."""
-        self._show(lambda: self._display.trial_ended(course, state))
+        self._show(lambda: self._display.trial_ended(progress, state))
 
     def say(self, text: str) -> None:
         """A line for people."""

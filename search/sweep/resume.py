@@ -19,7 +19,16 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import LEASE, STOP, Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, TrialRecord
+from lstm_sweep.search.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    Trial,
+    TrialProgress,
+    TrialRecord,
+)
 
 #: what is said of a trial whose driver was killed
 DRIVER_DIED = "the program that drove the sweep died"
@@ -30,7 +39,7 @@ SECONDS = "sweep.seconds"
 
 
 @dataclass(frozen=True)
-class Past:
+class ResumeState:
     """All that is known of a sweep that was broken off; nobody else drives it."""
 
     run_id: str
@@ -41,7 +50,7 @@ class Past:
     #: how long it was driven so far
     seconds: float
     #: trials that have ended, in order of their ends; of those tried several times, each attempt
-    finished: list[Course]
+    finished: list[TrialProgress]
     #: trials to be tried again, the first first
     again: list[Trial]
     #: runs whose weights are kept, by the number of their trial
@@ -56,7 +65,7 @@ class Past:
         return OWNS_NAME not in self.params and not self.finished and not self.again
 
 
-def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Past:
+def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeState:
     """Take a sweep that nobody drives, and read it back; runs that were left open are closed.
 
     `run` is its own run as it was when somebody looked whether it is driven, `spec` its spec, if
@@ -90,25 +99,27 @@ def _take(store: Store, run: Any) -> Lease:
     return lease
 
 
-def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Past:
+def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     """Read a sweep back whose lease is ours."""
     seconds = _driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
-    courses = _courses(store, run, records)
-    courses.sort(key=lambda course: (course.began + course.seconds, course.trial.number))
-    last = {c.trial.number: c for c in sorted(courses, key=lambda c: c.trial.attempt)}
-    again = [last[number] for number in sorted(last) if goes_on(last[number], courses)]
+    all_progress = _all_progress(store, run, records)
+    all_progress.sort(
+        key=lambda progress: (progress.began + progress.seconds, progress.trial.number)
+    )
+    last = {c.trial.number: c for c in sorted(all_progress, key=lambda c: c.trial.attempt)}
+    again = [last[number] for number in sorted(last) if goes_on(last[number], all_progress)]
     baselines = [run for run in children if run.data.tags.get("sweep.phase") == Phase.BASELINE]
-    return Past(
+    return ResumeState(
         run_id=run.info.run_id,
         lease=lease,
         spec=spec,
         params=frozenset(run.data.params),
         seconds=seconds,
-        finished=[c for c in courses if not (c.ended and c.ended.unfinished)],
-        again=[course.trial.next_attempt() for course in again],
+        finished=[c for c in all_progress if not (c.ended and c.ended.unfinished)],
+        again=[progress.trial.next_attempt() for progress in again],
         weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
         baselines=dict(
             archive.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
@@ -142,7 +153,7 @@ def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
     archive.written_spec(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     trained = [run for run in children if run.data.tags.get("sweep.phase") in TRAINED]
-    _courses(store, run, archive.readable_trials(trained, hear))
+    _all_progress(store, run, archive.readable_trials(trained, hear))
     tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
     tags[STOP_REASON] = str(StopReason.DRIVER_DIED)
     store.log(run.info.run_id, tags=tags | {SECONDS: f"{_driven_s(run):.3f}"})
@@ -150,15 +161,15 @@ def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
     store.finish(run.info.run_id, "KILLED")
 
 
-def goes_on(course: Course, attempts: Iterable[Course]) -> bool:
+def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
     """Whether a trial is tried again whose last attempt this is.
 
     One that kills its worker each time is given up; what happens to the driver is not its fault.
     """
-    assert course.ended
-    if course.ended.unfinished or course.ended.outcome is not Outcome.LOST:
-        return course.ended.unfinished
-    same = (other for other in attempts if other.trial.number == course.trial.number)
+    assert progress.ended
+    if progress.ended.unfinished or progress.ended.outcome is not Outcome.LOST:
+        return progress.ended.unfinished
+    same = (other for other in attempts if other.trial.number == progress.trial.number)
     killed = (o for o in same if o.ended and o.ended.outcome is Outcome.LOST)
     return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
 
@@ -169,17 +180,21 @@ def _driven_s(run: Any) -> float:
     return driven.seconds if driven else Tags(run).seconds(SECONDS)
 
 
-def _courses(store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]) -> list[Course]:
+def _all_progress(
+    store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]
+) -> list[TrialProgress]:
     """The courses of a sweep's trials from their runs and records."""
     began, seconds = _start_s(run), _driven_s(run)
-    return [_course(store, child, record, began, seconds) for child, record in children]
+    return [_progress(store, child, record, began, seconds) for child, record in children]
 
 
 def _start_s(run: Any) -> float:
     return (run.info.start_time or 0) / 1000
 
 
-def _course(store: Store, run: Any, record: TrialRecord, began: float, seconds: float) -> Course:
+def _progress(
+    store: Store, run: Any, record: TrialRecord, began: float, seconds: float
+) -> TrialProgress:
     """The course of a trial from its run, which is closed if it was left open."""
     ended = _ended(record)
     curve = _curve(store, record)
@@ -198,7 +213,7 @@ def _course(store: Store, run: Any, record: TrialRecord, began: float, seconds: 
     job = Job(
         trial=record.trial, slot=slot, corpus=nowhere, targets=0, targets_seed=0, folder=nowhere
     )
-    return Course(
+    return TrialProgress(
         record.trial,
         record.run_id,
         slot,

@@ -27,9 +27,9 @@ from lstm_sweep.search.sweep.lease import STOP, Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop, needing_room
 from lstm_sweep.search.sweep.observer import Display, Viewer
 from lstm_sweep.search.sweep.outage import Listener
-from lstm_sweep.search.sweep.resume import Past
+from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, State
-from lstm_sweep.search.sweep.task import subject_of
+from lstm_sweep.search.sweep.task import task_of
 
 
 class NameTakenError(InputError):
@@ -51,12 +51,12 @@ class Sweep:
         store: Store,
         engine: Engine,
         display: Display,
-        past: Past | None = None,
+        past: ResumeState | None = None,
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         spec = spec.settled(corpus)
-        self._spec, self._about, self._store = spec, subject_of(spec, corpus), store
+        self._spec, self._task, self._store = spec, task_of(spec, corpus), store
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s
         self._shield, self._viewer = Shield(), Viewer(display)
@@ -104,10 +104,10 @@ class Sweep:
 
     def _begin(self) -> Loop:
         spec, state, past = self._spec, self.state, self._past
-        tags = {"sweep.name": state.name} | self._about.tags()
+        tags = {"sweep.name": state.name} | self._task.tags()
         with self._shield.hold():
             self._lease = lease = self._take_up(past) if past else self._create(tags)
-            self._journal = journal = Journal(self._store, state.run_id, self._about, tags)
+            self._journal = journal = Journal(self._store, state.run_id, self._task, tags)
             if past:
                 self._reopen(past)
         with lease.beating(self._driven_s):
@@ -118,7 +118,7 @@ class Sweep:
             self._score_baselines(journal)
         state.policy = policy = self._policy()
         return Loop(
-            spec=spec, state=state, policy=policy, about=self._about, engine=self._engine,
+            spec=spec, state=state, policy=policy, task=self._task, engine=self._engine,
             listener=self._listener, journal=journal, lease=lease, shield=self._shield,
             viewer=self._viewer, folder=folder, silent_s=self._silent_s, clock=self._clock,
         )  # fmt: skip
@@ -145,7 +145,7 @@ class Sweep:
         if not claim(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
-    def _take_up(self, past: Past) -> Lease:
+    def _take_up(self, past: ResumeState) -> Lease:
         """Make sure that nobody else goes on with a sweep that was broken off."""
         past.lease.beat(past.seconds)
         self.state.run_id = past.run_id
@@ -155,7 +155,7 @@ class Sweep:
         """Seconds for which the sweep was driven so far."""
         return self._clock() - self.state.began
 
-    def _reopen(self, past: Past) -> None:
+    def _reopen(self, past: ResumeState) -> None:
         """Let the run of a sweep that was broken off go on."""
         self._store.drop_tag(past.run_id, STOP)
         self._store.reopen(past.run_id)
@@ -169,7 +169,7 @@ class Sweep:
             folder = workdir.open_folder(self.state.run_id)
         with needing_room(f"folder {folder}"):
             shutil.rmtree(folder / "corpus", ignore_errors=True)
-            self._about.save(folder)
+            self._task.save(folder)
         return folder
 
     def _score_baselines(self, journal: Journal) -> None:
@@ -178,7 +178,7 @@ class Sweep:
         known = past.baselines if past else {}
         begun = past.begun_baselines if past else {}
         self.state.baselines.update(known)
-        for score in self._about.baselines(known):
+        for score in self._task.baselines(known):
             with self._shield.hold():
                 journal.log_baseline(score, begun.get(score.name))
             self.state.baselines[score.name] = score.metrics["loss"]
@@ -188,11 +188,11 @@ class Sweep:
         return Policy(
             self._spec.plan(),
             self._spec.space,
-            self._about.extent,
+            self._task.data_size,
             sweep=self.state.name,
             slots=len(self._engine.slots),
-            guessing=self._about.guessing(self.state.baselines),
-            admits=self._about.admits,
+            unigram_loss=self._task.unigram_loss(self.state.baselines),
+            admits=self._task.admits,
         )
 
     def _finish(self) -> None:
@@ -222,7 +222,7 @@ class Sweep:
         with lease.beating(self._driven_s):
             self._close_trials(journal)
         why = Stop(state.stop.reason, state.ending)
-        journal.close_sweep(state.word, why, state.seconds, note=self._description())
+        journal.close_sweep(state.status, why, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
         """Close the runs of trials, and log what all have come to.
@@ -263,8 +263,8 @@ class Sweep:
             self._viewer.say(f"no pictures were kept: {_told(error)}")
 
     def _draw(self, folder: Path) -> None:
-        state, extent = self.state, self._about.extent
-        alphabet, symbols = (extent.alphabet, extent.symbols) if extent else (0, 0)
+        state, data_size = self.state, self._task.data_size
+        alphabet, symbols = (data_size.alphabet, data_size.symbols) if data_size else (0, 0)
         found = evidence.evidence(state, alphabet, symbols)
         self._store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
         for name, draw in evidence.plots(found, state):

@@ -14,17 +14,17 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import scoring_targets
 from lstm_sweep.models.size import SizeRule, Verdict, parameters
-from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.spec import Scoring, SweepSpec
 from lstm_sweep.search.store.journal import data_tags, template_tags
 from lstm_sweep.search.trial import Job, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 
 #: the baseline that knows nothing but how frequent each symbol is
-GUESSING = "unigram"
+UNIGRAM = "unigram"
 
 
-class Subject(Protocol):
+class Task(Protocol):
     """What a sweep has to know of what it is about."""
 
     @property
@@ -40,7 +40,7 @@ class Subject(Protocol):
         """Where it comes from."""
 
     @property
-    def extent(self) -> Extent | None:
+    def data_size(self) -> DataSize | None:
         """How much there is to train on; None if nobody knows."""
 
     def tags(self) -> dict[str, str]:
@@ -55,7 +55,7 @@ class Subject(Protocol):
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
         """The baselines that are not known yet."""
 
-    def guessing(self, known: Mapping[str, float]) -> float:
+    def unigram_loss(self, known: Mapping[str, float]) -> float:
         """The loss of one that has learned nothing; infinite if nobody knows."""
 
     def admits(self, config: Config) -> bool:
@@ -69,7 +69,7 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True)
-class CorpusSubject:
+class CorpusTask:
     """A corpus, scored on chosen targets, with networks of a size that suits it."""
 
     corpus: Corpus
@@ -95,11 +95,11 @@ class CorpusSubject:
         return self.origin.data
 
     @property
-    def extent(self) -> Extent:
+    def data_size(self) -> DataSize:
         """How much there is to train and to score."""
         corpus = self.corpus
         targets = min(self.scoring.targets, len(corpus.validation))
-        return Extent(len(corpus.train), len(corpus.alphabet), targets)
+        return DataSize(len(corpus.train), len(corpus.alphabet), targets)
 
     def tags(self) -> dict[str, str]:
         """Which data, and on what is scored."""
@@ -122,16 +122,16 @@ class CorpusSubject:
 
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
         """Those of the families that are not known."""
-        if GUESSING in known and len(known) == len(baselines.FAMILIES):
+        if UNIGRAM in known and len(known) == len(baselines.FAMILIES):
             return
         targets = scoring_targets(self.corpus.validation, self.scoring.targets, self.scoring.seed)
         for score in baselines.score_all(self.corpus, targets):
             if score.name not in known:
                 yield score
 
-    def guessing(self, known: Mapping[str, float]) -> float:
+    def unigram_loss(self, known: Mapping[str, float]) -> float:
         """Loss of the baseline that knows frequencies alone, nats."""
-        return known[GUESSING]
+        return known[UNIGRAM]
 
     def admits(self, config: Config) -> bool:
         """Whether the size rule lets a config pass."""
@@ -155,11 +155,11 @@ class CorpusSubject:
 
 
 @dataclass(frozen=True)
-class TemplateSubject:
+class TemplateTask:
     """A template, which brings data and networks of its own."""
 
     template: Template
-    extent: None = None
+    data_size: None = None
 
     @property
     def name(self) -> str:
@@ -194,7 +194,7 @@ class TemplateSubject:
         """None."""
         return iter(())
 
-    def guessing(self, known: Mapping[str, float]) -> float:
+    def unigram_loss(self, known: Mapping[str, float]) -> float:
         """Not known."""
         return float("inf")
 
@@ -211,10 +211,10 @@ class TemplateSubject:
         return {}
 
 
-def subject_of(spec: SweepSpec, corpus: Corpus | None) -> Subject:
+def task_of(spec: SweepSpec, corpus: Corpus | None) -> Task:
     """What the sweep of a spec is about; without a corpus it is the template."""
     if corpus is None:
         assert spec.template
-        return TemplateSubject(spec.template)
+        return TemplateTask(spec.template)
     scoring = spec.settled(corpus).scoring()
-    return CorpusSubject(corpus, spec.source(), scoring, spec.rule(), spec.size_rule == "reject")
+    return CorpusTask(corpus, spec.source(), scoring, spec.rule(), spec.size_rule == "reject")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.health import Start
-from lstm_sweep.search.trial import Computing, Course, Ended, Message, Outcome, Progressed
+from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Progressed, TrialProgress
 
 #: a driver that has not looked for so many seconds cannot tell who was silent
 BLIND_S = 5.0
@@ -23,47 +23,51 @@ class Watch:
         #: the longest time that a trial took to its first report; None before any was seen
         self._longest_start: float | None = None
 
-    def hear(self, course: Course, message: Message, now: float) -> None:
+    def hear(self, progress: TrialProgress, message: Message, now: float) -> None:
         """A trial has said something."""
-        start = self._start_of(course)
+        start = self._start_of(progress)
         if isinstance(message, Computing):
             start.computed = now
             return
         failed = isinstance(message, Ended) and message.outcome is not Outcome.COMPLETE
-        if course.heard is None and not failed:
+        if progress.heard is None and not failed:
             self._longest_start = max(self._longest_start or 0.0, now - start.began)
-        course.heard = now
-        if isinstance(message, Progressed) and not course.first_progress:
-            course.first_progress = now, message.share
+        progress.heard = now
+        if isinstance(message, Progressed) and not progress.first_progress:
+            progress.first_progress = now, message.share
 
-    def look(self, courses: Iterable[Course], now: float) -> list[tuple[Course, Ended]]:
+    def look(
+        self, all_progress: Iterable[TrialProgress], now: float
+    ) -> list[tuple[TrialProgress, Ended]]:
         """The trials among those running that hang, and what to call their end."""
-        courses = list(courses)
-        self._starts = {course.run_id: self._start_of(course) for course in courses}
+        all_progress = list(all_progress)
+        self._starts = {progress.run_id: self._start_of(progress) for progress in all_progress}
         blind, self._looked = now - self._looked, now
         if blind > BLIND_S:
-            for course in courses:
-                self._forgive(course, blind, now)
+            for progress in all_progress:
+                self._forgive(progress, blind, now)
             return []
-        hanging = ((course, self._hung(course, now)) for course in courses)
-        return [(course, Ended(Outcome.HUNG, why)) for course, why in hanging if why]
+        hanging = ((progress, self._hung(progress, now)) for progress in all_progress)
+        return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
 
-    def _start_of(self, course: Course) -> Start:
-        found = self._starts.get(course.run_id)
-        return found or self._starts.setdefault(course.run_id, Start(course.began, course.began))
+    def _start_of(self, progress: TrialProgress) -> Start:
+        found = self._starts.get(progress.run_id)
+        return found or self._starts.setdefault(
+            progress.run_id, Start(progress.began, progress.began)
+        )
 
-    def _forgive(self, course: Course, seconds: float, now: float) -> None:
+    def _forgive(self, progress: TrialProgress, seconds: float, now: float) -> None:
         """What a trial has said for so many seconds may not have been heard."""
-        if course.heard is not None:
-            course.heard = min(now, course.heard + seconds)
-        start = self._start_of(course)
+        if progress.heard is not None:
+            progress.heard = min(now, progress.heard + seconds)
+        start = self._start_of(progress)
         start.began = min(now, start.began + seconds)
         start.computed = min(now, start.computed + seconds)
 
-    def _hung(self, course: Course, now: float) -> str:
-        if course.heard is not None:
-            return health.hung(course, now, self._least_s)
-        template = course.trial.config.returns_loss
+    def _hung(self, progress: TrialProgress, now: float) -> str:
+        if progress.heard is not None:
+            return health.hung(progress, now, self._least_s)
+        template = progress.trial.config.returns_loss
         return health.hung_at_start(
-            self._start_of(course), now, self._longest_start, template=template
+            self._start_of(progress), now, self._longest_start, template=template
         )

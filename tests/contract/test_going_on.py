@@ -81,7 +81,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("KILLED", "interrupted")
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
-    assert state.word == "finished"
+    assert state.status == "finished"
     assert state.counts == {"complete": 4}
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
@@ -250,7 +250,7 @@ def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable
 
 def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., State]) -> None:
     state = run(ScriptedEngine(LOSSES, lose_first=2), trials=2, max_failures=1)
-    assert (state.word, state.counts) == ("finished", {"complete": 2})
+    assert (state.status, state.counts) == ("finished", {"complete": 2})
     assert [c.ended and str(c.ended.outcome) for c in state.finished][:2] == ["lost", "lost"]
 
 
@@ -263,7 +263,7 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
         store.log(archive.sweeps(store)[0].info.run_id, tags={STOP: "yes"})
 
     state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
-    assert (state.word, state.ending) == ("stopped", "stopped on request")
+    assert (state.status, state.ending) == ("stopped", "stopped on request")
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags[LEASE]) == ("KILLED", "")
     assert {r.status for r in archive.trials(store, "s")} == {"FINISHED", "KILLED"}
@@ -322,7 +322,7 @@ def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
     numbers = range(9)
     engine = ScriptedEngine({n: [] for n in numbers}, endings=dict.fromkeys(numbers, bad))
     state = run(engine, trials=9, max_failures=4)
-    assert state.word == "failed"
+    assert state.status == "failed"
     assert state.counts == {"error": 4}
     assert "4 trials in a row have failed: 4 error (ValueError: no such layer)" in state.ending
     assert archive.sweeps(store)[0].info.status == "FAILED"
@@ -333,7 +333,7 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
 ) -> None:
     full = Ended(Outcome.LOST, "no space left: OSError: [Errno 28]", unfinished=True)
     state = run(ScriptedEngine(LOSSES, endings={1: full}), trials=3)
-    assert state.word == "failed"
+    assert state.status == "failed"
     assert "no space left" in state.ending
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
 
@@ -379,8 +379,8 @@ class Freezing(Silent):
 
     def update(self, state: Any) -> None:
         """Freeze the first trial that has said something."""
-        for slot, course in state.running.items():
-            if course.heard is not None and not self.frozen:
+        for slot, progress in state.running.items():
+            if progress.heard is not None and not self.frozen:
                 self.frozen = self.engine._running[slot].process.pid
                 os.kill(self.frozen, signal.SIGSTOP)
 

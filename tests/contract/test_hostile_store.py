@@ -183,7 +183,7 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored) -> None:
 
         def read(run: Any = store_runs[run_id]) -> None:
             record = resume._trial_of(run, stored.spec)
-            resume._courses(store, stored.sweep, [(run, record)])
+            resume._all_progress(store, stored.sweep, [(run, record)])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
             rerun._same_subject(record, record.trial.config)

@@ -100,7 +100,7 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     losses = {0: [2.0, 1.9], 1: [3.0] * 5000} | {n: [2.0, 1.9] for n in range(2, 20)}
     fields: dict[str, Any] = {"trials": 40, "minutes": 1.5, "confirm_configs": 1}
     state = run(ScriptedEngine(losses), seconds(), epochs=5000, **fields)
-    phases = [course.trial.phase for course in state.finished]
+    phases = [progress.trial.phase for progress in state.finished]
     assert phases == [Phase.SEARCH] * 2 + [Phase.CONFIRM]
     long = state.finished[1].ended
     assert long and long.outcome is Outcome.STOPPED and not long.unfinished

@@ -86,7 +86,7 @@ def test_a_driver_whose_request_comes_late_gives_way_though_its_clock_is_before(
         assert not other.is_alive()
 
     state = drive(store, watch=meet)
-    assert (state.word, state.counts) == ("finished", {"complete": 2})
+    assert (state.status, state.counts) == ("finished", {"complete": 2})
     assert [str(error) for error in refused] == ["sweep 's' was begun by another at the same time"]
     [parent] = archive.sweeps(store)
     assert (parent.info.run_id, parent.info.status) == (state.run_id, "FINISHED")

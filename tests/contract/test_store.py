@@ -22,8 +22,8 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
-from lstm_sweep.search.sweep.task import subject_of
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.sweep.task import task_of
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
@@ -91,8 +91,8 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
     assert [record.best_epoch for record in records] == [2, 1]
     assert [record.epochs for record in records] == [2, 2]
     assert {record.status for record in records} == {"FINISHED"}
-    for record, course in zip(records, sorted(state.finished, key=_number), strict=True):
-        assert record.trial == course.trial
+    for record, progress in zip(records, sorted(state.finished, key=_number), strict=True):
+        assert record.trial == progress.trial
     assert archive.ranked(records)[0].trial.number == 1
     assert set(archive.baselines(store, "s")) == {"unigram", "markov", "naive_bayes"}
     assert archive.baselines(store, "s") == state.baselines
@@ -168,7 +168,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
 class _Unread(Silent):
     """A display whose reader has gone away."""
 
-    def trial_ended(self, course: Any, state: Any) -> None:
+    def trial_ended(self, progress: Any, state: Any) -> None:
         raise SystemExit(1)
 
 
@@ -251,16 +251,16 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(
 def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Path) -> None:
     run_id = store.create_run("s", {"sweep.name": "s"})
     tags = {"sweep.name": "s"}
-    writer = Journal(store, run_id, subject_of(tiny_spec(), corpus), tags)
+    writer = Journal(store, run_id, task_of(tiny_spec(), corpus), tags)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     slot = Slot(0)
     job = Job(trial=trial, slot=slot, corpus=tmp_path, targets=1, targets_seed=0, folder=tmp_path)
     job.log.write_text("what went wrong", encoding="utf-8")
-    course = Course(trial, writer.open_trial(trial, slot), slot, job)
-    course.ended = Ended(Outcome.ERROR, "ValueError: no")
-    writer.close_trial(course, keep=False)
-    assert store.run(course.run_id).info.status == "FAILED"
-    assert [a.path for a in store.client.list_artifacts(course.run_id)] == ["log.txt"]
+    progress = TrialProgress(trial, writer.open_trial(trial, slot), slot, job)
+    progress.ended = Ended(Outcome.ERROR, "ValueError: no")
+    writer.close_trial(progress, keep=False)
+    assert store.run(progress.run_id).info.status == "FAILED"
+    assert [a.path for a in store.client.list_artifacts(progress.run_id)] == ["log.txt"]
 
 
 def test_an_sqlite_store_is_in_write_ahead_mode(workplace: Callable[[str], Path]) -> None:
@@ -317,5 +317,5 @@ def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: C
     assert record.has_weights
 
 
-def _number(course: Course) -> int:
-    return course.trial.number
+def _number(progress: TrialProgress) -> int:
+    return progress.trial.number

@@ -15,7 +15,7 @@ from lstm_sweep.search.results.rerun import compare
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.field_values import parse
 
@@ -92,21 +92,21 @@ def test_a_password_among_the_options_of_an_address_is_not_shown(tmp_path: Path)
 def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
     slot = Slot(0, core=0)
     state = State("s", SweepSpec(trials=2), "run", (slot,), {})
-    lost = _course(Trial(sweep="s", number=0, config=TrialConfig(), seed=1), slot)
+    lost = _progress(Trial(sweep="s", number=0, config=TrialConfig(), seed=1), slot)
     lost.ended = Ended(Outcome.LOST, "killed")
     state.finished.append(lost)
     state.again.append(lost.trial.next_attempt())
     assert state.counts == {}
-    state.running[slot] = _course(state.again.pop(), slot)
+    state.running[slot] = _progress(state.again.pop(), slot)
     assert state.counts == {}
     del state.running[slot]
     assert state.counts == {"lost": 1}
 
 
-def _course(trial: Trial, slot: Slot) -> Course:
+def _progress(trial: Trial, slot: Slot) -> TrialProgress:
     here = Path()
     job = Job(trial=trial, slot=slot, corpus=here, targets=1, targets_seed=0, folder=here)
-    return Course(trial, "run", slot, job)
+    return TrialProgress(trial, "run", slot, job)
 
 
 def test_a_metric_that_is_no_number_in_both_runs_is_the_same() -> None:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.trial import (
-    Course,
     Ended,
     Job,
     Outcome,
     Phase,
     Slot,
     Trial,
+    TrialProgress,
     TrialRecord,
     trial_seed,
 )
@@ -33,11 +33,11 @@ JOB = Job(
 )
 
 
-def course(*losses: float, outcome: Outcome | None = None) -> Course:
+def progress(*losses: float, outcome: Outcome | None = None) -> TrialProgress:
     """A course whose epochs had these validation losses."""
     ended = Ended(outcome) if outcome else None
     epochs = [{"val_loss": loss} for loss in losses]
-    return Course(TRIAL, "run", Slot(0), JOB, epochs=epochs, ended=ended)
+    return TrialProgress(TRIAL, "run", Slot(0), JOB, epochs=epochs, ended=ended)
 
 
 @settings(deadline=None)
@@ -127,7 +127,7 @@ def test_a_job_keeps_weights_and_log_in_its_folder() -> None:
 def test_the_best_epoch_has_the_lowest_validation_loss(
     losses: list[float], epoch: int | None, loss: float | None
 ) -> None:
-    found = course(*losses)
+    found = progress(*losses)
     assert (found.best_epoch, found.best_loss) == (epoch, loss)
 
 
@@ -144,11 +144,11 @@ def test_the_best_epoch_has_the_lowest_validation_loss(
 def test_a_trial_competes_with_its_best_loss_once_it_has_ended_well(
     outcome: Outcome | None, loss: float | None
 ) -> None:
-    assert course(2.0, 1.0, 3.0, outcome=outcome).ranked_loss == loss
+    assert progress(2.0, 1.0, 3.0, outcome=outcome).ranked_loss == loss
 
 
 def test_a_trial_stopped_before_its_first_epoch_does_not_compete() -> None:
-    assert course(outcome=Outcome.STOPPED).ranked_loss is None
+    assert progress(outcome=Outcome.STOPPED).ranked_loss is None
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_a_trial_stopped_before_its_first_epoch_does_not_compete() -> None:
     [([], []), ([2.0], [2.0]), ([3.0, 1.0, 2.0, 0.5], [3.0, 1.0, 1.0, 0.5])],
 )
 def test_the_best_loss_so_far_never_rises(losses: list[float], expected: list[float]) -> None:
-    assert course(*losses).best_so_far == expected
+    assert progress(*losses).best_so_far == expected
 
 
 def test_the_seconds_of_epochs_are_those_that_were_measured() -> None:
-    found = course(3.0, 2.0)
+    found = progress(3.0, 2.0)
     assert found.epoch_seconds == []
     found.epochs[1]["epoch_seconds"] = 4.5
     assert found.epoch_seconds == [4.5]

@@ -21,13 +21,13 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import (
-    Course,
     Ended,
     Job,
     Outcome,
     Progressed,
     Slot,
     Trial,
+    TrialProgress,
     TrialRecord,
 )
 from lstm_sweep.spaces.template.config import TemplateConfig
@@ -45,18 +45,18 @@ CONFIG = TrialConfig(
 )
 
 
-def course(
+def progress(
     *losses: float, ended: Ended | None = None, seconds: float = 0.0, number: int = 2
-) -> Course:
+) -> TrialProgress:
     """A course of `CONFIG` on the first slot."""
     trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
     folder = Path("/none")
     job = Job(trial=trial, slot=SLOTS[0], corpus=folder, targets=1, targets_seed=0, folder=folder)
     epochs = [{"val_loss": loss} for loss in losses]
-    return Course(trial, "run", SLOTS[0], job, epochs=epochs, ended=ended, seconds=seconds)
+    return TrialProgress(trial, "run", SLOTS[0], job, epochs=epochs, ended=ended, seconds=seconds)
 
 
-def state(*finished: Course, **changes: Any) -> State:
+def state(*finished: TrialProgress, **changes: Any) -> State:
     """A sweep of five trials with these finished."""
     spec = SweepSpec(trials=5)
     return State("docs", spec, "parent", SLOTS, {}, finished=list(finished), **changes)
@@ -95,7 +95,7 @@ def test_a_loss_is_written_to_four_places(loss: float | None, text: str) -> None
 
 def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
     out, text = console()
-    done = course(2.0, 1.5, ended=Ended(Outcome.COMPLETE), seconds=65.0)
+    done = progress(2.0, 1.5, ended=Ended(Outcome.COMPLETE), seconds=65.0)
     Lines(out).trial_ended(done, state(done))
     assert text.getvalue() == (
         "[1/5] docs/2 complete loss 1.5000 in 1 min 05 s; dir bi size 3x96 rate 1e-05 drop 0.25 "
@@ -105,7 +105,7 @@ def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
 
 def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
     out, text = console()
-    failed = course(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
+    failed = progress(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
     Lines(out).trial_ended(failed, state(failed))
     assert text.getvalue().startswith("[1/5] docs/2 error loss - in 1 s; ")
     assert text.getvalue().endswith("; no result yet ([bold]ValueError[/bold]: no)\n")
@@ -113,7 +113,7 @@ def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
 
 def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
     out, text = console(width=20)
-    done = course(1.5, ended=Ended(Outcome.COMPLETE))
+    done = progress(1.5, ended=Ended(Outcome.COMPLETE))
     Lines(out).trial_ended(done, state(done))
     assert text.getvalue().count("\n") == 1
 
@@ -121,16 +121,16 @@ def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
 def test_lines_write_nothing_while_a_trial_runs() -> None:
     out, text = console()
     with Lines(out) as lines:
-        lines.update(state(running={SLOTS[0]: course(1.0)}))
+        lines.update(state(running={SLOTS[0]: progress(1.0)}))
     assert text.getvalue() == ""
 
 
 def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    running = course(2.0, number=3)
-    running.progress = Progressed(2, 0.5, 1.75)
-    done = course(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
+    running = progress(2.0, number=3)
+    running.latest = Progressed(2, 0.5, 1.75)
+    done = progress(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
     with LiveTable(out) as table:
         table.update(state(done, running={SLOTS[0]: running}, now=100.0))
     shown = text.getvalue()
@@ -154,15 +154,15 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
 def test_the_best_so_far_may_run_still_and_is_said_to(
     finished: tuple[float, ...], running: tuple[float, ...], best: str
 ) -> None:
-    done = [course(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
-    found = state(*done, running={SLOTS[0]: course(*running, number=3)})
+    done = [progress(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
+    found = state(*done, running={SLOTS[0]: progress(*running, number=3)})
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
     with LiveTable(out) as table:
         found.now = 100.0
         table.update(found)
     assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
-    other = course(ended=Ended(Outcome.ERROR, "no"), number=9)
+    other = progress(ended=Ended(Outcome.ERROR, "no"), number=9)
     Lines(out).trial_ended(other, found)
     assert text.getvalue().endswith(f"; {best} (no)\n")
     assert found.best_loss == (finished[0] if finished else None)  # ended trials alone
@@ -181,9 +181,9 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
         out.width = 200
         out.print(trials_table([record(trial=trial)], NAMED))
         out.print(NAMED)
-        running = course(number=3)
+        running = progress(number=3)
         running.trial = trial
-        Lines(out).trial_ended(course(ended=Ended(Outcome.ERROR, NAMED)), state())
+        Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
         out.print(_running(state(running={SLOTS[0]: running})))
         written = capsys.readouterr()[error]
         assert written.count("units (line 3) [a, b] :car: [") == 2
@@ -247,7 +247,7 @@ def test_no_line_has_a_secret_that_an_error_has_brought(
     monkeypatch.setattr(faults, "_hidden", {"PLANTED-2"})
     out, text = console()
     kind(out).say("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
-    failed = course(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
+    failed = progress(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
     kind(out).trial_ended(failed, state(failed))
     assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()
     assert "(no login ***)" in text.getvalue()

@@ -6,15 +6,15 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 
 
-def first(number: int, loss: float) -> Course:
+def first(number: int, loss: float) -> TrialProgress:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     nowhere = Path("/none")
     job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
     epochs = [{"val_loss": loss}]
-    return Course(trial, "", Slot(0), job, epochs=epochs, ended=Ended(Outcome.COMPLETE))
+    return TrialProgress(trial, "", Slot(0), job, epochs=epochs, ended=Ended(Outcome.COMPLETE))
 
 
 def test_mean_and_spread_leave_the_first_run_out() -> None:

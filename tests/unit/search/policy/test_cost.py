@@ -13,13 +13,13 @@ from lstm_sweep.search.policy.cost import (
     PRIOR,
     PRIOR_FIXED,
     CostModel,
-    Extent,
+    DataSize,
     fitting_targets,
     operations,
 )
 from lstm_sweep.spaces import presets
 
-EXTENT = Extent(symbols=1_000_000, alphabet=90, targets=10_000)
+EXTENT = DataSize(symbols=1_000_000, alphabet=90, targets=10_000)
 #: rates of a machine whose products are slower than the prior says, and the rest quicker
 RATES = np.array([1 / 20e9, 50e-6, 1e-9])
 #: rates of one that is quick at products and slow at beginning them, as a GPU is
@@ -47,8 +47,8 @@ def test_scoring_as_many_targets_as_fit_is_a_tenth_of_the_work_of_an_epoch(
     config = TrialConfig(direction=direction, layer_size=128, sequence_length=80, embedding_size=9)
     targets = fitting_targets(config, symbols)
     assert FEWEST_TARGETS < targets < MOST_TARGETS
-    products, _, elements = operations(config, Extent(symbols, 90, targets))
-    training, _, of_training = operations(config, Extent(symbols, 90, 0))
+    products, _, elements = operations(config, DataSize(symbols, 90, targets))
+    training, _, of_training = operations(config, DataSize(symbols, 90, 0))
     assert 0.09 < 1 - training / products < 0.1001
     assert 1 - of_training / elements == pytest.approx(0.1, abs=0.001)
 
@@ -80,7 +80,7 @@ def errors(model: CostModel, rates: NDArray[np.float64] = RATES) -> NDArray[np.f
 
 def test_the_work_of_an_epoch_is_counted_in_closed_form() -> None:
     config = TrialConfig(layers=2, layer_size=10, sequence_length=20, batch_size=50)
-    products, steps, elements = operations(config, Extent(symbols=2_000, alphabet=5, targets=512))
+    products, steps, elements = operations(config, DataSize(symbols=2_000, alphabet=5, targets=512))
     passes = 3 * 100 + 512  # 100 windows forward and back, and the targets forward
     layers = 8 * 10 * (5 + 10) + 8 * 10 * (10 + 10)
     head = 2 * 10 * 5
@@ -93,7 +93,7 @@ def test_a_bidirectional_network_reads_twice_and_has_a_target_a_window() -> None
     config = TrialConfig(
         direction="bi", layers=2, layer_size=10, sequence_length=20, batch_size=50, stride=20
     )
-    products, steps, elements = operations(config, Extent(symbols=2_000, alphabet=5, targets=512))
+    products, steps, elements = operations(config, DataSize(symbols=2_000, alphabet=5, targets=512))
     layers = 2 * 8 * 10 * (5 + 10) + 2 * 8 * 10 * (20 + 10)
     assert products == (3 * 100 + 512) * 20 * layers + (3 * 100 + 512) * 2 * 20 * 5
     assert steps == (3 * 2 + 2) * 20 * 4
@@ -136,7 +136,7 @@ def test_two_directions_cost_more_than_one(config: TrialConfig) -> None:
 @settings(deadline=None, derandomize=True)
 @given(config=base, factor=st.integers(2, 8))
 def test_smaller_batches_cost_more_and_more_data_too(config: TrialConfig, factor: int) -> None:
-    model, more = CostModel(EXTENT), CostModel(Extent(5_000_000, 90, 10_000))
+    model, more = CostModel(EXTENT), CostModel(DataSize(5_000_000, 90, 10_000))
     assert model.epoch_seconds(config) < more.epoch_seconds(config)
     larger = config.evolve(batch_size=config.batch_size * factor)
     assert model.epoch_seconds(larger) <= model.epoch_seconds(config)

@@ -13,7 +13,7 @@ from lstm_sweep.search.policy.halving import (
     Decision,
     at_highest_rung,
     decide,
-    prospects,
+    extrapolated_losses,
     rungs,
 )
 
@@ -166,15 +166,15 @@ def test_the_order_of_the_others_does_not_matter(losses: list[float], loss: floa
 def test_a_trial_that_was_cut_short_is_worth_what_others_would_have_made_of_it(
     curves: dict[int, list[float]], expected: dict[int, float]
 ) -> None:
-    assert prospects(curves, 9) == pytest.approx(expected)
+    assert extrapolated_losses(curves, 9) == pytest.approx(expected)
 
 
 def test_a_trial_that_has_not_reached_a_rung_has_no_prospects() -> None:
-    assert prospects({0: [], 1: [2.0]}, 9) == {1: 2.0}
+    assert extrapolated_losses({0: [], 1: [2.0]}, 9) == {1: 2.0}
 
 
 def test_of_one_epoch_the_prospect_is_its_loss() -> None:
-    assert prospects({0: [2.0], 1: [1.0]}, 1) == {0: 2.0, 1: 1.0}
+    assert extrapolated_losses({0: [2.0], 1: [1.0]}, 1) == {0: 2.0, 1: 1.0}
 
 
 EPOCHS = 27
@@ -189,7 +189,7 @@ many = st.lists(curve, max_size=12).map(lambda found: dict(enumerate(found)))
 def test_prospects_are_never_above_the_last_loss_and_above_nothing(
     curves: dict[int, list[float]],
 ) -> None:
-    found = prospects(curves, EPOCHS)
+    found = extrapolated_losses(curves, EPOCHS)
     assert set(found) == set(curves)
     assert all(0 < found[number] <= curves[number][-1] for number in curves)
 
@@ -199,9 +199,9 @@ def test_prospects_are_never_above_the_last_loss_and_above_nothing(
 def test_the_prospect_of_a_trial_that_went_all_the_way_is_its_loss(
     curves: dict[int, list[float]], losses: list[float]
 ) -> None:
-    assert prospects({**curves, 99: list(itertools.accumulate(losses, min))}, EPOCHS)[99] == min(
-        losses
-    )
+    assert extrapolated_losses({**curves, 99: list(itertools.accumulate(losses, min))}, EPOCHS)[
+        99
+    ] == min(losses)
 
 
 @settings(deadline=None, derandomize=True)
@@ -211,7 +211,7 @@ def test_trials_that_were_cut_at_the_same_rung_keep_their_order(
 ) -> None:
     exactly = st.lists(st.floats(0.01, 5), min_size=mark, max_size=mark)
     cut = {100 + index: list(itertools.accumulate(data.draw(exactly), min)) for index in range(3)}
-    found = prospects({**curves, **cut}, EPOCHS)
+    found = extrapolated_losses({**curves, **cut}, EPOCHS)
     for one, other in itertools.permutations(cut, 2):
         if cut[one][-1] <= cut[other][-1]:
             assert found[one] <= found[other]
@@ -223,11 +223,11 @@ def test_prospects_do_not_depend_on_the_order_of_the_trials(
     curves: dict[int, list[float]],
 ) -> None:
     backwards = dict(reversed(curves.items()))
-    assert prospects(curves, EPOCHS) == prospects(backwards, EPOCHS)
+    assert extrapolated_losses(curves, EPOCHS) == extrapolated_losses(backwards, EPOCHS)
 
 
 def test_a_loss_of_zero_has_prospects_too() -> None:
-    assert prospects({0: [0.0, 0.0, 0.0]}, 9) == {0: 0.0}
+    assert extrapolated_losses({0: [0.0, 0.0, 0.0]}, 9) == {0: 0.0}
 
 
 # the highest rung ------------------------------------------------------------------------------

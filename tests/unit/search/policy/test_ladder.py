@@ -13,7 +13,7 @@ from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.space import Space
 
-GUESSING = 3.0
+UNIGRAM = 3.0
 RATES = (1.0, 0.1, 0.01, 0.001, 0.0001)
 
 
@@ -135,13 +135,13 @@ def test_rates_of_whole_decades_are_whole_decades() -> None:
 def test_a_ladder_decides_from_what_is_known(
     known: tuple[float | None, ...], expected: Decision
 ) -> None:
-    assert decide(steps(*known), GUESSING) == expected
+    assert decide(steps(*known), UNIGRAM) == expected
     assert expected.done == (not expected.needed)
 
 
 def test_a_loss_must_be_below_the_share_of_guessing_to_count_as_learned() -> None:
-    assert decide(steps(0.98 * GUESSING), GUESSING).best is None
-    assert decide(steps(0.98 * GUESSING - 1e-9), GUESSING).best == 1.0
+    assert decide(steps(0.98 * UNIGRAM), UNIGRAM).best is None
+    assert decide(steps(0.98 * UNIGRAM - 1e-9), UNIGRAM).best == 1.0
 
 
 losses = st.lists(
@@ -152,7 +152,7 @@ losses = st.lists(
 @settings(deadline=None, derandomize=True)
 @given(known=losses)
 def test_what_is_needed_is_just_what_is_not_known(known: list[float | None]) -> None:
-    decision = decide(steps(*known), GUESSING)
+    decision = decide(steps(*known), UNIGRAM)
     missing = [rate for rate, loss in zip(RATES, known, strict=True) if loss is None]
     assert list(decision.needed) in ([], missing)
     assert decision.needed or decision.done
@@ -163,11 +163,11 @@ def test_what_is_needed_is_just_what_is_not_known(known: list[float | None]) -> 
 def test_the_best_rate_has_the_lowest_loss_of_those_down_to_the_end(
     known: list[float | None],
 ) -> None:
-    decision = decide(steps(*known), GUESSING)
+    decision = decide(steps(*known), UNIGRAM)
     if decision.best is not None:
         loss = known[RATES.index(decision.best)]
         above = known[: RATES.index(decision.best)]
-        assert loss is not None and loss < 0.98 * GUESSING
+        assert loss is not None and loss < 0.98 * UNIGRAM
         assert all(other is not None and other > loss for other in above)
 
 
@@ -176,10 +176,10 @@ def test_the_best_rate_has_the_lowest_loss_of_those_down_to_the_end(
 def test_a_ladder_that_has_ended_is_not_changed_by_losses_that_come_later(
     known: list[float | None], place: int, loss: float
 ) -> None:
-    decision = decide(steps(*known), GUESSING)
+    decision = decide(steps(*known), UNIGRAM)
     if decision.done and known[place] is None:
         later = [loss if index == place else value for index, value in enumerate(known)]
-        assert decide(steps(*later), GUESSING) == decision
+        assert decide(steps(*later), UNIGRAM) == decision
 
 
 # narrowing -------------------------------------------------------------------------------------

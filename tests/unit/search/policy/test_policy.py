@@ -16,18 +16,27 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import halving, ladder
-from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy, noise
-from lstm_sweep.search.policy.proposer import ALGORITHMS, Proposal, Proposer, Seen
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
+from lstm_sweep.search.policy.proposer import ALGORITHMS, Observation, Proposal, Proposer
+from lstm_sweep.search.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    Trial,
+    TrialProgress,
+    trial_seed,
+)
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 
 SLOT = Slot(0)
-GUESSING = 3.0
-EXTENT = Extent(symbols=100_000, alphabet=50, targets=1_000)
+UNIGRAM = 3.0
+EXTENT = DataSize(symbols=100_000, alphabet=50, targets=1_000)
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: the best rate is 0.01, and 1 fails
 SPACE = Space(
@@ -92,22 +101,22 @@ class Played:
     """A sweep that has been played to its end."""
 
     policy: Policy
-    courses: list[Course] = field(default_factory=list)
+    all_progress: list[TrialProgress] = field(default_factory=list)
     now: float = 0.0
 
-    def of(self, phase: Phase) -> list[Course]:
-        return [course for course in self.courses if course.trial.phase is phase]
+    def of(self, phase: Phase) -> list[TrialProgress]:
+        return [progress for progress in self.all_progress if progress.trial.phase is phase]
 
     @property
     def story(self) -> list[tuple[Any, ...]]:
         """Everything that was decided."""
-        return [(c.trial, c.began, c.seconds, len(c.epochs), c.ended) for c in self.courses]
+        return [(c.trial, c.began, c.seconds, len(c.epochs), c.ended) for c in self.all_progress]
 
 
-def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> Course:
+def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
     folder = Path("/none")
     job = Job(trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder)
-    return Course(trial, f"run-{trial.number}", slot, job, began=began)
+    return TrialProgress(trial, f"run-{trial.number}", slot, job, began=began)
 
 
 def policy_of(
@@ -116,7 +125,7 @@ def policy_of(
     slots: int = 2,
     admits: Callable[[Config], bool] = lambda config: True,
 ) -> Policy:
-    return Policy(plan, space, EXTENT, sweep="s", slots=slots, guessing=GUESSING, admits=admits)
+    return Policy(plan, space, EXTENT, sweep="s", slots=slots, unigram_loss=UNIGRAM, admits=admits)
 
 
 def reason_of(policy: Policy) -> str:
@@ -131,63 +140,63 @@ class Player:
         self.played = Played(policy)
         self._policy, self._curves = policy, curves
         self._free = [Slot(index) for index in range(slots)]
-        self._events: list[tuple[float, int, Course]] = []
+        self._events: list[tuple[float, int, TrialProgress]] = []
         self._order = itertools.count()
 
     def play(self) -> Played:
         played, limit = self.played, self._policy.plan.seconds
         self._fill()
         while self._events:
-            now, _, course = heapq.heappop(self._events)
-            if course.ended:
+            now, _, progress = heapq.heappop(self._events)
+            if progress.ended:
                 continue
             if limit is not None and now > limit:
                 played.now = limit
-                self._close(course)
+                self._close(progress)
                 continue
             played.now = now
-            self._hear(course)
+            self._hear(progress)
             self._fill()
-        assert all(course.ended for course in played.courses)
+        assert all(progress.ended for progress in played.all_progress)
         return played
 
     def _fill(self) -> None:
         now = self.played.now
         while self._free and (trial := self._policy.next(now)):
-            course = course_of(trial, self._free.pop(0), now)
-            self._policy.begin(course)
-            self.played.courses.append(course)
-            self._wait(course, 1.0 + self._curves(trial).seconds)
+            progress = course_of(trial, self._free.pop(0), now)
+            self._policy.begin(progress)
+            self.played.all_progress.append(progress)
+            self._wait(progress, 1.0 + self._curves(trial).seconds)
 
-    def _wait(self, course: Course, seconds: float) -> None:
-        heapq.heappush(self._events, (self.played.now + seconds, next(self._order), course))
+    def _wait(self, progress: TrialProgress, seconds: float) -> None:
+        heapq.heappush(self._events, (self.played.now + seconds, next(self._order), progress))
 
-    def _hear(self, course: Course) -> None:
-        curve = self._curves(course.trial)
-        if len(course.epochs) == len(curve.losses):
-            self._end(course, Ended(curve.outcome))
+    def _hear(self, progress: TrialProgress) -> None:
+        curve = self._curves(progress.trial)
+        if len(progress.epochs) == len(curve.losses):
+            self._end(progress, Ended(curve.outcome))
             return
-        loss = curve.losses[len(course.epochs)]
-        course.epochs.append({"val_loss": loss, "epoch_seconds": curve.seconds})
-        verdict = self._policy.judge(course)
-        if len(course.epochs) == course.trial.config.epochs:
+        loss = curve.losses[len(progress.epochs)]
+        progress.epochs.append({"val_loss": loss, "epoch_seconds": curve.seconds})
+        verdict = self._policy.judge(progress)
+        if len(progress.epochs) == progress.trial.config.epochs:
             assert verdict is None
             verdict = Ended(Outcome.COMPLETE)
         if verdict:
-            self._end(course, verdict)
+            self._end(progress, verdict)
         else:
-            self._wait(course, curve.seconds)
+            self._wait(progress, curve.seconds)
 
-    def _end(self, course: Course, ended: Ended) -> None:
-        course.ended, course.seconds = ended, self.played.now - course.began
-        self._free.append(course.slot)
-        for other, why in self._policy.end(course):
+    def _end(self, progress: TrialProgress, ended: Ended) -> None:
+        progress.ended, progress.seconds = ended, self.played.now - progress.began
+        self._free.append(progress.slot)
+        for other, why in self._policy.end(progress):
             assert other.ended is None
             self._end(other, why)
 
-    def _close(self, course: Course) -> None:
-        course.ended = Ended(Outcome.STOPPED, "time is over")
-        course.seconds = self.played.now - course.began
+    def _close(self, progress: TrialProgress) -> None:
+        progress.ended = Ended(Outcome.STOPPED, "time is over")
+        progress.seconds = self.played.now - progress.began
 
 
 def play(
@@ -221,10 +230,10 @@ each_slots = pytest.mark.parametrize("slots", [1, 4])
 @each_plan
 @each_slots
 def test_phases_follow_each_other_and_numbers_too(plan: Plan, slots: int) -> None:
-    courses = play(plan, slots=slots).courses
-    assert [course.trial.number for course in courses] == list(range(len(courses)))
+    all_progress = play(plan, slots=slots).all_progress
+    assert [progress.trial.number for progress in all_progress] == list(range(len(all_progress)))
     order = [Phase.LADDER, Phase.SEARCH, Phase.CONFIRM]
-    phases = [order.index(course.trial.phase) for course in courses]
+    phases = [order.index(progress.trial.phase) for progress in all_progress]
     assert phases == sorted(phases)
     assert (0 in phases) == plan.ladder and 1 in phases
 
@@ -276,7 +285,7 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
         algorithm=algorithm,
     )
     played = play(plan, slots=slots)
-    assert [course.trial.number for course in played.courses] == list(range(trials))
+    assert [progress.trial.number for progress in played.all_progress] == list(range(trials))
     assert reason_of(played.policy) == "the budget is spent"
     assert played.policy.next(played.now) is None
     confirmed = len(played.of(Phase.CONFIRM))
@@ -284,9 +293,9 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
 
 
 def test_seeds_derive_from_the_seed_of_the_sweep_and_the_number() -> None:
-    for course in play(Plan(trials=12, seed=7)).courses:
-        assert course.trial.seed == trial_seed(7, course.trial.number)
-        assert course.trial.id == f"s/{course.trial.number}"
+    for progress in play(Plan(trials=12, seed=7)).all_progress:
+        assert progress.trial.seed == trial_seed(7, progress.trial.number)
+        assert progress.trial.id == f"s/{progress.trial.number}"
 
 
 # the ladder ------------------------------------------------------------------------------------
@@ -328,10 +337,10 @@ def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> Non
     assert {c.began for c in climbed} == {0.0}  # all at once
     *_, needless, lowest = climbed
     reason = "the ladder has ended: "
-    for course in (needless, lowest):
-        assert course.ended and course.ended.outcome is Outcome.STOPPED
-        assert course.ended.reason.startswith(f"{reason}0.01 is best: ")
-        assert ", and 0.001 reached " in course.ended.reason
+    for progress in (needless, lowest):
+        assert progress.ended and progress.ended.outcome is Outcome.STOPPED
+        assert progress.ended.reason.startswith(f"{reason}0.01 is best: ")
+        assert ", and 0.001 reached " in progress.ended.reason
 
 
 def slow_below(trial: Trial, rate: float) -> Curve:
@@ -356,8 +365,8 @@ def test_slots_wait_while_the_ladder_has_no_rate_left() -> None:
 
 def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted() -> None:
     played = play(Plan(trials=10), admits=lambda config: as_lstm_config(config).layer_size >= 32)
-    for course in played.of(Phase.LADDER):
-        config = course.trial.config
+    for progress in played.of(Phase.LADDER):
+        config = progress.trial.config
         assert (
             as_lstm_config(config).layers,
             as_lstm_config(config).layer_size,
@@ -370,13 +379,13 @@ def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted(
 def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(epochs: int) -> None:
     played = play(Plan(trials=10, ladder_epochs=epochs), slots=1)
     survived = [c for c in played.of(Phase.LADDER) if c.epochs]
-    assert {len(course.epochs) for course in survived} == {epochs}
+    assert {len(progress.epochs) for progress in survived} == {epochs}
     reason = f"a trial of the ladder takes {epochs} epochs"
-    assert {course.ended for course in survived} == {Ended(Outcome.COMPLETE, reason)}
+    assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
 
 
 def test_where_no_rate_learns_the_search_goes_on_in_the_whole_space() -> None:
-    played = play(Plan(trials=16), curves=always(*[GUESSING] * 9))
+    played = play(Plan(trials=16), curves=always(*[UNIGRAM] * 9))
     decision = played.policy.ladder
     assert decision and decision.best is None
     assert decision.reason == "no rate came below 0.98 times guessing (3.0000)"
@@ -484,7 +493,11 @@ def test_the_opening_is_admitted(admits: Callable[[Config], bool], size: int) ->
 def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:
     one_size = SPACE.replace(layer_size=Listed("layer_size", (32,)))
     played = play(Plan(trials=12), one_size)
-    configs = [course.trial.config for course in played.courses if course.trial.phase != "confirm"]
+    configs = [
+        progress.trial.config
+        for progress in played.all_progress
+        if progress.trial.phase != "confirm"
+    ]
     assert len(set(configs)) == len(configs)
 
 
@@ -496,18 +509,18 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
     pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert len(pruned) > 10
     rungs = halving.rungs(9, played.policy.first_rung)
-    assert {len(course.epochs) for course in pruned} <= set(rungs)
-    for course in pruned:
-        assert course.ended and course.best_loss
-        start = f"pruned at epoch {len(course.epochs)}: {course.best_loss:.4g} is not among"
-        assert course.ended.reason.startswith(start)
+    assert {len(progress.epochs) for progress in pruned} <= set(rungs)
+    for progress in pruned:
+        assert progress.ended and progress.best_loss
+        start = f"pruned at epoch {len(progress.epochs)}: {progress.best_loss:.4g} is not among"
+        assert progress.ended.reason.startswith(start)
 
 
 def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
     """Each is worse than the one before: of the first three to come two pass the first rung."""
     plan = Plan(**{**PLAIN, "trials": 3, "halving": True, "first_rung": 1})
     played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1)
-    assert [len(course.epochs) for course in played.courses] == [9, 3, 1]
+    assert [len(progress.epochs) for progress in played.all_progress] == [9, 3, 1]
 
 
 def test_the_best_trial_of_the_search_is_never_pruned() -> None:
@@ -518,7 +531,7 @@ def test_the_best_trial_of_the_search_is_never_pruned() -> None:
 
 def test_without_halving_nothing_is_pruned_in_the_search() -> None:
     searched = play(Plan(trials=24, halving=False, early_stopping=0)).of(Phase.SEARCH)
-    assert {len(course.epochs) for course in searched} == {9}
+    assert {len(progress.epochs) for progress in searched} == {9}
 
 
 @pytest.mark.parametrize(
@@ -536,33 +549,33 @@ def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
     losses: list[float], patience: int, epochs: int, reason: str
 ) -> None:
     plan = Plan(**{**PLAIN, "trials": 2, "early_stopping": patience})
-    for course in play(plan, SMALL, curves=always(*losses)).courses:
-        assert len(course.epochs) == epochs
-        assert course.ended == Ended(Outcome.COMPLETE, reason)
+    for progress in play(plan, SMALL, curves=always(*losses)).all_progress:
+        assert len(progress.epochs) == epochs
+        assert progress.ended == Ended(Outcome.COMPLETE, reason)
 
 
 def test_a_trial_is_ended_once() -> None:
     policy = policy_of(Plan(**{**PLAIN, "early_stopping": 1}), SMALL)
     trial = policy.next()
     assert trial
-    course = course_of(trial)
-    policy.begin(course)
-    course.epochs = [{"val_loss": 1.0}, {"val_loss": 1.0}]
-    assert policy.judge(course) == Ended(Outcome.COMPLETE, "no better since epoch 1")
-    course.epochs.append({"val_loss": 1.0})  # one more came before it was stopped
-    assert policy.judge(course) is None
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress.epochs = [{"val_loss": 1.0}, {"val_loss": 1.0}]
+    assert policy.judge(progress) == Ended(Outcome.COMPLETE, "no better since epoch 1")
+    progress.epochs.append({"val_loss": 1.0})  # one more came before it was stopped
+    assert policy.judge(progress) is None
 
 
 # what TPE is told ------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Seen]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Observation]]:
     """What the proposer was told, each time it was asked."""
-    found: list[list[Seen]] = []
+    found: list[list[Observation]] = []
     candidates = Proposer.candidates
 
-    def listen(self: Proposer, number: int, seen: Sequence[Seen]) -> Iterator[Proposal]:
+    def listen(self: Proposer, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
         found.append(list(seen))
         return candidates(self, number, seen)
 
@@ -577,19 +590,19 @@ def failing(trial: Trial) -> Curve:
 
 
 def test_a_failed_trial_is_told_without_a_loss_and_others_with_one(
-    told: list[list[Seen]],
+    told: list[list[Observation]],
 ) -> None:
     played = play(Plan(**{**PLAIN, "trials": 12}), curves=failing, slots=1)
     last = told[-1]
     assert [trial.number for trial in last] == list(range(11))
     for trial in last:
         lost = trial.number % 2 or as_lstm_config(trial.config).learning_rate >= 1
-        best = played.courses[trial.number].best_loss
+        best = played.all_progress[trial.number].best_loss
         assert trial.loss == (None if lost else pytest.approx(best))
         assert not trial.pending
 
 
-def test_trials_under_way_are_told_as_such(told: list[list[Seen]]) -> None:
+def test_trials_under_way_are_told_as_such(told: list[list[Observation]]) -> None:
     play(Plan(**{**PLAIN, "trials": 9}), SMALL, curves=always(*[2.0] * 9), slots=3)
     pending = [sum(trial.pending for trial in seen) for seen in told]
     assert pending[:3] == [0, 1, 2] and max(pending) == 2
@@ -597,7 +610,7 @@ def test_trials_under_way_are_told_as_such(told: list[list[Seen]]) -> None:
 
 
 def test_trials_of_the_ladder_are_told_and_confirmations_are_not(
-    told: list[list[Seen]],
+    told: list[list[Observation]],
 ) -> None:
     played = play(Plan(trials=24), slots=2)
     numbers = {trial.number for seen in told for trial in seen}
@@ -606,7 +619,7 @@ def test_trials_of_the_ladder_are_told_and_confirmations_are_not(
 
 
 def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
-    told: list[list[Seen]],
+    told: list[list[Observation]],
 ) -> None:
     played = play(Plan(trials=10), slots=1)
     climbed = {as_lstm_config(t.config).learning_rate: t for t in told[-1] if t.number < 4}
@@ -620,16 +633,16 @@ def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
 @pytest.mark.parametrize("lesson", ["prospect", "last", "rung"])
 def test_a_lesson_of_a_trial_that_was_cut_short_is_no_worse_than_its_loss(lesson: str) -> None:
     played = play(Plan(trials=30, lesson=lesson))
-    lessons = played.policy.lessons()
+    objective_values = played.policy.objective_values()
     cut = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert cut
-    for course in cut:
-        lesson_of = lessons.get(course.trial.number)
-        assert course.best_loss is not None
+    for progress in cut:
+        lesson_of = objective_values.get(progress.trial.number)
+        assert progress.best_loss is not None
         if lesson == "prospect":
-            assert lesson_of is not None and lesson_of <= course.best_loss
+            assert lesson_of is not None and lesson_of <= progress.best_loss
         elif lesson == "last":
-            assert lesson_of == course.best_loss
+            assert lesson_of == progress.best_loss
 
 
 def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
@@ -667,19 +680,19 @@ def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
 ) -> None:
     plan = Plan(trials=trials, algorithm="random", confirm_configs=configs, confirm_seeds=seeds)
     played = play(plan, slots=1)
-    counts = Counter(course.trial.config for course in played.of(Phase.CONFIRM))
+    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
     assert sorted(counts.values(), reverse=True) == expected
-    assert len(played.courses) == trials
+    assert len(played.all_progress) == trials
 
 
 def test_on_more_slots_one_config_is_confirmed_if_one_was_asked_for() -> None:
     played = play(Plan(trials=50, confirm_configs=1, confirm_seeds=3), slots=2)
-    assert len({course.trial.config for course in played.of(Phase.CONFIRM)}) == 1
+    assert len({progress.trial.config for progress in played.of(Phase.CONFIRM)}) == 1
 
 
 def test_three_configs_with_a_seed_each_are_three_configs() -> None:
     played = play(Plan(trials=50, algorithm="random", confirm_configs=3, confirm_seeds=1))
-    counts = Counter(course.trial.config for course in played.of(Phase.CONFIRM))
+    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
     assert max(counts.values()) == 1
 
 
@@ -695,20 +708,20 @@ def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
 
 def test_a_confirmation_has_the_same_config_another_seed_and_all_epochs() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    leaders = {course.trial.config for course in played.policy.confirmation.leaders()}
+    leaders = {progress.trial.config for progress in played.policy.confirmation.leaders()}
     confirmed = played.of(Phase.CONFIRM)
-    assert {course.trial.config for course in confirmed} == leaders
-    seeds = [c.trial.seed for c in played.courses if c.trial.config in leaders]
+    assert {progress.trial.config for progress in confirmed} == leaders
+    seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
     assert len(set(seeds)) == len(seeds)
-    assert {len(course.epochs) for course in confirmed} == {9}
-    assert {course.ended for course in confirmed} == {Ended(Outcome.COMPLETE)}
+    assert {len(progress.epochs) for progress in confirmed} == {9}
+    assert {progress.ended for progress in confirmed} == {Ended(Outcome.COMPLETE)}
 
 
 def test_leaders_are_the_best_that_have_ended_and_were_not_confirmations() -> None:
     played = play(Plan(trials=36, algorithm="random"))
     tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
     losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [course.ranked_loss for course in played.policy.confirmation.leaders()] == losses[:3]
+    assert [progress.ranked_loss for progress in played.policy.confirmation.leaders()] == losses[:3]
 
 
 def test_confirmations_of_a_config_are_found() -> None:
@@ -723,7 +736,7 @@ def test_where_every_trial_fails_nothing_is_confirmed() -> None:
     played = play(Plan(trials=20), curves=always(outcome=Outcome.ERROR))
     assert played.of(Phase.CONFIRM) == []
     assert reason_of(played.policy) == "no trial has a result"
-    assert len(played.courses) == 15  # and what was kept for confirming is not used
+    assert len(played.all_progress) == 15  # and what was kept for confirming is not used
 
 
 # the end ---------------------------------------------------------------------------------------
@@ -756,7 +769,7 @@ def test_the_search_ends_when_nothing_gets_better(
 ) -> None:
     plan = Plan(**{**PLAIN, "trials": 30, "patience": patience})
     played = play(plan, curves=in_order(losses, wobble), slots=1)
-    assert len(played.courses) == expected
+    assert len(played.all_progress) == expected
     ended_early = f"no better for {patience} trials"
     assert reason_of(played.policy) == (ended_early if expected < 30 else "the budget is spent")
 
@@ -771,7 +784,7 @@ def test_after_patience_the_best_are_confirmed_and_the_reason_stays() -> None:
 def test_failed_trials_are_trials_without_gain() -> None:
     plan = Plan(**{**PLAIN, "trials": 30, "patience": 4})
     played = play(plan, curves=always(outcome=Outcome.ERROR), slots=1)
-    assert len(played.courses) == 4
+    assert len(played.all_progress) == 4
 
 
 @pytest.mark.parametrize(
@@ -786,22 +799,22 @@ def test_failed_trials_are_trials_without_gain() -> None:
 )
 def test_noise_is_the_typical_step_of_the_second_half(losses: list[float], expected: float) -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
-    course = course_of(trial)
-    course.epochs = [{"val_loss": loss} for loss in losses]
-    assert noise(course) == expected
+    progress = course_of(trial)
+    progress.epochs = [{"val_loss": loss} for loss in losses]
+    assert noise(progress) == expected
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_space_that_is_used_up_ends_the_search_with_a_reason(algorithm: str) -> None:
     plan = Plan(**{**PLAIN, "trials": 50, "algorithm": algorithm})
     played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=3)
-    assert {course.trial.config for course in played.courses} == set(SMALL.points())
+    assert {progress.trial.config for progress in played.all_progress} == set(SMALL.points())
     assert reason_of(played.policy) == "all 12 configs of the space that may be tried are begun"
 
 
 def test_a_space_of_which_nothing_is_admitted_ends_at_once() -> None:
     played = play(Plan(trials=50), SMALL, admits=lambda config: False)
-    assert played.courses == []
+    assert played.all_progress == []
     assert reason_of(played.policy) == "all 0 configs of the space that may be tried are begun"
 
 
@@ -821,8 +834,15 @@ def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
     plan = Plan(**{**PLAIN, "trials": 50, "seconds": 60.0})
     played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=1)
     # each takes 10 s: a second to start and nine epochs
-    assert [course.began for course in played.courses] == [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]
-    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in played.courses)
+    assert [progress.began for progress in played.all_progress] == [
+        0.0,
+        10.0,
+        20.0,
+        30.0,
+        40.0,
+        50.0,
+    ]
+    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in played.all_progress)
     policy = policy_of(plan, SMALL, slots=1)
     trial = policy.next(59.99)
     assert trial is None
@@ -837,11 +857,11 @@ def after_one_trial(space: Space, outcome: Outcome, **plan: Any) -> Policy:
     policy = policy_of(Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, **plan}), space, slots=1)
     trial = policy.next(0.0)
     assert trial
-    course = course_of(trial)
-    policy.begin(course)
-    course.epochs = [{"val_loss": 2.0, "epoch_seconds": 10.0}] * 3
-    course.ended, course.seconds = Ended(outcome), 31.0
-    policy.end(course)
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress.epochs = [{"val_loss": 2.0, "epoch_seconds": 10.0}] * 3
+    progress.ended, progress.seconds = Ended(outcome), 31.0
+    policy.end(progress)
     return policy
 
 
@@ -933,7 +953,7 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     lost.ended = Ended(Outcome.LOST)
     again = course_of(first.next_attempt())
     policy.begin(again)
-    assert policy.courses == {0: again}
+    assert policy.all_progress == {0: again}
     following = policy.next()
     assert following and following.number == 1 and following.config != first.config
     again.epochs = [{"val_loss": 2.0}, {"val_loss": 2.0}]
@@ -949,37 +969,37 @@ class Doubter(Player):
     def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
         super().__init__(policy, curves, slots)
         self._slots = slots
-        self._ended: list[Course] = []
+        self._ended: list[TrialProgress] = []
         self.compared = 0
 
-    def _end(self, course: Course, ended: Ended) -> None:
-        self._ended.append(course)
-        super()._end(course, ended)
+    def _end(self, progress: TrialProgress, ended: Ended) -> None:
+        self._ended.append(progress)
+        super()._end(progress, ended)
 
     def _fill(self) -> None:
         while self._free:
             trial = self._rebuilt().next(self.played.now)
-            before = len(self.played.courses)
+            before = len(self.played.all_progress)
             free, self._free = self._free, self._free[:1]
             super()._fill()
-            self._free = free[1:] if len(self.played.courses) > before else free
-            assert trial == (self.played.courses[-1].trial if trial else None)
+            self._free = free[1:] if len(self.played.all_progress) > before else free
+            assert trial == (self.played.all_progress[-1].trial if trial else None)
             self.compared += 1
             if trial is None:
                 return
 
     def _rebuilt(self) -> Policy:
         policy = policy_of(self._policy.plan, SPACE, self._slots)
-        under_way = [c for c in self.played.courses if c.ended is None]
+        under_way = [c for c in self.played.all_progress if c.ended is None]
         policy.restore(self._ended, [c.trial for c in under_way], extended=False)
-        for course in self.played.courses:
-            if course.ended is None:
-                policy.begin(course)
-                epochs = course.epochs
+        for progress in self.played.all_progress:
+            if progress.ended is None:
+                policy.begin(progress)
+                epochs = progress.epochs
                 for number in range(1, len(epochs) + 1):
-                    course.epochs = epochs[:number]
-                    policy.note(course)
-                course.epochs = epochs
+                    progress.epochs = epochs[:number]
+                    policy.note(progress)
+                progress.epochs = epochs
         return policy
 
 
@@ -1005,16 +1025,16 @@ def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
 def test_more_trials_let_the_search_go_on() -> None:
     played = play(Plan(trials=24))
     rebuilt = policy_of(Plan(trials=40))
-    rebuilt.restore(played.courses, [], extended=True)
+    rebuilt.restore(played.all_progress, [], extended=True)
     trial = rebuilt.next()
     assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
 
 
 def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
-    course = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
-    course.ended = Ended(Outcome.LOST)
+    progress = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
+    progress.ended = Ended(Outcome.LOST)
     rebuilt = policy_of(Plan(ladder=False))
-    rebuilt.restore([course], [course.trial.next_attempt()], extended=False)
+    rebuilt.restore([progress], [progress.trial.next_attempt()], extended=False)
     trial = rebuilt.next()
     assert trial and trial.number == 1
 
@@ -1037,12 +1057,12 @@ def test_what_is_larger_than_a_config_that_used_up_the_memory_is_not_tried(
     changes: dict[str, Any], too_large: bool
 ) -> None:
     config = TrialConfig(layers=2, layer_size=64, sequence_length=40, batch_size=64)
-    course = course_of(Trial(sweep="s", number=0, config=config, seed=1))
+    progress = course_of(Trial(sweep="s", number=0, config=config, seed=1))
     policy = policy_of(Plan())
     assert not policy.too_large(config)
-    policy.begin(course)
-    course.ended = Ended(Outcome.OUT_OF_MEMORY, "memory of the card")
-    policy.end(course)
+    policy.begin(progress)
+    progress.ended = Ended(Outcome.OUT_OF_MEMORY, "memory of the card")
+    policy.end(progress)
     assert policy.too_large(config.evolve(**changes)) is too_large
 
 
@@ -1054,8 +1074,8 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
     plan = Plan(trials=40, algorithm="random", confirm_configs=0)
     played = play(plan, curves=curves, slots=1)
     exhausting: list[TrialConfig] = []
-    for course in played.courses:
-        config = course.trial.config
+    for progress in played.all_progress:
+        config = progress.trial.config
         assert not any(
             as_lstm_config(config).layers >= other.layers
             and as_lstm_config(config).layer_size >= other.layer_size
@@ -1064,7 +1084,7 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
             and as_lstm_config(config).direction == other.direction
             for other in exhausting
         )
-        if course.ended and course.ended.outcome is Outcome.OUT_OF_MEMORY:
+        if progress.ended and progress.ended.outcome is Outcome.OUT_OF_MEMORY:
             exhausting.append(as_lstm_config(config))
     assert exhausting
     assert len(exhausting) < 20
@@ -1075,7 +1095,7 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     waiting = next(c for c in played.of(Phase.LADDER) if c.ended and not c.ended.outcome.ranks)
     rebuilt = policy_of(Plan(trials=24))
     again = course_of(waiting.trial.next_attempt())
-    rebuilt.restore(played.courses, [again.trial], extended=False)
+    rebuilt.restore(played.all_progress, [again.trial], extended=False)
     rebuilt.begin(again)
     again.epochs = [{"val_loss": 2.0, "epoch_seconds": 1.0}]
     ended = rebuilt.judge(again)

@@ -23,9 +23,9 @@ from lstm_sweep.search.policy.proposer import (
     HISTORY,
     LIARS,
     STARTUP,
+    Observation,
     Proposal,
     Proposer,
-    Seen,
 )
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
@@ -55,24 +55,26 @@ def by_dropout(config: TrialConfig) -> float:
     return 1.0 + config.dropout
 
 
-def asked(proposer: Proposer, number: int, seen: Sequence[Seen]) -> Proposal:
+def asked(proposer: Proposer, number: int, seen: Sequence[Observation]) -> Proposal:
     """A proposal where there has to be one."""
     proposal = proposer.propose(number, seen)
     assert proposal
     return proposal
 
 
-def under_way(number: int, proposal: Proposal) -> Seen:
-    return Seen(number, proposal.config, proposal.point, None, pending=True)
+def under_way(number: int, proposal: Proposal) -> Observation:
+    return Observation(number, proposal.config, proposal.point, None, pending=True)
 
 
-def ended(number: int, proposal: Proposal, loss: float | None) -> Seen:
-    return Seen(number, proposal.config, proposal.point, loss)
+def ended(number: int, proposal: Proposal, loss: float | None) -> Observation:
+    return Observation(number, proposal.config, proposal.point, loss)
 
 
-def search(proposer: Proposer, trials: int, loss: Loss = by_dropout, slots: int = 1) -> list[Seen]:
+def search(
+    proposer: Proposer, trials: int, loss: Loss = by_dropout, slots: int = 1
+) -> list[Observation]:
     """Run so many trials, as many at a time as there are slots."""
-    seen: list[Seen] = []
+    seen: list[Observation] = []
     for number in range(trials):
         if number >= slots:
             oldest = seen[number - slots]
@@ -84,7 +86,7 @@ def search(proposer: Proposer, trials: int, loss: Loss = by_dropout, slots: int 
     ]
 
 
-def configs(seen: Sequence[Seen]) -> list[TrialConfig]:
+def configs(seen: Sequence[Observation]) -> list[TrialConfig]:
     return [as_lstm_config(trial.config) for trial in seen]
 
 
@@ -188,7 +190,7 @@ def test_a_space_that_can_be_listed_is_used_up_exactly(algorithm: str) -> None:
 @each_algorithm
 def test_a_space_is_used_up_by_trials_that_are_still_under_way(algorithm: str) -> None:
     proposer = Proposer(SMALL, seed=5, algorithm=algorithm)
-    seen: list[Seen] = []
+    seen: list[Observation] = []
     for number in range(12):
         seen.append(under_way(number, asked(proposer, number, seen)))
     assert set(configs(seen)) == set(SMALL.points())
@@ -333,7 +335,7 @@ def test_trials_that_came_before_take_the_place_of_first_ones() -> None:
     proposer = Proposer(FREE, seed=3)
     first = configs(search(proposer, STARTUP))
     seen = [
-        Seen(number, FREE.decode(point), point, 1.0)
+        Observation(number, FREE.decode(point), point, 1.0)
         for number in range(STARTUP - 1)
         for point in [{"dropout": 0.01 * number, "layers": 0.0, "layer_size": math.log(32)}]
     ]
@@ -471,7 +473,7 @@ def test_a_promising_config_that_was_used_gives_way_to_the_next(told: Told) -> N
     left = set(SMALL.points()) - set(configs(seen))
     proposal = asked(proposer, STARTUP, seen)
     assert told.good and len(left) == 2
-    assert proposal.config in left and proposal.promise is not None
+    assert proposal.config in left and proposal.acquisition is not None
 
 
 def test_of_a_long_history_tpe_is_told_the_good_ones_of_the_whole(told: Told) -> None:
@@ -526,7 +528,7 @@ def test_a_trial_outside_of_the_space_is_not_told_but_not_proposed_either(heard:
     proposer = Proposer(FREE, seed=1, algorithm="hyperopt")
     inside = search(proposer, 12)
     following = asked(proposer, 13, inside)
-    outside = Seen(12, following.config, {}, 0.5)
+    outside = Observation(12, following.config, {}, 0.5)
     assert asked(proposer, 13, [*inside, outside]).config != following.config
     assert set(heard.documents) == set(range(12))
 
@@ -556,7 +558,7 @@ def test_points_under_way_keep_suggestions_away_from_them() -> None:
                 {**best.point, "dropout": best.point["dropout"] + 0.002 * n} for n in range(1, 9)
             ]
             beside = [
-                Seen(24 + n, FREE.decode(point), point, None, pending=True)
+                Observation(24 + n, FREE.decode(point), point, None, pending=True)
                 for n, point in enumerate(points, start=1)
             ]
             proposal = asked(proposer, 40, [*seen, *beside] if extra else seen)
@@ -569,7 +571,7 @@ def test_points_under_way_keep_suggestions_away_from_them() -> None:
 # a long history --------------------------------------------------------------------------------
 
 
-def long_history(trials: int) -> list[Seen]:
+def long_history(trials: int) -> list[Observation]:
     """Trials in no order of merit; each hundredth is under way, each seventh has failed."""
     found = []
     for number in range(trials):
@@ -577,7 +579,7 @@ def long_history(trials: int) -> list[Seen]:
         point = {"dropout": 0.8 * share, "layers": float(number % 2), "layer_size": math.log(64)}
         pending, failed = number % 100 == 50, number % 7 == 0
         loss = None if pending or failed else 1.0 + (number * 7919 % trials) / trials
-        found.append(Seen(number, FREE.decode(point), point, loss, pending=pending))
+        found.append(Observation(number, FREE.decode(point), point, loss, pending=pending))
     return found
 
 

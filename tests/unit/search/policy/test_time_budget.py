@@ -9,7 +9,7 @@ import pytest
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE, makespan
-from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import StopReason
@@ -29,7 +29,7 @@ def create_model(x):
     return units * {{uniform(0, 1)}} * {{uniform(0, 2)}}
 """
 #: 48,000 ids: an epoch takes 7 s in the middle of the space, 0.4 to 130 s in all of it
-NETWORKS = Networks(Extent(symbols=48_000, alphabet=60, targets=4_000), pace=0.3)
+NETWORKS = Networks(DataSize(symbols=48_000, alphabet=60, targets=4_000), pace=0.3)
 #: seconds of a whole training of a template
 WHOLE_S = 30.0
 
@@ -51,7 +51,7 @@ def sweeps(seconds: float, space: Space, world: World, slots: int) -> list[Simul
 def seeds_of(sweep: Simulated) -> Counter[Config]:
     """How many further seeds each config has that were trained to their end."""
     whole = [c for c in sweep.of(Phase.CONFIRM) if c.ended and c.ended.outcome is Outcome.COMPLETE]
-    return Counter(course.trial.config for course in whole)
+    return Counter(progress.trial.config for progress in whole)
 
 
 def check(found: list[Simulated], slots: int) -> None:
@@ -62,7 +62,7 @@ def check(found: list[Simulated], slots: int) -> None:
         assert {c.ended.outcome for c in again if c.ended} <= {Outcome.COMPLETE}
         limit = sweep.policy.plan.seconds
         assert limit
-        assert sum(course.seconds for course in again) <= (SHARE + 0.1) * limit * slots
+        assert sum(progress.seconds for progress in again) <= (SHARE + 0.1) * limit * slots
         assert sweep.seconds > 0.8 * limit or sweep.policy.stop
 
 
@@ -108,13 +108,13 @@ def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None
     found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
     ended = 0
     for sweep in found:
-        first = min(course.began for course in sweep.of(Phase.CONFIRM))
-        for course in sweep.of(Phase.SEARCH):
-            assert course.began <= first and course.ended
-            if course.ended.outcome is Outcome.STOPPED:
+        first = min(progress.began for progress in sweep.of(Phase.CONFIRM))
+        for progress in sweep.of(Phase.SEARCH):
+            assert progress.began <= first and progress.ended
+            if progress.ended.outcome is Outcome.STOPPED:
                 ended += 1
-                assert "kept to train the best configs again" in course.ended.reason
-                assert course.ended.unfinished is False
+                assert "kept to train the best configs again" in progress.ended.reason
+                assert progress.ended.unfinished is False
     assert ended > 0
 
 
@@ -127,8 +127,8 @@ def test_a_sweep_without_a_limit_of_time_ends_no_trial_for_confirming() -> None:
 
 
 def rebuilt(sweep: Simulated, plan: Plan, *, extended: bool) -> Policy:
-    policy = Policy(plan, presets.DEFAULT, NETWORKS.extent, sweep="s", slots=2, guessing=4.0)
-    ended = sorted(sweep.courses, key=lambda course: course.began + course.seconds)
+    policy = Policy(plan, presets.DEFAULT, NETWORKS.data_size, sweep="s", slots=2, unigram_loss=4.0)
+    ended = sorted(sweep.all_progress, key=lambda progress: progress.began + progress.seconds)
     policy.restore(ended, [], extended=extended)
     return policy
 
@@ -145,7 +145,7 @@ def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None
     plan = whole.policy.plan
     first = whole.of(Phase.CONFIRM)[0]
     until = first.began + first.seconds + 0.1
-    policy = Policy(plan, presets.DEFAULT, NETWORKS.extent, sweep="s", slots=2, guessing=4.0)
+    policy = Policy(plan, presets.DEFAULT, NETWORKS.data_size, sweep="s", slots=2, unigram_loss=4.0)
     broken_off = Simulation(policy, NETWORKS, 2).run(until)
     again = rebuilt(broken_off, plan, extended=False)
     assert again.confirmation.begun
@@ -163,10 +163,10 @@ def test_seconds_on_several_slots_are_those_of_the_last_to_end() -> None:
 def test_a_run_that_was_cut_short_is_no_further_seed() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
     before = sum(len(one.losses) for one in sweep.policy.confirmation.results())
-    course = sweep.of(Phase.CONFIRM)[0]
-    whole, course.ended = course.ended, Ended(Outcome.STOPPED, "6 minutes are over")
+    progress = sweep.of(Phase.CONFIRM)[0]
+    whole, progress.ended = progress.ended, Ended(Outcome.STOPPED, "6 minutes are over")
     after = sum(len(one.losses) for one in sweep.policy.confirmation.results())
-    course.ended = whole
+    progress.ended = whole
     assert after == before - 1
 
 

@@ -108,7 +108,7 @@ def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, s
 
 def test_the_most_promising_come_first() -> None:
     found = suggest(BOTH, points(BOTH, 3), points(BOTH, 20, seed=2), everything, rng())
-    promises = [promise for _, _, promise in found]
+    promises = [acquisition for _, _, acquisition in found]
     assert promises == sorted(promises, reverse=True) and promises[0] > promises[-1]
 
 
@@ -127,7 +127,7 @@ def test_promise_is_the_expected_improvement() -> None:
     likely, less = (np.exp(Density(BOTH, part).log(units)) for part in (good, others))
     # Bergstra et al., equation 3: EI is proportional to 1 / (share + (1 - share) * g / l)
     expected = 1 / (0.25 + 0.75 * less / likely)
-    assert np.exp([promise for _, _, promise in found]) == pytest.approx(expected)
+    assert np.exp([acquisition for _, _, acquisition in found]) == pytest.approx(expected)
 
 
 def test_the_same_generator_gives_the_same_suggestions() -> None:

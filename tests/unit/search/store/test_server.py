@@ -17,7 +17,7 @@ from lstm_sweep.search.store.server import open_door
 
 def allowed(host: str, port: int = 5000) -> list[str]:
     """What a server there is told to answer to."""
-    options = mlflow_server.Door(host, open_door(host, None).ip, port, _names(host)).options
+    options = mlflow_server.BindAddress(host, open_door(host, None).ip, port, _names(host)).options
     return options[options.index("--allowed-hosts") + 1].split(",")
 
 

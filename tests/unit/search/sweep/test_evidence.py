@@ -10,13 +10,13 @@ import pytest
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import ladder
-from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Slot
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, TrialProgress
 from lstm_sweep.spaces import presets
 
 SLOT = Slot(0)
@@ -26,24 +26,24 @@ ALPHABET, SYMBOLS = 30, 100_000
 def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
     """A sweep on one slot whose losses depend on rate and dropout alone; rate 1 diverges."""
     plan = Plan(trials=trials, early_stopping=0)
-    extent = Extent(SYMBOLS, ALPHABET, 1_000)
-    policy = Policy(plan, presets.DEFAULT, extent, sweep="s", slots=1, guessing=3.0)
+    data_size = DataSize(SYMBOLS, ALPHABET, 1_000)
+    policy = Policy(plan, presets.DEFAULT, data_size, sweep="s", slots=1, unigram_loss=3.0)
     spec = SweepSpec(trials=trials)
     state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
         job = Job(trial=trial, slot=SLOT, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
-        course = Course(trial, "", SLOT, job, began=state.now)
-        policy.begin(course)
-        ended = _play(course, policy, state)
-        course.ended, course.seconds = ended, state.now - course.began
-        policy.end(course)
-        state.finished.append(course)
+        progress = TrialProgress(trial, "", SLOT, job, began=state.now)
+        policy.begin(progress)
+        ended = _play(progress, policy, state)
+        progress.ended, progress.seconds = ended, state.now - progress.began
+        policy.end(progress)
+        state.finished.append(progress)
     return state
 
 
-def _play(course: Course, policy: Policy, state: State) -> Ended:
-    config = course.trial.config
+def _play(progress: TrialProgress, policy: Policy, state: State) -> Ended:
+    config = progress.trial.config
     if as_lstm_config(config).learning_rate >= 1:
         return Ended(Outcome.DIVERGED, "too high")
     for epoch in range(1, config.epochs + 1):
@@ -54,9 +54,11 @@ def _play(course: Course, policy: Policy, state: State) -> Ended:
             + 0.2 * as_lstm_config(config).dropout
             + 1 / epoch
         )
-        course.epochs.append({"val_loss": loss + 0.001 * course.trial.number, "epoch_seconds": 1.0})
+        progress.epochs.append(
+            {"val_loss": loss + 0.001 * progress.trial.number, "epoch_seconds": 1.0}
+        )
         state.note_loss(loss)
-        if verdict := policy.judge(course):
+        if verdict := policy.judge(progress):
             return verdict
     return Ended(Outcome.COMPLETE)
 
@@ -77,7 +79,7 @@ def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
 
 def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[str, Any]) -> None:
     assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
-    configs = [as_lstm_config(course.trial.config) for course in state.finished]
+    configs = [as_lstm_config(progress.trial.config) for progress in state.finished]
     assert [row["parameters"] for row in found["trials"]] == [
         parameters(config, ALPHABET) for config in configs
     ]
@@ -124,10 +126,10 @@ def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: P
 @pytest.mark.filterwarnings("error")
 def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
     state = played()
-    for course in state.finished:
-        course.ended, course.epochs = Ended(Outcome.ERROR, "no"), []
+    for progress in state.finished:
+        progress.ended, progress.epochs = Ended(Outcome.ERROR, "no"), []
     state.baselines.clear()
-    state.progress.clear()
+    state.best_over_time.clear()
     drawn = evidence_module.plots(evidence_module.evidence(state, ALPHABET, SYMBOLS), state)
     for name, draw in drawn:
         draw(tmp_path / f"{name}.png")
@@ -140,10 +142,10 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     bad: float, tmp_path: Path
 ) -> None:
     state = played(20)
-    for course in state.finished[::2]:
-        course.epochs = [epoch | {"val_loss": bad} for epoch in course.epochs]
-    for course in state.finished[1::4]:
-        course.epochs[-1:] = [{"val_loss": bad}]
+    for progress in state.finished[::2]:
+        progress.epochs = [epoch | {"val_loss": bad} for epoch in progress.epochs]
+    for progress in state.finished[1::4]:
+        progress.epochs[-1:] = [{"val_loss": bad}]
     found = evidence_module.evidence(state, ALPHABET, SYMBOLS)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for name, draw in evidence_module.plots(found, state):
@@ -169,7 +171,12 @@ def test_the_description_names_ladder_and_confirmation(state: State) -> None:
 
 def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
     policy = Policy(
-        Plan(), presets.DEFAULT, Extent(SYMBOLS, ALPHABET, 1), sweep="s", slots=1, guessing=3.0
+        Plan(),
+        presets.DEFAULT,
+        DataSize(SYMBOLS, ALPHABET, 1),
+        sweep="s",
+        slots=1,
+        unigram_loss=3.0,
     )
     state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
     shown = evidence_module.evidence(state, ALPHABET, SYMBOLS)["ladder"]
@@ -178,7 +185,7 @@ def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
 
 
 def test_confirming_trials_have_the_phase_confirm(state: State) -> None:
-    again = [course for course in state.finished if course.trial.phase is Phase.CONFIRM]
+    again = [progress for progress in state.finished if progress.trial.phase is Phase.CONFIRM]
     firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
     assert len(again) == 7
-    assert all(course.trial.seed != firsts[course.trial.config] for course in again)
+    assert all(progress.trial.seed != firsts[progress.trial.config] for progress in again)

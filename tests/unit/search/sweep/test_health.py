@@ -7,27 +7,36 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.health import Start, failing, hung, hung_at_start
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Phase, Progressed, Slot, Trial
+from lstm_sweep.search.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Progressed,
+    Slot,
+    Trial,
+    TrialProgress,
+)
 
 
-def course(
+def progress(
     *seconds: float,
     heard: float | None = 100.0,
     first: tuple[float, float] | None = None,
     share: float | None = None,
     ended: Ended | None = None,
     phase: Phase = Phase.SEARCH,
-) -> Course:
+) -> TrialProgress:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
     here = Path()
     job = Job(trial=trial, slot=Slot(0), corpus=here, targets=1, targets_seed=0, folder=here)
-    return Course(
+    return TrialProgress(
         trial,
         "r",
         Slot(0),
         job,
         epochs=[{"val_loss": 1.0, "epoch_seconds": s} for s in seconds],
-        progress=None if share is None else Progressed(1, share, 1.0),
+        latest=None if share is None else Progressed(1, share, 1.0),
         heard=heard,
         first_progress=first,
         began=90.0,
@@ -56,7 +65,7 @@ def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
     silent: float,
     is_hung: bool,
 ) -> None:
-    why = hung(course(*seconds, first=first, share=share), now=100.0 + silent)
+    why = hung(progress(*seconds, first=first, share=share), now=100.0 + silent)
     assert bool(why) is is_hung
     assert not is_hung or f"no report for {silent} s" in why
 
@@ -86,8 +95,8 @@ def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_muc
     assert found.endswith(why) and bool(found) is bool(why)
 
 
-def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> Course:
-    return course(1.0, ended=Ended(outcome, reason), phase=phase)
+def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> TrialProgress:
+    return progress(1.0, ended=Ended(outcome, reason), phase=phase)
 
 
 GOOD = ended(Outcome.COMPLETE)

@@ -16,12 +16,11 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.policy import halving, ladder
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
+from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec, read_spec
-from lstm_sweep.search.sweep.state import Word
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import (
     LARGEST,
-    Course,
     Ended,
     EpochDone,
     Job,
@@ -29,6 +28,7 @@ from lstm_sweep.search.trial import (
     Outcome,
     Slot,
     Trial,
+    TrialProgress,
 )
 from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import MemoryStore, ScriptedEngine, Silent
@@ -132,17 +132,17 @@ def check_closed(sweep: Sweep) -> None:
 def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) -> None:
     """The best trial is the one with the lowest finite loss of all that rank."""
     state = sweep.state
-    assert state.word is Word.FINISHED
+    assert state.status is SweepStatus.FINISHED
     check_closed(sweep)
     store: Any = sweep._store
     strictly(json_text(state.to_dict()))
     strictly(store.kept["evidence.json"][0])
-    assert all(math.isfinite(loss) for _, loss in state.progress)
-    assert state.policy and all(map(math.isfinite, state.policy.lessons().values()))
+    assert all(math.isfinite(loss) for _, loss in state.best_over_time)
+    assert state.policy and all(map(math.isfinite, state.policy.objective_values().values()))
     expected = []
-    for course in state.finished:
-        seen = curves[course.trial.number][: len(course.epochs)]
-        whole = course.ended and course.ended.outcome is Outcome.COMPLETE
+    for progress in state.finished:
+        seen = curves[progress.trial.number][: len(progress.epochs)]
+        whole = progress.ended and progress.ended.outcome is Outcome.COMPLETE
         considered = ([seen[-1]] if whole else []) if returned else seen
         expected += [loss for loss in considered if abs(loss) <= LARGEST]
     assert state.best_loss == min(expected, default=None)
@@ -195,9 +195,9 @@ def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
     sweep = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves))))
     sweep.run()
     check_never_won(sweep, curves, returned=False)
-    [course] = [c for c in sweep.state.finished if c.trial.number == number]
-    assert (course.best_epoch, course.best_loss, course.ranked_loss) == (None, None, None)
-    assert set(course.best_so_far) == {INF}
+    [progress] = [c for c in sweep.state.finished if c.trial.number == number]
+    assert (progress.best_epoch, progress.best_loss, progress.ranked_loss) == (None, None, None)
+    assert set(progress.best_so_far) == {INF}
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_score"])
@@ -229,7 +229,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     display = Listening()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
     sweep = sweep_of(template_spec(tmp_path), None, engine, display=display)
-    assert sweep.run().word is Word.FINISHED
+    assert sweep.run().status is SweepStatus.FINISHED
     check_closed(sweep)
     assert len([text for text in display.told if "no ink" in text]) == 1
 
@@ -266,7 +266,7 @@ def test_halving_ranks_such_a_loss_behind_all_others(bad: float) -> None:
 
 def test_prospects_are_learned_from_numbers_alone() -> None:
     curves = {0: [INF, INF, INF], 1: [INF, 2.0, 1.0], 2: [4.0, 2.0, 1.0], 3: [4.0], 4: [INF]}
-    assert halving.prospects(curves, 3) == {1: 1.0, 2: 1.0, 3: 1.0}
+    assert halving.extrapolated_losses(curves, 3) == {1: 1.0, 2: 1.0, 3: 1.0}
     many = {number: [INF, INF, INF] for number in range(10)} | {10: [1.0, 1.0, 1.0]}
     assert halving.at_highest_rung(many, 3) == {10: 1.0}
 
@@ -284,8 +284,8 @@ def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
     job = Job(
         trial=trial, slot=Slot(0), corpus=Path(), targets=0, targets_seed=0, folder=Path("/none")
     )
-    course = Course(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE))
-    found = compare([Confirmed(course, (1.0, 1.0)), Confirmed(course, (1.0, 1.0))])
+    progress = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE))
+    found = compare([Confirmed(progress, (1.0, 1.0)), Confirmed(progress, (1.0, 1.0))])
     assert [one.p for one in found] == [None, 1.0]
     assert "cannot be told apart" in str(found[1])
     strictly(json.dumps(found[1].to_dict()))

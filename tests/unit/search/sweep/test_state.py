@@ -6,44 +6,44 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.cost import Extent
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason
+from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, State, Word
-from lstm_sweep.search.trial import Course, Ended, Job, Outcome, Progressed, Slot, Trial
+from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, State
+from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial, TrialProgress
 from lstm_sweep.spaces import presets
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 
 
-def course(
+def progress(
     number: int,
     outcome: Outcome | None = None,
     *losses: float,
     attempt: int = 1,
     seconds: float = 0.0,
-    progress: Progressed | None = None,
-) -> Course:
-    """A course on the first slot, whose config asks for four epochs."""
+    latest: Progressed | None = None,
+) -> TrialProgress:
+    """A trial on the first slot, whose config asks for four epochs."""
     config = TrialConfig(epochs=4)
     trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
     folder = Path("/none")
     job = Job(trial=trial, slot=SLOTS[0], corpus=folder, targets=1, targets_seed=0, folder=folder)
-    return Course(
+    return TrialProgress(
         trial,
         f"run-{number}",
         SLOTS[0],
         job,
         epochs=[{"val_loss": loss} for loss in losses],
-        progress=progress,
+        latest=latest,
         ended=Ended(outcome) if outcome else None,
         seconds=seconds,
     )
 
 
-def state(*finished: Course, trials: int = 10, **changes: Any) -> State:
+def state(*finished: TrialProgress, trials: int = 10, **changes: Any) -> State:
     """A sweep with these finished trials."""
     spec = SweepSpec(trials=trials)
     return State("s", spec, "parent", SLOTS, {"unigram": 3.0}, finished=list(finished), **changes)
@@ -51,23 +51,23 @@ def state(*finished: Course, trials: int = 10, **changes: Any) -> State:
 
 def test_counts_are_finished_trials_by_outcome_in_a_fixed_order() -> None:
     found = state(
-        course(0, Outcome.ERROR),
-        course(1, Outcome.COMPLETE, 1.0),
-        course(2, Outcome.COMPLETE, 2.0),
-        course(3, Outcome.STOPPED),
+        progress(0, Outcome.ERROR),
+        progress(1, Outcome.COMPLETE, 1.0),
+        progress(2, Outcome.COMPLETE, 2.0),
+        progress(3, Outcome.STOPPED),
     ).counts
     assert list(found.items()) == [("complete", 2), ("error", 1), ("stopped", 1)]
 
 
 def test_an_attempt_that_was_lost_does_not_count_once_the_trial_has_ended() -> None:
     found = state(
-        course(0, Outcome.LOST), course(0, Outcome.COMPLETE, 1.0, attempt=2), course(1)
+        progress(0, Outcome.LOST), progress(0, Outcome.COMPLETE, 1.0, attempt=2), progress(1)
     ).counts
     assert found == {"complete": 1}
 
 
 def test_a_trial_that_was_lost_at_every_attempt_counts_once() -> None:
-    lost = [course(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
+    lost = [progress(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
     assert state(*lost).counts == {"lost": 1}
 
 
@@ -78,20 +78,20 @@ def test_without_finished_trials_nothing_counts_and_none_is_best() -> None:
 
 def test_trials_are_ranked_by_their_best_loss_and_then_by_number() -> None:
     ranked = state(
-        course(3, Outcome.COMPLETE, 2.0, 1.0),
-        course(2, Outcome.PRUNED, 5.0),
-        course(1, Outcome.COMPLETE, 1.0, 4.0),
-        course(0, Outcome.STOPPED, 0.5),
+        progress(3, Outcome.COMPLETE, 2.0, 1.0),
+        progress(2, Outcome.PRUNED, 5.0),
+        progress(1, Outcome.COMPLETE, 1.0, 4.0),
+        progress(0, Outcome.STOPPED, 0.5),
     ).ranked
     assert [c.trial.number for c in ranked] == [0, 1, 3, 2]
 
 
 def test_trials_that_failed_or_have_no_loss_are_not_ranked() -> None:
     found = state(
-        course(0, Outcome.DIVERGED, 0.1),
-        course(1, Outcome.LOST, 0.1),
-        course(2, Outcome.STOPPED),
-        course(3, Outcome.COMPLETE, 2.0),
+        progress(0, Outcome.DIVERGED, 0.1),
+        progress(1, Outcome.LOST, 0.1),
+        progress(2, Outcome.STOPPED),
+        progress(3, Outcome.COMPLETE, 2.0),
     )
     assert found.best and found.best.trial.number == 3
     assert len(found.ranked) == 1
@@ -109,17 +109,17 @@ def test_before_the_first_trial_ends_the_deadline_says_what_is_left(
 
 
 def test_what_is_left_follows_the_pace_of_all_slots() -> None:
-    done = [course(n, Outcome.COMPLETE, 1.0, seconds=s) for n, s in enumerate((10.0, 30.0))]
+    done = [progress(n, Outcome.COMPLETE, 1.0, seconds=s) for n, s in enumerate((10.0, 30.0))]
     assert state(*done, trials=10).seconds_left == 8 * 20.0 / 2  # 8 trials of 20 s on 2 slots
 
 
 def test_a_deadline_that_comes_first_is_what_is_left() -> None:
-    done = course(0, Outcome.COMPLETE, 1.0, seconds=10.0)
+    done = progress(0, Outcome.COMPLETE, 1.0, seconds=10.0)
     assert state(done, deadline=100.0, now=70.0).seconds_left == 30.0
 
 
 def test_a_deadline_that_comes_later_is_not_what_is_left() -> None:
-    done = course(0, Outcome.COMPLETE, 1.0, seconds=10.0)
+    done = progress(0, Outcome.COMPLETE, 1.0, seconds=10.0)
     assert state(done, trials=2, deadline=1000.0, now=10.0).seconds_left == 5.0
 
 
@@ -140,10 +140,10 @@ def test_a_deadline_that_comes_later_is_not_what_is_left() -> None:
 def test_a_trial_under_way_counts_for_what_it_still_has_to_do(
     epochs: int, share: float | None, gone: float, left: float
 ) -> None:
-    progress = None if share is None else Progressed(epochs + 1, share, 1.0)
-    running = course(1, None, *[1.0] * epochs, progress=progress)
+    latest = None if share is None else Progressed(epochs + 1, share, 1.0)
+    running = progress(1, None, *[1.0] * epochs, latest=latest)
     running.epochs = [epoch | {"epoch_seconds": 2.0} for epoch in running.epochs]
-    done = course(0, Outcome.COMPLETE, 1.0, seconds=8.0)
+    done = progress(0, Outcome.COMPLETE, 1.0, seconds=8.0)
     found = state(done, trials=2, running={SLOTS[0]: running}, now=gone)
     assert found.seconds_left == left  # a trial takes 8 s, an epoch 2 s, and there are 2 slots
 
@@ -159,19 +159,25 @@ OVER = Stop(StopReason.MINUTES, "5 minutes are over")
 def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
     closed: Stop | None, stop: Stop | None, expected: Stop
 ) -> None:
-    policy = Policy(Plan(), presets.QUICK, Extent(1_000, 90, 100), sweep="s", slots=2, guessing=3.0)
+    policy = Policy(
+        Plan(), presets.QUICK, DataSize(1_000, 90, 100), sweep="s", slots=2, unigram_loss=3.0
+    )
     policy.stop = stop
     found = state(closed=closed, policy=policy)
-    assert (found.stop, found.ending, found.word) == (expected, expected.text, Word.FINISHED)
+    assert (found.stop, found.ending, found.status) == (
+        expected,
+        expected.text,
+        SweepStatus.FINISHED,
+    )
 
 
 def test_nothing_is_left_when_all_trials_have_ended() -> None:
-    done = course(0, Outcome.COMPLETE, 1.0, seconds=8.0)
+    done = progress(0, Outcome.COMPLETE, 1.0, seconds=8.0)
     assert state(done, trials=1).seconds_left == 0.0
 
 
 def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
-    found = state(course(4, Outcome.COMPLETE, 2.0, 1.0), began=1.0, now=3.5).to_dict()
+    found = state(progress(4, Outcome.COMPLETE, 2.0, 1.0), began=1.0, now=3.5).to_dict()
     assert found == {
         "sweep": "s",
         "run_id": "parent",
@@ -191,52 +197,57 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    "why, word, ending, broken_off",
+    "why, status, ending, broken_off",
     [
-        (OVER, Word.FINISHED, "5 minutes are over", False),
-        (INTERRUPTED, Word.INTERRUPTED, "interrupted", True),
-        (ON_REQUEST, Word.STOPPED, "stopped on request", True),
-        (Stop(StopReason.FAILURES, "nothing works"), Word.FAILED, "failed: nothing works", True),
-        (Stop(StopReason.NO_ROOM, "it is full"), Word.FAILED, "failed: it is full", True),
-        (Stop(StopReason.FAILED, "a fault"), Word.FAILED, "failed: a fault", True),
+        (OVER, SweepStatus.FINISHED, "5 minutes are over", False),
+        (INTERRUPTED, SweepStatus.INTERRUPTED, "interrupted", True),
+        (ON_REQUEST, SweepStatus.STOPPED, "stopped on request", True),
+        (
+            Stop(StopReason.FAILURES, "nothing works"),
+            SweepStatus.FAILED,
+            "failed: nothing works",
+            True,
+        ),
+        (Stop(StopReason.NO_ROOM, "it is full"), SweepStatus.FAILED, "failed: it is full", True),
+        (Stop(StopReason.FAILED, "a fault"), SweepStatus.FAILED, "failed: a fault", True),
     ],
 )
 def test_a_sweep_that_was_closed_says_how_and_why(
-    why: Stop, word: Word, ending: str, broken_off: bool
+    why: Stop, status: SweepStatus, ending: str, broken_off: bool
 ) -> None:
     found = state()
     found.close(why)
-    assert (found.word, found.ending, found.broken_off) == (word, ending, broken_off)
-    assert found.to_dict()["state"] == str(word)
+    assert (found.status, found.ending, found.broken_off) == (status, ending, broken_off)
+    assert found.to_dict()["state"] == str(status)
 
 
 def test_what_has_ended_for_good_is_the_last_attempt_of_each_trial_that_is_not_tried_again() -> (
     None
 ):
-    lost = [course(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
-    again = course(1, Outcome.LOST)
-    under_way = course(2, Outcome.LOST)
-    good = course(3, Outcome.COMPLETE, 1.0)
+    lost = [progress(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
+    again = progress(1, Outcome.LOST)
+    under_way = progress(2, Outcome.LOST)
+    good = progress(3, Outcome.COMPLETE, 1.0)
     found = state(lost[0], again, lost[1], good, under_way, lost[2])
     found.again = [again.trial.next_attempt()]
-    found.running = {SLOTS[0]: course(2, attempt=2)}
+    found.running = {SLOTS[0]: progress(2, attempt=2)}
     assert found.final == [good, lost[2]]
 
 
 def test_whether_a_trial_is_among_the_best_is_known_before_it_has_ended() -> None:
-    found = state(course(0, Outcome.COMPLETE, 1.0), course(1, Outcome.COMPLETE, 2.0))
-    assert found.is_among_best(course(2, Outcome.COMPLETE, 1.5), 2)
-    assert not found.is_among_best(course(2, Outcome.COMPLETE, 2.0), 2)
-    assert not found.is_among_best(course(2, Outcome.ERROR, 0.5), 2)
+    found = state(progress(0, Outcome.COMPLETE, 1.0), progress(1, Outcome.COMPLETE, 2.0))
+    assert found.is_among_best(progress(2, Outcome.COMPLETE, 1.5), 2)
+    assert not found.is_among_best(progress(2, Outcome.COMPLETE, 2.0), 2)
+    assert not found.is_among_best(progress(2, Outcome.ERROR, 0.5), 2)
 
 
 def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_done() -> None:
-    found = state(course(0, Outcome.LOST), course(1, Outcome.COMPLETE, 1.0))
-    found.running = {SLOTS[0]: course(2)}
+    found = state(progress(0, Outcome.LOST), progress(1, Outcome.COMPLETE, 1.0))
+    found.running = {SLOTS[0]: progress(2)}
     assert found.going_on == set()
     found.close(INTERRUPTED)
     assert found.going_on == {"0", "2"}
 
 
 def test_a_sweep_without_a_result_is_printed_without_a_best_trial() -> None:
-    assert state(course(0, Outcome.ERROR)).to_dict()["best"] is None
+    assert state(progress(0, Outcome.ERROR)).to_dict()["best"] is None

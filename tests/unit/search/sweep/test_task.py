@@ -12,7 +12,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import ladder
-from lstm_sweep.search.policy.cost import SeenCosts
+from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec, read_spec
@@ -20,8 +20,8 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep import health, own_templates
 from lstm_sweep.search.sweep.state import bits_of
-from lstm_sweep.search.sweep.task import TemplateSubject, subject_of
-from lstm_sweep.search.trial import Course, Ended, EpochDone, Job, Outcome, Phase, Slot
+from lstm_sweep.search.sweep.task import TemplateTask, task_of
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Phase, Slot, TrialProgress
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 
@@ -49,27 +49,27 @@ def spec(file: Path) -> SweepSpec:
 
 def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
     plan = dataclasses.replace(spec.plan(), confirm_configs=0, **changes)
-    about = subject_of(spec, None)
+    about = task_of(spec, None)
     return Policy(
-        plan, spec.space, about.extent, sweep="s", slots=2, guessing=about.guessing({}),
+        plan, spec.space, about.data_size, sweep="s", slots=2, unigram_loss=about.unigram_loss({}),
         admits=about.admits,
     )  # fmt: skip
 
 
-def begun(policy: Policy) -> Course:
+def begun(policy: Policy) -> TrialProgress:
     trial = policy.next()
     assert trial
     nowhere = Path()
     job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=0, targets_seed=0, folder=nowhere)
-    course = Course(trial, "run", Slot(0), job)
-    policy.begin(course)
-    return course
+    progress = TrialProgress(trial, "run", Slot(0), job)
+    policy.begin(progress)
+    return progress
 
 
-def ended(policy: Policy, course: Course, loss: float | None) -> None:
+def ended(policy: Policy, progress: TrialProgress, loss: float | None) -> None:
     outcome = Outcome.COMPLETE if loss is not None else Outcome.ERROR
-    course.ended = Ended(outcome, loss=loss)
-    policy.end(course)
+    progress.ended = Ended(outcome, loss=loss)
+    policy.end(progress)
 
 
 def climbed(policy: Policy) -> None:
@@ -105,10 +105,10 @@ def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
     policy = policy_of(spec)
     rates = []
     for loss in (0.9, 0.2, 0.4):
-        course = begun(policy)
-        assert course.trial.phase is Phase.LADDER
-        rates.append(course.trial.config.to_dict()["rate:6"])
-        ended(policy, course, loss)
+        progress = begun(policy)
+        assert progress.trial.phase is Phase.LADDER
+        rates.append(progress.trial.config.to_dict()["rate:6"])
+        ended(policy, progress, loss)
     assert rates == [1, 0.1, 0.01]
     assert policy.ladder and policy.ladder.best == 0.1
     assert policy.space["rate:6"].values() == [0.01, 0.1, 1]
@@ -126,40 +126,40 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
     climbed(policy)
     verdicts = []
     for loss in (0.5, 0.4, 0.6, 0.7):
-        course = begun(policy)
-        course.take(EpochDone(1, {"val_loss": loss}))
-        verdict = policy.judge(course)
+        progress = begun(policy)
+        progress.take(EpochDone(1, {"val_loss": loss}))
+        verdict = policy.judge(progress)
         verdicts.append(verdict and verdict.outcome)
-        course.ended = verdict or Ended(Outcome.COMPLETE, loss=-loss)
-        policy.end(course)
+        progress.ended = verdict or Ended(Outcome.COMPLETE, loss=-loss)
+        policy.end(progress)
     assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
-    assert policy.lessons() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
-    assert [c.ranked_loss for c in policy.courses.values()][3:] == [-0.5, -0.4, None, None]
+    assert policy.objective_values() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
+    assert [c.ranked_loss for c in policy.all_progress.values()][3:] == [-0.5, -0.4, None, None]
 
 
 def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None:
     policy = policy_of(spec)
     climbed(policy)
     for _ in range(5):
-        course = begun(policy)
-        course.take(EpochDone(1, {"train_loss": 1.0}))
-        assert policy.judge(course) is None
-        assert (course.best_epoch, course.best_loss) == (None, None)
-        ended(policy, course, 1.0)
+        progress = begun(policy)
+        progress.take(EpochDone(1, {"train_loss": 1.0}))
+        assert policy.judge(progress) is None
+        assert (progress.best_epoch, progress.best_loss) == (None, None)
+        ended(policy, progress, 1.0)
 
 
 def test_the_last_epoch_is_not_judged(spec: SweepSpec) -> None:
     policy = policy_of(spec)
     climbed(policy)
     for loss in (0.1, 0.2, 0.3, 0.4):
-        course = begun(policy)
-        course.take(EpochDone(1, {"val_loss": loss}, last=True))
-        assert policy.judge(course) is None
-        ended(policy, course, loss)
+        progress = begun(policy)
+        progress.take(EpochDone(1, {"val_loss": loss}, last=True))
+        assert policy.judge(progress) is None
+        ended(policy, progress, loss)
 
 
 def test_what_a_trial_takes_is_what_trials_took() -> None:
-    costs, config = SeenCosts(), TemplateConfig(())
+    costs, config = ObservedCosts(), TemplateConfig(())
     assert costs.trial_seconds(config, 3) == 0.0
     costs.observe(0, config, [5.0, 1.0, 1.0], 8.0)
     costs.observe(1, config, [3.0], 4.0)
@@ -171,18 +171,18 @@ def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: Sw
     policy = policy_of(spec, ladder=False)
     for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
         for _ in range(3):
-            course = begun(policy)
-            course.ended, course.seconds = Ended(outcome, loss=loss), seconds
-            policy.end(course)
+            progress = begun(policy)
+            progress.ended, progress.seconds = Ended(outcome, loss=loss), seconds
+            policy.end(progress)
     assert policy.costs.trial_seconds(TemplateConfig(()), 1) == 30.0
 
 
 def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
-    course = begun(policy_of(spec))
-    course.heard = 0.0
-    assert health.hung(course, 1_000.0)
-    course.take(EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True))
-    assert health.hung(course, 1_000.0) == ""
+    progress = begun(policy_of(spec))
+    progress.heard = 0.0
+    assert health.hung(progress, 1_000.0)
+    progress.take(EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True))
+    assert health.hung(progress, 1_000.0) == ""
 
 
 def test_a_template_has_no_bits(spec: SweepSpec) -> None:
@@ -203,7 +203,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("own_state")
 def test_no_store_says_which_file_is_run(file: Path) -> None:
     template = Template.read(str(file))
-    tags = tags_of(TemplateSubject(template).tags())
+    tags = tags_of(TemplateTask(template).tags())
     with pytest.raises(InputError, match="you have not run here: expected --template"):
         own_templates.read(tags, None)
     assert own_templates.read(tags, str(file)) == template
@@ -215,7 +215,7 @@ def test_a_template_that_has_changed_where_it_was_is_not_run(file: Path, own_sta
     own_templates.remember(template)
     file.write_text(file.read_text(encoding="utf-8") + "# more\n", encoding="utf-8")
     with pytest.raises(InputError, match="has changed since: found digest"):
-        own_templates.read(tags_of(TemplateSubject(template).tags()), None)
+        own_templates.read(tags_of(TemplateTask(template).tags()), None)
     [note] = own_state.rglob(template.digest)
     assert note.read_text(encoding="utf-8") == str(file.resolve())
     assert (note.stat().st_mode | note.parent.stat().st_mode) & 0o077 == 0

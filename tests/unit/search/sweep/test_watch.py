@@ -8,7 +8,6 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Computing,
-    Course,
     Ended,
     EpochDone,
     Job,
@@ -16,17 +15,18 @@ from lstm_sweep.search.trial import (
     Progressed,
     Slot,
     Trial,
+    TrialProgress,
 )
 
 
-def course(began: float = 0.0, number: int = 0) -> Course:
+def progress(began: float = 0.0, number: int = 0) -> TrialProgress:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     here = Path()
     job = Job(trial=trial, slot=Slot(0), corpus=here, targets=1, targets_seed=0, folder=here)
-    return Course(trial, f"r{number}", Slot(0), job, began=began)
+    return TrialProgress(trial, f"r{number}", Slot(0), job, began=began)
 
 
-def reasons(watch: Watch, trial: Course, *times: float) -> list[str]:
+def reasons(watch: Watch, trial: TrialProgress, *times: float) -> list[str]:
     """Why a trial is hung, as far as it is, when it is looked at so often."""
     return [ended.reason for now in times for _, ended in watch.look([trial], now)]
 
@@ -38,7 +38,7 @@ def every(seconds: float, first: float, last: float) -> list[float]:
 
 def test_a_trial_that_never_says_anything_is_hung() -> None:
     watch = Watch(0.0)
-    trial = course()
+    trial = progress()
     assert reasons(watch, trial, *every(1.0, 0.0, 900.0)) == []
     [(hung, ended)] = watch.look([trial], 901.0)
     assert (hung, ended.outcome) == (trial, Outcome.HUNG)
@@ -46,7 +46,7 @@ def test_a_trial_that_never_says_anything_is_hung() -> None:
 
 
 def test_one_that_computes_has_more_time() -> None:
-    watch, trial = Watch(0.0), course()
+    watch, trial = Watch(0.0), progress()
     for now in every(1.0, 0.0, 3_600.0):
         if now % 15 == 0:
             watch.hear(trial, Computing(), now)
@@ -58,26 +58,26 @@ def test_one_that_computes_has_more_time() -> None:
 
 
 def test_a_slow_machine_is_known_by_its_starts() -> None:
-    watch, first = Watch(0.0), course()
+    watch, first = Watch(0.0), progress()
     assert reasons(watch, first, *every(4.0, 0.0, 400.0)) == []
     watch.hear(first, Progressed(1, 0.1, 2.0), 400.0)
     assert first.heard == 400.0 and first.first_progress == (400.0, 0.1)
-    second = course(400.0, number=1)
+    second = progress(400.0, number=1)
     assert reasons(watch, second, *every(4.0, 400.0, 4_400.0)) == []
     assert len(reasons(watch, second, 4_401.0)) == 1
 
 
 def test_a_trial_that_only_reports_at_its_end_tells_how_long_starts_are_but_no_failed_one() -> None:
     for outcome, patient in ((Outcome.ERROR, False), (Outcome.COMPLETE, True)):
-        watch, first = Watch(0.0), course()
+        watch, first = Watch(0.0), progress()
         assert reasons(watch, first, *every(4.0, 0.0, 800.0)) == []
         watch.hear(first, Ended(outcome), 800.0)
-        assert reasons(watch, course(800.0, number=1), *every(4.0, 800.0, 1_700.0)) == []
-        assert (reasons(watch, course(800.0, number=1), 1_704.0) == []) is patient
+        assert reasons(watch, progress(800.0, number=1), *every(4.0, 800.0, 1_700.0)) == []
+        assert (reasons(watch, progress(800.0, number=1), 1_704.0) == []) is patient
 
 
 def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
-    watch, trial = Watch(0.0, least_s=3.0), course()
+    watch, trial = Watch(0.0, least_s=3.0), progress()
     done = EpochDone(1, {"val_loss": 1.0, "epoch_seconds": 1.0})
     watch.hear(trial, done, 2.0)
     trial.take(done)
@@ -88,7 +88,7 @@ def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
 
 
 def test_a_driver_that_could_not_look_blames_nobody() -> None:
-    watch, silent, heard = Watch(0.0, least_s=3.0), course(), course(number=1)
+    watch, silent, heard = Watch(0.0, least_s=3.0), progress(), progress(number=1)
     done = EpochDone(1, {"epoch_seconds": 0.1})
     watch.hear(heard, done, 1.0)
     heard.take(done)
