@@ -189,6 +189,7 @@ class Confirmation:
         most = plan.confirm_configs * plan.confirm_seeds
         if self._total is None:
             most = min(most, int(plan.trials * SHARE))
+            most = min(most, self._room(most) * plan.confirm_seeds)  # the rest is searched with
             fewest = self._fewest
         else:
             most, fewest = self._total - len(self._again()), 1
