@@ -25,6 +25,7 @@ from lstm_sweep.search.commands.launch import existing_store, launch, resume, sp
 from lstm_sweep.search.commands.terminal import plain, plain_json
 from lstm_sweep.search.spec import NAME, SweepSpec, check_name
 from lstm_sweep.search.store import settings
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.continuation import how_to_go_on
 from lstm_sweep.search.sweep.preflight import check_instructions, check_space
 from lstm_sweep.search.trial import TrialRecord
@@ -130,8 +131,8 @@ def sweeps(arguments: Namespace) -> int:
     store = _open_store()
     rows = []
     for run in archive.sweeps(store, _left_out):
-        name, metrics = run.data.tags["sweep.name"], run.data.metrics
-        state = run.data.tags.get("sweep.state", "")
+        name, metrics = run.data.tags[Tag.NAME], run.data.metrics
+        state = run.data.tags.get(Tag.STATE, "")
         if archive.schema_of(run.data.tags) is None:
             state = NEWER
         elif state == "running" and lease.is_left(run.data.tags):
@@ -222,10 +223,10 @@ def _show_details(console: Console, record: TrialRecord) -> None:
     )
     kept = "kept" if record.has_weights else "not kept"
     console.print(f"run {record.run_id}, seed {record.trial.seed}, weights {kept}")
-    device = plain(record.tags.get("sweep.device", ""))
+    device = plain(record.tags.get(Tag.DEVICE, ""))
     console.print(f"{device}; {plain(versions)}", markup=False)
     if record.rerun_of:
-        verdict = record.tags.get("sweep.verdict", "")
+        verdict = record.tags.get(Tag.VERDICT, "")
         console.print(f"a rerun of run {plain(record.rerun_of)}: {plain(verdict)}", markup=False)
 
 

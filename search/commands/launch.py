@@ -21,6 +21,7 @@ from lstm_sweep.search.commands.terminal import plain
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from lstm_sweep.search.store import settings
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.preflight import check_budget, check_precision, check_space
 from lstm_sweep.search.sweep.task import task_of
@@ -125,7 +126,7 @@ def resume(arguments: Namespace) -> int:
     if not arguments.json and (all_spent := spent(tags, was, spec)):
         print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
         return DONE
-    corpus = None if template else _same_corpus(spec, name, tags.text("sweep.corpus_digest"))
+    corpus = None if template else _same_corpus(spec, name, tags.text(Tag.CORPUS_DIGEST))
     if driver := lease.is_driven(store, run.info.run_id):
         raise InputError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
@@ -196,7 +197,7 @@ def _check_free(store: Store, name: str) -> None:
     run = archive.find_sweep(store, name)
     if run is None:
         return
-    state = run.data.tags.get("sweep.state", "")
+    state = run.data.tags.get(Tag.STATE, "")
     advice = {
         "finished": f"lstm-sweep trials {name} lists its trials",
         "running": f"lstm-sweep stop {name} ends it, lstm-sweep resume {name} goes on with it",
@@ -256,7 +257,7 @@ def _free_name(store: Store, data: str) -> str:
 
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data)
     stem = Path(stem).stem.strip(".-_") or "sweep"
-    taken = {run.data.tags["sweep.name"] for run in archive.sweeps(store)}
+    taken = {run.data.tags[Tag.NAME] for run in archive.sweeps(store)}
     return next(
         name for number in itertools.count(1) if (name := f"{stem[:80]}-{number}") not in taken
     )

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: tag of a sweep's run; sweeps of earlier versions have none
-STOP_REASON = "sweep.stop_reason"
-
 
 class StopReason(StrEnum):
     """What has ended a sweep."""

@@ -21,7 +21,8 @@ from lstm_sweep.search.results.rerun import load_same_corpus
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import reason
-from lstm_sweep.search.store.journal import TEMPLATE_TAG, WEIGHTS
+from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.trial import TrialRecord
@@ -116,7 +117,7 @@ def _check_kind(store: Store, record: TrialRecord) -> None:
         return
     parent = store.run(record.tags.text("mlflow.parentRunId"))
     if parent is None or archive.written_spec(parent).get("template_digest") != digest:
-        raise record.tags.bad(TEMPLATE_TAG, "the template of its sweep, or no such tag")
+        raise record.tags.bad(Tag.TEMPLATE, "the template of its sweep, or no such tag")
 
 
 def _writer(record: TrialRecord) -> Callable[[Store, TrialRecord, Path, str], dict[str, Any]]:
@@ -136,7 +137,7 @@ def _weights(store: Store, record: TrialRecord, folder: Path) -> Path:
 def _write_template(store: Store, record: TrialRecord, folder: Path, format: str) -> dict[str, Any]:
     """Write the network that a template has returned; its data are not known here."""
     weights = _weights(store, record, folder)
-    kept = record.tags.get("sweep.inputs") == "kept"
+    kept = record.tags.get(Tag.INPUTS) == "kept"
     seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
     return isolated.call(_write_foreign, record, weights, seen, folder, format, foreign=True)
 

@@ -26,6 +26,7 @@ from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.store import archive, journal
 from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.outage import TICK_S
 from lstm_sweep.search.sweep.preflight import check_room, check_stored
@@ -95,7 +96,7 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
         InputError: they are gone, or are not what they were.
     """
     corpus = corpora.load(source)
-    expected = record.tags.text("sweep.corpus_digest")
+    expected = record.tags.text(Tag.CORPUS_DIGEST)
     if corpus.digest == expected:
         return corpus
     if archive.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
@@ -140,7 +141,7 @@ def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
 
 def changed_device(tags: Mapping[str, str], slot: Slot) -> tuple[str, str] | None:
     """What the first run, with these tags, computed on, and `slot` does, if they differ."""
-    then, now = tags.get("sweep.device", "unknown"), journal.device_kind(slot)
+    then, now = tags.get(Tag.DEVICE, "unknown"), journal.device_kind(slot)
     return (then, now) if then != now else None
 
 
@@ -204,7 +205,7 @@ def rerun(
     about = TemplateTask(template) if template else _same_subject(record, config)
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
-    tags = {"sweep.name": first.sweep} | about.tags()
+    tags = {Tag.NAME: first.sweep} | about.tags()
     writer = Journal(store, record.tags.text("mlflow.parentRunId"), about, tags)
     slot = engine.slots[0]
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
@@ -213,7 +214,7 @@ def rerun(
         shield = Shield()
         with shield.up():
             with shield.hold():
-                run_id = writer.open_trial(trial, slot, {"sweep.rerun_of": record.run_id})
+                run_id = writer.open_trial(trial, slot, {Tag.RERUN_OF: record.run_id})
                 progress = TrialProgress(trial, run_id, slot, job)
             try:
                 writer.log_config(progress)
@@ -224,7 +225,7 @@ def rerun(
                     progress.ended = progress.ended or Ended(Outcome.STOPPED, "interrupted")
                     writer.close_trial(progress, keep=job.weights.exists())
                     comparison = _compare(record, was, progress)
-                    store.log(run_id, tags={"sweep.verdict": comparison.verdict})
+                    store.log(run_id, tags={Tag.VERDICT: comparison.verdict})
     return Rerun(
         record,
         run_id,

@@ -12,9 +12,10 @@ from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import SCHEMA, SCHEMA_TAG, SPEC, TEMPLATE_TAG
+from lstm_sweep.search.store.journal import SCHEMA, SPEC
 from lstm_sweep.search.store.tags import (
     WHOLE,
+    Tag,
     Tags,
     config_of,
     count,
@@ -58,7 +59,7 @@ def written_spec(run: Any) -> dict[str, Any]:
             f"its trials can be listed, shown and exported"
         )
     written = _parsed_spec(text, tags)
-    found, expected = digest_of(written), tags.get("sweep.spec_digest")
+    found, expected = digest_of(written), tags.get(Tag.SPEC_DIGEST)
     if found != expected:
         raise InputError(
             f"sweep '{name}': its spec has digest {found}, expected {expected}: tags of run "
@@ -87,7 +88,7 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
     digest = written.pop("template_digest", None)
     same = (template and template.digest) == digest
     if not same or (written.get("template") is not None) != bool(template):
-        raise tags.bad(TEMPLATE_TAG, "the same template as in the spec of the sweep")
+        raise tags.bad(Tag.TEMPLATE, "the same template as in the spec of the sweep")
     if template:
         written |= {"template": template}
         written.pop("space", None)
@@ -99,17 +100,17 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
 
 def name_of(tags: Tags) -> str:
     """Name of the sweep that a run belongs to."""
-    return tags.text("sweep.name", NAME.pattern, "the name of a sweep")
+    return tags.text(Tag.NAME, NAME.pattern, "the name of a sweep")
 
 
 def state_of(tags: Tags) -> str:
     """State of a sweep: `running`, or how it has ended."""
-    return tags.word("sweep.state", SweepStatus, "running")
+    return tags.word(Tag.STATE, SweepStatus, "running")
 
 
 def schema_of(tags: Mapping[str, str]) -> int | None:
     """Version of what the run with these tags holds; None if this program cannot read it."""
-    found = tags.get(SCHEMA_TAG, "0")
+    found = tags.get(Tag.SCHEMA, "0")
     known = {str(version): version for version in range(SCHEMA + 1)}
     return known.get(found)
 
@@ -122,7 +123,7 @@ def check_schema(run: Any) -> None:
     """
     tags = run.data.tags
     if schema_of(tags) is None:
-        name, found = cut(tags.get("sweep.name", "")), cut(tags[SCHEMA_TAG])
+        name, found = cut(tags.get(Tag.NAME, "")), cut(tags[Tag.SCHEMA])
         raise BadRunError(
             f"sweep '{name}' has schema {found}, expected at most {SCHEMA}: a newer version of "
             f"lstm-sweep made it"
@@ -139,12 +140,12 @@ def read_trial(run: Any) -> TrialRecord:
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
     trial = Trial(
         sweep=name_of(tags),
-        number=tags.whole("sweep.trial", 0),
+        number=tags.whole(Tag.TRIAL, 0),
         config=config_of(tags, params),
-        seed=tags.whole("sweep.seed", 0),
+        seed=tags.whole(Tag.SEED, 0),
         point=point_of(tags),
-        attempt=tags.whole("sweep.attempt", 1, default=1),
-        phase=Phase(tags.word("sweep.phase", Phase)),
+        attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
+        phase=Phase(tags.word(Tag.PHASE, Phase)),
     )
     best_epoch = count(metrics, "best_epoch")
     parameters = params.get("parameters", "")
@@ -152,16 +153,16 @@ def read_trial(run: Any) -> TrialRecord:
         trial=trial,
         run_id=tags.run_id,
         status=run.info.status,
-        outcome=tags.word("sweep.outcome", Outcome, ""),
-        reason=tags.get("sweep.reason", ""),
+        outcome=tags.word(Tag.OUTCOME, Outcome, ""),
+        reason=tags.get(Tag.REASON, ""),
         parameters=int(parameters) if WHOLE.fullmatch(parameters) else 0,
         best_val_loss=comparable(metrics.get("best_val_loss")),
         best_epoch=best_epoch or None,
         epochs=count(metrics, "epochs_done"),
-        has_weights=tags.get("sweep.weights") == "kept",
+        has_weights=tags.get(Tag.WEIGHTS) == "kept",
         tags=tags,
-        rerun_of=tags.get("sweep.rerun_of", ""),
-        results=_results(metrics) if TEMPLATE_TAG in tags else RESULTS,
+        rerun_of=tags.get(Tag.RERUN_OF, ""),
+        results=_results(metrics) if Tag.TEMPLATE in tags else RESULTS,
     )
 
 
@@ -235,7 +236,7 @@ def trials(store: Store, sweep: str, hear: Hear = _leave_out) -> list[TrialRecor
     if parent is None:
         return []
     runs = store.runs(mlflow_parentRunId=parent.info.run_id)
-    trained = [run for run in runs if run.data.tags.get("sweep.phase") in TRAINED]
+    trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in TRAINED]
     found = [record for _, record in readable_trials(trained, hear)]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
     return [last[number] for number in sorted(last)]
@@ -287,7 +288,7 @@ def read_baseline(run: Any) -> tuple[str, float]:
 
 def baseline_of(run: Any) -> str:
     """Name of a baseline."""
-    return Tags(run).text("sweep.baseline", "[a-z_]{1,40}", "the name of a baseline")
+    return Tags(run).text(Tag.BASELINE, "[a-z_]{1,40}", "the name of a baseline")
 
 
 def find_trial(store: Store, reference: str) -> TrialRecord:
@@ -309,11 +310,11 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         count = len(records)
         has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
         raise InputError(f"trial '{reference}': no such trial; {has}")
-    if len(reference) == 32 and (run := store.run(reference)) and "sweep.trial" in run.data.tags:
+    if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
         return read_trial(run)
     long_enough = len(reference) >= SHORTEST_PREFIX
     runs = [r for r in store.runs() if long_enough and r.info.run_id.startswith(reference)]
-    matching = [run for run in runs if "sweep.trial" in run.data.tags]
+    matching = [run for run in runs if Tag.TRIAL in run.data.tags]
     if len(matching) == 1:
         return read_trial(matching[0])
     if matching:

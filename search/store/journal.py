@@ -22,11 +22,11 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.policy.stop_reason import STOP_REASON, Stop
+from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.spec import Scoring, SweepSpec
 from lstm_sweep.search.store.faults import without_secrets
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
-from lstm_sweep.search.sweep.lease import LEASE
 from lstm_sweep.search.trial import Ended, Phase, Slot, Trial, TrialProgress, comparable
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
 #: version of what the runs of a sweep hold; those without one have version 0, before `resume`
 SCHEMA = 1
-SCHEMA_TAG = "sweep.schema"
-#: where runs of a sweep over a template say which file that was
-TEMPLATE_TAG = "sweep.template"
 #: what a trial's curve is made of, so that a sweep is rebuilt without reading its metrics again
 CURVE = ("val_loss", "epoch_seconds")
 #: tags that hold the parts of a sweep's spec, each followed by its number
@@ -76,17 +73,17 @@ def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str
     """Which data a run is task, and on what it is scored."""
     written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
     return {
-        "sweep.data": json.dumps(written),
-        "sweep.corpus_digest": corpus.digest,
-        "sweep.scoring": json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
-        SCHEMA_TAG: str(SCHEMA),
+        Tag.DATA: json.dumps(written),
+        Tag.CORPUS_DIGEST: corpus.digest,
+        Tag.SCORING: json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
+        Tag.SCHEMA: str(SCHEMA),
     }
 
 
 def template_tags(template: Template) -> dict[str, str]:
     """Which template a run is task."""
     written = {"path": str(template.path), "digest": template.digest}
-    return {TEMPLATE_TAG: json.dumps(written), SCHEMA_TAG: str(SCHEMA)}
+    return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
 
 
 def spec_tags(
@@ -103,8 +100,8 @@ def spec_tags(
         emptied
         | {f"{SPEC}{number}": part for number, part in enumerate(parts)}
         | {
-            "sweep.spec_digest": spec.digest(),
-            "sweep.space_digest": spec.space.digest(),
+            Tag.SPEC_DIGEST: spec.digest(),
+            Tag.SPACE_DIGEST: spec.space.digest(),
         }
     )
 
@@ -144,9 +141,9 @@ class Journal:
 
         `note` is shown at the head of the run's page, `seconds` is how long it was driven in all.
         """
-        tags = {"sweep.state": word, "sweep.reason": without_secrets(why.text)[:500]}
-        tags[STOP_REASON] = str(why.reason)
-        tags |= {LEASE: "", "sweep.seconds": f"{seconds:.3f}", "mlflow.note.content": note}
+        tags = {Tag.STATE: word, Tag.REASON: without_secrets(why.text)[:500]}
+        tags[Tag.STOP_REASON] = str(why.reason)
+        tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", "mlflow.note.content": note}
         self.store.log(self.run_id, tags=tags)
         statuses = {"finished": "FINISHED", "failed": "FAILED"}
         self.store.finish(self.run_id, statuses.get(word, "KILLED"))
@@ -154,14 +151,14 @@ class Journal:
     def open_trial(self, trial: Trial, slot: Slot, tags: Mapping[str, str] | None = None) -> str:
         """Create the run of a trial; return its ID."""
         own = {
-            "sweep.name": trial.sweep,
-            "sweep.trial": str(trial.number),
-            "sweep.attempt": str(trial.attempt),
-            "sweep.phase": str(trial.phase),
-            "sweep.vals": json.dumps(trial.point),
-            "sweep.seed": str(trial.seed),
-            "sweep.device": device_kind(slot),
-            "sweep.config": json.dumps(trial.config.to_dict()),
+            Tag.NAME: trial.sweep,
+            Tag.TRIAL: str(trial.number),
+            Tag.ATTEMPT: str(trial.attempt),
+            Tag.PHASE: str(trial.phase),
+            Tag.VALS: json.dumps(trial.point),
+            Tag.SEED: str(trial.seed),
+            Tag.DEVICE: device_kind(slot),
+            Tag.CONFIG: json.dumps(trial.config.to_dict()),
         }
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
@@ -186,22 +183,22 @@ class Journal:
         outcome = progress.ended.outcome
         kept: dict[str, str] = {}
         if keep:
-            kept["sweep.weights"] = "kept"
+            kept[Tag.WEIGHTS] = "kept"
             config = json.dumps(progress.trial.config.to_dict(), indent=2)
             self.store.keep_file(progress.run_id, progress.job.weights, WEIGHTS)
             self.store.keep_text(progress.run_id, config, f"{WEIGHTS}/config.json")
             if progress.job.inputs.exists():
                 self.store.keep_file(progress.run_id, progress.job.inputs, WEIGHTS)
-                kept["sweep.inputs"] = "kept"
+                kept[Tag.INPUTS] = "kept"
         if outcome.status == "FAILED" and progress.job.log.exists():
             self.store.keep_text(progress.run_id, _end_of(progress.job.log), progress.job.log.name)
         reason = written_reason(progress.ended)
-        tags = {"sweep.outcome": str(outcome), "sweep.reason": reason}
+        tags = {Tag.OUTCOME: str(outcome), Tag.REASON: reason}
         if progress.ended.unfinished:
-            tags["sweep.unfinished"] = "yes"
+            tags[Tag.UNFINISHED] = "yes"
         curve = json_text([[epoch.get(name) for name in CURVE] for epoch in progress.epochs])
         if len(curve) <= TAG_LENGTH:
-            tags["sweep.curve"] = curve
+            tags[Tag.CURVE] = curve
         self.store.log(
             progress.run_id,
             metrics=_epoch_metrics(progress) if progress.unlogged else _result(progress),
@@ -213,12 +210,12 @@ class Journal:
     def drop_weights(self, run_id: str) -> None:
         """Let the network of a trial go that is no longer among the best."""
         self.store.drop_folder(run_id, WEIGHTS)
-        self.store.log(run_id, tags={"sweep.weights": "dropped"})
+        self.store.log(run_id, tags={Tag.WEIGHTS: "dropped"})
 
     def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
         """Log a baseline as a child run: one that was begun, or a new one."""
-        tags = {"sweep.phase": str(Phase.BASELINE), "sweep.baseline": score.name}
-        name = f"{self._common['sweep.name']}/{score.name}"
+        tags = {Tag.PHASE: str(Phase.BASELINE), Tag.BASELINE: score.name}
+        name = f"{self._common[Tag.NAME]}/{score.name}"
         run_id = run_id or self.store.create_run(name, {**self._common, **tags}, self.run_id)
         loss = score.metrics["loss"]
         self.store.log(

@@ -24,6 +24,7 @@ from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.store import archive, artifacts, auth
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store, check_place
 
 #: where the server listens if nobody says anything else
@@ -290,5 +291,5 @@ def _announce(store: Store, address: str, as_json: bool) -> None:
         return
     print(f"all runs: {experiment}")
     if newest:
-        print(f"newest sweep, {sweeps[-1].data.tags['sweep.name']}: {newest}")
+        print(f"newest sweep, {sweeps[-1].data.tags[Tag.NAME]}: {newest}")
     print("Ctrl-C ends it", flush=True)

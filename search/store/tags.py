@@ -15,7 +15,6 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import TEMPLATE_TAG
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 Words = TypeVar("Words", bound=StrEnum)
@@ -24,6 +23,75 @@ Words = TypeVar("Words", bound=StrEnum)
 LARGEST = 10**18 - 1
 #: digits that such a number has, at most
 WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+class Tag:
+    """Names of the tags of runs; those of the spec, `sweep.spec.0` and on, are in `journal`."""
+
+    #: number of a trial's attempt, from 1
+    ATTEMPT = "sweep.attempt"
+    #: name of a baseline
+    BASELINE = "sweep.baseline"
+    #: a trial's config, as JSON
+    CONFIG = "sweep.config"
+    #: digest of the corpus
+    CORPUS_DIGEST = "sweep.corpus_digest"
+    #: random ID by which a run is found again whose creation was not answered
+    CREATION = "sweep.creation"
+    #: validation loss and seconds of each epoch, as JSON
+    CURVE = "sweep.curve"
+    #: where the data come from and how they are read, as JSON
+    DATA = "sweep.data"
+    #: kind of device that a trial was trained on
+    DEVICE = "sweep.device"
+    #: `kept` if inputs of a template's network are kept
+    INPUTS = "sweep.inputs"
+    #: who drives a sweep, as JSON; empty once it has ended
+    LEASE = "sweep.lease"
+    #: name of the sweep
+    NAME = "sweep.name"
+    #: how a trial has ended
+    OUTCOME = "sweep.outcome"
+    #: part of the sweep that a run belongs to
+    PHASE = "sweep.phase"
+    #: why a trial or a sweep has ended, for people
+    REASON = "sweep.reason"
+    #: run that this one repeats
+    RERUN_OF = "sweep.rerun_of"
+    #: `sweep` for a sweep's own run, `withdrawn` if it gave way
+    ROLE = "sweep.role"
+    #: version of what runs hold; without it 0
+    SCHEMA = "sweep.schema"
+    #: number and seed of the validation targets, as JSON
+    SCORING = "sweep.scoring"
+    #: seconds for which a sweep was driven
+    SECONDS = "sweep.seconds"
+    #: seed of the sweep or the trial
+    SEED = "sweep.seed"
+    #: what the size rule says against a config
+    SIZE_RULE = "sweep.size_rule"
+    #: digest of the space
+    SPACE_DIGEST = "sweep.space_digest"
+    #: digest of the spec
+    SPEC_DIGEST = "sweep.spec_digest"
+    #: `running`, or how a sweep has ended
+    STATE = "sweep.state"
+    #: set if somebody asked a sweep to end
+    STOP = "sweep.stop"
+    #: `StopReason` of a sweep that has ended
+    STOP_REASON = "sweep.stop_reason"
+    #: path and digest of the template
+    TEMPLATE = "sweep.template"
+    #: number of the trial
+    TRIAL = "sweep.trial"
+    #: `yes` if a trial goes on when its sweep does
+    UNFINISHED = "sweep.unfinished"
+    #: the Hyperopt point behind a config, as JSON
+    VALS = "sweep.vals"
+    #: verdict of a rerun
+    VERDICT = "sweep.verdict"
+    #: `kept` if a trial's weights are artifacts
+    WEIGHTS = "sweep.weights"
 
 
 class Tags(Mapping[str, str]):
@@ -108,12 +176,12 @@ def is_finite(value: object) -> bool:
 
 def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
     """The config of a trial; that of a network of ours is checked, that of a template is not."""
-    if "sweep.config" not in tags:  # schema 0
+    if Tag.CONFIG not in tags:  # schema 0
         written = {name: _plain(params[name]) for name in FIELDS if name in params}
     else:
-        written = tags.json("sweep.config", dict)
+        written = tags.json(Tag.CONFIG, dict)
     try:
-        return _of_template(written) if TEMPLATE_TAG in tags else TrialConfig.from_dict(written)
+        return _of_template(written) if Tag.TEMPLATE in tags else TrialConfig.from_dict(written)
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag sweep.config: {error}") from None
 
@@ -133,9 +201,9 @@ def _of_template(written: Mapping[str, Any]) -> TemplateConfig:
 
 def point_of(tags: Tags) -> dict[str, float]:
     """The Hyperopt point behind a trial's config."""
-    found: dict[str, float] = tags.json("sweep.vals", dict, "{}")
+    found: dict[str, float] = tags.json(Tag.VALS, dict, "{}")
     if not all(map(is_finite, found.values())):
-        raise tags.bad("sweep.vals", "a number for each hyperparameter")
+        raise tags.bad(Tag.VALS, "a number for each hyperparameter")
     return found
 
 
@@ -153,12 +221,12 @@ def count(metrics: Mapping[str, float], name: str) -> int:
 
 def source_of(tags: Tags) -> Source:
     """Which data a run is about."""
-    given = tags.json("sweep.data", dict)
+    given = tags.json(Tag.DATA, dict)
     split = given.get("split")
     if not (isinstance(given.get("data"), str) and isinstance(split, list)):
-        raise tags.bad("sweep.data", "data, symbols and split")
+        raise tags.bad(Tag.DATA, "data, symbols and split")
     if not all(map(is_finite, split)):
-        raise tags.bad("sweep.data", "three shares as split")
+        raise tags.bad(Tag.DATA, "three shares as split")
     try:
         return Source(data=given["data"], symbols=given.get("symbols"), split=tuple(split))
     except InputError as error:
@@ -167,10 +235,10 @@ def source_of(tags: Tags) -> Source:
 
 def scoring_of(tags: Tags) -> Scoring:
     """On what a run is scored."""
-    given = tags.json("sweep.scoring", dict)
+    given = tags.json(Tag.SCORING, dict)
     counts = [given.get(name) for name in ("targets", "seed")]
     if not all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts):
-        raise tags.bad("sweep.scoring", "numbers of targets and of a seed")
+        raise tags.bad(Tag.SCORING, "numbers of targets and of a seed")
     return Scoring(targets=counts[0], seed=counts[1])
 
 

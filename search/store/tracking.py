@@ -28,6 +28,7 @@ from lstm_sweep.search.store import address, artifacts
 from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import Waiting, insist, reason, refused, steady_clock
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 
 Answer = TypeVar("Answer")
 
@@ -36,8 +37,6 @@ PARAMS_PER_BATCH = 100
 #: longest value of a tag; MLflow would cut it off without an error
 TAG_LENGTH = 8000
 RUNS_PER_PAGE = 1000
-#: tag by which a run is found again whose creation was not answered
-CREATION = "sweep.creation"
 _clock = steady_clock()
 
 
@@ -181,7 +180,7 @@ class Store:
                     f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
                 )
         own = {"mlflow.user": _user(), "mlflow.source.name": "lstm-sweep"}
-        own[CREATION] = uuid.uuid4().hex
+        own[Tag.CREATION] = uuid.uuid4().hex
         if parent:
             own["mlflow.parentRunId"] = parent
         now, tried = _now_ms(), False
@@ -191,7 +190,7 @@ class Store:
 
         def create() -> str:
             nonlocal tried
-            if tried and (made := self._search(f"tags.`{CREATION}` = '{own[CREATION]}'")):
+            if tried and (made := self._search(f"tags.`{Tag.CREATION}` = '{own[Tag.CREATION]}'")):
                 return str(made[0].info.run_id)
             tried = True
             run = self.client.create_run(

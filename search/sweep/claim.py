@@ -13,12 +13,13 @@ is the same for all.
 
 from __future__ import annotations
 
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 
 #: param of a sweep's run that says whether it owns its name
 OWNS_NAME = "owns_name"
 #: tags of a run that is no sweep any more
-WITHDRAWN = {"sweep.role": "withdrawn"}
+WITHDRAWN = {Tag.ROLE: "withdrawn"}
 
 
 def claim(store: Store, name: str, run_id: str) -> bool:

@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Mapping
 
-from lstm_sweep.search.policy.stop_reason import DONE, STOP_REASON, StopReason
+from lstm_sweep.search.policy.stop_reason import DONE, StopReason
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.tags import Tag
 
 #: what there would have to be more of for a finished sweep; the first two may change
 ADVICE = {
@@ -20,16 +21,16 @@ ADVICE = {
 
 def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
     """What to type so that a sweep with these tags, which has ended, goes on."""
-    if tags["sweep.state"] != "finished":
+    if tags[Tag.STATE] != "finished":
         return f"lstm-sweep resume {name} goes on with it"
     return ADVICE[_limit(tags)].format(name=name)
 
 
 def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
     """What a finished sweep has spent, if `spec` gives it no more of that; else nothing."""
-    if tags["sweep.state"] != "finished":
+    if tags[Tag.STATE] != "finished":
         return ""
-    sentence, limit = tags.get("sweep.reason", DONE.text), _limit(tags)
+    sentence, limit = tags.get(Tag.REASON, DONE.text), _limit(tags)
     if limit is StopReason.SPACE:
         return f"the whole space ({sentence})"
     before, now = getattr(was, limit), getattr(spec, limit)
@@ -40,8 +41,8 @@ def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
 
 def _limit(tags: Mapping[str, str]) -> StopReason:
     """Of what a finished sweep would need more."""
-    reason = next((one for one in ADVICE if one == tags.get(STOP_REASON)), None)
-    return reason or read_from_sentence(tags.get("sweep.reason", ""))
+    reason = next((one for one in ADVICE if one == tags.get(Tag.STOP_REASON)), None)
+    return reason or read_from_sentence(tags.get(Tag.REASON, ""))
 
 
 def read_from_sentence(sentence: str) -> StopReason:

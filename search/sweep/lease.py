@@ -21,9 +21,9 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store, at_once
 
-LEASE, STOP = "sweep.lease", "sweep.stop"
 #: seconds between two renewals, and how long a lease is watched that is not renewed
 BEAT_S, STALE_S = 5.0, 30.0
 
@@ -75,7 +75,7 @@ class Holder:
 
 def holder(tags: dict[str, str]) -> Holder | None:
     """Who drives the sweep with these tags; None if nobody has, or has left it in order."""
-    text = tags.get(LEASE)
+    text = tags.get(Tag.LEASE)
     try:
         found = Holder(**json.loads(text)) if text else None
     except (ValueError, TypeError, RecursionError):  # of another version, or written by hand
@@ -117,7 +117,7 @@ def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep)
 
     Returns whether there was one.
     """
-    store.log(run_id, tags={STOP: "yes"})
+    store.log(run_id, tags={Tag.STOP: "yes"})
     if holder(store.tags(run_id)) is None:
         return False
     while is_driven(store, run_id, sleep=sleep):
@@ -139,7 +139,7 @@ class Lease:
     @property
     def tag(self) -> dict[str, str]:
         """The lease as a tag."""
-        return {LEASE: json.dumps(asdict(self.mine))}
+        return {Tag.LEASE: json.dumps(asdict(self.mine))}
 
     def take(self) -> None:
         """Take the lease.
@@ -170,7 +170,7 @@ class Lease:
             if over is None or not over.is_set():
                 self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
                 store.log(self.run_id, tags=self.tag)
-        return STOP in tags
+        return Tag.STOP in tags
 
     def _is_mine(self, tags: dict[str, str]) -> bool:
         now = holder(tags)
@@ -193,7 +193,7 @@ class Lease:
                     self._renew(beside, seconds(), over)
             with contextlib.suppress(Exception):
                 if given_up.is_set() and self._is_mine(beside.tags(self.run_id)):
-                    beside.log(self.run_id, tags={LEASE: ""})
+                    beside.log(self.run_id, tags={Tag.LEASE: ""})
 
         threading.Thread(target=renew, name="lease", daemon=True).start()
         try:

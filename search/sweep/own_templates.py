@@ -15,8 +15,7 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.store.journal import TEMPLATE_TAG
-from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.spaces.template.template import Template
 
 #: what the digest of a template looks like
@@ -50,11 +49,11 @@ def path_of(digest: str) -> Path | None:
 
 def digest_of(tags: Tags) -> str | None:
     """Digest of the template that a run is about; None if it is about none."""
-    if TEMPLATE_TAG not in tags:
+    if Tag.TEMPLATE not in tags:
         return None
-    digest = tags.json(TEMPLATE_TAG, dict).get("digest")
+    digest = tags.json(Tag.TEMPLATE, dict).get("digest")
     if not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
-        raise tags.bad(TEMPLATE_TAG, "a digest of 16 hexadecimal digits")
+        raise tags.bad(Tag.TEMPLATE, "a digest of 16 hexadecimal digits")
     return digest
 
 
@@ -74,7 +73,7 @@ def read(tags: Tags, given: str | None) -> Template | None:
         return None
     path = path_of(digest) if given is None else given
     if path is None:
-        was = tags.json(TEMPLATE_TAG, dict).get("path")
+        was = tags.json(Tag.TEMPLATE, dict).get("path")
         raise InputError(
             f"the sweep runs a template that you have not run here: expected --template FILE.py, "
             f"your own file (it was {shown(was)}); no store says which file is run"

@@ -16,6 +16,7 @@ from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.trial import TrialRecord
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
@@ -115,7 +116,7 @@ def check_stored(record: TrialRecord, space: Space) -> None:
     """
     values = record.trial.config.to_dict()
     if set(values) != set(space):
-        raise record.tags.bad("sweep.config", f"values of {', '.join(space)}")
+        raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
     for name, value in values.items():
         if not _within(value, space[name]):
             raise BadRunError(

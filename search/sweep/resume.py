@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.stop_reason import STOP_REASON, StopReason
+from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.archive import TRAINED
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE, WEIGHTS
-from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.claim import OWNS_NAME
-from lstm_sweep.search.sweep.lease import LEASE, STOP, Lease, holder
+from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.trial import (
     Ended,
@@ -34,8 +34,6 @@ from lstm_sweep.search.trial import (
 DRIVER_DIED = "the program that drove the sweep died"
 #: times a trial is tried whose worker dies
 ATTEMPTS = 3
-#: tag of a sweep that nobody drives: for how long it was driven
-SECONDS = "sweep.seconds"
 
 
 @dataclass(frozen=True)
@@ -81,17 +79,17 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
         with lease.beating(lambda: _driven_s(run)):
             return _read(store, run, spec, lease)
     except BadRunError:  # nothing of the sweep has changed
-        store.log(run.info.run_id, tags={LEASE: run.data.tags.get(LEASE, "")})
+        store.log(run.info.run_id, tags={Tag.LEASE: run.data.tags.get(Tag.LEASE, "")})
         raise
 
 
 def _take(store: Store, run: Any) -> Lease:
     """Take the lease of a sweep that nobody has driven since its run was read."""
     now = store.tags(run.info.run_id)
-    if any(now.get(tag) != run.data.tags.get(tag) for tag in (LEASE, SECONDS)):
+    if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
         who = holder(now) or "somebody"
         raise InputError(
-            f"sweep '{run.data.tags['sweep.name']}': {who} took it up at the same time, "
+            f"sweep '{run.data.tags[Tag.NAME]}': {who} took it up at the same time, "
             f"expected one to drive it"
         )
     lease = Lease(store, run.info.run_id, _driven_s(run))
@@ -103,7 +101,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     """Read a sweep back whose lease is ours."""
     seconds = _driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
-    found = [child for child in children if child.data.tags.get("sweep.phase") in TRAINED]
+    found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
     all_progress = _all_progress(store, run, records)
     all_progress.sort(
@@ -111,7 +109,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     )
     last = {c.trial.number: c for c in sorted(all_progress, key=lambda c: c.trial.attempt)}
     again = [last[number] for number in sorted(last) if goes_on(last[number], all_progress)]
-    baselines = [run for run in children if run.data.tags.get("sweep.phase") == Phase.BASELINE]
+    baselines = [run for run in children if run.data.tags.get(Tag.PHASE) == Phase.BASELINE]
     return ResumeState(
         run_id=run.info.run_id,
         lease=lease,
@@ -141,7 +139,7 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     record = archive.read_trial(run)
     check_stored(record, spec.space)
     if not set(record.trial.point) <= set(spec.space.varying):
-        raise record.tags.bad("sweep.vals", "a number for each hyperparameter that varies")
+        raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
     return record
 
 
@@ -152,12 +150,12 @@ def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
     """
     archive.written_spec(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
-    trained = [run for run in children if run.data.tags.get("sweep.phase") in TRAINED]
+    trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
     _all_progress(store, run, archive.readable_trials(trained, hear))
-    tags = {"sweep.state": "stopped", "sweep.reason": DRIVER_DIED, LEASE: ""}
-    tags[STOP_REASON] = str(StopReason.DRIVER_DIED)
-    store.log(run.info.run_id, tags=tags | {SECONDS: f"{_driven_s(run):.3f}"})
-    store.drop_tag(run.info.run_id, STOP)
+    tags = {Tag.STATE: "stopped", Tag.REASON: DRIVER_DIED, Tag.LEASE: ""}
+    tags[Tag.STOP_REASON] = str(StopReason.DRIVER_DIED)
+    store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{_driven_s(run):.3f}"})
+    store.drop_tag(run.info.run_id, Tag.STOP)
     store.finish(run.info.run_id, "KILLED")
 
 
@@ -177,7 +175,7 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
 def _driven_s(run: Any) -> float:
     """Seconds for which a sweep was driven so far."""
     driven = holder(run.data.tags)
-    return driven.seconds if driven else Tags(run).seconds(SECONDS)
+    return driven.seconds if driven else Tags(run).seconds(Tag.SECONDS)
 
 
 def _all_progress(
@@ -203,8 +201,8 @@ def _progress(
         end = None
         if record.outcome == "":
             store.drop_folder(run.info.run_id, WEIGHTS)  # kept just before the driver died
-            tags = {"sweep.outcome": str(ended.outcome), "sweep.reason": ended.reason}
-            tags |= {"sweep.unfinished": "yes"}
+            tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
+            tags |= {Tag.UNFINISHED: "yes"}
             store.log(run.info.run_id, tags=tags)
         store.finish(run.info.run_id, ended.outcome.status)
     took = max(0.0, end / 1000 - _start_s(run)) if end else sum(_seconds(curve))
@@ -229,14 +227,14 @@ def _progress(
 def _ended(record: TrialRecord) -> Ended:
     if record.outcome == "":
         return Ended(Outcome.LOST, DRIVER_DIED, unfinished=True)
-    unfinished = record.tags.get("sweep.unfinished") == "yes"
+    unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
     own = record.best_val_loss if record.trial.config.returns_loss else None
     return Ended(Outcome(record.outcome), record.reason, unfinished, own)
 
 
 def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     """Validation loss and seconds of each epoch."""
-    if record.tags.get("sweep.curve"):
+    if record.tags.get(Tag.CURVE):
         rows = [zip(CURVE, values, strict=True) for values in _written_curve(record.tags)]
     elif record.epochs:
         columns = [store.history(record.run_id, name) for name in CURVE]
@@ -249,11 +247,11 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:
     """The values of `CURVE` for each epoch, as a run has them."""
-    found: list[list[float | None]] = tags.json("sweep.curve", list)
+    found: list[list[float | None]] = tags.json(Tag.CURVE, list)
     for values in found:
         known = isinstance(values, list) and len(values) == len(CURVE)
         if not known or not all(isinstance(one, int | float | None) for one in values):
-            raise tags.bad("sweep.curve", f"{' and '.join(CURVE)} of each epoch")
+            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each epoch")
     return found
 
 

@@ -20,10 +20,11 @@ from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal, spec_tags
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
 from lstm_sweep.search.sweep.claim import claim
-from lstm_sweep.search.sweep.lease import STOP, Lease, LeaseLostError
+from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop, needing_room
 from lstm_sweep.search.sweep.observer import Display, Viewer
 from lstm_sweep.search.sweep.outage import Listener
@@ -104,7 +105,7 @@ class Sweep:
 
     def _begin(self) -> Loop:
         spec, state, past = self._spec, self.state, self._past
-        tags = {"sweep.name": state.name} | self._task.tags()
+        tags = {Tag.NAME: state.name} | self._task.tags()
         with self._shield.hold():
             self._lease = lease = self._take_up(past) if past else self._create(tags)
             self._journal = journal = Journal(self._store, state.run_id, self._task, tags)
@@ -127,9 +128,9 @@ class Sweep:
         """Make the sweep's run, which holds the lease from the beginning."""
         lease = Lease(self._store, "")
         own = {
-            "sweep.role": "sweep",
-            "sweep.seed": str(self._spec.seed),
-            "sweep.state": "running",
+            Tag.ROLE: "sweep",
+            Tag.SEED: str(self._spec.seed),
+            Tag.STATE: "running",
         } | spec_tags(self._spec, self.state.name)
         run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
         self.state.run_id = lease.run_id = run_id
@@ -157,11 +158,11 @@ class Sweep:
 
     def _reopen(self, past: ResumeState) -> None:
         """Let the run of a sweep that was broken off go on."""
-        self._store.drop_tag(past.run_id, STOP)
+        self._store.drop_tag(past.run_id, Tag.STOP)
         self._store.reopen(past.run_id)
         before = self._store.tags(past.run_id)
         written = spec_tags(self._spec, self.state.name, before)
-        self._store.log(past.run_id, tags={"sweep.state": "running"} | written)
+        self._store.log(past.run_id, tags={Tag.STATE: "running"} | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""

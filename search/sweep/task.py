@@ -17,6 +17,7 @@ from lstm_sweep.models.size import SizeRule, Verdict, parameters
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.spec import Scoring, SweepSpec
 from lstm_sweep.search.store.journal import data_tags, template_tags
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.trial import Job, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 
@@ -140,7 +141,7 @@ class CorpusTask:
     def remarks(self, config: Config) -> dict[str, str]:
         """What the size rule says against a config."""
         verdict = self._judge(config)
-        return {} if verdict.admitted else {"sweep.size_rule": verdict.reason}
+        return {} if verdict.admitted else {Tag.SIZE_RULE: verdict.reason}
 
     def params(self, config: Config) -> dict[str, int | float]:
         """Size of the network."""

@@ -20,9 +20,10 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import LEASE, STOP, Lease, LeaseLostError
+from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.resume import DRIVER_DIED, rebuild
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
@@ -235,7 +236,7 @@ def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
         if thread.name == "lease":
             thread.join(60)
     [parent] = archive.sweeps(store)
-    assert (parent.info.status, parent.data.tags[LEASE]) == ("FINISHED", "")
+    assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
 
 
 def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable[..., Any]:
@@ -260,12 +261,12 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def ask() -> None:
-        store.log(archive.sweeps(store)[0].info.run_id, tags={STOP: "yes"})
+        store.log(archive.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
 
     state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
     assert (state.status, state.ending) == ("stopped", "stopped on request")
     [parent] = archive.sweeps(store)
-    assert (parent.info.status, parent.data.tags[LEASE]) == ("KILLED", "")
+    assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("KILLED", "")
     assert {r.status for r in archive.trials(store, "s")} == {"FINISHED", "KILLED"}
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
 
@@ -355,8 +356,8 @@ def test_a_driver_that_died_left_trials_that_are_lost(
         with pytest.raises(Died):
             run(engine, trials=3)
     parent = archive.existing_sweep(store, "s")
-    gone = json.loads(parent.data.tags[LEASE]) | {"born": 1}
-    store.log(parent.info.run_id, tags={LEASE: json.dumps(gone)})
+    gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
+    store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
     assert lease.is_driven(store, parent.info.run_id) is None
     go_on(store, corpus, ScriptedEngine(LOSSES))
     runs = [archive.read_trial(run) for run in store.runs(sweep_name="s", sweep_phase="search")]

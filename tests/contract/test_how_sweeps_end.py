@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.policy.stop_reason import STOP_REASON
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.continuation import how_to_go_on
-from lstm_sweep.search.sweep.lease import LEASE
 from lstm_sweep.search.sweep.resume import close
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import Ended, Outcome, Phase
@@ -50,13 +49,13 @@ def seconds() -> Callable[[], float]:
 
 def test_a_budget_of_trials(store: Store, run: Callable[..., State]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
-    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("trials", "finished")
+    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("trials", "finished")
 
 
 def test_a_limit_of_time_whatever_its_sentence(store: Store, run: Callable[..., State]) -> None:
     engine = ScriptedEngine({0: [3.0] * 1000})
     run(engine, seconds(), trials=3, minutes=0.5, epochs=1000)
-    assert tags(store)[STOP_REASON] == "minutes"
+    assert tags(store)[Tag.STOP_REASON] == "minutes"
     store.log(archive.sweeps(store)[0].info.run_id, tags={"sweep.reason": "words"})
     assert how_to_go_on("s", tags(store)).startswith("lstm-sweep resume s --minutes M")
 
@@ -65,13 +64,16 @@ def test_trials_that_fail(store: Store, run: Callable[..., State]) -> None:
     endings = {n: Ended(Outcome.ERROR, "ValueError: no such layer") for n in range(4)}
     engine = ScriptedEngine({n: [] for n in range(4)}, endings=endings)
     run(engine, trials=9, max_failures=3)
-    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("failures", "failed")
+    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("failures", "failed")
 
 
 def test_an_interruption(store: Store, run: Callable[..., State]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, interrupt=True), trials=2)
-    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("interrupted", "interrupted")
+    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == (
+        "interrupted",
+        "interrupted",
+    )
 
 
 def test_stop_while_it_is_driven(
@@ -83,15 +85,15 @@ def test_stop_while_it_is_driven(
         lease.stop(store, archive.sweeps(store)[0].info.run_id)
 
     run(ScriptedEngine(LOSSES, watch=ask), trials=3)
-    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("asked", "stopped")
+    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("asked", "stopped")
 
 
 def test_a_driver_that_died(store: Store, run: Callable[..., State]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     run_id = archive.sweeps(store)[0].info.run_id
-    store.log(run_id, tags={"sweep.state": "running", LEASE: ""})
+    store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
     close(store, archive.sweeps(store)[0], lambda error: None)
-    assert (tags(store)[STOP_REASON], tags(store)["sweep.state"]) == ("driver_died", "stopped")
+    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("driver_died", "stopped")
 
 
 def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
@@ -105,4 +107,4 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     long = state.finished[1].ended
     assert long and long.outcome is Outcome.STOPPED and not long.unfinished
     assert state.policy and len(state.policy.confirmation.results()[0].losses) == 1
-    assert tags(store)[STOP_REASON] == "minutes"
+    assert tags(store)[Tag.STOP_REASON] == "minutes"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.policy.stop_reason import STOP_REASON, StopReason
+from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.continuation import ADVICE, how_to_go_on, read_from_sentence, spent
 
 SPEC = SweepSpec(trials=10, minutes=6.0, patience=5)
@@ -16,7 +17,7 @@ SPEC = SweepSpec(trials=10, minutes=6.0, patience=5)
 def tags(reason: str | None, sentence: str = "words that nobody reads") -> dict[str, str]:
     """Tags of a finished sweep."""
     found = {"sweep.state": "finished", "sweep.reason": sentence}
-    return found if reason is None else found | {STOP_REASON: reason}
+    return found if reason is None else found | {Tag.STOP_REASON: reason}
 
 
 @pytest.mark.parametrize("reason", ADVICE)

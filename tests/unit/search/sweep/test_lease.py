@@ -14,16 +14,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import (
-    LEASE,
-    STOP,
-    Holder,
-    Lease,
-    LeaseLostError,
-    holder,
-    is_driven,
-)
+from lstm_sweep.search.sweep.lease import Holder, Lease, LeaseLostError, holder, is_driven
 
 
 class Tags:
@@ -71,7 +64,7 @@ def test_renewals_are_counted(store: Any) -> None:
 def test_a_renewal_tells_that_a_stop_was_asked_for(store: Any) -> None:
     mine = Lease(store, "r")
     mine.take()
-    store.kept[STOP] = "yes"
+    store.kept[Tag.STOP] = "yes"
     assert mine.beat(7.0) is True
 
 
@@ -87,7 +80,7 @@ def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
     class Late(Tags):
         def log(self, run_id: str, *, tags: dict[str, str]) -> None:
             super().log(run_id, tags=tags)
-            self.kept[LEASE] = elsewhere()
+            self.kept[Tag.LEASE] = elsewhere()
 
     with pytest.raises(InputError, match="another"):
         Lease(Late(), "r").take()  # type: ignore[arg-type]
@@ -95,7 +88,7 @@ def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
 
 def test_nobody_drives_a_sweep_without_a_lease(store: Any) -> None:
     assert is_driven(store, "r") is None
-    store.kept[LEASE] = ""
+    store.kept[Tag.LEASE] = ""
     assert is_driven(store, "r") is None
 
 
@@ -103,7 +96,7 @@ def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> 
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
-    store.kept[LEASE] = json.dumps(vars(ended))
+    store.kept[Tag.LEASE] = json.dumps(vars(ended))
     assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) is None
 
 
@@ -119,17 +112,17 @@ def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> N
 
 
 def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
-    store.kept[LEASE] = elsewhere(beat=3)
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
 
     def sleep(seconds: float) -> None:
-        store.kept[LEASE] = elsewhere(beat=4)
+        store.kept[Tag.LEASE] = elsewhere(beat=4)
 
     found = is_driven(store, "r", sleep=sleep)
     assert found and found.host == "another"
 
 
 def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
-    store.kept[LEASE] = elsewhere(beat=3)
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
     slept: list[float] = []
     assert is_driven(store, "r", sleep=slept.append) is None
     assert sum(slept) == lease.STALE_S
@@ -139,25 +132,25 @@ def test_who_has_left_is_told_without_watching(store: Any) -> None:
     mine = Lease(store, "r")
     mine.take()
     assert not lease.is_left(store.kept)
-    assert lease.is_left({LEASE: json.dumps(vars(replace(mine.mine, born=1)))})
-    assert lease.is_left({LEASE: ""})
-    assert not lease.is_left({LEASE: elsewhere()})
+    assert lease.is_left({Tag.LEASE: json.dumps(vars(replace(mine.mine, born=1)))})
+    assert lease.is_left({Tag.LEASE: ""})
+    assert not lease.is_left({Tag.LEASE: elsewhere()})
 
 
 def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
-    store.kept[LEASE] = elsewhere(beat=3)
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
     steps = iter([elsewhere(beat=4), ""])
 
     def sleep(seconds: float) -> None:
-        assert store.kept[STOP] == "yes"
-        store.kept[LEASE] = next(steps)
+        assert store.kept[Tag.STOP] == "yes"
+        store.kept[Tag.LEASE] = next(steps)
 
     assert lease.stop(store, "r", sleep) is True
 
 
 def test_stop_says_when_nobody_is_there(store: Any) -> None:
     assert lease.stop(store, "r") is False
-    store.kept[LEASE] = elsewhere(beat=3)
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
     assert lease.stop(store, "r", lambda seconds: None) is False
 
 
@@ -168,7 +161,7 @@ def test_stop_waits_for_a_driver_of_this_machine_as_long_as_it_lives(store: Any)
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if sum(slept) > 10 * lease.STALE_S:  # though it was too busy all the while to renew it
-            store.kept[LEASE] = ""
+            store.kept[Tag.LEASE] = ""
 
     assert lease.stop(store, "r", sleep) is True
 
@@ -196,9 +189,9 @@ def test_a_lease_is_renewed_beside_what_takes_long(store: Any, mine: Lease) -> N
 
 def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(store: Any, mine: Lease) -> None:
     with mine.beating(lambda: 7.0):
-        store.kept[LEASE] = elsewhere()
+        store.kept[Tag.LEASE] = elsewhere()
         time.sleep(0.1)
-    assert store.kept[LEASE] == elsewhere()
+    assert store.kept[Tag.LEASE] == elsewhere()
     with pytest.raises(LeaseLostError):
         mine.beat(8.0)
 
@@ -247,9 +240,9 @@ def test_a_renewal_that_is_being_written_is_waited_for(monkeypatch: pytest.Monke
         assert store.begun.wait(60)
         threading.Timer(1.5, store.go.set).start()
     assert mine_in(store).beat == 1
-    store.log("r", tags={LEASE: ""})
+    store.log("r", tags={Tag.LEASE: ""})
     end_of_renewals()
-    assert store.kept[LEASE] == ""
+    assert store.kept[Tag.LEASE] == ""
 
 
 def test_a_renewal_that_has_only_looked_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,10 +250,10 @@ def test_a_renewal_that_has_only_looked_writes_nothing(monkeypatch: pytest.Monke
     with mine.beating(lambda: 7.0):
         assert store.begun.wait(60)
     assert not store.go.is_set()  # it is not waited for
-    store.log("r", tags={LEASE: ""})
+    store.log("r", tags={Tag.LEASE: ""})
     store.go.set()
     end_of_renewals()
-    assert store.kept[LEASE] == ""
+    assert store.kept[Tag.LEASE] == ""
     assert mine.mine.beat == 0
 
 
@@ -278,10 +271,10 @@ def test_a_renewal_that_is_not_waited_for_takes_itself_back(
     with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
         with mine.beating(lambda: 7.0):
             assert store.begun.wait(60)
-    store.kept[LEASE] = ""
+    store.kept[Tag.LEASE] = ""
     store.go.set()
     end_of_renewals()
-    assert store.kept[LEASE] == ""
+    assert store.kept[Tag.LEASE] == ""
 
 
 def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
@@ -296,10 +289,10 @@ def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
     store.asking = asking
     with mine.beating(lambda: 7.0):
         assert store.begun.wait(60)
-    store.kept[LEASE] = elsewhere()
+    store.kept[Tag.LEASE] = elsewhere()
     store.go.set()
     end_of_renewals()
-    assert store.kept[LEASE] == elsewhere()
+    assert store.kept[Tag.LEASE] == elsewhere()
 
 
 def mine_in(store: Any) -> Holder:
@@ -310,9 +303,9 @@ def mine_in(store: Any) -> Holder:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', "null"])
 def test_a_lease_that_cannot_be_read_is_nobodys(text: str) -> None:
-    assert holder({LEASE: text}) is None
+    assert holder({Tag.LEASE: text}) is None
 
 
 def test_a_holder_survives_json() -> None:
     one = Holder("h", "m", 1, 2, "t", 3, 4.5)
-    assert holder({LEASE: json.dumps(vars(one))}) == one
+    assert holder({Tag.LEASE: json.dumps(vars(one))}) == one
