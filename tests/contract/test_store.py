@@ -56,6 +56,14 @@ def test_a_tag_that_mlflow_would_cut_off_is_refused(store: Store) -> None:
         store.create_run("r", {"long": "x" * 9000})
 
 
+def test_a_null_character_which_not_every_database_holds_is_escaped(store: Store) -> None:
+    run_id = store.create_run("r", {"sweep.device": "a\0b"})
+    store.log(run_id, tags={"sweep.reason": "ValueError: c\0d"}, params={"data": "e\0f"})
+    tags = store.tags(run_id)
+    assert (tags["sweep.device"], tags["sweep.reason"]) == ("a\\0b", "ValueError: c\\0d")
+    assert store.run(run_id).data.params["data"] == "e\\0f"
+
+
 def test_runs_are_found_by_their_tags(store: Store) -> None:
     wanted = store.create_run("a", {"sweep.name": "mine"})
     store.create_run("b", {"sweep.name": "other"})
