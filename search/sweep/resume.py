@@ -242,14 +242,15 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
         rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
     else:
         return []
-    return [{name: value for name, value in row if _counts(name, value)} for row in rows]
+    return [
+        {name: value for name, value in row if value is not None and _counts(name, value)}
+        for row in rows
+    ]
 
 
-def _counts(name: str, value: float | None) -> bool:
-    """Whether a value of an epoch is taken: a loss may be none, but times are added up."""
-    if name == "epoch_seconds":
-        return is_finite(value) and value is not None and value > 0
-    return value is not None
+def _counts(name: str, value: float) -> bool:
+    """Whether a value of an epoch is taken: a loss may be no number, but times are added up."""
+    return name != "epoch_seconds" or (is_finite(value) and value > 0)
 
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:
