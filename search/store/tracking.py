@@ -57,6 +57,8 @@ def _import_mlflow() -> Any:
                 import mlflow
             for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
                 logging.getLogger(name).setLevel(logging.ERROR)
+            # it tells each failure of a database with its traceback; we tell it in a line
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         import mlflow
     return mlflow
 
