@@ -34,8 +34,13 @@ def is_proxied(location: str) -> bool:
     return urlsplit(location).scheme == PROXIED
 
 
+def is_on_server(location: str) -> bool:
+    """Whether files lie on a server that MLflow would send the password of a tracking server."""
+    return urlsplit(location).scheme in ("http", "https", PROXIED)
+
+
 def is_own(location: str, settings: Settings) -> bool:
-    """Whether a tracking server may say that files lie there.
+    """Whether a store may say that files lie there, where it could lead this user elsewhere.
 
     That is where the server itself keeps them, and no other server that the address names; or
     where this user's settings have them.

@@ -78,7 +78,8 @@ class Experiment:
             return
         location = str(self._found.artifact_location)
         why = artifacts.out_of_reach(location, self._settings)
-        if not why and self._settings.is_server and not artifacts.is_own(location, self._settings):
+        leads_away = self._settings.is_server or artifacts.is_on_server(location)
+        if not why and leads_away and not artifacts.is_own(location, self._settings):
             why = artifacts.elsewhere(location)
         if why:
             name = self._settings.experiment

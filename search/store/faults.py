@@ -33,6 +33,7 @@ LASTING_WORDS = {
     "disk is full": NO_SPACE,
     "No space left": NO_SPACE,
     "readonly database": "it cannot be written",
+    "Could not decode to UTF-8": "something in it is no text",
 }
 #: errors of the system that pass once the other side is back
 PASSING = (ConnectionError, TimeoutError)

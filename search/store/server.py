@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.signals import Shield
-from lstm_sweep.search.store import archive, artifacts, auth
+from lstm_sweep.search.store import approval, archive, artifacts, auth
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
@@ -147,7 +147,8 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
     check_place(settings.artifacts or "mlartifacts")
     if door.is_open:
         print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
-    environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {
+    left_out = (*OPENING, *approval.OF_SERVERS)  # the latter would go where a run says it has files
+    environment = {name: value for name, value in os.environ.items() if name not in left_out} | {
         # no argument: everybody on this machine can list those of all processes
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

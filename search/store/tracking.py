@@ -57,6 +57,8 @@ def _import_mlflow() -> Any:
                 import mlflow
             for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
                 logging.getLogger(name).setLevel(logging.ERROR)
+            # it tells each failure of a database with its traceback; we tell it in a line
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         import mlflow
     return mlflow
 
@@ -194,7 +196,7 @@ class Store:
                 return str(made[0].info.run_id)
             tried = True
             run = self.client.create_run(
-                self.experiment.id, start_time=now, tags={**own, **tags}, run_name=name
+                self.experiment.id, start_time=now, tags=_storable({**own, **tags}), run_name=name
             )
             return str(run.info.run_id)
 
@@ -214,8 +216,8 @@ class Store:
 
         now = _now_ms()
         values = [Metric(key, value, now, step) for key, value in (metrics or {}).items()]
-        fixed = [Param(key, str(value)) for key, value in (params or {}).items()]
-        words = [RunTag(key, value) for key, value in (tags or {}).items()]
+        fixed = [Param(key, value) for key, value in _storable(params or {}).items()]
+        words = [RunTag(key, value) for key, value in _storable(tags or {}).items()]
         self._ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
     def log_once(self, run_id: str, key: str, value: str) -> bool:
@@ -387,6 +389,11 @@ def check_place(location: str) -> None:
             f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
             f"AWS_SECRET_ACCESS_KEY"
         ) from None
+
+
+def _storable(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as texts that every database holds: PostgreSQL has none with a null character."""
+    return {key: str(value).replace("\0", "\\0") for key, value in values.items()}
 
 
 def _read_back(value: float) -> float:

@@ -36,6 +36,9 @@ def claim(store: Store, name: str, run_id: str) -> bool:
 def _outruns(store: Store, name: str, run_id: str) -> bool:
     """Whether no other sweep of this name is before this one, or owns it; the others are out."""
     same = store.runs(sweep_role="sweep", sweep_name=name)
+    others = (run for run in same if run.info.run_id != run_id)
+    if any(run.data.params.get(OWNS_NAME) == "yes" for run in others):  # it may have ended since
+        return False
     under_way = [run.info for run in same if run.info.status == "RUNNING"]
     order = sorted(under_way, key=lambda info: (info.start_time, info.run_id))
     if order and order[0].run_id != run_id:

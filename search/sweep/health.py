@@ -51,12 +51,13 @@ def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
     """Why a trial counts as hung; empty if it does not. From its first report on."""
     if progress.heard is None:
         return ""
-    if (
-        progress.last and progress.trial.config.returns_loss
-    ):  # what a template does then is not heard
-        return ""
-    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
     silent = now - progress.heard
+    if progress.last and progress.trial.config.returns_loss:  # what it does then is not heard
+        limit = max(UNKNOWN_START_S, STARTS * (progress.heard - progress.began))
+        if silent <= limit:
+            return ""
+        return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"
+    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
     if silent <= limit:
         return ""
     return (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import socket
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Tag, is_finite
 from lstm_sweep.search.store.tracking import Store, at_once
 
 #: seconds between two renewals, and how long a lease is watched that is not renewed
@@ -55,8 +54,8 @@ class Holder:
         return (
             all(isinstance(text, str) for text in texts)
             and all(type(number) is int for number in numbers)
-            and isinstance(self.seconds, int | float)
-            and 0 <= self.seconds < math.inf
+            and is_finite(self.seconds)
+            and self.seconds >= 0
         )
 
     @property

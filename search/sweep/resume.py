@@ -14,7 +14,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.archive import TRAINED
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE, WEIGHTS
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import Lease, holder
@@ -242,7 +242,15 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
         rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
     else:
         return []
-    return [{name: value for name, value in row if value is not None} for row in rows]
+    return [
+        {name: value for name, value in row if value is not None and _counts(name, value)}
+        for row in rows
+    ]
+
+
+def _counts(name: str, value: float) -> bool:
+    """Whether a value of an epoch is taken: a loss may be no number, but times are added up."""
+    return name != "epoch_seconds" or (is_finite(value) and value > 0)
 
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:

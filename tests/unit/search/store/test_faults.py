@@ -70,6 +70,7 @@ def test_what_passes_by_itself_is_asked_again(error: Exception) -> None:
         (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "a file where a folder"),
         (sqlite3.OperationalError("database or disk is full"), "no space left"),
         (OperationalError("attempt to write a readonly database"), "it cannot be written"),
+        (sqlite3.OperationalError("Could not decode to UTF-8 column"), "it is no text"),
         (wrapped(OSError(errno.ENOSPC, "x")), "no space left"),
         (RestError(503, "(sqlite3.OperationalError) database or disk is full"), "no space left"),
     ],

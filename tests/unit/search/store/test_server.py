@@ -182,3 +182,25 @@ def test_a_server_that_ends_later_is_one_clear_line(
     assert main(["ui"]) == 1
     *_, line = capsys.readouterr().err.splitlines()
     assert line == "lstm-sweep: the MLflow server has ended by itself, with code 7"
+
+
+def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, str] = {}
+
+    def start(command: object, *, env: dict[str, str], **more: object) -> None:
+        given.update(env)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    secrets = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH")
+    for name in (*secrets, "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of the user")
+    monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
+    monkeypatch.setattr(mlflow_server, "check_place", lambda location: None)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert main(["ui"]) == 0
+    assert not set(secrets) & set(given)
+    assert given["PGPASSWORD"] == given["AWS_SECRET_ACCESS_KEY"] == "of the user"
