@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from lstm_sweep.search.store import faults
+from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases")
@@ -56,7 +56,7 @@ Run = Callable[..., Done]
 @pytest.fixture(autouse=True)
 def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test has hidden must be readable in the next."""
-    monkeypatch.setattr(faults, "_hidden", set[str]())
+    monkeypatch.setattr(secrets, "_hidden", set[str]())
 
 
 @pytest.fixture(scope="session", autouse=True)

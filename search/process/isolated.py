@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.output import mute
-from lstm_sweep.search.store.faults import take_secrets
+from lstm_sweep.search.process.secrets import take_secrets
 
 Answer = TypeVar("Answer")
 

@@ -1,13 +1,11 @@
-"""Addresses of stores: their parts, what in them is secret, and which package speaks to them."""
+"""Addresses of stores: their parts, and which package connects to them."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 from urllib.parse import parse_qsl
 
-from lstm_sweep.search.store import faults
-from lstm_sweep.search.store.faults import SECRET_WORDS
+from lstm_sweep.search.process.secrets import SECRET_OPTION, login
 
 #: drivers by which SQLAlchemy speaks to a database whose address names none
 DRIVERS = {"postgresql": "psycopg2", "mysql": "mysqldb"}
@@ -22,35 +20,11 @@ VARIABLES = {
     "https": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
-#: names of options whose values are secret; where a secret lies in a file, its name is not
-SECRET = re.compile(rf"(?:{SECRET_WORDS})(?!_?file)|(?<!ssl)(?<!ssl_)(?<!public_)key(?!_?file)")
 
 
 def scheme(uri: str) -> str:
     """Kind of a store: `postgresql` of `postgresql+psycopg2://host/runs`."""
     return uri.partition("://")[0].partition("+")[0]
-
-
-def login(uri: str) -> tuple[str, str, str]:
-    """Name and password of an address, and what follows them.
-
-    A password may hold anything, if nobody has quoted it; so it ends at the last `@`.
-    """
-    found, _, rest = (uri.partition("://")[2] or uri).rpartition("@")
-    name, _, password = found.partition(":")
-    return name, password, rest
-
-
-def hide_secrets(uri: str) -> None:
-    """Let no message show what is secret in an address."""
-    name, password, _ = login(uri)
-    if password != name:  # as in `mlflow:mlflow@`, where it is none
-        faults.hide(password)
-    if uri.startswith("http") and not password:
-        faults.hide(name)  # a token
-    for key, value in parse_qsl(uri.partition("?")[2]):
-        if SECRET.search(key.lower()):
-            faults.hide(value)
 
 
 def without_password(uri: str) -> str:
@@ -75,7 +49,7 @@ def holds_password(uri: str) -> bool:
     return (
         bool(password)
         or (bool(name) and uri.startswith("http"))
-        or any(SECRET.search(key.lower()) for key, _ in options)
+        or any(SECRET_OPTION.search(key.lower()) for key, _ in options)
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.secrets import login
 from lstm_sweep.search.store import address
 from lstm_sweep.search.store.settings import Settings
 
@@ -94,7 +95,7 @@ def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) ->
 
 def _without_password(uri: str) -> tuple[str, dict[str, str]]:
     """The address of a database, and the variable that holds its password instead."""
-    name, password, rest = address.login(uri)
+    name, password, rest = login(uri)
     if not password or address.scheme(uri) != "postgresql":
         return uri, {}
     kind = uri.partition("://")[0]

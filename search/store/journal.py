@@ -23,8 +23,8 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.policy.stop_reason import Stop
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.spec import Scoring, SweepSpec
-from lstm_sweep.search.store.faults import without_secrets
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
 from lstm_sweep.search.trial import Ended, Phase, Slot, Trial, TrialProgress, comparable

@@ -14,6 +14,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store import address, approval
 
 FILE = "mlflow.yaml"
@@ -66,7 +67,7 @@ class Settings:
     @property
     def address(self) -> str:
         """Address of a tracking server as a browser is given it: without a login."""
-        return f"{self.tracking_uri.partition('://')[0]}://{address.login(self.tracking_uri)[2]}"
+        return f"{self.tracking_uri.partition('://')[0]}://{secrets.login(self.tracking_uri)[2]}"
 
     @property
     def database_file(self) -> Path | None:
@@ -106,7 +107,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     elif file and not named:
         for key in ("tracking_uri", "artifacts"):
             approval.check_server(key, values.get(key, ""), file, environment)
-    address.hide_secrets(uri)
+    secrets.hide_address(uri)
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)
@@ -162,7 +163,7 @@ def _checked(key: object, value: Any, file: Path) -> Any:
         raise InputError(f"{file}: {key} is {shown(value)}, expected text")
     is_address = key == "tracking_uri" or (key == "artifacts" and "://" in value)
     if is_address and address.holds_password(value):
-        address.hide_secrets(value)
+        secrets.hide_address(value)
         variable = address.variable_of(value, OTHERWISE[key])
         raise InputError(
             f"{file}: {key} holds a password, expected the address without it, and {variable} in "

@@ -26,7 +26,7 @@ from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.scoped import Overrides, variable
 from lstm_sweep.search.store import address, artifacts
 from lstm_sweep.search.store.experiment import Experiment
-from lstm_sweep.search.store.faults import Waiting, insist, reason, refused, steady_clock
+from lstm_sweep.search.store.faults import Waiting, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 
@@ -119,7 +119,7 @@ class Store:
             with self.asking(), _settled(self.settings):
                 return call()
 
-        return insist(ask, str(self.settings), self.waiting)
+        return retry(ask, str(self.settings), self.waiting)
 
     def _alone(self) -> AbstractContextManager[None]:
         """While the tables of an SQLite file are made: MLflow fails if two processes make them."""

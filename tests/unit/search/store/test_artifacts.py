@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.store import address, artifacts, faults
+from lstm_sweep.search.process import secrets
+from lstm_sweep.search.store import address, artifacts
 from lstm_sweep.search.store.settings import Settings
 
 HTTP, POSTGRES, SQLITE = "http://host:5000", "postgresql://host/runs", "sqlite:////runs.db"
@@ -95,9 +96,9 @@ def test_an_option_that_is_secret_is_refused_and_hidden_alike(
 ) -> None:
     uri = f"postgresql://host/runs?{options}"
     assert address.holds_password(uri) == is_secret
-    address.hide_secrets(uri)
+    secrets.hide_address(uri)
     text = "planted, /keys/client.key"
-    assert faults.without_secrets(text) == (f"***, {text[9:]}" if is_secret else text)
+    assert secrets.without_secrets(text) == (f"***, {text[9:]}" if is_secret else text)
 
 
 @pytest.mark.parametrize(
