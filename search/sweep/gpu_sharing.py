@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines import gpus
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.gpus import Memory
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Progressed, Trial
@@ -32,26 +32,12 @@ DRAWS = 1_000
 WITHIN_S = 600.0
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Memory of a GPU, MiB."""
-
-    used: int
-    total: int
-
-
 def read_memory() -> dict[str, Memory]:
-    """Memory of each GPU by its number, and by its UUID; empty where the driver does not say."""
+    """Memory of each GPU, by its index and by its UUID; empty if the driver does not work."""
     try:
-        lines = gpus.ask("index,uuid,memory.used,memory.total", "nounits")
+        return gpus.memory()
     except InputError:
         return {}
-    found = {}
-    for line in lines or []:
-        index, *others = (part.strip() for part in line.split(","))
-        if len(others) == 3 and all(size.isdecimal() for size in others[1:]):
-            found[index] = found[others[0]] = Memory(*map(int, others[1:]))
-    return found
 
 
 def fitting(needed: int, free: int, cores: int) -> int:
@@ -92,7 +78,7 @@ def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[in
     cards = {slot.gpu: slot for slot in engine.slots if slot.gpu is not None}
     before = read_memory()
     if not cards or not all(gpu in before for gpu in cards):
-        why = "nvidia-smi does not say how much memory they have" if cards else "there is no GPU"
+        why = "the driver does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
     config = largest(spec, subject.data_size.alphabet if subject.data_size else 0, subject.admits)
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
