@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import pwd
 import shutil
 import sqlite3
 import subprocess
@@ -57,6 +58,17 @@ Run = Callable[..., Done]
 def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test has hidden must be readable in the next."""
     monkeypatch.setattr(secrets, "_hidden", set[str]())
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without a home: no variable names one, nor does the system."""
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
 @pytest.fixture(scope="session", autouse=True)

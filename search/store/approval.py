@@ -7,7 +7,10 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+import platformdirs
+
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.workdir import PROGRAM
 from lstm_sweep.search.store import address
 
 #: names the settings file itself, whoever it belongs to and whatever servers it names
@@ -61,9 +64,9 @@ def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str])
         InputError: there is a password for this kind of server, which is not in the user's list.
     """
     secret = _secret_for(uri, environment)
-    if not secret or _plain(uri) in _servers(environment):
+    if not secret or _plain(uri) in _servers():
         return
-    where = _list(environment)
+    where = _list()
     raise InputError(
         f"{file}: {key} is {address.without_password(uri)}, which would be sent your password "
         f"({secret}): expected that you name this address yourself, as a line in "
@@ -83,18 +86,16 @@ def _secret_for(uri: str, environment: Mapping[str, str]) -> str:
         return ""
 
 
-def _list(environment: Mapping[str, str]) -> Path | None:
-    """File in which the user names servers, an address in each line."""
-    given = environment.get("XDG_CONFIG_HOME", "")
+def _list() -> Path | None:
+    """File in which the user names servers, one address in each line; None without a home."""
     try:
-        folder = Path(given) if Path(given).is_absolute() else Path("~/.config").expanduser()
+        return platformdirs.user_config_path(PROGRAM, appauthor=False) / "servers"
     except RuntimeError:
         return None
-    return folder / "lstm-sweep" / "servers"
 
 
-def _servers(environment: Mapping[str, str]) -> set[str]:
-    file = _list(environment)
+def _servers() -> set[str]:
+    file = _list()
     try:
         if file is None or not file.is_file():
             return set()

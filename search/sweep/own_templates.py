@@ -13,6 +13,8 @@ import re
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.store.tags import Tag, Tags
@@ -90,11 +92,9 @@ def read(tags: Tags, given: str | None) -> Template | None:
 
 
 def _folder() -> Path | None:
-    """A folder that is this user's alone, and lasts; None if there is none."""
+    """A lasting folder that only this user may write to; None if there is none."""
     try:
-        root = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    except RuntimeError:  # there is no home
+        own = platformdirs.user_state_path(workdir.PROGRAM, appauthor=False)
+    except RuntimeError:  # this user has no home
         return None
-    if workdir.private(root / "lstm-sweep") is None:
-        return None
-    return workdir.private(root / "lstm-sweep" / "templates")
+    return workdir.private(own) and workdir.private(own / "templates")
