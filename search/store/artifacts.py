@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from lstm_sweep.models.errors import shown
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store.address import missing
+from lstm_sweep.search.store.faults import reason
 from lstm_sweep.search.store.settings import Settings
 
 #: where runs have their files that are made through a server
@@ -108,3 +109,27 @@ def not_writable(location: str) -> str:
     if not os.access(there, os.W_OK | os.X_OK):
         return f"no permission to write to {there}, expected a folder that can be written"
     return ""
+
+
+def check_place(location: str) -> None:
+    """Check that files can be written at a place that this machine accesses directly.
+
+    Nothing is written there.
+
+    Raises:
+        InputError: a package is missing, a folder is not writable, or a bucket does not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if why := lacking(location) or not_writable(location):
+        raise InputError(f"artifacts {location}: {why}")
+    if folder_of(location) is not None:
+        return
+    try:
+        get_artifact_repository(location).list_artifacts()
+    except Exception as error:
+        raise InputError(
+            f"artifacts {location}: {reason(error)}; expected a place that answers, and what it "
+            f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY"
+        ) from None

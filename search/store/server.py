@@ -25,7 +25,7 @@ from lstm_sweep.search.store import archive, artifacts, auth
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store, check_place
+from lstm_sweep.search.store.tracking import Store
 
 #: where the server listens if nobody says anything else
 HERE = "127.0.0.1"
@@ -144,7 +144,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         auth.check(os.environ)
     door = open_door(host, port, further=settings.allowed_hosts)
     store = Store(settings)
-    check_place(settings.artifacts or "mlartifacts")
+    artifacts.check_place(settings.artifacts or "mlartifacts")
     if door.is_open:
         print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {

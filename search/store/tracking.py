@@ -1,4 +1,4 @@
-"""MLflow: the only store, and the only file that imports it.
+"""MLflow's client: the only store of runs, and the only place that writes to it.
 
 The driver is the only writer. A trial takes one call to create its run, one for its params, one per
 epoch (the last carries the outcome), and one for its final status, in that order: a run whose
@@ -8,13 +8,11 @@ status is not final is not finished.
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import os
 import sqlite3
 import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -23,8 +21,7 @@ from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.folder_lock import locked
-from lstm_sweep.search.process.scoped import Overrides, variable
-from lstm_sweep.search.store import address, artifacts
+from lstm_sweep.search.store import address, artifacts, mlflow_setup
 from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import Waiting, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
@@ -40,47 +37,6 @@ RUNS_PER_PAGE = 1000
 _clock = steady_clock()
 
 
-#: held by the thread that imports MLflow
-_importing = threading.Lock()
-#: what MLflow does otherwise while it is asked something here, and only then
-_overrides = Overrides()
-
-
-def _import_mlflow() -> Any:
-    """Import MLflow; keep its own talk off the terminal, and it from reporting home.
-
-    If the program around this one has imported it before, it is left as it is.
-    """
-    with _importing:
-        if "mlflow" not in sys.modules:
-            with variable("MLFLOW_DISABLE_TELEMETRY", "true"):
-                import mlflow
-            for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
-                logging.getLogger(name).setLevel(logging.ERROR)
-        import mlflow
-    return mlflow
-
-
-def _settled(settings: Settings) -> AbstractContextManager[None]:
-    """Let MLflow answer or fail in the time that is set, silently; we ask again ourselves.
-
-    Its variables go before, but for how often it asks.
-    """
-    from mlflow import environment_variables as variables
-    from mlflow.store.db import utils
-
-    values = [
-        (variables.MLFLOW_DISABLE_TELEMETRY, "default", True),
-        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, "default", True),
-        (variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, "default", False),
-        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, "get", lambda: 0),
-        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, "default", settings.request_timeout_s),
-        # it would ask a database for 100 s, also with a wrong password
-        (utils, "MAX_RETRY_COUNT", 1),
-    ]
-    return _overrides.hold(values)
-
-
 class Store:
     """Runs in one MLflow experiment, read and written through `MlflowClient`."""
 
@@ -92,7 +48,7 @@ class Store:
         """
         if why := address.lacking(settings.tracking_uri):
             raise InputError(f"store {settings}: {why}")
-        mlflow = _import_mlflow()
+        mlflow = mlflow_setup.load()
         self.settings = settings
         #: what to do while the store does not answer; None: fail at once
         self.waiting: Waiting | None = None
@@ -106,7 +62,7 @@ class Store:
             uri = settings.mlflow_uri
             if "PGCONNECT_TIMEOUT" not in os.environ:
                 uri = address.with_timeout(uri, settings.request_timeout_s)
-            with self._alone(), _settled(settings):
+            with self._alone(), mlflow_setup.applied(settings):
                 self._use_write_ahead_log()
                 self.client = mlflow.MlflowClient(uri, uri)
                 self.experiment = Experiment(self.client, settings)
@@ -116,7 +72,7 @@ class Store:
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         def ask() -> Answer:
-            with self.asking(), _settled(self.settings):
+            with self.asking(), mlflow_setup.applied(self.settings):
                 return call()
 
         return retry(ask, str(self.settings), self.waiting)
@@ -144,7 +100,7 @@ class Store:
             InputError: the store cannot be written, or they cannot.
         """
         try:
-            with _settled(self.settings):
+            with mlflow_setup.applied(self.settings):
                 self.experiment.make()
                 self.experiment.check_reach()
         except InputError:
@@ -153,7 +109,7 @@ class Store:
             why = refused(error) or f"{reason(error)}; expected a store that can be written"
             raise InputError(f"store {self.settings}: {why}") from None
         if place := self.experiment.own_place:
-            check_place(place)
+            artifacts.check_place(place)
             self._reached = place
 
     def _reach_files(self) -> None:
@@ -165,7 +121,7 @@ class Store:
         self._ask(self.experiment.check_reach)
         place = self.experiment.own_place
         if place and place != self._reached and artifacts.folder_of(place) is None:
-            check_place(place)
+            artifacts.check_place(place)
         self._reached = place
 
     def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
@@ -365,28 +321,6 @@ def at_once(store: Store) -> Store:
     beside = copy.copy(store)
     beside.waiting, beside.asking = None, nullcontext
     return beside
-
-
-def check_place(location: str) -> None:
-    """Make sure that files can be kept at a place that this machine writes to by itself.
-
-    Raises:
-        InputError: they cannot, as far as one sees without writing any.
-    """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    if why := artifacts.lacking(location) or artifacts.not_writable(location):
-        raise InputError(f"artifacts {location}: {why}")
-    if artifacts.folder_of(location) is not None:
-        return
-    try:
-        get_artifact_repository(location).list_artifacts()
-    except Exception as error:
-        raise InputError(
-            f"artifacts {location}: {reason(error)}; expected a place that answers, and what it "
-            f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
-            f"AWS_SECRET_ACCESS_KEY"
-        ) from None
 
 
 def _read_back(value: float) -> float:
