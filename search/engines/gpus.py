@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,7 +20,7 @@ ADVICE = "expected one that works; CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 t
 
 
 @dataclass(frozen=True)
-class Memory:
+class GpuMemory:
     """Memory of a GPU, MiB."""
 
     used: int
@@ -35,16 +36,14 @@ def indices() -> list[str]:
     return _ask(lambda nvml: list(map(str, range(nvml.nvmlDeviceGetCount())))) or []
 
 
-def memory() -> dict[str, Memory]:
-    """Memory of each GPU, by its index and by its UUID; without those that do not report it.
-
-    Raises:
-        InputError: the driver does not work.
-    """
-    return _ask(_memory) or {}
+def memory() -> dict[str, GpuMemory]:
+    """Memory of each GPU by index and by UUID, if it reports it; empty if the driver fails."""
+    with contextlib.suppress(InputError):
+        return _ask(_memory) or {}
+    return {}
 
 
-def _memory(nvml: Any) -> dict[str, Memory]:
+def _memory(nvml: Any) -> dict[str, GpuMemory]:
     found = {}
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -52,7 +51,7 @@ def _memory(nvml: Any) -> dict[str, Memory]:
             read = nvml.nvmlDeviceGetMemoryInfo(handle)
         except nvml.NVMLError_NotSupported:  # it shares the memory of the host
             continue
-        memory = Memory(used=read.used >> 20, total=read.total >> 20)
+        memory = GpuMemory(used=read.used >> 20, total=read.total >> 20)
         found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = memory
     return found
 

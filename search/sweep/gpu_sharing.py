@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines import gpus
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.engines.gpus import Memory
+from lstm_sweep.search.engines.gpus import GpuMemory
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Progressed, Trial
@@ -30,14 +29,6 @@ SHARE = 0.9
 DRAWS = 1_000
 #: seconds that a measurement may take
 WITHIN_S = 600.0
-
-
-def read_memory() -> dict[str, Memory]:
-    """Memory of each GPU, by its index and by its UUID; empty if the driver does not work."""
-    try:
-        return gpus.memory()
-    except InputError:
-        return {}
 
 
 def fitting(needed: int, free: int, cores: int) -> int:
@@ -76,7 +67,7 @@ def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[in
     `engine` has a slot on each GPU; its first is used, and free again afterwards.
     """
     cards = {slot.gpu: slot for slot in engine.slots if slot.gpu is not None}
-    before = read_memory()
+    before = gpus.memory()
     if not cards or not all(gpu in before for gpu in cards):
         why = "the driver does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
@@ -99,9 +90,9 @@ def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[in
     )
 
 
-def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, Memory]:
+def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, GpuMemory]:
     """Memory once a job trains; empty if it ends before that. The job is ended."""
-    found: Mapping[str, Memory] = {}
+    found: Mapping[str, GpuMemory] = {}
     engine.start(job)
     until = time.monotonic() + WITHIN_S
     while True:
@@ -109,7 +100,7 @@ def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, Memory]:
             if isinstance(message, Ended):
                 return found
             if isinstance(message, Progressed | EpochDone) and not found:
-                found = read_memory()
+                found = gpus.memory()
                 engine.stop(job.slot, Ended(Outcome.STOPPED, "measured"))
         if time.monotonic() > until:
             engine.stop(job.slot, Ended(Outcome.STOPPED, "too slow to be measured"))

@@ -11,9 +11,8 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import gpus
-from lstm_sweep.search.engines.gpus import Memory
+from lstm_sweep.search.engines.gpus import GpuMemory
 from lstm_sweep.search.engines.local import find_gpus
-from lstm_sweep.search.sweep import gpu_sharing
 from tests.conftest import run_here, write_text
 from tests.nvml import Gpu, replace_nvml
 
@@ -55,7 +54,7 @@ def test_gpus_are_those_that_the_driver_counts(count: int, monkeypatch: pytest.M
 def test_memory_is_known_by_index_and_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Gpu("GPU-5a", 81_559, 512), Gpu("GPU-7c", 81_559), Gpu("GPU-9e", used=None)]
     opened = replace_nvml(monkeypatch, lambda: found)
-    first, second = Memory(512, 81_559), Memory(0, 81_559)
+    first, second = GpuMemory(512, 81_559), GpuMemory(0, 81_559)
     assert gpus.memory() == {"0": first, "GPU-5a": first, "1": second, "GPU-7c": second}
     assert opened() == 0
 
@@ -67,7 +66,7 @@ def check_error(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "CUDA_VISIBLE_DEVICES=-1 leaves GPUs out" in str(caught.value)
-    assert gpu_sharing.read_memory() == {}
+    assert gpus.memory() == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert find_gpus() == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, GPU-5a")
