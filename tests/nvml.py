@@ -10,14 +10,20 @@ import pynvml
 import pytest
 
 
-@dataclass(frozen=True)
+@dataclass
 class Gpu:
     """A GPU as NVML reports it; memory in MiB."""
 
     uuid: str
     total: int = 80_000
-    #: None: it does not report its memory
-    used: int | None = 0
+    #: what is read one after the other, the last from then on; None: it does not report its memory
+    used: tuple[int | None, ...] = (0,)
+
+    def read(self) -> int | None:
+        """Memory in use, as it is read now."""
+        now, *later = self.used
+        self.used = tuple(later) or self.used
+        return now
 
 
 def replace_nvml(
@@ -31,9 +37,10 @@ def replace_nvml(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def memory(gpu: Gpu) -> SimpleNamespace:
-        if gpu.used is None:
+        used = gpu.read()
+        if used is None:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return SimpleNamespace(used=gpu.used << 20, total=gpu.total << 20)
+        return SimpleNamespace(used=used << 20, total=gpu.total << 20)
 
     for name, function in {
         "nvmlInit": lambda: reported.append(gpus()),

@@ -24,14 +24,8 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 
 def launched(folder: Path, monkeypatch: pytest.MonkeyPatch, then: int | None, *more: str) -> str:
     """What `launch` prints with two GPUs, of which the first uses `then` MiB while a trial runs."""
-    asked = 0
-
-    def gpus() -> list[Gpu]:
-        nonlocal asked
-        asked += 1  # the GPUs are counted, then their memory is read before the trial
-        return [Gpu("GPU-a", used=1_000 if asked <= 2 else then), Gpu("GPU-b", used=3_000)]
-
-    replace_nvml(monkeypatch, gpus)
+    gpus = [Gpu("GPU-a", used=(1_000, then)), Gpu("GPU-b", used=(3_000,))]
+    replace_nvml(monkeypatch, lambda: gpus)
     done = run_here(
         "launch", "--data", "words.txt", *TINY, "--trials", "2", "--per-gpu", "auto",
         "--ladder", "off", "--confirm-configs", "0", *more, cwd=folder,

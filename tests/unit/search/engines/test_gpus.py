@@ -52,7 +52,7 @@ def test_gpus_are_those_that_the_driver_counts(count: int, monkeypatch: pytest.M
 
 
 def test_memory_is_known_by_index_and_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [Gpu("GPU-5a", 81_559, 512), Gpu("GPU-7c", 81_559), Gpu("GPU-9e", used=None)]
+    found = [Gpu("GPU-5a", 81_559, (512,)), Gpu("GPU-7c", 81_559), Gpu("GPU-9e", used=(None,))]
     opened = replace_nvml(monkeypatch, lambda: found)
     first, second = GpuMemory(512, 81_559), GpuMemory(0, 81_559)
     assert gpus.memory() == {"0": first, "GPU-5a": first, "1": second, "GPU-7c": second}
