@@ -326,7 +326,7 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     past = rebuild(store, parent)
     assert [trial.number for trial in past.again] == [0]
     assert {run.info.status for run in store.runs(sweep_phase="search")} == {"KILLED"}
-    workdir.leave(cache / parent.info.run_id, set())
+    workdir.clear(cache / parent.info.run_id, set())
 
 
 def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
