@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.models.scoring import bits
 
 if TYPE_CHECKING:
     from lstm_sweep.search.store.tags import Tags
@@ -50,6 +52,33 @@ class Outcome(StrEnum):
         return self in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.STOPPED)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What trials are compared by: how the loss of one is taken, and what it is measured in."""
+
+    #: what it is called beside numbers
+    name: str
+    #: whether it is what the trial returns at its end, not the lowest validation loss of its epochs
+    returned: bool = False
+    #: whether it is a mean over symbols in nats
+    nats_per_symbol: bool = False
+
+    def bits_per_symbol(self, loss: float | None) -> float | None:
+        """The loss in bits per symbol; None if it is not measured so."""
+        return None if loss is None or not self.nats_per_symbol else bits(loss)
+
+    @property
+    def epoch_name(self) -> str:
+        """What the validation loss of an epoch is called."""
+        return "validation loss" if self.returned else self.name
+
+
+#: lowest validation loss of a trial's epochs, nats per symbol
+VALIDATION_LOSS = Objective(name="validation loss (nats per symbol)", nats_per_symbol=True)
+#: what a trial returns, in whatever unit
+RETURNED_LOSS = Objective(name="loss", returned=True)
+
+
 class Phase(StrEnum):
     """Which part of a sweep a run belongs to."""
 
@@ -87,6 +116,7 @@ class Trial:
     #: 1, and one more each time the trial was lost
     attempt: int = 1
     phase: Phase = Phase.SEARCH
+    objective: Objective = VALIDATION_LOSS
 
     @property
     def id(self) -> str:
@@ -194,8 +224,67 @@ class Ended:
 Message = Computing | Progressed | EpochDone | Ended
 
 
+class _Results:
+    """What follows from the epochs and the end of a trial."""
+
+    trial: Trial
+    #: metrics of each finished epoch, in order
+    epochs: Sequence[dict[str, float]]
+    ended: Ended | None
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
+        losses = (math.inf if loss is None else loss for loss in self.val_losses)
+        return list(itertools.accumulate(losses, min))
+
+    @property
+    def val_losses(self) -> list[float | None]:
+        """Validation loss of each epoch, nats; None for one that has no finite loss."""
+        return [comparable(epoch.get("val_loss")) for epoch in self.epochs]
+
+    @property
+    def epoch_seconds(self) -> list[float]:
+        """Seconds that each epoch took."""
+        return [epoch["epoch_seconds"] for epoch in self.epochs if "epoch_seconds" in epoch]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number of the epoch with the lowest validation loss."""
+        losses = enumerate(self.val_losses, start=1)
+        scored = ((loss, epoch) for epoch, loss in losses if loss is not None)
+        return min(scored, default=(None, None))[1]
+
+    @property
+    def best_loss(self) -> float | None:
+        """The loss by the trial's objective, so far; finite, or None."""
+        if self.trial.objective.returned:
+            return comparable(self.ended.loss) if self.ended else None
+        return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
+
+    @property
+    def ranked_loss(self) -> float | None:
+        """The loss that this trial competes with; None if it has none."""
+        return self.best_loss if self.ended and self.ended.outcome.ranks else None
+
+
+@dataclass(frozen=True)
+class TrialSnapshot(_Results):
+    """What a search knows of a trial, as it was at one moment."""
+
+    trial: Trial
+    slot: Slot
+    epochs: tuple[dict[str, float], ...]
+    ended: Ended | None
+    #: whether its config, or its template, trains no other epoch
+    last: bool
+    #: when it began, in seconds of the driver's clock
+    began: float
+    seconds: float
+
+
 @dataclass
-class TrialProgress:
+class TrialProgress(_Results):
     """What is known of a trial while it runs, and when it has ended."""
 
     trial: Trial
@@ -225,40 +314,12 @@ class TrialProgress:
         self.unlogged = done.epoch >= self.trial.config.epochs
         self.last = self.unlogged or done.last
 
-    @property
-    def best_so_far(self) -> list[float]:
-        """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
-        losses = (math.inf if loss is None else loss for loss in self.val_losses)
-        return list(itertools.accumulate(losses, min))
-
-    @property
-    def val_losses(self) -> list[float | None]:
-        """Validation loss of each epoch, nats; None for one that has no finite loss."""
-        return [comparable(epoch.get("val_loss")) for epoch in self.epochs]
-
-    @property
-    def epoch_seconds(self) -> list[float]:
-        """Seconds that each epoch took."""
-        return [epoch["epoch_seconds"] for epoch in self.epochs if "epoch_seconds" in epoch]
-
-    @property
-    def best_epoch(self) -> int | None:
-        """Number of the epoch with the lowest validation loss."""
-        losses = enumerate(self.val_losses, start=1)
-        scored = ((loss, epoch) for epoch, loss in losses if loss is not None)
-        return min(scored, default=(None, None))[1]
-
-    @property
-    def best_loss(self) -> float | None:
-        """Lowest validation loss, nats; or what a template has returned. Finite, or None."""
-        if self.trial.config.returns_loss:
-            return comparable(self.ended.loss) if self.ended else None
-        return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
-
-    @property
-    def ranked_loss(self) -> float | None:
-        """The loss that this trial competes with; None if it has none."""
-        return self.best_loss if self.ended and self.ended.outcome.ranks else None
+    def snapshot(self) -> TrialSnapshot:
+        """What a search is told of it."""
+        return TrialSnapshot(
+            self.trial, self.slot, tuple(self.epochs), self.ended, self.last, self.began,
+            self.seconds,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

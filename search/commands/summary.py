@@ -43,14 +43,13 @@ def conclude(console: Console, state: State, store: Store) -> None:
             worse = f"the best trial is {loss - other:.4f} nats worse"
             verdict = better if loss < other else worse
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
-    confirmed = state.policy.confirmation.results() if state.policy else []
-    if confirmed:
+    report = state.policy.report() if state.policy else None
+    if report and report.confirmed:
         console.print("trained again:")
-    for one in confirmed:
-        console.print(f"  {one}")
-    omitted = state.policy.confirmation.omitted() if state.policy else ""
-    if omitted and not state.broken_off:
-        console.print(omitted, markup=False)
+        for one in report.confirmed:
+            console.print(f"  {one}")
+    if report and report.omitted and not state.broken_off:
+        console.print(report.omitted, markup=False)
     console.print(f"ended after {duration(state.seconds)}: {state.ending}")
     program = _program()
     console.print("next:")

@@ -9,7 +9,7 @@ from typing import Any
 
 from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.models.size import parameters
-from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import Phase, TrialProgress
 
@@ -27,16 +27,18 @@ def describe(state: State) -> str:
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
-    if state.policy and state.policy.ladder and state.policy.rates:
-        lines += ["", f"Ladder of learning rates: {state.policy.ladder.reason}."]
-    if state.policy and (confirmed := state.policy.confirmation.results()):
-        lines += ["", "Trained again:", "", *(f"- {one}" for one in confirmed)]
+    report = state.policy.report() if state.policy else None
+    if report and report.ladder and report.ladder.decision:
+        lines += ["", f"Ladder of learning rates: {report.ladder.decision.reason}."]
+    if report and report.confirmed:
+        lines += ["", "Trained again:", "", *(f"- {one}" for one in report.confirmed)]
     return "\n".join(lines)
 
 
 def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
     """Everything that the pictures show, as plain values."""
     policy = state.policy
+    report = policy.report() if policy else None
     return {
         "sweep": state.name,
         "loss": _loss_name(state),
@@ -44,9 +46,9 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
-        "ladder": _ladder(policy) if policy else None,
+        "ladder": _ladder(report.ladder) if report and report.ladder else None,
         "importance": policy.importance() if policy else None,
-        "confirmed": [one.to_dict() for one in policy.confirmation.results()] if policy else [],
+        "confirmed": [one.to_dict() for one in report.confirmed] if report else [],
         "trials": [
             {
                 "trial": progress.trial.id,
@@ -66,15 +68,13 @@ def _parameters_of(config: Config, alphabet: int) -> int | None:
     return parameters(config, alphabet) if isinstance(config, TrialConfig) else None
 
 
-def _ladder(policy: Policy) -> dict[str, Any] | None:
-    if not policy.rates:
-        return None
+def _ladder(found: LadderReport) -> dict[str, Any]:
     return {
-        "rates": [step.rate for step in policy.steps()],
-        "losses": [None if step.loss == math.inf else step.loss for step in policy.steps()],
-        "best": policy.ladder.best if policy.ladder else None,
-        "reason": policy.ladder.reason if policy.ladder else "not finished",
-        "learning_rates": policy.space[policy.space.rate or ""].describe(),
+        "rates": [step.rate for step in found.steps],
+        "losses": [None if step.loss == math.inf else step.loss for step in found.steps],
+        "best": found.decision.best if found.decision else None,
+        "reason": found.decision.reason if found.decision else "not finished",
+        "learning_rates": found.learning_rates,
     }
 
 

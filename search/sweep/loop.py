@@ -217,6 +217,7 @@ class Loop:
             shutil.rmtree(progress.job.folder, ignore_errors=True)
         if again and not state.closing:
             state.again.append(progress.trial.next_attempt())
+            self.policy.lose(progress)
         else:
             self._learn(progress)
         if not state.closing:

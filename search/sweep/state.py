@@ -9,7 +9,7 @@ from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.report import PolicyView
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.trial import Outcome, Slot, Trial, TrialProgress
@@ -47,7 +47,7 @@ class State:
     #: seconds since the beginning, and the best loss from then on
     best_over_time: list[tuple[float, float]] = field(default_factory=list)
     #: what decides; None before the search begins
-    policy: Policy | None = None
+    policy: PolicyView | None = None
     #: finished trials by their loss, as far as they have been placed
     _ranked: list[TrialProgress] = field(default_factory=list, repr=False)
     _placed: int = 0
@@ -182,7 +182,7 @@ class State:
         if progress.epoch_seconds:
             epoch = sum(progress.epoch_seconds) / len(progress.epoch_seconds)
         elif self.policy:
-            epoch = self.policy.costs.epoch_seconds(progress.trial.config)
+            epoch = self.policy.epoch_seconds(progress.trial.config)
         epochs_left = progress.trial.config.epochs - len(progress.epochs)
         rest = typical - (self.now - progress.began)
         return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
@@ -203,7 +203,7 @@ class State:
                 "bits_per_symbol": bits_of(best.trial.config, best.ranked_loss),
                 "config": best.trial.config.to_dict(),
             },
-            "confirmed": [one.to_dict() for one in self.policy.confirmation.results()]
+            "confirmed": [one.to_dict() for one in self.policy.report().confirmed]
             if self.policy
             else [],
             "baselines": self.baselines,
