@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks import curves
 from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
@@ -145,7 +146,7 @@ class Replay:
 
 def _job(trial: Any, slot: Slot) -> Job:
     nowhere = Path()
-    return Job(trial=trial, slot=slot, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+    return Job(trial=trial, slot=slot, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
 
 
 _replay: Replay | None = None

@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.scoring import bits
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.store.tags import Tags
-    from lstm_sweep.spaces.template.template import Template
+    from lstm_sweep.models.network.events import TemplateEvent, TrainingEvent
 
 
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed
@@ -144,21 +143,32 @@ class Slot:
         return "this process" if self.core is None else f"core {self.core}"
 
 
+class Training(Protocol):
+    """What a worker does for a job; a value that is sent to it."""
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Whether it is code of the user, which may need anything of Keras."""
+
+    def load(self) -> None:
+        """Import what has to be there before the backend is made ready."""
+
+    def events(self, job: Job) -> Iterator[TrainingEvent | TemplateEvent]:
+        """Train, and say how it goes."""
+
+    def place_of(self, error: Exception) -> str:
+        """Where in the user's code an error has come from; empty if it has not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """All that a worker needs to train one trial."""
 
     trial: Trial
     slot: Slot
-    #: folder of the saved corpus
-    corpus: Path
-    #: how many validation targets are scored, and the seed that chooses them
-    targets: int
-    targets_seed: int
     #: folder of the trial: log, best weights, and what its next attempt goes on with
     folder: Path
-    #: what is trained in place of a network of ours
-    template: Template | None = None
+    training: Training
     #: seconds between two checkpoints, at least
     checkpoint_every_s: float = 5.0
 
@@ -320,41 +330,3 @@ class TrialProgress(_Results):
             self.trial, self.slot, tuple(self.epochs), self.ended, self.last, self.began,
             self.seconds,
         )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """A run of a trial as it was read back from the store."""
-
-    trial: Trial
-    run_id: str
-    status: str
-    outcome: str
-    reason: str
-    parameters: int
-    best_val_loss: float | None
-    best_epoch: int | None
-    epochs: int
-    has_weights: bool
-    tags: Tags
-    #: run that this one repeats; empty if it is none
-    rerun_of: str = ""
-    #: metrics of its epochs that depend on the trial alone, not on the machine's speed
-    results: tuple[str, ...] = RESULTS
-
-    def to_dict(self) -> dict[str, Any]:
-        """The trial as `trials --json` prints it."""
-        return {
-            "trial": self.trial.id,
-            "run_id": self.run_id,
-            "status": self.status,
-            "outcome": self.outcome or None,
-            "phase": str(self.trial.phase),
-            "attempt": self.trial.attempt,
-            "val_loss": self.best_val_loss,
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
-            "parameters": self.parameters,
-            "seed": self.trial.seed,
-            "config": self.trial.config.to_dict(),
-        }

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
@@ -172,9 +173,7 @@ class Simulation:
     def _fill(self) -> None:
         while self._free and (trial := self._policy.next(self._now)):
             slot, folder = self._free.pop(0), Path("/none")
-            job = Job(
-                trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder
-            )
+            job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
             progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
             self._running[slot] = progress
             self._all_progress.append(progress)

@@ -303,7 +303,7 @@ class Policy:
 
 
 def _is_whole(one: TrialSnapshot) -> bool:
-    """Whether a trial that has ended was not cut short between two epochs, or before it returned."""
+    """Whether a trial that has ended was not cut short between epochs, or before it returned."""
     assert one.ended
     if one.trial.objective.returned:
         return one.ended.loss is not None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from lstm_sweep.models.config import Config, TrialConfig
-from lstm_sweep.models.size import parameters
+from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Phase, TrialProgress
+from lstm_sweep.search.trial import Objective, Phase, TrialProgress
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
@@ -23,7 +22,7 @@ def describe(state: State) -> str:
     if best is None or best.ranked_loss is None:
         return "No trial has a result."
     rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
-    lines = [f"| | {_loss_name(state)} |", "| --- | --- |"]
+    lines = [f"| | {best.trial.objective.name} |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
@@ -35,14 +34,29 @@ def describe(state: State) -> str:
     return "\n".join(lines)
 
 
-def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
+class Measured(Protocol):
+    """What pictures have to know of a task."""
+
+    @property
+    def objective(self) -> Objective:
+        """What its trials are compared by."""
+
+    @property
+    def training_symbols(self) -> int:
+        """How much there is to train on; 0 if nobody knows."""
+
+    def parameters_of(self, config: Config) -> int | None:
+        """Parameters of a network; None if that is known only once it is built."""
+
+
+def evidence(state: State, task: Measured) -> dict[str, Any]:
     """Everything that the pictures show, as plain values."""
     policy = state.policy
     report = policy.report() if policy else None
     return {
         "sweep": state.name,
-        "loss": _loss_name(state),
-        "training_symbols": symbols,
+        "loss": task.objective.name,
+        "training_symbols": task.training_symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
@@ -54,18 +68,13 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
                 "trial": progress.trial.id,
                 "phase": str(progress.trial.phase),
                 "outcome": str(progress.ended.outcome) if progress.ended else None,
-                "parameters": _parameters_of(progress.trial.config, alphabet),
+                "parameters": task.parameters_of(progress.trial.config),
                 "val_loss": progress.ranked_loss,
                 "losses": progress.val_losses,
             }
             for progress in state.finished
         ],
     }
-
-
-def _parameters_of(config: Config, alphabet: int) -> int | None:
-    """Parameters of a network, if that is known without building it."""
-    return parameters(config, alphabet) if isinstance(config, TrialConfig) else None
 
 
 def _ladder(found: LadderReport) -> dict[str, Any]:
@@ -83,16 +92,12 @@ def plots(found: dict[str, Any], state: State) -> Iterator[tuple[str, Callable[[
     if state.finished:
         yield "learning_curves", lambda file: plot_learning_curves(state, file)
         yield "best_over_time", lambda file: _draw(_best_over_time, found, file)
-        if state.spec.template is None:
+        if any(trial["parameters"] is not None for trial in found["trials"]):
             yield "parameters", lambda file: _draw(_parameters, found, file)
     if found["ladder"] and any(loss is not None for loss in found["ladder"]["losses"]):
         yield "ladder", lambda file: _draw(_ladder_curve, found, file)
     if found["importance"]:
         yield "importance", lambda file: _draw(_importance, found, file)
-
-
-def _loss_name(state: State) -> str:
-    return "loss" if state.spec.template else "validation loss (nats per symbol)"
 
 
 def _draw(
@@ -198,7 +203,7 @@ def plot_learning_curves(state: State, file: Path) -> None:
         axes.plot(*_curve(progress), marker="o", markersize=4, label=_name(progress), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
+    axes.set_ylabel(state.finished[0].trial.objective.epoch_name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
     if best or state.baselines:
@@ -208,11 +213,8 @@ def plot_learning_curves(state: State, file: Path) -> None:
 
 
 def _name(progress: TrialProgress) -> str:
-    config, known = progress.trial.config, f"{progress.trial.id}: {progress.ranked_loss:.3f}"
-    if not isinstance(config, TrialConfig):
-        return known
-    shape = f"{config.direction} {config.layers}x{config.layer_size}"
-    return f"{known}  {shape}, lr {config.learning_rate:g}"
+    known, label = f"{progress.trial.id}: {progress.ranked_loss:.3f}", progress.trial.config.label()
+    return f"{known}  {label}" if label else known
 
 
 def _curve(progress: TrialProgress) -> tuple[list[int], list[float]]:

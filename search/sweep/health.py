@@ -31,7 +31,9 @@ class Start:
     computed: float
 
 
-def hung_at_start(start: Start, now: float, longest_s: float | None, *, template: bool) -> str:
+def hung_at_start(
+    start: Start, now: float, longest_s: float | None, *, may_never_report: bool
+) -> str:
     """Why a trial counts as hung that imports, builds or traces; empty if it does not.
 
     `longest_s` is the longest start that was seen; None if there was none.
@@ -40,7 +42,7 @@ def hung_at_start(start: Start, now: float, longest_s: float | None, *, template
     idle, limit = now - start.computed, max(IDLE_S, usual)
     if idle > limit:
         return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
-    known = longest_s is not None or not template
+    known = longest_s is not None or not may_never_report
     took, limit = now - start.began, max(START_S if known else UNKNOWN_START_S, usual)
     if took > limit:
         return f"no first report for {took:.0f} s, expected one within {limit:.0f} s"
@@ -51,9 +53,7 @@ def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
     """Why a trial counts as hung; empty if it does not. From its first report on."""
     if progress.heard is None:
         return ""
-    if (
-        progress.last and progress.trial.config.returns_loss
-    ):  # what a template does then is not heard
+    if progress.last and progress.trial.objective.returned:  # what it does then is not heard
         return ""
     limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
     silent = now - progress.heard

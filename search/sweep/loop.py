@@ -139,7 +139,7 @@ class Loop:
         self.state.running[slot] = progress
         self.state.again.remove(trial)
         self.policy.begin(progress)
-        self.journal.log_config(progress)
+        self.journal.log_config(progress, self.task.params(trial.config))
         self.engine.start(job)
 
     def _hear(self, progress: TrialProgress, message: Message) -> None:

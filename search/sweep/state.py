@@ -7,8 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lstm_sweep.models.config import Config
-from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.policy.report import PolicyView
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
@@ -17,11 +15,6 @@ from lstm_sweep.search.trial import Outcome, Slot, Trial, TrialProgress
 #: why a sweep ended that was interrupted, or that `stop` has ended
 INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")
 ON_REQUEST = Stop(StopReason.ASKED, "stopped on request")
-
-
-def bits_of(config: Config, loss: float | None) -> float | None:
-    """A loss in bits per symbol; None if it is a template's, which may be anything."""
-    return None if loss is None or config.returns_loss else bits(loss)
 
 
 @dataclass
@@ -200,7 +193,7 @@ class State:
                 "trial": best.trial.id,
                 "run_id": best.run_id,
                 "val_loss": best.ranked_loss,
-                "bits_per_symbol": bits_of(best.trial.config, best.ranked_loss),
+                "bits_per_symbol": best.trial.objective.bits_per_symbol(best.ranked_loss),
                 "config": best.trial.config.to_dict(),
             },
             "confirmed": [one.to_dict() for one in self.policy.report().confirmed]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress, TrialSnapshot
 
@@ -12,7 +13,7 @@ from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgr
 def first(number: int, loss: float) -> TrialSnapshot:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     nowhere = Path("/none")
-    job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
     epochs = [{"val_loss": loss}]
     ended = Ended(Outcome.COMPLETE)
     return TrialProgress(trial, "", Slot(0), job, epochs=epochs, ended=ended).snapshot()

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import halving, ladder, lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
@@ -117,7 +118,7 @@ class Played:
 
 def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
     folder = Path("/none")
-    job = Job(trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
     return TrialProgress(trial, f"run-{trial.number}", slot, job, began=began)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.size import parameters
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
@@ -17,12 +18,25 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, TrialProgress
+from lstm_sweep.search.trial import VALIDATION_LOSS, Ended, Job, Outcome, Phase, Slot, TrialProgress
 from lstm_sweep.spaces import presets
 
 SLOT = Slot(0)
 ALPHABET, SYMBOLS = 30, 100_000
 PROBLEM = lstm_problem(presets.DEFAULT, DataSize(SYMBOLS, ALPHABET, 1_000), unigram_loss=3.0)
+
+
+class Networks:
+    """What is known of LSTMs on a corpus."""
+
+    objective = VALIDATION_LOSS
+    training_symbols = SYMBOLS
+
+    def parameters_of(self, config: Config) -> int:
+        return parameters(as_lstm_config(config), ALPHABET)
+
+
+NETWORKS = Networks()
 
 
 def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
@@ -33,7 +47,7 @@ def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> S
     state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
-        job = Job(trial=trial, slot=SLOT, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+        job = Job(trial=trial, slot=SLOT, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
         progress = TrialProgress(trial, "", SLOT, job, began=state.now)
         policy.begin(progress)
         ended = _play(progress, policy, state)
@@ -78,7 +92,7 @@ def state() -> State:
 
 @pytest.fixture(scope="module")
 def found(state: State) -> dict[str, Any]:
-    return evidence_module.evidence(state, ALPHABET, SYMBOLS)
+    return evidence_module.evidence(state, NETWORKS)
 
 
 def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
@@ -140,7 +154,7 @@ def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Pat
     learn_again(state)
     state.baselines.clear()
     state.best_over_time.clear()
-    drawn = evidence_module.plots(evidence_module.evidence(state, ALPHABET, SYMBOLS), state)
+    drawn = evidence_module.plots(evidence_module.evidence(state, NETWORKS), state)
     for name, draw in drawn:
         draw(tmp_path / f"{name}.png")
     assert (tmp_path / "learning_curves.png").exists()
@@ -157,7 +171,7 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     for progress in state.finished[1::4]:
         progress.epochs[-1:] = [{"val_loss": bad}]
     learn_again(state)
-    found = evidence_module.evidence(state, ALPHABET, SYMBOLS)
+    found = evidence_module.evidence(state, NETWORKS)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for name, draw in evidence_module.plots(found, state):
         draw(tmp_path / f"{name}.png")
@@ -168,7 +182,7 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
 
 def test_a_sweep_without_trials_has_no_pictures() -> None:
     empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
-    found = evidence_module.evidence(empty, ALPHABET, SYMBOLS)
+    found = evidence_module.evidence(empty, NETWORKS)
     assert dict(evidence_module.plots(found, empty)) == {}
     assert evidence_module.describe(empty) == "No trial has a result."
 
@@ -183,7 +197,7 @@ def test_the_description_names_ladder_and_confirmation(state: State) -> None:
 def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
     policy = Policy(Plan(), PROBLEM, sweep="s", slots=1)
     state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
-    shown = evidence_module.evidence(state, ALPHABET, SYMBOLS)["ladder"]
+    shown = evidence_module.evidence(state, NETWORKS)["ladder"]
     assert shown["reason"] == "not finished" and shown["best"] is None
     assert shown["losses"] == [None] * len(ladder.rates(presets.DEFAULT["learning_rate"]))
 

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import halving, ladder
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import (
     LARGEST,
     Ended,
@@ -106,7 +109,8 @@ def template_spec(folder: Path) -> SweepSpec:
 
 def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
     arguments = {"store": MemoryStore(), "display": Silent(), **more}
-    return Sweep(spec, name="s", corpus=corpus, engine=engine, **arguments)
+    task = CorpusTask.of(spec, corpus) if corpus else TemplateTask.open(spec)
+    return Sweep(spec, name="s", task=task, engine=engine, **arguments)
 
 
 def strictly(text: str) -> Any:
@@ -280,7 +284,7 @@ def test_no_rate_of_a_ladder_is_best_by_such_a_loss(bad: float) -> None:
 def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
     job = Job(
-        trial=trial, slot=Slot(0), corpus=Path(), targets=0, targets_seed=0, folder=Path("/none")
+        trial=trial, slot=Slot(0), training=CorpusTraining(Path(), 0, 0), folder=Path("/none")
     )
     first = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE)).snapshot()
     found = compare([Confirmed(first, (1.0, 1.0)), Confirmed(first, (1.0, 1.0))])

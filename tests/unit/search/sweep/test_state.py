@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, State
@@ -27,7 +28,7 @@ def progress(
     config = TrialConfig(epochs=4)
     trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
     folder = Path("/none")
-    job = Job(trial=trial, slot=SLOTS[0], corpus=folder, targets=1, targets_seed=0, folder=folder)
+    job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
     return TrialProgress(
         trial,
         f"run-{number}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
@@ -19,9 +21,17 @@ from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep import health, own_templates
-from lstm_sweep.search.sweep.state import bits_of
-from lstm_sweep.search.sweep.task import TemplateTask, task_of
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Phase, Slot, TrialProgress
+from lstm_sweep.search.sweep.template_task import TemplateTask
+from lstm_sweep.search.trial import (
+    VALIDATION_LOSS,
+    Ended,
+    EpochDone,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    TrialProgress,
+)
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 
@@ -49,18 +59,14 @@ def spec(file: Path) -> SweepSpec:
 
 def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
     plan = dataclasses.replace(spec.plan(), confirm_configs=0, **changes)
-    about = task_of(spec, None)
-    return Policy(
-        plan, spec.space, about.data_size, sweep="s", slots=2, unigram_loss=about.unigram_loss({}),
-        admits=about.admits,
-    )  # fmt: skip
+    return Policy(plan, TemplateTask.open(spec).problem(spec, {}), sweep="s", slots=2)
 
 
 def begun(policy: Policy) -> TrialProgress:
     trial = policy.next()
     assert trial
     nowhere = Path()
-    job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=0, targets_seed=0, folder=nowhere)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 0, 0), folder=nowhere)
     progress = TrialProgress(trial, "run", Slot(0), job)
     policy.begin(progress)
     return progress
@@ -134,7 +140,7 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
         policy.end(progress)
     assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
     assert policy.objective_values() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
-    assert [c.ranked_loss for c in policy.all_progress.values()][3:] == [-0.5, -0.4, None, None]
+    assert [one.ranked_loss for one in policy.trials][3:] == [-0.5, -0.4, None, None]
 
 
 def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None:
@@ -174,7 +180,7 @@ def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: Sw
             progress = begun(policy)
             progress.ended, progress.seconds = Ended(outcome, loss=loss), seconds
             policy.end(progress)
-    assert policy.costs.trial_seconds(TemplateConfig(()), 1) == 30.0
+    assert policy.trial_seconds(TemplateConfig(()), 1) == 30.0
 
 
 def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
@@ -186,7 +192,8 @@ def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
 
 
 def test_a_template_has_no_bits(spec: SweepSpec) -> None:
-    assert bits_of(TemplateConfig(()), 1.0) is None
+    assert TemplateTask.runs.objective.bits_per_symbol(1.0) is None
+    assert VALIDATION_LOSS.bits_per_symbol(math.log(2)) == pytest.approx(1)
 
 
 def tags_of(tags: dict[str, str]) -> Tags:
