@@ -38,7 +38,7 @@ class Task(ABC):
 
     # how one comes to be
 
-    @classmethod
+    @classmethod  # noqa: B027
     def check(cls, spec: SweepSpec) -> None:
         """Refuse a spec that cannot be run on this machine; called before data are read.
 
@@ -164,7 +164,7 @@ class Task(ABC):
 
     # with a finished trial
 
-    @classmethod
+    @classmethod  # noqa: B027
     def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
         """Refuse to train a trial again with these values of its fields; `file` as of `read_spec`.
 
