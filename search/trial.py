@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.scoring import bits
 
 if TYPE_CHECKING:
     from lstm_sweep.models.network.events import TemplateEvent, TrainingEvent
@@ -64,7 +63,7 @@ class Objective:
 
     def bits_per_symbol(self, loss: float | None) -> float | None:
         """The loss in bits per symbol; None if it is not measured so."""
-        return None if loss is None or not self.nats_per_symbol else bits(loss)
+        return None if loss is None or not self.nats_per_symbol else loss / math.log(2)
 
     @property
     def epoch_name(self) -> str:

@@ -974,6 +974,25 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     assert policy.judge(again) == Ended(Outcome.COMPLETE, "no better since epoch 1")
 
 
+def test_what_becomes_of_a_trial_outside_changes_nothing_that_a_policy_holds() -> None:
+    policy = policy_of(Plan(**{**PLAIN, "trials": 9}), SMALL)
+    trial = policy.next()
+    assert trial
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress.epochs.append({"val_loss": 1.0})
+    progress.ended = Ended(Outcome.COMPLETE)
+    [held] = policy.trials
+    assert (held.epochs, held.ended, policy.objective_values()) == ((), None, {})
+    policy.objective_values()[0] = 0.5
+    with pytest.raises(AttributeError):
+        held.ended = progress.ended  # type: ignore[misc]
+    policy.end(progress)
+    [now] = policy.trials
+    assert (now.best_loss, held.ended) == (1.0, None)
+    assert policy.objective_values() == {0: 1.0}
+
+
 # a sweep that goes on --------------------------------------------------------------------------
 
 
