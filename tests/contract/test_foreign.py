@@ -344,7 +344,7 @@ IN_A_WORKER = """
 import sys
 from pathlib import Path
 from tests.contract.test_foreign import job_of
-from lstm_sweep.search import worker
+from lstm_sweep.search.engines import worker
 from lstm_sweep.spaces.template.template import Template
 folder = Path(sys.argv[1])
 print(list(worker.run(job_of(Template.read(str(folder / "mine.py")), folder)))[-1])
