@@ -24,6 +24,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.samples import python_docs
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
 
@@ -120,9 +121,7 @@ def _job(number: int, config: TrialConfig, slot: Slot, folder: Path) -> Job:
     return Job(
         trial=trial,
         slot=slot,
-        corpus=folder / "corpus",
-        targets=TARGETS,
-        targets_seed=0,
+        training=CorpusTraining(folder / "corpus", TARGETS, 0),
         folder=folder / str(number),
     )
 

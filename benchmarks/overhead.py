@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Job, Trial, TrialProgress
 
 
@@ -57,6 +58,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     from lstm_sweep.search.spec import SweepSpec
     from lstm_sweep.search.store.settings import Settings
     from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.sweep.corpus_task import CorpusTask
     from lstm_sweep.search.sweep.sweep import Sweep
     from lstm_sweep.spaces.space import from_mapping
 
@@ -86,7 +88,8 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     store = Store(Settings(uri, artifacts, "benchmark", "benchmark"))
 
     begin = time.perf_counter()
-    sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=_Quiet())
+    task = CorpusTask.of(spec, corpus)
+    sweep = Sweep(spec, name="s", task=task, store=store, engine=engine, display=_Quiet())
     state = sweep.run()
     wall = time.perf_counter() - begin
     trained = sum(epoch["epoch_seconds"] for c in state.finished for epoch in c.epochs)
@@ -122,7 +125,7 @@ def _start_of_a_worker(engine: object, folder: Path) -> float:
     assert isinstance(engine, LocalEngine)
     trial = Trial(sweep="b", number=0, config=TrialConfig(), seed=0)
     job = Job(
-        trial=trial, slot=engine.slots[0], corpus=folder / "missing", targets=1, targets_seed=0,
+        trial=trial, slot=engine.slots[0], training=CorpusTraining(folder / "missing", 1, 0),
         folder=folder / "start",
     )  # fmt: skip
     begin = time.perf_counter()

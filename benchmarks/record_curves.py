@@ -28,6 +28,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.samples import python_docs
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
 from lstm_sweep.spaces.space import Space, from_mapping
 
@@ -123,9 +124,7 @@ def _record(space: Space, file: Path, folder: Path, workers: int | None) -> None
                         Job(
                             trial=trial,
                             slot=slot,
-                            corpus=folder / "corpus",
-                            targets=TARGETS,
-                            targets_seed=0,
+                            training=CorpusTraining(folder / "corpus", TARGETS, 0),
                             folder=folder / str(number),
                         )
                     )

@@ -22,7 +22,9 @@ from typing import Any
 
 from benchmarks import curves
 from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, TrialProgress
@@ -54,7 +56,7 @@ POLICIES = {
     "tpe": TPE,
     "tpe + ladder": LADDER,
     "tpe + ladder + halving": HALVING,
-    "all (and cost, early stopping)": ALL,
+    "all": ALL,
 }
 VARIANTS = {
     "all, no ladder": replace(ALL, ladder=False),
@@ -63,14 +65,8 @@ VARIANTS = {
     "all, hyperopt's tpe": replace(ALL, algorithm="hyperopt"),
     "all, no opening": replace(ALL, opening=False),
     "all, cost-blind": replace(ALL, choices=1),
-    **{f"all, promise per second ^{n:g}": replace(ALL, cost_weight=n) for n in (0.25, 0.5, 1.0)},
     "random + halving": replace(PLAIN, halving=True),
     **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5)},
-    **{f"all, lesson {word}": replace(ALL, lesson=word) for word in ("last", "rung")},
-    **{f"all, liar {word}": replace(ALL, liar=word) for word in ("mean", "none")},
-    **{f"all, startup {n}": replace(ALL, startup=n) for n in (5, 20)},
-    **{f"all, first rung {n}": replace(ALL, first_rung=n) for n in (1, 3, 9)},
-    **{f"all, ladder of {n} epochs": replace(ALL, ladder_epochs=n) for n in (9, 18)},
 }
 
 
@@ -89,22 +85,17 @@ class Replay:
         self.best = min(min(curve.losses) for curve in found if curve.losses)
         corpus = head["corpus"]
         # what the size of the corpus is to the cost model: its scale is learned anyway
-        self.data_size = DataSize(int(corpus["characters"] * 0.8), 90, corpus["targets"])
+        data_size = DataSize(int(corpus["characters"] * 0.8), 90, corpus["targets"])
+        self.problem = lstm_problem(self.space, data_size, unigram_loss=3.29)
 
     def sweep(self, plan: Plan, slots: int) -> tuple[float, int]:  # noqa: C901 - one simulation
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
-        policy = Policy(
-            plan,
-            self.space,
-            self.data_size,
-            sweep="replay",
-            slots=slots,
-            unigram_loss=3.29,
-        )
+        policy = Policy(plan, self.problem, sweep="replay", slots=slots)
         target = WITHIN * self.best
         free = [Slot(index) for index in range(slots)]
         events: list[tuple[float, int, TrialProgress, int]] = []
         order = itertools.count()
+        running: dict[Slot, TrialProgress] = {}
         now = 0.0
         #: configs that reach the target and are not ended
         hopeful = {c.config for c in self.curves.values() if min(c.losses, default=9) <= target}
@@ -113,6 +104,7 @@ class Replay:
             while free and (trial := policy.next(now)):
                 slot = free.pop()
                 progress = TrialProgress(trial, "", slot, _job(trial, slot), began=now)
+                running[slot] = progress
                 policy.begin(progress)
                 curve = self.curves[as_lstm_config(trial.config)]
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
@@ -125,7 +117,7 @@ class Replay:
             hopeful.discard(progress.trial.config)
             free.append(progress.slot)
             for other, why in policy.end(progress):
-                end(other, why)
+                end(running[other.slot], why)
 
         fill()
         while events and now < LONGEST and hopeful:
@@ -139,7 +131,7 @@ class Replay:
                 loss, seconds = curve.losses[epoch - 1], curve.seconds[epoch - 1]
                 progress.epochs.append({"val_loss": loss, "epoch_seconds": seconds})
                 if loss <= target:
-                    return now, len(policy.all_progress)
+                    return now, len(policy.trials)
                 verdict = policy.judge(progress)
                 if epoch == progress.trial.config.epochs:
                     verdict = Ended(Outcome.COMPLETE)
@@ -149,12 +141,12 @@ class Replay:
                     following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
                     heapq.heappush(events, (now + following, next(order), progress, epoch + 1))
             fill()
-        return math.inf, len(policy.all_progress)
+        return math.inf, len(policy.trials)
 
 
 def _job(trial: Any, slot: Slot) -> Job:
     nowhere = Path()
-    return Job(trial=trial, slot=slot, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+    return Job(trial=trial, slot=slot, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
 
 
 _replay: Replay | None = None

@@ -34,6 +34,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import TrialProgress
@@ -174,7 +175,8 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     print(_HEAD, flush=True)
     watch.samples.append(watch.sample(0))
     print(_row(watch.samples), flush=True)
-    state = Sweep(spec, name=NAME, corpus=corpus, store=store, engine=engine, display=watch).run()
+    task = CorpusTask.of(spec, corpus)
+    state = Sweep(spec, name=NAME, task=task, store=store, engine=engine, display=watch).run()
     after = watch.sample(len(state.finished))
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
     records = _deep_size(state.finished[base.trials : last.trials]) / 1e6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 
@@ -74,12 +74,12 @@ class Config(Hashable, Protocol):
     """One point of a space, of our networks or of a template; immutable."""
 
     @property
-    def returns_loss(self) -> bool:
-        """Whether the loss of a trial is what it returns, not its lowest validation loss."""
-
-    @property
     def epochs(self) -> int:
         """Largest number of epochs of a trial."""
+
+    @property
+    def planned_epochs(self) -> int | None:
+        """Epochs of a trial that is not cut short; None if the config does not say."""
 
     def to_dict(self) -> dict[str, int | float | str]:
         """All fields as plain values."""
@@ -90,6 +90,15 @@ class Config(Hashable, Protocol):
     def table_columns(self) -> dict[str, str]:
         """Columns for tables of trials: heading -> text."""
 
+    def describe(self) -> str:
+        """All fields in a line for people."""
+
+    def headline(self) -> str:
+        """What matters most in a line for people."""
+
+    def label(self) -> str:
+        """A few words for the legend of a picture; empty if there are none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
@@ -98,8 +107,6 @@ class TrialConfig:
     Raises:
         InputError: a field has the wrong type or lies outside `LIMITS`.
     """
-
-    returns_loss: ClassVar[bool] = False
 
     #: `uni` reads the symbols before a target forwards; `bi` reads the same symbols in both
     #: directions
@@ -168,6 +175,26 @@ class TrialConfig:
             "length": str(self.sequence_length),
             "batch": str(self.batch_size),
         }
+
+    def describe(self) -> str:
+        """All fields in a line for people."""
+        return ", ".join(f"{name} {value}" for name, value in self.to_dict().items())
+
+    def headline(self) -> str:
+        """Network and learning rate in a line for people."""
+        return (
+            f"{self.direction}, {self.layers} layers of {self.layer_size}, "
+            f"learning rate {self.learning_rate:g}"
+        )
+
+    def label(self) -> str:
+        """Network and learning rate for the legend of a picture."""
+        return f"{self.direction} {self.layers}x{self.layer_size}, lr {self.learning_rate:g}"
+
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs of a trial that is not cut short."""
+        return self.epochs
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

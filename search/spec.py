@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source, near_one
 from lstm_sweep.models.errors import InputError, cut, nearest, one_of, shown
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.engines import ENGINES
-from lstm_sweep.search.policy.cost import fitting_targets
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
 from lstm_sweep.spaces import presets
@@ -132,15 +129,6 @@ class SweepSpec:
         _check_number("size_low", self.size_low, 0)
         _check_number("size_high", self.size_high, 0)
         return SizeRule(self.size_low, self.size_high)
-
-    def settled(self, corpus: Corpus | None) -> Self:
-        """The spec with numbers in place of what depends on the corpus."""
-        if corpus is None or self.targets != AUTO:
-            return self
-        usual = as_lstm_config(self.space.middle())
-        if "uni" in self.space["direction"]:  # an epoch of bi takes longer
-            usual = usual.evolve(direction="uni")
-        return dataclasses.replace(self, targets=fitting_targets(usual, len(corpus.train)))
 
     def scoring(self) -> Scoring:
         """What every trial is scored on, of a spec that is settled."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from lstm_sweep.models.config import Config
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.store.tags import Tags
-    from lstm_sweep.spaces.template.template import Template
+    from lstm_sweep.models.network.events import TemplateEvent, TrainingEvent
 
 
 #: metrics of an epoch that depend on the trial alone, not on the machine's speed
@@ -48,6 +48,33 @@ class Outcome(StrEnum):
     def ranks(self) -> bool:
         """Whether the trial's best loss may be compared with those of others."""
         return self in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.STOPPED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What trials are compared by: how the loss of one is taken, and what it is measured in."""
+
+    #: what it is called beside numbers
+    name: str
+    #: whether it is what the trial returns at its end, not the lowest validation loss of its epochs
+    returned: bool = False
+    #: whether it is a mean over symbols in nats
+    nats_per_symbol: bool = False
+
+    def bits_per_symbol(self, loss: float | None) -> float | None:
+        """The loss in bits per symbol; None if it is not measured so."""
+        return None if loss is None or not self.nats_per_symbol else loss / math.log(2)
+
+    @property
+    def epoch_name(self) -> str:
+        """What the validation loss of an epoch is called."""
+        return "validation loss" if self.returned else self.name
+
+
+#: lowest validation loss of a trial's epochs, nats per symbol
+VALIDATION_LOSS = Objective(name="validation loss (nats per symbol)", nats_per_symbol=True)
+#: what a trial returns, in whatever unit
+RETURNED_LOSS = Objective(name="loss", returned=True)
 
 
 class Phase(StrEnum):
@@ -87,6 +114,7 @@ class Trial:
     #: 1, and one more each time the trial was lost
     attempt: int = 1
     phase: Phase = Phase.SEARCH
+    objective: Objective = VALIDATION_LOSS
 
     @property
     def id(self) -> str:
@@ -114,21 +142,32 @@ class Slot:
         return "this process" if self.core is None else f"core {self.core}"
 
 
+class Training(Protocol):
+    """What a worker does for a job; a value that is sent to it."""
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Whether it is code of the user, which may need anything of Keras."""
+
+    def load(self) -> None:
+        """Import what has to be there before the backend is made ready."""
+
+    def events(self, job: Job) -> Iterator[TrainingEvent | TemplateEvent]:
+        """Train, and say how it goes."""
+
+    def place_of(self, error: Exception) -> str:
+        """Where in the user's code an error has come from; empty if it has not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """All that a worker needs to train one trial."""
 
     trial: Trial
     slot: Slot
-    #: folder of the saved corpus
-    corpus: Path
-    #: how many validation targets are scored, and the seed that chooses them
-    targets: int
-    targets_seed: int
     #: folder of the trial: log, best weights, and what its next attempt goes on with
     folder: Path
-    #: what is trained in place of a network of ours
-    template: Template | None = None
+    training: Training
     #: seconds between two checkpoints, at least
     checkpoint_every_s: float = 5.0
 
@@ -194,8 +233,67 @@ class Ended:
 Message = Computing | Progressed | EpochDone | Ended
 
 
+class _Results:
+    """What follows from the epochs and the end of a trial."""
+
+    trial: Trial
+    #: metrics of each finished epoch, in order
+    epochs: Sequence[dict[str, float]]
+    ended: Ended | None
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
+        losses = (math.inf if loss is None else loss for loss in self.val_losses)
+        return list(itertools.accumulate(losses, min))
+
+    @property
+    def val_losses(self) -> list[float | None]:
+        """Validation loss of each epoch, nats; None for one that has no finite loss."""
+        return [comparable(epoch.get("val_loss")) for epoch in self.epochs]
+
+    @property
+    def epoch_seconds(self) -> list[float]:
+        """Seconds that each epoch took."""
+        return [epoch["epoch_seconds"] for epoch in self.epochs if "epoch_seconds" in epoch]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number of the epoch with the lowest validation loss."""
+        losses = enumerate(self.val_losses, start=1)
+        scored = ((loss, epoch) for epoch, loss in losses if loss is not None)
+        return min(scored, default=(None, None))[1]
+
+    @property
+    def best_loss(self) -> float | None:
+        """The loss by the trial's objective, so far; finite, or None."""
+        if self.trial.objective.returned:
+            return comparable(self.ended.loss) if self.ended else None
+        return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
+
+    @property
+    def ranked_loss(self) -> float | None:
+        """The loss that this trial competes with; None if it has none."""
+        return self.best_loss if self.ended and self.ended.outcome.ranks else None
+
+
+@dataclass(frozen=True)
+class TrialSnapshot(_Results):
+    """What a search knows of a trial, as it was at one moment."""
+
+    trial: Trial
+    slot: Slot
+    epochs: tuple[dict[str, float], ...]
+    ended: Ended | None
+    #: whether its config, or its template, trains no other epoch
+    last: bool
+    #: when it began, in seconds of the driver's clock
+    began: float
+    seconds: float
+
+
 @dataclass
-class TrialProgress:
+class TrialProgress(_Results):
     """What is known of a trial while it runs, and when it has ended."""
 
     trial: Trial
@@ -225,75 +323,9 @@ class TrialProgress:
         self.unlogged = done.epoch >= self.trial.config.epochs
         self.last = self.unlogged or done.last
 
-    @property
-    def best_so_far(self) -> list[float]:
-        """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
-        losses = (math.inf if loss is None else loss for loss in self.val_losses)
-        return list(itertools.accumulate(losses, min))
-
-    @property
-    def val_losses(self) -> list[float | None]:
-        """Validation loss of each epoch, nats; None for one that has no finite loss."""
-        return [comparable(epoch.get("val_loss")) for epoch in self.epochs]
-
-    @property
-    def epoch_seconds(self) -> list[float]:
-        """Seconds that each epoch took."""
-        return [epoch["epoch_seconds"] for epoch in self.epochs if "epoch_seconds" in epoch]
-
-    @property
-    def best_epoch(self) -> int | None:
-        """Number of the epoch with the lowest validation loss."""
-        losses = enumerate(self.val_losses, start=1)
-        scored = ((loss, epoch) for epoch, loss in losses if loss is not None)
-        return min(scored, default=(None, None))[1]
-
-    @property
-    def best_loss(self) -> float | None:
-        """Lowest validation loss, nats; or what a template has returned. Finite, or None."""
-        if self.trial.config.returns_loss:
-            return comparable(self.ended.loss) if self.ended else None
-        return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
-
-    @property
-    def ranked_loss(self) -> float | None:
-        """The loss that this trial competes with; None if it has none."""
-        return self.best_loss if self.ended and self.ended.outcome.ranks else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """A run of a trial as it was read back from the store."""
-
-    trial: Trial
-    run_id: str
-    status: str
-    outcome: str
-    reason: str
-    parameters: int
-    best_val_loss: float | None
-    best_epoch: int | None
-    epochs: int
-    has_weights: bool
-    tags: Tags
-    #: run that this one repeats; empty if it is none
-    rerun_of: str = ""
-    #: metrics of its epochs that depend on the trial alone, not on the machine's speed
-    results: tuple[str, ...] = RESULTS
-
-    def to_dict(self) -> dict[str, Any]:
-        """The trial as `trials --json` prints it."""
-        return {
-            "trial": self.trial.id,
-            "run_id": self.run_id,
-            "status": self.status,
-            "outcome": self.outcome or None,
-            "phase": str(self.trial.phase),
-            "attempt": self.trial.attempt,
-            "val_loss": self.best_val_loss,
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
-            "parameters": self.parameters,
-            "seed": self.trial.seed,
-            "config": self.trial.config.to_dict(),
-        }
+    def snapshot(self) -> TrialSnapshot:
+        """What a search is told of it."""
+        return TrialSnapshot(
+            self.trial, self.slot, tuple(self.epochs), self.ended, self.last, self.began,
+            self.seconds,
+        )  # fmt: skip

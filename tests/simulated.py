@@ -6,7 +6,6 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +13,14 @@ from typing import Protocol
 import numpy as np
 
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, operations
+from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.trial import (
+    RETURNED_LOSS,
     Ended,
     EpochDone,
     Job,
@@ -39,7 +42,8 @@ KILL_S = 0.3
 class World(Protocol):
     """What trials do if they are let alone."""
 
-    data_size: DataSize | None
+    def problem(self, space: Space) -> SearchProblem:
+        """What a search of a space may know of them beforehand."""
 
     def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
         """Seconds that pass before each thing that a trial says, and what that is."""
@@ -49,12 +53,15 @@ class Networks:
     """Networks of ours: what an epoch takes follows from its operations, but for some noise."""
 
     def __init__(self, data_size: DataSize, *, pace: float = 1.0) -> None:
-        self.data_size: DataSize | None = data_size
+        self.data_size = data_size
         self._rates = pace * np.array([1 / 60e9, 40e-6, 1e-9])
+
+    def problem(self, space: Space) -> SearchProblem:
+        """Their costs are known but for their scale."""
+        return lstm_problem(space, self.data_size, unigram_loss=4.0)
 
     def epoch_seconds(self, config: Config) -> float:
         """What an epoch takes without the noise."""
-        assert self.data_size
         return float(operations(as_lstm_config(config), self.data_size) @ self._rates)
 
     def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
@@ -82,10 +89,12 @@ class Networks:
 class Templates:
     """Networks of which nothing is known: a training takes about `seconds`, by its config."""
 
-    data_size: DataSize | None = None
-
     def __init__(self, seconds: float, *, epochs: int = 5) -> None:
         self._seconds, self._epochs = seconds, epochs
+
+    def problem(self, space: Space) -> SearchProblem:
+        """Nothing is known."""
+        return SearchProblem(space=space, objective=RETURNED_LOSS)
 
     def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
         """Trainings report epochs with a validation loss, and return a loss at the end."""
@@ -149,12 +158,13 @@ class Simulation:
                 ):
                     self._hear(progress, said)
             if self._now < limit:
-                for progress, why in self._policy.overdue(self._now):
-                    self._stop(progress, why)
+                for late, why in self._policy.overdue(self._now):
+                    self._stop(self._running[late.slot], why)
                 self._fill()
         for progress in list(self._running.values()):
             progress.ended = Ended(Outcome.STOPPED, "time is over", until is not None)
             progress.seconds = self._now - progress.began
+            self._policy.end(progress)
         return Simulated(self._policy, self._all_progress, self._now)
 
     def _stops(self, progress: TrialProgress) -> bool:
@@ -163,9 +173,7 @@ class Simulation:
     def _fill(self) -> None:
         while self._free and (trial := self._policy.next(self._now)):
             slot, folder = self._free.pop(0), Path("/none")
-            job = Job(
-                trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder
-            )
+            job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
             progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
             self._running[slot] = progress
             self._all_progress.append(progress)
@@ -195,20 +203,11 @@ class Simulation:
         del self._running[progress.slot]
         self._free.append(progress.slot)
         for other, why in self._policy.end(progress):
-            if not self._stops(other):
-                self._stop(other, why)
+            if other.trial.number not in self._stopped:
+                self._stop(self._running[other.slot], why)
 
 
-def simulate(
-    plan: Plan,
-    space: Space,
-    world: World,
-    *,
-    slots: int,
-    admits: Callable[[Config], bool] = lambda config: True,
-) -> Simulated:
+def simulate(plan: Plan, space: Space, world: World, *, slots: int) -> Simulated:
     """A whole sweep."""
-    policy = Policy(
-        plan, space, world.data_size, sweep="s", slots=slots, unigram_loss=4.0, admits=admits
-    )
+    policy = Policy(plan, world.problem(space), sweep="s", slots=slots)
     return Simulation(policy, world, slots).run()

@@ -9,6 +9,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import Silent
@@ -45,4 +46,5 @@ def store_in(folder: Path) -> Store:
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
     """A sweep called `s`; nobody watches it unless there is a `display`."""
     arguments = {"display": Silent(), **more}
-    return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, **arguments)
+    task = CorpusTask.of(spec, corpus)
+    return Sweep(spec, name="s", task=task, store=store, engine=engine, **arguments)

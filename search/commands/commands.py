@@ -7,7 +7,6 @@ import math
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,9 @@ from lstm_sweep.search.commands.terminal import plain, plain_json
 from lstm_sweep.search.spec import NAME, SweepSpec, check_name
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.continuation import how_to_go_on
-from lstm_sweep.search.sweep.preflight import check_instructions, check_space
-from lstm_sweep.search.trial import TrialRecord
+from lstm_sweep.search.sweep.preflight import check_space
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.field_values import parse
 from lstm_sweep.spaces.space import LISTABLE
@@ -214,8 +213,7 @@ def show(arguments: Namespace) -> int:
 
 def _show_details(console: Console, record: TrialRecord) -> None:
     config = record.trial.config
-    values = config.table_columns().values() if config.returns_loss else _pairs(config.to_dict())
-    console.print(f"config: {plain(', '.join(values))}")
+    console.print(f"config: {plain(config.describe())}")
     versions = ", ".join(
         f"{tag.removeprefix('version.')} {plain(value)}"
         for tag, value in sorted(record.tags.items())
@@ -230,10 +228,6 @@ def _show_details(console: Console, record: TrialRecord) -> None:
         console.print(f"a rerun of run {plain(record.rerun_of)}: {plain(verdict)}", markup=False)
 
 
-def _pairs(values: Mapping[str, object]) -> list[str]:
-    return [f"{name} {value}" for name, value in values.items()]
-
-
 # --- using ----------------------------------------------------------------------------------------
 
 
@@ -242,23 +236,16 @@ def rerun(arguments: Namespace) -> int:
     from lstm_sweep.search.engines import open_engine
     from lstm_sweep.search.results.rerun import rerun as run_again
     from lstm_sweep.search.store import archive
-    from lstm_sweep.search.sweep import own_templates
+    from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
     changes = dict(_change(setting) for setting in arguments.settings)
     engine = open_engine(arguments.on, workers=1)
     store = _store_of_trial(arguments.trial)
     record = archive.find_trial(store, arguments.trial)
-    template = own_templates.read(record.tags, arguments.template)
-    if template and changes:
-        raise InputError(
-            f"--set {cut(arguments.settings[0])}: trial {record.trial.id} is about a template, "
-            f"expected none"
-        )
-    config = record.trial.config.evolve(**changes)
-    check_instructions([config.precision] if isinstance(config, TrialConfig) else [])
+    task_kind_of_run(record.tags).check_rerun(record, changes, arguments.template)
     talk = sys.stderr if arguments.json else sys.stdout
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
-    result = run_again(store, record, engine, changes, template)
+    result = run_again(store, record, engine, changes, arguments.template)
     for name, (was, now) in result.versions.items():
         print(f"version of {name}: then {plain(was)}, now {now}", file=talk)
     if result.device:
@@ -301,6 +288,7 @@ def _change(setting: str) -> tuple[str, Any]:
 def export(arguments: Namespace) -> int:
     """Write a model as a folder that works on its own."""
     from lstm_sweep.search.results import export as exporting
+    from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
     to = exporting.new_folder(arguments.to)
     if not NAME.fullmatch(arguments.reference):
@@ -311,27 +299,10 @@ def export(arguments: Namespace) -> int:
     if arguments.json:
         _print_json(result)
         return DONE
-    parity = result["parity"]
     print(f"{result['trial']} -> {result['bundle']}")
-    if record.trial.config.returns_loss:
-        print(f"loss {result['loss']:.4f}")
-        why = parity.get("not_loaded") or "nothing is known of what it was trained on"
-        if not parity["windows"]:
-            print(f"not checked: {why}")
-            return DONE
-    else:
-        loss = result["test_loss"]
-        print(f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol")
-    print(
-        f"a clean process with plain {'Keras' if result['format'] == 'keras' else 'TensorFlow'} "
-        f"predicts the same on {parity['windows']} {_rows(record)} "
-        f"(largest difference {parity['max_difference']:.2g})"
-    )
+    for line in task_kind_of_run(record.tags).told_of_bundle(result):
+        print(line)
     return DONE
-
-
-def _rows(record: TrialRecord) -> str:
-    return "rows of its training data" if record.trial.config.returns_loss else "windows"
 
 
 def generate(arguments: Namespace) -> int:

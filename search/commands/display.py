@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.sweep.state import State, bits_of
-from lstm_sweep.search.trial import Phase, TrialProgress, TrialRecord
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Phase, TrialProgress
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
@@ -145,8 +146,8 @@ def _best_text(state: State) -> str:
 
 def _epoch_text(progress: TrialProgress) -> str:
     """The epoch that a trial is in, of how many if that is known."""
-    config, epoch = progress.trial.config, len(progress.epochs) + 1
-    return str(epoch) if config.returns_loss else f"{min(epoch, config.epochs)}/{config.epochs}"
+    planned, epoch = progress.trial.config.planned_epochs, len(progress.epochs) + 1
+    return str(epoch) if planned is None else f"{min(epoch, planned)}/{planned}"
 
 
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
@@ -162,7 +163,7 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
             str(record.trial.phase),
             record.outcome or record.status.lower(),
             loss_text(loss),
-            loss_text(bits_of(record.trial.config, loss)),
+            loss_text(record.trial.objective.bits_per_symbol(loss)),
             f"{record.best_epoch or '-'}/{record.epochs}",
             *record.trial.config.table_columns().values(),
             f"{record.parameters:,}" if record.parameters else "-",

@@ -10,8 +10,6 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
@@ -23,14 +21,14 @@ from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
-from lstm_sweep.search.sweep.preflight import check_budget, check_precision, check_space
-from lstm_sweep.search.sweep.task import task_of
-from lstm_sweep.spaces.template.config import shown_label
+from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 
 if TYPE_CHECKING:
     from lstm_sweep.search.engines.base import Engine
     from lstm_sweep.search.store.tracking import Store
     from lstm_sweep.search.sweep.resume import ResumeState
+    from lstm_sweep.search.sweep.task import Task
 
 OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
@@ -72,36 +70,34 @@ def existing_store(what: str) -> Store:
 def launch(arguments: Namespace) -> int:
     """Run a sweep."""
     from lstm_sweep.search.engines import open_engine
-    from lstm_sweep.search.sweep import own_templates
 
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
     check_budget(spec)
-    check_precision(spec)
-    corpus = None if spec.template else corpora.load(spec.source())
-    spec = spec.settled(corpus)
-    about = _about(spec, corpus)
+    task_kind(spec).check(spec)
+    task = task_kind(spec).open(spec)
+    spec = task.settled(spec)
+    notes = task.notes(spec)
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
-    if spec.template:
-        own_templates.remember(spec.template)
+    task.remember()
     # Keras is imported over there while MLflow is imported here
-    engine.warm_up(foreign=bool(spec.template))
+    engine.warm_up(foreign=task.runs_user_code)
     from lstm_sweep.search.store.tracking import Store
 
     store = Store(where)
     store.prepare()
     if spec.name:
         _check_free(store, spec.name)
-    engine, why = _packed(spec, corpus, engine)
+    engine, why = _packed(spec, task, engine)
     if spec.name:
         _check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
-        return _run(arguments, spec, spec.name, corpus, about + why, store, engine)
+        return _run(arguments, spec, spec.name, task, notes + why, store, engine)
     from lstm_sweep.search.sweep.sweep import NameTakenError
 
     while True:
-        name = _free_name(store, task_of(spec, corpus).name)
+        name = _free_name(store, task.dataset.name)
         with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
-            return _run(arguments, spec, name, corpus, about + why, store, engine)
+            return _run(arguments, spec, name, task, notes + why, store, engine)
 
 
 def resume(arguments: Namespace) -> int:
@@ -109,7 +105,7 @@ def resume(arguments: Namespace) -> int:
     from lstm_sweep.search.engines import open_engine
     from lstm_sweep.search.store import archive
     from lstm_sweep.search.store.tags import Tags
-    from lstm_sweep.search.sweep import lease, own_templates
+    from lstm_sweep.search.sweep import lease
     from lstm_sweep.search.sweep.resume import rebuild
 
     name, file = arguments.sweep, _spec_file(arguments)
@@ -118,27 +114,28 @@ def resume(arguments: Namespace) -> int:
     run = archive.existing_sweep(store, name)
     tags = Tags(run)
     archive.state_of(tags)
-    template = own_templates.read(tags, arguments.template)
-    was = archive.read_spec(run, template)
+    kind = task_kind_of_run(tags)
+    was = kind.read_spec(run, tags, arguments.template)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
-    check_precision(spec)
+    kind.check(spec)
     if not arguments.json and (all_spent := spent(tags, was, spec)):
         print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
         return DONE
-    corpus = None if template else _same_corpus(spec, name, tags.text(Tag.CORPUS_DIGEST))
+    task = kind.open(spec)
+    task.check_unchanged(name, tags)
     if driver := lease.is_driven(store, run.info.run_id):
         raise InputError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
             f"To end it there: lstm-sweep stop {name}"
         )
-    about = _about(spec, corpus)
+    notes = task.notes(spec)
     store.prepare()
     engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
-    engine.warm_up(foreign=bool(spec.template))
-    engine, why = _packed(spec, corpus, engine)
+    engine.warm_up(foreign=task.runs_user_code)
+    engine, why = _packed(spec, task, engine)
     past = rebuild(store, run, was)
-    return _run(arguments, spec, name, corpus, about + why, store, engine, past)
+    return _run(arguments, spec, name, task, notes + why, store, engine, past)
 
 
 def _stated(spec: SweepSpec) -> int:
@@ -146,28 +143,16 @@ def _stated(spec: SweepSpec) -> int:
     return spec.per_gpu if isinstance(spec.per_gpu, int) else 1
 
 
-def _packed(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> tuple[Engine, list[str]]:
+def _packed(spec: SweepSpec, task: Task, engine: Engine) -> tuple[Engine, list[str]]:
     """The engine with as many slots as a GPU holds, if that is to be measured; and why so many."""
     from lstm_sweep.search.engines import open_engine
 
     if isinstance(spec.per_gpu, int):
         return engine, []
     from lstm_sweep.search.engines.local import cores
-    from lstm_sweep.search.sweep.gpu_sharing import pack
 
-    count, why = pack(spec, task_of(spec, corpus), engine, len(cores()))
+    count, why = task.trials_per_gpu(spec, engine, len(cores()))
     return open_engine(spec.on, workers=spec.workers, per_gpu=count), [why]
-
-
-def _same_corpus(spec: SweepSpec, name: str, digest: str) -> Corpus:
-    """The corpus of a sweep, if it is what it was."""
-    corpus = corpora.load(spec.source())
-    if corpus.digest != digest:
-        raise InputError(
-            f"data '{spec.data}' have changed since sweep '{name}' began: found digest "
-            f"{corpus.digest}, expected {digest}"
-        )
-    return corpus
 
 
 def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> SweepSpec:
@@ -211,8 +196,8 @@ def _run(
     arguments: Namespace,
     spec: SweepSpec,
     name: str,
-    corpus: Corpus | None,
-    about: list[str],
+    task: Task,
+    notes: list[str],
     store: Store,
     engine: Engine,
     past: ResumeState | None = None,
@@ -222,14 +207,14 @@ def _run(
 
     talk = open_console(stderr=arguments.json)
     display = LiveTable(talk) if talk.is_terminal else Lines(talk)
-    for line in (_budget(spec, name, len(engine.slots)), *about):
+    for line in (_budget(spec, name, len(engine.slots)), *notes):
         display.say(line)
     display.say(f"store: {store.settings}")
     if past:
         ended = len({progress.trial.number for progress in past.finished})
         display.say(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
     sweep = Sweep(
-        spec, name=name, corpus=corpus, store=store, engine=engine, display=display, past=past
+        spec, name=name, task=task, store=store, engine=engine, display=display, past=past
     )
     code = DONE
     with display:
@@ -268,37 +253,3 @@ def _budget(spec: SweepSpec, name: str, slots: int) -> str:
     if spec.minutes is not None:
         budget += f" or {spec.minutes:g} minutes"
     return f"sweep {name}: up to {budget}, {slots} at once, {spec.algo}, seed {spec.seed}"
-
-
-def _about(spec: SweepSpec, corpus: Corpus | None) -> list[str]:
-    """What people should know of a corpus, or of a template.
-
-    Raises:
-        InputError: space and corpus do not fit.
-    """
-    if corpus is None:
-        return _about_template(spec)
-    parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
-    unknown = corpus.unknown_share(corpus.validation)
-    passed = check_space(spec, corpus)
-    return [
-        f"corpus: {corpus.decided}",
-        f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}"
-        + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
-        f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
-        f"scoring: {min(spec.scoring().targets, len(corpus.validation)):,} validation targets",
-    ]
-
-
-def _about_template(spec: SweepSpec) -> list[str]:
-    from lstm_sweep.search.engines.local import find_gpus
-
-    template = spec.template
-    assert template
-    slow = template.gpu_notes if find_gpus() else ()
-    varying = ", ".join(map(shown_label, spec.space.varying))
-    return [
-        f"template: {template.path}, which runs with your rights",
-        f"template: searched are {varying}",
-        *(f"template: {note}" for note in (*template.notes, *slow)),
-    ]

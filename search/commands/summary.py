@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.commands.display import duration, trials_table
 from lstm_sweep.search.sweep.state import State
 
@@ -29,28 +27,25 @@ def conclude(console: Console, state: State, store: Store) -> None:
     if best and best.ranked_loss is not None:
         loss = best.ranked_loss
         config = best.trial.config
-        if isinstance(config, TrialConfig):
-            console.print(
-                f"best: {best.trial.id}, {loss:.4f} nats = {bits(loss):.4f} bits per symbol "
-                f"({config.direction}, {config.layers} layers of {config.layer_size}, "
-                f"learning rate {config.learning_rate:g})"
-            )
-        else:
-            values = ", ".join(config.table_columns().values())
-            console.print(f"best: {best.trial.id}, loss {loss:.4f} ({values})")
+        in_bits = best.trial.objective.bits_per_symbol(loss)
+        result = (
+            f"loss {loss:.4f}"
+            if in_bits is None
+            else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
+        )
+        console.print(f"best: {best.trial.id}, {result} ({config.headline()})")
         for name, other in state.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"
             verdict = better if loss < other else worse
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
-    confirmed = state.policy.confirmation.results() if state.policy else []
-    if confirmed:
+    report = state.policy.report() if state.policy else None
+    if report and report.confirmed:
         console.print("trained again:")
-    for one in confirmed:
-        console.print(f"  {one}")
-    omitted = state.policy.confirmation.omitted() if state.policy else ""
-    if omitted and not state.broken_off:
-        console.print(omitted, markup=False)
+        for one in report.confirmed:
+            console.print(f"  {one}")
+    if report and report.omitted and not state.broken_off:
+        console.print(report.omitted, markup=False)
     console.print(f"ended after {duration(state.seconds)}: {state.ending}")
     program = _program()
     console.print("next:")

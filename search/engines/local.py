@@ -58,7 +58,7 @@ class LocalEngine:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
         log = KernelLog()
-        process, ours = forkserver.fork(worker.main, job, foreign=job.template is not None)
+        process, ours = forkserver.fork(worker.main, job, foreign=job.training.runs_user_code)
         self._running[job.slot] = _Running(job.slot, process, ours, log, memory_kills())
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:

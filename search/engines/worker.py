@@ -14,10 +14,6 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.windows import scoring_targets
-from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
 from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
@@ -56,14 +52,13 @@ def run(job: Job) -> Iterator[Message]:
 
 
 def _train(job: Job) -> Iterator[Message]:
-    if job.template:  # it is given all of Keras, so that comes first
-        import lstm_sweep.models.template.runner  # noqa: F401
+    job.training.load()
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import events
 
     backend.prepare(gpu=job.slot.gpu is not None, seed=job.trial.seed)
     reported = time.monotonic()
-    for event in _foreign(job) if job.template else _own(job):
+    for event in job.training.events(job):
         if isinstance(event, events.Result):
             yield _returned(event)
             return
@@ -79,45 +74,16 @@ def _train(job: Job) -> Iterator[Message]:
     yield Ended(Outcome.COMPLETE)
 
 
-def _own(job: Job) -> Iterator[events.TrainingEvent]:
-    """Train a network of ours."""
-    from lstm_sweep.models.network import training
-
-    trial = job.trial
-    corpus = Corpus.open(job.corpus)
-    targets = scoring_targets(corpus.validation, job.targets, job.targets_seed)
-    checkpoints = training.CheckpointSettings(job.checkpoint, job.checkpoint_every_s)
-    config = as_lstm_config(trial.config)
-    yield from training.train(
-        config, corpus, targets, trial.seed, job.weights, checkpoints, workdir.graphs()
-    )
-
-
-def _foreign(job: Job) -> Iterator[events.TemplateEvent]:
-    """Run the user's template."""
-    from lstm_sweep.models.template import runner
-
-    template = job.template
-    assert template
-    code = template.code(job.trial.config.to_dict())
-    program = runner.UserProgram(
-        code, template.path, template.source, template.data, template.model, template.returned
-    )
-    return runner.train(program, job.weights, job.inputs)
-
-
 def _returned(result: events.Result) -> Ended:
-    """How a template has ended that returned something."""
+    """How a training has ended that returned something."""
     if result.reason:
         return Ended(Outcome.ERROR if result.loss is None else Outcome.DIVERGED, result.reason)
     return Ended(Outcome.COMPLETE, loss=result.loss)
 
 
 def _place(error: Exception, job: Job) -> str:
-    """Where in the user's template an error has come from."""
-    from lstm_sweep.models.template import runner
-
-    found = runner.place(error, job.template.path) if job.template else ""
+    """Where in the user's code an error has come from."""
+    found = job.training.place_of(error)
     return found and f"{found}: "
 
 

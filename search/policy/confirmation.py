@@ -13,7 +13,7 @@ from typing import Any
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
+from lstm_sweep.search.trial import Outcome, Phase, TrialSnapshot
 
 #: share of a budget that is kept for confirming the best configs, at most
 SHARE = 0.25
@@ -36,7 +36,7 @@ class Confirmed:
     the config look better than it is.
     """
 
-    first: TrialProgress
+    first: TrialSnapshot
     #: best validation loss for each further seed, nats
     losses: tuple[float, ...]
     #: probability of so large a difference to the best by chance; None for the best itself, or if
@@ -113,13 +113,13 @@ def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
 class Confirmation:
     """Which configs are trained again, and how much of the budget that may take.
 
-    It reads `all_progress`, all trials of a sweep by number, which grow while the sweep goes on.
+    It reads `trials`, all of a sweep by number, which grow while the sweep goes on.
     """
 
     def __init__(
-        self, plan: Plan, all_progress: Mapping[int, TrialProgress], costs: Costs, slots: int
+        self, plan: Plan, trials: Mapping[int, TrialSnapshot], costs: Costs, slots: int
     ) -> None:
-        self._plan, self._all_progress, self._costs, self._slots = plan, all_progress, costs, slots
+        self._plan, self._trials, self._costs, self._slots = plan, trials, costs, slots
         #: trials that are trained again in all; None before the search is over
         self._total: int | None = None
         #: those of an earlier end of the search, which has gone on since
@@ -127,22 +127,22 @@ class Confirmation:
 
     # which
 
-    def ranked(self) -> list[TrialProgress]:
+    def ranked(self) -> list[TrialSnapshot]:
         """First runs of configs that have ended with a loss, the best first."""
-        first = [c for c in self._all_progress.values() if c.trial.phase is not Phase.CONFIRM]
+        first = [c for c in self._trials.values() if c.trial.phase is not Phase.CONFIRM]
         with_loss = [c for c in first if c.ranked_loss is not None]
         return sorted(with_loss, key=lambda progress: (progress.ranked_loss, progress.trial.number))
 
-    def leaders(self) -> list[TrialProgress]:
+    def leaders(self) -> list[TrialSnapshot]:
         """The best configs that have ended, the best first: those that are confirmed."""
         return self.ranked()[: self._plan.confirm_configs]
 
-    def of(self, config: Config) -> list[TrialProgress]:
+    def of(self, config: Config) -> list[TrialSnapshot]:
         """Trials that were begun to confirm a config."""
         return [progress for progress in self._again() if progress.trial.config == config]
 
-    def _again(self) -> list[TrialProgress]:
-        return [c for c in self._all_progress.values() if c.trial.phase is Phase.CONFIRM]
+    def _again(self) -> list[TrialSnapshot]:
+        return [c for c in self._trials.values() if c.trial.phase is Phase.CONFIRM]
 
     def results(self) -> list[Confirmed]:
         """The configs that have losses for further seeds, the best mean first.
@@ -213,10 +213,10 @@ class Confirmation:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
         return max(1, math.ceil((self._fewest - begun) / self._slots))
 
-    def _ranked_so_far(self) -> list[TrialProgress]:
+    def _ranked_so_far(self) -> list[TrialSnapshot]:
         """First runs by their loss so far, the best first, those under way too."""
         found = []
-        for progress in self._all_progress.values():
+        for progress in self._trials.values():
             loss = progress.ranked_loss if progress.ended else progress.best_loss
             if loss is not None and progress.trial.phase is not Phase.CONFIRM:
                 found.append((loss, progress.trial.number, progress))
@@ -245,10 +245,10 @@ class Confirmation:
         """How many configs may be confirmed with so many runs."""
         return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
-    def seconds_of(self, progress: TrialProgress) -> float:
+    def seconds_of(self, progress: TrialSnapshot) -> float:
         """Seconds of another run of a config, which is not cut short."""
         trial = progress.trial
-        if trial.config.returns_loss:
+        if trial.objective.returned:  # such a trial is trained to its end
             return max(progress.seconds, sum(progress.epoch_seconds))
         own = progress.epoch_seconds[1:]  # the first includes tracing
         each = statistics.median(own) if own else self._costs.epoch_seconds(trial.config)
@@ -276,7 +276,7 @@ class Confirmation:
             self._earlier = frozenset(progress.trial.number for progress in self._again())
             self._total = len(self._earlier) + min(most, trials)
 
-    def next(self, left: float | None = None) -> TrialProgress | None:
+    def next(self, left: float | None = None) -> TrialSnapshot | None:
         """The config to train again next, if a run of it fits into the time that is left.
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
@@ -299,5 +299,5 @@ class Confirmation:
         return by_config[config] if config else None
 
 
-def _is_complete(progress: TrialProgress) -> bool:
+def _is_complete(progress: TrialSnapshot) -> bool:
     return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE

@@ -19,7 +19,7 @@ FIRST_PLACES = 2
 
 
 @dataclass(frozen=True)
-class Decision:
+class RungDecision:
     """Whether a trial goes on, and why."""
 
     go_on: bool
@@ -37,7 +37,7 @@ def rungs(epochs: int, first: int = 1, factor: int = FACTOR) -> tuple[int, ...]:
 
 def decide(
     epoch: int, loss: float, others: Sequence[float], *, places: int = 1, factor: int = FACTOR
-) -> Decision:
+) -> RungDecision:
     """Judge a trial at a rung by its best loss so far and those of the others when they were there.
 
     One of `factor` goes on, a part of a place counts as a whole one, and there are `places` at the
@@ -47,9 +47,9 @@ def decide(
     places = max(places, math.ceil(reached / factor))
     rank = 1 + sum(_order(other) < _order(loss) for other in others)
     if rank <= places:
-        return Decision(True, f"{loss:.4g} is number {rank} of {reached} at epoch {epoch}")
+        return RungDecision(True, f"{loss:.4g} is number {rank} of {reached} at epoch {epoch}")
     best = f"best {places} of" if places > 1 else "best of"
-    return Decision(
+    return RungDecision(
         False, f"pruned at epoch {epoch}: {loss:.4g} is not among the {best} {reached} at this rung"
     )
 
@@ -83,21 +83,3 @@ def extrapolated_losses(
             loss = curve[min(reached, len(curve)) - 1]
             found[number] = min(loss * to_end[reached], curve[-1]) if loss < math.inf else curve[-1]
     return found
-
-
-#: trials at a rung from which `at_highest_rung` learns from it
-ENOUGH = 8
-
-
-def at_highest_rung(
-    curves: Mapping[int, Sequence[float]], epochs: int, first: int = 1
-) -> dict[int, float]:
-    """The losses at the highest rung that enough trials have reached, by their numbers.
-
-    As BOHB does (Falkner et al., arXiv 1807.01774); those that were cut short before have none.
-    """
-    marks = [*rungs(epochs, first), epochs]
-    reached = {mark: [n for n, c in curves.items() if len(c) >= mark] for mark in marks}
-    highest = max((mark for mark in marks if len(reached[mark]) >= ENOUGH), default=marks[0])
-    found = {number: curves[number][highest - 1] for number in reached[highest]}
-    return {number: loss for number, loss in found.items() if math.isfinite(loss)}

@@ -8,19 +8,14 @@ keeps to the best rate and its neighbours, a factor of ten to each side.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.models.config import Config, TrialConfig
-from lstm_sweep.models.size import parameters
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
 FACTOR = 10.0
-#: fields of which a ladder takes the first value
-FIRST = ("dropout", "sequence_length", "batch_size", "offset", "optimizer", "embedding_size")
 #: a rate whose loss is above this share of guessing (the unigram baseline) has learned nothing
 LEARNED = 0.98
 #: numbers that differ by less than this share are the same rate
@@ -37,7 +32,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Decision:
+class LadderDecision:
     """Where a ladder stands."""
 
     #: rates whose losses are still needed, the highest first; empty when the ladder has ended
@@ -77,49 +72,7 @@ def of(space: Space) -> tuple[float, ...]:
     return found if len(found) > 2 else ()
 
 
-def smallest(space: Space, alphabet: int, admits: Callable[[Config], bool]) -> TrialConfig:
-    """The smallest network of a space that is admitted, or its smallest if none is.
-
-    It has no more dropout than it must, and the shortest windows and smallest batches, so that a
-    step of the optimizer costs little: to tell rates apart takes steps. Other fields have their
-    middle values.
-    """
-    values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
-    for name in FIRST:
-        values[name] = space[name].decode(space[name].at(0.0))
-    values["direction"] = "uni" if "uni" in space["direction"] else "bi"
-    values["epochs"] = space.largest("epochs")
-    middle = TrialConfig.from_dict(values)
-    networks = (
-        middle.evolve(layers=layers, layer_size=size)
-        for layers in space["layers"].values() or []
-        for size in space["layer_size"].values() or []
-    )
-    by_layers = [list(group) for _, group in itertools.groupby(networks, lambda c: c.layers)]
-    found = [next((c for c in group if admits(c)), None) for group in by_layers]
-    admitted = [config for config in found if config] or [by_layers[0][0]]
-    return min(admitted, key=lambda config: parameters(config, alphabet))
-
-
-def opening(
-    space: Space, small: Config, best: float, admits: Callable[[Config], bool]
-) -> Config | None:
-    """The ladder's network in a middling size with the best rate: with what a search may begin.
-
-    Its size is the one nearest to the middle of the space that is admitted; None if none is, or if
-    the space knows of no size.
-    """
-    if not isinstance(small, TrialConfig):
-        return None
-    dimension = space["layer_size"]
-    middle = float(dimension.decode(dimension.at(0.5)))
-    sizes = [float(size) for size in dimension.values() or []]
-    by_distance = sorted(sizes, key=lambda size: abs(math.log(size / middle)))
-    configs = (small.evolve(learning_rate=best, layer_size=int(size)) for size in by_distance)
-    return next((config for config in configs if admits(config)), None)
-
-
-def decide(steps: Sequence[Step], unigram_loss: float) -> Decision:
+def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision:
     """Decide from the steps, highest rate first, which are still needed.
 
     A step counts once all above it are known. The ladder ends at the first rate that is worse than
@@ -129,19 +82,21 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> Decision:
     for index, step in enumerate(steps):
         if step.loss is None:
             needed = tuple(later.rate for later in steps[index:] if later.loss is None)
-            return Decision(needed, best.rate if best else None, f"waiting for {step.rate:g}")
+            return LadderDecision(needed, best.rate if best else None, f"waiting for {step.rate:g}")
         learned = math.isfinite(step.loss) and step.loss < LEARNED * unigram_loss
         if best is None:
             best = step if learned else None
         elif best.loss is not None and math.isfinite(step.loss) and step.loss < best.loss:
             best = step
         else:
-            return Decision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
+            return LadderDecision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
     if best is None:
-        return Decision(
+        return LadderDecision(
             (), None, f"no rate came below {LEARNED:g} times guessing ({unigram_loss:.4f})"
         )
-    return Decision((), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}")
+    return LadderDecision(
+        (), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}"
+    )
 
 
 def _compare(step: Step, best: Step) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lstm_sweep.search.policy.proposer import STARTUP
-
 #: first proposals of a search of which the one with the cheapest steps is tried first
 CHOICES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to search. benchmarks/replay.py compares other values with the defaults."""
+    """How to search. benchmarks/replay.py compares what the parts gain."""
 
     algorithm: str = "tpe"
     seed: int = 0
@@ -30,16 +28,5 @@ class Plan:
     #: retrain this many of the best configs, each with this many further seeds
     confirm_configs: int = 3
     confirm_seeds: int = 3
-    #: epochs of the first rung, and of a trial of the ladder; None: by the steps in an epoch
-    first_rung: int | None = None
-    ladder_epochs: int | None = None
     #: while the search starts, of so many proposals the one with the cheapest steps is tried first
     choices: int = CHOICES
-    #: how much a proposal of TPE has to promise per second: 0, promises alone count; 1, expected
-    #: improvement per second
-    cost_weight: float = 0.0
-    #: what TPE is told of trials under way: `worst`, `mean` or `none`
-    liar: str = "worst"
-    startup: int = STARTUP
-    #: what TPE is told of a trial that was cut short: `prospect`, `last` or `rung`
-    lesson: str = "prospect"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,8 @@ from lstm_sweep.search.policy import tpe
 from lstm_sweep.spaces.space import LISTABLE, Space
 
 ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
-LIARS = ("worst", "mean", "none")
+#: the loss that TPE gives a trial under way, or one that has failed: worse than all others
+PENDING_VALUE = math.inf
 #: trials that spread over the space before TPE begins to learn
 STARTUP = 10
 #: losses without which TPE has nothing to learn from
@@ -68,8 +68,8 @@ class Proposer:
     proposed twice, and none that `admits` turns down; those are drawn again, and TPE never hears of
     them.
 
-    For trials under way TPE is told what `liar` says: `worst`, that they are bad, which keeps
-    suggestions away from them; `mean`, that they are average; `none`, nothing.
+    To TPE a trial under way counts as one that has failed, with `PENDING_VALUE` as its loss, which
+    keeps suggestions away from it.
     """
 
     def __init__(
@@ -79,17 +79,13 @@ class Proposer:
         seed: int,
         algorithm: str = "tpe",
         admits: Callable[[Config], bool] = lambda config: True,
-        liar: str = "worst",
-        startup: int = STARTUP,
     ) -> None:
         import hyperopt
 
         if algorithm not in ALGORITHMS:
             raise InputError(f"algo is '{algorithm}': expected one of {', '.join(ALGORITHMS)}")
-        if liar not in LIARS:
-            raise ValueError(f"liar is '{liar}': expected one of {', '.join(LIARS)}")
         self._space, self._seed, self._admits = space, seed, admits
-        self._algorithm, self._liar, self._startup = algorithm, liar, startup
+        self._algorithm = algorithm
         expression = space.expression() or {"fixed": 0}  # Hyperopt has no empty space
         self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
         self._first = list(self._spread()) if algorithm != "random" else []
@@ -113,7 +109,7 @@ class Proposer:
         if not self._space.varying:
             return
         inside = [trial for trial in seen if trial.point]
-        if len(inside) < self._startup:
+        if len(inside) < STARTUP:
             yield from self._first
         if self._algorithm == "tpe" and _known(inside) >= FEWEST_LOSSES:
             used = {trial.config for trial in seen}
@@ -137,19 +133,19 @@ class Proposer:
         from scipy.stats import qmc
 
         varying = self._space.varying
-        if not varying or not self._startup:
+        if not varying:
             return
         rng = np.random.default_rng(_seed(self._seed))
         cube = qmc.LatinHypercube(len(varying), rng=rng)
         found: set[Config] = set()
-        for row in (row for _ in range(HYPERCUBES) for row in cube.random(self._startup)):
+        for row in (row for _ in range(HYPERCUBES) for row in cube.random(STARTUP)):
             parts = zip(varying.items(), row, strict=True)
             point = {name: dimension.at(float(share)) for (name, dimension), share in parts}
             config = self._space.decode(point)
             if config not in found and self._admits(config):
                 found.add(config)
                 yield Proposal(config, point)
-            if len(found) == self._startup:
+            if len(found) == STARTUP:
                 return
 
     def _learner(self, inside: Sequence[Observation]) -> tuple[Any, Any]:
@@ -158,9 +154,8 @@ class Proposer:
 
         if self._algorithm not in ("hyperopt", "anneal") or _known(inside) < FEWEST_LOSSES:
             return hyperopt.rand.suggest, hyperopt.Trials()
-        history = self._history(inside)
-        mean = _mean_loss(history)
-        documents = [self._document(trial, mean) for trial in history]
+        history = _worth_knowing(inside)
+        documents = [self._document(trial) for trial in history]
         trials = hyperopt.trials_from_docs(documents, validate=False)
         if self._algorithm == "anneal":
             return hyperopt.anneal.suggest, trials
@@ -168,20 +163,14 @@ class Proposer:
         gamma = GAMMA * math.sqrt(len(inside) / len(history))
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
-    def _history(self, inside: Sequence[Observation]) -> list[Observation]:
-        history = _worth_knowing(inside)
-        return [t for t in history if not t.pending] if self._liar == "none" else history
-
     def _by_acquisition(
         self, number: int, inside: Sequence[Observation], accepts: Callable[[Config], bool]
     ) -> Iterator[Proposal]:
-        """What TPE suggests; a trial without a loss counts as bad, or is lied about."""
-        history = self._history(inside)
-        lie = _mean_loss(history) if self._liar == "mean" else math.inf
+        """What TPE suggests."""
+        history = _worth_knowing(inside)
 
         def rank(trial: Observation) -> float:
-            unknown = lie if trial.pending else math.inf
-            return unknown if trial.loss is None else trial.loss
+            return PENDING_VALUE if trial.loss is None else trial.loss
 
         ranked = [trial.point for trial in sorted(history, key=rank)]
         count = min(math.ceil(GAMMA * math.sqrt(len(inside))), GOOD, _known(history))
@@ -189,7 +178,7 @@ class Proposer:
         found = tpe.suggest(self._space, ranked[:count], ranked[count:], accepts, rng)
         yield from (Proposal(*one) for one in found)
 
-    def _document(self, trial: Observation, mean: float) -> dict[str, Any]:
+    def _document(self, trial: Observation) -> dict[str, Any]:
         """A trial as Hyperopt keeps it.
 
         A failure has no loss: Hyperopt would use one even though the trial failed, and from a loss
@@ -197,10 +186,9 @@ class Proposer:
         """
         import hyperopt
 
-        loss = mean if trial.pending and trial.loss is None and self._liar == "mean" else trial.loss
         result: dict[str, Any] = {"status": hyperopt.STATUS_FAIL}
-        if loss is not None:
-            result = {"status": hyperopt.STATUS_OK, "loss": loss}
+        if trial.loss is not None:
+            result = {"status": hyperopt.STATUS_OK, "loss": trial.loss}
         raws = {name: self._space[name].raw(value) for name, value in trial.point.items()}
         return {
             "tid": trial.number,
@@ -233,10 +221,6 @@ class Proposer:
 
 def _known(trials: Sequence[Observation]) -> int:
     return sum(trial.loss is not None for trial in trials)
-
-
-def _mean_loss(trials: Sequence[Observation]) -> float:
-    return statistics.fmean(trial.loss for trial in trials if trial.loss is not None)
 
 
 def _worth_knowing(inside: Sequence[Observation]) -> list[Observation]:

@@ -40,10 +40,10 @@ def suggest(
     accepts: Callable[[Config], bool],
     rng: np.random.Generator,
 ) -> list[tuple[Config, dict[str, float], float]]:
-    """Configs that may be tried, the most promising first: config, point, and promise.
+    """Configs that may be tried, the most promising first: config, point, and acquisition.
 
-    The promise is the logarithm of the expected improvement, up to a constant that is the same for
-    all. There are at most `CANDIDATES`, none twice, and none if nothing drawn is accepted.
+    The acquisition is the logarithm of the expected improvement, up to a constant that is the same
+    for all. There are at most `CANDIDATES`, none twice, and none if nothing drawn is accepted.
     """
     likely, less = (Density(space, points) for points in (good, others))
     found: dict[Config, Array] = {}
@@ -58,8 +58,8 @@ def suggest(
     rows = np.array(list(found.values()))
     share = len(good) / (len(good) + len(others))
     ratio = np.exp(less.log(rows) - likely.log(rows))  # g / l
-    promises = -np.log(share + (1 - share) * ratio)
-    ranked = sorted(zip(promises, found.items(), strict=True), key=lambda item: -item[0])
+    acquisitions = -np.log(share + (1 - share) * ratio)
+    ranked = sorted(zip(acquisitions, found.items(), strict=True), key=lambda item: -item[0])
     return [
         (config, _point(space, row), float(acquisition)) for acquisition, (config, row) in ranked
     ]

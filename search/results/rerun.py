@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 import time
@@ -11,16 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lstm_sweep.models.config import Config, as_lstm_config
-from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.reader import Sequences, code_points, read_ids, read_text
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import Source, existing, file_groups
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process.signals import Shield
@@ -28,9 +17,10 @@ from lstm_sweep.search.store import archive, journal
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.outage import TICK_S
-from lstm_sweep.search.sweep.preflight import check_room, check_stored
-from lstm_sweep.search.sweep.task import CorpusTask, Task, TemplateTask
+from lstm_sweep.search.sweep.preflight import check_stored
+from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
@@ -40,9 +30,7 @@ from lstm_sweep.search.trial import (
     Progressed,
     Slot,
     TrialProgress,
-    TrialRecord,
 )
-from lstm_sweep.spaces.template.template import Template
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
@@ -87,46 +75,6 @@ def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
         relative = math.inf
     verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
     return Comparison(verdict, len(pairs), largest, first)
-
-
-def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
-    """Load the data of a trial again.
-
-    Raises:
-        InputError: they are gone, or are not what they were.
-    """
-    corpus = corpora.load(source)
-    expected = record.tags.text(Tag.CORPUS_DIGEST)
-    if corpus.digest == expected:
-        return corpus
-    if archive.schema_of(record.tags) == 0 and first_digest(source, corpus) == expected:
-        return corpus
-    raise InputError(
-        f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
-        f"{corpus.digest}, expected {expected}"
-    )
-
-
-def first_digest(source: Source, corpus: Corpus) -> str:
-    """Digest of a corpus as the first version took it: over all but what a symbol is."""
-    sequences = Sequences()
-    if source.data in SAMPLES:
-        for session in SAMPLES[source.data].sessions():
-            sequences.start_file()
-            sequences.append(code_points(session) if isinstance(session, str) else session)
-    else:
-        read = read_text if corpus.alphabet.is_text else read_ids
-        for files in file_groups(existing(source.data)).values():
-            read(files, sequences)
-    values = np.array(sequences.values, np.int64)
-    rank = np.argsort(np.argsort(values))
-    bounds = np.cumsum([0, *map(len, corpus.splits().values())])
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (np.sort(values), bounds, sequences.session_starts()):
-        digest.update(part.astype("<i8").tobytes())
-    for block in sequences.blocks:
-        digest.update(rank[block].astype("<u4").tobytes())
-    return digest.hexdigest()
 
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
@@ -186,11 +134,11 @@ def rerun(
     record: TrialRecord,
     engine: Engine,
     changes: Mapping[str, Any],
-    template: Template | None = None,
+    file: str | None = None,
 ) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every epoch.
 
-    `template` is the one that the trial is about, if it is about one.
+    `file` is the user's own file that the trial is about, where one was named.
     """
     first = record.trial
     config = first.config.evolve(**changes)
@@ -201,23 +149,23 @@ def rerun(
         )
         if was != now
     }
-    _check_proposed(store, record, template)
-    about = TemplateTask(template) if template else _same_subject(record, config)
+    _check_proposed(store, record, file)
+    task = task_kind_of_run(record.tags).of_trial(record, config, file)
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
-    tags = {Tag.NAME: first.sweep} | about.tags()
-    writer = Journal(store, record.tags.text("mlflow.parentRunId"), about, tags)
+    tags = {Tag.NAME: first.sweep} | task.tags()
+    writer = Journal(store, record.tags.text("mlflow.parentRunId"), task.dataset, tags)
     slot = engine.slots[0]
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        about.save(Path(scratch))
-        job = about.job(trial, slot, Path(scratch))
+        task.save(Path(scratch))
+        job = task.job(trial, slot, Path(scratch))
         shield = Shield()
         with shield.up():
             with shield.hold():
                 run_id = writer.open_trial(trial, slot, {Tag.RERUN_OF: record.run_id})
                 progress = TrialProgress(trial, run_id, slot, job)
             try:
-                writer.log_config(progress)
+                writer.log_config(progress, task.params(config))
                 _train(engine, progress, writer, None if variation else _cut(record, was))
             finally:
                 with shield.hold(to_the_end=True):
@@ -237,7 +185,7 @@ def rerun(
     )
 
 
-def _check_proposed(store: Store, record: TrialRecord, template: Template | None) -> None:
+def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None:
     """Refuse a config that the sweep of a trial cannot have proposed, as far as its spec is known.
 
     Raises:
@@ -246,25 +194,17 @@ def _check_proposed(store: Store, record: TrialRecord, template: Template | None
     parent = store.run(record.tags.text("mlflow.parentRunId"))
     if parent is None:
         raise record.tags.bad("mlflow.parentRunId", "the ID of the run of its sweep")
-    # a rerun of a network may have had other values by `--set`; one of a template has none
+    # a rerun of a network may have had other values by `--set`; one of a user's code has none
     others = record.trial.phase is Phase.RERUN or archive.schema_of(record.tags) == 0
-    if template or not others:
-        check_stored(record, archive.read_spec(parent, template).space)
-
-
-def _same_subject(record: TrialRecord, config: Config) -> Task:
-    """The corpus of a trial, as it was, for another config."""
-    source, scoring = archive.read_source(record)
-    corpus = load_same_corpus(source, record)
-    corpus.check_windows(as_lstm_config(config).sequence_length)
-    check_room(as_lstm_config(config), len(corpus.alphabet))
-    return CorpusTask(corpus, source, scoring, SizeRule(), strict=False)
+    kind = task_kind_of_run(record.tags)
+    if kind.runs_user_code or not others:
+        check_stored(record, kind.read_spec(parent, record.tags, file).space)
 
 
 def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
     """After which epoch the first run was ended from outside, and how; None if it was not."""
     outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
-    if record.trial.config.returns_loss and outcome is Outcome.COMPLETE:
+    if record.trial.objective.returned and outcome is Outcome.COMPLETE:
         return None
     if not was or not outcome.ranks or len(was) >= record.trial.config.epochs:
         return None
@@ -320,13 +260,13 @@ def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Compa
             "is": f"{progress.ended.outcome}: {progress.ended.reason}",
         }
         return replace(comparison, verdict="different", first_difference=difference)
-    if record.trial.config.returns_loss and record.best_val_loss != progress.best_loss:
+    if record.trial.objective.returned and record.best_val_loss != progress.best_loss:
         return _with_losses(comparison, record.best_val_loss, progress.best_loss)
     return comparison
 
 
 def _with_losses(found: Comparison, was: float | None, now: float | None) -> Comparison:
-    """What a comparison says if the losses that a template has returned differ too."""
+    """What a comparison says if the losses that two trials have returned differ too."""
     a, b = (math.inf if loss is None else loss for loss in (was, now))
     gap = abs(a - b)
     near = (

@@ -13,11 +13,11 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import SCHEMA, SPEC
+from lstm_sweep.search.store.run_kind import config_of, run_kind
 from lstm_sweep.search.store.tags import (
     WHOLE,
     Tag,
     Tags,
-    config_of,
     count,
     finite,
     point_of,
@@ -25,7 +25,8 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.trial import Outcome, Phase, Trial, comparable
 from lstm_sweep.spaces.template.template import Template
 
 #: phases of the trials of a sweep: no baselines, no reruns
@@ -138,6 +139,7 @@ def read_trial(run: Any) -> TrialRecord:
     """
     check_schema(run)
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
+    kind = run_kind(tags)
     trial = Trial(
         sweep=name_of(tags),
         number=tags.whole(Tag.TRIAL, 0),
@@ -146,6 +148,7 @@ def read_trial(run: Any) -> TrialRecord:
         point=point_of(tags),
         attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
         phase=Phase(tags.word(Tag.PHASE, Phase)),
+        objective=kind.objective,
     )
     best_epoch = count(metrics, "best_epoch")
     parameters = params.get("parameters", "")
@@ -162,14 +165,8 @@ def read_trial(run: Any) -> TrialRecord:
         has_weights=tags.get(Tag.WEIGHTS) == "kept",
         tags=tags,
         rerun_of=tags.get(Tag.RERUN_OF, ""),
-        results=_results(metrics) if Tag.TEMPLATE in tags else RESULTS,
+        results=kind.results(metrics),
     )
-
-
-def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """Names of the metrics of each epoch of a template, losses first."""
-    found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
-    return tuple(sorted(found, key=lambda name: name not in RESULTS))
 
 
 def read_source(record: TrialRecord) -> tuple[Source, Scoring]:

@@ -11,27 +11,21 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
 from lstm_sweep.models.baselines import BaselineScore
-from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.spec import Scoring, SweepSpec
+from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
 from lstm_sweep.search.trial import Ended, Phase, Slot, Trial, TrialProgress, comparable
-
-if TYPE_CHECKING:
-    from lstm_sweep.search.sweep.task import Task
-    from lstm_sweep.spaces.template.template import Template
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
@@ -69,23 +63,6 @@ def device_kind(slot: Slot) -> str:
     return f"cpu: {platform.machine()}"
 
 
-def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str]:
-    """Tags with the data of a run and its validation targets."""
-    written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
-    return {
-        Tag.DATA: json.dumps(written),
-        Tag.CORPUS_DIGEST: corpus.digest,
-        Tag.SCORING: json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
-        Tag.SCHEMA: str(SCHEMA),
-    }
-
-
-def template_tags(template: Template) -> dict[str, str]:
-    """Tags with the template of a run."""
-    written = {"path": str(template.path), "digest": template.digest}
-    return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
-
-
 def spec_tags(
     spec: SweepSpec, name: str, before: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -106,14 +83,25 @@ def spec_tags(
     )
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """What the runs of a sweep are about."""
+
+    name: str
+    #: its fingerprint
+    digest: str
+    #: path of its files, or name of a sample
+    source: str
+
+
 class Journal:
     """Writes the runs of one sweep."""
 
-    def __init__(self, store: Store, run_id: str, task: Task, tags: dict[str, str]) -> None:
+    def __init__(self, store: Store, run_id: str, dataset: Dataset, tags: dict[str, str]) -> None:
         self.store = store
         #: the parent run
         self.run_id = run_id
-        self._task = task
+        self._dataset = dataset
         #: tags that all runs of the sweep have: data, versions
         self._common = tags | {f"version.{name}": text for name, text in versions().items()}
 
@@ -124,8 +112,7 @@ class Journal:
         params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
         if new := {key: value for key, value in params.items() if key not in known}:
             self.store.log(self.run_id, params=new)
-        task = self._task
-        self.store.log_dataset(self.run_id, name=task.name, digest=task.digest, source=task.source)
+        self.store.log_dataset(self.run_id, **asdict(self._dataset))
         text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
         self.store.keep_text(self.run_id, text, "sweep.yaml")
 
@@ -165,10 +152,9 @@ class Journal:
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
         return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
 
-    def log_config(self, progress: TrialProgress) -> None:
-        """Log the config of a trial, and what follows from it."""
-        config = progress.trial.config
-        params = {**config.to_dict(), **self._task.params(config)}
+    def log_config(self, progress: TrialProgress, known: Mapping[str, int | float]) -> None:
+        """Log the config of a trial, and what is `known` of its network before it is trained."""
+        params = {**progress.trial.config.to_dict(), **known}
         self.store.log(progress.run_id, params=params)
 
     def log_epoch(self, progress: TrialProgress) -> None:
@@ -247,11 +233,13 @@ def _epoch_metrics(progress: TrialProgress) -> dict[str, float]:
         found["best_epoch"] = float(progress.best_epoch)
     if progress.best_loss is not None:
         found["best_val_loss"] = progress.best_loss
-        found["bits_per_symbol"] = bits(progress.best_loss)
+    in_bits = progress.trial.objective.bits_per_symbol(progress.best_loss)
+    if in_bits is not None:
+        found["bits_per_symbol"] = in_bits
     return found
 
 
 def _result(progress: TrialProgress) -> dict[str, float] | None:
-    """The loss that a template has returned, as a metric; None without a finite loss."""
+    """The loss that a trial has returned, as a metric; None without a finite loss."""
     loss = comparable(progress.ended.loss) if progress.ended else None
     return None if loss is None else {"best_val_loss": loss}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
@@ -10,12 +9,10 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from lstm_sweep.models.config import FIELDS, Config, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.spaces.template.config import TemplateConfig
 
 Words = TypeVar("Words", bound=StrEnum)
 
@@ -171,31 +168,6 @@ def is_finite(value: object) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST
 
 
-def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
-    """The config of a trial; only that of our own network is checked against its fields."""
-    if Tag.CONFIG not in tags:  # schema 0
-        written = {name: _plain(params[name]) for name in FIELDS if name in params}
-    else:
-        written = tags.json(Tag.CONFIG, dict)
-    try:
-        return _of_template(written) if Tag.TEMPLATE in tags else TrialConfig.from_dict(written)
-    except InputError as error:
-        raise BadRunError(f"run {tags.run_id}: tag sweep.config: {error}") from None
-
-
-def _of_template(written: Mapping[str, Any]) -> TemplateConfig:
-    for label, value in written.items():
-        name, *places = label.split(":")
-        named = name.isidentifier() and 1 <= len(places) <= 2
-        if not named or not all(place.isdecimal() for place in places):
-            raise InputError(
-                f"{shown(label)} is no hyperparameter of a template, expected name:line"
-            )
-        if not (isinstance(value, str) or is_finite(value)):
-            raise InputError(f"{shown(label)} is {shown(value)}: expected a number or a text")
-    return TemplateConfig.from_dict(written)
-
-
 def point_of(tags: Tags) -> dict[str, float]:
     """The Hyperopt point of a trial's config."""
     found: dict[str, float] = tags.json(Tag.VALS, dict, "{}")
@@ -237,11 +209,3 @@ def scoring_of(tags: Tags) -> Scoring:
     if not all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts):
         raise tags.bad(Tag.SCORING, "numbers of targets and of a seed")
     return Scoring(targets=counts[0], seed=counts[1])
-
-
-def _plain(text: str) -> int | float | str:
-    """A param as a number if it is one."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text

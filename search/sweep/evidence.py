@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from lstm_sweep.models.config import Config, TrialConfig
-from lstm_sweep.models.size import parameters
-from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Phase, TrialProgress
+from lstm_sweep.search.trial import Objective, Phase, TrialProgress
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
@@ -23,36 +22,53 @@ def describe(state: State) -> str:
     if best is None or best.ranked_loss is None:
         return "No trial has a result."
     rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
-    lines = [f"| | {_loss_name(state)} |", "| --- | --- |"]
+    lines = [f"| | {best.trial.objective.name} |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
-    if state.policy and state.policy.ladder and state.policy.rates:
-        lines += ["", f"Ladder of learning rates: {state.policy.ladder.reason}."]
-    if state.policy and (confirmed := state.policy.confirmation.results()):
-        lines += ["", "Trained again:", "", *(f"- {one}" for one in confirmed)]
+    report = state.policy.report() if state.policy else None
+    if report and report.ladder and report.ladder.decision:
+        lines += ["", f"Ladder of learning rates: {report.ladder.decision.reason}."]
+    if report and report.confirmed:
+        lines += ["", "Trained again:", "", *(f"- {one}" for one in report.confirmed)]
     return "\n".join(lines)
 
 
-def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
+class Measured(Protocol):
+    """What pictures have to know of a task."""
+
+    @property
+    def objective(self) -> Objective:
+        """What its trials are compared by."""
+
+    @property
+    def training_symbols(self) -> int:
+        """How much there is to train on; 0 if nobody knows."""
+
+    def parameters_of(self, config: Config) -> int | None:
+        """Parameters of a network; None if that is known only once it is built."""
+
+
+def evidence(state: State, task: Measured) -> dict[str, Any]:
     """Everything that the pictures show, as plain values."""
     policy = state.policy
+    report = policy.report() if policy else None
     return {
         "sweep": state.name,
-        "loss": _loss_name(state),
-        "training_symbols": symbols,
+        "loss": task.objective.name,
+        "training_symbols": task.training_symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
-        "ladder": _ladder(policy) if policy else None,
+        "ladder": _ladder(report.ladder) if report and report.ladder else None,
         "importance": policy.importance() if policy else None,
-        "confirmed": [one.to_dict() for one in policy.confirmation.results()] if policy else [],
+        "confirmed": [one.to_dict() for one in report.confirmed] if report else [],
         "trials": [
             {
                 "trial": progress.trial.id,
                 "phase": str(progress.trial.phase),
                 "outcome": str(progress.ended.outcome) if progress.ended else None,
-                "parameters": _parameters_of(progress.trial.config, alphabet),
+                "parameters": task.parameters_of(progress.trial.config),
                 "val_loss": progress.ranked_loss,
                 "losses": progress.val_losses,
             }
@@ -61,20 +77,13 @@ def evidence(state: State, alphabet: int, symbols: int) -> dict[str, Any]:
     }
 
 
-def _parameters_of(config: Config, alphabet: int) -> int | None:
-    """Parameters of a network, if that is known without building it."""
-    return parameters(config, alphabet) if isinstance(config, TrialConfig) else None
-
-
-def _ladder(policy: Policy) -> dict[str, Any] | None:
-    if not policy.rates:
-        return None
+def _ladder(found: LadderReport) -> dict[str, Any]:
     return {
-        "rates": [step.rate for step in policy.steps()],
-        "losses": [None if step.loss == math.inf else step.loss for step in policy.steps()],
-        "best": policy.ladder.best if policy.ladder else None,
-        "reason": policy.ladder.reason if policy.ladder else "not finished",
-        "learning_rates": policy.space[policy.space.rate or ""].describe(),
+        "rates": [step.rate for step in found.steps],
+        "losses": [None if step.loss == math.inf else step.loss for step in found.steps],
+        "best": found.decision.best if found.decision else None,
+        "reason": found.decision.reason if found.decision else "not finished",
+        "learning_rates": found.learning_rates,
     }
 
 
@@ -83,16 +92,12 @@ def plots(found: dict[str, Any], state: State) -> Iterator[tuple[str, Callable[[
     if state.finished:
         yield "learning_curves", lambda file: plot_learning_curves(state, file)
         yield "best_over_time", lambda file: _draw(_best_over_time, found, file)
-        if state.spec.template is None:
+        if any(trial["parameters"] is not None for trial in found["trials"]):
             yield "parameters", lambda file: _draw(_parameters, found, file)
     if found["ladder"] and any(loss is not None for loss in found["ladder"]["losses"]):
         yield "ladder", lambda file: _draw(_ladder_curve, found, file)
     if found["importance"]:
         yield "importance", lambda file: _draw(_importance, found, file)
-
-
-def _loss_name(state: State) -> str:
-    return "loss" if state.spec.template else "validation loss (nats per symbol)"
 
 
 def _draw(
@@ -198,7 +203,7 @@ def plot_learning_curves(state: State, file: Path) -> None:
         axes.plot(*_curve(progress), marker="o", markersize=4, label=_name(progress), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation loss" if state.spec.template else _loss_name(state))
+    axes.set_ylabel(state.finished[0].trial.objective.epoch_name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
     if best or state.baselines:
@@ -208,11 +213,8 @@ def plot_learning_curves(state: State, file: Path) -> None:
 
 
 def _name(progress: TrialProgress) -> str:
-    config, known = progress.trial.config, f"{progress.trial.id}: {progress.ranked_loss:.3f}"
-    if not isinstance(config, TrialConfig):
-        return known
-    shape = f"{config.direction} {config.layers}x{config.layer_size}"
-    return f"{known}  {shape}, lr {config.learning_rate:g}"
+    known, label = f"{progress.trial.id}: {progress.ranked_loss:.3f}", progress.trial.config.label()
+    return f"{known}  {label}" if label else known
 
 
 def _curve(progress: TrialProgress) -> tuple[list[int], list[float]]:

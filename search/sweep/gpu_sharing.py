@@ -61,8 +61,8 @@ def _numbers(config: TrialConfig, alphabet: int) -> int:
     return 4 * parameters(config, alphabet) + gates + logits
 
 
-def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[int, str]:
-    """How many trials of a sweep share a GPU, and why, for people.
+def pack(config: TrialConfig, seed: int, task: Task, engine: Engine, cores: int) -> tuple[int, str]:
+    """How many trials share a GPU, by the config that takes the most memory; why, for people.
 
     `engine` has a slot on each GPU; its first is used, and free again afterwards.
     """
@@ -71,13 +71,12 @@ def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[in
     if not cards or not all(gpu in before for gpu in cards):
         why = "the driver does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
-    config = largest(spec, subject.data_size.alphabet if subject.data_size else 0, subject.admits)
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
     slot = next(iter(cards.values()))
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        subject.save(Path(scratch))
-        trial = Trial(sweep="measured", number=0, config=config, seed=spec.seed)
-        meanwhile = _while_it_trains(engine, subject.job(trial, slot, Path(scratch)))
+        task.save(Path(scratch))
+        trial = Trial(sweep="measured", number=0, config=config, seed=seed)
+        meanwhile = _while_it_trains(engine, task.job(trial, slot, Path(scratch)))
     gpu = slot.gpu or ""
     needed = meanwhile[gpu].used - before[gpu].used if gpu in meanwhile else 0
     if needed <= 0:  # it did not come to train, or others have left the GPU meanwhile

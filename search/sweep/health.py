@@ -31,7 +31,9 @@ class Start:
     computed: float
 
 
-def hung_at_start(start: Start, now: float, longest_s: float | None, *, template: bool) -> str:
+def hung_at_start(
+    start: Start, now: float, longest_s: float | None, *, may_never_report: bool
+) -> str:
     """Why a trial without a report has hung; "" if it has not.
 
     `longest_s` is the longest time to a first report in this sweep; None if there was no report.
@@ -40,7 +42,7 @@ def hung_at_start(start: Start, now: float, longest_s: float | None, *, template
     idle, limit = now - start.computed, max(IDLE_S, usual)
     if idle > limit:
         return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
-    known = longest_s is not None or not template
+    known = longest_s is not None or not may_never_report
     took, limit = now - start.began, max(START_S if known else UNKNOWN_START_S, usual)
     if took > limit:
         return f"no first report for {took:.0f} s, expected one within {limit:.0f} s"
@@ -52,7 +54,7 @@ def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
     if progress.heard is None:
         return ""
     silent = now - progress.heard
-    if progress.last and progress.trial.config.returns_loss:  # what it does then is not heard
+    if progress.last and progress.trial.objective.returned:  # what it does then is not heard
         limit = max(UNKNOWN_START_S, STARTS * (progress.heard - progress.began))
         if silent <= limit:
             return ""

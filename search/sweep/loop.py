@@ -140,7 +140,7 @@ class Loop:
         self.state.running[slot] = progress
         self.state.again.remove(trial)
         self.policy.begin(progress)
-        self.journal.log_config(progress)
+        self.journal.log_config(progress, self.task.params(trial.config))
         self.engine.start(job)
 
     def _hear(self, progress: TrialProgress, message: Message) -> None:
@@ -218,6 +218,7 @@ class Loop:
             shutil.rmtree(progress.job.folder, ignore_errors=True)
         if again and not state.closing:
             state.again.append(progress.trial.next_attempt())
+            self.policy.lose(progress)
         else:
             self._learn(progress)
         if not state.closing:

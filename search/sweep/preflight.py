@@ -17,7 +17,7 @@ from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.trial import TrialRecord
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
@@ -61,7 +61,7 @@ def check_precision(spec: SweepSpec) -> None:
     Raises:
         InputError: as of `check_instructions`.
     """
-    check_instructions([] if spec.template else spec.space["precision"].values() or [])
+    check_instructions(spec.space["precision"].values() or [])
 
 
 def check_instructions(wanted: Collection[object]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
@@ -16,6 +17,7 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE, WEIGHTS
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
@@ -27,13 +29,14 @@ from lstm_sweep.search.trial import (
     Slot,
     Trial,
     TrialProgress,
-    TrialRecord,
 )
 
 #: reason of a trial whose driver was killed
 DRIVER_DIED = "the program that drove the sweep died"
 #: attempts of a trial whose worker dies each time
 ATTEMPTS = 3
+#: what a trial trains that has ended before
+_HAS_ENDED = CorpusTraining(Path(), 0, 0)
 
 
 @dataclass(frozen=True)
@@ -208,10 +211,7 @@ def _progress(
         store.finish(run.info.run_id, ended.outcome.status)
     took = max(0.0, end / 1000 - _start_s(run)) if end else sum(_seconds(curve))
     slot = Slot(0)
-    nowhere = Path()
-    job = Job(
-        trial=record.trial, slot=slot, corpus=nowhere, targets=0, targets_seed=0, folder=nowhere
-    )
+    job = Job(trial=record.trial, slot=slot, folder=Path(), training=_HAS_ENDED)
     return TrialProgress(
         record.trial,
         record.run_id,
@@ -229,7 +229,7 @@ def _ended(record: TrialRecord) -> Ended:
     if record.outcome == "":
         return Ended(Outcome.LOST, DRIVER_DIED, unfinished=True)
     unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
-    own = record.best_val_loss if record.trial.config.returns_loss else None
+    own = record.best_val_loss if record.trial.objective.returned else None
     return Ended(Outcome(record.outcome), record.reason, unfinished, own)
 
 

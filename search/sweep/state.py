@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lstm_sweep.models.config import Config
-from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.report import PolicyView
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.trial import Outcome, Slot, Trial, TrialProgress
@@ -17,11 +15,6 @@ from lstm_sweep.search.trial import Outcome, Slot, Trial, TrialProgress
 #: why a sweep ended that was interrupted, or that `stop` has ended
 INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")
 ON_REQUEST = Stop(StopReason.ASKED, "stopped on request")
-
-
-def bits_of(config: Config, loss: float | None) -> float | None:
-    """A loss in bits per symbol; None if it is a template's, which may be anything."""
-    return None if loss is None or config.returns_loss else bits(loss)
 
 
 @dataclass
@@ -47,7 +40,7 @@ class State:
     #: seconds since the beginning, and the best loss from then on
     best_over_time: list[tuple[float, float]] = field(default_factory=list)
     #: what decides; None before the search begins
-    policy: Policy | None = None
+    policy: PolicyView | None = None
     #: finished trials by their loss, as far as they have been placed
     _ranked: list[TrialProgress] = field(default_factory=list, repr=False)
     _placed: int = 0
@@ -182,7 +175,7 @@ class State:
         if progress.epoch_seconds:
             epoch = sum(progress.epoch_seconds) / len(progress.epoch_seconds)
         elif self.policy:
-            epoch = self.policy.costs.epoch_seconds(progress.trial.config)
+            epoch = self.policy.epoch_seconds(progress.trial.config)
         epochs_left = progress.trial.config.epochs - len(progress.epochs)
         rest = typical - (self.now - progress.began)
         return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
@@ -200,10 +193,10 @@ class State:
                 "trial": best.trial.id,
                 "run_id": best.run_id,
                 "val_loss": best.ranked_loss,
-                "bits_per_symbol": bits_of(best.trial.config, best.ranked_loss),
+                "bits_per_symbol": best.trial.objective.bits_per_symbol(best.ranked_loss),
                 "config": best.trial.config.to_dict(),
             },
-            "confirmed": [one.to_dict() for one in self.policy.confirmation.results()]
+            "confirmed": [one.to_dict() for one in self.policy.report().confirmed]
             if self.policy
             else [],
             "baselines": self.baselines,

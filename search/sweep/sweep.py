@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.engines.base import Engine
@@ -30,7 +29,7 @@ from lstm_sweep.search.sweep.observer import Display, Viewer
 from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, State
-from lstm_sweep.search.sweep.task import task_of
+from lstm_sweep.search.sweep.task import Task
 
 
 class NameTakenError(InputError):
@@ -38,17 +37,14 @@ class NameTakenError(InputError):
 
 
 class Sweep:
-    """One sweep: it begins or goes on, runs its trials, and is closed whatever has happened.
-
-    There is no corpus if it is over a template.
-    """
+    """One sweep: it begins or goes on, runs its trials, and is closed whatever has happened."""
 
     def __init__(
         self,
         spec: SweepSpec,
         *,
         name: str,
-        corpus: Corpus | None,
+        task: Task,
         store: Store,
         engine: Engine,
         display: Display,
@@ -56,8 +52,8 @@ class Sweep:
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        spec = spec.settled(corpus)
-        self._spec, self._task, self._store = spec, task_of(spec, corpus), store
+        spec = task.settled(spec)
+        self._spec, self._task, self._store = spec, task, store
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s
         self._shield, self._viewer = Shield(), Viewer(display)
@@ -108,7 +104,7 @@ class Sweep:
         tags = {Tag.NAME: state.name} | self._task.tags()
         with self._shield.hold():
             self._lease = lease = self._take_up(past) if past else self._create(tags)
-            self._journal = journal = Journal(self._store, state.run_id, self._task, tags)
+            self._journal = journal = Journal(self._store, state.run_id, self._task.dataset, tags)
             if past:
                 self._reopen(past)
         with lease.beating(self._driven_s):
@@ -186,15 +182,9 @@ class Sweep:
 
     def _policy(self) -> Policy:
         """What decides: it knows the sweep's plan, data and slots, and no trial yet."""
-        return Policy(
-            self._spec.plan(),
-            self._spec.space,
-            self._task.data_size,
-            sweep=self.state.name,
-            slots=len(self._engine.slots),
-            unigram_loss=self._task.unigram_loss(self.state.baselines),
-            admits=self._task.admits,
-        )
+        problem = self._task.problem(self._spec, self.state.baselines)
+        slots = len(self._engine.slots)
+        return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
         """End workers, close every run, and leave no files behind that nobody needs.
@@ -264,9 +254,8 @@ class Sweep:
             self._viewer.say(f"no pictures were kept: {_told(error)}")
 
     def _draw(self, folder: Path) -> None:
-        state, data_size = self.state, self._task.data_size
-        alphabet, symbols = (data_size.alphabet, data_size.symbols) if data_size else (0, 0)
-        found = evidence.evidence(state, alphabet, symbols)
+        state = self.state
+        found = evidence.evidence(state, self._task)
         self._store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
         for name, draw in evidence.plots(found, state):
             file = folder / f"{name}.png"

@@ -1,221 +1,188 @@
-"""What a sweep is about: a corpus, on which networks of ours are trained, or a template."""
+"""`Task`: what a sweep trains, and all that follows from it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Self
 
-from lstm_sweep.models import baselines
 from lstm_sweep.models.baselines import BaselineScore
-from lstm_sweep.models.config import Config, as_lstm_config
-from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import scoring_targets
-from lstm_sweep.models.size import SizeRule, Verdict, parameters
-from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.spec import Scoring, SweepSpec
-from lstm_sweep.search.store.journal import data_tags, template_tags
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.trial import Job, Slot, Trial
-from lstm_sweep.spaces.template.template import Template
+from lstm_sweep.models.config import Config
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.journal import Dataset
+from lstm_sweep.search.store.run_kind import RunKind
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.trial import Job, Objective, Slot, Trial
 
-#: the baseline that knows nothing but how frequent each symbol is
-UNIGRAM = "unigram"
+#: writes the bundle of a trial's network to a folder in a format; returns what `export` prints
+WriteBundle = Callable[[Path, str], dict[str, Any]]
 
 
-class Task(Protocol):
-    """What a sweep has to know of what it is about."""
+class Task(ABC):
+    """What a sweep trains.
+
+    A kind of task is a class of these, named in `tasks`. What it does not say, it does without:
+    baselines, a size rule, knowledge of what its trials cost. So most methods are optional hooks.
+    """
+
+    #: how its runs are read back, and what its trials are compared by
+    runs: ClassVar[RunKind]
+    #: whether its trials run code of the user, which may need anything of Keras
+    runs_user_code: ClassVar[bool] = False
+
+    # how one comes to be
+
+    @classmethod  # noqa: B027
+    def check(cls, spec: SweepSpec) -> None:
+        """Refuse a spec that cannot be run on this machine; called before data are read.
+
+        Raises:
+            InputError: it cannot.
+        """
+
+    @classmethod
+    @abstractmethod
+    def open(cls, spec: SweepSpec) -> Self:
+        """The task of a spec; its data are read.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+
+    @classmethod
+    @abstractmethod
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        """The spec of a sweep from its own run.
+
+        `tags` are those of the run that is to go on, `file` is what the user has named by
+        `--template`, if anything.
+
+        Raises:
+            InputError: the run holds none, or the file is not the one that it is about.
+        """
+
+    @classmethod
+    @abstractmethod
+    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+        """The task that a trial was about, to train `config` in it; `file` as of `read_spec`.
+
+        Raises:
+            InputError: its data are not what they were, or the config cannot be trained on them.
+        """
+
+    def settled(self, spec: SweepSpec) -> SweepSpec:
+        """The spec with numbers in place of what depends on the data."""
+        return spec
+
+    def check_unchanged(self, sweep: str, tags: Tags) -> None:  # noqa: B027
+        """Refuse to go on with a sweep whose run has these tags if its data are others now.
+
+        Raises:
+            InputError: they are.
+        """
+
+    def remember(self) -> None:  # noqa: B027
+        """Note that this user has begun a sweep of this task."""
+
+    # what it is
 
     @property
-    def name(self) -> str:
-        """What it is called."""
+    @abstractmethod
+    def dataset(self) -> Dataset:
+        """Its name, fingerprint and source."""
 
     @property
-    def digest(self) -> str:
-        """Its fingerprint."""
+    def objective(self) -> Objective:
+        """What its trials are compared by."""
+        return self.runs.objective
 
-    @property
-    def source(self) -> str:
-        """Where it comes from."""
-
-    @property
-    def data_size(self) -> DataSize | None:
-        """How much there is to train on; None if nobody knows."""
-
+    @abstractmethod
     def tags(self) -> dict[str, str]:
         """What each run says of it."""
 
-    def save(self, folder: Path) -> None:
+    def notes(self, spec: SweepSpec) -> list[str]:
+        """What people should know of it before its sweep begins.
+
+        Raises:
+            InputError: the space of the spec does not fit.
+        """
+        return []
+
+    # what its trials need
+
+    def save(self, folder: Path) -> None:  # noqa: B027
         """Lay out in the sweep's folder what workers need."""
 
+    @abstractmethod
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
         """All that a worker needs for a trial, in the sweep's folder."""
 
+    def trials_per_gpu(self, spec: SweepSpec, engine: Engine, cores: int) -> tuple[int, str]:
+        """How many trials share a GPU at best, and why, for people."""
+        return 1, "--per-gpu auto: nothing is known of its networks"
+
+    # what its trials are compared with
+
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
         """The baselines that are not known yet."""
+        return iter(())
 
-    def unigram_loss(self, known: Mapping[str, float]) -> float:
-        """The loss of one that has learned nothing; infinite if nobody knows."""
+    # which configs are tried
 
     def admits(self, config: Config) -> bool:
         """Whether a config may be tried."""
-
-    def remarks(self, config: Config) -> dict[str, str]:
-        """What the run of a trial says of its config beside, as tags."""
-
-    def params(self, config: Config) -> dict[str, int | float]:
-        """What the run of a trial says of its network, as params."""
-
-
-@dataclass(frozen=True)
-class CorpusTask:
-    """A corpus, scored on chosen targets, with networks of a size that suits it."""
-
-    corpus: Corpus
-    origin: Source
-    scoring: Scoring
-    rule: SizeRule
-    #: whether networks of other sizes are turned down
-    strict: bool
-
-    @property
-    def name(self) -> str:
-        """What the corpus is called."""
-        return self.corpus.name
-
-    @property
-    def digest(self) -> str:
-        """Its fingerprint."""
-        return self.corpus.digest
-
-    @property
-    def source(self) -> str:
-        """Path of its data, or name of a sample."""
-        return self.origin.data
-
-    @property
-    def data_size(self) -> DataSize:
-        """How much there is to train and to score."""
-        corpus = self.corpus
-        targets = min(self.scoring.targets, len(corpus.validation))
-        return DataSize(len(corpus.train), len(corpus.alphabet), targets)
-
-    def tags(self) -> dict[str, str]:
-        """Which data, and on what is scored."""
-        return data_tags(self.origin, self.corpus, self.scoring)
-
-    def save(self, folder: Path) -> None:
-        """Save the corpus."""
-        self.corpus.save(folder / "corpus")
-
-    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        """Train a network on the corpus."""
-        return Job(
-            trial=trial,
-            slot=slot,
-            corpus=folder / "corpus",
-            targets=self.scoring.targets,
-            targets_seed=self.scoring.seed,
-            folder=folder / str(trial.number),
-        )
-
-    def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
-        """Those of the families that are not known."""
-        if UNIGRAM in known and len(known) == len(baselines.FAMILIES):
-            return
-        targets = scoring_targets(self.corpus.validation, self.scoring.targets, self.scoring.seed)
-        for score in baselines.score_all(self.corpus, targets):
-            if score.name not in known:
-                yield score
-
-    def unigram_loss(self, known: Mapping[str, float]) -> float:
-        """Loss of the baseline that knows frequencies alone, nats."""
-        return known[UNIGRAM]
-
-    def admits(self, config: Config) -> bool:
-        """Whether the size rule lets a config pass."""
-        return not self.strict or self._judge(config).admitted
-
-    def remarks(self, config: Config) -> dict[str, str]:
-        """What the size rule says against a config."""
-        verdict = self._judge(config)
-        return {} if verdict.admitted else {Tag.SIZE_RULE: verdict.reason}
-
-    def params(self, config: Config) -> dict[str, int | float]:
-        """Size of the network."""
-        count = parameters(as_lstm_config(config), len(self.corpus.alphabet))
-        per_symbol = round(count / len(self.corpus.train), 4)
-        return {"parameters": count, "parameters_per_symbol": per_symbol}
-
-    def _judge(self, config: Config) -> Verdict:
-        return self.rule.judge(
-            as_lstm_config(config), len(self.corpus.alphabet), len(self.corpus.train)
-        )
-
-
-@dataclass(frozen=True)
-class TemplateTask:
-    """A template, which brings data and networks of its own."""
-
-    template: Template
-    data_size: None = None
-
-    @property
-    def name(self) -> str:
-        """What its file is called."""
-        return self.template.path.stem
-
-    @property
-    def digest(self) -> str:
-        """Fingerprint of its file."""
-        return self.template.digest
-
-    @property
-    def source(self) -> str:
-        """Path of its file."""
-        return str(self.template.path)
-
-    def tags(self) -> dict[str, str]:
-        """Which file, and what was in it."""
-        return template_tags(self.template)
-
-    def save(self, folder: Path) -> None:
-        """Nothing: a job has the template in it."""
-
-    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        """Run the template with the values of a config."""
-        return Job(
-            trial=trial, slot=slot, corpus=folder, targets=0, targets_seed=0,
-            folder=folder / str(trial.number), template=self.template,
-        )  # fmt: skip
-
-    def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
-        """None."""
-        return iter(())
-
-    def unigram_loss(self, known: Mapping[str, float]) -> float:
-        """Not known."""
-        return float("inf")
-
-    def admits(self, config: Config) -> bool:
-        """All are."""
         return True
 
     def remarks(self, config: Config) -> dict[str, str]:
-        """None."""
+        """What speaks against a config, as tags of its run."""
         return {}
+
+    def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
+        """What a search of it is told; `baselines` are the losses of all of them."""
+        return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
+
+    # what is known of its networks
+
+    @property
+    def training_symbols(self) -> int:
+        """How much there is to train on; 0 if nobody knows."""
+        return 0
+
+    def parameters_of(self, config: Config) -> int | None:
+        """Parameters of a network; None if that is known only once it is built."""
+        return None
 
     def params(self, config: Config) -> dict[str, int | float]:
-        """Nothing is known before the network is built."""
+        """What the run of a trial says of its network, as params."""
         return {}
 
+    # with a finished trial
 
-def task_of(spec: SweepSpec, corpus: Corpus | None) -> Task:
-    """What the sweep of a spec is about; without a corpus it is the template."""
-    if corpus is None:
-        assert spec.template
-        return TemplateTask(spec.template)
-    scoring = spec.settled(corpus).scoring()
-    return CorpusTask(corpus, spec.source(), scoring, spec.rule(), spec.size_rule == "reject")
+    @classmethod  # noqa: B027
+    def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
+        """Refuse to train a trial again with these values of its fields; `file` as of `read_spec`.
+
+        Raises:
+            InputError: they cannot be changed, or not trained on this machine, or the file is not
+                the one that the trial is about.
+        """
+
+    @classmethod
+    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+        """What writes the bundle of a trial's network.
+
+        Raises:
+            InputError: its data are not what they were, or there are no bundles of this kind.
+        """
+        raise InputError(f"trial {record.trial.id}: its network cannot be exported")
+
+    @classmethod
+    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+        """What `export` says to people of what its writer has returned."""
+        return []

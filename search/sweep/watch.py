@@ -67,7 +67,7 @@ class Watch:
     def _hung(self, progress: TrialProgress, now: float) -> str:
         if progress.heard is not None:
             return health.hung(progress, now, self._least_s)
-        template = progress.trial.config.returns_loss
+        returns = progress.trial.objective.returned
         return health.hung_at_start(
-            self._start_of(progress), now, self._longest_start, template=template
+            self._start_of(progress), now, self._longest_start, may_never_report=returns
         )

@@ -20,9 +20,8 @@ EPOCHS = 100_000
 class TemplateConfig:
     """One point of a template's space: a value for each hyperparameter, by its label."""
 
-    #: the loss of a trial is what the template returns, not its lowest validation loss
-    returns_loss: ClassVar[bool] = True
     epochs: ClassVar[int] = EPOCHS
+    planned_epochs: ClassVar[None] = None
 
     values: tuple[tuple[str, Value], ...]
 
@@ -36,8 +35,20 @@ class TemplateConfig:
 
     def table_columns(self) -> dict[str, str]:
         """Columns for tables of trials: heading -> text."""
+        return {"hyperparameters": self.describe()}
+
+    def describe(self) -> str:
+        """All values in a line for people."""
         values = (f"{shown_label(label)} {_short(value)}" for label, value in self.values)
-        return {"hyperparameters": ", ".join(values)}
+        return ", ".join(values)
+
+    def headline(self) -> str:
+        """All values in a line for people, since nothing says which matter."""
+        return self.describe()
+
+    def label(self) -> str:
+        """Nothing: the values may be many."""
+        return ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Value]) -> Self:

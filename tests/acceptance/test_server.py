@@ -19,6 +19,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
 from tests.conftest import TINY, Done, run_here, write_text
 from tests.fakes import ScriptedEngine, Silent
@@ -36,8 +37,10 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
         for experiment in ("through", "direct"):
             own = direct.settings.artifacts if experiment == "direct" else None
             store = Store(Settings(address, own, experiment, "test"))
-            sweep = Sweep(spec, name="t", corpus=corpus, store=store, engine=ScriptedEngine(LOSSES),
-                          display=Silent())  # fmt: skip
+            sweep = Sweep(
+                spec, name="t", task=CorpusTask.of(spec, corpus), store=store,
+                engine=ScriptedEngine(LOSSES), display=Silent(),
+            )  # fmt: skip
             runs.append(sweep.run().run_id)
             assert store.fetch(runs[-1], "sweep.yaml", tmp_path).exists()
         kept = [direct.client.get_run(run_id).info.artifact_uri for run_id in runs]

@@ -10,7 +10,7 @@ import pytest
 
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.search.results import rerun
+from lstm_sweep.search.sweep import same_corpus
 from tests.conftest import Done, run_here
 
 FIRST = Path(__file__).parents[1] / "fixtures" / "first-version.tar.xz"
@@ -155,7 +155,7 @@ def test_data_are_known_again_by_the_digest_of_the_first_version(
     source = Source(data=data if data == "workflow-log" else str(tmp_path / data))
     corpus = corpora.load(source)
     assert corpus.digest != digest
-    assert rerun.first_digest(source, corpus) == digest
+    assert same_corpus.first_digest(source, corpus) == digest
 
 
 @pytest.fixture(scope="module")

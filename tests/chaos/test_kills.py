@@ -27,8 +27,9 @@ import pytest
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.resume import ATTEMPTS
-from lstm_sweep.search.trial import RESULTS, Outcome, TrialRecord
+from lstm_sweep.search.trial import RESULTS, Outcome
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM
 from tests.servers import Server

@@ -20,6 +20,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
 from tests.conftest import write_text
 
@@ -53,7 +54,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(corpus: Path, folder: Path, slot: Slot, config: TrialConfig = CONFIG, seed: int = 1) -> Job:
     trial = Trial(sweep="s", number=slot.index, config=config, seed=seed)
     return Job(
-        trial=trial, slot=slot, corpus=corpus, targets=200, targets_seed=0,
+        trial=trial, slot=slot, training=CorpusTraining(corpus, 200, 0),
         folder=folder / str(slot.index),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.search.engines import worker
+from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
 from lstm_sweep.spaces.template import keras2_table
 from lstm_sweep.spaces.template.template import Template
@@ -36,8 +37,7 @@ def create_model(x, y):
 def job_of(template: Template, folder: Path, seed: int = 1) -> Job:
     config = template.space().middle()
     trial = Trial(sweep="s", number=0, config=config, seed=seed)
-    return Job(trial=trial, slot=Slot(0), corpus=folder, targets=0, targets_seed=0, folder=folder,
-               template=template)  # fmt: skip
+    return Job(trial=trial, slot=Slot(0), training=TemplateTraining(template), folder=folder)
 
 
 def run(template: Template, folder: Path) -> list[Message]:
@@ -344,7 +344,7 @@ IN_A_WORKER = """
 import sys
 from pathlib import Path
 from tests.contract.test_foreign import job_of
-from lstm_sweep.search import worker
+from lstm_sweep.search.engines import worker
 from lstm_sweep.spaces.template.template import Template
 folder = Path(sys.argv[1])
 print(list(worker.run(job_of(Template.read(str(folder / "mine.py")), folder)))[-1])

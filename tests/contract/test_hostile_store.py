@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.commands import commands, launch
 from lstm_sweep.search.results import export, rerun
@@ -23,6 +21,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease, own_templates, resume
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, run_here, write_text
@@ -56,7 +55,7 @@ class Stored:
         data = str(write_text(folder / "words.txt"))
         self.spec = tiny_spec(data=data, trials=2, name="good", **PLAIN)
         Sweep(
-            self.spec, name="good", corpus=load(Source(data=data)), store=self.store,
+            self.spec, name="good", task=CorpusTask.open(self.spec), store=self.store,
             engine=ScriptedEngine(LOSSES), display=Silent(),
         ).run()  # fmt: skip
         self.database = sqlite3.connect(folder / "mlflow.db")
@@ -186,7 +185,7 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored) -> None:
             resume._all_progress(store, stored.sweep, [(run, record)])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
-            rerun._same_subject(record, record.trial.config)
+            CorpusTask.of_trial(record, record.trial.config, None)
             rerun.changed_device(record.tags, ScriptedEngine.slots[0])
 
         taken += answered(read)
@@ -313,4 +312,4 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
         resume._trial_of(changed, stored.spec)
     record = archive.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
-        rerun._same_subject(record, record.trial.config)
+        CorpusTask.of_trial(record, record.trial.config, None)

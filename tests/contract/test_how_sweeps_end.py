@@ -106,5 +106,6 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     assert set(phases[3:]) <= {Phase.CONFIRM}
     long = state.finished[1].ended
     assert long and long.outcome is Outcome.STOPPED and not long.unfinished
-    assert state.policy and len(state.policy.confirmation.results()[0].losses) == len(phases) - 2
+    assert state.policy
+    assert len(state.policy.report().confirmed[0].losses) == len(phases) - 2
     assert tags(store)[Tag.STOP_REASON] == "minutes"

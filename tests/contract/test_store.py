@@ -17,14 +17,14 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.inline import InlineEngine
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
-from lstm_sweep.search.sweep.task import task_of
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from tests.fakes import ScriptedEngine, Silent
 from tests.servers import Server
@@ -275,10 +275,10 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(
 def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Path) -> None:
     run_id = store.create_run("s", {"sweep.name": "s"})
     tags = {"sweep.name": "s"}
-    writer = Journal(store, run_id, task_of(tiny_spec(), corpus), tags)
+    writer = Journal(store, run_id, Dataset("words", "0123", "words.txt"), tags)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     slot = Slot(0)
-    job = Job(trial=trial, slot=slot, corpus=tmp_path, targets=1, targets_seed=0, folder=tmp_path)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(tmp_path, 1, 0), folder=tmp_path)
     job.log.write_text("what went wrong", encoding="utf-8")
     progress = TrialProgress(trial, writer.open_trial(trial, slot), slot, job)
     progress.ended = Ended(Outcome.ERROR, "ValueError: no")

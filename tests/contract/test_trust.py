@@ -22,6 +22,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands.display import Lines
 from lstm_sweep.search.engines import worker
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
@@ -137,7 +138,7 @@ def test_no_secret_of_an_error_leaves_a_worker(
     forked = multiprocessing.get_context("fork")
     ours, theirs = forked.Pipe()
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    job = Job(trial=trial, slot=Slot(0), corpus=place, targets=1, targets_seed=0, folder=tmp_path)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(place, 1, 0), folder=tmp_path)
     process = forked.Process(target=worker.main, args=(job, theirs))
     process.start()
     theirs.close()

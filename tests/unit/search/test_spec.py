@@ -10,13 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.policy.cost import fitting_targets
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.spec import Scoring, SweepSpec, read_spec
 from lstm_sweep.search.sweep.preflight import check_budget
@@ -143,15 +139,6 @@ def test_nothing_given_means_the_defaults() -> None:
 def test_defaults_give_the_default_rule_and_scoring() -> None:
     assert SweepSpec().rule() == SizeRule()
     assert SweepSpec(targets=7, seed=9).scoring() == Scoring(7, 9)
-
-
-def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
-    corpus = corpora.load(Source(data="python-docs"))
-    middle = as_lstm_config(presets.DEFAULT.middle()).evolve(direction="uni")
-    spec = SweepSpec(trials=3).settled(corpus)
-    assert spec == SweepSpec(trials=3, targets=fitting_targets(middle, len(corpus.train)))
-    assert spec.settled(corpus) is spec
-    assert SweepSpec(targets=7).settled(corpus).targets == 7
 
 
 def test_shares_of_a_split_are_made_to_sum_to_one() -> None:

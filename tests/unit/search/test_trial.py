@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import (
     Ended,
     Job,
@@ -18,7 +20,6 @@ from lstm_sweep.search.trial import (
     Slot,
     Trial,
     TrialProgress,
-    TrialRecord,
     trial_seed,
 )
 
@@ -26,9 +27,7 @@ TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
 JOB = Job(
     trial=TRIAL,
     slot=Slot(0),
-    corpus=Path("/corpus"),
-    targets=100,
-    targets_seed=0,
+    training=CorpusTraining(Path("/corpus"), 100, 0),
     folder=Path("/scratch/4.1"),
 )
 

@@ -17,8 +17,10 @@ from lstm_sweep.search.commands.display import (
     open_console,
     trials_table,
 )
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import (
     Ended,
@@ -28,7 +30,6 @@ from lstm_sweep.search.trial import (
     Slot,
     Trial,
     TrialProgress,
-    TrialRecord,
 )
 from lstm_sweep.spaces.template.config import TemplateConfig
 
@@ -51,7 +52,7 @@ def progress(
     """A course of `CONFIG` on the first slot."""
     trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
     folder = Path("/none")
-    job = Job(trial=trial, slot=SLOTS[0], corpus=folder, targets=1, targets_seed=0, folder=folder)
+    job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
     epochs = [{"val_loss": loss} for loss in losses]
     return TrialProgress(trial, "run", SLOTS[0], job, epochs=epochs, ended=ended, seconds=seconds)
 

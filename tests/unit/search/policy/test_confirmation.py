@@ -5,16 +5,18 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress, TrialSnapshot
 
 
-def first(number: int, loss: float) -> TrialProgress:
+def first(number: int, loss: float) -> TrialSnapshot:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     nowhere = Path("/none")
-    job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
     epochs = [{"val_loss": loss}]
-    return TrialProgress(trial, "", Slot(0), job, epochs=epochs, ended=Ended(Outcome.COMPLETE))
+    ended = Ended(Outcome.COMPLETE)
+    return TrialProgress(trial, "", Slot(0), job, epochs=epochs, ended=ended).snapshot()
 
 
 def test_mean_and_spread_leave_the_first_run_out() -> None:

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.search.policy.halving import (
-    ENOUGH,
     FACTOR,
-    Decision,
-    at_highest_rung,
+    RungDecision,
     decide,
     extrapolated_losses,
     rungs,
@@ -44,39 +42,43 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
     "epoch, loss, others, expected",
     [
         # the first to come
-        (1, 2.0, [], Decision(True, "2 is number 1 of 1 at epoch 1")),
+        (1, 2.0, [], RungDecision(True, "2 is number 1 of 1 at epoch 1")),
         # of two and three the best
-        (1, 2.0, [2.5], Decision(True, "2 is number 1 of 2 at epoch 1")),
+        (1, 2.0, [2.5], RungDecision(True, "2 is number 1 of 2 at epoch 1")),
         (
             1,
             2.5,
             [2.0],
-            Decision(False, "pruned at epoch 1: 2.5 is not among the best of 2 at this rung"),
+            RungDecision(False, "pruned at epoch 1: 2.5 is not among the best of 2 at this rung"),
         ),
         # of four and five the best two
-        (3, 2.2, [2.0, 2.5, 2.4], Decision(True, "2.2 is number 2 of 4 at epoch 3")),
+        (3, 2.2, [2.0, 2.5, 2.4], RungDecision(True, "2.2 is number 2 of 4 at epoch 3")),
         (
             3,
             2.35,
             [2.0, 2.5, 2.4, 2.3],
-            Decision(False, "pruned at epoch 3: 2.35 is not among the best 2 of 5 at this rung"),
+            RungDecision(
+                False, "pruned at epoch 3: 2.35 is not among the best 2 of 5 at this rung"
+            ),
         ),
         # of six the best two
-        (9, 1.4567, [1.0, 2, 2, 2, 2], Decision(True, "1.457 is number 2 of 6 at epoch 9")),
+        (9, 1.4567, [1.0, 2, 2, 2, 2], RungDecision(True, "1.457 is number 2 of 6 at epoch 9")),
         (
             9,
             1.25,
             [1.0, 1.1, 2, 2, 2],
-            Decision(False, "pruned at epoch 9: 1.25 is not among the best 2 of 6 at this rung"),
+            RungDecision(
+                False, "pruned at epoch 9: 1.25 is not among the best 2 of 6 at this rung"
+            ),
         ),
         # of seven the best three: a part of a place is a place
-        (9, 1.25, [1.0, 1.1, 2, 2, 2, 2], Decision(True, "1.25 is number 3 of 7 at epoch 9")),
+        (9, 1.25, [1.0, 1.1, 2, 2, 2, 2], RungDecision(True, "1.25 is number 3 of 7 at epoch 9")),
         # equals are no better than one another
-        (1, 2.0, [2.0, 2.0], Decision(True, "2 is number 1 of 3 at epoch 1")),
+        (1, 2.0, [2.0, 2.0], RungDecision(True, "2 is number 1 of 3 at epoch 1")),
     ],
 )
 def test_a_trial_goes_on_if_it_is_among_the_best_third(
-    epoch: int, loss: float, others: list[float], expected: Decision
+    epoch: int, loss: float, others: list[float], expected: RungDecision
 ) -> None:
     assert decide(epoch, loss, others) == expected
 
@@ -231,24 +233,3 @@ def test_a_loss_of_zero_has_prospects_too() -> None:
 
 
 # the highest rung ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "reached_3, reached_9, expected",
-    [
-        (0, 0, 1),
-        (ENOUGH - 1, 0, 1),
-        (ENOUGH, ENOUGH - 1, 3),
-        (ENOUGH + 5, ENOUGH, 9),
-    ],
-)
-def test_the_highest_rung_with_enough_trials_teaches(
-    reached_3: int, reached_9: int, expected: int
-) -> None:
-    curves = {}
-    for number in range(20):
-        length = 9 if number < reached_9 else 3 if number < reached_3 else 1
-        curves[number] = [float(100 * epoch + number) for epoch in range(1, length + 1)]
-    found = at_highest_rung(curves, 27)
-    there = {1: 20, 3: reached_3, 9: reached_9}[expected]
-    assert found == {number: float(100 * expected + number) for number in range(there)}

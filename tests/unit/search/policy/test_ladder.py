@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.ladder import Decision, Step, decide, narrowed, rates
+from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, narrowed, rates
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -90,50 +90,56 @@ def test_rates_of_whole_decades_are_whole_decades() -> None:
     "known, expected",
     [
         # nothing is known
-        ((), Decision(RATES, None, "waiting for 1")),
+        ((), LadderDecision(RATES, None, "waiting for 1")),
         # rates too high fail or learn nothing, and the ladder goes on down
-        ((math.inf,), Decision(RATES[1:], None, "waiting for 0.1")),
-        ((3.5,), Decision(RATES[1:], None, "waiting for 0.1")),
-        ((2.95,), Decision(RATES[1:], None, "waiting for 0.1")),  # hardly better than guessing
-        ((math.inf, 3.0, math.inf), Decision(RATES[3:], None, "waiting for 0.001")),
+        ((math.inf,), LadderDecision(RATES[1:], None, "waiting for 0.1")),
+        ((3.5,), LadderDecision(RATES[1:], None, "waiting for 0.1")),
+        (
+            (2.95,),
+            LadderDecision(RATES[1:], None, "waiting for 0.1"),
+        ),  # hardly better than guessing
+        ((math.inf, 3.0, math.inf), LadderDecision(RATES[3:], None, "waiting for 0.001")),
         # it goes on as long as losses fall
-        ((2.5,), Decision(RATES[1:], 1.0, "waiting for 0.1")),
-        ((2.5, 2.0), Decision(RATES[2:], 0.1, "waiting for 0.01")),
-        ((math.inf, 2.5, 2.0), Decision(RATES[3:], 0.01, "waiting for 0.001")),
+        ((2.5,), LadderDecision(RATES[1:], 1.0, "waiting for 0.1")),
+        ((2.5, 2.0), LadderDecision(RATES[2:], 0.1, "waiting for 0.01")),
+        ((math.inf, 2.5, 2.0), LadderDecision(RATES[3:], 0.01, "waiting for 0.001")),
         # and ends at the first that is worse
-        ((2.5, 2.6), Decision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
-        ((2.5, 2.0, 2.1), Decision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.1000")),
-        ((2.5, 2.0, 2.0), Decision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.0000")),
-        ((3.5, 2.0, 2.99), Decision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.9900")),
-        ((2.5, math.inf), Decision((), 1.0, "1 is best: 2.5000, and 0.1 failed")),
+        ((2.5, 2.6), LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
+        ((2.5, 2.0, 2.1), LadderDecision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.1000")),
+        ((2.5, 2.0, 2.0), LadderDecision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.0000")),
+        ((3.5, 2.0, 2.99), LadderDecision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.9900")),
+        ((2.5, math.inf), LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 failed")),
         # a step counts once all above it are known
-        ((None, 2.0, 2.5), Decision((1.0, 0.001, 0.0001), None, "waiting for 1")),
-        ((2.5, None, 2.0), Decision((0.1, 0.001, 0.0001), 1.0, "waiting for 0.1")),
+        ((None, 2.0, 2.5), LadderDecision((1.0, 0.001, 0.0001), None, "waiting for 1")),
+        ((2.5, None, 2.0), LadderDecision((0.1, 0.001, 0.0001), 1.0, "waiting for 0.1")),
         # what lies below the end is not needed
-        ((2.5, 2.6, None, 1.0), Decision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
-        ((2.5, 2.6, 1.0), Decision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
+        (
+            (2.5, 2.6, None, 1.0),
+            LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000"),
+        ),
+        ((2.5, 2.6, 1.0), LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
         # it may go all the way
         (
             (2.5, 2.4, 2.3, 2.2, 2.1),
-            Decision((), 0.0001, "0.0001, the lowest rate, is best: 2.1000"),
+            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best: 2.1000"),
         ),
         (
             (math.inf,) * 4 + (2.0,),
-            Decision((), 0.0001, "0.0001, the lowest rate, is best: 2.0000"),
+            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best: 2.0000"),
         ),
         # or find nothing
         (
             (math.inf, 3.5, 2.99, 2.99, 2.99),
-            Decision((), None, "no rate came below 0.98 times guessing (3.0000)"),
+            LadderDecision((), None, "no rate came below 0.98 times guessing (3.0000)"),
         ),
         (
             (math.inf,) * 5,
-            Decision((), None, "no rate came below 0.98 times guessing (3.0000)"),
+            LadderDecision((), None, "no rate came below 0.98 times guessing (3.0000)"),
         ),
     ],
 )
 def test_a_ladder_decides_from_what_is_known(
-    known: tuple[float | None, ...], expected: Decision
+    known: tuple[float | None, ...], expected: LadderDecision
 ) -> None:
     assert decide(steps(*known), UNIGRAM) == expected
     assert expected.done == (not expected.needed)

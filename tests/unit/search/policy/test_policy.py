@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy import halving, ladder
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy import halving, ladder, lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.policy import Policy, noise
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import ALGORITHMS, Observation, Proposal, Proposer
+from lstm_sweep.search.policy.search_phase import noise
 from lstm_sweep.search.trial import (
     Ended,
     Job,
@@ -115,7 +118,7 @@ class Played:
 
 def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
     folder = Path("/none")
-    job = Job(trial=trial, slot=slot, corpus=folder, targets=1, targets_seed=0, folder=folder)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
     return TrialProgress(trial, f"run-{trial.number}", slot, job, began=began)
 
 
@@ -124,8 +127,16 @@ def policy_of(
     space: Space = SPACE,
     slots: int = 2,
     admits: Callable[[Config], bool] = lambda config: True,
+    **known: Any,
 ) -> Policy:
-    return Policy(plan, space, EXTENT, sweep="s", slots=slots, unigram_loss=UNIGRAM, admits=admits)
+    return Policy(plan, problem_of(space, admits, **known), sweep="s", slots=slots)
+
+
+def problem_of(
+    space: Space = SPACE, admits: Callable[[Config], bool] = lambda config: True, **known: Any
+) -> SearchProblem:
+    problem = lstm_problem.lstm_problem(space, EXTENT, unigram_loss=UNIGRAM, admits=admits)
+    return replace(problem, **known)
 
 
 def reason_of(policy: Policy) -> str:
@@ -192,11 +203,12 @@ class Player:
         self._free.append(progress.slot)
         for other, why in self._policy.end(progress):
             assert other.ended is None
-            self._end(other, why)
+            self._end(self.played.all_progress[other.trial.number], why)
 
     def _close(self, progress: TrialProgress) -> None:
         progress.ended = Ended(Outcome.STOPPED, "time is over")
         progress.seconds = self.played.now - progress.began
+        self._policy.end(progress)
 
 
 def play(
@@ -206,9 +218,10 @@ def play(
     curves: Curves = usual,
     slots: int = 2,
     admits: Callable[[Config], bool] = lambda config: True,
+    **known: Any,
 ) -> Played:
     """Play a whole sweep."""
-    return Player(policy_of(plan, space, slots, admits), curves, slots).play()
+    return Player(policy_of(plan, space, slots, admits, **known), curves, slots).play()
 
 
 # whole sweeps ----------------------------------------------------------------------------------
@@ -217,10 +230,10 @@ PLANS = [
     Plan(trials=24),
     Plan(trials=24, algorithm="random"),
     Plan(trials=30, algorithm="anneal", choices=1),
-    Plan(trials=24, ladder=False, liar="mean"),
-    Plan(trials=24, halving=False, early_stopping=2, liar="none"),
-    Plan(trials=24, confirm_configs=0, lesson="last"),
-    Plan(trials=24, patience=6, lesson="rung"),
+    Plan(trials=24, ladder=False),
+    Plan(trials=24, halving=False, early_stopping=2),
+    Plan(trials=24, confirm_configs=0),
+    Plan(trials=24, patience=6),
     Plan(trials=40, seconds=120.0),
 ]
 each_plan = pytest.mark.parametrize("plan", PLANS, ids=range(len(PLANS)))
@@ -377,7 +390,7 @@ def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted(
 
 @pytest.mark.parametrize("epochs", [1, 3, 5])
 def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(epochs: int) -> None:
-    played = play(Plan(trials=10, ladder_epochs=epochs), slots=1)
+    played = play(Plan(trials=10), slots=1, ladder_epochs=epochs)
     survived = [c for c in played.of(Phase.LADDER) if c.epochs]
     assert {len(progress.epochs) for progress in survived} == {epochs}
     reason = f"a trial of the ladder takes {epochs} epochs"
@@ -441,18 +454,18 @@ def test_a_ladder_has_more_than_two_rates_or_none(
 def test_the_smallest_network_is_the_one_with_fewest_parameters(
     admits: Callable[[Config], bool], expected: tuple[int, int]
 ) -> None:
-    found = ladder.smallest(SPACE, 50, admits)
+    found = lstm_problem.smallest(SPACE, 50, admits)
     assert found and (found.layers, found.layer_size) == expected
     assert SPACE.admits(found)
 
 
 def test_the_smallest_network_of_the_declared_space_takes_the_cheapest_steps() -> None:
-    found = ladder.smallest(presets.DEFAULT, 90, lambda config: True)
+    found = lstm_problem.smallest(presets.DEFAULT, 90, lambda config: True)
     assert found and presets.DEFAULT.admits(found)
     assert (found.direction, found.layers, found.layer_size, found.dropout) == ("uni", 2, 32, 0.0)
     assert (found.batch_size, found.sequence_length) == (32, 20)
     only_bi = presets.DEFAULT.replace(direction=Listed("direction", ("bi",)))
-    bi = ladder.smallest(only_bi, 90, lambda config: True)
+    bi = lstm_problem.smallest(only_bi, 90, lambda config: True)
     assert bi and bi.direction == "bi"
 
 
@@ -484,10 +497,10 @@ def test_the_search_begins_with_a_middling_network_at_the_best_rate(slots: int) 
     ],
 )
 def test_the_opening_is_admitted(admits: Callable[[Config], bool], size: int) -> None:
-    small = ladder.smallest(SPACE, 50, admits)
-    found = ladder.opening(SPACE, small, 0.01, admits)
+    small = lstm_problem.smallest(SPACE, 50, admits)
+    found = lstm_problem.opening(SPACE, small, 0.01, admits)
     assert found == small.evolve(learning_rate=0.01, layer_size=size)
-    assert ladder.opening(SPACE, small, 0.01, lambda config: False) is None
+    assert lstm_problem.opening(SPACE, small, 0.01, lambda config: False) is None
 
 
 def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:
@@ -508,7 +521,7 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
     played = play(Plan(trials=40))
     pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert len(pruned) > 10
-    rungs = halving.rungs(9, played.policy.first_rung)
+    rungs = halving.rungs(9, problem_of().first_rung)
     assert {len(progress.epochs) for progress in pruned} <= set(rungs)
     for progress in pruned:
         assert progress.ended and progress.best_loss
@@ -518,8 +531,8 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
 
 def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
     """Each is worse than the one before: of the first three to come two pass the first rung."""
-    plan = Plan(**{**PLAIN, "trials": 3, "halving": True, "first_rung": 1})
-    played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1)
+    plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
+    played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1, first_rung=1)
     assert [len(progress.epochs) for progress in played.all_progress] == [9, 3, 1]
 
 
@@ -630,19 +643,14 @@ def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
     assert all(climbed[rate].loss is not None for rate in (0.1, 0.01, 0.001))
 
 
-@pytest.mark.parametrize("lesson", ["prospect", "last", "rung"])
-def test_a_lesson_of_a_trial_that_was_cut_short_is_no_worse_than_its_loss(lesson: str) -> None:
-    played = play(Plan(trials=30, lesson=lesson))
+def test_what_a_trial_that_was_cut_short_would_come_to_is_no_worse_than_its_loss() -> None:
+    played = play(Plan(trials=30))
     objective_values = played.policy.objective_values()
     cut = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert cut
     for progress in cut:
-        lesson_of = objective_values.get(progress.trial.number)
         assert progress.best_loss is not None
-        if lesson == "prospect":
-            assert lesson_of is not None and lesson_of <= progress.best_loss
-        elif lesson == "last":
-            assert lesson_of == progress.best_loss
+        assert objective_values[progress.trial.number] <= progress.best_loss
 
 
 def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
@@ -650,7 +658,7 @@ def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
     proposer = Proposer(SPACE, seed=0)
     some = [p.config for p in itertools.islice(proposer.candidates(0, []), 3)]
     trial = policy.next()
-    assert trial and trial.config == min(some, key=policy.costs.epoch_seconds)
+    assert trial and trial.config == min(some, key=policy.epoch_seconds)
     blind = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 1})).next()
     assert blind and blind.config == some[0]
 
@@ -708,7 +716,7 @@ def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
 
 def test_a_confirmation_has_the_same_config_another_seed_and_all_epochs() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    leaders = {progress.trial.config for progress in played.policy.confirmation.leaders()}
+    leaders = {progress.trial.config for progress in played.policy.leaders}
     confirmed = played.of(Phase.CONFIRM)
     assert {progress.trial.config for progress in confirmed} == leaders
     seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
@@ -721,15 +729,16 @@ def test_leaders_are_the_best_that_have_ended_and_were_not_confirmations() -> No
     played = play(Plan(trials=36, algorithm="random"))
     tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
     losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [progress.ranked_loss for progress in played.policy.confirmation.leaders()] == losses[:3]
+    assert [progress.ranked_loss for progress in played.policy.leaders] == losses[:3]
 
 
 def test_confirmations_of_a_config_are_found() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    best = played.policy.confirmation.leaders()[0].trial.config
-    found = played.policy.confirmation.of(best)
-    assert found == [c for c in played.of(Phase.CONFIRM) if c.trial.config == best]
-    assert len(found) == 3
+    best = played.policy.leaders[0].trial.config
+    [found] = [one for one in played.policy.report().confirmed if one.first.trial.config == best]
+    again = [c for c in played.of(Phase.CONFIRM) if c.trial.config == best]
+    assert list(found.losses) == [progress.best_loss for progress in again]
+    assert len(again) == 3
 
 
 def test_where_every_trial_fails_nothing_is_confirmed() -> None:
@@ -801,7 +810,7 @@ def test_noise_is_the_typical_step_of_the_second_half(losses: list[float], expec
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
     progress = course_of(trial)
     progress.epochs = [{"val_loss": loss} for loss in losses]
-    assert noise(progress) == expected
+    assert noise(progress.snapshot()) == expected
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -846,15 +855,18 @@ def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
     policy = policy_of(plan, SMALL, slots=1)
     trial = policy.next(59.99)
     assert trial is None
-    least = min(policy.costs.epoch_seconds(config) for config in SMALL.points())
-    seconds = 3.0 + policy.first_rung * least
+    least = min(policy.epoch_seconds(config) for config in SMALL.points())
+    seconds = 3.0 + problem_of(SMALL).first_rung * least
     assert reason_of(policy).startswith("0 s are left, and a trial's first rung takes ")
     assert float(reason_of(policy).split()[-2]) >= math.floor(seconds)
 
 
-def after_one_trial(space: Space, outcome: Outcome, **plan: Any) -> Policy:
+def after_one_trial(
+    space: Space, outcome: Outcome, first_rung: int = 1, confirm_configs: int = 0
+) -> Policy:
     """A policy that saw one trial end after three epochs of ten seconds, and one to start it."""
-    policy = policy_of(Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, **plan}), space, slots=1)
+    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "confirm_configs": confirm_configs})
+    policy = policy_of(plan, space, slots=1, first_rung=first_rung)
     trial = policy.next(0.0)
     assert trial
     progress = course_of(trial)
@@ -928,7 +940,9 @@ def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one(
         plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed, "choices": 1})
         policy = policy_of(plan, sizes, slots=1)
         dear, cheap = (
-            policy.costs.trial_seconds(TrialConfig(layers=1, layer_size=size), policy.first_rung)
+            policy.trial_seconds(
+                TrialConfig(layers=1, layer_size=size), problem_of(sizes).first_rung
+            )
             for size in (1024, 16)
         )
         left = (dear + 2 * cheap) / 3
@@ -953,11 +967,30 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     lost.ended = Ended(Outcome.LOST)
     again = course_of(first.next_attempt())
     policy.begin(again)
-    assert policy.all_progress == {0: again}
+    assert policy.trials == (again.snapshot(),)
     following = policy.next()
     assert following and following.number == 1 and following.config != first.config
     again.epochs = [{"val_loss": 2.0}, {"val_loss": 2.0}]
     assert policy.judge(again) == Ended(Outcome.COMPLETE, "no better since epoch 1")
+
+
+def test_what_becomes_of_a_trial_outside_changes_nothing_that_a_policy_holds() -> None:
+    policy = policy_of(Plan(**{**PLAIN, "trials": 9}), SMALL)
+    trial = policy.next()
+    assert trial
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress.epochs.append({"val_loss": 1.0})
+    progress.ended = Ended(Outcome.COMPLETE)
+    [held] = policy.trials
+    assert (held.epochs, held.ended, policy.objective_values()) == ((), None, {})
+    policy.objective_values()[0] = 0.5
+    with pytest.raises(AttributeError):
+        held.ended = progress.ended  # type: ignore[misc]
+    policy.end(progress)
+    [now] = policy.trials
+    assert (now.best_loss, held.ended) == (1.0, None)
+    assert policy.objective_values() == {0: 1.0}
 
 
 # a sweep that goes on --------------------------------------------------------------------------

@@ -84,4 +84,4 @@ def test_sentences_are_read_in_one_place_alone() -> None:
         text = file.read_text(encoding="utf-8")
         if re.search(r"minutes are over\||no better for\"|configs of the space\"", text):
             readers.append(file.name)
-    assert readers == ["going_on.py"]
+    assert readers == ["continuation.py"]

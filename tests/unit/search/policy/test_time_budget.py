@@ -94,14 +94,14 @@ def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_conf
     check(found, slots)
     for sweep in found:
         assert seeds_of(sweep) == {}
-        said = sweep.policy.confirmation.omitted()
+        said = sweep.policy.report().omitted
         assert said.startswith("s/") and said.endswith("at most 15 s are kept for that")
 
 
 def test_a_sweep_that_has_confirmed_its_best_has_nothing_to_excuse() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    best = sweep.policy.confirmation.ranked()[0].trial.config
-    assert bool(sweep.policy.confirmation.omitted()) == (seeds_of(sweep)[best] == 0)
+    best = sweep.policy.leaders[0].trial.config
+    assert bool(sweep.policy.report().omitted) == (seeds_of(sweep)[best] == 0)
 
 
 def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None:
@@ -127,7 +127,7 @@ def test_a_sweep_without_a_limit_of_time_ends_no_trial_for_confirming() -> None:
 
 
 def rebuilt(sweep: Simulated, plan: Plan, *, extended: bool) -> Policy:
-    policy = Policy(plan, presets.DEFAULT, NETWORKS.data_size, sweep="s", slots=2, unigram_loss=4.0)
+    policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
     ended = sorted(sweep.all_progress, key=lambda progress: progress.began + progress.seconds)
     policy.restore(ended, [], extended=extended)
     return policy
@@ -145,10 +145,10 @@ def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None
     plan = whole.policy.plan
     first = whole.of(Phase.CONFIRM)[0]
     until = first.began + first.seconds + 0.1
-    policy = Policy(plan, presets.DEFAULT, NETWORKS.data_size, sweep="s", slots=2, unigram_loss=4.0)
+    policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
     broken_off = Simulation(policy, NETWORKS, 2).run(until)
     again = rebuilt(broken_off, plan, extended=False)
-    assert again.confirmation.begun
+    assert again.confirms
     trial = again.next(until)
     assert trial is None or trial.phase is Phase.CONFIRM
 
@@ -162,11 +162,13 @@ def test_seconds_on_several_slots_are_those_of_the_last_to_end() -> None:
 
 def test_a_run_that_was_cut_short_is_no_further_seed() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    before = sum(len(one.losses) for one in sweep.policy.confirmation.results())
+    before = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     progress = sweep.of(Phase.CONFIRM)[0]
     whole, progress.ended = progress.ended, Ended(Outcome.STOPPED, "6 minutes are over")
-    after = sum(len(one.losses) for one in sweep.policy.confirmation.results())
+    sweep.policy.end(progress)
+    after = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     progress.ended = whole
+    sweep.policy.end(progress)
     assert after == before - 1
 
 

@@ -11,6 +11,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands import commands
 from lstm_sweep.search.engines import worker
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.trial import Ended, Job, Slot, Trial
 from tests.conftest import write_text
@@ -113,7 +114,7 @@ def test_a_trial_that_fails_shows_no_secret(
 
     monkeypatch.setattr(worker, "_train", fail)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    job = Job(trial=trial, slot=Slot(0), corpus=folder, targets=1, targets_seed=0, folder=folder)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(folder, 1, 0), folder=folder)
     [ended] = worker.run(job)
     assert isinstance(ended, Ended)
     assert ended.reason == "ValueError: as ***, or s3://bucket/key?***"

@@ -24,7 +24,8 @@ from lstm_sweep.search.results.rerun import (
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import device_kind, spec_tags, template_tags
+from lstm_sweep.search.store.journal import device_kind, spec_tags
+from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 
@@ -197,9 +198,9 @@ def test_no_value_beyond_its_space_gets_into_a_template(
     for value, fits in [(0.5, True), (1e9, False)]:
         own = {"sweep.trial": "0", "sweep.phase": "search", "sweep.seed": "1"}
         own |= {"sweep.config": json.dumps({label: value}), "mlflow.parentRunId": "p"}
-        record = archive.read_trial(run_with(own | template_tags(template) | more))
+        record = archive.read_trial(run_with(own | TemplateTask(template).tags() | more))
         if fits:
-            _check_proposed(store, record, template)
+            _check_proposed(store, record, str(file))
             continue
         with pytest.raises(BadRunError, match="expected a value of the sweep's space"):
-            _check_proposed(store, record, template)
+            _check_proposed(store, record, str(file))

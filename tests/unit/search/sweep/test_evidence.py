@@ -7,32 +7,47 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.size import parameters
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
 from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, TrialProgress
+from lstm_sweep.search.trial import VALIDATION_LOSS, Ended, Job, Outcome, Phase, Slot, TrialProgress
 from lstm_sweep.spaces import presets
 
 SLOT = Slot(0)
 ALPHABET, SYMBOLS = 30, 100_000
+PROBLEM = lstm_problem(presets.DEFAULT, DataSize(SYMBOLS, ALPHABET, 1_000), unigram_loss=3.0)
+
+
+class Networks:
+    """What is known of LSTMs on a corpus."""
+
+    objective = VALIDATION_LOSS
+    training_symbols = SYMBOLS
+
+    def parameters_of(self, config: Config) -> int:
+        return parameters(as_lstm_config(config), ALPHABET)
+
+
+NETWORKS = Networks()
 
 
 def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
     """A sweep on one slot whose losses depend on rate and dropout alone; rate 1 diverges."""
     plan = Plan(trials=trials, early_stopping=0)
-    data_size = DataSize(SYMBOLS, ALPHABET, 1_000)
-    policy = Policy(plan, presets.DEFAULT, data_size, sweep="s", slots=1, unigram_loss=3.0)
+    policy = Policy(plan, PROBLEM, sweep="s", slots=1)
     spec = SweepSpec(trials=trials)
     state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
-        job = Job(trial=trial, slot=SLOT, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
+        job = Job(trial=trial, slot=SLOT, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
         progress = TrialProgress(trial, "", SLOT, job, began=state.now)
         policy.begin(progress)
         ended = _play(progress, policy, state)
@@ -63,6 +78,13 @@ def _play(progress: TrialProgress, policy: Policy, state: State) -> Ended:
     return Ended(Outcome.COMPLETE)
 
 
+def learn_again(state: State) -> None:
+    """Let a new policy know the trials of a sweep that have been changed."""
+    policy = Policy(Plan(trials=state.spec.trials), PROBLEM, sweep="s", slots=1)
+    policy.restore(state.finished, [], extended=False)
+    state.policy = policy
+
+
 @pytest.fixture(scope="module")
 def state() -> State:
     return played(30)
@@ -70,7 +92,7 @@ def state() -> State:
 
 @pytest.fixture(scope="module")
 def found(state: State) -> dict[str, Any]:
-    return evidence_module.evidence(state, ALPHABET, SYMBOLS)
+    return evidence_module.evidence(state, NETWORKS)
 
 
 def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
@@ -87,14 +109,15 @@ def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[
 
 
 def test_the_ladder_is_shown_as_it_was_decided(state: State, found: dict[str, Any]) -> None:
-    assert state.policy and state.policy.ladder
+    report = state.policy and state.policy.report()
+    assert report and report.ladder and report.ladder.decision
     shown = found["ladder"]
     assert shown["rates"] == [1.0, 0.1, 0.01, 0.001, 0.0001, 1e-05]
     assert shown["losses"][0] is None  # it diverged
     assert shown["losses"][4:] == [None, None]  # not needed
     assert shown["best"] == 0.01
     assert shown["learning_rates"] == [0.001, 0.01, 0.1]
-    assert shown["reason"] == state.policy.ladder.reason
+    assert shown["reason"] == report.ladder.decision.reason
 
 
 def test_best_loss_over_time_only_falls(found: dict[str, Any]) -> None:
@@ -128,9 +151,10 @@ def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Pat
     state = played()
     for progress in state.finished:
         progress.ended, progress.epochs = Ended(Outcome.ERROR, "no"), []
+    learn_again(state)
     state.baselines.clear()
     state.best_over_time.clear()
-    drawn = evidence_module.plots(evidence_module.evidence(state, ALPHABET, SYMBOLS), state)
+    drawn = evidence_module.plots(evidence_module.evidence(state, NETWORKS), state)
     for name, draw in drawn:
         draw(tmp_path / f"{name}.png")
     assert (tmp_path / "learning_curves.png").exists()
@@ -146,7 +170,8 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
         progress.epochs = [epoch | {"val_loss": bad} for epoch in progress.epochs]
     for progress in state.finished[1::4]:
         progress.epochs[-1:] = [{"val_loss": bad}]
-    found = evidence_module.evidence(state, ALPHABET, SYMBOLS)
+    learn_again(state)
+    found = evidence_module.evidence(state, NETWORKS)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for name, draw in evidence_module.plots(found, state):
         draw(tmp_path / f"{name}.png")
@@ -157,7 +182,7 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
 
 def test_a_sweep_without_trials_has_no_pictures() -> None:
     empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
-    found = evidence_module.evidence(empty, ALPHABET, SYMBOLS)
+    found = evidence_module.evidence(empty, NETWORKS)
     assert dict(evidence_module.plots(found, empty)) == {}
     assert evidence_module.describe(empty) == "No trial has a result."
 
@@ -170,16 +195,9 @@ def test_the_description_names_ladder_and_confirmation(state: State) -> None:
 
 
 def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
-    policy = Policy(
-        Plan(),
-        presets.DEFAULT,
-        DataSize(SYMBOLS, ALPHABET, 1),
-        sweep="s",
-        slots=1,
-        unigram_loss=3.0,
-    )
+    policy = Policy(Plan(), PROBLEM, sweep="s", slots=1)
     state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
-    shown = evidence_module.evidence(state, ALPHABET, SYMBOLS)["ladder"]
+    shown = evidence_module.evidence(state, NETWORKS)["ladder"]
     assert shown["reason"] == "not finished" and shown["best"] is None
     assert shown["losses"] == [None] * len(ladder.rates(presets.DEFAULT["learning_rate"]))
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.health import Start, failing, hung, hung_at_start
 from lstm_sweep.search.trial import (
+    RETURNED_LOSS,
     Ended,
     Job,
     Outcome,
@@ -31,7 +33,7 @@ def progress(
 ) -> TrialProgress:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
     here = Path()
-    job = Job(trial=trial, slot=Slot(0), corpus=here, targets=1, targets_seed=0, folder=here)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, 1, 0), folder=here)
     return TrialProgress(
         trial,
         "r",
@@ -51,7 +53,8 @@ def test_a_template_that_hangs_after_its_last_epoch_is_ended_some_day(
     trained: float, limit: float
 ) -> None:
     one = progress(5.0)
-    one.trial = replace(one.trial, config=TemplateConfig.from_dict({"units:3": 4}))
+    template = TemplateConfig.from_dict({"units:3": 4})
+    one.trial = replace(one.trial, config=template, objective=RETURNED_LOSS)
     one.heard, one.last = one.began + trained, True
     assert hung(one, one.heard + limit - 1) == ""
     said = hung(one, one.heard + limit + 1)
@@ -107,7 +110,7 @@ def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_muc
     longest: float | None, template: bool, idle: float, took: float, why: str
 ) -> None:
     start = Start(began=100.0, computed=100.0 + took - idle)
-    found = hung_at_start(start, 100.0 + took, longest, template=template)
+    found = hung_at_start(start, 100.0 + took, longest, may_never_report=template)
     assert found.endswith(why) and bool(found) is bool(why)
 
 

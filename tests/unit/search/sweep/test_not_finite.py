@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import halving, ladder
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import (
     LARGEST,
     Ended,
@@ -106,7 +109,8 @@ def template_spec(folder: Path) -> SweepSpec:
 
 def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
     arguments = {"store": MemoryStore(), "display": Silent(), **more}
-    return Sweep(spec, name="s", corpus=corpus, engine=engine, **arguments)
+    task = CorpusTask.of(spec, corpus) if corpus else TemplateTask.open(spec)
+    return Sweep(spec, name="s", task=task, engine=engine, **arguments)
 
 
 def strictly(text: str) -> Any:
@@ -138,7 +142,7 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     strictly(json_text(state.to_dict()))
     strictly(store.kept["evidence.json"][0])
     assert all(math.isfinite(loss) for _, loss in state.best_over_time)
-    assert state.policy and all(map(math.isfinite, state.policy.objective_values().values()))
+    assert sweep._loop and all(map(math.isfinite, sweep._loop.policy.objective_values().values()))
     expected = []
     for progress in state.finished:
         seen = curves[progress.trial.number][: len(progress.epochs)]
@@ -264,11 +268,9 @@ def test_halving_ranks_such_a_loss_behind_all_others(bad: float) -> None:
     )
 
 
-def test_prospects_are_learned_from_numbers_alone() -> None:
+def test_extrapolated_losses_are_learned_from_numbers_alone() -> None:
     curves = {0: [INF, INF, INF], 1: [INF, 2.0, 1.0], 2: [4.0, 2.0, 1.0], 3: [4.0], 4: [INF]}
     assert halving.extrapolated_losses(curves, 3) == {1: 1.0, 2: 1.0, 3: 1.0}
-    many = {number: [INF, INF, INF] for number in range(10)} | {10: [1.0, 1.0, 1.0]}
-    assert halving.at_highest_rung(many, 3) == {10: 1.0}
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -282,10 +284,10 @@ def test_no_rate_of_a_ladder_is_best_by_such_a_loss(bad: float) -> None:
 def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
     job = Job(
-        trial=trial, slot=Slot(0), corpus=Path(), targets=0, targets_seed=0, folder=Path("/none")
+        trial=trial, slot=Slot(0), training=CorpusTraining(Path(), 0, 0), folder=Path("/none")
     )
-    progress = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE))
-    found = compare([Confirmed(progress, (1.0, 1.0)), Confirmed(progress, (1.0, 1.0))])
+    first = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE)).snapshot()
+    found = compare([Confirmed(first, (1.0, 1.0)), Confirmed(first, (1.0, 1.0))])
     assert [one.p for one in found] == [None, 1.0]
     assert "cannot be told apart" in str(found[1])
     strictly(json.dumps(found[1].to_dict()))

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, State
 from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial, TrialProgress
-from lstm_sweep.spaces import presets
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 
@@ -30,7 +28,7 @@ def progress(
     config = TrialConfig(epochs=4)
     trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
     folder = Path("/none")
-    job = Job(trial=trial, slot=SLOTS[0], corpus=folder, targets=1, targets_seed=0, folder=folder)
+    job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
     return TrialProgress(
         trial,
         f"run-{number}",
@@ -159,10 +157,7 @@ OVER = Stop(StopReason.MINUTES, "5 minutes are over")
 def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
     closed: Stop | None, stop: Stop | None, expected: Stop
 ) -> None:
-    policy = Policy(
-        Plan(), presets.QUICK, DataSize(1_000, 90, 100), sweep="s", slots=2, unigram_loss=3.0
-    )
-    policy.stop = stop
+    policy: Any = SimpleNamespace(stop=stop)
     found = state(closed=closed, policy=policy)
     assert (found.stop, found.ending, found.status) == (
         expected,

@@ -1,252 +1,167 @@
-"""A search over a template: its spec, what decides, which file is run."""
+"""A third kind of task, of which the program knows nothing, is one class."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pytest
+from typing_extensions import override
 
+from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy import ladder
-from lstm_sweep.search.policy.cost import ObservedCosts
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.spec import SweepSpec, read_spec
-from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.journal import Dataset
+from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep import health, own_templates
-from lstm_sweep.search.sweep.state import bits_of
-from lstm_sweep.search.sweep.task import TemplateTask, task_of
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Phase, Slot, TrialProgress
-from lstm_sweep.spaces.template.config import TemplateConfig
-from lstm_sweep.spaces.template.template import Template
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.sweep.task import Task
+from lstm_sweep.search.trial import Job, Objective, Phase, Slot, Trial
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
+from tests.fakes import MemoryStore, ScriptedEngine, Silent
 
-TEXT = """
-def data():
-    return 1
-
-def create_model(x):
-    rate = {{choice([0.001, 0.01, 0.1, 1])}}
-    return rate * {{uniform(0, 1)}}
-"""
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    (tmp_path / "mine.py").write_text(TEXT, encoding="utf-8")
-    return tmp_path / "mine.py"
+SPACE = TemplateSpace(
+    {
+        "depth:1": Listed("depth:1", tuple(range(1, 9))),
+        "leaves:2": Listed("leaves:2", (2, 4, 8)),
+    }
+)
+TAGS: Any = {}
+SPEC = SweepSpec(space=SPACE, trials=16, halving=False)
 
 
-@pytest.fixture
-def spec(file: Path) -> SweepSpec:
-    given = {"template": str(file), "learning_rate_field": "rate", "trials": 9}
-    return read_spec(None, given, [])
+@dataclass(frozen=True)
+class TreeTraining:
+    """What a worker would do."""
+
+    runs_user_code: bool = False
+
+    def load(self) -> None:
+        """Nothing is imported."""
+
+    def events(self, job: Job) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def place_of(self, error: Exception) -> str:
+        return ""
 
 
-def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
-    plan = dataclasses.replace(spec.plan(), confirm_configs=0, **changes)
-    about = task_of(spec, None)
-    return Policy(
-        plan, spec.space, about.data_size, sweep="s", slots=2, unigram_loss=about.unigram_loss({}),
-        admits=about.admits,
+class TreeTask(Task):
+    """Decision trees, judged by their share of errors; those of depth 1 are turned down."""
+
+    runs: ClassVar[RunKind] = RunKind(
+        "sweep.trees", Objective(name="share of errors"), TemplateConfig.from_dict, tuple
+    )
+
+    @classmethod
+    @override
+    def open(cls, spec: SweepSpec) -> Self:
+        return cls()
+
+    @classmethod
+    @override
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        return SPEC
+
+    @classmethod
+    @override
+    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+        return cls()
+
+    @property
+    @override
+    def dataset(self) -> Dataset:
+        return Dataset("iris", "0123", "iris.csv")
+
+    @override
+    def tags(self) -> dict[str, str]:
+        return {self.runs.tag: "iris"}
+
+    @override
+    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
+        folder = folder / str(trial.number)
+        return Job(trial=trial, slot=slot, folder=folder, training=TreeTraining())
+
+    @override
+    def admits(self, config: Config) -> bool:
+        return config.to_dict()["depth:1"] != 1
+
+
+class Listening(ScriptedEngine):
+    """An engine that remembers what it was given to train."""
+
+    def __init__(self, losses: dict[int, list[float]]) -> None:
+        super().__init__(losses)
+        self.jobs: list[Job] = []
+
+    @override
+    def start(self, job: Job) -> None:
+        self.jobs.append(job)
+        super().start(job)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Listening:
+    return Listening({number: [0.9, 0.8 - 0.01 * number, 0.85] for number in range(SPEC.trials)})
+
+
+@pytest.fixture(scope="module")
+def sweep(engine: Listening) -> Sweep:
+    store: Any = MemoryStore()
+    sweep = Sweep(
+        SPEC, name="trees", task=TreeTask.open(SPEC), store=store, engine=engine, display=Silent()
+    )
+    sweep.run()
+    return sweep
+
+
+def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
+    state = sweep.state
+    assert (state.status, state.counts) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
+    phases = [progress.trial.phase for progress in state.finished]
+    assert phases == [Phase.SEARCH] * 12 + [Phase.CONFIRM] * 4
+    assert state.best and state.best_loss == min(c.best_loss or 9 for c in state.finished)
+    assert state.policy and len(state.policy.report().confirmed) == 2
+
+
+def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Sweep) -> None:
+    assert len(engine.jobs) == SPEC.trials
+    assert all(job.training == TreeTraining() for job in engine.jobs)
+    depths = {job.trial.config.to_dict()["depth:1"] for job in engine.jobs}
+    assert 1 not in depths and len(depths) > 3
+    assert {job.trial.objective for job in engine.jobs} == {TreeTask.runs.objective}
+
+
+def test_its_runs_carry_its_tags_and_no_unit_of_other_kinds(sweep: Sweep) -> None:
+    store: Any = sweep._store
+    assert len(store.run_tags) == 1 + SPEC.trials
+    assert all(tags["sweep.trees"] == "iris" for tags in store.run_tags.values())
+    assert not any("bits_per_symbol" in row for rows in store.metrics.values() for row in rows)
+    best = sweep.state.to_dict()["best"]
+    assert best["bits_per_symbol"] is None and best["val_loss"] == sweep.state.best_loss
+
+
+def test_its_pictures_name_its_loss(sweep: Sweep) -> None:
+    store: Any = sweep._store
+    evidence = json.loads(store.kept["evidence.json"][0])
+    assert (evidence["loss"], evidence["training_symbols"]) == ("share of errors", 0)
+    assert {trial["parameters"] for trial in evidence["trials"]} == {None}
+    pictures = {name for name in store.kept if name.endswith(".png")}
+    assert pictures == {"learning_curves.png", "best_over_time.png"}
+
+
+def test_what_it_does_not_offer_is_refused_in_a_sentence(sweep: Sweep) -> None:
+    trial = sweep.state.finished[0].trial
+    record = TrialRecord(
+        trial=trial, run_id="r", status="FINISHED", outcome="complete", reason="", parameters=0,
+        best_val_loss=0.5, best_epoch=1, epochs=3, has_weights=True, tags=TAGS,
     )  # fmt: skip
-
-
-def begun(policy: Policy) -> TrialProgress:
-    trial = policy.next()
-    assert trial
-    nowhere = Path()
-    job = Job(trial=trial, slot=Slot(0), corpus=nowhere, targets=0, targets_seed=0, folder=nowhere)
-    progress = TrialProgress(trial, "run", Slot(0), job)
-    policy.begin(progress)
-    return progress
-
-
-def ended(policy: Policy, progress: TrialProgress, loss: float | None) -> None:
-    outcome = Outcome.COMPLETE if loss is not None else Outcome.ERROR
-    progress.ended = Ended(outcome, loss=loss)
-    policy.end(progress)
-
-
-def climbed(policy: Policy) -> None:
-    """Climb the ladder, of which 0.1 is best."""
-    for loss in (0.9, 0.2, 0.4):
-        ended(policy, begun(policy), loss)
-
-
-def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> None:
-    written = json.loads(json.dumps(spec.to_dict()))
-    assert written["template_digest"] == Template.read(str(file)).digest
-    assert "data" not in written and "size_rule" not in written
-    again = {k: v for k, v in written.items() if k not in ("template_digest", "space")}
-    assert SweepSpec.from_mapping(again, "test") == spec
-
-
-def test_another_file_is_another_search(spec: SweepSpec, file: Path) -> None:
-    file.write_text(TEXT.replace("0, 1", "0, 2"), encoding="utf-8")
-    given = {"template": str(file), "learning_rate_field": "rate", "trials": 9}
-    other = read_spec(None, given, [])
-    assert other.digest() != spec.digest()
-    differences = " ".join(spec.differences(other))
-    assert "template_digest was" in differences
-    assert "space return:7" in differences
-
-
-def test_trials_are_not_ended_for_want_of_progress(spec: SweepSpec) -> None:
-    assert spec.plan().early_stopping == 0
-
-
-def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
-    assert ladder.of(spec.space) == (1.0, 0.1, 0.01, 0.001)
-    policy = policy_of(spec)
-    rates = []
-    for loss in (0.9, 0.2, 0.4):
-        progress = begun(policy)
-        assert progress.trial.phase is Phase.LADDER
-        rates.append(progress.trial.config.to_dict()["rate:6"])
-        ended(policy, progress, loss)
-    assert rates == [1, 0.1, 0.01]
-    assert policy.ladder and policy.ladder.best == 0.1
-    assert policy.space["rate:6"].values() == [0.01, 0.1, 1]
-
-
-def test_without_a_named_rate_there_is_no_ladder(file: Path) -> None:
-    spec = read_spec(None, {"template": str(file)}, [])
-    assert ladder.of(spec.space) == ()
-    trial = policy_of(spec).next()
-    assert trial and trial.phase is Phase.SEARCH
-
-
-def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: SweepSpec) -> None:
-    policy = policy_of(spec)
-    climbed(policy)
-    verdicts = []
-    for loss in (0.5, 0.4, 0.6, 0.7):
-        progress = begun(policy)
-        progress.take(EpochDone(1, {"val_loss": loss}))
-        verdict = policy.judge(progress)
-        verdicts.append(verdict and verdict.outcome)
-        progress.ended = verdict or Ended(Outcome.COMPLETE, loss=-loss)
-        policy.end(progress)
-    assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
-    assert policy.objective_values() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
-    assert [c.ranked_loss for c in policy.all_progress.values()][3:] == [-0.5, -0.4, None, None]
-
-
-def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None:
-    policy = policy_of(spec)
-    climbed(policy)
-    for _ in range(5):
-        progress = begun(policy)
-        progress.take(EpochDone(1, {"train_loss": 1.0}))
-        assert policy.judge(progress) is None
-        assert (progress.best_epoch, progress.best_loss) == (None, None)
-        ended(policy, progress, 1.0)
-
-
-def test_the_last_epoch_is_not_judged(spec: SweepSpec) -> None:
-    policy = policy_of(spec)
-    climbed(policy)
-    for loss in (0.1, 0.2, 0.3, 0.4):
-        progress = begun(policy)
-        progress.take(EpochDone(1, {"val_loss": loss}, last=True))
-        assert policy.judge(progress) is None
-        ended(policy, progress, loss)
-
-
-def test_what_a_trial_takes_is_what_trials_took() -> None:
-    costs, config = ObservedCosts(), TemplateConfig(())
-    assert costs.trial_seconds(config, 3) == 0.0
-    costs.observe(0, config, [5.0, 1.0, 1.0], 8.0)
-    costs.observe(1, config, [3.0], 4.0)
-    assert costs.trial_seconds(config, 1) == 6.0
-    assert costs.epoch_seconds(config) == costs.step_seconds(config) == 2.0
-
-
-def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: SweepSpec) -> None:
-    policy = policy_of(spec, ladder=False)
-    for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
-        for _ in range(3):
-            progress = begun(policy)
-            progress.ended, progress.seconds = Ended(outcome, loss=loss), seconds
-            policy.end(progress)
-    assert policy.costs.trial_seconds(TemplateConfig(()), 1) == 30.0
-
-
-def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
-    progress = begun(policy_of(spec))
-    progress.heard = 0.0
-    assert health.hung(progress, 1_000.0)
-    progress.take(EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True))
-    assert health.hung(progress, 1_000.0) == ""
-
-
-def test_a_template_has_no_bits(spec: SweepSpec) -> None:
-    assert bits_of(TemplateConfig(()), 1.0) is None
-
-
-def tags_of(tags: dict[str, str]) -> Tags:
-    return Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags)))
-
-
-@pytest.fixture
-def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a user who has run nothing keeps which templates that were."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
-
-
-@pytest.mark.usefixtures("own_state")
-def test_no_store_says_which_file_is_run(file: Path) -> None:
-    template = Template.read(str(file))
-    tags = tags_of(TemplateTask(template).tags())
-    with pytest.raises(InputError, match="you have not run here: expected --template"):
-        own_templates.read(tags, None)
-    assert own_templates.read(tags, str(file)) == template
-    assert own_templates.read(tags, None) == template
-
-
-def test_a_template_that_has_changed_where_it_was_is_not_run(file: Path, own_state: Path) -> None:
-    template = Template.read(str(file))
-    own_templates.remember(template)
-    file.write_text(file.read_text(encoding="utf-8") + "# more\n", encoding="utf-8")
-    with pytest.raises(InputError, match="has changed since: found digest"):
-        own_templates.read(tags_of(TemplateTask(template).tags()), None)
-    [note] = own_state.rglob(template.digest)
-    assert note.read_text(encoding="utf-8") == str(file.resolve())
-    assert (note.stat().st_mode | note.parent.stat().st_mode) & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    "written",
-    ["", "{", "[]", '"a"', "{}", '{"digest": 1}', '{"digest": "../../../etc/hosts"}',
-     '{"digest": "0123456789ABCDEF"}', "[" * 99_999],
-)  # fmt: skip
-def test_a_digest_that_is_none_names_no_file(written: str, file: Path) -> None:
-    with pytest.raises(BadRunError, match=r"^run r: tag sweep.template is "):
-        own_templates.read(tags_of({"sweep.template": written}), None)
-
-
-def test_a_note_in_a_folder_that_others_may_write_is_not_believed(
-    file: Path, own_state: Path
-) -> None:
-    template = Template.read(str(file))
-    own_templates.remember(template)
-    assert own_templates.path_of(template.digest) == file.resolve()
-    [folder] = own_state.rglob("templates")
-    folder.chmod(0o777)
-    assert own_templates.path_of(template.digest) is None
-
-
-def test_a_sweep_without_a_template_takes_none(file: Path) -> None:
-    assert own_templates.read(tags_of({}), None) is None
-    with pytest.raises(InputError, match="the sweep has no template, expected none"):
-        own_templates.read(tags_of({}), str(file))
-
-
-def test_a_plan_of_other_sweeps_is_what_it_was() -> None:
-    assert SweepSpec().plan() == Plan()
+    store: Any = sweep._store
+    with pytest.raises(InputError, match="trial trees/0: its network cannot be exported"):
+        TreeTask.bundle_writer(store, record)

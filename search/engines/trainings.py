@@ -1,0 +1,78 @@
+"""What workers train: networks of ours on a corpus, or the code of a user's template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.trial import Job
+from lstm_sweep.spaces.template.template import Template
+
+if TYPE_CHECKING:
+    from lstm_sweep.models.network import events
+
+
+@dataclass(frozen=True)
+class CorpusTraining:
+    """Trains an LSTM on a saved corpus."""
+
+    #: folder of the corpus
+    corpus: Path
+    #: how many validation targets are scored, and the seed that chooses them
+    targets: int
+    targets_seed: int
+    runs_user_code: bool = False
+
+    def load(self) -> None:
+        """Import nothing beforehand: all of it is imported with the backend."""
+
+    def events(self, job: Job) -> Iterator[events.TrainingEvent]:
+        """Train the network of a job's trial."""
+        from lstm_sweep.models.network import training
+
+        corpus = Corpus.open(self.corpus)
+        targets = scoring_targets(corpus.validation, self.targets, self.targets_seed)
+        checkpoints = training.CheckpointSettings(job.checkpoint, job.checkpoint_every_s)
+        config = as_lstm_config(job.trial.config)
+        yield from training.train(
+            config, corpus, targets, job.trial.seed, job.weights, checkpoints, workdir.graphs()
+        )
+
+    def place_of(self, error: Exception) -> str:
+        """Where in the user's code an error has come from: there is no such code."""
+        return ""
+
+
+@dataclass(frozen=True)
+class TemplateTraining:
+    """Runs a template with the values of a config."""
+
+    template: Template
+    runs_user_code: bool = True
+
+    def load(self) -> None:
+        """Import Keras as a whole, which the template may need."""
+        import lstm_sweep.models.template.runner  # noqa: F401
+
+    def events(self, job: Job) -> Iterator[events.TemplateEvent]:
+        """Run the template."""
+        from lstm_sweep.models.template import runner
+
+        template = self.template
+        code = template.code(job.trial.config.to_dict())
+        program = runner.UserProgram(
+            code, template.path, template.source, template.data, template.model, template.returned
+        )
+        return runner.train(program, job.weights, job.inputs)
+
+    def place_of(self, error: Exception) -> str:
+        """Where in the template an error has come from; empty if it has not."""
+        from lstm_sweep.models.template import runner
+
+        return runner.place(error, self.template.path)

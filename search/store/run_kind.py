@@ -1,0 +1,87 @@
+"""How the runs of each kind of task are read back; the tasks themselves are in `search/sweep`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.config import FIELDS, Config, TrialConfig
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.trial import RESULTS, RETURNED_LOSS, VALIDATION_LOSS, Objective
+from lstm_sweep.spaces.template.config import TemplateConfig
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """What has to be known of a kind of task to read the runs of its trials."""
+
+    #: tag that its runs have, and those of no other kind
+    tag: str
+    objective: Objective
+    #: makes a config from the values that a run has; raises `InputError` if they are none
+    config: Callable[[Mapping[str, Any]], Config]
+    #: metrics of an epoch that depend on the trial alone, by the names of all that a run has
+    results: Callable[[Mapping[str, float]], tuple[str, ...]]
+
+
+def _lstm_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    return RESULTS
+
+
+def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
+    for label, value in written.items():
+        name, *places = label.split(":")
+        named = name.isidentifier() and 1 <= len(places) <= 2
+        if not named or not all(place.isdecimal() for place in places):
+            raise InputError(
+                f"{shown(label)} is no hyperparameter of a template, expected name:line"
+            )
+        if not (isinstance(value, str) or is_finite(value)):
+            raise InputError(f"{shown(label)} is {shown(value)}: expected a number or a text")
+    return TemplateConfig.from_dict(written)
+
+
+def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """What a template's `fit` has said of each epoch."""
+    found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
+    return tuple(sorted(found, key=lambda name: name not in RESULTS))
+
+
+#: LSTMs on a corpus
+CORPUS = RunKind(Tag.DATA, VALIDATION_LOSS, TrialConfig.from_dict, _lstm_results)
+#: a user's template
+TEMPLATE = RunKind(Tag.TEMPLATE, RETURNED_LOSS, _template_config, _template_results)
+#: kinds that have a tag of their own; runs with none of these are about a corpus
+KINDS: tuple[RunKind, ...] = (TEMPLATE,)
+
+
+def run_kind(tags: Mapping[str, str]) -> RunKind:
+    """The kind of task that a run is about."""
+    return next((kind for kind in KINDS if kind.tag in tags), CORPUS)
+
+
+def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
+    """The config of a trial.
+
+    Raises:
+        BadRunError: its run holds none.
+    """
+    if Tag.CONFIG not in tags:  # schema 0
+        written = {name: _plain(params[name]) for name in FIELDS if name in params}
+    else:
+        written = tags.json(Tag.CONFIG, dict)
+    try:
+        return run_kind(tags).config(written)
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag sweep.config: {error}") from None
+
+
+def _plain(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

@@ -1,0 +1,234 @@
+"""`CorpusTask`: LSTMs of a size that suits a corpus, scored on chosen targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from typing_extensions import override
+
+from lstm_sweep.models import baselines
+from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.size import SizeRule, Verdict, parameters
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy.cost import DataSize, fitting_targets
+from lstm_sweep.search.policy.lstm_problem import lstm_problem
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.spec import AUTO, Scoring, SweepSpec
+from lstm_sweep.search.store import archive, run_kind
+from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store.run_kind import RunKind
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep import gpu_sharing, own_templates
+from lstm_sweep.search.sweep.bundle_parity import told_of_parity
+from lstm_sweep.search.sweep.lstm_bundle import lstm_bundle_writer
+from lstm_sweep.search.sweep.preflight import (
+    check_instructions,
+    check_precision,
+    check_room,
+    check_space,
+)
+from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+from lstm_sweep.search.sweep.task import Task, WriteBundle
+from lstm_sweep.search.trial import Job, Slot, Trial
+
+#: the baseline that knows nothing but how frequent each symbol is
+UNIGRAM = "unigram"
+
+
+@dataclass(frozen=True)
+class CorpusTask(Task):
+    """A corpus, scored on chosen targets, with networks of a size that suits it."""
+
+    runs: ClassVar[RunKind] = run_kind.CORPUS
+
+    corpus: Corpus
+    origin: Source
+    scoring: Scoring
+    rule: SizeRule
+    #: whether networks of other sizes are turned down
+    strict: bool
+
+    @classmethod
+    @override
+    def check(cls, spec: SweepSpec) -> None:
+        check_precision(spec)
+
+    @classmethod
+    @override
+    def open(cls, spec: SweepSpec) -> Self:
+        return cls.of(spec, corpora.load(spec.source()))
+
+    @classmethod
+    def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
+        """The task of a spec whose corpus is there already."""
+        scoring = _settled(spec, corpus).scoring()
+        return cls(corpus, spec.source(), scoring, spec.rule(), spec.size_rule == "reject")
+
+    @classmethod
+    @override
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        own_templates.read(tags, file)  # there must be none
+        return archive.read_spec(run)
+
+    @classmethod
+    @override
+    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+        source, scoring = archive.read_source(record)
+        corpus = load_same_corpus(source, record)
+        corpus.check_windows(as_lstm_config(config).sequence_length)
+        check_room(as_lstm_config(config), len(corpus.alphabet))
+        return cls(corpus, source, scoring, SizeRule(), strict=False)
+
+    @override
+    def settled(self, spec: SweepSpec) -> SweepSpec:
+        return _settled(spec, self.corpus)
+
+    @override
+    def check_unchanged(self, sweep: str, tags: Tags) -> None:
+        expected = tags.text(Tag.CORPUS_DIGEST)
+        if self.corpus.digest != expected:
+            raise InputError(
+                f"data '{self.origin.data}' have changed since sweep '{sweep}' began: found "
+                f"digest {self.corpus.digest}, expected {expected}"
+            )
+
+    @property
+    @override
+    def dataset(self) -> Dataset:
+        return Dataset(self.corpus.name, self.corpus.digest, self.origin.data)
+
+    @override
+    def tags(self) -> dict[str, str]:
+        source, scoring = self.origin, self.scoring
+        written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
+        return {
+            Tag.DATA: json.dumps(written),
+            Tag.CORPUS_DIGEST: self.corpus.digest,
+            Tag.SCORING: json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
+            Tag.SCHEMA: str(SCHEMA),
+        }
+
+    @override
+    def notes(self, spec: SweepSpec) -> list[str]:
+        corpus = self.corpus
+        parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
+        unknown = corpus.unknown_share(corpus.validation)
+        passed = check_space(spec, corpus)
+        return [
+            f"corpus: {corpus.decided}",
+            f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}"
+            + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
+            f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
+            f"scoring: {self.data_size.targets:,} validation targets",
+        ]
+
+    @property
+    def data_size(self) -> DataSize:
+        """How much there is to train and to score."""
+        corpus = self.corpus
+        targets = min(self.scoring.targets, len(corpus.validation))
+        return DataSize(len(corpus.train), len(corpus.alphabet), targets)
+
+    @override
+    def save(self, folder: Path) -> None:
+        self.corpus.save(folder / "corpus")
+
+    @override
+    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
+        scoring = self.scoring
+        training = CorpusTraining(folder / "corpus", scoring.targets, scoring.seed)
+        return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
+
+    @override
+    def trials_per_gpu(self, spec: SweepSpec, engine: Engine, cores: int) -> tuple[int, str]:
+        largest = gpu_sharing.largest(spec, len(self.corpus.alphabet), self.admits)
+        return gpu_sharing.pack(largest, spec.seed, self, engine, cores)
+
+    @override
+    def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
+        if UNIGRAM in known and len(known) == len(baselines.FAMILIES):
+            return
+        targets = scoring_targets(self.corpus.validation, self.scoring.targets, self.scoring.seed)
+        for score in baselines.score_all(self.corpus, targets):
+            if score.name not in known:
+                yield score
+
+    @override
+    def admits(self, config: Config) -> bool:
+        return not self.strict or self._judge(config).admitted
+
+    @override
+    def remarks(self, config: Config) -> dict[str, str]:
+        verdict = self._judge(config)
+        return {} if verdict.admitted else {Tag.SIZE_RULE: verdict.reason}
+
+    def _judge(self, config: Config) -> Verdict:
+        return self.rule.judge(
+            as_lstm_config(config), len(self.corpus.alphabet), self.training_symbols
+        )
+
+    @override
+    def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
+        return lstm_problem(
+            spec.space, self.data_size, unigram_loss=baselines[UNIGRAM], admits=self.admits
+        )
+
+    @property
+    @override
+    def training_symbols(self) -> int:
+        return len(self.corpus.train)
+
+    @override
+    def parameters_of(self, config: Config) -> int:
+        return parameters(as_lstm_config(config), len(self.corpus.alphabet))
+
+    @override
+    def params(self, config: Config) -> dict[str, int | float]:
+        count = self.parameters_of(config)
+        per_symbol = round(count / self.training_symbols, 4)
+        return {"parameters": count, "parameters_per_symbol": per_symbol}
+
+    @classmethod
+    @override
+    def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
+        own_templates.read(record.tags, file)  # there must be none
+        config = as_lstm_config(record.trial.config.evolve(**changes))
+        check_instructions([config.precision])
+
+    @classmethod
+    @override
+    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+        source, scoring = archive.read_source(record)
+        return lstm_bundle_writer(store, record, load_same_corpus(source, record), scoring)
+
+    @classmethod
+    @override
+    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+        loss = result["test_loss"]
+        told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
+        return [told, *told_of_parity(result, "windows")]
+
+
+def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
+    """The spec with as many targets as take a tenth of the time of a trial in its middle."""
+    if spec.targets != AUTO:
+        return spec
+    usual = as_lstm_config(spec.space.middle())
+    if "uni" in spec.space["direction"]:  # an epoch of bi takes longer
+        usual = usual.evolve(direction="uni")
+    return dataclasses.replace(spec, targets=fitting_targets(usual, len(corpus.train)))

@@ -1,0 +1,89 @@
+"""The network of a trial on a corpus as a checked bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import bits
+from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.spec import Scoring
+from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu, check_parity
+from lstm_sweep.search.sweep.task import WriteBundle
+
+#: windows of the test split on which the bundle is compared with the trial's network
+PARITY_WINDOWS = 100
+
+
+def lstm_bundle_writer(
+    store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring
+) -> WriteBundle:
+    """What writes the bundle of an LSTM; the test split of its corpus is scored then."""
+
+    def write(folder: Path, format: str) -> dict[str, Any]:
+        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+        return isolated.call(_write, record, weights, corpus, scoring, folder, format)
+
+    return write
+
+
+def _write(
+    record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a network of ours and check it, in a process of its own."""
+    config = as_lstm_config(record.trial.config)
+    backend_free_of_gpu()
+    with silenced():
+        from lstm_sweep.models import backend
+        from lstm_sweep.models.bundle import bundle, clean_process
+        from lstm_sweep.models.network import training
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        try:
+            bundle.check_size(weights, config, len(corpus.alphabet))
+            model = bundle.networks_of(weights, config, len(corpus.alphabet)).scored
+        except InputError as error:
+            raise InputError(
+                f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
+                f"lstm-sweep has trained"
+            ) from None
+        targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)
+        test = training.evaluate(model.predict_on_batch, config, corpus, corpus.test, targets)
+        metrics = {
+            "trial": record.trial.id,
+            "run_id": record.run_id,
+            "val_loss": record.best_val_loss,
+            "best_epoch": record.best_epoch,
+            "test_loss": test["loss"],
+            "test_accuracy": test["accuracy"],
+            "test_top5_accuracy": test["top5_accuracy"],
+            "test_bits_per_symbol": bits(test["loss"]),
+            "corpus_digest": corpus.digest,
+            "parameters": record.parameters,
+        }
+        content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
+        bundle.write(model, content, folder, format)
+        compared = targets[:PARITY_WINDOWS]
+        length = config.sequence_length
+        windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
+        here = np.asarray(model.predict_on_batch(windows))
+        theirs = clean_process.predict(folder, format, windows)
+    difference = float(np.abs(here - theirs).max())
+    check_parity(difference)
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": test["loss"],
+        "parity": {"max_difference": difference, "windows": len(windows)},
+        "model_version": None,
+    }

@@ -1,0 +1,79 @@
+"""The network that a template has returned, as a checked bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.store.faults import reason
+from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu, check_parity
+from lstm_sweep.search.sweep.task import WriteBundle
+
+
+def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
+    """What writes the bundle of a template's network; its data are not known here."""
+
+    def write(folder: Path, format: str) -> dict[str, Any]:
+        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+        kept = record.tags.get(Tag.INPUTS) == "kept"
+        seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
+        return isolated.call(_write, record, weights, seen, folder, format, foreign=True)
+
+    return write
+
+
+def _write(
+    record: TrialRecord, weights: Path, seen: Path | None, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a network that is not one of ours, in a process of its own.
+
+    One with layers of the user's own is not loaded: it is handed on as it was written.
+    """
+    metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_val_loss}
+    difference, rows, unknown = None, 0, ""
+    backend_free_of_gpu()
+    with silenced():
+        import keras
+
+        from lstm_sweep.models import backend
+        from lstm_sweep.models.bundle import bundle, clean_process
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        try:
+            model = keras.models.load_model(weights, safe_mode=True)
+        except Exception as error:
+            if format != "keras":
+                raise InputError(
+                    f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
+                    f"expected layers of Keras alone, or --format keras"
+                ) from None
+            model, unknown = None, reason(error)
+        config = record.trial.config.to_dict()
+        bundle.write_foreign(model, weights, config, metrics, folder, format)
+        if model and seen:
+            given = bundle.inputs_of(model, seen)
+            here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
+            theirs = clean_process.outputs(folder, format, given)
+            pairs = zip(here, theirs, strict=True)
+            difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
+            rows = len(given[0])
+    if difference is not None:
+        check_parity(difference)
+    parity = {"max_difference": difference, "windows": rows}
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": None,
+        "loss": record.best_val_loss,
+        "parity": parity | ({"not_loaded": unknown} if unknown else {}),
+        "model_version": None,
+    }

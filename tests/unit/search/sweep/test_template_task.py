@@ -1,0 +1,259 @@
+"""A search over a template: its spec, what decides, which file is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.policy.cost import ObservedCosts
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.sweep import health, own_templates
+from lstm_sweep.search.sweep.template_task import TemplateTask
+from lstm_sweep.search.trial import (
+    VALIDATION_LOSS,
+    Ended,
+    EpochDone,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    TrialProgress,
+)
+from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.spaces.template.template import Template
+
+TEXT = """
+def data():
+    return 1
+
+def create_model(x):
+    rate = {{choice([0.001, 0.01, 0.1, 1])}}
+    return rate * {{uniform(0, 1)}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(TEXT, encoding="utf-8")
+    return tmp_path / "mine.py"
+
+
+@pytest.fixture
+def spec(file: Path) -> SweepSpec:
+    given = {"template": str(file), "learning_rate_field": "rate", "trials": 9}
+    return read_spec(None, given, [])
+
+
+def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
+    plan = dataclasses.replace(spec.plan(), confirm_configs=0, **changes)
+    return Policy(plan, TemplateTask.open(spec).problem(spec, {}), sweep="s", slots=2)
+
+
+def begun(policy: Policy) -> TrialProgress:
+    trial = policy.next()
+    assert trial
+    nowhere = Path()
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 0, 0), folder=nowhere)
+    progress = TrialProgress(trial, "run", Slot(0), job)
+    policy.begin(progress)
+    return progress
+
+
+def ended(policy: Policy, progress: TrialProgress, loss: float | None) -> None:
+    outcome = Outcome.COMPLETE if loss is not None else Outcome.ERROR
+    progress.ended = Ended(outcome, loss=loss)
+    policy.end(progress)
+
+
+def climbed(policy: Policy) -> None:
+    """Climb the ladder, of which 0.1 is best."""
+    for loss in (0.9, 0.2, 0.4):
+        ended(policy, begun(policy), loss)
+
+
+def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> None:
+    written = json.loads(json.dumps(spec.to_dict()))
+    assert written["template_digest"] == Template.read(str(file)).digest
+    assert "data" not in written and "size_rule" not in written
+    again = {k: v for k, v in written.items() if k not in ("template_digest", "space")}
+    assert SweepSpec.from_mapping(again, "test") == spec
+
+
+def test_another_file_is_another_search(spec: SweepSpec, file: Path) -> None:
+    file.write_text(TEXT.replace("0, 1", "0, 2"), encoding="utf-8")
+    given = {"template": str(file), "learning_rate_field": "rate", "trials": 9}
+    other = read_spec(None, given, [])
+    assert other.digest() != spec.digest()
+    differences = " ".join(spec.differences(other))
+    assert "template_digest was" in differences
+    assert "space return:7" in differences
+
+
+def test_trials_are_not_ended_for_want_of_progress(spec: SweepSpec) -> None:
+    assert spec.plan().early_stopping == 0
+
+
+def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
+    assert ladder.of(spec.space) == (1.0, 0.1, 0.01, 0.001)
+    policy = policy_of(spec)
+    rates = []
+    for loss in (0.9, 0.2, 0.4):
+        progress = begun(policy)
+        assert progress.trial.phase is Phase.LADDER
+        rates.append(progress.trial.config.to_dict()["rate:6"])
+        ended(policy, progress, loss)
+    assert rates == [1, 0.1, 0.01]
+    assert policy.ladder and policy.ladder.best == 0.1
+    assert policy.space["rate:6"].values() == [0.01, 0.1, 1]
+
+
+def test_without_a_named_rate_there_is_no_ladder(file: Path) -> None:
+    spec = read_spec(None, {"template": str(file)}, [])
+    assert ladder.of(spec.space) == ()
+    trial = policy_of(spec).next()
+    assert trial and trial.phase is Phase.SEARCH
+
+
+def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: SweepSpec) -> None:
+    policy = policy_of(spec)
+    climbed(policy)
+    verdicts = []
+    for loss in (0.5, 0.4, 0.6, 0.7):
+        progress = begun(policy)
+        progress.take(EpochDone(1, {"val_loss": loss}))
+        verdict = policy.judge(progress)
+        verdicts.append(verdict and verdict.outcome)
+        progress.ended = verdict or Ended(Outcome.COMPLETE, loss=-loss)
+        policy.end(progress)
+    assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
+    assert policy.objective_values() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
+    assert [one.ranked_loss for one in policy.trials][3:] == [-0.5, -0.4, None, None]
+
+
+def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None:
+    policy = policy_of(spec)
+    climbed(policy)
+    for _ in range(5):
+        progress = begun(policy)
+        progress.take(EpochDone(1, {"train_loss": 1.0}))
+        assert policy.judge(progress) is None
+        assert (progress.best_epoch, progress.best_loss) == (None, None)
+        ended(policy, progress, 1.0)
+
+
+def test_the_last_epoch_is_not_judged(spec: SweepSpec) -> None:
+    policy = policy_of(spec)
+    climbed(policy)
+    for loss in (0.1, 0.2, 0.3, 0.4):
+        progress = begun(policy)
+        progress.take(EpochDone(1, {"val_loss": loss}, last=True))
+        assert policy.judge(progress) is None
+        ended(policy, progress, loss)
+
+
+def test_what_a_trial_takes_is_what_trials_took() -> None:
+    costs, config = ObservedCosts(), TemplateConfig(())
+    assert costs.trial_seconds(config, 3) == 0.0
+    costs.observe(0, config, [5.0, 1.0, 1.0], 8.0)
+    costs.observe(1, config, [3.0], 4.0)
+    assert costs.trial_seconds(config, 1) == 6.0
+    assert costs.epoch_seconds(config) == costs.step_seconds(config) == 2.0
+
+
+def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: SweepSpec) -> None:
+    policy = policy_of(spec, ladder=False)
+    for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
+        for _ in range(3):
+            progress = begun(policy)
+            progress.ended, progress.seconds = Ended(outcome, loss=loss), seconds
+            policy.end(progress)
+    assert policy.trial_seconds(TemplateConfig(()), 1) == 30.0
+
+
+def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
+    progress = begun(policy_of(spec))
+    progress.heard = 0.0
+    assert health.hung(progress, 1_000.0)
+    progress.take(EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True))
+    assert health.hung(progress, 1_000.0) == ""
+
+
+def test_a_template_has_no_bits(spec: SweepSpec) -> None:
+    assert TemplateTask.runs.objective.bits_per_symbol(1.0) is None
+    assert VALIDATION_LOSS.bits_per_symbol(math.log(2)) == pytest.approx(1)
+
+
+def tags_of(tags: dict[str, str]) -> Tags:
+    return Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags)))
+
+
+@pytest.fixture
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user who has run nothing keeps which templates that were."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.mark.usefixtures("own_state")
+def test_no_store_says_which_file_is_run(file: Path) -> None:
+    template = Template.read(str(file))
+    tags = tags_of(TemplateTask(template).tags())
+    with pytest.raises(InputError, match="you have not run here: expected --template"):
+        own_templates.read(tags, None)
+    assert own_templates.read(tags, str(file)) == template
+    assert own_templates.read(tags, None) == template
+
+
+def test_a_template_that_has_changed_where_it_was_is_not_run(file: Path, own_state: Path) -> None:
+    template = Template.read(str(file))
+    own_templates.remember(template)
+    file.write_text(file.read_text(encoding="utf-8") + "# more\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has changed since: found digest"):
+        own_templates.read(tags_of(TemplateTask(template).tags()), None)
+    [note] = own_state.rglob(template.digest)
+    assert note.read_text(encoding="utf-8") == str(file.resolve())
+    assert (note.stat().st_mode | note.parent.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "{", "[]", '"a"', "{}", '{"digest": 1}', '{"digest": "../../../etc/hosts"}',
+     '{"digest": "0123456789ABCDEF"}', "[" * 99_999],
+)  # fmt: skip
+def test_a_digest_that_is_none_names_no_file(written: str, file: Path) -> None:
+    with pytest.raises(BadRunError, match=r"^run r: tag sweep.template is "):
+        own_templates.read(tags_of({"sweep.template": written}), None)
+
+
+def test_a_note_in_a_folder_that_others_may_write_is_not_believed(
+    file: Path, own_state: Path
+) -> None:
+    template = Template.read(str(file))
+    own_templates.remember(template)
+    assert own_templates.path_of(template.digest) == file.resolve()
+    [folder] = own_state.rglob("templates")
+    folder.chmod(0o777)
+    assert own_templates.path_of(template.digest) is None
+
+
+def test_a_sweep_without_a_template_takes_none(file: Path) -> None:
+    assert own_templates.read(tags_of({}), None) is None
+    with pytest.raises(InputError, match="the sweep has no template, expected none"):
+        own_templates.read(tags_of({}), str(file))
+
+
+def test_a_plan_of_other_sweeps_is_what_it_was() -> None:
+    assert SweepSpec().plan() == Plan()
