@@ -147,11 +147,11 @@ class Confirmation:
     def results(self) -> list[Confirmed]:
         """The configs that have losses for further seeds, the best mean first.
 
-        Runs that were cut short do not count: their losses are too high.
+        Runs that were cut short count as far as `_counts` says.
         """
         found = []
         for progress in self.ranked():
-            ended = [c for c in self.of(progress.trial.config) if _is_complete(c)]
+            ended = [c for c in self.of(progress.trial.config) if _counts(c, progress)]
             losses = tuple(c.ranked_loss for c in ended if c.ranked_loss is not None)
             if losses:
                 found.append(Confirmed(progress, losses))
@@ -163,7 +163,7 @@ class Confirmation:
         wanted = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * SHARE))
         if plan.seconds is None or best is None or wanted < max(1, self._fewest):
             return ""
-        if any(_is_complete(progress) for progress in self.of(best.trial.config)):
+        if any(_counts(progress, best) for progress in self.of(best.trial.config)):
             return ""
         needs, kept = self._rounds() * self.seconds_of(best), SHARE * plan.seconds
         few = (
@@ -301,3 +301,15 @@ class Confirmation:
 
 def _is_complete(progress: TrialSnapshot) -> bool:
     return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE
+
+
+def _counts(again: TrialSnapshot, first: TrialSnapshot) -> bool:
+    """Whether a further run says how good the config of a first run is.
+
+    One that the deadline has cut short does if it had as many epochs as the first run needed for
+    its lowest loss; with fewer its own lowest loss would be too high.
+    """
+    if _is_complete(again):
+        return True
+    needed = None if first.trial.objective.returned else first.best_epoch
+    return bool(again.ended and needed and len(again.epochs) >= needed)

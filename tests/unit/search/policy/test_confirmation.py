@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.confirmation import Confirmed, compare
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress, TrialSnapshot
+from lstm_sweep.search.policy.confirmation import Confirmation, Confirmed, compare
+from lstm_sweep.search.policy.cost import ObservedCosts
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    Trial,
+    TrialProgress,
+    TrialSnapshot,
+)
 
 
 def first(number: int, loss: float) -> TrialSnapshot:
@@ -59,3 +71,26 @@ def test_one_seed_gives_no_verdict() -> None:
 
 def test_nothing_confirmed_compares_to_nothing() -> None:
     assert compare([]) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "epochs", "counts"),
+    [
+        (Outcome.COMPLETE, 1, True),
+        (Outcome.STOPPED, 3, True),  # as many as the first run needed for its lowest loss
+        (Outcome.STOPPED, 2, False),
+    ],
+)
+def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_first_on(
+    outcome: Outcome, epochs: int, counts: bool
+) -> None:
+    losses = [2.0, 1.5, 1.0, 1.2]
+    leader = replace(first(0, 1.0), epochs=tuple({"val_loss": loss} for loss in losses))
+    again = replace(
+        first(1, 1.0),
+        trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
+        epochs=tuple({"val_loss": loss} for loss in losses[:epochs]),
+        ended=Ended(outcome),
+    )
+    found = Confirmation(Plan(), {0: leader, 1: again}, ObservedCosts(), slots=1).results()
+    assert [one.losses for one in found] == ([(min(losses[:epochs]),)] if counts else [])

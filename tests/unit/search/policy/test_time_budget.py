@@ -160,14 +160,15 @@ def test_seconds_on_several_slots_are_those_of_the_last_to_end() -> None:
     assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5.0
 
 
-def test_a_run_that_was_cut_short_is_no_further_seed() -> None:
+def test_a_run_that_was_cut_short_early_is_no_further_seed() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
     before = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     progress = sweep.of(Phase.CONFIRM)[0]
     whole, progress.ended = progress.ended, Ended(Outcome.STOPPED, "6 minutes are over")
+    epochs, progress.epochs = progress.epochs, progress.epochs[:1]
     sweep.policy.end(progress)
     after = sum(len(one.losses) for one in sweep.policy.report().confirmed)
-    progress.ended = whole
+    progress.ended, progress.epochs = whole, epochs
     sweep.policy.end(progress)
     assert after == before - 1
 
