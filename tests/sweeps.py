@@ -44,7 +44,7 @@ def store_in(folder: Path) -> Store:
 
 
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
-    """A sweep called `s`; nobody watches it unless there is a `display`."""
-    arguments = {"display": Silent(), **more}
+    """A sweep, called `s` and without a display unless they are given."""
+    arguments = {"name": "s", "display": Silent(), **more}
     task = CorpusTask.of(spec, corpus)
-    return Sweep(spec, name="s", task=task, store=store, engine=engine, **arguments)
+    return Sweep(spec, task=task, store=store, engine=engine, **arguments)

@@ -265,7 +265,8 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(
         counting = _Counting(store.client)
         store.client = counting
         engine = ScriptedEngine({n: [2.0 + n, 2.1 + n, 2.2 + n] for n in range(trials)})
-        sweep_of(store, corpus, engine, tiny_spec(trials=trials, epochs=3, keep=1, **PLAIN)).run()
+        spec = tiny_spec(trials=trials, epochs=3, keep=1, **PLAIN)
+        sweep_of(store, corpus, engine, spec, name=f"s-{trials}").run()
         calls = counting.calls
         used[trials] = calls["create_run"] + calls["log_batch"] + calls["set_terminated"]
         store.client = counting._client

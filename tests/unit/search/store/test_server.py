@@ -11,6 +11,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import choose_bind_address
 
