@@ -76,7 +76,7 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
     spec = spec or archive.read_spec(run)
     lease = _take(store, run)
     try:
-        with lease.beating(lambda: _driven_s(run)):
+        with lease.beating(lambda: driven_s(run)):
             return _read(store, run, spec, lease)
     except BadRunError:  # nothing of the sweep has changed
         store.log(run.info.run_id, tags={Tag.LEASE: run.data.tags.get(Tag.LEASE, "")})
@@ -92,14 +92,14 @@ def _take(store: Store, run: Any) -> Lease:
             f"sweep '{run.data.tags[Tag.NAME]}': {who} took it up at the same time, "
             f"expected one to drive it"
         )
-    lease = Lease(store, run.info.run_id, _driven_s(run))
+    lease = Lease(store, run.info.run_id, driven_s(run))
     lease.take()
     return lease
 
 
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     """Read a sweep back whose lease is ours."""
-    seconds = _driven_s(run)
+    seconds = driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
@@ -154,7 +154,7 @@ def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
     _all_progress(store, run, archive.readable_trials(trained, hear))
     tags = {Tag.STATE: "stopped", Tag.REASON: DRIVER_DIED, Tag.LEASE: ""}
     tags[Tag.STOP_REASON] = str(StopReason.DRIVER_DIED)
-    store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{_driven_s(run):.3f}"})
+    store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{driven_s(run):.3f}"})
     store.drop_tag(run.info.run_id, Tag.STOP)
     store.finish(run.info.run_id, "KILLED")
 
@@ -172,7 +172,7 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
     return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
 
 
-def _driven_s(run: Any) -> float:
+def driven_s(run: Any) -> float:
     """Seconds for which a sweep was driven so far."""
     driven = holder(run.data.tags)
     return driven.seconds if driven else Tags(run).seconds(Tag.SECONDS)
@@ -182,7 +182,7 @@ def _all_progress(
     store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]
 ) -> list[TrialProgress]:
     """The courses of a sweep's trials from their runs and records."""
-    began, seconds = _start_s(run), _driven_s(run)
+    began, seconds = _start_s(run), driven_s(run)
     return [_progress(store, child, record, began, seconds) for child, record in children]
 
 
