@@ -21,20 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.trial import Job, Trial, TrialProgress
-
-
-class _Quiet:
-    """A display that shows nothing."""
-
-    def update(self, state: object) -> None:
-        """Say nothing."""
-
-    def trial_ended(self, progress: TrialProgress, state: object) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
+from lstm_sweep.search.trial import Job, Trial
 
 
 def main() -> None:
@@ -86,7 +73,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     store = Store(Settings(uri, artifacts, "benchmark", "benchmark"))
 
     begin = time.perf_counter()
-    sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, display=_Quiet())
+    sweep = Sweep(spec, name="s", corpus=corpus, store=store, engine=engine)
     state = sweep.run()
     wall = time.perf_counter() - begin
     trained = sum(epoch["epoch_seconds"] for c in state.finished for epoch in c.epochs)

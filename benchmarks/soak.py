@@ -34,6 +34,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import TrialProgress
@@ -85,18 +86,12 @@ class Check:
 
 
 @dataclass
-class Watch:
-    """A display that shows nothing and measures the driver after some trials."""
+class Watch(Silent):
+    """An observer that shows nothing and measures the driver after some trials."""
 
     marks: tuple[int, ...]
     began: float = field(default_factory=time.perf_counter)
     samples: list[Sample] = field(default_factory=list)
-
-    def update(self, state: State) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
 
     def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """Measure, if it is time."""
@@ -174,7 +169,7 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     print(_HEAD, flush=True)
     watch.samples.append(watch.sample(0))
     print(_row(watch.samples), flush=True)
-    state = Sweep(spec, name=NAME, corpus=corpus, store=store, engine=engine, display=watch).run()
+    state = Sweep(spec, name=NAME, corpus=corpus, store=store, engine=engine, observer=watch).run()
     after = watch.sample(len(state.finished))
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
     records = _deep_size(state.finished[base.trials : last.trials]) / 1e6

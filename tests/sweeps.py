@@ -9,9 +9,9 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.space import from_mapping
-from tests.fakes import Silent
 
 #: every trial is trained to the end, and none again
 PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
@@ -43,6 +43,6 @@ def store_in(folder: Path) -> Store:
 
 
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
-    """A sweep called `s`; nobody watches it unless there is a `display`."""
-    arguments = {"display": Silent(), **more}
+    """A sweep called `s`; nobody watches it unless there is a `observer`."""
+    arguments = {"observer": Silent(), **more}
     return Sweep(spec, name="s", corpus=corpus, store=store, engine=engine, **arguments)

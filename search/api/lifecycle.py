@@ -15,7 +15,6 @@ from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
-from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
@@ -58,7 +57,8 @@ class _Drive:
     spec: SweepSpec
     corpus: Corpus | None
     store: Store
-    engine: Engine
+    #: trials that share a GPU
+    per_gpu: int
     observer: Observer
     interrupts: Interrupts
     #: what people should know before it begins
@@ -66,26 +66,30 @@ class _Drive:
 
     def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
         """Drive it to its end, or until an end is wanted."""
+        with contextlib.closing(preparation.engine_of(self.spec, self.per_gpu)) as engine:
+            self._announce(name, len(engine.slots), past)
+            sweep = Sweep(
+                self.spec,
+                name=name,
+                corpus=self.corpus,
+                store=self.store,
+                engine=engine,
+                observer=self.observer,
+                interrupts=self.interrupts,
+                past=past,
+            )
+            with contextlib.suppress(Interrupted):
+                sweep.run()
+            return SweepResult.of(sweep.state)
+
+    def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
         said = self.observer.said
-        for line in (preparation.budget(self.spec, name, len(self.engine.slots)), *self.about):
+        for line in (preparation.budget(self.spec, name, slots), *self.about):
             said(line)
         said(f"store: {self.store.settings}")
         if past:
             ended = len({progress.trial.number for progress in past.finished})
             said(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
-        sweep = Sweep(
-            self.spec,
-            name=name,
-            corpus=self.corpus,
-            store=self.store,
-            engine=self.engine,
-            observer=self.observer,
-            interrupts=self.interrupts,
-            past=past,
-        )
-        with contextlib.suppress(Interrupted):
-            sweep.run()
-        return SweepResult.of(sweep.state)
 
 
 def launch(
@@ -108,17 +112,17 @@ def launch(
     corpus = None if spec.template else corpora.load(spec.source())
     spec = spec.settled(corpus)
     about = preparation.about(spec, corpus)
-    engine = preparation.engine_of(spec)
-    if spec.template:
-        own_templates.remember(spec.template)
-    # Keras is imported over there while MLflow is imported here
-    engine.warm_up(foreign=bool(spec.template))
-    store = Store(settings)
-    store.prepare()
-    if spec.name:
-        preparation.check_free(store, spec.name)
-    engine, why = preparation.packed(spec, corpus, engine)
-    drive = _Drive(spec, corpus, store, engine, observer, interrupts, about + why)
+    with contextlib.closing(preparation.engine_of(spec)) as engine:
+        if spec.template:
+            own_templates.remember(spec.template)
+        # Keras is imported over there while MLflow is imported here
+        engine.warm_up(foreign=bool(spec.template))
+        store = Store(settings)
+        store.prepare()
+        if spec.name:
+            preparation.check_free(store, spec.name)
+        per_gpu, why = preparation.sharing(spec, corpus, engine)
+    drive = _Drive(spec, corpus, store, per_gpu, observer, interrupts, about + why)
     if spec.name:
         preparation.check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
         return drive.run(spec.name)
@@ -171,11 +175,11 @@ def resume(
         )
     about = preparation.about(now, corpus)
     store.prepare()
-    engine = preparation.engine_of(now)
-    engine.warm_up(foreign=bool(now.template))
-    engine, why = preparation.packed(now, corpus, engine)
+    with contextlib.closing(preparation.engine_of(now)) as engine:
+        engine.warm_up(foreign=bool(now.template))
+        per_gpu, why = preparation.sharing(now, corpus, engine)
     past = rebuild(store, run, was)
-    drive = _Drive(now, corpus, store, engine, observer, interrupts, about + why)
+    drive = _Drive(now, corpus, store, per_gpu, observer, interrupts, about + why)
     return drive.run(name, past)
 
 

@@ -20,19 +20,18 @@ from lstm_sweep.search.sweep.task import task_of
 from lstm_sweep.spaces.template.config import shown_label
 
 
-def engine_of(spec: SweepSpec) -> Engine:
-    """The engine of a spec; where it says `per_gpu: auto`, with one slot on each GPU."""
-    per_gpu = spec.per_gpu if isinstance(spec.per_gpu, int) else 1
-    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu)
+def engine_of(spec: SweepSpec, per_gpu: int | None = None) -> Engine:
+    """The engine of a spec; `per_gpu` trials share a GPU, or as many as the spec says, or one."""
+    stated = spec.per_gpu if isinstance(spec.per_gpu, int) else 1
+    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu or stated)
 
 
-def packed(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> tuple[Engine, list[str]]:
-    """The engine with as many slots as a GPU holds, if that is to be measured; and why so many."""
+def sharing(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> tuple[int, list[str]]:
+    """How many trials are to share a GPU; if that is measured, which `engine` does, also why."""
     if isinstance(spec.per_gpu, int):
-        return engine, []
+        return spec.per_gpu, []
     count, why = pack(spec, task_of(spec, corpus), engine, len(cores()))
-    engine.close()
-    return open_engine(spec.on, workers=spec.workers, per_gpu=count), [why]
+    return count, [why]
 
 
 def check_free(store: Store, name: str) -> None:

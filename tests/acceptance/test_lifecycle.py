@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.api import preparation
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
@@ -135,13 +136,13 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
 ) -> None:
     folder = ended()
 
-    def measure(spec: SweepSpec, corpus: Corpus, engine: Any) -> tuple[Any, list[str]]:
+    def measure(spec: SweepSpec, corpus: Corpus, engine: Any) -> tuple[int, list[str]]:
         other = Store(load(folder, {}))
         rebuild(other, archive.existing_sweep(other, "s"))
-        return engine, []
+        return 1, []
 
-    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
-    monkeypatch.setattr("lstm_sweep.search.commands.launch._packed", measure)
+    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(preparation, "sharing", measure)
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert "took it up at the same time, expected one to drive it" in done.err
@@ -155,10 +156,8 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     store = Store(load(folder, {}))
     store.reopen(archive.existing_sweep(store, "s").info.run_id)  # as if it had just begun
     names = iter(["s", "t"])
-    monkeypatch.setattr(
-        "lstm_sweep.search.commands.launch._free_name", lambda *arguments: next(names)
-    )
-    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(preparation, "free_name", lambda *arguments: next(names))
+    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
     done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
     assert (done.code, done.json["sweep"]) == (0, "t")
     assert [run.data.tags["sweep.name"] for run in archive.sweeps(store)] == ["s", "t"]

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,10 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import SweepRow, TrialDetails
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.results.detect import Finding
 from lstm_sweep.search.results.rerun import Comparison, Rerun
@@ -298,6 +303,14 @@ RECORD = TrialRecord(
 RERUN = Rerun(
     RECORD, "", Ended(Outcome.COMPLETE), Comparison("identical", 0, 0.0, None), {}, {}, None
 )
+STOPPED = StoppedSweep("book-1", "", "stopped", had_ended=False, advice="")
+ROW = SweepRow(
+    sweep="book-1", run_id="", state="running", trials_done=0, best_val_loss=None, data=None
+)
+STATUS = SweepStatusReport(
+    sweep="book-1", run_id="", state="running", why=None, trials={}, best=None, slots=None,
+    submitted=datetime.now(UTC), started=None, eta_seconds=None,
+)  # fmt: skip
 FOUND = Finding("", 1, "a", True, 0.1, 2, (("b", 0.5),), ("c",))
 
 
@@ -314,11 +327,13 @@ def test_every_json_is_json() -> None:
 
 
 def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
-    sweep = State("book-1", SweepSpec(), "", (), {})
-    record = RECORD.to_dict()
-    assert list(shown_json("launch")) == list(sweep.to_dict())
-    assert list(shown_json("trials")[0]) == list(record)
-    assert list(shown_json("show")) == [*record, "reason", "by_epoch"]
+    result = SweepResult.of(State("book-1", SweepSpec(), "", (), {}))
+    assert list(shown_json("launch")) == list(result.to_dict())
+    assert list(shown_json("stop")) == list(STOPPED.to_dict())
+    assert list(shown_json("sweeps")[0]) == list(ROW.to_dict())
+    assert list(shown_json("status")) == list(STATUS.to_dict())
+    assert list(shown_json("trials")[0]) == list(RECORD.to_dict())
+    assert list(shown_json("show")) == list(TrialDetails(RECORD, ()).to_dict())
     assert list(shown_json("rerun")) == list(RERUN.to_dict())
     [finding] = shown_json("detect")["findings"]
     assert list(finding) == list(FOUND.to_dict())

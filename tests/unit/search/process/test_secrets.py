@@ -9,7 +9,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.commands import commands
+from lstm_sweep.search.commands import lifecycle
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.trial import Ended, Job, Slot, Trial
@@ -22,6 +22,7 @@ COMMANDS = [
     ["rerun", "s/1", "--on", "inline"],
     ["export", "s", "--to", "best"],
     ["stop", "s"],
+    ["status", "s"],
     ["resume", "s"],
     ["ui"],
     ["launch", "--data", "words.txt", "--on", "inline", "--size-rule", "warn"],
@@ -88,7 +89,7 @@ def test_an_unexpected_failure_shows_no_secret(
         except KeyError:
             raise RuntimeError("http://me:PLANTED@host, PLANTED-1, PLANTED-2") from None
 
-    monkeypatch.setattr(commands, "sweeps", fail)
+    monkeypatch.setattr(lifecycle, "sweeps", fail)
     assert main(["sweeps"]) == 1
     out, err = capfd.readouterr()
     assert "unexpected RuntimeError: http://me:***@host, ***, ***" in err
