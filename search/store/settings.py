@@ -81,12 +81,15 @@ class Settings:
         return f"{where} ({self.origin})"
 
 
-def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = ""
+) -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
     Relative paths in it start at its own folder; without such a file, at `folder`. The variable
     `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect, and starts at `folder`.
-    `LSTM_SWEEP_SETTINGS` names another file, which is obeyed whoever it belongs to.
+    `LSTM_SWEEP_SETTINGS` names another file, which is obeyed whoever it belongs to. An address that
+    a caller has `given` goes before all.
 
     Raises:
         InputError: the file cannot be read, an unknown key, a value that is no address, a file that
@@ -99,8 +102,8 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     base = file.parent if file else folder
     origin = f"by {file}" if file else f"no {FILE} here or above"
     uri = values.get("tracking_uri", "sqlite:///mlflow.db")
-    if environment.get("MLFLOW_TRACKING_URI"):
-        uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
+    if stated := given or environment.get("MLFLOW_TRACKING_URI"):
+        uri, origin = stated, "as given" if given else "by MLFLOW_TRACKING_URI"
         base = folder
         values.pop("artifacts", None)  # they belong to the store that the file names
     elif file and not named:
