@@ -35,7 +35,7 @@ from lstm_sweep.spaces.template.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
-PACKAGES = ("models", "spaces", "search")
+PACKAGES = ("lstm_sweep", "models", "spaces", "search")
 #: what stands in the tree and is no part of the repository
 MADE = {"__pycache__", "build", "dist", "mlartifacts", "mlruns"}
 LONGEST_README = 150
@@ -236,26 +236,41 @@ def run_generator(script: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_page_on_commands_is_that_of_the_program() -> None:
+def test_generated_parts_are_what_the_program_says() -> None:
     assert run_generator(DOCS / "generate.py", "--check") == (0, "")
 
 
-def test_the_generator_notices_and_mends_what_is_out_of_date(tmp_path: Path) -> None:
-    script = Path(shutil.copy(DOCS / "generate.py", tmp_path))
-    page, right = tmp_path / "commands.md", text_of(DOCS / "commands.md")
-    page.write_text(right.replace("| `--top N` |", "| `--first N` |", 1), encoding="utf-8")
-    assert run_generator(script, "--check") == (
-        1, "commands.md: out of date: trials; run generate.py\n"
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    """The generator and its pages in a folder of their own."""
+    for page in ("commands.md", "python.md"):
+        shutil.copy(DOCS / page, tmp_path)
+    return Path(shutil.copy(DOCS / "generate.py", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "page, right, wrong, part",
+    [
+        ("commands.md", "| `--top N` |", "| `--first N` |", "trials"),
+        ("python.md", "| `temperature` |", "| `heat` |", "python"),
+    ],
+)
+def test_the_generator_notices_and_mends_what_is_out_of_date(
+    generator: Path, page: str, right: str, wrong: str, part: str
+) -> None:
+    file, text = generator.with_name(page), text_of(DOCS / page)
+    file.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    assert run_generator(generator, "--check") == (
+        1, f"{page}: out of date: {part}; run generate.py\n"
     )  # fmt: skip
-    assert run_generator(script)[0] == 0
-    assert page.read_text(encoding="utf-8") == right
+    assert run_generator(generator)[0] == 0
+    assert file.read_text(encoding="utf-8") == text
 
 
-def test_the_generator_asks_for_a_section_for_each_command(tmp_path: Path) -> None:
-    script = Path(shutil.copy(DOCS / "generate.py", tmp_path))
+def test_the_generator_asks_for_a_section_for_each_command(generator: Path) -> None:
     without = text_of(DOCS / "commands.md").replace("<!-- generated: stop -->", "")
-    (tmp_path / "commands.md").write_text(without, encoding="utf-8")
-    code, told = run_generator(script, "--check")
+    generator.with_name("commands.md").write_text(without, encoding="utf-8")
+    code, told = run_generator(generator, "--check")
     assert code == 1 and "found no part for stop" in told
 
 
