@@ -17,11 +17,14 @@ Answer = TypeVar("Answer")
 LOOK_S = 0.2
 
 
-def drive(work: Callable[[Interrupts], Answer]) -> Answer:
+def drive(
+    work: Callable[[Interrupts], Answer], advice: Callable[[Answer], str] | None = None
+) -> Answer:
     """What `work` returns in a thread of its own.
 
     If this thread is interrupted, `work` is asked to end and waited for, and then the interruption
-    is raised here. A second one does not wait: what is open then, `Sweep.resume` closes.
+    is raised here, with a note of what `advice` makes of the answer. A second one does not wait:
+    what is open then, `Sweep.resume` closes.
     """
     request = EndRequest()
     answer = Future[Answer]()
@@ -40,8 +43,10 @@ def drive(work: Callable[[Interrupts], Answer]) -> Answer:
         while not wait([answer], LOOK_S).done:  # an interruption need not wake who waits for ever
             pass
         return answer.result()
-    except BaseException:
+    except BaseException as error:
         request.request()
         with contextlib.suppress(RuntimeError):  # it was not started
             thread.join()
+        if advice and answer.done() and not answer.exception():
+            error.add_note(advice(answer.result()))
         raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from lstm_sweep._drive import drive
 from lstm_sweep._progress import observer_of
 from lstm_sweep._store import StoreLike, settings_of
-from lstm_sweep._sweep import Sweep, warn_of_left_out
+from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def launch(
     """Run a sweep to the end of its budget, and return it.
 
     The call blocks; its trials run in processes of their own. Ctrl-C (in a notebook: interrupt the
-    kernel) ends the sweep in order, and `sweep(NAME).resume()` goes on with it.
+    kernel) ends the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
+    `KeyboardInterrupt` has the name.
 
     Args:
         store: where runs are kept: a folder, or an address such as `http://host:5000`; by default
@@ -114,7 +115,8 @@ def launch(
     result = drive(
         lambda interrupts: api.launch(
             spec, settings=settings, observer=observer, interrupts=interrupts
-        )
+        ),
+        advice=lambda result: how_to_go_on(result.sweep),
     )
     return Sweep(result.sweep, settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -109,7 +110,7 @@ class Sweep:
         on: str | None = None,
         max_failures: int | None = None,
         keep: int | None = None,
-        template: str | None = None,
+        template: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> None:
         """Go on with a sweep that was broken off, or that gets more to do.
@@ -144,10 +145,11 @@ class Sweep:
                 self.name,
                 changes,
                 settings=self._settings,
-                template=template,
+                template=None if template is None else os.fspath(template),
                 observer=observer,
                 interrupts=interrupts,
-            )
+            ),
+            advice=lambda result: how_to_go_on(result.sweep),
         )
 
     def stop(self) -> str:
@@ -160,6 +162,11 @@ class Sweep:
         stopped = api.stop(self.name, settings=self._settings)
         warn_of_left_out(stopped.left_out)
         return stopped.state
+
+
+def how_to_go_on(name: str) -> str:
+    """What goes on with a sweep that was interrupted."""
+    return f"sweep '{name}' has ended in order: lstm_sweep.sweep('{name}').resume() goes on with it"
 
 
 def warn_of_left_out(sentences: Iterable[str]) -> None:

@@ -141,7 +141,7 @@ class Trial:
         *,
         set: Mapping[str, int | float | str] | None = None,
         on: str = "local",
-        template: str | None = None,
+        template: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> Rerun:
         """Train it again in a new run, and compare every metric of every epoch.
@@ -164,7 +164,7 @@ class Trial:
                 settings=self._settings,
                 changes=set,
                 engine=on,
-                template=template,
+                template=None if template is None else os.fspath(template),
                 observer=observer,
                 interrupts=interrupts,
             )

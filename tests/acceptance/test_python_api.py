@@ -197,9 +197,10 @@ def when_it_runs(store: Path, name: str, then: Callable[[], object]) -> Thread:
 def test_a_sweep_is_interrupted_stopped_and_resumed(folder: Path) -> None:
     long: dict[str, Any] = TINY | {"space": TINY["space"] | {"epochs": 2000}, "trials": 1}
     interrupting = when_it_runs(folder, "long", _thread.interrupt_main)
-    with nothing_changed(), pytest.raises(KeyboardInterrupt):
+    with nothing_changed(), pytest.raises(KeyboardInterrupt) as caught:
         ls.launch(data=folder / "words.txt", name="long", store=folder, **long)
     interrupting.join()
+    assert "lstm_sweep.sweep('long').resume() goes on with it" in caught.value.__notes__[0]
     sweep = ls.sweep("long", store=folder)
     assert sweep.status().state == "interrupted"
     with pytest.raises(ls.InputError, match=r"no trial with a result.*interrupted"):

@@ -261,16 +261,18 @@ def test_what_is_driven_answers_or_raises() -> None:
 def test_an_interruption_asks_for_the_end_and_waits_for_it() -> None:
     said: list[str] = []
 
-    def work(interrupts: Interrupts) -> None:
+    def work(interrupts: Interrupts) -> str:
         time.sleep(0.1)  # until the caller waits
         _thread.interrupt_main()
         while not interrupts.asked:
             time.sleep(0.01)
         said.append("closed in order")
+        return "docs-1"
 
-    with pytest.raises(KeyboardInterrupt):
-        drive(work)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        drive(work, advice=lambda name: f"{name} goes on")
     assert said == ["closed in order"]
+    assert caught.value.__notes__ == ["docs-1 goes on"]
 
 
 # --- questions ------------------------------------------------------------------------------------
