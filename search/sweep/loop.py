@@ -83,16 +83,20 @@ class Loop:
             self._drop_displaced()
 
     def run(self) -> None:
-        """Run trials until none is left to be tried."""
+        """Run trials until none is left to be tried.
+
+        Raises:
+            Interrupted: an end is wanted.
+        """
         state = self.state
         while True:
+            if self.interrupts.asked:
+                raise Interrupted(self.interrupts.asked)
             with self.interrupts.hold():
                 self._fill_slots()
             if not state.running:
                 return
             heard = self.listener.hear()
-            if self.interrupts.asked:
-                raise Interrupted(self.interrupts.asked)
             with self.interrupts.hold():
                 for slot, message in heard:
                     self._hear(state.running[slot], message)

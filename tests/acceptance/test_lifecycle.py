@@ -16,6 +16,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Ended, Outcome
 from lstm_sweep.spaces.space import from_mapping
@@ -98,6 +99,49 @@ def test_a_finished_sweep_says_what_it_takes_to_go_on(
         "sweep s: finished with --trials 2 (the budget is spent); "
         "lstm-sweep resume s --trials N goes on with more of them\n"
     )
+
+
+def test_a_finished_sweep_is_printed_as_it_stands_and_not_opened_again(
+    ended: Callable[..., Path],
+) -> None:
+    folder = ended()
+    before = run_here("sweeps", "--json", cwd=folder).json
+    done = run_here("resume", "s", "--json", cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["state"], done.json["trials"]) == ("finished", {"complete": 2})
+    assert done.json["best"]["val_loss"] == before[0]["best_val_loss"]
+    assert run_here("sweeps", "--json", cwd=folder).json == before
+
+
+def test_the_status_of_a_sweep_is_a_line_or_a_document(ended: Callable[..., Path]) -> None:
+    folder = ended()
+    for follow in ((), ("--follow",)):
+        done = run_here("status", "s", *follow, cwd=folder)
+        assert (done.code, done.err, done.out) == (
+            0, "", "sweep s: finished; 2 complete; best s/1 2.8000 (the budget is spent)\n",
+        )  # fmt: skip
+    told = run_here("status", "s", "--json", "--follow", cwd=folder).json
+    assert (told["sweep"], told["state"], told["trials"]) == ("s", "finished", {"complete": 2})
+    missing = run_here("status", "t", cwd=folder)
+    assert (missing.code, missing.out) == (2, "") and "sweep 't': no such sweep" in missing.err
+
+
+def test_a_sweep_is_followed_until_it_has_ended(
+    ended: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ended()
+    store = Store(load(folder, {}))
+    run_id = archive.existing_sweep(store, "s").info.run_id
+    store.log(run_id, tags={"sweep.state": "running"} | Lease(store, run_id).tag)
+    states = iter(["running", "finished"])
+    monkeypatch.setattr(
+        "time.sleep", lambda seconds: store.log(run_id, tags={"sweep.state": next(states)})
+    )
+    done = run_here("status", "s", "--follow", cwd=folder)
+    assert done.code == 0
+    first, last = done.out.splitlines()
+    assert first.startswith("sweep s: running; 2 complete; best s/1 2.8000; about ")
+    assert last == "sweep s: finished; 2 complete; best s/1 2.8000 (the budget is spent)"
 
 
 def test_a_sweep_that_ran_out_of_time_takes_more_minutes(ended: Callable[..., Path]) -> None:
