@@ -11,16 +11,24 @@ from typing import Any
 
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable, for imports and children that are started meanwhile."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+    """Give children and imports that begin meanwhile an environment variable."""
+    with restored(name):
+        os.environ[name] = value
+        yield
+
+
+@contextmanager
+def restored(*names: str) -> Iterator[None]:
+    """Give environment variables the values back that they have now, or none."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class Overrides:

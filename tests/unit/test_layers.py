@@ -18,7 +18,7 @@ LAYERS = {
     "models": [{"", "data"}, {"fast"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "trial"},
+        {"process", "trial", "field_checks"},
         {"policy"},
         {"spec"},
         {"engines", "store"},
