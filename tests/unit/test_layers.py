@@ -18,7 +18,7 @@ LAYERS = {
     "models": [{"", "data"}, {"fast"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "trial", "field_checks"},
+        {"process", "trial"},
         {"policy"},
         {"spec"},
         {"engines", "store"},
