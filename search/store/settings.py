@@ -81,9 +81,7 @@ class Settings:
         return f"{where} ({self.origin})"
 
 
-def load(
-    folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = ""
-) -> Settings:
+def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = "") -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
     Relative paths in it start at its own folder; without such a file, at `folder`. The variable

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -53,7 +54,9 @@ def _import_mlflow() -> Any:
     """
     with _importing:
         if "mlflow" not in sys.modules:
-            with variable("MLFLOW_DISABLE_TELEMETRY", "true"):
+            with variable("MLFLOW_DISABLE_TELEMETRY", "true"), warnings.catch_warnings():
+                # by tqdm, in a notebook that has no widgets
+                warnings.filterwarnings("ignore", "IProgress not found")
                 import mlflow
             for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
                 logging.getLogger(name).setLevel(logging.ERROR)
