@@ -91,7 +91,7 @@ class Replay:
         # what the size of the corpus is to the cost model: its scale is learned anyway
         self.data_size = DataSize(int(corpus["characters"] * 0.8), 90, corpus["targets"])
 
-    def sweep(self, plan: Plan, slots: int) -> tuple[float, int]:
+    def sweep(self, plan: Plan, slots: int) -> tuple[float, int]:  # noqa: C901 - one simulation
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
         policy = Policy(
             plan,

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from lstm_sweep.search.commands.display import duration, loss_text
-from lstm_sweep.search.store.faults import without_secrets
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import TrialProgress
 

@@ -56,6 +56,8 @@ def _read_text(path: Path, where: str) -> str:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{where}: {error.strerror}, expected a YAML file") from None
+    except ValueError as error:  # the path has a null character
+        raise InputError(f"{where}: {error}, expected a YAML file") from None
     if len(content) > MAX_BYTES:
         most = f"at most {MAX_BYTES:,} bytes"
         raise InputError(f"{where}: the file is too long, expected a YAML file of {most}")

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.terminal import plain
-from lstm_sweep.search.store.faults import StoreError, without_secrets
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.store.faults import StoreError
 
 FIRST_STEPS = """\
 examples:

@@ -16,10 +16,10 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import Source, near_one
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
+from lstm_sweep.models.field_checks import LARGEST, check_number, check_switch, check_word
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.engines import ENGINES
-from lstm_sweep.search.field_checks import LARGEST, check_number, check_switch, check_word
 from lstm_sweep.search.policy.cost import fitting_targets
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import pwd
 import shutil
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from lstm_sweep.search.store import faults
+from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases")
@@ -56,7 +57,18 @@ Run = Callable[..., Done]
 @pytest.fixture(autouse=True)
 def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test has hidden must be readable in the next."""
-    monkeypatch.setattr(faults, "_hidden", set[str]())
+    monkeypatch.setattr(secrets, "_hidden", set[str]())
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without a home: no variable names one, nor does the system."""
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
 @pytest.fixture(scope="session", autouse=True)

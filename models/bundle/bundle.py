@@ -11,11 +11,8 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -41,25 +38,6 @@ JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 
 #: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
 Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
-
-#: programs that a new interpreter runs, which cannot import this package
-LOADERS = {
-    "keras": """
-import sys, keras, numpy as np
-model = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True)
-given = list(np.load(sys.argv[2]).values())
-made = model.predict_on_batch(given if len(given) > 1 else given[0])
-np.savez(sys.argv[3], *keras.tree.flatten(made))
-""",
-    "savedmodel": """
-import sys, numpy as np, tensorflow as tf
-model = tf.saved_model.load(sys.argv[1] + "/saved_model")
-given = list(np.load(sys.argv[2]).values())
-made = model.serve(given if len(given) > 1 else given[0])
-np.savez(sys.argv[3], *[part.numpy() for part in tf.nest.flatten(made)])
-""",
-}
-
 
 FOREIGN_LOAD = """\
 import keras
@@ -265,41 +243,6 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
 
 def _write_json(file: Path, content: Any) -> None:
     file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
-
-
-def predict_elsewhere(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Compute the logits of `windows` by a bundle, in a new process that has no code of ours.
-
-    Raises:
-        RuntimeError: the process could not load the bundle or predict.
-    """
-    [logits] = outputs_elsewhere(folder, format, [windows])
-    return logits
-
-
-def outputs_elsewhere(
-    folder: Path, format: str, inputs: Sequence[NDArray[Any]]
-) -> list[NDArray[Any]]:
-    """Compute the outputs of an exported network in a new process that has no code of ours.
-
-    Raises:
-        RuntimeError: the process could not load the bundle or predict.
-    """
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
-        np.savez(given, *inputs, allow_pickle=False)
-        command = [sys.executable, "-I", "-c", LOADERS[format]]
-        done = subprocess.run(
-            [*command, str(folder), str(given), str(returned)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=scratch,
-        )
-        if done.returncode:
-            raise RuntimeError(f"a clean process cannot use {folder}: {done.stderr.strip()[-500:]}")
-        with np.load(returned, allow_pickle=False) as outputs:
-            return list(outputs.values())
 
 
 def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:

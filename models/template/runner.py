@@ -37,7 +37,7 @@ from lstm_sweep.models.network.events import (
 from lstm_sweep.models.template.file_isolation import own_files
 
 #: name of the program's module in `sys.modules`
-MODULE = "template"
+MODULE = "lstm_sweep_template"
 #: smallest number of seconds between two `Progress` events
 REPORT_EVERY_S = 0.5
 #: rows of training inputs that are kept, to check an export with

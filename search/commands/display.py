@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lstm_sweep.search.store.faults import without_secrets
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.sweep.state import State, bits_of
 from lstm_sweep.search.trial import Phase, TrialProgress, TrialRecord
 

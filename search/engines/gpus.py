@@ -1,58 +1,93 @@
-"""What the driver of NVIDIA's GPUs says of them, asked through its program, without CUDA."""
+"""What NVIDIA's driver says of its GPUs, asked through NVML, which does not load CUDA."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError
 
-PROGRAM = "nvidia-smi"
-#: seconds that the program has to answer
+Answer = TypeVar("Answer")
+
+#: seconds that the driver has to answer
 WITHIN_S = 60.0
 #: what to do about a driver that does not answer
 ADVICE = "expected one that works; CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 takes the first one"
 
 
-def ask(query: str, *more: str) -> list[str] | None:
-    """The program's answer to a query, line by line; None if there is no driver.
+@dataclass(frozen=True)
+class GpuMemory:
+    """Memory of a GPU, MiB."""
+
+    used: int
+    total: int
+
+
+def indices() -> list[str]:
+    """Indices of all GPUs, as CUDA_VISIBLE_DEVICES takes them; none if there is no driver.
 
     Raises:
-        InputError: the program cannot be run, or does not answer in time.
+        InputError: the driver does not work.
     """
-    file = shutil.which(PROGRAM)
-    if not file:
-        return None
-    command = [file, f"--query-gpu={query}", ",".join(["--format=csv,noheader", *more])]
+    return _ask(lambda nvml: list(map(str, range(nvml.nvmlDeviceGetCount())))) or []
+
+
+def memory() -> dict[str, GpuMemory]:
+    """Memory of each GPU by index and by UUID, if it reports it; empty if the driver fails."""
+    with contextlib.suppress(InputError):
+        return _ask(_memory) or {}
+    return {}
+
+
+def _memory(nvml: Any) -> dict[str, GpuMemory]:
+    found = {}
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        try:
+            read = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError_NotSupported:  # it shares the memory of the host
+            continue
+        memory = GpuMemory(used=read.used >> 20, total=read.total >> 20)
+        found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = memory
+    return found
+
+
+def _ask(question: Callable[[Any], Answer]) -> Answer | None:
+    """The answer to a question, which is given the module `pynvml`; None if there is no driver.
+
+    A call to a driver that hangs cannot be cancelled, so it is left behind in a thread.
+
+    Raises:
+        InputError: the driver reports an error, or does not answer in time.
+    """
+    import pynvml  # 0.1 s, which commands without GPUs need not wait
+
+    answer: Future[Answer] = Future()
+
+    def ask() -> None:
+        try:
+            pynvml.nvmlInit()
+            try:
+                found = question(pynvml)
+            finally:
+                pynvml.nvmlShutdown()
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(found)
+
+    threading.Thread(target=ask, name="NVML", daemon=True).start()
     try:
-        asked = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-            timeout=WITHIN_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{file} has not answered within {WITHIN_S:g} s, {ADVICE}") from None
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}, {ADVICE}") from None
-    if asked.returncode != 0:  # as where there is a driver and no GPU
+        return answer.result(WITHIN_S)
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return None
-    return [line.strip() for line in asked.stdout.splitlines() if line.strip()]
-
-
-def numbers() -> list[str]:
-    """Numbers of all GPUs; none if there is no driver.
-
-    Raises:
-        InputError: the driver's program does not work.
-    """
-    lines = ask("index") or []
-    if lines and lines[0].startswith("No devices"):
-        return []
-    for line in lines:
-        if not (line.isascii() and line.isdecimal()):
-            raise InputError(f"{PROGRAM} has answered {shown(line)}, {ADVICE}")
-    return lines
+    except pynvml.NVMLError as error:
+        raise InputError(f"the driver of NVIDIA GPUs reports '{error}', {ADVICE}") from None
+    except TimeoutError:
+        raise InputError(
+            f"the driver of NVIDIA GPUs has not answered within {WITHIN_S:g} s, {ADVICE}"
+        ) from None

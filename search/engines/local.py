@@ -143,13 +143,13 @@ def find_gpus() -> list[str]:
     """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA.
 
     Raises:
-        InputError: the driver's program does not work.
+        InputError: the driver does not work.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [part.strip() for part in visible.split(",")]
         return [name for name in named if name and name != "-1"]
-    return gpus.numbers()
+    return gpus.indices()
 
 
 def cores() -> list[int]:

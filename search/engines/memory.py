@@ -1,7 +1,6 @@
-"""Whom the kernel has killed for want of memory.
+"""Which processes the Linux kernel has killed for lack of memory.
 
-A count of such kills does not say whom they hit, and a worker may be killed by hand while others
-are killed by the kernel. Its log names them.
+The kernel's counter of such kills does not tell which processes were killed; its log does.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ import re
 from pathlib import Path
 
 KERNEL_LOG = Path("/dev/kmsg")
-#: numbers of processes in the log are those of this namespace, which is a machine's first one
+#: the initial PID namespace, whose process IDs the log has
 FIRST_NAMESPACE = "pid:[4026531836]"
-#: bytes of the longest record of the log, and more
-RECORD = 1 << 16
+#: more bytes than the longest record of the log has
+RECORD_BYTES = 1 << 16
 KILLED = re.compile(rb"(?:[;:] ?|^)Killed process (\d+) \(", re.MULTILINE)
 
 
 class KernelLog:
-    """What the kernel says from now on, if this process may read that."""
+    """The records of the kernel's log from now on, if this process may read them."""
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -31,10 +30,7 @@ class KernelLog:
         self._killed: set[int] = set()
 
     def memory_kills(self) -> set[int] | None:
-        """Numbers of the processes that it has killed for want of memory; None: it cannot be read.
-
-        Where there is no such log a kill may have been for want of memory or not.
-        """
+        """IDs of the processes killed for lack of memory so far; None if the log cannot be read."""
         if self._file is None:
             return None
         while record := self._read(self._file):
@@ -43,24 +39,24 @@ class KernelLog:
 
     @staticmethod
     def _read(file: int) -> bytes:
-        """The next record, or some; nothing if there is none yet."""
+        """The next record; empty if there is none."""
         while True:
             try:
-                return os.read(file, RECORD)
+                return os.read(file, RECORD_BYTES)
             except BlockingIOError:
                 return b""
-            except BrokenPipeError:  # it was overwritten; the next one is there
+            except BrokenPipeError:  # the record was overwritten; the next one can be read
                 continue
 
     def close(self) -> None:
-        """Read it no more."""
+        """Close the log."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
 
 def memory_kills() -> int:
-    """How many processes the kernel has killed for want of memory; 0 where it does not say."""
+    """The kernel's counter of processes killed for lack of memory; 0 if there is none."""
     for file in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
         with contextlib.suppress(OSError):
             for line in file.read_text(encoding="ascii").splitlines():

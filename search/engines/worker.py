@@ -18,9 +18,9 @@ from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets
 from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
+from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
-from lstm_sweep.search.store.address import hide_secrets
-from lstm_sweep.search.store.faults import NO_SPACE, lasting, take_secrets, without_secrets
 from lstm_sweep.search.trial import Computing, Ended, EpochDone, Job, Message, Outcome, Progressed
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(job: Job) -> Iterator[Message]:
             on_host = job.slot.gpu is None or _is_of_host(error)
             where = "host" if on_host else "card"
             yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
-        elif lasting(error) == NO_SPACE:
+        elif permanent_reason(error) == NO_SPACE:
             yield Ended(Outcome.LOST, f"{NO_SPACE}: {reason}", unfinished=True)
         else:
             yield Ended(Outcome.ERROR, reason)
@@ -149,7 +149,7 @@ def main(job: Job, connection: Connection) -> None:
     for number in SIGNALS:  # they reach the whole group; the driver decides what follows
         signal.signal(number, signal.SIG_IGN)
     take_secrets(os.environ)  # it has no business with the store
-    hide_secrets(os.environ.pop("MLFLOW_TRACKING_URI", ""))
+    hide_address(os.environ.pop("MLFLOW_TRACKING_URI", ""))
     _print_to(job)
     threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()
     with telling_that_it_computes(connection) as report:

@@ -1,1 +1,1 @@
-"""What concerns this process: signals, secrets, folders, output."""
+"""The operating system's side: processes, signals, secrets, folders, output."""

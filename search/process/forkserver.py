@@ -1,7 +1,7 @@
-"""Processes forked from one that has imported Keras once: this program's *forkserver*.
+"""Starts processes by forking one that has imported Keras: the forkserver of `multiprocessing`.
 
-So a process starts in hundredths of a second instead of ten seconds, and its memory returns when it
-ends. There is one forkserver for all threads of this program.
+A process then starts in some 10 ms instead of 10 s, and its memory is freed when it ends. All
+threads of this program share one forkserver.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from typing_extensions import override
 
 from lstm_sweep.search.process.scoped import variable
 
-#: seconds within which a process must be forked: to replace a forkserver takes its import of Keras
+#: seconds until a fork fails; a forkserver that died is replaced, which imports Keras again
 FORK_WITHIN_S = 60.0
-#: keeps Python from importing what lies in the working folder, such as one called `keras`
+#: keeps Python from importing modules of the working folder, such as a `keras.py`
 SAFE_PATH = "PYTHONSAFEPATH"
 
 _context = multiprocessing.get_context("forkserver")
-#: held while a process is forked, or its exit code fetched: neither is safe in two threads
+#: held while a process is forked or its exit code is read, which are not thread-safe
 _lock = threading.RLock()
 
 
@@ -81,9 +81,9 @@ class _Process(context.ForkServerProcess):
 
 
 def warm_up(*, foreign: bool = False) -> None:
-    """Start the forkserver; what Keras and its backend print at import goes nowhere.
+    """Start the forkserver; what Keras and its backend print at import is discarded.
 
-    `foreign` says that code of the user is going to be run, which may need anything of Keras.
+    With `foreign`, all of Keras is imported, since the user's code is going to use it.
     """
     with _lock:
         if _is_running():
@@ -103,7 +103,13 @@ def warm_up(*, foreign: bool = False) -> None:
 def fork(
     target: Callable[..., None], *arguments: Any, foreign: bool = False
 ) -> tuple[BaseProcess, Connection]:
-    """A process that calls `target` with arguments and its end of a pipe; and our end of it."""
+    """Start a process that calls `target` with the arguments and one end of a pipe.
+
+    Returns the process and the other end of the pipe.
+
+    Raises:
+        OSError, EOFError: no process could be forked within `FORK_WITHIN_S`.
+    """
     until = time.monotonic() + FORK_WITHIN_S
     while True:
         ours, theirs = _context.Pipe()
@@ -113,7 +119,7 @@ def fork(
                 warm_up(foreign=foreign)
                 process.start()
             return process, ours
-        except (OSError, EOFError):  # the forkserver was killed, or is dying just now
+        except (OSError, EOFError):  # the forkserver was killed
             ours.close()
             if time.monotonic() > until:
                 raise
@@ -123,7 +129,7 @@ def fork(
 
 
 def exit_code(process: BaseProcess, within_s: float | None) -> int | None:
-    """How a process has ended, negative if by a signal; None if it has not, in so many seconds."""
+    """Exit code of a process, negative if by a signal; None if it runs on after `within_s`."""
     connection.wait([process.sentinel], within_s)
     with _lock:
         return process.exitcode

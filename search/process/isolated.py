@@ -1,7 +1,7 @@
-"""Functions that run in a process of their own, so that nothing that they set stays in this one.
+"""Calls functions in a process of their own, so that this process keeps its state.
 
-To load a network chooses a device, the threads and the randomness of a whole process, and its
-libraries print at import.
+Loading a network sets the device, threads and seeds of its whole process, and its libraries print
+at import.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from typing import Any, TypeVar
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.output import mute
-from lstm_sweep.search.store.faults import take_secrets
+from lstm_sweep.search.process.secrets import take_secrets
 
 Answer = TypeVar("Answer")
 
-#: seconds that a process gets to clear up before it is killed
-LEAVE_WITHIN_S = 5.0
+#: seconds between SIGTERM and SIGKILL
+END_WITHIN_S = 5.0
 
 
 def call(function: Callable[..., Answer], *arguments: object, foreign: bool = False) -> Answer:
-    """What a function of a module returns in another process.
+    """Call a function of a module in another process, and return its result.
 
-    `foreign` says that the function may need anything of Keras.
+    With `foreign`, the function may use all of Keras.
 
     Raises:
         InputError: the function has raised one.
-        RuntimeError: it has raised anything else, or its process has died.
+        RuntimeError: the function has raised another error, or its process has died.
     """
     answers: list[Answer] = list(stream(_once, function, *arguments, foreign=foreign))
     return answers[0]
@@ -47,11 +47,11 @@ def call(function: Callable[..., Answer], *arguments: object, foreign: bool = Fa
 def stream(
     function: Callable[..., Iterable[Answer]], *arguments: object, foreign: bool = False
 ) -> Iterator[Answer]:
-    """What a function yields in another process, which ends when nobody asks any more.
+    """Yield what a function yields in another process, which ends when the iterator is closed.
 
     Raises:
         InputError: the function has raised one.
-        RuntimeError: it has raised anything else, or its process has died.
+        RuntimeError: the function has raised another error, or its process has died.
     """
     process, ours = forkserver.fork(_serve, function, arguments, Path.cwd(), foreign=foreign)
     try:
@@ -62,7 +62,7 @@ def stream(
             if forkserver.exit_code(process, 0) is None and process.pid:
                 with contextlib.suppress(OSError):
                     os.kill(process.pid, number)
-                forkserver.exit_code(process, LEAVE_WITHIN_S)
+                forkserver.exit_code(process, END_WITHIN_S)
         if forkserver.exit_code(process, 0) is not None:
             process.close()
 
@@ -72,11 +72,11 @@ def _answers(process: BaseProcess, pipe: Connection) -> Iterator[Any]:
         try:
             kind, answer = pipe.recv()
         except (EOFError, OSError):
-            code = forkserver.exit_code(process, LEAVE_WITHIN_S)
+            code = forkserver.exit_code(process, END_WITHIN_S)
             why = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
             raise RuntimeError(f"a process was ended in the midst of its work: {why}") from None
         if kind == "end":
-            forkserver.exit_code(process, LEAVE_WITHIN_S)
+            forkserver.exit_code(process, END_WITHIN_S)
             return
         if kind == "error":
             raise answer
@@ -93,26 +93,29 @@ def _serve(
     folder: Path,
     pipe: Connection,
 ) -> None:
-    """Send what a function yields, and then that it has ended, or why it has failed."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # they reach the whole group; our parent decides
+    """Send each value that a function yields, and then its end or its error."""
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # sent to the whole group
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     take_secrets(os.environ)
     mute()
     os.chdir(folder)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for answer in function(*arguments):
             pipe.send(("answer", answer))
         pipe.send(("end", None))
-    except BrokenPipeError:  # nobody asks any more
+    except BrokenPipeError:  # the iterator is closed
         return
     except Exception as error:
         pipe.send(("error", _sendable(error)))
 
 
 def _sendable(error: Exception) -> Exception:
-    """An error as another process can read it."""
+    """The same error in a form that can be unpickled, with its traceback as a note."""
     if isinstance(error, InputError):
         return InputError(str(error))
     text = str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
@@ -121,9 +124,10 @@ def _sendable(error: Exception) -> Exception:
     return found
 
 
-def _leave_with_parent() -> None:
+def _end_with_parent() -> None:
+    """Wait until the parent has ended, and then end this process."""
     if parent := multiprocessing.parent_process():
         parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(LEAVE_WITHIN_S)
+    time.sleep(END_WITHIN_S)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Imported first by the process that workers are forked from: what it prints goes nowhere."""
+"""Discards the output of the process that imports it: the forkserver does so first."""
 
 from lstm_sweep.search.process.output import mute
 

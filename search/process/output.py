@@ -1,4 +1,4 @@
-"""Keeping libraries that print at import off the terminal."""
+"""Discards what libraries print at import."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import threading
 from collections.abc import Iterator
 
 _lock = threading.Lock()
-#: how many `silenced` are open in this process, and what the first has put aside
+#: number of open `silenced` contexts in this process, and copies of the original descriptors
 _open = 0
-_kept: list[int] = []
+_originals: list[int] = []
 
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Point standard output and error of this process at nothing; children inherit that.
+    """Discard standard output and error of this process, and of children started meanwhile.
 
-    By file descriptor, since TensorFlow's first lines come from C++ at any log level. Those that
-    overlap, in several threads, end with the last one.
+    It works on file descriptors, since C++ code of TensorFlow prints at any log level. Contexts may
+    overlap in several threads; the last to end restores the output.
     """
     global _open
     with _lock:
         if not _open:
-            _put_aside()
+            _redirect()
         _open += 1
     try:
         yield
@@ -32,31 +32,31 @@ def silenced() -> Iterator[None]:
         with _lock:
             _open -= 1
             if not _open:
-                _put_back()
+                _restore()
 
 
 def mute() -> None:
-    """Point standard output and error of this process at nothing, for good."""
+    """Discard standard output and error of this process from now on."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nothing, descriptor)
     os.close(nothing)
 
 
-def _put_aside() -> None:
+def _redirect() -> None:
     _flush()
-    _kept[:] = [os.dup(1), os.dup(2)]
+    _originals[:] = [os.dup(1), os.dup(2)]
     mute()
 
 
-def _put_back() -> None:
+def _restore() -> None:
     _flush()
-    for number, descriptor in zip((1, 2), _kept, strict=True):
+    for number, descriptor in zip((1, 2), _originals, strict=True):
         os.dup2(descriptor, number)
         os.close(descriptor)
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+        with contextlib.suppress(OSError, ValueError):  # its reader has ended, or it is closed
             stream.flush()

@@ -1,4 +1,4 @@
-"""Settings of a whole process that last only as long as somebody needs them."""
+"""Settings of the whole process that are restored at the end of a `with` statement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """Give children and imports that begin meanwhile an environment variable."""
+    """Set an environment variable, for imports and children that are started meanwhile."""
     with restored(name):
         os.environ[name] = value
         yield
@@ -19,7 +19,7 @@ def variable(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def restored(*names: str) -> Iterator[None]:
-    """Give environment variables the values back that they have now, or none."""
+    """Restore the present values of environment variables; one that is not set is removed."""
     before = {name: os.environ.get(name) for name in names}
     try:
         yield
@@ -32,9 +32,9 @@ def restored(*names: str) -> Iterator[None]:
 
 
 class Overrides:
-    """Other values of objects' attributes, as long as a thread is inside.
+    """Replaces attributes of objects while any thread is in `hold`.
 
-    While several are, those of the first one hold.
+    If several threads are, the values of the first apply to all.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Overrides:
 
     @contextmanager
     def hold(self, values: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
-        """Set attributes, each given by its object, its name and its value."""
+        """Set attributes, each given as object, name and value."""
         with self._lock:
             if not self._inside:
                 for owner, name, value in values:

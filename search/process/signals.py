@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that wait until the books are in order."""
+"""Defers Ctrl-C, SIGTERM and SIGHUP until a write to the store has finished."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: seconds that a request gets once an end is wanted, and that all requests get from then on
+#: after the first signal: seconds for one request, and for all requests together
 GIVE_UP_S, GIVE_UP_ALL_S = 3.0, 6.0
-#: seconds from the first signal to the end of the program, whatever it is doing
+#: seconds from the first signal to the end of the program, even if it does not react
 END_WITHIN_S = 9.0
-#: seconds until a request is given up again that has swallowed it
+#: seconds until a request that has caught the `TimeoutError` is interrupted again
 AGAIN_S = 0.5
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user or the system wants an end: Ctrl-C, SIGTERM, or a terminal that closes."""
+    """The program was told to end: Ctrl-C, SIGTERM, or a closed terminal."""
 
     def __init__(self, number: int) -> None:
-        #: exit code by the shell's convention
+        #: exit code by the convention of shells
         self.code = 128 + number
         super().__init__(signal.Signals(number).name)
 
 
 class Shield:
-    """Holds signals back while something is written that must not be left half done.
+    """Defers signals during writes that must not be interrupted.
 
-    Inside `up()` the handler is ours; inside `hold()` a first signal is remembered and raised at
-    the end of the outermost one, also if that ends with an exception, which is then the cause; a
-    second one is raised at once. With `to_the_end`, all are dropped: the end has come already.
-    Elsewhere a signal is raised at once, as ever. In a thread other than the main one, where no
-    signal arrives, nothing is changed; nor is SIGHUP where `nohup` has it ignored.
+    Within `up()`, signals are handled here and raise `Interrupted` immediately, except within
+    `hold()`: there the first signal is raised at the end of the outermost `hold()` (an exception
+    that ends it becomes the cause), and a second one immediately. Within `hold(to_the_end=True)`,
+    while the program is ending already, signals are dropped. Outside the main thread, which gets
+    no signals, nothing changes; neither does SIGHUP if it is ignored, as by `nohup`.
 
-    What is held back must not wait for somebody who never answers, so from the first signal on
-    there is a limit to what happens inside `asking()`.
+    A deferred signal must not wait for a server that does not answer: after the first signal,
+    requests within `asking()` have a time limit.
     """
 
     def __init__(self) -> None:
-        #: how many `hold` are open, one inside the other
+        #: number of nested `hold` contexts
         self._holding = 0
-        #: whether the end has come already
+        #: whether the program is ending already
         self.ending = False
         self._pending = 0
-        #: the first signal that has come since `up`; 0 if none has
+        #: the first signal since `up`; 0 if there was none
         self.asked = 0
-        #: whether a request was given up since `up`, or since the end has come
+        #: whether a request was interrupted since `up`, or since the program is ending
         self.gave_up = False
         self._asking = False
-        #: seconds that requests have left, and since when the present one uses them up
+        #: seconds left for requests, and when the limit of the present one began
         self._left = GIVE_UP_ALL_S
         self._since: float | None = None
 
     @contextmanager
     def up(self) -> Iterator[None]:
-        """Take over the signals that end a program."""
+        """Handle the signals that end a program."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -79,7 +79,7 @@ class Shield:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            _leave_closed_terminal()
+            _mute_closed_terminal()
         if not self.asked:
             self.asked = number
             if self._asking:
@@ -93,7 +93,7 @@ class Shield:
 
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
-        """Let nothing be left half done."""
+        """Defer signals, or drop them with `to_the_end`; see the class."""
         ending = self.ending
         self._holding += 1
         self.ending = ending or to_the_end
@@ -115,10 +115,10 @@ class Shield:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """A request to somebody else; once an end is wanted, it is given up in time.
+        """A request to a server, with a time limit once a signal has come.
 
         Raises:
-            TimeoutError: there was no answer, or no time is left for one.
+            TimeoutError: the limit is reached.
         """
         self._asking = True
         try:
@@ -145,8 +145,8 @@ class Shield:
             raise TimeoutError("no answer in time, now that an end is wanted")
 
 
-def _leave_closed_terminal() -> None:
-    """Write to nothing from now on if the terminal is gone, where each write would fail."""
+def _mute_closed_terminal() -> None:
+    """Discard further output if the terminal is closed, where each write would fail."""
     for descriptor in (1, 2):
         try:
             os.tcgetpgrp(descriptor)
@@ -159,22 +159,22 @@ def _leave_closed_terminal() -> None:
 
 @contextmanager
 def _last_resort() -> Iterator[None]:
-    """End the program if it has not heard a signal in time.
+    """End the program `END_WITHIN_S` after the first signal, if it has not ended by itself.
 
-    While the main thread waits within a library, such as for a database file that another process
-    has locked, no handler of Python's runs. A thread hears of a signal all the same. What the
-    program could not write then is as after a kill: `resume` closes it.
+    Python runs no signal handler while the main thread is within a C library, for example waiting
+    for a locked database file. A thread is notified through `signal.set_wakeup_fd`. Runs that are
+    open then are closed by `resume`, as after a kill.
     """
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     over = threading.Event()
 
     def watch() -> None:
-        while numbers := os.read(heard, 64):
+        while numbers := os.read(read_end, 64):
             asked = [number for number in numbers if number in SIGNALS]
             if asked and not over.wait(END_WITHIN_S):
-                with contextlib.suppress(OSError, ValueError):  # such as of a terminal that is gone
+                with contextlib.suppress(OSError, ValueError):  # such as on a closed terminal
                     text = "lstm-sweep: no time was left to close the runs"
                     print(text, file=sys.stderr, flush=True)
                 os._exit(128 + asked[0])
@@ -186,7 +186,7 @@ def _last_resort() -> Iterator[None]:
     finally:
         over.set()
         signal.set_wakeup_fd(before)
-        os.close(told)
+        os.close(write_end)
         thread.join()
         with contextlib.suppress(OSError):
-            os.close(heard)
+            os.close(read_end)

@@ -1,8 +1,7 @@
-"""Where a sweep works on this machine: its corpus, and trials that are under way.
+"""The working folder of a sweep on this machine: its corpus and the checkpoints of its trials.
 
-The folder has its place by the sweep's run, so a sweep that goes on finds what was left of trials
-that were broken off. Everything in it can be lost: such trials then begin again. Beside it lies
-what trials of all sweeps share to save time.
+It is named by the run of the sweep, so that a resumed sweep finds the checkpoints of interrupted
+trials. If it is lost, these trials start again. The same cache holds what all sweeps share.
 """
 
 from __future__ import annotations
@@ -14,63 +13,59 @@ import tempfile
 import time
 from pathlib import Path
 
+import platformdirs
+
 from lstm_sweep.models.errors import InputError, shown
 
-#: seconds after which the folder of a sweep that nobody resumed is let go, or a graph
+#: name of the program's folders among those of the user
+PROGRAM = "lstm-sweep"
+#: seconds since the last use after which the folder of a sweep, or a graph, is deleted
 KEPT_S = 7 * 24 * 3600.0
-#: name of the folder that trials of all sweeps share
+#: name of the folder of graphs that trials of all sweeps share
 GRAPHS = "graphs"
+#: prefix of a folder that replaces the cache where there is none
+TEMPORARY = "lstm-sweep-"
 
 
 def graphs() -> Path | None:
-    """Where trials keep what spares the next ones work; None if there is no such place.
+    """Where trials keep traced graphs for later trials; None if there is no lasting folder.
 
-    Each of its files is let go a week after it was written.
+    Each file is deleted a week after it was written.
     """
-    own = _own()
+    own = _cache()
     return own and own / GRAPHS
 
 
-def _root() -> Path:
-    """A folder that is this user's alone."""
-    return _own() or Path(tempfile.mkdtemp(prefix="lstm-sweep-"))
-
-
-def _own() -> Path | None:
-    """Such a folder that lasts; None if the home cannot be written, as in some containers."""
-    try:
-        root = _home()
-    except RuntimeError:  # there is no home
-        return None
-    return private(root)
-
-
 def private(folder: Path) -> Path | None:
-    """A folder that others may not write to, made if it is missing; None if it cannot be had."""
+    """A folder that only this user may write to, created if missing; None if it cannot be had."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
     except OSError:
         return None
-    others_could_lay_links_in_it = state.st_uid != os.getuid() or state.st_mode & 0o022
-    return None if others_could_lay_links_in_it else folder
+    others_could_add_links = state.st_uid != os.getuid() or state.st_mode & 0o022
+    return None if others_could_add_links else folder
 
 
-def _home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lstm-sweep"
+def _cache() -> Path | None:
+    """The program's cache folder of this user; None without a writable home, as in containers."""
+    try:
+        return private(platformdirs.user_cache_path(PROGRAM, appauthor=False))
+    except RuntimeError:  # this user has no home
+        return None
 
 
 def open_folder(run_id: str) -> Path:
-    """The folder of a sweep, which is there from now on; those that are too old are let go.
+    """The working folder of a sweep, created if missing; expired ones of other sweeps are deleted.
 
     Raises:
-        InputError: the ID, which comes from a server, could lead out of here.
+        InputError: the ID, which comes from a server, could name a path outside the cache.
     """
     if not run_id.isalnum():
         raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
-    root = _root()
-    _let_go(root, {run_id, GRAPHS})
-    _let_go(root / GRAPHS, set())
+    root = _cache() or Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    _delete_expired(root, {run_id, GRAPHS})
+    _delete_expired(root / GRAPHS, set())
     folder = root / run_id
     if folder.is_symlink():
         folder.unlink()
@@ -79,15 +74,15 @@ def open_folder(run_id: str) -> Path:
     return folder
 
 
-def _let_go(folder: Path, keep: set[str]) -> None:
-    """Let go of what has lain in a folder for too long."""
-    with contextlib.suppress(OSError):  # others let go of the same
+def _delete_expired(folder: Path, keep: set[str]) -> None:
+    """Delete what was last modified more than `KEPT_S` ago, except the names in `keep`."""
+    with contextlib.suppress(OSError):  # another process deletes the same
         for path in folder.iterdir():
             if path.name not in keep and time.time() - path.lstat().st_mtime > KEPT_S:
-                _remove(path)
+                _delete(path)
 
 
-def _remove(path: Path) -> None:
+def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -95,17 +90,17 @@ def _remove(path: Path) -> None:
 
 
 def touch(folder: Path) -> None:
-    """Say that the folder of a sweep is in use."""
+    """Mark the folder of a sweep as in use, so that it does not expire."""
     with contextlib.suppress(OSError):
         os.utime(folder)
 
 
-def leave(folder: Path, keep: set[str]) -> None:
-    """Let go of all in the folder of a sweep but what is named in `keep`."""
+def clear(folder: Path, keep: set[str]) -> None:
+    """Delete everything in the folder of a sweep except the names in `keep`; it too if empty."""
     for path in folder.iterdir() if folder.exists() else ():
         if path.name not in keep:
-            _remove(path)
+            _delete(path)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
-        if folder.parent != _home():  # made for this sweep alone
+        if folder.parent.name.startswith(TEMPORARY):  # made for this sweep alone
             folder.parent.rmdir()

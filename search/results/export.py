@@ -156,7 +156,7 @@ def _write_foreign(
         import keras
 
         from lstm_sweep.models import backend
-        from lstm_sweep.models.bundle import bundle
+        from lstm_sweep.models.bundle import bundle, clean_process
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         try:
@@ -173,7 +173,7 @@ def _write_foreign(
         if model and seen:
             given = bundle.inputs_of(model, seen)
             here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
-            theirs = bundle.outputs_elsewhere(folder, format, given)
+            theirs = clean_process.outputs(folder, format, given)
             pairs = zip(here, theirs, strict=True)
             difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
             rows = len(given[0])
@@ -205,7 +205,7 @@ def _write(
     backend_free_of_gpu()
     with silenced():
         from lstm_sweep.models import backend
-        from lstm_sweep.models.bundle import bundle
+        from lstm_sweep.models.bundle import bundle, clean_process
         from lstm_sweep.models.network import training
 
         backend.prepare(gpu=False, seed=record.trial.seed)
@@ -237,7 +237,7 @@ def _write(
         length = config.sequence_length
         windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
         here = np.asarray(model.predict_on_batch(windows))
-        theirs = bundle.predict_elsewhere(folder, format, windows)
+        theirs = clean_process.predict(folder, format, windows)
     difference = float(np.abs(here - theirs).max())
     _check_parity(difference)
     return {

@@ -1,29 +1,25 @@
-"""Addresses of stores: their parts, what in them is secret, and which package speaks to them."""
+"""Addresses of stores: their parts, and which package connects to them."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 from urllib.parse import parse_qsl
 
-from lstm_sweep.search.store import faults
-from lstm_sweep.search.store.faults import SECRET_WORDS
+from lstm_sweep.search.process.secrets import SECRET_OPTION, login
 
-#: drivers by which SQLAlchemy speaks to a database whose address names none
+#: drivers for addresses of databases that name none
 DRIVERS = {"postgresql": "psycopg2", "mysql": "mysqldb"}
-#: modules of drivers that are called otherwise
+#: modules of drivers whose name differs from that of the driver
 MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql", "mariadbconnector": "mariadb"}
-#: packages that come with an extra of this program
+#: packages that an extra of this program installs
 EXTRA = {"psycopg2": "lstm-sweep[server]", "boto3": "lstm-sweep[server]"}
-#: variables that hold the password of an address in its place
+#: environment variables for the password of an address
 VARIABLES = {
     "postgresql": "PGPASSWORD",
     "http": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "https": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
-#: names of options whose values are secret; where a secret lies in a file, its name is not
-SECRET = re.compile(rf"(?:{SECRET_WORDS})(?!_?file)|(?<!ssl)(?<!ssl_)(?<!public_)key(?!_?file)")
 
 
 def scheme(uri: str) -> str:
@@ -31,30 +27,8 @@ def scheme(uri: str) -> str:
     return uri.partition("://")[0].partition("+")[0]
 
 
-def login(uri: str) -> tuple[str, str, str]:
-    """Name and password of an address, and what follows them.
-
-    A password may hold anything, if nobody has quoted it; so it ends at the last `@`.
-    """
-    found, _, rest = (uri.partition("://")[2] or uri).rpartition("@")
-    name, _, password = found.partition(":")
-    return name, password, rest
-
-
-def hide_secrets(uri: str) -> None:
-    """Let no message show what is secret in an address."""
-    name, password, _ = login(uri)
-    if password != name:  # as in `mlflow:mlflow@`, where it is none
-        faults.hide(password)
-    if uri.startswith("http") and not password:
-        faults.hide(name)  # a token
-    for key, value in parse_qsl(uri.partition("?")[2]):
-        if SECRET.search(key.lower()):
-            faults.hide(value)
-
-
 def without_password(uri: str) -> str:
-    """The address without what may be secret: a password, and options after a question mark."""
+    """The address with the password or token masked, and without options."""
     name, password, rest = login(uri)
     kind, colon, _ = uri.partition("://")
     if not colon:
@@ -67,39 +41,39 @@ def without_password(uri: str) -> str:
 
 
 def holds_password(uri: str) -> bool:
-    """Whether a password stands in an address; of a server, a token too."""
-    if scheme(uri) in ("sqlite", "file"):  # a path, which may have any sign
+    """Whether an address contains a password, a token or a secret option."""
+    if scheme(uri) in ("sqlite", "file"):  # a path, which may contain any character
         return False
     name, password, _ = login(uri)
     options = parse_qsl(uri.partition("?")[2])
     return (
         bool(password)
         or (bool(name) and uri.startswith("http"))
-        or any(SECRET.search(key.lower()) for key, _ in options)
+        or any(SECRET_OPTION.search(key.lower()) for key, _ in options)
     )
 
 
 def variable_of(uri: str, otherwise: str) -> str:
-    """Which variables hold the password of an address."""
+    """The environment variables for the password of an address; `otherwise` if none is known."""
     return VARIABLES.get(scheme(uri), otherwise)
 
 
 def with_driver(uri: str) -> str:
-    """The address with the driver of a database, where SQLAlchemy would choose by its version."""
+    """The address with a driver, since SQLAlchemy's default driver depends on its version."""
     kind, colon, rest = uri.partition("://")
     driver = DRIVERS.get(kind)
     return f"{kind}+{driver}://{rest}" if colon and driver else uri
 
 
 def with_timeout(uri: str, seconds: int) -> str:
-    """The address with the seconds that a connection to PostgreSQL may take, unless it has them."""
+    """The address with a time limit for connecting to PostgreSQL, unless it has one."""
     if not uri.startswith("postgresql+psycopg") or "connect_timeout=" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}connect_timeout={seconds}"
 
 
 def lacking(uri: str) -> str:
-    """Which package is missing for a database, and how to get it; else nothing."""
+    """Which driver of a database is missing, and how to install it; else ""."""
     kind = scheme(uri)
     driver = uri.partition("://")[0].partition("+")[2] or DRIVERS.get(kind, "")
     if kind not in DRIVERS or not driver:
@@ -108,7 +82,7 @@ def lacking(uri: str) -> str:
 
 
 def missing(module: str) -> str:
-    """That a module is missing, and how to get it; nothing if it is there."""
+    """That a module is missing, and how to install it; "" if it is installed."""
     if module.isidentifier() and importlib.util.find_spec(module) is not None:
         return ""
     if module in EXTRA:

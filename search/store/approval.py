@@ -1,4 +1,4 @@
-"""Which settings files are obeyed, and which servers get a password: those that the user named."""
+"""Which settings files are used and which servers are sent a password: those of the user."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+import platformdirs
+
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.workdir import PROGRAM
 from lstm_sweep.search.store import address
 
-#: names the settings file itself, whoever it belongs to and whatever servers it names
+#: environment variable with the path of the settings file, which is then used unchecked
 NAMED = "LSTM_SWEEP_SETTINGS"
-#: what is sent to a server of a kind if it is set, by whoever speaks to it
+#: environment variables whose values clients send to a server, by the scheme of its address
 OF_SERVERS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH")
 SENT = {
     "http": OF_SERVERS,
@@ -21,20 +24,20 @@ SENT = {
     "postgresql": ("PGPASSWORD",),
     "mysql": ("MYSQL_PWD",),
 }
-#: where MLflow finds a password for any server if no variable has one
+#: file from which MLflow reads a password for any server if no variable is set
 CREDENTIALS = Path("~/.mlflow/credentials")
-#: bytes of the list of servers that are read, at most
+#: bytes of the list of servers that are read
 LIST_BYTES = 1 << 20
 
 
 def check_owner(file: Path) -> None:
-    """Refuse settings that somebody else may have put there: files here are obeyed unasked.
+    """Refuse a settings file that another user may have placed there.
 
-    The file, a link to it and its folder must be this user's or the system's, and nobody else may
-    write to the file.
+    The file, a link to it and its folder must belong to this user or to root, and the file must
+    not be writable by everybody.
 
     Raises:
-        InputError: they are not.
+        InputError: another user owns one of them, or the file is writable by everybody.
         OSError: there is no such file.
     """
     found = [(file, file.lstat()), (file, file.stat()), (file.parent, file.parent.stat())]
@@ -53,17 +56,18 @@ def check_owner(file: Path) -> None:
 
 
 def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str]) -> None:
-    """Refuse to send a password to a server that a file names, and its user has not named himself.
+    """Refuse to send a password to a server that only the settings file names.
 
-    A file may have come with a folder of somebody else, such as a clone of a repository.
+    The file may come from somebody else, for example in a cloned repository.
 
     Raises:
-        InputError: there is a password for this kind of server, which is not in the user's list.
+        InputError: a password is set for servers of this kind, and the user's own list of servers
+            does not contain this one.
     """
     secret = _secret_for(uri, environment)
-    if not secret or _plain(uri) in _servers(environment):
+    if not secret or _plain(uri) in _servers():
         return
-    where = _list(environment)
+    where = _list()
     raise InputError(
         f"{file}: {key} is {address.without_password(uri)}, which would be sent your password "
         f"({secret}): expected that you name this address yourself, as a line in "
@@ -72,29 +76,27 @@ def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str])
 
 
 def _secret_for(uri: str, environment: Mapping[str, str]) -> str:
-    """What a server at this address would be sent; nothing if there is no secret for it."""
+    """Name of the secret that would be sent to this address; "" if there is none."""
     sent = SENT.get(address.scheme(uri).lower(), ())
     if given := next((name for name in sent if environment.get(name)), ""):
         return given
     try:
         kept = CREDENTIALS.expanduser()
         return str(kept) if sent is OF_SERVERS and kept.exists() else ""
-    except (OSError, RuntimeError):  # without a home there is nothing in it
+    except (OSError, RuntimeError):  # this user has no home
         return ""
 
 
-def _list(environment: Mapping[str, str]) -> Path | None:
-    """File in which the user names servers, an address in each line."""
-    given = environment.get("XDG_CONFIG_HOME", "")
+def _list() -> Path | None:
+    """File in which the user names servers, one address in each line; None without a home."""
     try:
-        folder = Path(given) if Path(given).is_absolute() else Path("~/.config").expanduser()
+        return platformdirs.user_config_path(PROGRAM, appauthor=False) / "servers"
     except RuntimeError:
         return None
-    return folder / "lstm-sweep" / "servers"
 
 
-def _servers(environment: Mapping[str, str]) -> set[str]:
-    file = _list(environment)
+def _servers() -> set[str]:
+    file = _list()
     try:
         if file is None or not file.is_file():
             return set()

@@ -1,4 +1,4 @@
-"""Sweeps and trials read back from the store: the other half of `journal`."""
+"""Reads sweeps and trials from the store, as `journal` has written them."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import RESULTS, Outcome, Phase, Trial, TrialRecord, comparable
 from lstm_sweep.spaces.template.template import Template
 
-#: phases of the runs that are a sweep's own trials
+#: phases of the trials of a sweep: no baselines, no reruns
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
-#: characters of a run ID that name it, at least
+#: characters of the shortest prefix of a run ID that is accepted
 SHORTEST_PREFIX = 4
 
 
 Read = TypeVar("Read")
-#: hears of runs that are left out, because they do not hold what this program writes
-Hear = Callable[[BadRunError], None]
+#: is called with the error of each run that is skipped, since it cannot be read
+OnSkipped = Callable[[BadRunError], None]
 
 
-def _leave_out(error: BadRunError) -> None:
-    """Say nothing."""
+def _ignore(error: BadRunError) -> None:
+    """The default: skipped runs are not reported."""
 
 
 def written_spec(run: Any) -> dict[str, Any]:
-    """The spec of a sweep as its run has it.
+    """The spec in the tags of a sweep's run, unchecked but for its digest.
 
     Raises:
-        InputError: it was made by the first version of this program, or somebody changed it.
+        InputError: the run has none (schema 0), or another digest.
     """
     tags = Tags(run)
     name = name_of(tags)
@@ -69,7 +69,7 @@ def written_spec(run: Any) -> dict[str, Any]:
 
 
 def _parsed_spec(text: str, tags: Tags) -> dict[str, Any]:
-    try:  # parts of a longer spec may follow
+    try:  # parts of a longer, earlier spec may follow
         written, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         written = None
@@ -79,7 +79,7 @@ def _parsed_spec(text: str, tags: Tags) -> dict[str, Any]:
 
 
 def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
-    """The spec of a sweep from its run; `template` is the one that it is over.
+    """The spec of a sweep from its run; `template` is its template, if it has one.
 
     Raises:
         InputError: as `written_spec`.
@@ -104,22 +104,22 @@ def name_of(tags: Tags) -> str:
 
 
 def state_of(tags: Tags) -> str:
-    """State of a sweep: `running`, or how it has ended."""
+    """State of a sweep: `running` or a `SweepStatus`."""
     return tags.word(Tag.STATE, SweepStatus, "running")
 
 
 def schema_of(tags: Mapping[str, str]) -> int | None:
-    """Version of what the run with these tags holds; None if this program cannot read it."""
+    """Version of the layout of a run; None if this program cannot read it."""
     found = tags.get(Tag.SCHEMA, "0")
     known = {str(version): version for version in range(SCHEMA + 1)}
     return known.get(found)
 
 
 def check_schema(run: Any) -> None:
-    """Refuse a sweep that a newer version of this program has made.
+    """Refuse a sweep of a newer version of this program.
 
     Raises:
-        BadRunError: this version does not know how to read it.
+        BadRunError: this version cannot read its layout.
     """
     tags = run.data.tags
     if schema_of(tags) is None:
@@ -131,10 +131,10 @@ def check_schema(run: Any) -> None:
 
 
 def read_trial(run: Any) -> TrialRecord:
-    """Make the record of a trial from its run.
+    """The record of a trial from its run.
 
     Raises:
-        BadRunError: it does not hold what this program writes.
+        BadRunError: a tag, param or metric is missing or invalid.
     """
     check_schema(run)
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
@@ -167,23 +167,23 @@ def read_trial(run: Any) -> TrialRecord:
 
 
 def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """What a template's `fit` has said of each epoch."""
+    """Names of the metrics of each epoch of a template, losses first."""
     found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
     return tuple(sorted(found, key=lambda name: name not in RESULTS))
 
 
 def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
-    """Which data a trial was trained on, and what it was scored on.
+    """The data of a trial, and its validation targets.
 
     Raises:
-        BadRunError: its run does not say it.
+        BadRunError: the tags are missing or invalid.
     """
     return source_of(record.tags), scoring_of(record.tags)
 
 
-def sweeps(store: Store, hear: Hear = _leave_out) -> list[Any]:
+def sweeps(store: Store, on_skipped: OnSkipped = _ignore) -> list[Any]:
     """Parent runs of all sweeps that have a name, oldest first."""
-    return [run for run, _ in _readable(store.runs(sweep_role="sweep"), _named, hear)]
+    return [run for run, _ in _readable(store.runs(sweep_role="sweep"), _named, on_skipped)]
 
 
 def _named(run: Any) -> str:
@@ -191,16 +191,16 @@ def _named(run: Any) -> str:
 
 
 def _readable(
-    runs: Iterable[Any], read: Callable[[Any], Read], hear: Hear
+    runs: Iterable[Any], read: Callable[[Any], Read], on_skipped: OnSkipped
 ) -> list[tuple[Any, Read]]:
-    """Runs with what is read from them, without those that cannot be read."""
+    """Runs with the results of `read`; runs that cannot be read are skipped and reported."""
     found = []
     for run in runs:
         try:
             found.append((run, read(run)))
         except BadRunError as error:
             run_id = run.info.run_id
-            hear(error if run_id in str(error) else BadRunError(f"run {run_id}: {error}"))
+            on_skipped(error if run_id in str(error) else BadRunError(f"run {run_id}: {error}"))
     return found
 
 
@@ -221,7 +221,7 @@ def existing_sweep(store: Store, name: str) -> Any:
     """Parent run of a sweep.
 
     Raises:
-        InputError: no sweep has this name; those that there are are named.
+        InputError: no sweep has this name; the message lists all names.
     """
     run = find_sweep(store, name)
     if run is None:
@@ -230,21 +230,23 @@ def existing_sweep(store: Store, name: str) -> Any:
     return run
 
 
-def trials(store: Store, sweep: str, hear: Hear = _leave_out) -> list[TrialRecord]:
-    """Trials of a sweep by number, the last attempt of each; no reruns."""
+def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
+    """The last attempt of each trial of a sweep, by number; no reruns."""
     parent = find_sweep(store, sweep)
     if parent is None:
         return []
     runs = store.runs(mlflow_parentRunId=parent.info.run_id)
     trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in TRAINED]
-    found = [record for _, record in readable_trials(trained, hear)]
+    found = [record for _, record in readable_trials(trained, on_skipped)]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
     return [last[number] for number in sorted(last)]
 
 
-def readable_trials(runs: Iterable[Any], hear: Hear = _leave_out) -> list[tuple[Any, TrialRecord]]:
-    """Runs of trials with their records, without those that cannot be read."""
-    return _readable(runs, read_trial, hear)
+def readable_trials(
+    runs: Iterable[Any], on_skipped: OnSkipped = _ignore
+) -> list[tuple[Any, TrialRecord]]:
+    """Runs of trials with their records; those that cannot be read are skipped and reported."""
+    return _readable(runs, read_trial, on_skipped)
 
 
 def _attempt(record: TrialRecord) -> int:
@@ -252,7 +254,7 @@ def _attempt(record: TrialRecord) -> int:
 
 
 def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Trials with a loss that competes, the best first."""
+    """Trials with a loss and an outcome that ranks, best first."""
     comparable = {str(outcome) for outcome in Outcome if outcome.ranks}
     with_loss = [
         record
@@ -262,21 +264,21 @@ def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
     return sorted(with_loss, key=lambda record: (record.best_val_loss, record.trial.number))
 
 
-def baselines(store: Store, sweep: str, hear: Hear = _leave_out) -> dict[str, float]:
-    """Loss of each baseline of a sweep, nats."""
+def baselines(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> dict[str, float]:
+    """Loss of each finished baseline of a sweep, nats."""
     parent = find_sweep(store, sweep)
     if parent is None:
         return {}
     found = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.BASELINE)
     ended = [run for run in found if run.info.status == "FINISHED"]
-    return dict(baseline for _, baseline in _readable(ended, read_baseline, hear))
+    return dict(baseline for _, baseline in _readable(ended, read_baseline, on_skipped))
 
 
 def read_baseline(run: Any) -> tuple[str, float]:
-    """Name and loss of a baseline that has ended, nats.
+    """Name and loss of a finished baseline, nats.
 
     Raises:
-        BadRunError: its run does not hold them.
+        BadRunError: one of them is missing or invalid.
     """
     loss = finite(run.data.metrics, "best_val_loss")
     if loss is None:
@@ -292,10 +294,10 @@ def baseline_of(run: Any) -> str:
 
 
 def find_trial(store: Store, reference: str) -> TrialRecord:
-    """The trial that `SWEEP/NUMBER`, a run ID or an unambiguous prefix of one means.
+    """The trial with a reference: `SWEEP/NUMBER`, a run ID, or a unique prefix of a run ID.
 
     Raises:
-        InputError: there is none, or the prefix fits several.
+        InputError: no trial or several trials match.
     """
     name, slash, number = reference.rpartition("/")
     if slash:

@@ -1,8 +1,8 @@
-"""Where the files of runs lie, and whether they are within reach.
+"""Where the files of runs are stored, and whether this machine can access them.
 
-Runs of a database have them in a folder or a bucket. Runs that were made through a tracking server
-have an address that only a server can follow, `mlflow-artifacts:/`: it keeps the files, and nobody
-else needs to reach them.
+With a database, they are in a folder or a bucket. Runs that were created through a tracking server
+have addresses of the form `mlflow-artifacts:/`, which only the server resolves: clients send it the
+files and need no access to its storage.
 """
 
 from __future__ import annotations
@@ -11,34 +11,39 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from lstm_sweep.models.errors import shown
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store.address import missing
+from lstm_sweep.search.store.faults import reason
 from lstm_sweep.search.store.settings import Settings
 
-#: where runs have their files that are made through a server
+#: scheme of addresses that only a tracking server resolves
 PROXIED = "mlflow-artifacts"
-#: characters that MLflow's tables hold of where the files of a run lie
+#: characters of the column for the place of a run's files in MLflow's tables
 LONGEST = 200
-#: what MLflow adds to the place of an experiment for each run
+#: what MLflow appends to the place of an experiment for each run
 OF_A_RUN = f"/{'0' * 32}/artifacts"
 
 
 def folder_of(location: str) -> Path | None:
-    """Folder that an address of files means; None for files that lie elsewhere."""
+    """The folder that an address of files names; None if it names no local folder."""
     place = urlsplit(location)
     return Path(unquote(place.path)) if place.scheme in ("", "file") else None
 
 
 def is_proxied(location: str) -> bool:
-    """Whether only a tracking server can follow an address of files."""
+    """Whether only a tracking server can resolve an address of files."""
     return urlsplit(location).scheme == PROXIED
 
 
-def is_own(location: str, settings: Settings) -> bool:
-    """Whether a tracking server may say that files lie there.
+def is_on_server(location: str) -> bool:
+    """Whether files lie on a server that MLflow would send the password of a tracking server."""
+    return urlsplit(location).scheme in ("http", "https", PROXIED)
 
-    That is where the server itself keeps them, and no other server that the address names; or
-    where this user's settings have them.
+
+def is_own(location: str, settings: Settings) -> bool:
+    """Whether a place of files that a store names is accepted, where it could lead elsewhere.
+
+    It is if the server itself stores them, or if it is within `artifacts` of the settings.
     """
     place = urlsplit(location)
     if place.scheme == PROXIED:
@@ -53,14 +58,14 @@ def is_own(location: str, settings: Settings) -> bool:
 
 
 def of_run(location: str, run_id: str) -> str:
-    """Where MLflow keeps the files of a run of an experiment whose files lie at `location`."""
+    """Where MLflow stores the files of a run of an experiment with its files at `location`."""
     place = urlsplit(location)
     path = f"{place.path.rstrip('/')}/{run_id}/artifacts"
     return place._replace(path=path).geturl() if place.scheme else path
 
 
 def out_of_reach(location: str, settings: Settings) -> str:
-    """Why files there cannot be reached by these settings, whatever machine this is; or nothing."""
+    """Why files at `location` cannot be accessed with these settings; "" if they can."""
     if is_proxied(location) and not settings.is_server:
         return (
             "a tracking server keeps its files: expected the address of that server in "
@@ -71,7 +76,7 @@ def out_of_reach(location: str, settings: Settings) -> str:
 
 
 def elsewhere(location: str) -> str:
-    """That a server names another place for files than itself, and what to do."""
+    """The message for a server whose experiment has its files in a place that is not accepted."""
     return (
         f"its files lie at {shown(location)}, where whoever made it has chosen: expected another "
         f"`experiment` in mlflow.yaml, whose files the server keeps, or `artifacts` with a place "
@@ -80,12 +85,12 @@ def elsewhere(location: str) -> str:
 
 
 def lacking(location: str) -> str:
-    """Which package is missing for files there, and how to get it; else nothing."""
+    """Which package is missing to access files there, and how to install it; else ""."""
     return missing("boto3") if urlsplit(location).scheme == "s3" else ""
 
 
 def too_long(location: str, settings: Settings) -> str:
-    """That a database cannot hold where the files of a run lie; nothing if it can."""
+    """Why a place is too long for the tables of a database; "" if it is not."""
     if settings.is_server or settings.database_file is not None:
         return ""
     most = LONGEST - len(OF_A_RUN)
@@ -98,7 +103,7 @@ def too_long(location: str, settings: Settings) -> str:
 
 
 def not_writable(location: str) -> str:
-    """Why a folder of files cannot be written; nothing if it can, or is no folder."""
+    """Why a folder of files cannot be written; "" if it can, or `location` is no folder."""
     folder = folder_of(location)
     if folder is None:
         return ""
@@ -108,3 +113,27 @@ def not_writable(location: str) -> str:
     if not os.access(there, os.W_OK | os.X_OK):
         return f"no permission to write to {there}, expected a folder that can be written"
     return ""
+
+
+def check_place(location: str) -> None:
+    """Check that files can be written at a place that this machine accesses directly.
+
+    Nothing is written there.
+
+    Raises:
+        InputError: a package is missing, a folder is not writable, or a bucket does not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if why := lacking(location) or not_writable(location):
+        raise InputError(f"artifacts {location}: {why}")
+    if folder_of(location) is not None:
+        return
+    try:
+        get_artifact_repository(location).list_artifacts()
+    except Exception as error:
+        raise InputError(
+            f"artifacts {location}: {reason(error)}; expected a place that answers, and what it "
+            f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY"
+        ) from None

@@ -17,29 +17,30 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.secrets import login
 from lstm_sweep.search.store import address
 from lstm_sweep.search.store.settings import Settings
 
-#: MLflow's variables: name and password of the admin, key of the forms, file of the app's settings
+#: MLflow's variables: name and password of the admin, secret key of forms, settings file of the app
 ADMIN, PASSWORD = "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD"
 KEY, CONFIG = "MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_CONFIG_PATH"
-#: characters of a password, at least, and the one that earlier versions of MLflow had for all
+#: characters of the shortest password, and the default password of earlier versions of MLflow
 SHORTEST, WELL_KNOWN = 12, "password1234"
-#: seconds for which a password counts as checked, which takes longer than most requests; the one
-#: process of the server forgets it as soon as it is changed there
+#: seconds for which the server caches a checked password, since a check takes longer than most
+#: requests; a change of the password clears it
 REMEMBERED_S = 60
 APP = "basic-auth"
-#: a page that only users may see
+#: a page that needs a login
 PAGE = "/api/2.0/mlflow/experiments/search?max_results=1"
-#: asks a server of this machine, whatever proxy the environment names
+#: opens addresses of this machine without the proxy that the environment may name
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def check(environment: Mapping[str, str]) -> None:
-    """Refuse to start without what the app needs.
+    """Check that the app can be started.
 
     Raises:
-        InputError: a package or the admin's password is missing, or everybody can guess it.
+        InputError: a package or the admin's password is missing, or the password is too weak.
     """
     if importlib.util.find_spec("flask_wtf") is None:
         raise InputError("auth: basic needs Flask-WTF, expected: pip install lstm-sweep[auth]")
@@ -59,21 +60,21 @@ def admin(environment: Mapping[str, str]) -> str:
 
 
 def users_file(settings: Settings) -> Path | None:
-    """Where names and hashes of passwords lie beside an SQLite store; None: in its own database."""
+    """File of the users next to an SQLite store; None if another database stores them."""
     file = settings.database_file
     return file and file.with_name(f"{file.stem}-users.db")
 
 
 def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Make ready what the app reads; return the variables that its server needs.
+    """Write the app's settings into `folder`; return the variables that its server needs.
 
-    `folder` is the user's alone, and is there as long as the server. No secret is written: the
-    admin's password and that of a PostgreSQL database stay in the environment, and a key that is
-    not given is made for this one start. The app takes the address of its database from its file
-    alone, so a password of MySQL, or among the options of an address, stands there.
+    `folder` must be private to the user and exist as long as the server. The admin's password and
+    that of a PostgreSQL database stay in the environment; a missing secret key is generated for
+    this start. The app reads the address of its database from the file only, so a password of
+    MySQL, or in the options of an address, is written there.
 
     Raises:
-        InputError: the file of the users is not this user's own.
+        InputError: the file of the users does not belong to this user.
     """
     file, (users, password) = users_file(settings), _without_password(settings.mlflow_uri)
     if file is not None:
@@ -93,8 +94,8 @@ def prepare(settings: Settings, folder: Path, environment: Mapping[str, str]) ->
 
 
 def _without_password(uri: str) -> tuple[str, dict[str, str]]:
-    """The address of a database, and the variable that holds its password instead."""
-    name, password, rest = address.login(uri)
+    """The address of a database without its password, and the variable that replaces it."""
+    name, password, rest = login(uri)
     if not password or address.scheme(uri) != "postgresql":
         return uri, {}
     kind = uri.partition("://")[0]
@@ -102,7 +103,7 @@ def _without_password(uri: str) -> tuple[str, dict[str, str]]:
 
 
 def _make_private(file: Path) -> None:
-    """Make a file, if there is none, that only this user may read; whoever may write beside it."""
+    """Create a file, or restrict an existing one, so that only this user may read and write it."""
     try:
         opened = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
@@ -118,19 +119,19 @@ def _make_private(file: Path) -> None:
 
 
 def check_server(at: str, environment: Mapping[str, str], known: tuple[str, str]) -> None:
-    """Make sure that a server lets the admin in, and nobody who gives no password.
+    """Check that a server accepts the admin's password, and no request without a password.
 
-    `known` is the header by which the server is known. The password is sent over the connection on
-    which an answer with it has come, and no other, which might be somebody else's by now.
+    `known` is a header that identifies the server. The password is sent only over the connection
+    on which an answer with this header was received, since another server may take over the port.
 
     Raises:
-        InputError: the admin has another password.
-        RuntimeError: everybody is let in, or somebody else answers.
+        InputError: the admin's password is not the one that is set.
+        RuntimeError: no password is needed, or another server answers.
     """
     place = urlsplit(at)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
     connection.connect()
-    connection.auto_open = 0  # when it is closed, that is an error
+    connection.auto_open = 0  # a closed connection is an error, and is not reopened
     with contextlib.closing(connection):
         answer = _ask(connection, {})
         if answer.getheader(known[0]) != known[1]:
@@ -147,7 +148,7 @@ def check_server(at: str, environment: Mapping[str, str], known: tuple[str, str]
 
 
 def _ask(connection: http.client.HTTPConnection, headers: dict[str, str]) -> HTTPResponse:
-    """The answer for a page; the connection is ready for the next question."""
+    """The answer to a request for `PAGE`, read to its end so that the connection can be reused."""
     connection.request("GET", PAGE, headers=headers)
     answer = connection.getresponse()
     answer.read()

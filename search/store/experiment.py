@@ -1,4 +1,4 @@
-"""The MLflow experiment of a store, and whether the files of its runs are within reach."""
+"""The MLflow experiment of a store, and whether the files of its runs can be accessed."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from lstm_sweep.search.store.settings import Settings
 
 
 class Experiment:
-    """An experiment that may not be made yet, as an MLflow client sees it.
+    """An experiment by its name, which is created before the first run is written.
 
-    Whoever makes it decides where its files lie: who writes to the database, in `artifacts`; a
-    server, where it keeps them. So it is made when something is written, and not by looking.
+    Reading does not create it, since the place of its files is fixed at its creation: `artifacts`
+    of the settings for a database, the server's own storage for a tracking server.
     """
 
     def __init__(self, client: Any, settings: Settings) -> None:
-        """Look for it.
+        """Look the experiment up.
 
         Raises:
             InputError: it is deleted.
         """
         self._client = client
         self._settings = settings
-        self._within_reach = False
+        self._is_checked = False
         self._found = self._find()
 
     @property
     def id(self) -> str | None:
-        """Its ID; None as long as nobody has made it."""
+        """The ID; None if the experiment does not exist yet."""
         if self._found is None:
             self._found = self._find()
         return None if self._found is None else str(self._found.experiment_id)
 
     @property
     def own_place(self) -> str | None:
-        """Where its files lie if this machine writes them by itself; None if a server does."""
+        """Place of the files if this machine accesses it directly; None if a server does."""
         if self.id is None:
             return None
         location = str(self._found.artifact_location)
@@ -51,10 +51,10 @@ class Experiment:
         return found
 
     def make(self) -> None:
-        """Make it, unless it is there.
+        """Create the experiment unless it exists.
 
         Raises:
-            InputError: the database cannot hold where its files are to lie.
+            InputError: the place of its files is too long for the database.
         """
         if self.id is not None:
             return
@@ -66,30 +66,32 @@ class Experiment:
             self._client.create_experiment(name, artifact_location=location, tags=kind)
         except Exception:
             if self.id is None:
-                raise  # else somebody was faster, or the answer was lost
+                raise  # else another process has created it, or the answer was lost
 
     def check_reach(self) -> None:
-        """Refuse to touch files that are not within reach, or lie where a stranger has chosen.
+        """Check that the files can be accessed, and are in a place that is accepted.
 
         Raises:
-            InputError: they are not.
+            InputError: they cannot, or are not; see `artifacts.is_own`.
         """
-        if self._within_reach or self.id is None:
+        if self._is_checked or self.id is None:
             return
         location = str(self._found.artifact_location)
         why = artifacts.out_of_reach(location, self._settings)
-        if not why and self._settings.is_server and not artifacts.is_own(location, self._settings):
+        leads_away = self._settings.is_server or artifacts.is_on_server(location)
+        if not why and leads_away and not artifacts.is_own(location, self._settings):
             why = artifacts.elsewhere(location)
         if why:
             name = self._settings.experiment
             raise InputError(f"experiment '{name}' in store {self._settings}: {why}")
-        self._within_reach = True
+        self._is_checked = True
 
     def place_of(self, run_id: str) -> str:
-        """Where the files of a run lie, which is where the experiment has those of this run.
+        """Place of the files of a run, which is within that of the experiment.
 
         Raises:
-            InputError: the run names another place, or its files are out of reach.
+            BadRunError: the run names another place.
+            InputError: the place cannot be accessed.
         """
         self.check_reach()
         if not run_id.isalnum():

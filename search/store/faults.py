@@ -1,72 +1,39 @@
-"""Failures of the store: which of them pass by themselves, and what they are called."""
+"""Failures of the store: which ones are worth a retry, and how they are reported."""
 
 from __future__ import annotations
 
-import errno
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import unquote
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.os_errors import causes, permanent_reason
+from lstm_sweep.search.process.secrets import without_secrets
 
 Answer = TypeVar("Answer")
 
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
-NO_SPACE = "no space left"
-#: errors of the system that do not pass, and what to call them
-LASTING = {
-    errno.ENOSPC: NO_SPACE,
-    errno.EDQUOT: NO_SPACE,
-    errno.EACCES: "no permission to write",
-    errno.EPERM: "no permission to write",
-    errno.EROFS: "it cannot be written",
-    errno.ENOTDIR: "there is a file where a folder is expected",
-    errno.EISDIR: "there is a folder where a file is expected",
-    errno.EEXIST: "there is a file where a folder is expected",
+#: errors of the operating system that end once the server is back
+TRANSIENT = (ConnectionError, TimeoutError)
+#: names of the exceptions by which libraries report that no server answers
+TRANSIENT_NAMES = {
+    "ConnectionError",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "Timeout",
+    "OperationalError",
 }
-#: how databases and servers say the same
-LASTING_WORDS = {
-    "disk is full": NO_SPACE,
-    "No space left": NO_SPACE,
-    "readonly database": "it cannot be written",
-}
-#: errors of the system that pass once the other side is back
-PASSING = (ConnectionError, TimeoutError)
-#: names of the errors by which libraries say that nobody answers
-PASSING_NAMES = {"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "OperationalError"}
-#: words of MLflow's client for an answer that did not come, and of a database that is in use
-PASSING_WORDS = ("API request to", "database is locked")
-#: answers of a server that is overloaded, starting, or not itself
-PASSING_STATUS = (429, 500, 502, 503, 504)
-#: answers of a server that does not let this user in, or not do this
+#: texts of MLflow's client for a missing answer, and of a database that another process uses
+TRANSIENT_PHRASES = ("API request to", "database is locked")
+#: HTTP status of a server that is overloaded, starting or failing
+TRANSIENT_STATUS = (429, 500, 502, 503, 504)
+#: HTTP status of a server that rejects this user or this request
 REFUSED = {
     401: "it wants the name and the password of one of its users, expected in "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     403: "it does not allow this",
 }
-#: variables whose values no message may show
-SECRETS = (
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
-    "MLFLOW_AUTH_ADMIN_PASSWORD",
-    "MLFLOW_FLASK_SERVER_SECRET_KEY",
-    "PGPASSWORD",
-    "MYSQL_PWD",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AZURE_STORAGE_ACCESS_KEY",
-    "AZURE_STORAGE_CONNECTION_STRING",
-)
-#: words in the names of options whose values no message may show
-SECRET_WORDS = "pass|password|passwd|passphrase|pwd|token|secret"
-#: characters of a secret that is looked for in every text, at least
-SHORTEST_SECRET = 4
-#: secrets of addresses that are in use
-_hidden: set[str] = set()
 
 
 class BadRunError(InputError):
@@ -74,113 +41,66 @@ class BadRunError(InputError):
 
 
 class StoreError(Exception):
-    """The store has failed in a way that does not pass by itself; the message is for people."""
-
-
-def lasting(error: BaseException) -> str:
-    """Why the store fails, if that lasts until somebody does something; else nothing."""
-    for cause in _chain(error):
-        if isinstance(cause, OSError) and cause.errno in LASTING:
-            return LASTING[cause.errno]
-        for words, name in LASTING_WORDS.items():
-            if words in str(cause):
-                return name
-    return ""
+    """The store has failed in a way that retrying does not resolve; the message is for people."""
 
 
 def refused(error: BaseException) -> str:
-    """Why a server refuses this user, if it does; else nothing."""
-    for cause in _chain(error):
+    """Why a server rejects this user or request; "" if it does not."""
+    for cause in causes(error):
         if why := REFUSED.get(_status(cause) or 0):
             return why
     return ""
 
 
-def passes(error: BaseException) -> bool:
-    """Whether it makes sense to try again."""
-    if lasting(error) or refused(error):
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later without anybody's help."""
+    if permanent_reason(error) or refused(error):
         return False
-    return any(_passes(cause) for cause in _chain(error))
+    return any(_is_transient(cause) for cause in causes(error))
 
 
-def _passes(cause: BaseException) -> bool:
-    if isinstance(cause, PASSING) or type(cause).__name__ in PASSING_NAMES:
+def _is_transient(cause: BaseException) -> bool:
+    if isinstance(cause, TRANSIENT) or type(cause).__name__ in TRANSIENT_NAMES:
         return True
-    if _status(cause) in PASSING_STATUS:
+    if _status(cause) in TRANSIENT_STATUS:
         return True
-    return any(words in str(cause) for words in PASSING_WORDS)
+    return any(phrase in str(cause) for phrase in TRANSIENT_PHRASES)
 
 
 def _status(cause: BaseException) -> int | None:
-    """Status of the answer of a server."""
+    """HTTP status of a server's answer; None if the error carries none."""
     status: int | None = getattr(getattr(cause, "response", None), "status_code", None)
     if status is None and hasattr(cause, "get_http_status_code"):
         status = cause.get_http_status_code()
-        if status == 500:  # MLflow's word for whatever else went wrong in this very process
+        if status == 500:  # MLflow gives it to errors of this process too
             status = None
     return status
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        following = following.__cause__ or following.__context__
-
-
 def reason(error: BaseException) -> str:
-    """The first line of an error, without secrets."""
+    """The first line of an error, without secrets, at most 300 characters."""
     lines = str(error).strip().splitlines()
     return without_secrets(lines[0] if lines else type(error).__name__)[:300]
 
 
-def hide(secret: str) -> None:
-    """Let no message show a secret of an address, or a part of it, from now on."""
-    parts = {secret, unquote(secret), *re.split(r"[/@:?#]", secret)}
-    _hidden.update(part for part in parts if len(part) >= SHORTEST_SECRET)
-
-
-def take_secrets(environment: MutableMapping[str, str]) -> None:
-    """Take all secrets out of an environment; messages do not show them afterwards either."""
-    _hidden.update({environment.pop(name, "") for name in SECRETS} - {""})
-
-
-def without_secrets(text: str) -> str:
-    """A text without logins and options in addresses, and without the secrets that are known."""
-    text = re.sub(r"(://[^\s/@:]*:)\S*@", r"\1***@", text)
-    text = re.sub(r"(https?://)[^\s/@:]+@", r"\1***@", text)
-    text = re.sub(r"(://[^\s?]*\?)[^\s=]*=\S*", r"\1***", text)
-    text = re.sub(rf"(?i)\b(\w*(?:{SECRET_WORDS}))=[^\s&;,]+", r"\1=***", text)
-    known = {os.environ.get(name, "") for name in SECRETS} | _hidden
-    for secret in sorted(known - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
-#: called while the store does not answer: why, and how long to do something else
+#: called between two tries with the reason and the seconds to wait; it is what waits
 Waiting = Callable[[str, float], None]
 
 
-def insist(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> Answer:
-    """Ask the store; while it does not answer, wait and ask again.
-
-    Without `waiting` it is asked once.
+def retry(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> Answer:
+    """Call `ask` until the store answers, with growing pauses; once if `waiting` is None.
 
     Raises:
-        StoreError: it fails, and there is no use in asking again.
+        StoreError: the failure is permanent, or `waiting` is None.
     """
     wait = FIRST_WAIT_S
     while True:
         try:
             return ask()
         except Exception as error:
-            if why := lasting(error):
+            if why := permanent_reason(error) or refused(error):
                 raise StoreError(f"store {store}: {why} ({reason(error)})") from error
-            if why := refused(error):
-                raise StoreError(f"store {store}: {why} ({reason(error)})") from error
-            if not passes(error):
+            if not is_transient(error):
                 raise
             if waiting is None:
                 raise StoreError(f"store {store} does not answer: {reason(error)}") from error
@@ -189,6 +109,6 @@ def insist(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> An
 
 
 def steady_clock() -> Callable[[], float]:
-    """Seconds since 1970 that never run backwards, whatever is done to the system's clock."""
+    """A clock in seconds since 1970 that ignores later changes of the system's clock."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()

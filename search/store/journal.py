@@ -1,7 +1,7 @@
-"""What a sweep writes into the store: names of runs, params, tags, metrics.
+"""Writes a sweep and its trials into the store: runs with their names, params, tags and metrics.
 
-A sweep is a parent run, each attempt of a trial a child run. All that is needed to repeat a trial
-stands in its own run.
+A sweep is a parent run, and each attempt of a trial is a child run. The run of a trial contains all
+that is needed to repeat the trial.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.policy.stop_reason import Stop
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.spec import Scoring, SweepSpec
-from lstm_sweep.search.store.faults import without_secrets
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
 from lstm_sweep.search.trial import Ended, Phase, Slot, Trial, TrialProgress, comparable
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
-#: version of what the runs of a sweep hold; those without one have version 0, before `resume`
+#: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
 SCHEMA = 1
-#: what a trial's curve is made of, so that a sweep is rebuilt without reading its metrics again
+#: values of each epoch in the tag `Tag.CURVE`, from which a sweep is resumed
 CURVE = ("val_loss", "epoch_seconds")
-#: tags that hold the parts of a sweep's spec, each followed by its number
+#: prefix of the tags with the parts of a sweep's spec, followed by the number of the part
 SPEC = "sweep.spec."
-#: characters of a long text that go into one tag
+#: characters of a part of the spec in one tag
 CHUNK = 7_500
-#: characters of the reason why a trial has ended, at most
+#: characters of the longest reason
 LONGEST_REASON = 500
-#: bytes of what a trial has printed that are kept, at most
+#: bytes of a trial's output that are kept
 LONGEST_LOG = 1 << 24
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that a trial's bits depend on, and of Python."""
+    """Versions of Python and of the packages that the bits of a trial depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
 
 
 def device_kind(slot: Slot) -> str:
-    """What a slot computes on, in words."""
+    """The device of a slot, for people: `gpu`, or `cpu:` and its model."""
     if slot.gpu is not None:
         return "gpu"
     with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ def device_kind(slot: Slot) -> str:
 
 
 def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str]:
-    """Which data a run is task, and on what it is scored."""
+    """Tags with the data of a run and its validation targets."""
     written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
     return {
         Tag.DATA: json.dumps(written),
@@ -81,7 +81,7 @@ def data_tags(source: Source, corpus: Corpus, scoring: Scoring) -> dict[str, str
 
 
 def template_tags(template: Template) -> dict[str, str]:
-    """Which template a run is task."""
+    """Tags with the template of a run."""
     written = {"path": str(template.path), "digest": template.digest}
     return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
 
@@ -89,9 +89,9 @@ def template_tags(template: Template) -> dict[str, str]:
 def spec_tags(
     spec: SweepSpec, name: str, before: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """A sweep's spec as tags, so that it is there as soon as its run is.
+    """The spec of a sweep as tags, which are written at the creation of its run.
 
-    `before` are the tags that its run has: parts of a longer spec are emptied.
+    `before` are the tags of an existing run: parts of a longer spec are overwritten with "".
     """
     text = json.dumps(spec.to_dict() | {"name": name})
     parts = [text[begin : begin + CHUNK] for begin in range(0, len(text), CHUNK)]
@@ -114,11 +114,11 @@ class Journal:
         #: the parent run
         self.run_id = run_id
         self._task = task
-        #: what every run of the sweep says of its data and its program
+        #: tags that all runs of the sweep have: data, versions
         self._common = tags | {f"version.{name}": text for name, text in versions().items()}
 
     def describe(self, spec: SweepSpec, name: str, known: frozenset[str] = frozenset()) -> None:
-        """Write what the sweep is about; `known` are params that its run has already."""
+        """Write the spec and the data of the sweep; params in `known` are already written."""
         written = spec.to_dict() | {"name": name}
         params = {key: value for key, value in written.items() if key != "space"}
         params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
@@ -130,16 +130,17 @@ class Journal:
         self.store.keep_text(self.run_id, text, "sweep.yaml")
 
     def log_progress(self, trials: int, best_loss: float | None) -> None:
-        """Log how many trials have ended, and the best loss so far, nats."""
+        """Log the number of trials that have ended, and the best loss so far, nats."""
         metrics = {"trials_done": float(trials)}
         if best_loss is not None:
             metrics["best_val_loss"] = best_loss
         self.store.log(self.run_id, metrics=metrics, step=trials)
 
     def close_sweep(self, word: str, why: Stop, seconds: float, note: str) -> None:
-        """Log how the sweep ended, let its lease go, and then log its status.
+        """Log how the sweep ended and release its lease, and then log its status.
 
-        `note` is shown at the head of the run's page, `seconds` is how long it was driven in all.
+        `note` is shown at the top of the run's page in the MLflow UI, `seconds` is the total time
+        for which the sweep was driven.
         """
         tags = {Tag.STATE: word, Tag.REASON: without_secrets(why.text)[:500]}
         tags[Tag.STOP_REASON] = str(why.reason)
@@ -165,19 +166,19 @@ class Journal:
         return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
 
     def log_config(self, progress: TrialProgress) -> None:
-        """Log what a trial tries, and what is known of it before."""
+        """Log the config of a trial, and what follows from it."""
         config = progress.trial.config
         params = {**config.to_dict(), **self._task.params(config)}
         self.store.log(progress.run_id, params=params)
 
     def log_epoch(self, progress: TrialProgress) -> None:
-        """Log the epoch just done, and the best one so far."""
+        """Log the last epoch, and the best one so far."""
         self.store.log(progress.run_id, metrics=_epoch_metrics(progress), step=len(progress.epochs))
 
     def close_trial(self, progress: TrialProgress, *, keep: bool) -> None:
-        """Store the best network if `keep`, log how the trial ended, and then its status.
+        """Store the best network if `keep`, log the outcome, and then the status.
 
-        If it ended with an epoch that is not logged yet, that goes into the same call.
+        A last epoch that is not logged yet is part of the same request.
         """
         assert progress.ended
         outcome = progress.ended.outcome
@@ -208,12 +209,12 @@ class Journal:
         self.store.finish(progress.run_id, outcome.status)
 
     def drop_weights(self, run_id: str) -> None:
-        """Let the network of a trial go that is no longer among the best."""
+        """Delete the network of a trial that is no longer among the best."""
         self.store.drop_folder(run_id, WEIGHTS)
         self.store.log(run_id, tags={Tag.WEIGHTS: "dropped"})
 
     def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
-        """Log a baseline as a child run: one that was begun, or a new one."""
+        """Log a baseline as a child run: `run_id` if it was begun before, or a new one."""
         tags = {Tag.PHASE: str(Phase.BASELINE), Tag.BASELINE: score.name}
         name = f"{self._common[Tag.NAME]}/{score.name}"
         run_id = run_id or self.store.create_run(name, {**self._common, **tags}, self.run_id)
@@ -229,12 +230,12 @@ class Journal:
 
 
 def written_reason(ended: Ended) -> str:
-    """Why a trial has ended, as its run says it."""
+    """Why a trial has ended, without secrets and cut to `LONGEST_REASON`."""
     return without_secrets(ended.reason)[:LONGEST_REASON]
 
 
 def _end_of(log: Path) -> str:
-    """The last that a trial has printed, without secrets."""
+    """The last `LONGEST_LOG` bytes of a trial's output, without secrets."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))
         return without_secrets(file.read().decode("utf-8", "replace"))
@@ -251,6 +252,6 @@ def _epoch_metrics(progress: TrialProgress) -> dict[str, float]:
 
 
 def _result(progress: TrialProgress) -> dict[str, float] | None:
-    """What a template has returned, if it can be compared."""
+    """The loss that a template has returned, as a metric; None without a finite loss."""
     loss = comparable(progress.ended.loss) if progress.ended else None
     return None if loss is None else {"best_val_loss": loss}

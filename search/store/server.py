@@ -21,25 +21,25 @@ from typing import NoReturn
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.signals import Shield
-from lstm_sweep.search.store import archive, artifacts, auth
+from lstm_sweep.search.store import approval, archive, artifacts, auth
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store, check_place
+from lstm_sweep.search.store.tracking import Store
 
-#: where the server listens if nobody says anything else
+#: where the server listens by default
 HERE = "127.0.0.1"
 FIRST_PORT = 5000
-#: seconds that the server gets to answer for the first time
+#: seconds that the server has to start
 START_WITHIN_S = 180
-#: ports that are tried if nobody names one
+#: ports that are tried if none is given, from `FIRST_PORT` on
 PORTS = 50
-#: header of every answer by which a server is known for the one that was started here
+#: header with a random value by which the server that was started here is recognized
 MARK = "Lstm-Sweep"
-#: names of this machine to itself, and MLflow's patterns of them at any port, as of a tunnel
+#: names of this machine for itself, and MLflow's patterns for them with any port (SSH tunnels)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
-#: variables by which an environment could open the server further than asked for, or start another
+#: variables that could make the server accept more requests than its options allow
 OPENING = (
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
     "MLFLOW_SERVER_ALLOWED_HOSTS",
@@ -51,24 +51,24 @@ OPENING = (
 
 @dataclass(frozen=True)
 class BindAddress:
-    """Where a server listens."""
+    """Where a server listens, and the host names that it accepts."""
 
-    #: what was asked for
+    #: as the user wrote it
     host: str
-    #: the address that `host` means
+    #: the address that `host` resolves to
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
-    #: under which names it is reached, as an address in a browser has them; the first is shown
+    #: host names of its own address in a browser; the first is shown to the user
     names: tuple[str, ...]
-    #: further names and addresses, as of a container or of a server in front of it, at any port
+    #: further host names with any port, such as those of a container or a reverse proxy
     further: tuple[str, ...] = ()
 
     @property
     def is_free(self) -> bool:
-        """Whether nobody listens there yet.
+        """Whether the port is free.
 
         Raises:
-            OSError: this is no address of this machine.
+            OSError: the address is none of this machine.
         """
         family = socket.AF_INET if self.ip.version == 4 else socket.AF_INET6
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -83,17 +83,17 @@ class BindAddress:
 
     @property
     def is_open(self) -> bool:
-        """Whether other machines may reach it."""
+        """Whether other machines can connect."""
         return not self.ip.is_loopback
 
     @property
     def address(self) -> str:
-        """Its address for people."""
+        """URL to show to the user."""
         return f"http://{self.names[0]}:{self.port}"
 
     @property
-    def near_address(self) -> str:
-        """Its address for this program."""
+    def local_address(self) -> str:
+        """URL for requests of this program."""
         ip = self.ip
         if ip.is_unspecified:
             ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
@@ -101,10 +101,10 @@ class BindAddress:
 
     @property
     def options(self) -> list[str]:
-        """Options of MLflow's server: it answers to these names and no other.
+        """Options that make MLflow's server reject requests for any other host name.
 
-        Its own list would let in every private address. A page that it has served itself has to be
-        allowed too where it is not on this machine: MLflow takes it for a stranger's.
+        MLflow's default accepts every private address. Its own pages have to be listed as origins
+        of requests, since it accepts only those of `localhost` by default.
         """
         hosts = [f"{name}:{self.port}" for name in self.names]
         origins = [f"http://{host}" for host in hosts]
@@ -124,8 +124,8 @@ class BindAddress:
         ]
 
 
-class _TakenError(Exception):
-    """Somebody took the port of a server before it could."""
+class _PortTakenError(Exception):
+    """Another process has taken the port of a server before it could listen."""
 
 
 def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = False) -> int:
@@ -134,7 +134,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
     For a store that is a tracking server already, only its address is printed.
 
     Raises:
-        InputError: it cannot listen there, lacks a password, or does not come up.
+        InputError: it cannot listen there, needs a password, or does not start.
         StoreError: it ends by itself later.
     """
     if settings.is_server:
@@ -142,13 +142,14 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         return 0
     if settings.auth:
         auth.check(os.environ)
-    door = open_door(host, port, further=settings.allowed_hosts)
+    bind = choose_bind_address(host, port, further=settings.allowed_hosts)
     store = Store(settings)
-    check_place(settings.artifacts or "mlartifacts")
-    if door.is_open:
-        print(_warning(door, settings.auth is not None), file=sys.stderr, flush=True)
-    environment = {name: value for name, value in os.environ.items() if name not in OPENING} | {
-        # no argument: everybody on this machine can list those of all processes
+    artifacts.check_place(settings.artifacts or "mlartifacts")
+    if bind.is_open:
+        print(_warning(bind, settings.auth is not None), file=sys.stderr, flush=True)
+    left_out = (*OPENING, *approval.OF_SERVERS)  # the latter would go where a run says it has files
+    environment = {name: value for name, value in os.environ.items() if name not in left_out} | {
+        # not an argument, since other users can list those of all processes
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -159,37 +160,37 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         print("starting the MLflow server ...", file=sys.stderr, flush=True)
         while True:
             try:
-                _serve_at(door, store, environment, as_json=as_json)
-            except _TakenError:
+                _serve_at(bind, store, environment, as_json=as_json)
+            except _PortTakenError:
                 if port is not None:
                     raise _taken(port) from None
-                door = open_door(host, port, door.port + 1, settings.allowed_hosts)
+                bind = choose_bind_address(host, port, bind.port + 1, settings.allowed_hosts)
             except KeyboardInterrupt:
                 return 0
 
 
 def _serve_at(
-    door: BindAddress, store: Store, environment: dict[str, str], *, as_json: bool
+    bind: BindAddress, store: Store, environment: dict[str, str], *, as_json: bool
 ) -> NoReturn:
     settings, mark = store.settings, secrets.token_hex(16)
     command = [
-        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *door.options),
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *bind.options),
         *("--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
         *("--artifacts-destination", settings.artifacts or "mlartifacts"),
         *(("--app-name", auth.APP) if settings.auth else ()),
     ]
     server = subprocess.Popen(
         command,
-        # no argument, which everybody on this machine can read, and then answer in its place
+        # not an argument: another user could read it there, and imitate this server
         env=environment | {"UVICORN_HEADERS": f"{MARK}:{mark}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(server, door, mark)
+        _wait_for(server, bind, mark)
         if settings.auth:
-            auth.check_server(door.near_address, os.environ, (MARK, mark))
-        _announce(store, door.address, as_json)
+            auth.check_server(bind.local_address, os.environ, (MARK, mark))
+        _announce(store, bind.address, as_json)
         raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
     finally:
         server.terminate()
@@ -199,15 +200,13 @@ def _serve_at(
             server.kill()
 
 
-def open_door(
+def choose_bind_address(
     host: str, port: int | None, first: int = FIRST_PORT, further: tuple[str, ...] = ()
 ) -> BindAddress:
-    """Where the server is to listen; without a port, at the first that is free from `first` on.
-
-    `further` are more names to which it answers.
+    """Where the server will listen; if `port` is None, on the first free port from `first` on.
 
     Raises:
-        InputError: the host is no address of this machine, or the port is taken.
+        InputError: the host is no address of this machine, or no port is free.
     """
     wrong = f"--host {shown(host)}: expected an address or name of this machine, such as {HERE}"
     try:
@@ -217,9 +216,9 @@ def open_door(
         ip = ipaddress.ip_address(str(found[0][4][0]))
         wanted = range(first, FIRST_PORT + PORTS) if port is None else [port]
         names = _names(host, ip)
-        doors = (BindAddress(host, ip, candidate, names, further) for candidate in wanted)
-        if door := next((door for door in doors if door.is_free), None):
-            return door
+        binds = (BindAddress(host, ip, candidate, names, further) for candidate in wanted)
+        if bind := next((bind for bind in binds if bind.is_free), None):
+            return bind
     except (OSError, ValueError):
         raise InputError(wrong) from None
     raise _taken(port or FIRST_PORT)
@@ -239,23 +238,23 @@ def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tupl
 
 
 def _own_address(version: int) -> str:
-    """The address by which this machine goes to others; its own loopback if it has no network."""
+    """Address of this machine in its network; the loopback address if it has no network."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     elsewhere = "192.0.2.1" if version == 4 else "2001:db8::1"
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((elsewhere, 9))  # this sends nothing
+        probe.connect((elsewhere, 9))  # chooses a route, and sends nothing
         return str(probe.getsockname()[0])
     return "127.0.0.1" if version == 4 else "::1"
 
 
 def _written(host: str) -> str:
-    """A name or address as it stands in an address for browsers."""
+    """A host as it is written in a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
-def _warning(door: BindAddress, asks: bool) -> str:
-    place = "this machine" if door.ip.is_unspecified else door.host
-    who = f"--host {door.host}: whoever reaches {place} over a network"
+def _warning(bind: BindAddress, asks: bool) -> str:
+    place = "this machine" if bind.ip.is_unspecified else bind.host
+    who = f"--host {bind.host}: whoever reaches {place} over a network"
     if asks:
         return f"{who} can try passwords, which travel as they are; with one, runs can be changed"
     return (
@@ -264,22 +263,22 @@ def _warning(door: BindAddress, asks: bool) -> str:
     )
 
 
-def _wait_for(server: subprocess.Popen[bytes], door: BindAddress, mark: str) -> None:
+def _wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> None:
     until = time.monotonic() + START_WITHIN_S
     while time.monotonic() < until:
         if server.poll() is not None:
-            # MLflow's code is 0 if the port is taken, and whoever took it may be gone by now
-            if server.returncode == 0 or not door.is_free:
-                raise _TakenError
+            # MLflow exits with 0 if the port is taken; it may be free again by now
+            if server.returncode == 0 or not bind.is_free:
+                raise _PortTakenError
             raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
         try:
-            with auth.direct.open(f"{door.near_address}/health", timeout=2) as answer:
+            with auth.direct.open(f"{bind.local_address}/health", timeout=2) as answer:
                 if answer.headers[MARK] == mark:
                     return
-        except (OSError, http.client.HTTPException):  # nobody listens yet, or a stranger
+        except (OSError, http.client.HTTPException):  # it does not listen yet, or is another server
             pass
         time.sleep(0.2)
-    raise InputError(f"the MLflow server does not answer at {door.near_address}")
+    raise InputError(f"the MLflow server does not answer at {bind.local_address}")
 
 
 def _announce(store: Store, address: str, as_json: bool) -> None:

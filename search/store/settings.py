@@ -14,63 +14,64 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store import address, approval
 
 FILE = "mlflow.yaml"
 KEYS = ("tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s")
 AUTH = ("basic",)
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
-#: seconds that a server has to answer: the default, and most
+#: seconds until a request to a server fails: the default and the maximum
 REQUEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 30, 3600
-#: names of machines, at most as long as those of the DNS
+#: host names, with the length limit of the DNS
 HOST = re.compile(r"(?!.{254})[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z_-]+)*")
-#: what no address and no name has: characters without a form, and halves of characters
+#: control characters and unpaired surrogates, which no address or name may contain
 UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-#: what belongs in the environment where no variable for the password of an address is known
+#: advice for a setting whose kind of address has no known variable for its password
 OTHERWISE = {
     "tracking_uri": "the whole address in MLFLOW_TRACKING_URI",
     "artifacts": "what it takes to log in there",
 }
-#: errors of the system for a path that leads nowhere, whatever is there
+#: error numbers of paths that are invalid whether or not a file exists
 NO_PATH = {errno.ELOOP: "its links lead in a circle", errno.ENAMETOOLONG: "it is too long"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where runs are kept. Paths are absolute."""
+    """Where runs are stored; paths are absolute."""
 
     #: `sqlite:////path`, another database, or the address of a tracking server
     tracking_uri: str
-    #: where new experiments keep their files; None leaves it to the tracking server
+    #: place of the files of new experiments; None: the tracking server chooses
     artifacts: str | None
     experiment: str
-    #: what these settings were taken from, for people
+    #: source of these settings, for messages
     origin: str
-    #: how the server that `ui` starts knows its users: `basic`; None: it asks nobody
+    #: login of the server that `ui` starts: `basic`, or None for no login
     auth: str | None = None
-    #: further names and addresses to which the server that `ui` starts answers
+    #: further host names under which the server that `ui` starts may be requested
     allowed_hosts: tuple[str, ...] = ()
-    #: seconds that a tracking server, or a connection to a database, has to answer
+    #: seconds until a request to a tracking server, or a connection to a database, fails
     request_timeout_s: int = REQUEST_TIMEOUT_S
 
     @property
     def is_server(self) -> bool:
-        """Whether runs are written through a tracking server."""
+        """Whether runs are stored by a tracking server."""
         return self.tracking_uri.startswith(("http://", "https://"))
 
     @property
     def mlflow_uri(self) -> str:
-        """Address of the store as MLflow is given it."""
+        """Address of the store for MLflow, with a driver."""
         return address.with_driver(self.tracking_uri)
 
     @property
     def address(self) -> str:
-        """Address of a tracking server as a browser is given it: without a login."""
-        return f"{self.tracking_uri.partition('://')[0]}://{address.login(self.tracking_uri)[2]}"
+        """Address of a tracking server for browsers: without a login."""
+        return f"{self.tracking_uri.partition('://')[0]}://{secrets.login(self.tracking_uri)[2]}"
 
     @property
     def database_file(self) -> Path | None:
-        """File of an SQLite store."""
+        """File of an SQLite store; None for another store."""
         prefix = "sqlite:///"
         if not self.tracking_uri.startswith(prefix):
             return None
@@ -84,14 +85,13 @@ class Settings:
 def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = "") -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
-    Relative paths in it start at its own folder; without such a file, at `folder`. The variable
-    `MLFLOW_TRACKING_URI` goes before the file, as MLflow's users expect, and starts at `folder`.
-    `LSTM_SWEEP_SETTINGS` names another file, which is obeyed whoever it belongs to. An address that
-    a caller has `given` goes before all.
+    Its relative paths are relative to its own folder. The variable `MLFLOW_TRACKING_URI` takes
+    precedence over the file, as with MLflow, and is relative to `folder`. `LSTM_SWEEP_SETTINGS`
+    names another file, whose owner is not checked. A `given` address takes precedence over all.
 
     Raises:
-        InputError: the file cannot be read, an unknown key, a value that is no address, a file that
-            somebody else may have put there, or a server in it that the user has not named.
+        InputError: the file cannot be read or may be another user's, a key or value is invalid, or
+            a password would be sent to a server that the user has not approved.
     """
     folder = folder.resolve()
     named = environment.get(approval.NAMED)
@@ -103,11 +103,11 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
     if stated := given or environment.get("MLFLOW_TRACKING_URI"):
         uri, origin = stated, "as given" if given else "by MLFLOW_TRACKING_URI"
         base = folder
-        values.pop("artifacts", None)  # they belong to the store that the file names
+        values.pop("artifacts", None)  # they are for the store that the file names
     elif file and not named:
         for key in ("tracking_uri", "artifacts"):
             approval.check_server(key, values.get(key, ""), file, environment)
-    address.hide_secrets(uri)
+    secrets.hide_address(uri)
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
     artifacts = values.get("artifacts", default)
@@ -148,7 +148,7 @@ def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
 
 
 def _checked(key: object, value: Any, file: Path) -> Any:
-    """The value of a setting."""
+    """The checked value of a setting."""
     if key not in KEYS:
         raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
     if key == "auth" and value not in AUTH:
@@ -163,7 +163,7 @@ def _checked(key: object, value: Any, file: Path) -> Any:
         raise InputError(f"{file}: {key} is {shown(value)}, expected text")
     is_address = key == "tracking_uri" or (key == "artifacts" and "://" in value)
     if is_address and address.holds_password(value):
-        address.hide_secrets(value)
+        secrets.hide_address(value)
         variable = address.variable_of(value, OTHERWISE[key])
         raise InputError(
             f"{file}: {key} holds a password, expected the address without it, and {variable} in "
@@ -225,7 +225,7 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
 
 
 def _absolute(key: str, path: Path) -> Path:
-    """A path as the store is given it; nothing need be there."""
+    """An absolute path, which need not exist."""
     try:
         path.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Tags of a run as typed values; whoever may write to the store may have written any of them."""
+"""Tags of a run as typed values; all are checked, since other programs may have written them."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Tag:
     CONFIG = "sweep.config"
     #: digest of the corpus
     CORPUS_DIGEST = "sweep.corpus_digest"
-    #: random ID by which a run is found again whose creation was not answered
+    #: random ID by which a run is found whose creation was answered by an error
     CREATION = "sweep.creation"
     #: validation loss and seconds of each epoch, as JSON
     CURVE = "sweep.curve"
-    #: where the data come from and how they are read, as JSON
+    #: source of the data and how they are read, as JSON
     DATA = "sweep.data"
     #: kind of device that a trial was trained on
     DEVICE = "sweep.device"
     #: `kept` if inputs of a template's network are kept
     INPUTS = "sweep.inputs"
-    #: who drives a sweep, as JSON; empty once it has ended
+    #: process that drives a sweep, as JSON; empty once it has ended
     LEASE = "sweep.lease"
     #: name of the sweep
     NAME = "sweep.name"
@@ -58,9 +58,9 @@ class Tag:
     REASON = "sweep.reason"
     #: run that this one repeats
     RERUN_OF = "sweep.rerun_of"
-    #: `sweep` for a sweep's own run, `withdrawn` if it gave way
+    #: `sweep` for a sweep's own run, `withdrawn` if another sweep got its name
     ROLE = "sweep.role"
-    #: version of what runs hold; without it 0
+    #: version of the layout of runs; 0 if missing
     SCHEMA = "sweep.schema"
     #: number and seed of the validation targets, as JSON
     SCORING = "sweep.scoring"
@@ -68,7 +68,7 @@ class Tag:
     SECONDS = "sweep.seconds"
     #: seed of the sweep or the trial
     SEED = "sweep.seed"
-    #: what the size rule says against a config
+    #: why a config violates the size rule
     SIZE_RULE = "sweep.size_rule"
     #: digest of the space
     SPACE_DIGEST = "sweep.space_digest"
@@ -76,7 +76,7 @@ class Tag:
     SPEC_DIGEST = "sweep.spec_digest"
     #: `running`, or how a sweep has ended
     STATE = "sweep.state"
-    #: set if somebody asked a sweep to end
+    #: set by `stop` to end a sweep
     STOP = "sweep.stop"
     #: `StopReason` of a sweep that has ended
     STOP_REASON = "sweep.stop_reason"
@@ -84,9 +84,9 @@ class Tag:
     TEMPLATE = "sweep.template"
     #: number of the trial
     TRIAL = "sweep.trial"
-    #: `yes` if a trial goes on when its sweep does
+    #: `yes` if a trial continues when its sweep is resumed
     UNFINISHED = "sweep.unfinished"
-    #: the Hyperopt point behind a config, as JSON
+    #: Hyperopt point of a config, as JSON
     VALS = "sweep.vals"
     #: verdict of a rerun
     VERDICT = "sweep.verdict"
@@ -115,12 +115,12 @@ class Tags(Mapping[str, str]):
         return len(self._given)
 
     def bad(self, name: str, expected: str) -> BadRunError:
-        """The error that a tag is not what is expected."""
+        """The error for a tag that is missing or not as expected."""
         found = f"is {shown(self._given[name])}" if name in self._given else "is missing"
         return BadRunError(f"run {cut(self.run_id)}: tag {name} {found}: expected {expected}")
 
     def text(self, name: str, pattern: str = r"(?s).+", expected: str = "a text") -> str:
-        """A text that fits a pattern."""
+        """A text that matches a pattern."""
         found = self._given.get(name)
         if found is None or not re.fullmatch(pattern, found):
             raise self.bad(name, expected)
@@ -136,7 +136,7 @@ class Tags(Mapping[str, str]):
         return int(found)
 
     def seconds(self, name: str) -> float:
-        """A time; 0 if there is none."""
+        """Seconds; 0 if the tag is missing."""
         try:
             found = float(self._given.get(name) or 0)
         except ValueError:
@@ -146,7 +146,7 @@ class Tags(Mapping[str, str]):
         return found
 
     def word(self, name: str, words: type[Words], *others: str) -> str:
-        """One of some words; one of `others` may be no tag at all, if it is empty."""
+        """A member of an enum or one of `others`; if these contain "", the tag may be missing."""
         found = self._given.get(name, "")
         if found not in [*words, *others]:
             raise self.bad(name, f"one of {', '.join([*words, *filter(None, others)])}")
@@ -165,17 +165,14 @@ class Tags(Mapping[str, str]):
 
 
 def is_finite(value: object) -> bool:
-    """Whether a value of JSON is a number that can be counted with."""
+    """Whether a JSON value is a finite number; integers at most `LARGEST`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST
 
 
-# --- what several tags say together ---------------------------------------------------------------
-
-
 def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
-    """The config of a trial; that of a network of ours is checked, that of a template is not."""
+    """The config of a trial; only that of our own network is checked against its fields."""
     if Tag.CONFIG not in tags:  # schema 0
         written = {name: _plain(params[name]) for name in FIELDS if name in params}
     else:
@@ -200,7 +197,7 @@ def _of_template(written: Mapping[str, Any]) -> TemplateConfig:
 
 
 def point_of(tags: Tags) -> dict[str, float]:
-    """The Hyperopt point behind a trial's config."""
+    """The Hyperopt point of a trial's config."""
     found: dict[str, float] = tags.json(Tag.VALS, dict, "{}")
     if not all(map(is_finite, found.values())):
         raise tags.bad(Tag.VALS, "a number for each hyperparameter")
@@ -208,19 +205,19 @@ def point_of(tags: Tags) -> dict[str, float]:
 
 
 def finite(metrics: Mapping[str, float], name: str) -> float | None:
-    """A metric that can be counted with; None if there is none."""
+    """A metric; None if it is missing or not finite."""
     found = metrics.get(name)
     return found if is_finite(found) else None
 
 
 def count(metrics: Mapping[str, float], name: str) -> int:
-    """How many a metric says there are; 0 if it says nothing of the kind."""
+    """A metric that is a count; 0 if it is missing or out of range."""
     found = finite(metrics, name) or 0.0
     return int(found) if 0 <= found <= LARGEST else 0
 
 
 def source_of(tags: Tags) -> Source:
-    """Which data a run is about."""
+    """The source of the data of a run."""
     given = tags.json(Tag.DATA, dict)
     split = given.get("split")
     if not (isinstance(given.get("data"), str) and isinstance(split, list)):
@@ -234,7 +231,7 @@ def source_of(tags: Tags) -> Source:
 
 
 def scoring_of(tags: Tags) -> Scoring:
-    """On what a run is scored."""
+    """The validation targets of a run."""
     given = tags.json(Tag.SCORING, dict)
     counts = [given.get(name) for name in ("targets", "seed")]
     if not all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts):
@@ -243,6 +240,7 @@ def scoring_of(tags: Tags) -> Scoring:
 
 
 def _plain(text: str) -> int | float | str:
+    """A param as a number if it is one."""
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

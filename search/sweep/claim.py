@@ -1,14 +1,17 @@
-"""One sweep for each name, whoever begins one at the same moment, and whatever their clocks say.
+"""At most one sweep owns a name, even if several start at the same time with different clocks.
 
-A store of runs has no locks, but a param of a run is written once: of two that write it, the second
-is refused. Each sweep has one such param, `OWNS_NAME`. A sweep looks for others of its name once
-its run is there. It gives way to those that are before it. Those behind it, which may have looked
-before its run was there, it puts out of the race by that param of theirs, or gives way if they have
-claimed the name already. Then it claims the name by its own param.
+MLflow has no locks, but a param of a run can be written only once: a second, different value is
+refused. Each sweep has such a param, `OWNS_NAME`. After its run is created, a sweep lists the
+running sweeps of its name, ordered by start time and run ID:
 
-So at most one sweep owns a name: of two, the one whose run was there last has seen the other. And
-one does: who gives way has seen one that owns the name, or one that is before it in an order which
-is the same for all.
+1. If another sweep is first, it withdraws.
+2. It writes `no` to the param of each sweep behind it, which may have listed the sweeps before this
+   run existed. If one of these has written `yes`, it withdraws.
+3. It writes `yes` to its own param, and withdraws if another sweep has written `no` to it.
+
+At most one sweep owns a name, since of any two, the one whose run was created last has listed the
+other. At least one does, since a sweep withdraws only for an owner or for a sweep that is before it
+in an order which is the same for all.
 """
 
 from __future__ import annotations
@@ -16,26 +19,29 @@ from __future__ import annotations
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 
-#: param of a sweep's run that says whether it owns its name
+#: param of a sweep's run: `yes` if it owns its name, `no` if it cannot own it
 OWNS_NAME = "owns_name"
-#: tags of a run that is no sweep any more
+#: tags of the run of a sweep that has withdrawn
 WITHDRAWN = {Tag.ROLE: "withdrawn"}
 
 
 def claim(store: Store, name: str, run_id: str) -> bool:
-    """Claim a name for a sweep whose run is there; return whether it owns the name now.
+    """Claim a name for a sweep whose run exists; return whether it owns the name.
 
     If it does not, its run is withdrawn.
     """
-    owns = _outruns(store, name, run_id) and store.log_once(run_id, OWNS_NAME, "yes")
+    owns = _may_claim(store, name, run_id) and store.log_once(run_id, OWNS_NAME, "yes")
     if not owns:
         store.log(run_id, tags=WITHDRAWN)
     return owns
 
 
-def _outruns(store: Store, name: str, run_id: str) -> bool:
-    """Whether no other sweep of this name is before this one, or owns it; the others are out."""
+def _may_claim(store: Store, name: str, run_id: str) -> bool:
+    """Steps 1 and 2: whether this sweep may claim the name."""
     same = store.runs(sweep_role="sweep", sweep_name=name)
+    others = (run for run in same if run.info.run_id != run_id)
+    if any(run.data.params.get(OWNS_NAME) == "yes" for run in others):  # it may have ended since
+        return False
     under_way = [run.info for run in same if run.info.status == "RUNNING"]
     order = sorted(under_way, key=lambda info: (info.start_time, info.run_id))
     if order and order[0].run_id != run_id:

@@ -1,4 +1,4 @@
-"""Whether a sweep that has ended can go on, and what to type for that."""
+"""Whether a sweep that has ended can be continued, and by which command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lstm_sweep.search.policy.stop_reason import DONE, StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
 
-#: what there would have to be more of for a finished sweep; the first two may change
+#: how to continue after each limit; only the first two limits can be raised
 ADVICE = {
     StopReason.TRIALS: "lstm-sweep resume {name} --trials N goes on with more of them",
     StopReason.MINUTES: "lstm-sweep resume {name} --minutes M goes on with more of them",
@@ -20,14 +20,14 @@ ADVICE = {
 
 
 def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
-    """What to type so that a sweep with these tags, which has ended, goes on."""
+    """The command that continues an ended sweep with these tags."""
     if tags[Tag.STATE] != "finished":
         return f"lstm-sweep resume {name} goes on with it"
     return ADVICE[_limit(tags)].format(name=name)
 
 
 def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
-    """What a finished sweep has spent, if `spec` gives it no more of that; else nothing."""
+    """The limit that ended a finished sweep, if `spec` does not raise it; else ""."""
     if tags[Tag.STATE] != "finished":
         return ""
     sentence, limit = tags.get(Tag.REASON, DONE.text), _limit(tags)
@@ -40,13 +40,13 @@ def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
 
 
 def _limit(tags: Mapping[str, str]) -> StopReason:
-    """Of what a finished sweep would need more."""
+    """The limit that ended a finished sweep."""
     reason = next((one for one in ADVICE if one == tags.get(Tag.STOP_REASON)), None)
     return reason or read_from_sentence(tags.get(Tag.REASON, ""))
 
 
 def read_from_sentence(sentence: str) -> StopReason:
-    """What has ended a finished sweep of a version that kept nothing but a sentence."""
+    """The limit from the sentence in `Tag.REASON`: earlier versions wrote nothing else."""
     limits = (
         (StopReason.MINUTES, "minutes are over|s are left"),
         (StopReason.PATIENCE, "no better for"),

@@ -10,16 +10,15 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines import gpus
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.gpus import GpuMemory
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Progressed, Trial
@@ -30,28 +29,6 @@ SHARE = 0.9
 DRAWS = 1_000
 #: seconds that a measurement may take
 WITHIN_S = 600.0
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Memory of a GPU, MiB."""
-
-    used: int
-    total: int
-
-
-def read_memory() -> dict[str, Memory]:
-    """Memory of each GPU by its number, and by its UUID; empty where the driver does not say."""
-    try:
-        lines = gpus.ask("index,uuid,memory.used,memory.total", "nounits")
-    except InputError:
-        return {}
-    found = {}
-    for line in lines or []:
-        index, *others = (part.strip() for part in line.split(","))
-        if len(others) == 3 and all(size.isdecimal() for size in others[1:]):
-            found[index] = found[others[0]] = Memory(*map(int, others[1:]))
-    return found
 
 
 def fitting(needed: int, free: int, cores: int) -> int:
@@ -90,9 +67,9 @@ def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[in
     `engine` has a slot on each GPU; its first is used, and free again afterwards.
     """
     cards = {slot.gpu: slot for slot in engine.slots if slot.gpu is not None}
-    before = read_memory()
+    before = gpus.memory()
     if not cards or not all(gpu in before for gpu in cards):
-        why = "nvidia-smi does not say how much memory they have" if cards else "there is no GPU"
+        why = "the driver does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
     config = largest(spec, subject.data_size.alphabet if subject.data_size else 0, subject.admits)
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
@@ -113,9 +90,9 @@ def pack(spec: SweepSpec, subject: Task, engine: Engine, cores: int) -> tuple[in
     )
 
 
-def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, Memory]:
+def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, GpuMemory]:
     """Memory once a job trains; empty if it ends before that. The job is ended."""
-    found: Mapping[str, Memory] = {}
+    found: Mapping[str, GpuMemory] = {}
     engine.start(job)
     until = time.monotonic() + WITHIN_S
     while True:
@@ -123,7 +100,7 @@ def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, Memory]:
             if isinstance(message, Ended):
                 return found
             if isinstance(message, Progressed | EpochDone) and not found:
-                found = read_memory()
+                found = gpus.memory()
                 engine.stop(job.slot, Ended(Outcome.STOPPED, "measured"))
         if time.monotonic() > until:
             engine.stop(job.slot, Ended(Outcome.STOPPED, "too slow to be measured"))

@@ -1,4 +1,4 @@
-"""When a trial counts as hung, and when a sweep as failing; decisions with their reason."""
+"""When a trial has hung, and when a sweep is failing: decisions with a reason."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 
 from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 
-#: a trial is hung that says nothing for so many of its epochs, and for so many seconds at the least
+#: a trial has hung after so many of its epochs without a report, but not before so many seconds
 SILENT_EPOCHS, SILENT_S = 5.0, 60.0
-#: a trial that has not reported yet is hung if it computes nothing for so many seconds
+#: a trial without any report has hung if it uses no CPU for so many seconds
 IDLE_S = 900.0
-#: or if it computes for so many seconds before its first report: a network of ours, or a template
-#: that has reported in this sweep; and a template of which nothing is known, which may never report
+#: or after so many seconds without a first report: for our own network and templates that have
+#: reported in this sweep; and for other templates, which may never report
 START_S, UNKNOWN_START_S = 3_600.0, 86_400.0
-#: but after no less than so many times the longest start that was seen
+#: both are at least so many times the longest time to a first report in this sweep
 STARTS = 10.0
-#: characters of a reason that are shown for one kind of failure
+#: characters of the reason that is shown for one kind of failure
 REASON_LENGTH = 160
 
 
 @dataclass
 class Start:
-    """A trial that has not reported yet; seconds of the driver's clock."""
+    """A trial that has not reported yet; times in seconds of the driver's clock."""
 
     began: float
-    #: when its worker was last known to compute
+    #: when its worker was last seen to use the CPU
     computed: float
 
 
 def hung_at_start(start: Start, now: float, longest_s: float | None, *, template: bool) -> str:
-    """Why a trial counts as hung that imports, builds or traces; empty if it does not.
+    """Why a trial without a report has hung; "" if it has not.
 
-    `longest_s` is the longest start that was seen; None if there was none.
+    `longest_s` is the longest time to a first report in this sweep; None if there was no report.
     """
     usual = STARTS * (longest_s or 0.0)
     idle, limit = now - start.computed, max(IDLE_S, usual)
@@ -48,15 +48,16 @@ def hung_at_start(start: Start, now: float, longest_s: float | None, *, template
 
 
 def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
-    """Why a trial counts as hung; empty if it does not. From its first report on."""
+    """Why a trial with a report has hung; "" if it has not, or has not reported yet."""
     if progress.heard is None:
         return ""
-    if (
-        progress.last and progress.trial.config.returns_loss
-    ):  # what a template does then is not heard
-        return ""
-    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
     silent = now - progress.heard
+    if progress.last and progress.trial.config.returns_loss:  # what it does then is not heard
+        limit = max(UNKNOWN_START_S, STARTS * (progress.heard - progress.began))
+        if silent <= limit:
+            return ""
+        return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"
+    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
     if silent <= limit:
         return ""
     return (
@@ -66,7 +67,7 @@ def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
 
 
 def _epoch_seconds(progress: TrialProgress, heard: float) -> float:
-    """The longest epoch; what the first is going to take, by its pace; or the time of the start."""
+    """The longest epoch; before its end, the predicted time of the first, or that of the start."""
     if progress.epoch_seconds:
         return max(progress.epoch_seconds)
     if progress.latest and progress.first_progress:
@@ -77,11 +78,10 @@ def _epoch_seconds(progress: TrialProgress, heard: float) -> float:
 
 
 def failing(finished: Sequence[TrialProgress], limit: int) -> str:
-    """Why a sweep should end, its trials in order of their ends; empty if it should not.
+    """Why a sweep is failing; "" if it is not. `finished` is in order of the ends of trials.
 
-    It should if the last `limit` trials have failed, and not each with another outcome: a few
-    failures that have nothing in common do not mean that everything fails. That the high rates of
-    a ladder diverge is no failure.
+    It is if the last `limit` trials have failed, unless each has another outcome: unrelated
+    failures do not mean that all trials fail. A trial of the ladder that diverges has not failed.
     """
     failed: list[TrialProgress] = []
     for progress in reversed(finished):
@@ -109,5 +109,5 @@ def _text(progress: TrialProgress) -> str:
 
 
 def _kind(progress: TrialProgress) -> str:
-    """The failure without its numbers, so that like ones are counted together."""
+    """The text of a failure without its numbers, by which failures are counted."""
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(progress))

@@ -1,15 +1,14 @@
-"""One driver for each sweep: a lease in the tags of its run, renewed while the driver lives.
+"""At most one driver for each sweep: a lease in the tags of its run, which the driver renews.
 
-A store of runs has no locks. So a driver that comes later looks whether the process of the lease
-lives, if that is on its machine. It does not trust clocks, which differ between machines and may
-jump: of a process elsewhere it looks whether the lease is renewed while it watches.
+MLflow has no locks. A second driver on the same machine checks whether the process of the lease is
+running. On another machine it watches for `STALE_S` whether the lease is renewed; it compares no
+times of different clocks, which may differ or jump.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import socket
 import threading
@@ -21,10 +20,10 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Tag, is_finite
 from lstm_sweep.search.store.tracking import Store, at_once
 
-#: seconds between two renewals, and how long a lease is watched that is not renewed
+#: seconds between two renewals, and seconds without a renewal after which a lease is stale
 BEAT_S, STALE_S = 5.0, 30.0
 
 
@@ -34,57 +33,61 @@ class LeaseLostError(StoreError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who drives a sweep."""
+    """The process that drives a sweep."""
 
     host: str
-    #: this boot of the machine and its space of process numbers; hosts may share a name
+    #: ID of this boot and of the PID namespace, since several machines may have the same host name
     machine: str
     pid: int
-    #: start of the process in ticks of the kernel, so that a number used again is told apart
+    #: start of the process in clock ticks since boot, to detect a PID that is used again
     born: int
     token: str
-    #: goes up with every renewal
+    #: number of renewals
     beat: int = 0
-    #: how long the sweep has been driven, in all
+    #: total time for which the sweep has been driven
     seconds: float = 0.0
 
     @property
     def is_sound(self) -> bool:
-        """Whether all fields are of their kinds, as nobody checks who has read them."""
+        """Whether all fields have their types and ranges; they are read from the store."""
         texts, numbers = (self.host, self.machine, self.token), (self.pid, self.born, self.beat)
         return (
             all(isinstance(text, str) for text in texts)
             and all(type(number) is int for number in numbers)
-            and isinstance(self.seconds, int | float)
-            and 0 <= self.seconds < math.inf
+            and is_finite(self.seconds)
+            and self.seconds >= 0
         )
 
     @property
     def is_here(self) -> bool:
-        """Whether this driver is one of this machine, so that it is known whether it lives."""
+        """Whether the process is on this machine, so that it can be looked up."""
         return self.machine == _machine()
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is certain that this driver has ended."""
-        return self.is_here and _born(self.pid) != self.born
+        """Whether the process has certainly ended."""
+        return self.is_here and _start_ticks(self.pid) != self.born
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
 def holder(tags: dict[str, str]) -> Holder | None:
-    """Who drives the sweep with these tags; None if nobody has, or has left it in order."""
+    """The driver in the tags of a sweep; None if there is none, or it has released its lease."""
     text = tags.get(Tag.LEASE)
     try:
         found = Holder(**json.loads(text)) if text else None
-    except (ValueError, TypeError, RecursionError):  # of another version, or written by hand
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):  # of another version or program
         return None
     return found if found and found.is_sound else None
 
 
 def is_left(tags: dict[str, str]) -> bool:
-    """Whether it is certain, without watching, that nobody drives the sweep with these tags."""
+    """Whether certainly no process drives the sweep with these tags, without watching."""
     driver = holder(tags)
     return driver is None or driver.is_gone
 
@@ -96,7 +99,7 @@ def is_driven(
     watch_s: float = STALE_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Holder | None:
-    """The driver of a sweep, if it lives; takes up to `watch_s` seconds to be sure."""
+    """The driver of a sweep if it is running; watches a remote one for up to `watch_s` seconds."""
     first = holder(store.tags(run_id))
     if first is None or first.is_here:
         return None if first is None or first.is_gone else first
@@ -113,10 +116,7 @@ def is_driven(
 
 
 def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Ask the driver of a sweep to end it, and wait until it has.
-
-    Returns whether there was one.
-    """
+    """Ask the driver of a sweep to end it, and wait until it has; return whether it has."""
     store.log(run_id, tags={Tag.STOP: "yes"})
     if holder(store.tags(run_id)) is None:
         return False
@@ -126,26 +126,26 @@ def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep)
 
 
 class Lease:
-    """Held by the process that drives a sweep."""
+    """The lease of this process on a sweep."""
 
     def __init__(self, store: Store, run_id: str, seconds: float = 0.0) -> None:
         self._store, self.run_id = store, run_id
-        #: held by who writes the lease
+        #: held while the lease is written
         self._writing = threading.Lock()
         pid = os.getpid()
         host, token = socket.gethostname(), uuid.uuid4().hex
-        self.mine = Holder(host, _machine(), pid, _born(pid), token, seconds=seconds)
+        self.mine = Holder(host, _machine(), pid, _start_ticks(pid), token, seconds=seconds)
 
     @property
     def tag(self) -> dict[str, str]:
-        """The lease as a tag."""
+        """The tag with this lease."""
         return {Tag.LEASE: json.dumps(asdict(self.mine))}
 
     def take(self) -> None:
-        """Take the lease.
+        """Write the lease, and check that no other process has written its own.
 
         Raises:
-            InputError: another driver took it at the same time.
+            InputError: another process has.
         """
         self._store.log(self.run_id, tags=self.tag)
         now = holder(self._store.tags(self.run_id))
@@ -153,12 +153,12 @@ class Lease:
             raise InputError(f"{now} began to drive this sweep at the same time, expected one")
 
     def beat(self, seconds: float) -> bool:
-        """Renew the lease, `seconds` being those the sweep has been driven.
+        """Renew the lease; `seconds` is the total time for which the sweep has been driven.
 
-        Returns whether somebody has asked for the sweep to stop.
+        Returns whether the sweep was asked to stop.
 
         Raises:
-            LeaseLostError: another driver has it.
+            LeaseLostError: another process has the lease.
         """
         return self._renew(self._store, seconds)
 
@@ -178,22 +178,22 @@ class Lease:
 
     @contextlib.contextmanager
     def beating(self, seconds: Callable[[], float]) -> Iterator[None]:
-        """Renew the lease beside what is done meanwhile, which may take long; see `beat`.
+        """Renew the lease from a thread during a long operation; `seconds` gives the time driven.
 
-        Whoever renews it next hears if somebody has asked for an end, or has taken the sweep over.
-        Afterwards nothing is written beside any more: a renewal that is being written is waited
-        for. If that is given up since an end is wanted, the renewal takes itself back.
+        The thread reports neither a request to stop nor a lost lease: the next `beat` does. At the
+        end of the context, a renewal that is under way is waited for, so that no later one
+        overwrites a released lease. If a signal ends this wait, the thread releases the lease.
         """
-        beside = at_once(self._store)
+        other = at_once(self._store)
         over, given_up = threading.Event(), threading.Event()
 
         def renew() -> None:
             while not over.wait(BEAT_S):
-                with contextlib.suppress(Exception):  # there is a next time
-                    self._renew(beside, seconds(), over)
+                with contextlib.suppress(Exception):  # the next renewal may succeed
+                    self._renew(other, seconds(), over)
             with contextlib.suppress(Exception):
-                if given_up.is_set() and self._is_mine(beside.tags(self.run_id)):
-                    beside.log(self.run_id, tags={Tag.LEASE: ""})
+                if given_up.is_set() and self._is_mine(other.tags(self.run_id)):
+                    other.log(self.run_id, tags={Tag.LEASE: ""})
 
         threading.Thread(target=renew, name="lease", daemon=True).start()
         try:
@@ -210,6 +210,7 @@ class Lease:
 
 
 def _machine() -> str:
+    """See `Holder.machine`; without Linux's /proc, the host name and a hardware address."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -217,10 +218,14 @@ def _machine() -> str:
         return f"{socket.gethostname()} {uuid.getnode():x}"
 
 
-def _born(pid: int) -> int:
-    """When a process of this machine began; -1 if there is none, 0 where this cannot be told."""
+def _start_ticks(pid: int) -> int:
+    """Start of a process of this machine in clock ticks since boot; -1 if it has ended.
+
+    Without Linux's /proc it is 0 for every running process. `psutil.Process.create_time` does not
+    replace it: it adds the boot time by the system's clock, which changes when the clock is set.
+    """
     if not Path("/proc/self/stat").exists():
-        return 0 if _lives(pid) else -1
+        return 0 if _is_running(pid) else -1
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
@@ -229,7 +234,8 @@ def _born(pid: int) -> int:
     return -1 if fields[0] == "Z" else int(fields[19])
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
+    """Whether a process of this machine exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -14,9 +14,10 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.faults import StoreError, without_secrets
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease

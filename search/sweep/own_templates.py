@@ -1,8 +1,8 @@
-"""Which templates this user has run, so that they are found again without asking the store.
+"""The paths of the templates that this user has run, by digest.
 
-A store may say which digest a sweep's template had, but not which file is run: others may write to
-it. So each template that was named on the command line is noted in a folder that is this user's
-alone, by its digest.
+Others may write to the store, so a path in it is never run. `resume` takes the digest of a sweep's
+template from the store, and its path from a file that only this user can write: each template that
+is named on the command line is recorded there.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import re
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.spaces.template.template import Template
 
-#: what the digest of a template looks like
+#: the digest of a template
 DIGEST = re.compile(r"[0-9a-f]{16}")
-#: bytes of a path, at most
+#: bytes of the longest path
 LONGEST_PATH = 1 << 13
 
 
 def remember(template: Template) -> None:
-    """Note that this user has named a template; nothing if there is no folder for that."""
+    """Record the path of a template that this user has named, if the folder can be written."""
     folder = _folder()
     if folder is None:
         return
@@ -37,7 +39,7 @@ def remember(template: Template) -> None:
 
 
 def path_of(digest: str) -> Path | None:
-    """Where the template with this digest was when this user named it; None if that is unknown."""
+    """The path of the template with a digest; None if it is not recorded."""
     folder = _folder()
     if folder is None or not DIGEST.fullmatch(digest):
         return None
@@ -48,7 +50,7 @@ def path_of(digest: str) -> Path | None:
 
 
 def digest_of(tags: Tags) -> str | None:
-    """Digest of the template that a run is about; None if it is about none."""
+    """Digest of the template of a run; None if it has none."""
     if Tag.TEMPLATE not in tags:
         return None
     digest = tags.json(Tag.TEMPLATE, dict).get("digest")
@@ -58,13 +60,12 @@ def digest_of(tags: Tags) -> str | None:
 
 
 def read(tags: Tags, given: str | None) -> Template | None:
-    """The user's own file of the template that a run is about; None if it is about none.
+    """The template of a run, read from the path `given` or else the recorded one.
 
-    It is read from `given`, or from where this user has run it before. No store says which file is
-    run, for others may write to it.
+    None if the run has no template.
 
     Raises:
-        InputError: the file is not what it was, or has to be named.
+        InputError: no path is given or recorded, or the file has another digest.
     """
     digest = digest_of(tags)
     if digest is None:
@@ -90,11 +91,9 @@ def read(tags: Tags, given: str | None) -> Template | None:
 
 
 def _folder() -> Path | None:
-    """A folder that is this user's alone, and lasts; None if there is none."""
+    """A lasting folder that only this user may write to; None if there is none."""
     try:
-        root = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    except RuntimeError:  # there is no home
+        own = platformdirs.user_state_path(workdir.PROGRAM, appauthor=False)
+    except RuntimeError:  # this user has no home
         return None
-    if workdir.private(root / "lstm-sweep") is None:
-        return None
-    return workdir.private(root / "lstm-sweep" / "templates")
+    return workdir.private(own) and workdir.private(own / "templates")

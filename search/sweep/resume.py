@@ -1,4 +1,4 @@
-"""A sweep rebuilt from its runs, so that it goes on where it was broken off."""
+"""Reads an interrupted sweep back from its runs, so that it continues where it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.archive import TRAINED
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE, WEIGHTS
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import Lease, holder
@@ -30,61 +30,61 @@ from lstm_sweep.search.trial import (
     TrialRecord,
 )
 
-#: what is said of a trial whose driver was killed
+#: reason of a trial whose driver was killed
 DRIVER_DIED = "the program that drove the sweep died"
-#: times a trial is tried whose worker dies
+#: attempts of a trial whose worker dies each time
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class ResumeState:
-    """All that is known of a sweep that was broken off; nobody else drives it."""
+    """An interrupted sweep, whose lease this process holds."""
 
     run_id: str
     lease: Lease
     spec: SweepSpec
-    #: params that its run has already
+    #: names of the params that its run has
     params: frozenset[str]
-    #: how long it was driven so far
+    #: total time for which it was driven
     seconds: float
-    #: trials that have ended, in order of their ends; of those tried several times, each attempt
+    #: all attempts that have ended, in order of their ends
     finished: list[TrialProgress]
-    #: trials to be tried again, the first first
+    #: next attempts of trials that did not finish, by number
     again: list[Trial]
-    #: runs whose weights are kept, by the number of their trial
+    #: IDs of runs with stored weights, by trial number
     weights: dict[int, str]
-    #: loss of each baseline, nats, and runs of those that were begun
+    #: loss of each finished baseline, nats, and run IDs of those that did not finish
     baselines: dict[str, float]
     begun_baselines: dict[str, str]
 
     @property
     def is_unclaimed(self) -> bool:
-        """Whether it was broken off before it could claim its name."""
+        """Whether it was interrupted before it could claim its name."""
         return OWNS_NAME not in self.params and not self.finished and not self.again
 
 
 def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeState:
-    """Take a sweep that nobody drives, and read it back; runs that were left open are closed.
+    """Take the lease of a sweep that no process drives, read it back, and close its open runs.
 
-    `run` is its own run as it was when somebody looked whether it is driven, `spec` its spec, if
-    that was read already. A trial under way counts as lost, unless its outcome is written already.
+    `run` is the sweep's run as it was when the lease was checked, `spec` its spec if it is known. A
+    running trial becomes `LOST` unless its outcome has been written.
 
     Raises:
-        InputError: the sweep was made by another version that cannot be read, or somebody else
-            has driven it since.
+        InputError: the sweep cannot be read by this version, or another process has driven it
+            since `run` was read.
     """
     spec = spec or archive.read_spec(run)
     lease = _take(store, run)
     try:
         with lease.beating(lambda: driven_s(run)):
             return _read(store, run, spec, lease)
-    except BadRunError:  # nothing of the sweep has changed
+    except BadRunError:  # nothing was changed; restore the lease
         store.log(run.info.run_id, tags={Tag.LEASE: run.data.tags.get(Tag.LEASE, "")})
         raise
 
 
 def _take(store: Store, run: Any) -> Lease:
-    """Take the lease of a sweep that nobody has driven since its run was read."""
+    """Take the lease of a sweep unless another process has driven it since `run` was read."""
     now = store.tags(run.info.run_id)
     if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
         who = holder(now) or "somebody"
@@ -98,7 +98,7 @@ def _take(store: Store, run: Any) -> Lease:
 
 
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
-    """Read a sweep back whose lease is ours."""
+    """Read a sweep back whose lease this process holds."""
     seconds = driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
@@ -131,10 +131,10 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
 
 
 def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
-    """The record of a trial that the search of `spec` can have proposed.
+    """The record of a trial, checked against the space of `spec`.
 
     Raises:
-        BadRunError: it cannot have.
+        BadRunError: the search cannot have proposed this trial.
     """
     record = archive.read_trial(run)
     check_stored(record, spec.space)
@@ -143,15 +143,15 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     return record
 
 
-def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
-    """Put the runs of a sweep in order that nobody drives any more.
+def close(store: Store, run: Any, on_skipped: Callable[[BadRunError], None]) -> None:
+    """Close the runs of a sweep that no process drives.
 
-    `hear` is told of trials that are left as they are, since they cannot be read.
+    `on_skipped` is called for each trial that stays open, since it cannot be read.
     """
     archive.written_spec(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
-    _all_progress(store, run, archive.readable_trials(trained, hear))
+    _all_progress(store, run, archive.readable_trials(trained, on_skipped))
     tags = {Tag.STATE: "stopped", Tag.REASON: DRIVER_DIED, Tag.LEASE: ""}
     tags[Tag.STOP_REASON] = str(StopReason.DRIVER_DIED)
     store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{driven_s(run):.3f}"})
@@ -160,9 +160,10 @@ def close(store: Store, run: Any, hear: Callable[[BadRunError], None]) -> None:
 
 
 def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
-    """Whether a trial is tried again whose last attempt this is.
+    """Whether a trial with this last attempt gets another one.
 
-    One that kills its worker each time is given up; what happens to the driver is not its fault.
+    After `ATTEMPTS` attempts that have killed their worker it does not; attempts that ended with
+    their driver do not count.
     """
     assert progress.ended
     if progress.ended.unfinished or progress.ended.outcome is not Outcome.LOST:
@@ -173,7 +174,7 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
 
 
 def driven_s(run: Any) -> float:
-    """Seconds for which a sweep was driven so far."""
+    """Total time for which a sweep was driven."""
     driven = holder(run.data.tags)
     return driven.seconds if driven else Tags(run).seconds(Tag.SECONDS)
 
@@ -181,7 +182,7 @@ def driven_s(run: Any) -> float:
 def _all_progress(
     store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]
 ) -> list[TrialProgress]:
-    """The courses of a sweep's trials from their runs and records."""
+    """The progress of trials from their runs and records."""
     began, seconds = _start_s(run), driven_s(run)
     return [_progress(store, child, record, began, seconds) for child, record in children]
 
@@ -193,14 +194,14 @@ def _start_s(run: Any) -> float:
 def _progress(
     store: Store, run: Any, record: TrialRecord, began: float, seconds: float
 ) -> TrialProgress:
-    """The course of a trial from its run, which is closed if it was left open."""
+    """The progress of a trial from its run, which is closed if it is open."""
     ended = _ended(record)
     curve = _curve(store, record)
     end = run.info.end_time
     if run.info.status in ("RUNNING", "SCHEDULED"):
         end = None
         if record.outcome == "":
-            store.drop_folder(run.info.run_id, WEIGHTS)  # kept just before the driver died
+            store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
             tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
             tags |= {Tag.UNFINISHED: "yes"}
             store.log(run.info.run_id, tags=tags)
@@ -218,7 +219,7 @@ def _progress(
         job,
         epochs=curve,
         ended=ended,
-        # the time between two sittings does not count
+        # time in which no process drove the sweep does not count
         began=min(_start_s(run) - began, max(0.0, seconds - took)),
         seconds=took,
     )
@@ -233,7 +234,7 @@ def _ended(record: TrialRecord) -> Ended:
 
 
 def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
-    """Validation loss and seconds of each epoch."""
+    """Validation loss and seconds of each epoch, from the tag or else the metrics."""
     if record.tags.get(Tag.CURVE):
         rows = [zip(CURVE, values, strict=True) for values in _written_curve(record.tags)]
     elif record.epochs:
@@ -242,11 +243,19 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
         rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
     else:
         return []
-    return [{name: value for name, value in row if value is not None} for row in rows]
+    return [
+        {name: value for name, value in row if value is not None and _counts(name, value)}
+        for row in rows
+    ]
+
+
+def _counts(name: str, value: float) -> bool:
+    """Whether a value of an epoch is taken: a loss may be no number, but times are added up."""
+    return name != "epoch_seconds" or (is_finite(value) and value > 0)
 
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:
-    """The values of `CURVE` for each epoch, as a run has them."""
+    """The values of `CURVE` for each epoch in the tag of a run."""
     found: list[list[float | None]] = tags.json(Tag.CURVE, list)
     for values in found:
         known = isinstance(values, list) and len(values) == len(CURVE)

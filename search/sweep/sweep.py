@@ -219,7 +219,7 @@ class Sweep:
             self._viewer.said(f"runs were left open: {fault}")
         finally:
             if self._folder and not self._lost:
-                workdir.leave(self._folder, self.state.going_on)
+                workdir.clear(self._folder, self.state.going_on)
         if self._folder and not (self._lost or self.state.left_open):
             self._keep_evidence()
 

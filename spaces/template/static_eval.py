@@ -178,7 +178,7 @@ def _items(value: Any) -> list[Any]:
     return list(value)
 
 
-def _value(node: ast.expr, names: Names) -> Any:
+def _value(node: ast.expr, names: Names) -> Any:  # noqa: C901 - one case a kind of node
     """Evaluate an expression; raises one of `ERRORS` if it is not constant."""
     match node:
         case ast.Constant(value=value):

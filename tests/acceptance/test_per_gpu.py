@@ -1,6 +1,6 @@
-"""`--per-gpu auto`, with a stand-in for the driver's program.
+"""`--per-gpu auto`, with a stand-in for the driver.
 
-There is no GPU, so workers compute on the CPU; the program says what it would of memory.
+There is no GPU, so workers compute on the CPU; the stand-in says what a driver would of memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, run_here, write_text
-
-#: two GPUs; the first question about memory finds the first unused, later ones do not
-DRIVER = """#!/bin/sh
-case "$*" in *memory*) ;; *) printf '0\\n1\\n'; exit ;; esac
-used=1000
-test -e {asked} && used={then}
-touch {asked}
-echo "0, GPU-a, $used, 80000"
-echo "1, GPU-b, 3000, 80000"
-"""
+from tests.nvml import Gpu, replace_nvml
 
 
 @pytest.fixture
@@ -31,23 +22,23 @@ def folder(workplace: Callable[[str], Path]) -> Path:
     return folder
 
 
-def launched(folder: Path, then: str, *more: str) -> str:
-    """What `launch` prints where the driver's program says that `then` MiB are used later."""
-    program = folder / "nvidia-smi"
-    program.write_text(DRIVER.format(asked=folder / "asked", then=then), encoding="utf-8")
-    program.chmod(0o755)
-    path = f"{folder}:{os.environ['PATH']}"
+def launched(folder: Path, monkeypatch: pytest.MonkeyPatch, then: int | None, *more: str) -> str:
+    """What `launch` prints with two GPUs, of which the first uses `then` MiB while a trial runs."""
+    gpus = [Gpu("GPU-a", used=(1_000, then)), Gpu("GPU-b", used=(3_000,))]
+    replace_nvml(monkeypatch, lambda: gpus)
     done = run_here(
         "launch", "--data", "words.txt", *TINY, "--trials", "2", "--per-gpu", "auto",
-        "--ladder", "off", "--confirm-configs", "0", *more, cwd=folder, PATH=path,
+        "--ladder", "off", "--confirm-configs", "0", *more, cwd=folder,
     )  # fmt: skip
     assert done.code == 0, done.err
     return " ".join(done.out.split())
 
 
-def test_as_many_trials_share_a_gpu_as_its_memory_holds(folder: Path) -> None:
+def test_as_many_trials_share_a_gpu_as_its_memory_holds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cores = len(os.sched_getaffinity(0))
-    out = launched(folder, "9000")
+    out = launched(folder, monkeypatch, 9_000)
     count = max(1, min(8, cores // 2))  # 90 % of 77,000 MiB by 8,000
     assert (
         "--per-gpu auto: the largest network (bi 2x12, batch 32) takes 8,000 of 77,000 MiB free: "
@@ -57,7 +48,9 @@ def test_as_many_trials_share_a_gpu_as_its_memory_holds(folder: Path) -> None:
     assert run_here("trials", "words-1", "--json", cwd=folder).json[1]["outcome"] == "complete"
 
 
-def test_a_driver_that_does_not_say_leaves_it_at_one(folder: Path) -> None:
-    out = launched(folder, "unknown", "--minutes", "5")
+def test_a_driver_that_does_not_say_leaves_it_at_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = launched(folder, monkeypatch, None, "--minutes", "5")
     assert "the largest network (bi 2x12, batch 32) could not be measured: 1 trial" in out
     assert "up to 2 trials or 5 minutes, 2 at once" in out

@@ -11,10 +11,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("models", "spaces", "search")
 
 START = """
+import importlib.util
 import sys
 sys.path.insert(0, sys.argv[1])
 import lstm_sweep.search.cli
 assert lstm_sweep.search.cli.__file__.startswith(sys.argv[1])
+for name in ("models", "search", "spaces"):
+    assert importlib.util.find_spec(name) is None
 size = ["size", "--data", "workflow-log", "--set", "layer_size=32", "--json"]
 sys.exit(lstm_sweep.search.cli.main(size))
 """

@@ -176,8 +176,19 @@ class Forgetful:
         self._client, self._lost = client, lost
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
+        return self._forgetful(getattr(self._client, name))
 
+    def files(self, open_files: Callable[[str], Any]) -> Callable[[str], Any]:
+        """What opens the files of runs; an answer to writing one is lost too."""
+
+        def open_forgetful(run_id: str) -> Any:
+            files = open_files(run_id)
+            files.log_artifact = self._forgetful(files.log_artifact)
+            return files
+
+        return open_forgetful
+
+    def _forgetful(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             answer = method(*args, **kwargs)
             if self._lost:
@@ -203,9 +214,12 @@ def test_a_lost_answer_doubles_nothing(store: Store, ask: Callable[[Store, str],
     client = store.client
     waits: list[str] = []
     store.waiting = lambda why, seconds: waits.append(why)
-    store.client = Forgetful(client)
+    store.client = forgetful = Forgetful(client)
+    files_of = store._files_of
+    vars(store)["_files_of"] = forgetful.files(files_of)
     ask(store, run_id)
     store.client = client
+    vars(store)["_files_of"] = files_of
     assert waits == ["the answer was lost"]
     assert len(store.runs()) <= 2
     assert [r.info.run_name for r in store.runs(kind="new")] in ([], ["new"])
@@ -313,7 +327,7 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     past = rebuild(store, parent)
     assert [trial.number for trial in past.again] == [0]
     assert {run.info.status for run in store.runs(sweep_phase="search")} == {"KILLED"}
-    workdir.leave(cache / parent.info.run_id, set())
+    workdir.clear(cache / parent.info.run_id, set())
 
 
 def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import time
@@ -20,6 +21,7 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
@@ -56,6 +58,28 @@ def test_metrics_come_back_bit_for_bit(store: Store) -> None:
 def test_a_tag_that_mlflow_would_cut_off_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="9,000 characters"):
         store.create_run("r", {"long": "x" * 9000})
+
+
+def test_a_null_character_which_not_every_database_holds_is_escaped(store: Store) -> None:
+    run_id = store.create_run("r", {"sweep.device": "a\0b"})
+    store.log(run_id, tags={"sweep.reason": "ValueError: c\0d"}, params={"data": "e\0f"})
+    tags = store.tags(run_id)
+    assert (tags["sweep.device"], tags["sweep.reason"]) == ("a\\0b", "ValueError: c\\0d")
+    assert store.run(run_id).data.params["data"] == "e\\0f"
+
+
+def test_bytes_that_are_no_text_in_a_file_are_one_line_and_not_waited_for(
+    workplace: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = workplace("bytes")
+    store = store_in(folder)
+    run_id = store.create_run("r", {"sweep.reason": "a text"})
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.execute("UPDATE tags SET value = CAST(x'ff00' AS TEXT) WHERE value = 'a text'")
+    store.waiting = lambda why, seconds: pytest.fail("waited")
+    with pytest.raises(StoreError, match="something in it is no text"):
+        store.tags(run_id)
+    assert capfd.readouterr().err == ""
 
 
 def test_runs_are_found_by_their_tags(store: Store) -> None:

@@ -12,6 +12,8 @@ from lstm_sweep.models.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("models", "spaces", "search")
+#: lines of a module, at most
+LONGEST = 350
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
     for package in PACKAGES
@@ -54,7 +56,23 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
 @pytest.mark.parametrize(
     "library, places",
     [
-        ("mlflow", {"search/store/tracking.py"}),
+        (
+            "mlflow",
+            {
+                "search/store/artifacts.py",
+                "search/store/mlflow_setup.py",
+                "search/store/tracking.py",
+            },
+        ),
+        (
+            "platformdirs",
+            {
+                "search/process/workdir.py",
+                "search/store/approval.py",
+                "search/sweep/own_templates.py",
+            },
+        ),
+        ("pynvml", {"search/engines/gpus.py"}),
         (
             "tensorflow",
             {
@@ -130,6 +148,12 @@ def test_light_modules_import_no_library(side: str) -> None:
 def test_every_module_begins_with_its_docstring(module: str) -> None:
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
+
+
+def test_no_module_is_too_long() -> None:
+    own = [path.relative_to(ROOT).as_posix() for path in (ROOT / "lstm_sweep").glob("*.py")]
+    lines = {m: len((ROOT / m).read_text(encoding="utf-8").splitlines()) for m in MODULES + own}
+    assert {m: count for m, count in lines.items() if count > LONGEST} == {}
 
 
 def calls(module: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:

@@ -20,8 +20,8 @@ from lstm_sweep.search.commands.display import (
     open_console,
     trials_table,
 )
+from lstm_sweep.search.process import secrets
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import faults
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import (
     Ended,
@@ -258,7 +258,7 @@ def test_no_line_has_a_secret_that_an_error_has_brought(
     kind: type[Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", "PLANTED-1")
-    monkeypatch.setattr(faults, "_hidden", {"PLANTED-2"})
+    monkeypatch.setattr(secrets, "_hidden", {"PLANTED-2"})
     out, text = console()
     kind(out).said("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
     failed = progress(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))

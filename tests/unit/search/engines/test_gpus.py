@@ -1,78 +1,116 @@
-"""A driver's program that hangs, breaks or talks nonsense is told in one line."""
+"""A driver that hangs or fails is reported in one line."""
 
 from __future__ import annotations
 
-import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import gpus
+from lstm_sweep.search.engines.gpus import GpuMemory
 from lstm_sweep.search.engines.local import find_gpus
-from lstm_sweep.search.sweep import gpu_sharing
-from tests.conftest import run_program, write_text
+from tests.conftest import run_here, write_text
+from tests.nvml import Gpu, replace_nvml
 
 
-def put_first(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Let a script be the program of this name that is found."""
-    program = folder / "nvidia-smi"
-    program.write_text(script, encoding="utf-8")
-    program.chmod(0o755)
+def fails(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Let NVML not start, with an error code of its own."""
+
+    def fail() -> Sequence[Gpu]:
+        raise pynvml.NVMLError(code)
+
+    replace_nvml(monkeypatch, fail)
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a driver")
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    assert find_gpus() == []
+    assert gpus.memory() == {}
 
 
 @pytest.mark.parametrize(
-    "script, found",
-    [
-        ("echo 0; echo 1", ["0", "1"]),
-        ("echo 'NVIDIA-SMI has failed: no driver'; exit 9", []),  # a driver's program and no GPU
-        ("echo 'No devices were found'", []),
-        ("kill -SEGV $$", []),
-    ],
+    "code", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED]
 )
-def test_gpus_are_those_that_the_driver_names(
-    script: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_library_without_its_driver_is_no_error(
+    code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_first(tmp_path, monkeypatch, f"#!/bin/sh\n{script}\n")
-    assert find_gpus() == found
+    fails(monkeypatch, code)
+    assert find_gpus() == []
+    assert gpus.memory() == {}
 
 
-@pytest.mark.parametrize(
-    "script, why",
-    [
-        ("#!/bin/sh\nexec sleep 60\n", "has not answered within 0.2 s, expected one that works"),
-        ("#!/bin/sh\necho 'GPU 0: on fire'\n", "has answered 'GPU 0: on fire', expected one"),
-        ("#!/bin/sh\nprintf '\\377\\376'\n", "has answered '\ufffd\ufffd', expected one"),
-        ("#!/nowhere/sh\n", "No such file or directory, expected one that works"),
-        ("\x7fELF and nothing more", "Exec format error, expected one that works"),
-    ],
-)
-def test_a_driver_that_does_not_work_is_one_line(
-    script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpus, "WITHIN_S", 0.2)
-    put_first(tmp_path, monkeypatch, script)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_gpus_are_those_that_the_driver_counts(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = replace_nvml(monkeypatch, lambda: [Gpu(f"GPU-{n}") for n in range(count)])
+    assert find_gpus() == [str(index) for index in range(count)]
+    assert opened() == 0
+
+
+def test_memory_is_known_by_index_and_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Gpu("GPU-5a", 81_559, (512,)), Gpu("GPU-7c", 81_559), Gpu("GPU-9e", used=(None,))]
+    opened = replace_nvml(monkeypatch, lambda: found)
+    first, second = GpuMemory(512, 81_559), GpuMemory(0, 81_559)
+    assert gpus.memory() == {"0": first, "GPU-5a": first, "1": second, "GPU-7c": second}
+    assert opened() == 0
+
+
+def check_error(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding GPUs is one line with an advice, which is true."""
     with pytest.raises(InputError) as caught:
         find_gpus()
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "CUDA_VISIBLE_DEVICES=-1 leaves GPUs out" in str(caught.value)
-    assert gpu_sharing.read_memory() == {}
+    assert gpus.memory() == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert find_gpus() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, GPU-5a")
+    assert find_gpus() == ["0", "GPU-5a"]
 
 
-def test_the_program_says_so_without_a_traceback(
+@pytest.mark.parametrize(
+    "code, why",
+    [
+        (pynvml.NVML_ERROR_NO_PERMISSION, "reports 'Insufficient Permissions', expected one"),
+        (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, "reports 'RM has detected an NVML/RM version"),
+        (pynvml.NVML_ERROR_UNKNOWN, "reports 'Unknown Error', expected one that works"),
+    ],
+)
+def test_a_driver_that_fails_is_one_line(
+    code: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails(monkeypatch, code)
+    check_error(why, monkeypatch)
+
+
+def test_a_driver_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def hang() -> Sequence[Gpu]:
+        over.wait()
+        return []
+
+    replace_nvml(monkeypatch, hang)
+    monkeypatch.setattr(gpus, "WITHIN_S", 0.2)
+    try:
+        check_error("has not answered within 0.2 s, expected one that works", monkeypatch)
+    finally:
+        over.set()
+
+
+def test_the_program_reports_a_driver_that_fails_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_first(tmp_path, monkeypatch, "#!/bin/sh\necho 'on fire'\n")
+    fails(monkeypatch, pynvml.NVML_ERROR_UNKNOWN)
     write_text(tmp_path / "words.txt")
-    path = os.environ["PATH"]
-    done = run_program("launch", "--data", "words.txt", cwd=tmp_path, PATH=path)
+    done = run_here("launch", "--data", "words.txt", cwd=tmp_path)
     assert done.code == 2
     assert done.err.splitlines() == [
-        "lstm-sweep: nvidia-smi has answered 'on fire', expected one that works; "
+        "lstm-sweep: the driver of NVIDIA GPUs reports 'Unknown Error', expected one that works; "
         "CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 takes the first one"
     ]

@@ -11,7 +11,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands import lifecycle
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.store import faults
+from lstm_sweep.search.process import secrets
 from lstm_sweep.search.trial import Ended, Job, Slot, Trial
 from tests.conftest import write_text
 
@@ -47,7 +47,7 @@ ADDRESSES = [
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(faults, "_hidden", set())
+    monkeypatch.setattr(secrets, "_hidden", set())
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     write_text(tmp_path / "words.txt", 40_000)
     yield tmp_path
@@ -120,3 +120,52 @@ def test_a_trial_that_fails_shows_no_secret(
     assert ended.reason == "ValueError: as ***, or s3://bucket/key?***"
     err = capfd.readouterr().err
     assert "ValueError: as ***" in err and "PLANTED" not in err
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "planted")
+    text = "postgresql://me:secret@host/db, http://a:b:c@host and planted"
+    assert secrets.without_secrets(text) == "postgresql://me:***@host/db, http://a:***@host and ***"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("postgresql://me:a/b?c#d@e@host/db", "postgresql://me:***@host/db"),
+        ("at http://abcdef@host/x now", "at http://***@host/x now"),
+        ("s3://bucket/key?X-Amz-Signature=abc&b=c now", "s3://bucket/key?*** now"),
+        ("connect: host=h password=abc dbname=d", "connect: host=h password=*** dbname=d"),
+        ("connect: host=h pwd=abc dbname=d", "connect: host=h pwd=*** dbname=d"),
+        ("is it http://host:5000/x? yes", "is it http://host:5000/x? yes"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_shown(text: str, shown: str) -> None:
+    assert secrets.without_secrets(text) == shown
+
+
+def test_a_secret_of_an_address_is_not_shown_anywhere() -> None:
+    secrets.hide("plan%20ted/behind")
+    text = "port 'plan ted', 'plan%20ted', behind and before"
+    assert secrets.without_secrets(text) == "port 'plan ted', '***', *** and before"
+    secrets.hide("abc")
+    assert secrets.without_secrets("abc") == "abc"  # too short to be looked for
+
+
+@pytest.mark.parametrize(
+    "uri, parts",
+    [
+        ("postgresql://me:a@b@host/runs", ("me", "a@b", "host/runs")),
+        ("http://token@host", ("token", "", "host")),
+        ("http://host:5000", ("", "", "host:5000")),
+        ("me:a@host", ("me", "a", "host")),
+    ],
+)
+def test_a_login_ends_at_the_last_at_sign(uri: str, parts: tuple[str, str, str]) -> None:
+    assert secrets.login(uri) == parts
+
+
+def test_secrets_that_are_taken_are_neither_inherited_nor_shown() -> None:
+    environment = {"PGPASSWORD": "planted", "HOME": "/home/me"}
+    secrets.take_secrets(environment)
+    assert environment == {"HOME": "/home/me"}
+    assert secrets.without_secrets("planted in /home/me") == "*** in /home/me"

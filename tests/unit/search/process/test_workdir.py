@@ -28,11 +28,11 @@ def test_only_what_is_named_stays(root: Path) -> None:
     for name in ("3", "4", "corpus"):
         (folder / name).mkdir()
     (folder / "picture.png").touch()
-    workdir.leave(folder, {"3", "9"})
+    workdir.clear(folder, {"3", "9"})
     assert [path.name for path in folder.iterdir()] == ["3"]
-    workdir.leave(folder, set())
+    workdir.clear(folder, set())
     assert not folder.exists()
-    workdir.leave(folder, set())
+    workdir.clear(folder, set())
 
 
 def test_what_nobody_resumed_is_let_go_after_a_week(root: Path) -> None:
@@ -59,18 +59,26 @@ def test_what_trials_share_outlives_their_sweep_and_is_let_go_after_a_week(root:
         file.touch()
     os.utime(old, (0, 0))
     os.utime(graphs, (0, 0))
-    workdir.leave(workdir.open_folder("abc"), set())
+    workdir.clear(workdir.open_folder("abc"), set())
     assert list(graphs.iterdir()) == [recent]
 
 
-def test_without_a_home_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME")
+    assert workdir.graphs() == tmp_path / ".cache" / "lstm-sweep" / "graphs"
 
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(Path, "home", no_home)
+def test_without_a_home_nothing_is_shared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_home: None
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.chdir(tmp_path)
     assert workdir.graphs() is None
+    folder = workdir.open_folder("abc")
+    workdir.clear(folder, set())
+    assert not folder.parent.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("run_id", ["../x", "/etc", "", ".", "a/b"])
@@ -88,7 +96,7 @@ def test_a_link_in_place_of_a_folder_is_taken_away(root: Path, tmp_path: Path) -
     folder = workdir.open_folder("linked")
     assert not folder.is_symlink()
     (folder / "inner").symlink_to(precious)
-    workdir.leave(folder, set())
+    workdir.clear(folder, set())
     assert not folder.exists()
     assert (precious / "file").exists()
 
@@ -100,7 +108,7 @@ def test_a_folder_that_others_may_write_is_not_used(root: Path, tmp_path: Path) 
     folder = workdir.open_folder("abc")
     assert not folder.is_relative_to(tmp_path)
     assert folder.parent.stat().st_mode & 0o077 == 0
-    workdir.leave(folder, set())
+    workdir.clear(folder, set())
     assert not folder.parent.exists()
 
 
@@ -112,5 +120,5 @@ def test_a_home_that_cannot_be_used_leaves_nothing_elsewhere(
     assert workdir.graphs() is None
     folder = workdir.open_folder("abc")
     assert folder.is_dir()
-    workdir.leave(folder, set())
+    workdir.clear(folder, set())
     assert not folder.parent.exists()

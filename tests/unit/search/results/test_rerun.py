@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +16,17 @@ from lstm_sweep.search.results.rerun import (
     Comparison,
     Epochs,
     Rerun,
+    _check_proposed,
     _with_losses,
     changed_device,
     compare,
 )
-from lstm_sweep.search.store.journal import device_kind
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import device_kind, spec_tags, template_tags
 from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
+from lstm_sweep.spaces.template.template import Template
 
 WAS: Epochs = [
     {"loss": 3.0, "val_loss": 2.0},
@@ -169,3 +175,31 @@ def test_a_rerun_on_another_device_says_so() -> None:
     assert changed_device({"sweep.device": here}, Slot(0)) is None
     assert changed_device({"sweep.device": older}, Slot(0)) == (older, here)
     assert changed_device({"sweep.device": here}, Slot(0, gpu="0")) == (here, "gpu")
+
+
+@pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}, {"sweep.schema": "0"}])
+def test_no_value_beyond_its_space_gets_into_a_template(
+    more: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def data():\n    return 1\ndef create_model(x):\n    return {{uniform(0, 1)}}\n"
+    )
+    template = Template.read(str(file))
+    [label] = template.hyperparameters
+    spec = SweepSpec(template=template, space=template.space(), name="s")
+
+    def run_with(tags: dict[str, str]) -> Any:
+        data = SimpleNamespace(tags={"sweep.name": "s"} | tags, params={}, metrics={})
+        return SimpleNamespace(data=data, info=SimpleNamespace(run_id="r", status="FINISHED"))
+
+    store: Any = SimpleNamespace(run=lambda run_id: run_with(spec_tags(spec, "s")))
+    for value, fits in [(0.5, True), (1e9, False)]:
+        own = {"sweep.trial": "0", "sweep.phase": "search", "sweep.seed": "1"}
+        own |= {"sweep.config": json.dumps({label: value}), "mlflow.parentRunId": "p"}
+        record = archive.read_trial(run_with(own | template_tags(template) | more))
+        if fits:
+            _check_proposed(store, record, template)
+            continue
+        with pytest.raises(BadRunError, match="expected a value of the sweep's space"):
+            _check_proposed(store, record, template)

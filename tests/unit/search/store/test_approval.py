@@ -22,6 +22,7 @@ STRANGER = 54_321
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     return tmp_path.resolve()
 
 
@@ -121,12 +122,13 @@ def test_a_file_that_is_named_is_obeyed_whoever_it_belongs_to(
     ],
 )
 def test_a_password_needs_an_address_that_the_user_has_named(
-    line: str, secret: str, folder: Path
+    line: str, secret: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(folder, line)
     key, _, uri = line.partition(": ")
     config = str(folder / "config")
-    said = refused(folder / "x", **{secret: "planted", "XDG_CONFIG_HOME": config})
+    monkeypatch.setenv("XDG_CONFIG_HOME", config)
+    said = refused(folder / "x", **{secret: "planted"})
     assert said.startswith(f"{file}: {key} is ") and f"({secret})" in said
     for way in (f"{config}/lstm-sweep/servers", "MLFLOW_TRACKING_URI", "LSTM_SWEEP_SETTINGS"):
         assert way in said
@@ -134,9 +136,9 @@ def test_a_password_needs_an_address_that_the_user_has_named(
     listed = folder / "config" / "lstm-sweep" / "servers"
     listed.parent.mkdir(parents=True)
     listed.write_text(f"# mine\n{uri}x\n", encoding="utf-8")
-    assert refused(folder, **{secret: "planted", "XDG_CONFIG_HOME": config}) == said
+    assert refused(folder, **{secret: "planted"}) == said
     listed.write_text(f"# mine\n {uri}/ \nhttp://other\n", encoding="utf-8")
-    load(folder, {secret: "planted", "XDG_CONFIG_HOME": config})
+    load(folder, {secret: "planted"})
 
 
 def test_the_file_in_which_mlflow_keeps_a_password_counts(
@@ -163,13 +165,24 @@ def test_the_variable_names_a_server(folder: Path) -> None:
     assert (settings.tracking_uri, settings.artifacts) == (SERVER, None)
 
 
-def test_a_list_that_cannot_be_read_is_one_clear_line(folder: Path) -> None:
+def test_a_list_that_cannot_be_read_is_one_clear_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
     write(folder, f"tracking_uri: {SERVER}\n")
     listed = folder / "lstm-sweep" / "servers"
     listed.parent.mkdir()
     listed.write_bytes(b"\xff\xfe")
-    line = refused(folder, **PASSWORD, XDG_CONFIG_HOME=str(folder))
+    line = refused(folder, **PASSWORD)
     assert line == f"{listed}: it is not UTF-8, expected the address of a server in each line"
+
+
+def test_without_a_home_nobody_has_named_a_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, no_home: None
+) -> None:
+    write(folder, f"tracking_uri: {SERVER}\n")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert "the list of your servers" in refused(folder, **PASSWORD)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.store import address, artifacts, faults
+from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.settings import Settings
 
 HTTP, POSTGRES, SQLITE = "http://host:5000", "postgresql://host/runs", "sqlite:////runs.db"
@@ -51,68 +51,6 @@ def test_a_bucket_without_its_package_is_named(uri: str, monkeypatch: pytest.Mon
     assert why.startswith("its files lie at s3://bucket/a, and it needs boto3")
     assert why.endswith("expected: pip install lstm-sweep[server]")
     assert artifacts.out_of_reach("mlflow-artifacts:/1", settings_of(HTTP)) == ""
-
-
-@pytest.mark.parametrize(
-    ("uri", "package"),
-    [
-        (POSTGRES, "psycopg2, expected: pip install lstm-sweep[server]"),
-        ("postgresql+psycopg2://host/runs", "psycopg2, expected: pip install lstm-sweep[server]"),
-        ("postgresql+pg8000://host/runs", "the module pg8000"),
-        ("mysql://host/runs", "the module MySQLdb"),
-        ("mysql+mysqldb://host/runs", "the module MySQLdb"),
-        (SQLITE, ""),
-        (HTTP, ""),
-    ],
-)
-def test_a_database_without_its_driver_is_named(
-    uri: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    why = address.lacking(uri)
-    assert package in why and bool(why) == bool(package)
-
-
-@pytest.mark.parametrize("uri", ["mysql://host/runs", "mysql+mysqldb://host/runs"])
-def test_a_database_with_its_driver_is_not_refused(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "MySQLdb" or None)
-    assert address.lacking(uri) == ""
-
-
-@pytest.mark.parametrize(
-    ("options", "is_secret"),
-    [
-        ("sslmode=verify-full&sslkey=/keys/client.key&passfile=/keys/pgpass", False),
-        ("ssl_key=/keys/client.key&keepalives=1&get_server_public_key=yes", False),
-        *((f"a=b&{name}=planted", True) for name in ("pwd", "PassWord", "sslpassword", "api_key")),
-        *((f"{name}=planted", True) for name in ("passwd", "pass", "access_token", "secret")),
-    ],
-)
-def test_an_option_that_is_secret_is_refused_and_hidden_alike(
-    options: str, is_secret: bool
-) -> None:
-    uri = f"postgresql://host/runs?{options}"
-    assert address.holds_password(uri) == is_secret
-    address.hide_secrets(uri)
-    text = "planted, /keys/client.key"
-    assert faults.without_secrets(text) == (f"***, {text[9:]}" if is_secret else text)
-
-
-@pytest.mark.parametrize(
-    ("uri", "given"),
-    [
-        (POSTGRES, "postgresql+psycopg2://host/runs"),
-        ("postgresql://me:a@b@host/runs?a=b://c", "postgresql+psycopg2://me:a@b@host/runs?a=b://c"),
-        ("postgresql+psycopg://host/runs", "postgresql+psycopg://host/runs"),
-        ("mysql://host/runs", "mysql+mysqldb://host/runs"),
-        (SQLITE, SQLITE),
-        (HTTP, HTTP),
-    ],
-)
-def test_mlflow_is_given_the_driver_that_is_looked_for(uri: str, given: str) -> None:
-    assert settings_of(uri).mlflow_uri == given
 
 
 def test_a_place_that_a_database_cannot_hold_is_refused() -> None:

@@ -103,6 +103,19 @@ def test_a_server_does_not_say_where_else_files_lie(location: str) -> None:
         experiment_of(Client(location), HTTP, "file:///mine").check_reach()
 
 
+@pytest.mark.parametrize(
+    "location",
+    ["http://stranger/api/2.0/mlflow-artifacts/artifacts", "HTTPS://stranger/1",
+     "http://runs.example/1/../2", "http://runs.example.org/1"],
+)  # fmt: skip
+def test_neither_does_a_database_name_a_server_which_would_be_sent_a_password(
+    location: str,
+) -> None:
+    with pytest.raises(InputError, match=r"where whoever made it has chosen: expected another"):
+        experiment_of(Client(location), SQLITE, "http://runs.example").check_reach()
+    experiment_of(Client("http://runs.example/1"), SQLITE, "http://runs.example").check_reach()
+
+
 @pytest.mark.parametrize("location", ["file:///mine", "file:///mine/of/old", "mlflow-artifacts:/1"])
 def test_what_the_users_own_settings_name_is_believed(location: str) -> None:
     experiment_of(Client(location), HTTP, "file:///mine").check_reach()

@@ -12,17 +12,19 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store import server as mlflow_server
-from lstm_sweep.search.store.server import open_door
+from lstm_sweep.search.store.server import choose_bind_address
 
 
 def allowed(host: str, port: int = 5000) -> list[str]:
     """What a server there is told to answer to."""
-    options = mlflow_server.BindAddress(host, open_door(host, None).ip, port, _names(host)).options
+    options = mlflow_server.BindAddress(
+        host, choose_bind_address(host, None).ip, port, _names(host)
+    ).options
     return options[options.index("--allowed-hosts") + 1].split(",")
 
 
 def _names(host: str) -> tuple[str, ...]:
-    return open_door(host, None).names
+    return choose_bind_address(host, None).names
 
 
 def answers(host: str, header: str) -> bool:
@@ -37,9 +39,9 @@ def matches(header: str, known: list[str]) -> bool:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_on_this_machine_alone_every_tunnel_works_and_no_other_name(host: str) -> None:
-    door = open_door(host, None)
-    assert not door.is_open
-    assert door.address == f"http://{host}:{door.port}"
+    bind = choose_bind_address(host, None)
+    assert not bind.is_open
+    assert bind.address == f"http://{host}:{bind.port}"
     for header in ("localhost:8080", "127.0.0.1:5000", "localhost", "[::1]:5000"):
         assert answers(host, header)
     for header in ("evil.example", "10.0.0.1:5000", "192.168.1.1", "evil.localhost:5000"):
@@ -52,23 +54,23 @@ def test_on_all_addresses_it_answers_to_this_machines_names(
     monkeypatch.setattr(mlflow_server, "_own_address", lambda version: "192.168.7.7")
     monkeypatch.setattr(socket, "gethostname", lambda: "Box")
     monkeypatch.setattr(socket, "getfqdn", lambda: "box.example")
-    door = open_door("0.0.0.0", None)
-    assert door.is_open
-    assert door.address == f"http://192.168.7.7:{door.port}"
-    assert door.near_address == f"http://127.0.0.1:{door.port}"
+    bind = choose_bind_address("0.0.0.0", None)
+    assert bind.is_open
+    assert bind.address == f"http://192.168.7.7:{bind.port}"
+    assert bind.local_address == f"http://127.0.0.1:{bind.port}"
     for name in ("192.168.7.7", "box", "box.example", "0.0.0.0", "localhost"):
         assert answers("0.0.0.0", f"{name}:5000")
     for header in ("evil.example:5000", "192.168.7.8:5000", "10.0.0.1", "box:5001", "*"):
         assert not answers("0.0.0.0", header)
-    origins = door.options[-1].split(",")
-    assert f"http://box:{door.port}" in origins
+    origins = bind.options[-1].split(",")
+    assert f"http://box:{bind.port}" in origins
     assert not any("*" in origin for origin in origins)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_further_names_are_answered_at_any_port_and_no_others(host: str) -> None:
-    door = open_door(host, None, further=("mlflow", "10.0.0.7", "fd00::7"))
-    hosts, origins = (door.options[place].split(",") for place in (5, 7))
+    bind = choose_bind_address(host, None, further=("mlflow", "10.0.0.7", "fd00::7"))
+    hosts, origins = (bind.options[place].split(",") for place in (5, 7))
     for name in ("mlflow", "10.0.0.7", "[fd00::7]"):
         for port in ("", ":5000", ":8443"):
             assert matches(f"{name}{port}", hosts)
@@ -84,14 +86,14 @@ def test_one_address_is_the_only_name(monkeypatch: pytest.MonkeyPatch) -> None:
     place = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.168.7.7", 0))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: [place])
     monkeypatch.setattr(socket.socket, "bind", lambda *args: None)
-    door = open_door("Box.Example", 5000)
-    assert (door.is_open, door.address) == (True, "http://box.example:5000")
-    assert door.options == [
+    bind = choose_bind_address("Box.Example", 5000)
+    assert (bind.is_open, bind.address) == (True, "http://box.example:5000")
+    assert bind.options == [
         *("--host", "192.168.7.7", "--port", "5000"),
         *("--allowed-hosts", "box.example:5000"),
         *("--cors-allowed-origins", "http://box.example:5000"),
     ]
-    assert "box.example" in open_door("box.example", 80).options[5].split(",")
+    assert "box.example" in choose_bind_address("box.example", 80).options[5].split(",")
 
 
 def test_addresses_of_six_groups_stand_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,8 +101,8 @@ def test_addresses_of_six_groups_stand_in_brackets(monkeypatch: pytest.MonkeyPat
     place = (socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::1", 0, 0, 0))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: [place])
     monkeypatch.setattr(socket, "socket", _Socket)
-    door = open_door("0:0:0:0:0:0:0:1", 5000)
-    assert door.address == door.near_address == "http://[::1]:5000"
+    bind = choose_bind_address("0:0:0:0:0:0:0:1", 5000)
+    assert bind.address == bind.local_address == "http://[::1]:5000"
 
 
 class _Socket(socket.socket):
@@ -121,7 +123,7 @@ class _Socket(socket.socket):
     ],
 )
 def test_a_warning_is_one_line(host: str, asks: bool, said: list[str]) -> None:
-    line = mlflow_server._warning(open_door(host, None), asks)
+    line = mlflow_server._warning(choose_bind_address(host, None), asks)
     assert line.startswith(f"--host {host}: ") and "\n" not in line
     for part in said:
         assert part in line
@@ -150,23 +152,23 @@ def test_a_port_that_is_taken_is_refused() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(InputError, match="it is taken"):
-            open_door("127.0.0.1", taken.getsockname()[1])
+            choose_bind_address("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_server_that_lost_its_port_is_known_when_whoever_took_it_is_gone() -> None:
-    door = open_door("127.0.0.1", None)
+    bind = choose_bind_address("127.0.0.1", None)
     lost = subprocess.Popen([sys.executable, "-c", ""])
     lost.wait()
-    with pytest.raises(mlflow_server._TakenError):
-        mlflow_server._wait_for(lost, door, "mark")
+    with pytest.raises(mlflow_server._PortTakenError):
+        mlflow_server._wait_for(lost, bind, "mark")
 
 
 def test_a_server_that_fails_at_its_start_says_so() -> None:
-    door = open_door("127.0.0.1", None)
+    bind = choose_bind_address("127.0.0.1", None)
     failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     failed.wait()
     with pytest.raises(InputError, match="ended with code 3 at its start"):
-        mlflow_server._wait_for(failed, door, "mark")
+        mlflow_server._wait_for(failed, bind, "mark")
 
 
 def test_a_server_that_ends_later_is_one_clear_line(
@@ -177,8 +179,30 @@ def test_a_server_that_ends_later_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
     monkeypatch.setattr(subprocess, "Popen", lambda command, **more: start(short, **more))
-    monkeypatch.setattr(mlflow_server, "_wait_for", lambda server, door, mark: None)
+    monkeypatch.setattr(mlflow_server, "_wait_for", lambda server, bind, mark: None)
     monkeypatch.setattr(mlflow_server, "_announce", lambda store, address, as_json: None)
     assert main(["ui"]) == 1
     *_, line = capsys.readouterr().err.splitlines()
     assert line == "lstm-sweep: the MLflow server has ended by itself, with code 7"
+
+
+def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, str] = {}
+
+    def start(command: object, *, env: dict[str, str], **more: object) -> None:
+        given.update(env)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    secrets = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH")
+    for name in (*secrets, "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of the user")
+    monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
+    monkeypatch.setattr(mlflow_server, "check_place", lambda location: None)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert main(["ui"]) == 0
+    assert not set(secrets) & set(given)
+    assert given["PGPASSWORD"] == given["AWS_SECRET_ACCESS_KEY"] == "of the user"

@@ -27,7 +27,11 @@ class Runs:
 
     def create(self, run_id: str, start_time: int) -> None:
         info = SimpleNamespace(run_id=run_id, start_time=start_time, status="RUNNING")
-        self.kept[run_id] = SimpleNamespace(info=info, role="sweep", params={})
+        data = SimpleNamespace(params={})
+        self.kept[run_id] = SimpleNamespace(info=info, data=data, role="sweep")
+
+    def finish(self, run_id: str) -> None:
+        self.kept[run_id].info.status = "FINISHED"
 
     def runs(self, **tags: str) -> list[Any]:
         return [run for run in self.kept.values() if run.role == tags["sweep_role"]]
@@ -36,7 +40,7 @@ class Runs:
         self.kept[run_id].role = tags["sweep.role"]
 
     def log_once(self, run_id: str, key: str, value: str) -> bool:
-        return bool(self.kept[run_id].params.setdefault(key, value) == value)
+        return bool(self.kept[run_id].data.params.setdefault(key, value) == value)
 
 
 class Turns:
@@ -96,14 +100,19 @@ class Asked:
         return ask
 
 
-def driver(run_id: str, start_time: int, dies_at: int = 0) -> Callable[[Any], bool]:
-    """Begins a sweep whose start was noted before its run was asked for."""
+def driver(
+    run_id: str, start_time: int, dies_at: int = 0, *, ends: bool = False
+) -> Callable[[Any], bool]:
+    """Begins a sweep whose start was noted before its run was asked for; it may end at once."""
 
     def begin(store: Any) -> bool:
         if dies_at:
             store = Dying(store, dies_at)
         store.create(run_id, start_time)
-        return claim(store, "s", run_id)
+        owns = claim(store, "s", run_id)
+        if ends:
+            store.finish(run_id)
+        return owns
 
     return begin
 
@@ -147,7 +156,7 @@ def check_one_owns_it(turns: Turns, runs: Sequence[str]) -> None:
     for number, run_id in enumerate(runs):
         run = turns.store.kept[run_id]
         assert (run.role == "sweep") == turns.owns[number]
-        assert (run.params.get(OWNS_NAME) == "yes") == turns.owns[number]
+        assert (run.data.params.get(OWNS_NAME) == "yes") == turns.owns[number]
 
 
 @pytest.mark.parametrize("starts", [(10, 11), (11, 10), (10, 10)])
@@ -161,6 +170,15 @@ def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
     assert played > 20
 
 
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
+def test_one_owns_the_name_also_if_its_sweep_has_ended_before_the_other_is_there(
+    starts: tuple[int, int],
+) -> None:
+    drivers = [driver("a", starts[0], ends=True), driver("b", starts[1], ends=True)]
+    for turns in every_order(drivers):
+        check_one_owns_it(turns, ["a", "b"])
+
+
 @pytest.mark.parametrize("dies_at", range(1, 6))
 @pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
 def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
@@ -168,7 +186,7 @@ def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
 ) -> None:
     for turns in every_order([driver("a", starts[0], dies_at), driver("b", starts[1])]):
         kept = turns.store.kept.values()
-        assert sum(run.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
+        assert sum(run.data.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
         assert [run.role for run in kept].count("sweep") >= 1
         if "a" not in turns.store.kept:
             assert turns.owns[1]

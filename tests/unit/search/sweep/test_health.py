@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lstm_sweep.search.trial import (
     Trial,
     TrialProgress,
 )
+from lstm_sweep.spaces.template.config import TemplateConfig
 
 
 def progress(
@@ -41,6 +43,20 @@ def progress(
         first_progress=first,
         began=90.0,
         ended=ended,
+    )
+
+
+@pytest.mark.parametrize("trained, limit", [(10.0, 86_400.0), (100_000.0, 1_000_000.0)])
+def test_a_template_that_hangs_after_its_last_epoch_is_ended_some_day(
+    trained: float, limit: float
+) -> None:
+    one = progress(5.0)
+    one.trial = replace(one.trial, config=TemplateConfig.from_dict({"units:3": 4}))
+    one.heard, one.last = one.began + trained, True
+    assert hung(one, one.heard + limit - 1) == ""
+    said = hung(one, one.heard + limit + 1)
+    assert said == (
+        f"no result for {limit + 1:.0f} s after its last epoch, expected within {limit:.0f} s"
     )
 
 

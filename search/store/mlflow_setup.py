@@ -1,0 +1,57 @@
+"""How MLflow is imported and configured: silent, without telemetry, and without its own retries."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from contextlib import AbstractContextManager
+from typing import Any
+
+from lstm_sweep.search.process.scoped import Overrides, variable
+from lstm_sweep.search.store.settings import Settings
+
+#: held by the thread that imports MLflow
+_importing = threading.Lock()
+_overrides = Overrides()
+
+
+def load() -> Any:
+    """The module `mlflow`, whose log messages below errors are off if it is imported here.
+
+    A process that has imported it before keeps its own log levels.
+    """
+    with _importing:
+        if "mlflow" not in sys.modules:
+            with variable("MLFLOW_DISABLE_TELEMETRY", "true"), warnings.catch_warnings():
+                # by tqdm, in a notebook that has no widgets
+                warnings.filterwarnings("ignore", "IProgress not found")
+                import mlflow
+            for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
+                logging.getLogger(name).setLevel(logging.ERROR)
+            # it reports each failure of a database with its traceback; we report it in a line
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        import mlflow
+    return mlflow
+
+
+def applied(settings: Settings) -> AbstractContextManager[None]:
+    """Within it, MLflow prints nothing, and fails within the timeout of the settings.
+
+    Only defaults are changed, so that MLflow's environment variables take precedence; except for
+    the number of retries, which is 0, since requests are retried by `faults.retry`.
+    """
+    from mlflow import environment_variables as variables
+    from mlflow.store.db import utils
+
+    values = [
+        (variables.MLFLOW_DISABLE_TELEMETRY, "default", True),
+        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, "default", True),
+        (variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, "default", False),
+        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, "get", lambda: 0),
+        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, "default", settings.request_timeout_s),
+        # the default retries for 100 s, even with a wrong password
+        (utils, "MAX_RETRY_COUNT", 1),
+    ]
+    return _overrides.hold(values)
