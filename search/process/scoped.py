@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """Give children and imports that begin meanwhile an environment variable."""
+    """Set an environment variable, for imports and children that are started meanwhile."""
     with restored(name):
         os.environ[name] = value
         yield
@@ -19,7 +19,7 @@ def variable(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def restored(*names: str) -> Iterator[None]:
-    """Give environment variables the values back that they have now, or none."""
+    """Restore the present values of environment variables; one that is not set is removed."""
     before = {name: os.environ.get(name) for name in names}
     try:
         yield

@@ -85,10 +85,9 @@ class Settings:
 def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = "") -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
-    Its relative paths are relative to its own folder; without such a file, to `folder`. The
-    variable `MLFLOW_TRACKING_URI` takes precedence over the file, as with MLflow, and is relative
-    to `folder`. `LSTM_SWEEP_SETTINGS` names another file, whose owner is not checked. An address
-    that a caller has `given` takes precedence over all.
+    Its relative paths are relative to its own folder. The variable `MLFLOW_TRACKING_URI` takes
+    precedence over the file, as with MLflow, and is relative to `folder`. `LSTM_SWEEP_SETTINGS`
+    names another file, whose owner is not checked. A `given` address takes precedence over all.
 
     Raises:
         InputError: the file cannot be read or may be another user's, a key or value is invalid, or

@@ -203,8 +203,6 @@ def test_a_sweep_is_interrupted_stopped_and_resumed(folder: Path) -> None:
     assert "lstm_sweep.sweep('long').resume() goes on with it" in caught.value.__notes__[0]
     sweep = ls.sweep("long", store=folder)
     assert sweep.status().state == "interrupted"
-    with pytest.raises(ls.InputError, match=r"no trial with a result.*interrupted"):
-        _ = sweep.best
     with ThreadPoolExecutor() as beside:
         driven = beside.submit(sweep.resume)
         stopping = when_it_runs(folder, "long", lambda: None)
