@@ -22,20 +22,7 @@ import numpy as np
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Job, Trial, TrialProgress
-
-
-class _Quiet:
-    """A display that shows nothing."""
-
-    def update(self, state: object) -> None:
-        """Say nothing."""
-
-    def trial_ended(self, progress: TrialProgress, state: object) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
+from lstm_sweep.search.trial import Job, Trial
 
 
 def main() -> None:
@@ -89,7 +76,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
 
     begin = time.perf_counter()
     task = CorpusTask.of(spec, corpus)
-    sweep = Sweep(spec, name="s", task=task, store=store, engine=engine, display=_Quiet())
+    sweep = Sweep(spec, name="s", task=task, store=store, engine=engine)
     state = sweep.run()
     wall = time.perf_counter() - begin
     trained = sum(epoch["epoch_seconds"] for c in state.finished for epoch in c.epochs)

@@ -35,6 +35,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import TrialProgress
@@ -86,18 +87,12 @@ class Check:
 
 
 @dataclass
-class Watch:
-    """A display that shows nothing and measures the driver after some trials."""
+class Watch(Silent):
+    """An observer that shows nothing and measures the driver after some trials."""
 
     marks: tuple[int, ...]
     began: float = field(default_factory=time.perf_counter)
     samples: list[Sample] = field(default_factory=list)
-
-    def update(self, state: State) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
 
     def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """Measure, if it is time."""
@@ -176,7 +171,7 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     watch.samples.append(watch.sample(0))
     print(_row(watch.samples), flush=True)
     task = CorpusTask.of(spec, corpus)
-    state = Sweep(spec, name=NAME, task=task, store=store, engine=engine, display=watch).run()
+    state = Sweep(spec, name=NAME, task=task, store=store, engine=engine, observer=watch).run()
     after = watch.sample(len(state.finished))
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
     records = _deep_size(state.finished[base.trials : last.trials]) / 1e6

@@ -1,4 +1,6 @@
-"""Writes the generated parts of docs/commands.md from the parser of the command line.
+"""Writes the generated parts of docs/commands.md and docs/python.md.
+
+They come from the parser of the command line, and from docstrings.
 
     python docs/generate.py            rewrites them
     python docs/generate.py --check    changes nothing; exit code 1 if a part is out of date
@@ -10,14 +12,20 @@ written by hand.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import re
 import sys
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
+import lstm_sweep
 from lstm_sweep.search.cli import build_parser
 
-PAGE = Path(__file__).resolve().parent / "commands.md"
+DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 #: options of every command, which are described once
 COMMON = ("--help", "--json")
@@ -39,8 +47,8 @@ def commands(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tupl
             yield prefix + name, _summary(parser, name)
 
 
-def parts() -> dict[str, str]:
-    """The text of each generated part, by its name.
+def command_parts() -> dict[str, str]:
+    """The parts of commands.md, by their names: a list of all commands, and each of them.
 
     Raises:
         ValueError: an argument has neither help nor an entry in `MEANINGS`.
@@ -59,30 +67,46 @@ def parts() -> dict[str, str]:
     return {name: f"\n{text}\n" for name, text in texts.items()}
 
 
-def generate(page: str) -> tuple[str, list[str]]:
-    """The page with its parts as they should be, and the names of those that were not.
+def python_parts() -> dict[str, str]:
+    """The part of python.md: all public names of the package.
 
     Raises:
-        ValueError: a part is missing, or is none that can be generated; or an argument has no help.
+        ValueError: one has no docstring.
     """
-    texts, seen, stale = parts(), set[str](), list[str]()
+    public = {name: getattr(lstm_sweep, name) for name in lstm_sweep.__all__}
+    functions_first = sorted(public, key=lambda name: isinstance(public[name], type))
+    sections = [_public(name, public[name]) for name in functions_first]
+    return {"python": "\n" + "\n".join(sections) + "\n"}
+
+
+#: pages with generated parts, and what writes these
+PAGES = {"commands.md": command_parts, "python.md": python_parts}
+
+
+def generate(page: str, text: str) -> tuple[str, list[str]]:
+    """A page with its parts as they should be, and the names of those that were not.
+
+    Raises:
+        ValueError: a part is missing, or is none that can be generated; or something has no help.
+    """
+    texts, seen, stale = PAGES[page](), set[str](), list[str]()
 
     def replaced(part: re.Match[str]) -> str:
         name = part["name"]
         if name not in texts:
-            raise ValueError(f"{PAGE.name}: '{name}' is no generated part: {', '.join(texts)}")
+            raise ValueError(f"{page}: '{name}' is no generated part: {', '.join(texts)}")
         seen.add(name)
         if part["text"] != texts[name]:
             stale.append(name)
         return part[1] + texts[name] + part[4]
 
-    page = PART.sub(replaced, page)
+    text = PART.sub(replaced, text)
     if missing := [name for name in texts if name not in seen]:
         raise ValueError(
-            f"{PAGE.name}: found no part for {', '.join(missing)}, expected a heading and "
+            f"{page}: found no part for {', '.join(missing)}, expected a heading and "
             f"<!-- generated: {missing[0]} -->, <!-- end --> below it"
         )
-    return page, stale
+    return text, stale
 
 
 def main() -> int:
@@ -90,18 +114,27 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--check", action="store_true", help="change nothing, only compare")
     check = arguments.parse_args().check
-    try:
-        page, stale = generate(PAGE.read_text(encoding="utf-8"))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if check and stale:
-        print(f"{PAGE.name}: out of date: {', '.join(stale)}; run {Path(__file__).name}")
-        return 1
-    if stale:
-        PAGE.write_text(page, encoding="utf-8")
-        print(f"{PAGE.name}: rewritten: {', '.join(stale)}")
-    return 0
+    code = 0
+    for page in PAGES:
+        file = DOCS / page
+        try:
+            text, stale = generate(page, file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            code = 1
+            continue
+        if not stale:
+            continue
+        if check:
+            print(f"{page}: out of date: {', '.join(stale)}; run {Path(__file__).name}")
+            code = 1
+        else:
+            file.write_text(text, encoding="utf-8")
+            print(f"{page}: rewritten: {', '.join(stale)}")
+    return code
+
+
+# --- commands -------------------------------------------------------------------------------------
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -153,6 +186,119 @@ def _usage(name: str, command: argparse.ArgumentParser) -> str:
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
     lines = [head, ("---", "---"), *(tuple(c.replace("|", r"\|") for c in row) for row in rows)]
     return "".join(f"| {first} | {second} |\n" for first, second in lines)
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+#: how types are written for readers
+ALIASES = {
+    "StoreLike": "str | os.PathLike[str] | None",
+    "pd.DataFrame": "pandas.DataFrame",
+}
+LONGEST_LINE = 100
+#: sections of docstrings, and what a row of each is
+SECTIONS = {"Args": "argument", "Fields": "field", "Raises": "raises"}
+#: a comment on an attribute, and what it is of
+ATTRIBUTE = re.compile(
+    r"((?:^ +#: .*\n)*)^ +(?:self\.)?([a-z]\w*)(?:: (.+?))?(?: = .+)?$", re.MULTILINE
+)
+
+
+def _public(name: str, value: Any) -> str:
+    """The section of a public name."""
+    if not isinstance(value, type):
+        return _function("###", name, value)
+    texts = [f"### {name}\n", _documented(name, value)]
+    if rows := [*_attributes(value), *_properties(value)]:
+        texts.append(_table(("attribute", "meaning"), rows))
+    for member, method in vars(value).items():
+        if inspect.isfunction(method) and member[0] != "_":
+            texts.append(_function("####", f"{name}.{member}", method))
+    return "\n".join(texts)
+
+
+def _function(level: str, name: str, function: Callable[..., object]) -> str:
+    """The section of a function, with each form in which it may be called."""
+    calls = typing.get_overloads(function) or [function]
+    code = "\n".join(_signature(name, call) for call in calls)
+    return f"{level} {name}\n\n```\n{code}\n```\n\n{_documented(name, function)}"
+
+
+def _signature(name: str, function: Callable[..., object]) -> str:
+    """A call with the types of its arguments, in one line or one argument a line."""
+    found = inspect.signature(function)
+    arguments = list[str]()
+    for argument in found.parameters.values():
+        if argument.name == "self":
+            continue
+        if argument.kind is argument.KEYWORD_ONLY and "*" not in arguments:
+            arguments.append("*")
+        prefix = "**" if argument.kind is argument.VAR_KEYWORD else ""
+        default = "" if argument.default is argument.empty else f" = {argument.default!r}"
+        arguments.append(f"{prefix}{argument.name}: {_type(argument.annotation)}{default}")
+    end = f") -> {_type(found.return_annotation)}"
+    line = f"{name}({', '.join(arguments)}{end}"
+    if len(line) <= LONGEST_LINE:
+        return line
+    return "".join([f"{name}(\n", *(f"    {argument},\n" for argument in arguments), end])
+
+
+def _type(annotation: object) -> str:
+    text = str(annotation)
+    for alias, meaning in ALIASES.items():
+        text = text.replace(alias, meaning)
+    return text
+
+
+def _documented(name: str, value: object) -> str:
+    """A docstring in Markdown: its text, and a table for each of its sections.
+
+    Raises:
+        ValueError: there is none.
+    """
+    text, sections = _sections(name, value)
+    tables = [
+        _table((head, "meaning" if head != "raises" else "when"), rows)
+        for head, rows in sections.items()
+    ]
+    return "\n".join([text + "\n", *tables])
+
+
+def _sections(name: str, value: object) -> tuple[str, dict[str, list[tuple[str, str]]]]:
+    """The text of a docstring, and the rows of its sections by their heads."""
+    lines = (inspect.getdoc(value) or "").splitlines()
+    if not lines:
+        raise ValueError(f"{name} has no docstring, expected one")
+    text, sections, rows = [], dict[str, list[tuple[str, str]]](), None
+    for line in lines:
+        if (head := line.removesuffix(":")) in SECTIONS and line != head:
+            rows = sections.setdefault(SECTIONS[head], [])
+        elif rows is None:
+            text.append(line)
+        elif row := re.match(r" {4}(\w+): (.+)", line):
+            rows.append((f"`{row[1]}`", row[2]))
+        elif line.strip():
+            rows[-1] = (rows[-1][0], f"{rows[-1][1]} {line.strip()}")
+    return "\n".join(text).strip(), sections
+
+
+def _attributes(value: type) -> Iterator[tuple[str, str]]:
+    """Attributes of a class with the comments above them, and fields of a dataclass without."""
+    fields = {field.name for field in dataclasses.fields(value)} if is_dataclass(value) else set()
+    for comment, name, kind in ATTRIBUTE.findall(inspect.getsource(value)):
+        if comment or name in fields:
+            meaning = " ".join(line.strip().removeprefix("#: ") for line in comment.splitlines())
+            yield f"`{name}{kind and f': {_type(kind)}'}`", meaning
+
+
+def _properties(value: type) -> Iterator[tuple[str, str]]:
+    """Properties of a class with their docstrings in one line."""
+    for name, member in vars(value).items():
+        if isinstance(member, property) and member.fget and name[0] != "_":
+            text, sections = _sections(name, member)
+            raised = [f"Raises {kind}: {when}." for kind, when in sections.get("raises", [])]
+            kind = _type(inspect.signature(member.fget).return_annotation)
+            yield f"`{name}: {kind}`", " ".join([*text.split(), *raised])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Only the standard library is imported here; each command imports what it needs.
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 import traceback
@@ -31,6 +32,23 @@ examples:
   lstm-sweep rerun NAME/3
 """
 
+
+#: module of `search/commands` with the function of each command, which is named like it
+MODULES = {
+    "launch": "launch",
+    "resume": "launch",
+    "stop": "lifecycle",
+    "sweeps": "lifecycle",
+    "status": "lifecycle",
+    "trials": "trials",
+    "show": "trials",
+    "rerun": "models",
+    "export": "models",
+    "generate": "models",
+    "detect": "models",
+    "ui": "lifecycle",
+    "size": "trials",
+}
 
 OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
 
@@ -119,6 +137,11 @@ def build_parser() -> Parser:
     stop.add_argument("sweep", metavar="NAME")
 
     commands.add_parser("sweeps", help="list sweeps")
+    status = commands.add_parser("status", help="how a sweep fares")
+    status.add_argument("sweep", metavar="NAME")
+    status.add_argument(
+        "--follow", action="store_true", help="say so at each change, until it has ended"
+    )
     trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
     trials.add_argument("sweep", metavar="NAME")
     trials.add_argument("--top", type=_whole, metavar="N", help="only the best N")
@@ -236,10 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = argparse.Namespace(command=None)
     try:
         parsed = build_parser().parse_args(arguments)
-        from lstm_sweep.search.commands import commands
-
-        run = getattr(commands, parsed.command)
-        return int(run(parsed))
+        module = importlib.import_module(f"lstm_sweep.search.commands.{MODULES[parsed.command]}")
+        return int(getattr(module, parsed.command)(parsed))
     except InputError as error:
         print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
         return BAD_INPUT

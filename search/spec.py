@@ -6,13 +6,15 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import Source, near_one
-from lstm_sweep.models.errors import InputError, cut, nearest, one_of, shown
+from lstm_sweep.models.errors import InputError, cut, one_of, shown
+from lstm_sweep.models.field_checks import LARGEST, check_number, check_switch, check_word
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.engines import ENGINES
@@ -25,8 +27,8 @@ from lstm_sweep.spaces.template.template import Template
 RULES = ("reject", "warn", "off")
 #: fields that say how long and where, not what: they may change while a sweep is resumed
 MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
-#: the largest number that a field takes, and the most places for trials
-LARGEST, MOST_PLACES = 2**64, 1_000
+#: the most places for trials
+MOST_PLACES = 1_000
 #: fields about a corpus and networks of ours, which a template brings itself
 CORPUS_FIELDS = (
     "data", "symbols", "split", "space", "size_rule", "size_low", "size_high", "targets",
@@ -49,6 +51,7 @@ class Scoring:
 class SweepSpec:
     """What a sweep is to do; every field is checked when it is made."""
 
+    #: name of a sample, or a path, which is absolute from then on
     data: str = "python-docs"
     symbols: str = "auto"
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -92,42 +95,45 @@ class SweepSpec:
 
     def __post_init__(self) -> None:
         if not self.template:
-            self.source()
+            object.__setattr__(self, "data", self._resolved_data())
         self.rule()
-        _check_number("trials", self.trials, 1, whole=True)
-        _check_number("minutes", self.minutes, 0, optional=True)
-        _check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
+        check_number("trials", self.trials, 1, whole=True)
+        check_number("minutes", self.minutes, 0, optional=True)
+        check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
         if self.per_gpu == AUTO and self.template:
             raise InputError("per_gpu is auto, with a template: expected a whole number from 1")
         if self.per_gpu != AUTO:
-            _check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True, or_else=AUTO)
-        _check_number("seed", self.seed, 0, whole=True)
-        _check_number("early_stopping", self.early_stopping, 0, whole=True)
-        _check_number("patience", self.patience, 1, whole=True, optional=True)
-        _check_number("confirm_configs", self.confirm_configs, 0, whole=True)
-        _check_number("confirm_seeds", self.confirm_seeds, 0, whole=True)
-        _check_number("max_failures", self.max_failures, 1, whole=True)
-        _check_switch("ladder", self.ladder)
-        _check_switch("halving", self.halving)
+            check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True, or_else=AUTO)
+        check_number("seed", self.seed, 0, whole=True)
+        check_number("early_stopping", self.early_stopping, 0, whole=True)
+        check_number("patience", self.patience, 1, whole=True, optional=True)
+        check_number("confirm_configs", self.confirm_configs, 0, whole=True)
+        check_number("confirm_seeds", self.confirm_seeds, 0, whole=True)
+        check_number("max_failures", self.max_failures, 1, whole=True)
+        check_switch("ladder", self.ladder)
+        check_switch("halving", self.halving)
         if self.targets != AUTO:
-            _check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
-        _check_number("keep", self.keep, 1, whole=True)
-        _check_word("on", self.on, ENGINES)
-        _check_word("algo", self.algo, ALGORITHMS)
-        _check_word("size_rule", self.size_rule, RULES)
+            check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
+        check_number("keep", self.keep, 1, whole=True)
+        check_word("on", self.on, ENGINES)
+        check_word("algo", self.algo, ALGORITHMS)
+        check_word("size_rule", self.size_rule, RULES)
         if self.name is not None:
             check_name("name", self.name)
 
-    def source(self) -> Source:
-        """Where the corpus comes from."""
+    def _resolved_data(self) -> str:
         if not isinstance(self.data, str) or not self.data:
             raise InputError(f"data is {shown(self.data)}: expected a path or the name of a sample")
-        return Source(data=self.data, symbols=self.symbols, split=self.split).resolve()
+        return self.source().resolve().data
+
+    def source(self) -> Source:
+        """Where the corpus comes from."""
+        return Source(data=self.data, symbols=self.symbols, split=self.split)
 
     def rule(self) -> SizeRule:
         """The size rule."""
-        _check_number("size_low", self.size_low, 0)
-        _check_number("size_high", self.size_high, 0)
+        check_number("size_low", self.size_low, 0)
+        check_number("size_high", self.size_high, 0)
         return SizeRule(self.size_low, self.size_high)
 
     def scoring(self) -> Scoring:
@@ -162,7 +168,6 @@ class SweepSpec:
                 "space": self.space.describe(),
             }
         return written | {
-            "data": self.source().data,
             "split": list(self.split),
             "space": self.space.describe(),
         }
@@ -184,8 +189,10 @@ class SweepSpec:
         ]
 
     @classmethod
-    def from_mapping(cls, given: Mapping[str, Any], where: str) -> Self:
+    def from_mapping(cls, given: Mapping[str, Any], where: str, folder: Path | None = None) -> Self:
         """Make a spec from the content of a file.
+
+        Relative paths in it start at `folder`, or at the working folder of this moment.
 
         Raises:
             InputError: an unknown field or a value that is not allowed; `where` is named.
@@ -194,7 +201,7 @@ class SweepSpec:
         for key in given:
             if key not in known:
                 raise InputError(f"{where}: {shown(key)} is no field: {one_of(key, known)}")
-        values = dict(given)
+        values = {**given, **_paths(given, folder)}
         if values.get("template") is not None:
             return cls._over_template(values, where)
         if values.get("learning_rate_field") is not None:
@@ -228,6 +235,19 @@ class SweepSpec:
             return cls(**{**values, "template": given, "space": given.space(rate)})
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+
+
+def _paths(given: Mapping[str, Any], folder: Path | None) -> dict[str, str]:
+    """The paths of a spec, as they hold from the working folder; not what has another meaning."""
+    names: dict[str, Collection[str]] = {
+        "data": SAMPLES, "space": presets.SPACES, "template": (),
+    }  # fmt: skip
+    found = {field: given.get(field) for field in names} if folder else {}
+    return {
+        field: str(folder / path)
+        for field, path in found.items()
+        if folder and isinstance(path, str) and path not in ("", *names[field]) and path[0] != "~"
+    }
 
 
 def check_name(what: str, name: object) -> None:
@@ -272,10 +292,13 @@ def _three_numbers(given: object, where: str) -> tuple[float, float, float]:
     return (real[0] / total, real[1] / total, real[2] / total)
 
 
-def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]) -> SweepSpec:
+def read_spec(
+    file: Path | None, changes: Mapping[str, Any], settings: list[str], folder: Path | None = None
+) -> SweepSpec:
     """The spec of a file (or the defaults), changed by the command line.
 
-    `changes` holds fields given as options, `settings` what `--set` was given.
+    `changes` holds fields given as options, `settings` what `--set` was given. Relative paths start
+    at `folder`, or at the working folder of this moment.
     """
     given: dict[str, Any] = {}
     where = "command line"
@@ -285,48 +308,10 @@ def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]
         if not isinstance(content, dict):
             raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
         given = content
-    spec = SweepSpec.from_mapping({**given, **changes}, where)
+    spec = SweepSpec.from_mapping({**given, **changes}, where, folder)
     if spec.template and settings:
         raise InputError(
             f"{cut(settings[0])} is given with a template, expected none: what varies stands "
             f"in the template"
         )
     return dataclasses.replace(spec, space=with_settings(spec.space, settings))
-
-
-def _check_number(
-    name: str,
-    value: object,
-    low: float,
-    high: int = LARGEST,
-    *,
-    whole: bool = False,
-    optional: bool = False,
-    or_else: str = "",
-) -> None:
-    if value is None and optional:
-        return
-    noun = f"{or_else} or " if or_else else ""
-    noun += "a whole number" if whole else "a number"
-    expected = f"expected {noun} from {low:g}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name} is {shown(value)}: {expected}")
-    if isinstance(value, int) and value > high:
-        given = value if value <= LARGEST else "too large"
-        raise InputError(f"{name} is {given}: {expected} to {high}")
-    if not low <= value <= high or (whole and not isinstance(value, int)):
-        raise InputError(f"{name} is {value!r}: {expected}")
-
-
-def _check_switch(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise InputError(f"{name} is {shown(value)}: expected true or false")
-
-
-def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        hint = nearest(value, allowed)
-        raise InputError(
-            f"{name} is {shown(value)}: expected one of {', '.join(allowed)}"
-            f"{f'; {hint}' if hint else ''}"
-        )

@@ -1,4 +1,4 @@
-"""Stand-ins for engines and displays; the real ones are tested beside them."""
+"""Stand-ins for engines and stores; the real ones are tested beside them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def update(self, state: Any) -> None:
-        """Say nothing."""
-
-    def trial_ended(self, progress: Any, state: Any) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
 
 
 class MemoryStore:

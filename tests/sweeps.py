@@ -10,9 +10,9 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.space import from_mapping
-from tests.fakes import Silent
 
 #: every trial is trained to the end, and none again
 PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs": 0}
@@ -44,7 +44,7 @@ def store_in(folder: Path) -> Store:
 
 
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
-    """A sweep, called `s` and without a display unless they are given."""
-    arguments = {"name": "s", "display": Silent(), **more}
+    """A sweep, called `s` and without an observer unless they are given."""
+    arguments = {"name": "s", "observer": Silent(), **more}
     task = CorpusTask.of(spec, corpus)
     return Sweep(spec, task=task, store=store, engine=engine, **arguments)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -49,16 +47,8 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing to clear."""
+    def started(self, state: State) -> None:
+        """What there is to say was said before."""
 
     def update(self, state: State) -> None:
         """Lines are written only when a trial ends."""
@@ -71,13 +61,16 @@ class Lines:
         )
         reason = f" ({progress.ended.reason})" if progress.ended.reason else ""
         done = sum(state.counts.values())
-        self.say(
+        self.said(
             f"[{done}/{state.spec.trials}] {_named(progress)} {progress.ended.outcome} "
             f"loss {loss_text(progress.best_loss)} in {duration(progress.seconds)}; {shape}; "
             f"{_best_text(state)}{reason}"
         )
 
-    def say(self, text: str) -> None:
+    def ended(self, state: State) -> None:
+        """Nothing to clear."""
+
+    def said(self, text: str) -> None:
         """Write a line, without the secrets that an error may have brought into it."""
         self._console.print(without_secrets(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -90,16 +83,11 @@ class LiveTable(Lines):
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._painted = 0.0
 
-    def __enter__(self) -> Self:
+    def started(self, state: State) -> None:
+        """Show the table from now on."""
         self._live.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def ended(self, state: State) -> None:
         """Take the table away."""
         self._live.stop()
 

@@ -4,58 +4,58 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import duration, trials_table
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.trial_record import TrialRecord
 
-if TYPE_CHECKING:
-    from lstm_sweep.search.store.tracking import Store
+#: trials that are shown, at most
+SHOWN = 10
 
 
-def conclude(console: Console, state: State, store: Store) -> None:
-    """Say what a sweep has come to."""
-    from lstm_sweep.search.store import archive
-
-    records = [] if state.left_open else archive.ranked(archive.trials(store, state.name))
+def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord]) -> None:
+    """Say what a sweep has come to; `trials` are those of the store, as far as it answers."""
+    records = archive.ranked(list(trials))
     if records:
-        console.print(trials_table(records[:10], f"{state.name}: the best of {_counts(state)}"))
-    best = state.best
-    if best and best.ranked_loss is not None:
-        loss = best.ranked_loss
-        config = best.trial.config
-        in_bits = best.trial.objective.bits_per_symbol(loss)
-        result = (
+        title = f"{result.sweep}: the best of {_counts(result)}"
+        console.print(trials_table(records[:SHOWN], title))
+    best = result.best
+    if best:
+        loss, in_bits = best.val_loss, best.bits_per_symbol
+        told = (
             f"loss {loss:.4f}"
             if in_bits is None
             else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
         )
-        console.print(f"best: {best.trial.id}, {result} ({config.headline()})")
-        for name, other in state.baselines.items():
+        console.print(f"best: {best.trial}, {told} ({best.config.headline()})")
+        for name, other in result.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"
             verdict = better if loss < other else worse
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
-    report = state.policy.report() if state.policy else None
-    if report and report.confirmed:
+    if result.confirmed:
         console.print("trained again:")
-        for one in report.confirmed:
-            console.print(f"  {one}")
-    if report and report.omitted and not state.broken_off:
-        console.print(report.omitted, markup=False)
-    console.print(f"ended after {duration(state.seconds)}: {state.ending}")
+    for one in result.confirmed:
+        console.print(f"  {one.text}")
+    if result.omitted and not result.goes_on:
+        console.print(result.omitted, markup=False)
+    failed = "failed: " if result.state is SweepStatus.FAILED else ""
+    console.print(f"ended after {duration(result.seconds)}: {failed}{result.why}")
     program = _program()
     console.print("next:")
-    if state.broken_off:
-        console.print(f"  {program} resume {state.name}")
+    if result.goes_on:
+        console.print(f"  {program} resume {result.sweep}")
     console.print(f"  {program} ui")
     if best:
-        console.print(f"  {program} export {state.name} --to {state.name}-best")
-        console.print(f"  {program} rerun {best.trial.id}")
-    console.print(f"  {program} trials {state.name}")
+        console.print(f"  {program} export {result.sweep} --to {result.sweep}-best")
+        console.print(f"  {program} rerun {best.trial}")
+    console.print(f"  {program} trials {result.sweep}")
 
 
 def _program() -> str:
@@ -66,7 +66,7 @@ def _program() -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _counts(state: State) -> str:
-    total = sum(state.counts.values())
-    parts = ", ".join(f"{count} {outcome}" for outcome, count in state.counts.items())
+def _counts(result: SweepResult) -> str:
+    total = sum(result.trials.values())
+    parts = ", ".join(f"{count} {outcome}" for outcome, count in result.trials.items())
     return f"{total} trials ({parts})"

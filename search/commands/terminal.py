@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
+from typing import Any
 
 from lstm_sweep.models.errors import cut
+from lstm_sweep.models.strict_json import json_text
 
 #: characters of a text that are shown, at most
 LONGEST_SHOWN = 600
@@ -21,3 +25,14 @@ def plain(text: object) -> str:
 def plain_json(document: str) -> str:
     """A JSON document of the same values, without characters that steer a terminal."""
     return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def print_json(document: Any) -> None:
+    """Print what `--json` asks for."""
+    print(plain_json(json_text(document)))
+
+
+def print_left_out(sentences: Iterable[str]) -> None:
+    """Say on standard error which runs of the store are left out, and why."""
+    for sentence in sentences:
+        print(f"lstm-sweep: left out: {sentence}", file=sys.stderr)

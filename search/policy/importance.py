@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import LIMITS, Config
+from lstm_sweep.search.process.scoped import restored
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import Space
 
@@ -37,11 +38,12 @@ def shares(space: Space, losses: Mapping[AConfig, float], seed: int = 0) -> dict
     `losses` holds the loss of each config in nats; how it was drawn does not matter. Shares are 0
     or more and sum up to about 1 at most.
     """
-    from sklearn.ensemble import RandomForestRegressor
-
     fields = list(space.varying)
     if len(losses) < FEWEST_TRIALS or not fields:
         return None
+    with restored("KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"):  # the import sets them
+        from sklearn.ensemble import RandomForestRegressor
+
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed, n_jobs=1)
     forest.fit(_features(list(losses), space, fields), np.array(list(losses.values())))
     rng = np.random.default_rng(seed)

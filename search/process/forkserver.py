@@ -6,15 +6,26 @@ threads of this program share one forkserver.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection, forkserver
+from multiprocessing import (
+    connection,
+    context,
+    forkserver,
+    popen_forkserver,
+    reduction,
+    spawn,
+    util,
+)
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from typing_extensions import override
 
 from lstm_sweep.search.process.scoped import variable
 
@@ -28,6 +39,47 @@ _context = multiprocessing.get_context("forkserver")
 _lock = threading.RLock()
 
 
+class _Popen(popen_forkserver.Popen):
+    """A process in which the script of this program is not run again.
+
+    Python's own runs it, for functions that are defined in it. A script that calls this package
+    outside of `if __name__ == "__main__"` would then do so in each worker.
+    """
+
+    _fds: list[int]
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        """As Python's own, without what would run the script."""
+        data = spawn.get_preparation_data(process_obj.name)
+        data = {key: value for key, value in data.items() if not key.startswith("init_main")}
+        buffer = io.BytesIO()
+        context.set_spawning_popen(self)
+        try:
+            reduction.dump(data, buffer)
+            reduction.dump(process_obj, buffer)
+        finally:
+            context.set_spawning_popen(None)
+        self.sentinel, pipe = forkserver.connect_to_new_process(self._fds)
+        self.finalizer = util.Finalize(self, _close, (os.dup(pipe), self.sentinel))
+        with os.fdopen(pipe, "wb") as file:
+            file.write(buffer.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+class _Process(context.ForkServerProcess):
+    """A process that is forked from the forkserver."""
+
+    @staticmethod
+    @override
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _Popen(process_obj)
+
+
 def warm_up(*, foreign: bool = False) -> None:
     """Start the forkserver; what Keras and its backend print at import is discarded.
 
@@ -37,13 +89,11 @@ def warm_up(*, foreign: bool = False) -> None:
         if _is_running():
             return
         _context.set_forkserver_preload(
-            # the last, since each worker imports the script of the program again
             [
                 "lstm_sweep.search.process.muted",
                 "keras" if foreign else "lstm_sweep.search.engines.preload",
                 "lstm_sweep.search.engines.worker",
                 "lstm_sweep.search.process.isolated",
-                "lstm_sweep.search.cli",
             ]
         )
         with variable(SAFE_PATH, "1"):
@@ -63,7 +113,7 @@ def fork(
     until = time.monotonic() + FORK_WITHIN_S
     while True:
         ours, theirs = _context.Pipe()
-        process = _context.Process(target=target, args=(*arguments, theirs), daemon=True)
+        process = _Process(target=target, args=(*arguments, theirs), daemon=True)
         try:
             with _lock:
                 warm_up(foreign=foreign)

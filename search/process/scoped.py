@@ -12,15 +12,23 @@ from typing import Any
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
     """Set an environment variable, for imports and children that are started meanwhile."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+    with restored(name):
+        os.environ[name] = value
+        yield
+
+
+@contextmanager
+def restored(*names: str) -> Iterator[None]:
+    """Restore the present values of environment variables; one that is not set is removed."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class Overrides:

@@ -84,7 +84,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Detected:
+class Detection:
     """What was found in new data."""
 
     bundle: Bundle
@@ -106,7 +106,7 @@ class Detected:
         }
 
 
-def detect(given: str, data: str, rule: Rule, most: int) -> Detected:
+def detect(given: str, data: str, rule: Rule, most: int) -> Detection:
     """Judge each symbol of `data` by the bundle `given`; `most` findings are told in full.
 
     Raises:
@@ -124,7 +124,7 @@ def detect(given: str, data: str, rule: Rule, most: int) -> Detected:
     return isolated.call(_judge, folder, bundle, sessions, rule, most)
 
 
-def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detected:
+def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detection:
     """Judge each symbol, in a process of its own."""
     logits = predictor_of(folder, bundle, seed=0)
     from lstm_sweep.models.bundle.anomalies import judge  # Keras is there now
@@ -133,7 +133,7 @@ def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: i
     places = np.flatnonzero(rule.breaks(surprise, rank))
     found = np.bincount(_sessions_of(sessions, places), minlength=len(sessions))
     worst = places[np.argsort(-surprise[places], kind="stable")][:most]
-    return Detected(
+    return Detection(
         bundle,
         len(sessions.split),
         len(sessions),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.process.interrupts import NEVER, Interrupts
+from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import archive, journal
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
@@ -135,10 +136,14 @@ def rerun(
     engine: Engine,
     changes: Mapping[str, Any],
     file: str | None = None,
+    interrupts: Interrupts = NEVER,
 ) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every epoch.
 
     `file` is the user's own file that the trial is about, where one was named.
+
+    Raises:
+        Interrupted: `interrupts` says that an end is wanted.
     """
     first = record.trial
     config = first.config.evolve(**changes)
@@ -159,21 +164,21 @@ def rerun(
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
-        shield = Shield()
-        with shield.up():
-            with shield.hold():
-                run_id = writer.open_trial(trial, slot, {Tag.RERUN_OF: record.run_id})
-                progress = TrialProgress(trial, run_id, slot, job)
-            try:
-                writer.log_config(progress, task.params(config))
-                _train(engine, progress, writer, None if variation else _cut(record, was))
-            finally:
-                with shield.hold(to_the_end=True):
-                    engine.close()
-                    progress.ended = progress.ended or Ended(Outcome.STOPPED, "interrupted")
-                    writer.close_trial(progress, keep=job.weights.exists())
-                    comparison = _compare(record, was, progress)
-                    store.log(run_id, tags={Tag.VERDICT: comparison.verdict})
+        with interrupts.hold():
+            run_id = writer.open_trial(trial, slot, {Tag.RERUN_OF: record.run_id})
+            progress = TrialProgress(trial, run_id, slot, job)
+        try:
+            writer.log_config(progress, task.params(config))
+            for _ in _train(engine, progress, writer, None if variation else _cut(record, was)):
+                if interrupts.asked:
+                    raise Interrupted(interrupts.asked)
+        finally:
+            with interrupts.hold(to_the_end=True):
+                engine.close()
+                progress.ended = progress.ended or Ended(Outcome.STOPPED, "interrupted")
+                writer.close_trial(progress, keep=job.weights.exists())
+                comparison = _compare(record, was, progress)
+                store.log(run_id, tags={Tag.VERDICT: comparison.verdict})
     return Rerun(
         record,
         run_id,
@@ -213,7 +218,8 @@ def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
 
 def _train(
     engine: Engine, progress: TrialProgress, writer: Journal, cut: tuple[int, Ended] | None
-) -> None:
+) -> Iterator[None]:
+    """Train the trial to its end; yields between two looks at it."""
     progress.began = time.monotonic()
     watch = Watch(progress.began)
     engine.start(progress.job)
@@ -232,6 +238,7 @@ def _train(
                 progress.ended = message
         for hanging, ended in watch.look([] if progress.ended else [progress], time.monotonic()):
             engine.stop(hanging.slot, ended)
+        yield
 
 
 def _epochs(store: Store, record: TrialRecord) -> Epochs:

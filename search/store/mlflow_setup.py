@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,7 +24,9 @@ def load() -> Any:
     """
     with _importing:
         if "mlflow" not in sys.modules:
-            with variable("MLFLOW_DISABLE_TELEMETRY", "true"):
+            with variable("MLFLOW_DISABLE_TELEMETRY", "true"), warnings.catch_warnings():
+                # by tqdm, in a notebook that has no widgets
+                warnings.filterwarnings("ignore", "IProgress not found")
                 import mlflow
             for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
                 logging.getLogger(name).setLevel(logging.ERROR)

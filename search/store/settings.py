@@ -82,12 +82,12 @@ class Settings:
         return f"{where} ({self.origin})"
 
 
-def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = "") -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
     Its relative paths are relative to its own folder. The variable `MLFLOW_TRACKING_URI` takes
     precedence over the file, as with MLflow, and is relative to `folder`. `LSTM_SWEEP_SETTINGS`
-    names another file, whose owner is not checked.
+    names another file, whose owner is not checked. A `given` address takes precedence over all.
 
     Raises:
         InputError: the file cannot be read or may be another user's, a key or value is invalid, or
@@ -100,8 +100,8 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     base = file.parent if file else folder
     origin = f"by {file}" if file else f"no {FILE} here or above"
     uri = values.get("tracking_uri", "sqlite:///mlflow.db")
-    if environment.get("MLFLOW_TRACKING_URI"):
-        uri, origin = environment["MLFLOW_TRACKING_URI"], "by MLFLOW_TRACKING_URI"
+    if stated := given or environment.get("MLFLOW_TRACKING_URI"):
+        uri, origin = stated, "as given" if given else "by MLFLOW_TRACKING_URI"
         base = folder
         values.pop("artifacts", None)  # they are for the store that the file names
     elif file and not named:

@@ -13,8 +13,9 @@ from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
@@ -51,7 +52,7 @@ class Loop:
     listener: Listener
     journal: Journal
     lease: Lease
-    shield: Shield
+    interrupts: Interrupts
     viewer: Viewer
     #: the sweep's folder on this machine, with what workers need in it
     folder: Path
@@ -79,19 +80,25 @@ class Loop:
         more_time = (now.minutes or math.inf) > (was.minutes or math.inf)
         extended = more_time or now.trials > was.trials
         self.policy.restore(state.finished, state.again, extended=extended)
-        with self.shield.hold():
+        with self.interrupts.hold():
             self._drop_displaced()
 
     def run(self) -> None:
-        """Run trials until none is left to be tried."""
+        """Run trials until none is left to be tried.
+
+        Raises:
+            Interrupted: an end is wanted.
+        """
         state = self.state
         while True:
-            with self.shield.hold():
+            if self.interrupts.asked:
+                raise Interrupted(self.interrupts.asked)
+            with self.interrupts.hold():
                 self._fill_slots()
             if not state.running:
                 return
             heard = self.listener.hear()
-            with self.shield.hold():
+            with self.interrupts.hold():
                 for slot, message in heard:
                     self._hear(state.running[slot], message)
                     self._beat()  # many may have come, and each takes its time to be written
@@ -241,7 +248,7 @@ class Loop:
         if climbing and (decision := self.policy.ladder):
             rates = self.policy.space[self.policy.space.rate or ""].describe()
             text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
-            self.viewer.say(text)
+            self.viewer.said(text)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
         """End a sweep in which nothing works any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,37 +10,74 @@ from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.trial import TrialProgress
 
 
-class Display(Protocol):
-    """Shows a sweep while it runs."""
+class Observer(Protocol):
+    """Is told what a sweep does, in the thread that drives it; it only reads what it is given."""
+
+    def started(self, state: State) -> None:
+        """The sweep's run is there, and its trials begin."""
 
     def update(self, state: State) -> None:
-        """Something has changed, or time has passed."""
+        """Something has changed, or a quarter of a second has passed."""
 
     def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """A trial has ended."""
 
-    def say(self, text: str) -> None:
-        """A line for people."""
+    def said(self, text: str) -> None:
+        """A line for people, before, while or after the sweep runs."""
+
+    def ended(self, state: State) -> None:
+        """The sweep has ended, however it has; nothing is told after that."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def started(self, state: State) -> None:
+        """Show nothing."""
+
+    def update(self, state: State) -> None:
+        """Show nothing."""
+
+    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+        """Show nothing."""
+
+    def said(self, text: str) -> None:
+        """Show nothing."""
+
+    def ended(self, state: State) -> None:
+        """Show nothing."""
+
+
+SILENT = Silent()
 
 
 class Viewer:
-    """A display that falls silent, instead of failing, once nobody reads any more."""
+    """Passes on to an observer, until it fails since nobody reads any more."""
 
-    def __init__(self, display: Display) -> None:
-        self._display = display
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
         self._watched = True
+
+    def started(self, state: State) -> None:
+        """The sweep's run is there, and its trials begin."""
+        self._show(lambda: self._observer.started(state))
 
     def update(self, state: State) -> None:
         """Something has changed, or time has passed."""
-        self._show(lambda: self._display.update(state))
+        self._show(lambda: self._observer.update(state))
 
     def trial_ended(self, progress: TrialProgress, state: State) -> None:
         """A trial has ended."""
-        self._show(lambda: self._display.trial_ended(progress, state))
+        self._show(lambda: self._observer.trial_ended(progress, state))
 
-    def say(self, text: str) -> None:
+    def said(self, text: str) -> None:
         """A line for people."""
-        self._show(lambda: self._display.say(text))
+        self._show(lambda: self._observer.said(text))
+
+    def ended(self, state: State) -> None:
+        """The sweep has ended; this is told even if nobody reads any more."""
+        with contextlib.suppress(OSError, SystemExit):
+            self._observer.ended(state)
 
     def _show(self, call: Callable[[], None]) -> None:
         if self._watched:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.process.signals import GIVE_UP_S, Interrupted, Shield
+from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.signals import GIVE_UP_S, Interrupted
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Message, Slot
@@ -17,8 +18,8 @@ TICK_S = 0.25
 class Listener:
     """Hears trials in order; what they say while the store is away is kept until it is back."""
 
-    def __init__(self, engine: Engine, shield: Shield, viewer: Viewer, store: str) -> None:
-        self._engine, self._shield, self._viewer = engine, shield, viewer
+    def __init__(self, engine: Engine, interrupts: Interrupts, viewer: Viewer, store: str) -> None:
+        self._engine, self._interrupts, self._viewer = engine, interrupts, viewer
         #: the store's name for people
         self._store = store
         self._heard: list[tuple[Slot, Message]] = []
@@ -43,7 +44,7 @@ class Listener:
         """
         self._waited += seconds
         self._heed(why)
-        self._viewer.say(f"the store does not answer, waiting: {why}")
+        self._viewer.said(f"the store does not answer, waiting: {why}")
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             began = time.monotonic()
@@ -53,9 +54,9 @@ class Listener:
             self._heed(why)
 
     def _heed(self, why: str) -> None:
-        if not self._shield.asked:
+        if not self._interrupts.asked:
             return
-        if not self._shield.ending:
-            raise Interrupted(self._shield.asked)
-        if self._shield.gave_up or self._waited > GIVE_UP_S:
+        if not self._interrupts.ending:
+            raise Interrupted(self._interrupts.asked)
+        if self._interrupts.gave_up or self._waited > GIVE_UP_S:
             raise StoreError(f"store {self._store} does not answer: {why}")

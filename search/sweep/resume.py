@@ -79,7 +79,7 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
     spec = spec or archive.read_spec(run)
     lease = _take(store, run)
     try:
-        with lease.beating(lambda: _driven_s(run)):
+        with lease.beating(lambda: driven_s(run)):
             return _read(store, run, spec, lease)
     except BadRunError:  # nothing was changed; restore the lease
         store.log(run.info.run_id, tags={Tag.LEASE: run.data.tags.get(Tag.LEASE, "")})
@@ -95,14 +95,14 @@ def _take(store: Store, run: Any) -> Lease:
             f"sweep '{run.data.tags[Tag.NAME]}': {who} took it up at the same time, "
             f"expected one to drive it"
         )
-    lease = Lease(store, run.info.run_id, _driven_s(run))
+    lease = Lease(store, run.info.run_id, driven_s(run))
     lease.take()
     return lease
 
 
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     """Read a sweep back whose lease this process holds."""
-    seconds = _driven_s(run)
+    seconds = driven_s(run)
     children = store.runs(mlflow_parentRunId=run.info.run_id)
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
@@ -157,7 +157,7 @@ def close(store: Store, run: Any, on_skipped: Callable[[BadRunError], None]) -> 
     _all_progress(store, run, archive.readable_trials(trained, on_skipped))
     tags = {Tag.STATE: "stopped", Tag.REASON: DRIVER_DIED, Tag.LEASE: ""}
     tags[Tag.STOP_REASON] = str(StopReason.DRIVER_DIED)
-    store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{_driven_s(run):.3f}"})
+    store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{driven_s(run):.3f}"})
     store.drop_tag(run.info.run_id, Tag.STOP)
     store.finish(run.info.run_id, "KILLED")
 
@@ -176,7 +176,7 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
     return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
 
 
-def _driven_s(run: Any) -> float:
+def driven_s(run: Any) -> float:
     """Total time for which a sweep was driven."""
     driven = holder(run.data.tags)
     return driven.seconds if driven else Tags(run).seconds(Tag.SECONDS)
@@ -186,7 +186,7 @@ def _all_progress(
     store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]
 ) -> list[TrialProgress]:
     """The progress of trials from their runs and records."""
-    began, seconds = _start_s(run), _driven_s(run)
+    began, seconds = _start_s(run), driven_s(run)
     return [_progress(store, child, record, began, seconds) for child, record in children]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from lstm_sweep.search.policy.report import PolicyView
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
@@ -179,29 +178,6 @@ class State:
         epochs_left = progress.trial.config.epochs - len(progress.epochs)
         rest = typical - (self.now - progress.began)
         return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as `launch --json` prints it."""
-        best = self.best
-        return {
-            "sweep": self.name,
-            "run_id": self.run_id,
-            "state": str(self.status),
-            "trials": self.counts,
-            "best": best
-            and {
-                "trial": best.trial.id,
-                "run_id": best.run_id,
-                "val_loss": best.ranked_loss,
-                "bits_per_symbol": best.trial.objective.bits_per_symbol(best.ranked_loss),
-                "config": best.trial.config.to_dict(),
-            },
-            "confirmed": [one.to_dict() for one in self.policy.report().confirmed]
-            if self.policy
-            else [],
-            "baselines": self.baselines,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def _rank(progress: TrialProgress) -> tuple[float | None, int]:

@@ -15,7 +15,7 @@ from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal, spec_tags
@@ -25,7 +25,7 @@ from lstm_sweep.search.sweep import evidence, health
 from lstm_sweep.search.sweep.claim import claim
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop, needing_room
-from lstm_sweep.search.sweep.observer import Display, Viewer
+from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, State
@@ -47,7 +47,8 @@ class Sweep:
         task: Task,
         store: Store,
         engine: Engine,
-        display: Display,
+        observer: Observer = SILENT,
+        interrupts: Interrupts = NEVER,
         past: ResumeState | None = None,
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
@@ -56,8 +57,8 @@ class Sweep:
         self._spec, self._task, self._store = spec, task, store
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s
-        self._shield, self._viewer = Shield(), Viewer(display)
-        self._listener = Listener(engine, self._shield, self._viewer, str(store.settings))
+        self._interrupts, self._viewer = interrupts, Viewer(observer)
+        self._listener = Listener(engine, interrupts, self._viewer, str(store.settings))
         #: what there is of the sweep as soon as it has begun
         self._lease: Lease | None = None
         self._journal: Journal | None = None
@@ -73,15 +74,19 @@ class Sweep:
             self.state.deadline = self.state.began + 60 * spec.minutes
 
     def run(self) -> State:
-        """Run to the end of the budget, or until interrupted; the store is left whole."""
-        with self._shield.up():
-            return self._run()
+        """Run to the end of the budget, or until interrupted; the store is left whole.
 
-    def _run(self) -> State:
+        It may run in any thread.
+
+        Raises:
+            Interrupted: `interrupts` says that an end is wanted.
+            KeyboardInterrupt: the program's own signal handler has raised it.
+        """
         self._store.waiting = self._listener.wait_for_store
-        self._store.asking = self._shield.asking
+        self._store.asking = self._interrupts.asking
         try:
             self._loop = self._begin()
+            self._viewer.started(self.state)
             if self._past:
                 self._loop.take_up(self._past)
             self._loop.run()
@@ -94,15 +99,16 @@ class Sweep:
             self.state.close(Stop(StopReason.FAILED, str(error) or type(error).__name__))
             raise
         finally:
-            with self._shield.hold(to_the_end=True):
+            with self._interrupts.hold(to_the_end=True):
                 self._finish()
             self._store.waiting, self._store.asking = None, nullcontext
+            self._viewer.ended(self.state)
         return self.state
 
     def _begin(self) -> Loop:
         spec, state, past = self._spec, self.state, self._past
         tags = {Tag.NAME: state.name} | self._task.tags()
-        with self._shield.hold():
+        with self._interrupts.hold():
             self._lease = lease = self._take_up(past) if past else self._create(tags)
             self._journal = journal = Journal(self._store, state.run_id, self._task.dataset, tags)
             if past:
@@ -116,7 +122,7 @@ class Sweep:
         state.policy = policy = self._policy()
         return Loop(
             spec=spec, state=state, policy=policy, task=self._task, engine=self._engine,
-            listener=self._listener, journal=journal, lease=lease, shield=self._shield,
+            listener=self._listener, journal=journal, lease=lease, interrupts=self._interrupts,
             viewer=self._viewer, folder=folder, silent_s=self._silent_s, clock=self._clock,
         )  # fmt: skip
 
@@ -176,7 +182,7 @@ class Sweep:
         begun = past.begun_baselines if past else {}
         self.state.baselines.update(known)
         for score in self._task.baselines(known):
-            with self._shield.hold():
+            with self._interrupts.hold():
                 journal.log_baseline(score, begun.get(score.name))
             self.state.baselines[score.name] = score.metrics["loss"]
 
@@ -200,7 +206,7 @@ class Sweep:
                     self._close_runs(self._journal, self._lease)
         except StoreError as fault:  # what is open now, `resume` will close
             self.state.left_open = True
-            self._viewer.say(f"runs were left open: {fault}")
+            self._viewer.said(f"runs were left open: {fault}")
         finally:
             if self._folder and not self._lost:
                 workdir.clear(self._folder, self.state.going_on)
@@ -228,7 +234,7 @@ class Sweep:
             raise
         except Exception as error:
             why = _told(error)
-            self._viewer.say(f"runs of trials were left open: {why}")
+            self._viewer.said(f"runs of trials were left open: {why}")
             if state.stop.reason is not StopReason.FAILED:
                 state.close(Stop(StopReason.FAILED, why))
         state.now = self._clock()
@@ -239,7 +245,7 @@ class Sweep:
         try:
             return evidence.describe(self.state)
         except Exception as error:
-            self._viewer.say(f"the sweep is not described: {_told(error)}")
+            self._viewer.said(f"the sweep is not described: {_told(error)}")
             return ""
 
     def _keep_evidence(self) -> None:
@@ -251,7 +257,7 @@ class Sweep:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
                 self._draw(Path(folder))
         except Exception as error:  # pictures matter less than a sweep that has ended in order
-            self._viewer.say(f"no pictures were kept: {_told(error)}")
+            self._viewer.said(f"no pictures were kept: {_told(error)}")
 
     def _draw(self, folder: Path) -> None:
         state = self.state

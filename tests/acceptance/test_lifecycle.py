@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.api import preparation
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Ended, Outcome
 from lstm_sweep.spaces.space import from_mapping
@@ -99,6 +101,49 @@ def test_a_finished_sweep_says_what_it_takes_to_go_on(
     )
 
 
+def test_a_finished_sweep_is_printed_as_it_stands_and_not_opened_again(
+    ended: Callable[..., Path],
+) -> None:
+    folder = ended()
+    before = run_here("sweeps", "--json", cwd=folder).json
+    done = run_here("resume", "s", "--json", cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["state"], done.json["trials"]) == ("finished", {"complete": 2})
+    assert done.json["best"]["val_loss"] == before[0]["best_val_loss"]
+    assert run_here("sweeps", "--json", cwd=folder).json == before
+
+
+def test_the_status_of_a_sweep_is_a_line_or_a_document(ended: Callable[..., Path]) -> None:
+    folder = ended()
+    for follow in ((), ("--follow",)):
+        done = run_here("status", "s", *follow, cwd=folder)
+        assert (done.code, done.err, done.out) == (
+            0, "", "sweep s: finished; 2 complete; best s/1 2.8000 (the budget is spent)\n",
+        )  # fmt: skip
+    told = run_here("status", "s", "--json", "--follow", cwd=folder).json
+    assert (told["sweep"], told["state"], told["trials"]) == ("s", "finished", {"complete": 2})
+    missing = run_here("status", "t", cwd=folder)
+    assert (missing.code, missing.out) == (2, "") and "sweep 't': no such sweep" in missing.err
+
+
+def test_a_sweep_is_followed_until_it_has_ended(
+    ended: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ended()
+    store = Store(load(folder, {}))
+    run_id = archive.existing_sweep(store, "s").info.run_id
+    store.log(run_id, tags={"sweep.state": "running"} | Lease(store, run_id).tag)
+    states = iter(["running", "finished"])
+    monkeypatch.setattr(
+        "time.sleep", lambda seconds: store.log(run_id, tags={"sweep.state": next(states)})
+    )
+    done = run_here("status", "s", "--follow", cwd=folder)
+    assert done.code == 0
+    first, last = done.out.splitlines()
+    assert first.startswith("sweep s: running; 2 complete; best s/1 2.8000; about ")
+    assert last == "sweep s: finished; 2 complete; best s/1 2.8000 (the budget is spent)"
+
+
 def test_a_sweep_that_ran_out_of_time_takes_more_minutes(ended: Callable[..., Path]) -> None:
     done = run_here("resume", "s", "--trials", "9", cwd=ended(minutes=1e-9))
     assert (done.code, done.err) == (0, "")
@@ -135,13 +180,13 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
 ) -> None:
     folder = ended()
 
-    def measure(spec: SweepSpec, corpus: Corpus, engine: Any) -> tuple[Any, list[str]]:
+    def measure(spec: SweepSpec, corpus: Corpus, engine: Any) -> tuple[int, list[str]]:
         other = Store(load(folder, {}))
         rebuild(other, archive.existing_sweep(other, "s"))
-        return engine, []
+        return 1, []
 
-    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
-    monkeypatch.setattr("lstm_sweep.search.commands.launch._packed", measure)
+    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(preparation, "sharing", measure)
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert "took it up at the same time, expected one to drive it" in done.err
@@ -155,10 +200,8 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     store = Store(load(folder, {}))
     store.reopen(archive.existing_sweep(store, "s").info.run_id)  # as if it had just begun
     names = iter(["s", "t"])
-    monkeypatch.setattr(
-        "lstm_sweep.search.commands.launch._free_name", lambda *arguments: next(names)
-    )
-    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(preparation, "free_name", lambda *arguments: next(names))
+    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
     done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
     assert (done.code, done.json["sweep"]) == (0, "t")
     assert [run.data.tags["sweep.name"] for run in archive.sweeps(store)] == ["s", "t"]

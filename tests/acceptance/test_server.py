@@ -20,9 +20,10 @@ from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from tests.conftest import TINY, Done, run_here, write_text
-from tests.fakes import ScriptedEngine, Silent
+from tests.fakes import ScriptedEngine
 from tests.servers import free_port, served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -39,7 +40,7 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
             store = Store(Settings(address, own, experiment, "test"))
             sweep = Sweep(
                 spec, name="t", task=CorpusTask.of(spec, corpus), store=store,
-                engine=ScriptedEngine(LOSSES), display=Silent(),
+                engine=ScriptedEngine(LOSSES), observer=Silent(),
             )  # fmt: skip
             runs.append(sweep.run().run_id)
             assert store.fetch(runs[-1], "sweep.yaml", tmp_path).exists()

@@ -40,7 +40,8 @@ def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path)
         archive.extractall(tmp_path / "installed")
         [entry] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "lstm-sweep = lstm_sweep.search.cli:main" in archive.read(entry).decode()
-    own = {"lstm_sweep/__init__.py", "lstm_sweep/py.typed"}
+    own = {"lstm_sweep/py.typed"}
+    own |= {f"lstm_sweep/{path.name}" for path in (ROOT / "lstm_sweep").glob("*.py")}
     modules = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     assert inside == own | {f"lstm_sweep/{path.relative_to(ROOT)}" for path in modules}
     assert {name for name in top if not name.endswith(".dist-info")} == {"lstm_sweep"}

@@ -24,11 +24,12 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import DRIVER_DIED, rebuild
 from lstm_sweep.search.sweep.state import State
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
 from lstm_sweep.search.trial import Ended, EpochDone, Outcome
-from tests.fakes import ScriptedEngine, Silent
+from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
@@ -392,7 +393,7 @@ def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
     spec = tiny_spec(data=str(data), trials=2, workers=1, epochs=30, **PLAIN)
     display = Freezing()
     display.engine = open_engine("local", workers=1)
-    state = sweep_of(store, corpus, display.engine, spec, display=display, silent_s=3.0).run()
+    state = sweep_of(store, corpus, display.engine, spec, observer=display, silent_s=3.0).run()
     assert state.counts == {"complete": 1, "hung": 1}
     hung = archive.trials(store, "s")[0]
     assert (hung.status, hung.outcome) == ("FAILED", "hung")

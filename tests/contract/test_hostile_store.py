@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.commands import commands, launch
+from lstm_sweep.search.api import listings, preparation, references
 from lstm_sweep.search.results import export, rerun
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, server
@@ -22,10 +22,11 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, run_here, write_text
-from tests.fakes import ScriptedEngine, Silent
+from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
 #: a line that clears the screen, closes a style, and writes to the title, in one byte as well
@@ -56,7 +57,7 @@ class Stored:
         self.spec = tiny_spec(data=data, trials=2, name="good", **PLAIN)
         Sweep(
             self.spec, name="good", task=CorpusTask.open(self.spec), store=self.store,
-            engine=ScriptedEngine(LOSSES), display=Silent(),
+            engine=ScriptedEngine(LOSSES), observer=Silent(),
         ).run()  # fmt: skip
         self.database = sqlite3.connect(folder / "mlflow.db")
         self.database.execute("PRAGMA synchronous=OFF")
@@ -118,9 +119,8 @@ class Stored:
 @pytest.fixture
 def stored(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Stored:
     made = Stored(workplace("hostile"))
-    for module in (commands, launch):  # opening a store takes a while
-        monkeypatch.setattr(module, "existing_store", lambda what: made.store)
-    monkeypatch.setattr(commands, "_open_store", lambda: made.store)
+    for module in (listings, references):  # opening a store takes a while
+        monkeypatch.setattr(module, "Store", lambda settings: made.store)
     return made
 
 
@@ -154,12 +154,12 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored) -> None:
     check_lines(stored.run("sweeps", "--json"), ids)
     check_lines(stored.run("trials", "good"), ids)
     check_lines(stored.run("show", "good/0"), ids)
-    assert launch._free_name(stored.store, "good.txt") == "good-1"
+    assert preparation.free_name(stored.store, "good.txt") == "good-1"
     server._announce(stored.store, "http://127.0.0.1:5000", False)
     for name, run_id in bad.items():
         for command in ("stop", "resume"):
             stored.answer(command, name)
-        answered(lambda: launch._check_free(stored.store, name))  # noqa: B023
+        answered(lambda: preparation.check_free(stored.store, name))  # noqa: B023
         assert isinstance(lease.is_left(dict(Tags(stored.store.run(run_id)))), bool)
 
 

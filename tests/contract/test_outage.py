@@ -27,10 +27,11 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import EpochDone, Message, Slot
-from tests.fakes import ScriptedEngine, Silent
+from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -46,7 +47,7 @@ class Listening(Silent):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def say(self, text: str) -> None:
+    def said(self, text: str) -> None:
         """Remember it."""
         self.told.append(text)
 
@@ -87,7 +88,7 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     display = Listening()
     engine = ScriptedEngine(LOSSES, watch=go_down)
     try:
-        four_trials(store, corpus, data, engine=engine, display=display).run()
+        four_trials(store, corpus, data, engine=engine, observer=display).run()
         back[0].join()
         assert any("does not answer" in text for text in display.told)
         check(store)
@@ -117,7 +118,7 @@ def test_somebody_who_gives_up_waiting_is_heard(
 
     display = Listening()
     sweep = four_trials(
-        store, corpus, data, engine=ScriptedEngine(LOSSES, watch=go_down), display=display
+        store, corpus, data, engine=ScriptedEngine(LOSSES, watch=go_down), observer=display
     )
     with pytest.raises(Interrupted) as caught:
         sweep.run()
@@ -251,7 +252,7 @@ def test_a_database_that_another_program_has_locked_is_waited_for(
 
     display = Listening()
     engine = ScriptedEngine(LOSSES, watch=lock)
-    four_trials(store, corpus, data, engine=engine, display=display).run()
+    four_trials(store, corpus, data, engine=engine, observer=display).run()
     holding[0].join()
     assert any("does not answer" in text for text in display.told)
     check(store)
@@ -339,7 +340,7 @@ def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
         "lstm_sweep.search.sweep.evidence.plots", lambda *arguments: iter([("curves", draw)])
     )
     display = Listening()
-    four_trials(store, corpus, data, display=display).run()
+    four_trials(store, corpus, data, observer=display).run()
     assert any("no pictures were kept" in text for text in display.told)
     check(store)
 

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -153,3 +155,19 @@ def test_it_ends_when_nobody_asks_any_more() -> None:
     [pid] = [child.pid for child in active_children()]
     del endless
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from lstm_sweep.search.process.isolated import call\n"
+        "print('runs')\n"
+        "print(call(os.getcwd))\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["runs", str(tmp_path)]

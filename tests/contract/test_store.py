@@ -18,6 +18,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.inline import InlineEngine
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive
@@ -25,8 +26,9 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
-from tests.fakes import ScriptedEngine, Silent
+from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -186,7 +188,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
     assert store.run(sweep.state.run_id).info.status == "KILLED"
     [record] = archive.trials(store, "s")
     assert (record.status, record.outcome) == ("KILLED", "stopped")
-    assert sweep.state.to_dict()["state"] == "interrupted"
+    assert sweep.state.status is SweepStatus.INTERRUPTED
 
 
 class _Unread(Silent):
@@ -199,7 +201,7 @@ class _Unread(Silent):
 def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: Corpus) -> None:
     spec = tiny_spec(trials=3, epochs=1)
     engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
-    state = sweep_of(store, corpus, engine, spec, display=_Unread()).run()
+    state = sweep_of(store, corpus, engine, spec, observer=_Unread()).run()
     assert state.counts == {"complete": 3}
     assert store.run(state.run_id).info.status == "FINISHED"
 

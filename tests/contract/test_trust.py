@@ -19,6 +19,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands.display import Lines
 from lstm_sweep.search.engines import worker
@@ -61,7 +62,7 @@ def run_sweep(store: Store, folder: Path, engine: ScriptedEngine, said: io.Strin
     data = str(folder / "words.txt")
     spec = tiny_spec(data=data, trials=2, confirm_configs=0)
     display = Lines(Console(file=said, width=500))
-    sweep_of(store, load(Source(data=data)), engine, spec, display=display).run()
+    sweep_of(store, load(Source(data=data)), engine, spec, observer=display).run()
 
 
 REASON = f"no login {' '.join(SECRETS.values())} http://me:PLANTED@host/x?token=PLANTED"
@@ -116,7 +117,7 @@ def test_no_secret_is_in_why_a_sweep_has_failed(
     engine.failing = frozenset({0, 1})
     state = sweep_of(open_store(place), corpus, engine, spec).run()
     assert "2 trials in a row have failed: 2 error (no login somebody ***" in state.ending
-    assert "PLANTED" not in state.ending + json.dumps(state.to_dict())
+    assert "PLANTED" not in state.ending + json.dumps(SweepResult.of(state).to_dict())
 
 
 def test_no_secret_of_an_error_leaves_a_worker(

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,10 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import SweepRow, TrialDetails
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.results.detect import Finding
 from lstm_sweep.search.results.rerun import Comparison, Rerun
@@ -31,7 +36,7 @@ from lstm_sweep.spaces.template.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
-PACKAGES = ("models", "spaces", "search")
+PACKAGES = ("lstm_sweep", "models", "spaces", "search")
 #: what stands in the tree and is no part of the repository
 MADE = {"__pycache__", "build", "dist", "mlartifacts", "mlruns"}
 LONGEST_README = 150
@@ -232,26 +237,41 @@ def run_generator(script: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_page_on_commands_is_that_of_the_program() -> None:
+def test_generated_parts_are_what_the_program_says() -> None:
     assert run_generator(DOCS / "generate.py", "--check") == (0, "")
 
 
-def test_the_generator_notices_and_mends_what_is_out_of_date(tmp_path: Path) -> None:
-    script = Path(shutil.copy(DOCS / "generate.py", tmp_path))
-    page, right = tmp_path / "commands.md", text_of(DOCS / "commands.md")
-    page.write_text(right.replace("| `--top N` |", "| `--first N` |", 1), encoding="utf-8")
-    assert run_generator(script, "--check") == (
-        1, "commands.md: out of date: trials; run generate.py\n"
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    """The generator and its pages in a folder of their own."""
+    for page in ("commands.md", "python.md"):
+        shutil.copy(DOCS / page, tmp_path)
+    return Path(shutil.copy(DOCS / "generate.py", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "page, right, wrong, part",
+    [
+        ("commands.md", "| `--top N` |", "| `--first N` |", "trials"),
+        ("python.md", "| `temperature` |", "| `heat` |", "python"),
+    ],
+)
+def test_the_generator_notices_and_mends_what_is_out_of_date(
+    generator: Path, page: str, right: str, wrong: str, part: str
+) -> None:
+    file, text = generator.with_name(page), text_of(DOCS / page)
+    file.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    assert run_generator(generator, "--check") == (
+        1, f"{page}: out of date: {part}; run generate.py\n"
     )  # fmt: skip
-    assert run_generator(script)[0] == 0
-    assert page.read_text(encoding="utf-8") == right
+    assert run_generator(generator)[0] == 0
+    assert file.read_text(encoding="utf-8") == text
 
 
-def test_the_generator_asks_for_a_section_for_each_command(tmp_path: Path) -> None:
-    script = Path(shutil.copy(DOCS / "generate.py", tmp_path))
+def test_the_generator_asks_for_a_section_for_each_command(generator: Path) -> None:
     without = text_of(DOCS / "commands.md").replace("<!-- generated: stop -->", "")
-    (tmp_path / "commands.md").write_text(without, encoding="utf-8")
-    code, told = run_generator(script, "--check")
+    generator.with_name("commands.md").write_text(without, encoding="utf-8")
+    code, told = run_generator(generator, "--check")
     assert code == 1 and "found no part for stop" in told
 
 
@@ -299,6 +319,14 @@ RECORD = TrialRecord(
 RERUN = Rerun(
     RECORD, "", Ended(Outcome.COMPLETE), Comparison("identical", 0, 0.0, None), {}, {}, None
 )
+STOPPED = StoppedSweep("book-1", "", "stopped", had_ended=False, advice="")
+ROW = SweepRow(
+    sweep="book-1", run_id="", state="running", trials_done=0, best_val_loss=None, data=None
+)
+STATUS = SweepStatusReport(
+    sweep="book-1", run_id="", state="running", why=None, trials={}, best=None, slots=None,
+    submitted=datetime.now(UTC), started=None, eta_seconds=None,
+)  # fmt: skip
 FOUND = Finding("", 1, "a", True, 0.1, 2, (("b", 0.5),), ("c",))
 
 
@@ -315,11 +343,13 @@ def test_every_json_is_json() -> None:
 
 
 def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
-    sweep = State("book-1", SweepSpec(), "", (), {})
-    record = RECORD.to_dict()
-    assert list(shown_json("launch")) == list(sweep.to_dict())
-    assert list(shown_json("trials")[0]) == list(record)
-    assert list(shown_json("show")) == [*record, "reason", "by_epoch"]
+    result = SweepResult.of(State("book-1", SweepSpec(), "", (), {}))
+    assert list(shown_json("launch")) == list(result.to_dict())
+    assert list(shown_json("stop")) == list(STOPPED.to_dict())
+    assert list(shown_json("sweeps")[0]) == list(ROW.to_dict())
+    assert list(shown_json("status")) == list(STATUS.to_dict())
+    assert list(shown_json("trials")[0]) == list(RECORD.to_dict())
+    assert list(shown_json("show")) == list(TrialDetails(RECORD, ()).to_dict())
     assert list(shown_json("rerun")) == list(RERUN.to_dict())
     [finding] = shown_json("detect")["findings"]
     assert list(finding) == list(FOUND.to_dict())

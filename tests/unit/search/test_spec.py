@@ -364,3 +364,29 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(file: Path) -> None:
     file.write_text("trials: 5\nseed: }\n")
     with pytest.raises(InputError, match=re.escape(f"{file}:2: ")):
         read_spec(file, {}, [])
+
+
+def test_the_path_of_the_data_holds_wherever_the_program_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "words.txt").write_text("some words")
+    monkeypatch.chdir(tmp_path)
+    spec = SweepSpec(data="words.txt")
+    written, digest = spec.to_dict(), spec.digest()
+    monkeypatch.chdir("/")
+    assert spec.data == written["data"] == str(tmp_path / "words.txt")
+    assert (spec.to_dict(), spec.digest()) == (written, digest)
+    assert dataclasses.replace(spec, trials=3).source() == spec.source()
+
+
+def test_relative_paths_of_a_spec_start_at_the_folder_that_is_given(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("some words")
+    (tmp_path / "space.yaml").write_text("layers: [1, 4]\n")
+    written = {"data": "words.txt", "space": "space.yaml"}
+    spec = SweepSpec.from_mapping(written, "here", tmp_path)
+    assert spec.data == str(tmp_path / "words.txt")
+    assert spec.space["layers"].values() == [1, 4]
+    named = SweepSpec.from_mapping({"data": "python-docs", "space": "quick"}, "here", tmp_path)
+    assert (named.data, named.space) == ("python-docs", presets.QUICK)
+    with pytest.raises(InputError, match="expected a path or the name of a sample"):
+        SweepSpec.from_mapping({"data": ""}, "here", tmp_path)

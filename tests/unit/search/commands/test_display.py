@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import (
     Lines,
     LiveTable,
@@ -61,6 +64,15 @@ def state(*finished: TrialProgress, **changes: Any) -> State:
     """A sweep of five trials with these finished."""
     spec = SweepSpec(trials=5)
     return State("docs", spec, "parent", SLOTS, {}, finished=list(finished), **changes)
+
+
+@contextmanager
+def live_table(out: Console) -> Iterator[LiveTable]:
+    """A live table while its sweep runs."""
+    table = LiveTable(out)
+    table.started(state())
+    yield table
+    table.ended(state())
 
 
 def console(width: int = 160) -> tuple[Console, StringIO]:
@@ -121,8 +133,10 @@ def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
 
 def test_lines_write_nothing_while_a_trial_runs() -> None:
     out, text = console()
-    with Lines(out) as lines:
-        lines.update(state(running={SLOTS[0]: progress(1.0)}))
+    lines, found = Lines(out), state(running={SLOTS[0]: progress(1.0)})
+    lines.started(found)
+    lines.update(found)
+    lines.ended(found)
     assert text.getvalue() == ""
 
 
@@ -132,7 +146,7 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     running = progress(2.0, number=3)
     running.latest = Progressed(2, 0.5, 1.75)
     done = progress(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
-    with LiveTable(out) as table:
+    with live_table(out) as table:
         table.update(state(done, running={SLOTS[0]: running}, now=100.0))
     shown = text.getvalue()
     for part in ("docs/3", "2/4 50%", "1.7500", "2.0000", "core 1", "free"):
@@ -159,7 +173,7 @@ def test_the_best_so_far_may_run_still_and_is_said_to(
     found = state(*done, running={SLOTS[0]: progress(*running, number=3)})
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    with LiveTable(out) as table:
+    with live_table(out) as table:
         found.now = 100.0
         table.update(found)
     assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
@@ -167,7 +181,7 @@ def test_the_best_so_far_may_run_still_and_is_said_to(
     Lines(out).trial_ended(other, found)
     assert text.getvalue().endswith(f"; {best} (no)\n")
     assert found.best_loss == (finished[0] if finished else None)  # ended trials alone
-    ranked = found.to_dict()["best"]
+    ranked = SweepResult.of(found).to_dict()["best"]
     assert ranked is None if not finished else ranked["trial"] == "docs/2"
 
 
@@ -194,7 +208,7 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
 def test_the_live_table_is_not_repainted_more_often_than_needed() -> None:
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    with LiveTable(out) as table:
+    with live_table(out) as table:
         table.update(state(now=100.0))
         before = text.getvalue()
         table.update(state(now=100.1))
@@ -247,7 +261,7 @@ def test_no_line_has_a_secret_that_an_error_has_brought(
     monkeypatch.setenv("PGPASSWORD", "PLANTED-1")
     monkeypatch.setattr(secrets, "_hidden", {"PLANTED-2"})
     out, text = console()
-    kind(out).say("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
+    kind(out).said("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
     failed = progress(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
     kind(out).trial_ended(failed, state(failed))
     assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from lstm_sweep.search.policy.importance import FEWEST_TRIALS, shares
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_mapping
 
+ROOT = Path(__file__).resolve().parents[4]
 SPACE = from_mapping(
     {
         "direction": ["uni", "bi"],
@@ -24,6 +28,20 @@ SPACE = from_mapping(
 def drawn(space: Space, count: int) -> list[TrialConfig]:
     rng = np.random.default_rng(1)
     return [as_lstm_config(space.sample(rng)) for _ in range(count)]
+
+
+def test_to_import_scikit_learn_leaves_the_environment_as_it_was() -> None:
+    program = (
+        "import os; before = dict(os.environ)\n"
+        "from lstm_sweep.search.policy.importance import shares\n"
+        "from tests.unit.search.policy.test_importance import SPACE, drawn\n"
+        "assert shares(SPACE, {config: config.dropout for config in drawn(SPACE, 30)})\n"
+        "print({**before} == {**os.environ})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def test_a_loss_of_one_field_alone_is_explained_by_it() -> None:

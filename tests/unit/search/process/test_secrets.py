@@ -9,7 +9,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.commands import commands
+from lstm_sweep.search.commands import lifecycle
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
@@ -23,6 +23,7 @@ COMMANDS = [
     ["rerun", "s/1", "--on", "inline"],
     ["export", "s", "--to", "best"],
     ["stop", "s"],
+    ["status", "s"],
     ["resume", "s"],
     ["ui"],
     ["launch", "--data", "words.txt", "--on", "inline", "--size-rule", "warn"],
@@ -89,7 +90,7 @@ def test_an_unexpected_failure_shows_no_secret(
         except KeyError:
             raise RuntimeError("http://me:PLANTED@host, PLANTED-1, PLANTED-2") from None
 
-    monkeypatch.setattr(commands, "sweeps", fail)
+    monkeypatch.setattr(lifecycle, "sweeps", fail)
     assert main(["sweeps"]) == 1
     out, err = capfd.readouterr()
     assert "unexpected RuntimeError: http://me:***@host, ***, ***" in err

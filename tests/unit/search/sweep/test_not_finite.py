@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import halving, ladder
 from lstm_sweep.search.policy.confirmation import Confirmed, compare
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import (
@@ -34,7 +36,7 @@ from lstm_sweep.search.trial import (
     TrialProgress,
 )
 from lstm_sweep.spaces.space import from_mapping
-from tests.fakes import MemoryStore, ScriptedEngine, Silent
+from tests.fakes import MemoryStore, ScriptedEngine
 
 NAN, INF = math.nan, math.inf
 BAD = [NAN, INF, -INF]
@@ -59,7 +61,7 @@ class Listening(Silent):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def say(self, text: str) -> None:
+    def said(self, text: str) -> None:
         self.told.append(text)
 
 
@@ -108,7 +110,7 @@ def template_spec(folder: Path) -> SweepSpec:
 
 
 def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
-    arguments = {"store": MemoryStore(), "display": Silent(), **more}
+    arguments = {"store": MemoryStore(), "observer": Silent(), **more}
     task = CorpusTask.of(spec, corpus) if corpus else TemplateTask.open(spec)
     return Sweep(spec, name="s", task=task, engine=engine, **arguments)
 
@@ -139,7 +141,7 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     assert state.status is SweepStatus.FINISHED
     check_closed(sweep)
     store: Any = sweep._store
-    strictly(json_text(state.to_dict()))
+    strictly(json_text(SweepResult.of(state).to_dict()))
     strictly(store.kept["evidence.json"][0])
     assert all(math.isfinite(loss) for _, loss in state.best_over_time)
     assert sweep._loop and all(map(math.isfinite, sweep._loop.policy.objective_values().values()))
@@ -232,7 +234,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     monkeypatch.setattr(f"lstm_sweep.search.sweep.evidence.{broken}", fail)
     display = Listening()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
-    sweep = sweep_of(template_spec(tmp_path), None, engine, display=display)
+    sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display)
     assert sweep.run().status is SweepStatus.FINISHED
     check_closed(sweep)
     assert len([text for text in display.told if "no ink" in text]) == 1
@@ -247,7 +249,7 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
 
     display, store = Listening(), Broken()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
-    sweep = sweep_of(template_spec(tmp_path), None, engine, display=display, store=store)
+    sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display, store=store)
     with pytest.raises(ValueError, match="a metric has no name"):
         sweep.run()
     assert store.statuses == {"run0": "FAILED", "run1": "RUNNING"}

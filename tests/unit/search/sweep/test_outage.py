@@ -10,10 +10,10 @@ import pytest
 
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.sweep.observer import Viewer
+from lstm_sweep.search.sweep.observer import Silent, Viewer
 from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.trial import Ended, Message, Outcome, Slot
-from tests.fakes import ScriptedEngine, Silent
+from tests.fakes import ScriptedEngine
 
 LOST = Ended(Outcome.LOST)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
@@ -172,8 +173,8 @@ def test_nothing_is_left_when_all_trials_have_ended() -> None:
 
 
 def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
-    found = state(progress(4, Outcome.COMPLETE, 2.0, 1.0), began=1.0, now=3.5).to_dict()
-    assert found == {
+    found = state(progress(4, Outcome.COMPLETE, 2.0, 1.0), began=1.0, now=3.5)
+    assert SweepResult.of(found).to_dict() == {
         "sweep": "s",
         "run_id": "parent",
         "state": "finished",
@@ -213,7 +214,7 @@ def test_a_sweep_that_was_closed_says_how_and_why(
     found = state()
     found.close(why)
     assert (found.status, found.ending, found.broken_off) == (status, ending, broken_off)
-    assert found.to_dict()["state"] == str(status)
+    assert SweepResult.of(found).to_dict()["state"] == str(status)
 
 
 def test_what_has_ended_for_good_is_the_last_attempt_of_each_trial_that_is_not_tried_again() -> (
@@ -245,4 +246,4 @@ def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_do
 
 
 def test_a_sweep_without_a_result_is_printed_without_a_best_trial() -> None:
-    assert state(progress(0, Outcome.ERROR)).to_dict()["best"] is None
+    assert SweepResult.of(state(progress(0, Outcome.ERROR))).to_dict()["best"] is None

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import Dataset
@@ -24,7 +25,7 @@ from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Job, Objective, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
-from tests.fakes import MemoryStore, ScriptedEngine, Silent
+from tests.fakes import MemoryStore, ScriptedEngine
 
 SPACE = TemplateSpace(
     {
@@ -114,9 +115,7 @@ def engine() -> Listening:
 @pytest.fixture(scope="module")
 def sweep(engine: Listening) -> Sweep:
     store: Any = MemoryStore()
-    sweep = Sweep(
-        SPEC, name="trees", task=TreeTask.open(SPEC), store=store, engine=engine, display=Silent()
-    )
+    sweep = Sweep(SPEC, name="trees", task=TreeTask.open(SPEC), store=store, engine=engine)
     sweep.run()
     return sweep
 
@@ -143,8 +142,8 @@ def test_its_runs_carry_its_tags_and_no_unit_of_other_kinds(sweep: Sweep) -> Non
     assert len(store.run_tags) == 1 + SPEC.trials
     assert all(tags["sweep.trees"] == "iris" for tags in store.run_tags.values())
     assert not any("bits_per_symbol" in row for rows in store.metrics.values() for row in rows)
-    best = sweep.state.to_dict()["best"]
-    assert best["bits_per_symbol"] is None and best["val_loss"] == sweep.state.best_loss
+    best = SweepResult.of(sweep.state).best
+    assert best and best.bits_per_symbol is None and best.val_loss == sweep.state.best_loss
 
 
 def test_its_pictures_name_its_loss(sweep: Sweep) -> None:

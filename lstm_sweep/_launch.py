@@ -1,0 +1,200 @@
+"""Beginnings: a sweep is launched, found by its name, or listed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from lstm_sweep._drive import drive
+from lstm_sweep._progress import observer_of
+from lstm_sweep._store import StoreLike, settings_of
+from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
+from lstm_sweep.models.errors import InputError, one_of, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lstm_sweep.search.spec import SweepSpec
+
+#: a file or folder
+PathLike = str | os.PathLike[str]
+#: values of a field of a config: one, a list of them, `"low..high"`, or a mapping with `low`,
+#: `high`, `step` and `scale`
+Values = int | float | str | Sequence[int | float | str] | Mapping[str, int | float | str]
+
+
+class SweepFields(TypedDict, total=False):
+    """What `launch` is given: the fields of a SWEEP.yaml, all of them optional.
+
+    Fields:
+        data: a file, a folder, or the name of a sample (default: `python-docs`)
+        symbols: what a symbol is: `auto` (default), `chars` or `ids`
+        split: shares of training, validation and test data, such as `[8, 1, 1]`
+        template: a hyperas template that is searched in place of networks of this package
+        learning_rate_field: the template's learning rate
+        name: name of the sweep (default: name of the data, and a number)
+        space: what may vary: `default`, `quick`, a YAML file, or a mapping of fields to values
+        set: values that take the place of those of the space, by field
+        trials: trials at most (default: 50)
+        minutes: wall time at most (default: no limit)
+        workers: trials at once (default: one for each GPU, or else for each CPU core)
+        per_gpu: trials that share a GPU, or `auto` (default: 1)
+        on: where trials run: `local` (default), or `inline` to debug
+        algo: `tpe` (default), `hyperopt`, `random` or `anneal`
+        ladder: whether learning rates are tried first, from high to low (default: True)
+        halving: whether trials that fall behind are ended early (default: True)
+        early_stopping: end a trial after so many epochs without gain; 0: never
+        patience: end the search after so many trials without gain (default: never)
+        confirm_configs: so many of the best configs are trained again (default: 3)
+        confirm_seeds: with so many further seeds each (default: 3)
+        max_failures: end when so many trials in a row have failed (default: 10)
+        seed: seed of the sweep (default: 0)
+        size_rule: what happens to networks of an unsuitable size: `reject` (default), `warn`, `off`
+        size_low: parameters for each training symbol that suit, at least (default: 0.1)
+        size_high: and at most (default: 10)
+        targets: validation targets that are scored, at most, or `auto` (default)
+        keep: of so many of the best trials the weights are kept (default: 5)
+    """
+
+    data: PathLike
+    symbols: str
+    split: Sequence[float]
+    template: PathLike
+    learning_rate_field: str
+    name: str
+    space: PathLike | Mapping[str, Values]
+    set: Mapping[str, Values]
+    trials: int
+    minutes: float
+    workers: int
+    per_gpu: int | str
+    on: str
+    algo: str
+    ladder: bool
+    halving: bool
+    early_stopping: int
+    patience: int
+    confirm_configs: int
+    confirm_seeds: int
+    max_failures: int
+    seed: int
+    size_rule: str
+    size_low: float
+    size_high: float
+    targets: int | str
+    keep: int
+
+
+def launch(
+    *, store: StoreLike = None, progress: bool | None = None, **fields: Unpack[SweepFields]
+) -> Sweep:
+    """Run a sweep to the end of its budget, and return it.
+
+    The call blocks; its trials run in processes of their own. Ctrl-C (in a notebook: interrupt the
+    kernel) ends the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
+    `KeyboardInterrupt` has the name.
+
+    Args:
+        store: where runs are kept: a folder, or an address such as `http://host:5000`; by default
+            what the command line takes in the working folder
+        progress: whether it is shown; by default in a notebook, as a table. Elsewhere `True` writes
+            a line for each trial to standard error
+        fields: what to search; see `SweepFields`
+
+    Raises:
+        InputError: a field is unknown or has a value that cannot be, or data or store cannot be
+            used; the message says what was expected
+        StoreError: the store has failed while the sweep ran
+    """
+    from lstm_sweep.search import api
+
+    spec, settings = spec_of(fields), settings_of(store)
+    observer = observer_of(progress)
+    result = drive(
+        lambda interrupts: api.launch(
+            spec, settings=settings, observer=observer, interrupts=interrupts
+        ),
+        advice=lambda result: how_to_go_on(result.sweep),
+    )
+    return Sweep(result.sweep, settings)
+
+
+def sweep(name: str, *, store: StoreLike = None) -> Sweep:
+    """The sweep of this name.
+
+    Args:
+        name: as `sweeps` lists it
+        store: as for `launch`
+
+    Raises:
+        InputError: there is none
+        StoreError: the store does not answer
+    """
+    found = Sweep(name, settings_of(store))
+    found.status()
+    return found
+
+
+def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
+    """All sweeps, oldest first: a row for each, by its name.
+
+    Columns: `run_id` of MLflow, `state`, `trials_done`, `best_val_loss` (nats) and `data`.
+
+    Args:
+        store: as for `launch`
+
+    Raises:
+        StoreError: the store does not answer
+    """
+    from lstm_sweep import _tables
+    from lstm_sweep.search import api
+
+    listing = api.sweeps(settings=settings_of(store))
+    warn_of_left_out(listing.left_out)
+    return _tables.sweeps(listing.to_list())
+
+
+def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
+    """The spec that the arguments of `launch` describe.
+
+    Raises:
+        InputError: a name is unknown, or a value cannot be.
+    """
+    from lstm_sweep.search.spec import SweepSpec
+
+    known = list(SweepFields.__annotations__)
+    for name in fields:
+        if name not in known:
+            raise InputError(f"launch: {shown(name)} is no field: {one_of(name, known)}")
+    given = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in fields.items()
+        if value is not None and name != "set"
+    }
+    spec = SweepSpec.from_mapping(given, "launch")
+    changes = fields.get("set") or {}
+    return _with_values(spec, changes) if changes else spec
+
+
+def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
+    """A spec with other values in its space."""
+    from lstm_sweep.models.config import check_field
+    from lstm_sweep.spaces.field_values import parse
+
+    if not isinstance(changes, Mapping):
+        raise InputError(f"launch: set is {shown(changes)}: expected a mapping of fields to values")
+    if spec.template:
+        raise InputError(
+            "launch: set is given with a template, expected none: what varies stands in the "
+            "template"
+        )
+    dimensions = {}
+    for name, values in changes.items():
+        try:
+            check_field(name)
+        except InputError as error:
+            raise InputError(f"launch: set: {error}") from None
+        dimensions[name] = parse(name, values, "launch: set")
+    return dataclasses.replace(spec, space=spec.space.replace(**dimensions))

@@ -1,0 +1,147 @@
+"""`Model`: an exported model, which continues sequences and judges new data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from lstm_sweep import _tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lstm_sweep.models.bundle.bundle import Bundle
+
+
+class Model:
+    """A model in a folder that `Trial.export`, or the command line, has written.
+
+    Its network is loaded by each call, in a process of its own on the CPU.
+    """
+
+    def __init__(self, folder: Path, bundle: Bundle) -> None:
+        #: where it lies
+        self.folder = folder
+        self._bundle = bundle
+
+    def __repr__(self) -> str:
+        return f"<Model of trial {self.trial} in {self.folder}>"
+
+    @property
+    def trial(self) -> str:
+        """The trial that it comes from, `SWEEP/NUMBER`."""
+        return self._bundle.trial
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """How its network was built and trained."""
+        return self._bundle.config.to_dict()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """How good it is: `val_loss`, `test_loss` (nats) and others, as in `metrics.json`."""
+        return dict(self._bundle.metrics)
+
+    @property
+    def symbols(self) -> tuple[str, ...] | tuple[int, ...]:
+        """All symbols that it knows: characters, or event ids."""
+        return tuple(self._bundle.alphabet.symbols)  # type: ignore[return-value]
+
+    @overload
+    def generate(
+        self,
+        prompt: str | Sequence[int] = "",
+        *,
+        length: int = 400,
+        temperature: float = 1.0,
+        count: None = None,
+        seed: int = 0,
+    ) -> str | list[int]: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: str | Sequence[int] = "",
+        *,
+        length: int = 400,
+        temperature: float = 1.0,
+        count: int,
+        seed: int = 0,
+    ) -> list[str] | list[list[int]]: ...
+
+    def generate(
+        self,
+        prompt: str | Sequence[int] = "",
+        *,
+        length: int = 400,
+        temperature: float = 1.0,
+        count: int | None = None,
+        seed: int = 0,
+    ) -> Any:
+        """What may follow a prompt: a text, or a list of event ids, without the prompt.
+
+        Args:
+            prompt: a text, or event ids, as a list or with spaces between them
+            length: symbols to draw, 1 to 1,000,000
+            temperature: 0 takes the likeliest symbol, 1 draws as the network predicts; up to 100
+            count: so many sequences, 1 to 1,000, as a list; by default one, by itself
+            seed: of the draws; the same seed gives the same sequences
+
+        Raises:
+            InputError: an argument is outside its limits, or no symbol of the prompt is known
+        """
+        from lstm_sweep.search import api
+        from lstm_sweep.search.results.generate import GenerationRequest
+
+        text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+        rows = 1 if count is None else count
+        request = GenerationRequest(text, length, temperature, rows, seed)
+        sequences: Any = api.generate(str(self.folder), request).sequences()
+        return sequences[0] if count is None else sequences
+
+    def detect(
+        self,
+        data: str | os.PathLike[str],
+        *,
+        below: float = 0.001,
+        candidates: int | None = None,
+        top: int = 1000,
+    ) -> pd.DataFrame:
+        """What the model does not expect in new data: a row for each such symbol, worst first.
+
+        Columns: `session` and `place` in it, from 1; the `symbol`; whether it is `known` from
+        training; its `probability`; how many symbols are `likelier` there; the three likeliest,
+        `expected`, as mappings with `symbol` and `probability`; and those `before` it, up to 12.
+        `attrs` has the totals: `symbols`, `sessions`, `loss` (nats), `unexpected` symbols, and
+        how many `in_sessions` that have some.
+
+        Args:
+            data: a file, a folder, or the name of a sample
+            below: a symbol is unexpected if it is less likely than this, 0 to 1
+            candidates: or, if this is given, if it is not among so many likeliest
+            top: rows at most, 0 to 1,000,000
+
+        Raises:
+            InputError: an argument is outside its limits, or the model knows none of the symbols
+        """
+        from lstm_sweep.search import api
+        from lstm_sweep.search.results.detect import Rule
+
+        found = api.detect(str(self.folder), os.fspath(data), Rule(below, candidates), top)
+        return _tables.findings(found.to_dict())
+
+
+def load(folder: str | os.PathLike[str]) -> Model:
+    """The model in a folder that `Trial.export`, or the command line, has written.
+
+    Args:
+        folder: the folder
+
+    Raises:
+        InputError: there is no model, it is damaged, or it is one of a template
+    """
+    from lstm_sweep.models.bundle import bundle
+
+    return Model(*bundle.read(os.fspath(folder)))

@@ -1,0 +1,122 @@
+"""The progress of a sweep in a notebook: one output that is updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from lstm_sweep.search.commands.display import duration, loss_text
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import TrialProgress
+
+#: seconds between two updates
+UPDATE_S = 0.5
+#: finished trials that are listed
+LISTED = 5
+
+
+class NotebookTable:
+    """An observer that shows a table in the output of the cell."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._lines: list[str] = []
+        self._painted = float("-inf")
+
+    def started(self, state: State) -> None:
+        """Show the table."""
+        self._paint(state)
+
+    def update(self, state: State) -> None:
+        """Show it anew, if the last time is long enough ago."""
+        if state.now - self._painted >= UPDATE_S:
+            self._paint(state)
+
+    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+        """Show the trial among the others, at the next update."""
+
+    def said(self, text: str) -> None:
+        """Keep a line, which can be unfolded below the table."""
+        self._lines.append(without_secrets(text))
+
+    def ended(self, state: State) -> None:
+        """Show what the sweep has come to."""
+        self._paint(state, ended=True)
+
+    def _paint(self, state: State, *, ended: bool = False) -> None:
+        from IPython.display import display
+
+        self._painted = state.now
+        shown = {
+            "text/html": page(state, self._lines, ended=ended),
+            "text/plain": summary(state, ended=ended),
+        }
+        if self._handle is None:
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+
+def summary(state: State, *, ended: bool) -> str:
+    """How a sweep fares, in a line."""
+    parts = [f"{state.name}: {state.trials_done} of {state.spec.trials} trials"]
+    if state.leader:
+        progress, loss = state.leader
+        parts.append(f"best {progress.trial.id} {loss_text(loss)}")
+    if ended:
+        parts.append(f"{state.status} after {duration(state.seconds)}: {state.ending}")
+    else:
+        parts.append(f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def page(state: State, lines: Iterable[str], *, ended: bool) -> str:
+    """A sweep as HTML: a summary, trials that run, the best ones, baselines; `lines` folded up."""
+    done, most = state.trials_done, state.spec.trials
+    parts = [f"<div>{escape(summary(state, ended=ended))}</div>"]
+    if not ended:
+        parts.append(f'<progress value="{done}" max="{most}" style="width:100%"></progress>')
+        parts.append(_table("running", state.running.values()))
+    parts.append(_table("best", state.ranked[:LISTED]))
+    if state.baselines:
+        told = (
+            f"{name.replace('_', ' ')} {loss_text(loss)}" for name, loss in state.baselines.items()
+        )
+        parts.append(f"<div>baselines: {escape(', '.join(told))}</div>")
+    folded = "<br>".join(map(escape, lines))
+    parts.append(f"<details><summary>details</summary>{folded}</details>" if folded else "")
+    return "".join(parts)
+
+
+def _table(title: str, trials: Iterable[TrialProgress]) -> str:
+    """Trials as a table with a head; nothing if there are none."""
+    rows = list(trials)
+    if not rows:
+        return ""
+    columns = [*rows[0].trial.config.table_columns()]
+    body = [
+        [
+            progress.trial.id,
+            *progress.trial.config.table_columns().values(),
+            _epoch(progress),
+            loss_text(progress.best_loss),
+        ]
+        for progress in rows
+    ]
+    return (
+        f"<table><thead>{_row('th', [title, *columns, 'epoch', 'loss'])}</thead>"
+        f"<tbody>{''.join(_row('td', row) for row in body)}</tbody></table>"
+    )
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _epoch(progress: TrialProgress) -> str:
+    """Epochs that are done, and the share of the next one that is."""
+    latest = progress.latest
+    share = f" + {latest.share:.0%}" if latest and not progress.ended else ""
+    return f"{len(progress.epochs)}{share}"

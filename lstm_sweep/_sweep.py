@@ -1,0 +1,175 @@
+"""`Sweep`: a sweep in a store, while it runs and when it has ended."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lstm_sweep._drive import drive
+from lstm_sweep._progress import observer_of
+from lstm_sweep._trial import Trial
+from lstm_sweep.models.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lstm_sweep.search.api.status_report import SweepStatusReport
+    from lstm_sweep.search.store.settings import Settings
+
+
+class Sweep:
+    """A sweep in a store; `launch` and `sweep` return one.
+
+    It keeps nothing: each question is asked of the store, which another process may be writing to.
+    Each may raise `InputError`, if the sweep is there no more, or `StoreError`.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        #: name of the sweep
+        self.name = name
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"<Sweep {self.name} in {self._settings}>"
+
+    def trials(self) -> pd.DataFrame:
+        """All trials: a row for each, by its ID, the best first, those without a result last.
+
+        Columns: `run_id` of MLflow and its `status`, `outcome`, `phase` of the search, `attempt`,
+        `val_loss` (nats) and the `best_epoch` that has it, `epochs` that were trained,
+        `parameters`, `seed`, and each field of the config. A field whose name is another column's
+        has `config_` before it, such as `config_epochs`.
+        """
+        from lstm_sweep import _tables
+        from lstm_sweep.search import api
+
+        listing = api.trials(self.name, settings=self._settings)
+        warn_of_left_out(listing.left_out)
+        return _tables.trials(listing.to_list())
+
+    def trial(self, number: int | str) -> Trial:
+        """One trial.
+
+        Args:
+            number: its number, or its ID, as in the index of `trials`
+
+        Raises:
+            InputError: the sweep has no such trial
+        """
+        from lstm_sweep.search import api
+
+        reference = f"{self.name}/{number}" if isinstance(number, int) else number
+        record = api.show(reference, settings=self._settings).record
+        if record.trial.sweep != self.name:
+            raise InputError(
+                f"trial {record.trial.id} is none of sweep '{self.name}', expected one that is"
+            )
+        return Trial(record, self._settings)
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the lowest validation loss.
+
+        Raises:
+            InputError: no trial has a result
+        """
+        from lstm_sweep.search import api
+
+        first = next(iter(api.trials(self.name, settings=self._settings, top=1)), None)
+        if first is None or first.best_val_loss is None:
+            now = self.status()
+            why = f" ({now.why})" if now.why else ""
+            raise InputError(
+                f"sweep '{self.name}' has no trial with a result, expected one; it is "
+                f"{now.state}{why}"
+            )
+        return Trial(first, self._settings)
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Loss of each baseline on the same targets as the trials, nats; empty for a template."""
+        from lstm_sweep.search import api
+
+        return dict(api.trials(self.name, settings=self._settings, top=1).baselines)
+
+    def status(self) -> SweepStatusReport:
+        """How the sweep fares, as far as its store knows."""
+        from lstm_sweep.search import api
+
+        return api.status(self.name, settings=self._settings)
+
+    def resume(
+        self,
+        *,
+        trials: int | None = None,
+        minutes: float | None = None,
+        workers: int | None = None,
+        per_gpu: int | str | None = None,
+        on: str | None = None,
+        max_failures: int | None = None,
+        keep: int | None = None,
+        template: str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        """Go on with a sweep that was broken off, or that gets more to do.
+
+        Like `launch`, it returns when the sweep has ended. A finished sweep goes on only if it gets
+        more trials or minutes than it had.
+
+        Args:
+            trials: trials at most, with those that there are
+            minutes: wall time at most, with what was used
+            workers: trials at once
+            per_gpu: trials that share a GPU, or `auto`
+            on: where trials run
+            max_failures: end when so many trials in a row have failed
+            keep: of so many of the best trials the weights are kept
+            template: your own file, if the sweep is over one that is not where it was
+            progress: as for `launch`
+
+        Raises:
+            InputError: another process drives it, or its data or template are not what they were
+        """
+        from lstm_sweep.search import api
+
+        given = {
+            "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,
+            "max_failures": max_failures, "keep": keep,
+        }  # fmt: skip
+        changes = {name: value for name, value in given.items() if value is not None}
+        observer = observer_of(progress)
+        drive(
+            lambda interrupts: api.resume(
+                self.name,
+                changes,
+                settings=self._settings,
+                template=None if template is None else os.fspath(template),
+                observer=observer,
+                interrupts=interrupts,
+            ),
+            advice=lambda result: how_to_go_on(result.sweep),
+        )
+
+    def stop(self) -> str:
+        """End the sweep, which another process or thread drives, and wait until it has ended.
+
+        Returns the state in which it is then, such as `stopped`.
+        """
+        from lstm_sweep.search import api
+
+        stopped = api.stop(self.name, settings=self._settings)
+        warn_of_left_out(stopped.left_out)
+        return stopped.state
+
+
+def how_to_go_on(name: str) -> str:
+    """What goes on with a sweep that was interrupted."""
+    return f"sweep '{name}' has ended in order: lstm_sweep.sweep('{name}').resume() goes on with it"
+
+
+def warn_of_left_out(sentences: Iterable[str]) -> None:
+    """Warn of runs that cannot be read, and say why."""
+    for sentence in sentences:
+        warnings.warn(f"left out: {sentence}", stacklevel=3)

@@ -1,0 +1,104 @@
+"""What was found, as data frames of pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: columns of `Sweep.trials()` before those of the config, with their types
+TRIAL = {
+    "run_id": "string",
+    "status": "string",
+    "outcome": "string",
+    "phase": "string",
+    "attempt": "Int64",
+    "val_loss": "Float64",
+    "best_epoch": "Int64",
+    "epochs": "Int64",
+    "parameters": "Int64",
+    "seed": "Int64",
+}
+SWEEP = {
+    "run_id": "string",
+    "state": "string",
+    "trials_done": "Int64",
+    "best_val_loss": "Float64",
+    "data": "string",
+}
+FINDING = {
+    "session": "string",
+    "place": "Int64",
+    "symbol": "object",
+    "known": "boolean",
+    "probability": "Float64",
+    "likelier": "Int64",
+    "expected": "object",
+    "before": "object",
+}
+#: before the name of a config's field that is the name of another column too
+OF_CONFIG = "config_"
+
+
+def trials(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Trials as `trials --json` lists them: a row for each, by its ID, in their order.
+
+    Each field of the config has a column of its own.
+    """
+    rows = list(rows)
+    configs = [
+        {f"{OF_CONFIG}{name}" if name in TRIAL else name: value for name, value in config.items()}
+        for config in (row["config"] for row in rows)
+    ]
+    names = dict.fromkeys(name for config in configs for name in config)
+    fields = {name: _type_of([config.get(name) for config in configs]) for name in names}
+    merged = [{**row, **config} for row, config in zip(rows, configs, strict=True)]
+    return _frame(merged, TRIAL | fields, index="trial")
+
+
+def sweeps(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Sweeps as `sweeps --json` lists them: a row for each, by its name."""
+    return _frame(list(rows), SWEEP, index="sweep")
+
+
+def curve(epochs: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -> pd.DataFrame:
+    """These metrics of a trial by epoch, as `show --json` has them; NaN where there is none."""
+    import pandas as pd
+
+    rows = list(epochs)
+    index = pd.Index([row["epoch"] for row in rows], name="epoch", dtype="int64")
+    columns = {name: [row.get(name) for row in rows] for name in metrics}
+    return pd.DataFrame(columns, index=index, dtype="float64")
+
+
+def findings(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Unexpected symbols as `detect --json` lists them; all else is in `attrs`."""
+    frame = _frame(found["findings"], FINDING)
+    frame.attrs = {name: value for name, value in found.items() if name != "findings"}
+    return frame
+
+
+def _frame(
+    rows: Sequence[Mapping[str, Any]], types: Mapping[str, str], index: str = ""
+) -> pd.DataFrame:
+    import pandas as pd
+
+    named = pd.Index([row[index] for row in rows], name=index, dtype="str") if index else None
+    columns = {
+        name: pd.Series([row.get(name) for row in rows], dtype=kind, index=named)
+        for name, kind in types.items()
+    }
+    return pd.DataFrame(columns, index=named)
+
+
+def _type_of(values: Sequence[object]) -> str:
+    """Type of a column that holds these values, some of which may be missing."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int}:
+        return "Int64"
+    if kinds and kinds <= {int, float}:
+        return "Float64"
+    known = {bool: "boolean", str: "string"}
+    return known.get(kinds.pop(), "object") if len(kinds) == 1 else "object"

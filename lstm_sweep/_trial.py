@@ -1,0 +1,216 @@
+"""`Trial`: one config that was trained with one seed, and what can be done with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lstm_sweep._drive import drive
+from lstm_sweep._model import Model, load
+from lstm_sweep._progress import observer_of
+from lstm_sweep.models.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lstm_sweep.search.store.settings import Settings
+    from lstm_sweep.search.store.trial_record import TrialRecord
+
+
+class Trial:
+    """A trial as it stood in the store when it was asked for."""
+
+    def __init__(self, record: TrialRecord, settings: Settings) -> None:
+        self._record, self._settings = record, settings
+
+    def __repr__(self) -> str:
+        loss = "no loss" if self.val_loss is None else f"val_loss {self.val_loss:.4f}"
+        return f"<Trial {self.id}: {self.outcome or self.status.lower()}, {loss}>"
+
+    @property
+    def id(self) -> str:
+        """`SWEEP/NUMBER`."""
+        return self._record.trial.id
+
+    @property
+    def number(self) -> int:
+        """Number in its sweep, from 0."""
+        return self._record.trial.number
+
+    @property
+    def run_id(self) -> str:
+        """ID of its run in MLflow."""
+        return self._record.run_id
+
+    @property
+    def status(self) -> str:
+        """MLflow's: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`."""
+        return self._record.status
+
+    @property
+    def outcome(self) -> str | None:
+        """How it has ended, such as `complete`, `pruned` or `diverged`; None while it runs."""
+        return self._record.outcome or None
+
+    @property
+    def reason(self) -> str:
+        """Why it has ended so, a sentence; empty if there is nothing to say."""
+        return self._record.reason
+
+    @property
+    def phase(self) -> str:
+        """Part of the search: `ladder`, `search`, `confirm` or `rerun`."""
+        return str(self._record.trial.phase)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was trained: the fields of its config, or the hyperparameters of the template."""
+        return self._record.trial.config.to_dict()
+
+    @property
+    def seed(self) -> int:
+        """Seed of weights, order and dropout."""
+        return self._record.trial.seed
+
+    @property
+    def val_loss(self) -> float | None:
+        """Lowest validation loss, nats; of a template what it has returned; None without one."""
+        return self._record.best_val_loss
+
+    @property
+    def bits_per_symbol(self) -> float | None:
+        """That loss in bits; None without one, and for a template."""
+        from lstm_sweep.search.api.sweep_result import BestTrial
+
+        measured = BestTrial.of(self._record)
+        return measured.bits_per_symbol if measured else None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch with the lowest validation loss, from 1."""
+        return self._record.best_epoch
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that were trained."""
+        return self._record.epochs
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the network; 0 if that is not known."""
+        return self._record.parameters
+
+    def curve(self) -> pd.DataFrame:
+        """Its metrics: a row for each epoch, from 1; NaN where a metric was not logged.
+
+        Columns: `train_loss` and `val_loss` (nats), `val_accuracy`, `val_top5_accuracy`; for a
+        template what its `fit` reports.
+        """
+        return _curve(self.run_id, self._settings)
+
+    def export(self, to: str | os.PathLike[str], *, format: str = "keras") -> Model:
+        """Write its network to a new folder that works without this package, and load it.
+
+        The folder appears only if a clean process with plain Keras predicts the same from it. The
+        test data are scored here, and nowhere else.
+
+        Args:
+            to: the folder
+            format: `keras`, or `savedmodel` for a TensorFlow SavedModel beside it
+
+        Raises:
+            InputError: the trial has no weights (a sweep keeps those of its best trials), its data
+                are not what they were, the folder is taken, or the trial is one of a template
+                (whose network the command line exports)
+        """
+        from lstm_sweep.models.config import TrialConfig
+        from lstm_sweep.search import api
+
+        if not isinstance(self._record.trial.config, TrialConfig):
+            raise InputError(
+                f"trial {self.id} is about a template, whose network predicts no symbols: expected "
+                f"another; lstm-sweep export {self.id} --to DIR writes its network"
+            )
+        done = api.export(self.run_id, os.fspath(to), settings=self._settings, format=format)
+        return load(done.bundle)
+
+    def rerun(
+        self,
+        *,
+        set: Mapping[str, int | float | str] | None = None,
+        on: str = "local",
+        template: str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+    ) -> Rerun:
+        """Train it again in a new run, and compare every metric of every epoch.
+
+        Args:
+            set: other values for fields of its config, which make a variation
+            on: where it runs: `local`, or `inline` to debug
+            template: your own file, if it is about one that is not where it was
+            progress: as for `launch`
+
+        Raises:
+            InputError: its data or template are not what they were, or a value cannot be
+        """
+        from lstm_sweep.search import api
+
+        observer = observer_of(progress)
+        found = drive(
+            lambda interrupts: api.rerun(
+                self.run_id,
+                settings=self._settings,
+                changes=set,
+                engine=on,
+                template=None if template is None else os.fspath(template),
+                observer=observer,
+                interrupts=interrupts,
+            )
+        )
+        told = found.to_dict()
+        return Rerun(told.pop("trial"), told.pop("rerun_run_id"), **told, _settings=self._settings)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What has come out when a trial was trained again."""
+
+    #: ID of the trial
+    trial: str
+    #: ID of the new run in MLflow
+    run_id: str
+    #: `identical`, `within_tolerance` or `different`
+    verdict: str
+    #: epochs that both runs have
+    epochs_compared: int
+    #: largest absolute difference of two values of a metric; None if one of them is no number
+    max_difference: float | None
+    #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
+    first_difference: dict[str, Any] | None
+    #: fields that were changed on purpose: `was` and `is`
+    variation: dict[str, dict[str, Any]]
+    #: packages with another version than then: `was` and `is`
+    changed_versions: dict[str, dict[str, str]]
+    #: kind of device, if it is another one: `was` and `is`
+    changed_device: dict[str, str] | None
+    #: how it has ended
+    outcome: str
+    _settings: Settings
+
+    def __repr__(self) -> str:
+        return f"<Rerun of {self.trial}: {self.verdict}, {self.epochs_compared} epochs compared>"
+
+    def curve(self) -> pd.DataFrame:
+        """Its metrics by epoch, as `Trial.curve` has those of the first run."""
+        return _curve(self.run_id, self._settings)
+
+
+def _curve(run_id: str, settings: Settings) -> pd.DataFrame:
+    """Metrics of a run by epoch."""
+    from lstm_sweep import _tables
+    from lstm_sweep.search import api
+
+    found = api.show(run_id, settings=settings)
+    return _tables.curve(found.by_epoch, found.record.results)

@@ -1,0 +1,49 @@
+"""Checks of single fields of a spec; messages name the field, its value and what was expected."""
+
+from __future__ import annotations
+
+from lstm_sweep.models.errors import InputError, nearest, shown
+
+#: the largest number that a field takes
+LARGEST = 2**64
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float,
+    high: int = LARGEST,
+    *,
+    whole: bool = False,
+    optional: bool = False,
+    or_else: str = "",
+) -> None:
+    """Refuse what is no number from `low` to `high`; `or_else` is a word that may stand for one."""
+    if value is None and optional:
+        return
+    noun = f"{or_else} or " if or_else else ""
+    noun += "a whole number" if whole else "a number"
+    expected = f"expected {noun} from {low:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} is {shown(value)}: {expected}")
+    if isinstance(value, int) and value > high:
+        given = value if value <= LARGEST else "too large"
+        raise InputError(f"{name} is {given}: {expected} to {high}")
+    if not low <= value <= high or (whole and not isinstance(value, int)):
+        raise InputError(f"{name} is {value!r}: {expected}")
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuse what is neither true nor false."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {shown(value)}: expected true or false")
+
+
+def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse what is none of the words that are allowed."""
+    if value not in allowed:
+        hint = nearest(value, allowed)
+        raise InputError(
+            f"{name} is {shown(value)}: expected one of {', '.join(allowed)}"
+            f"{f'; {hint}' if hint else ''}"
+        )

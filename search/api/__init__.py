@@ -1,0 +1,18 @@
+"""What can be done with sweeps, as functions of values that return values.
+
+The command line, the service and the Python API are adapters to it. Nothing here prints, leaves the
+process, installs a signal handler, or changes the process's environment, working folder or file
+descriptors. What is returned is frozen; its `to_dict` is the JSON of the command line. What is
+refused is an `InputError`, a store that does not answer a `StoreError`.
+"""
+
+from lstm_sweep.search.api.lifecycle import launch, resume, stop
+from lstm_sweep.search.api.listings import show, sweeps, trials
+from lstm_sweep.search.api.models import detect, export, generate, rerun
+from lstm_sweep.search.api.network_sizes import size
+from lstm_sweep.search.api.status_report import status
+
+__all__ = [
+    "detect", "export", "generate", "launch", "rerun", "resume", "show", "size", "status", "stop",
+    "sweeps", "trials",
+]  # fmt: skip

@@ -1,0 +1,233 @@
+"""The life of a sweep: launched, resumed, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
+from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
+from lstm_sweep.search.process.interrupts import NEVER, Interrupts
+from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
+from lstm_sweep.search.sweep.observer import SILENT, Observer
+from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.search.sweep.resume import ResumeState, close, rebuild
+from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
+from lstm_sweep.search.sweep.task import Task
+from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
+
+
+@dataclass(frozen=True)
+class StoppedSweep:
+    """A sweep that was asked to end, and has ended."""
+
+    sweep: str
+    run_id: str
+    state: str
+    #: whether it had ended before it was asked
+    had_ended: bool
+    #: what to type so that it goes on; empty if this version cannot
+    advice: str
+    #: trials that are left as they are, since they cannot be read, and why
+    left_out: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as `stop --json` prints it."""
+        return {"sweep": self.sweep, "run_id": self.run_id, "state": self.state}
+
+
+@dataclass(frozen=True)
+class _Drive:
+    """All that a sweep needs to be driven, but for its name."""
+
+    spec: SweepSpec
+    task: Task
+    store: Store
+    #: trials that share a GPU
+    per_gpu: int
+    observer: Observer
+    interrupts: Interrupts
+    #: what people should know before it begins
+    notes: list[str]
+
+    def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
+        """Drive it to its end, or until an end is wanted."""
+        with contextlib.closing(preparation.engine_of(self.spec, self.per_gpu)) as engine:
+            self._announce(name, len(engine.slots), past)
+            sweep = Sweep(
+                self.spec,
+                name=name,
+                task=self.task,
+                store=self.store,
+                engine=engine,
+                observer=self.observer,
+                interrupts=self.interrupts,
+                past=past,
+            )
+            with contextlib.suppress(Interrupted):
+                sweep.run()
+            return SweepResult.of(sweep.state)
+
+    def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
+        said = self.observer.said
+        for line in (preparation.budget(self.spec, name, slots), *self.notes):
+            said(line)
+        said(f"store: {self.store.settings}")
+        if past:
+            ended = len({progress.trial.number for progress in past.finished})
+            said(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
+
+
+def launch(
+    spec: SweepSpec,
+    *,
+    settings: Settings,
+    observer: Observer = SILENT,
+    interrupts: Interrupts = NEVER,
+) -> SweepResult:
+    """Run a sweep to the end of its budget, or until `interrupts` says that an end is wanted.
+
+    Raises:
+        InputError: the spec asks for what cannot be, or its data or the store cannot be used.
+        SweepExistsError: the spec gives a name that a sweep has.
+        StoreError: the store does not answer.
+        KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
+    """
+    check_budget(spec)
+    kind = task_kind(spec)
+    kind.check(spec)
+    task = kind.open(spec)
+    spec = task.settled(spec)
+    notes = task.notes(spec)
+    with contextlib.closing(preparation.engine_of(spec)) as engine:
+        task.remember()
+        # Keras is imported over there while MLflow is imported here
+        engine.warm_up(foreign=task.runs_user_code)
+        store = Store(settings)
+        store.prepare()
+        if spec.name:
+            preparation.check_free(store, spec.name)
+        per_gpu, why = preparation.sharing(spec, task, engine)
+    drive = _Drive(spec, task, store, per_gpu, observer, interrupts, notes + why)
+    if spec.name:
+        preparation.check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
+        return drive.run(spec.name)
+    while True:
+        name = preparation.free_name(store, task.dataset.name)
+        with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
+            return drive.run(name)
+
+
+def resume(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    settings: Settings,
+    spec: SweepSpec | None = None,
+    template: str | None = None,
+    observer: Observer = SILENT,
+    interrupts: Interrupts = NEVER,
+) -> SweepResult:
+    """Go on with a sweep that was broken off, or has ended.
+
+    `changes` are new values of fields that may change (`MAY_CHANGE`); a `spec` is checked against
+    what the sweep began with, and takes the place of what may change. `template` is the path of the
+    user's own file, if the sweep is over one. A finished sweep that is given no more to do is left
+    as it is, and the result says so (`unchanged`).
+
+    Raises:
+        InputError: there is no such sweep, or its data or template are not what they were.
+        DifferentSearchError: `spec` describes another search; its differences are named.
+        SweepRunsError: another process drives it.
+        StoreError: the store does not answer.
+    """
+    store = store_of_sweep(name, settings)
+    run = archive.existing_sweep(store, name)
+    tags = Tags(run)
+    archive.state_of(tags)
+    kind = task_kind_of_run(tags)
+    was = kind.read_spec(run, tags, template)
+    now = _resumed_spec(was, name, changes, spec)
+    check_budget(now)
+    kind.check(now)
+    if all_spent := spent(tags, was, now):
+        unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
+        return stored_result(store, run, unchanged)
+    task = kind.open(now)
+    task.check_unchanged(name, tags)
+    if driver := lease.is_driven(store, run.info.run_id):
+        raise SweepRunsError(
+            f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
+            f"To end it there: lstm-sweep stop {name}"
+        )
+    notes = task.notes(now)
+    store.prepare()
+    with contextlib.closing(preparation.engine_of(now)) as engine:
+        engine.warm_up(foreign=task.runs_user_code)
+        per_gpu, why = preparation.sharing(now, task, engine)
+    past = rebuild(store, run, was)
+    drive = _Drive(now, task, store, per_gpu, observer, interrupts, notes + why)
+    return drive.run(name, past)
+
+
+def _resumed_spec(
+    was: SweepSpec, name: str, changes: Mapping[str, Any], given: SweepSpec | None
+) -> SweepSpec:
+    """The spec of a sweep with what may change as it is wanted now.
+
+    Raises:
+        InputError: a field may not change.
+        DifferentSearchError: `given` describes another search.
+    """
+    allowed = [field for field in MAY_CHANGE if field != "name"]
+    for field in changes:
+        if field not in allowed:
+            raise InputError(f"{shown(field)} may not change: {one_of(field, allowed)}")
+    if given is None:
+        return dataclasses.replace(was, **changes)
+    if given.targets == AUTO:
+        given = dataclasses.replace(given, targets=was.targets)
+    if differences := was.differences(given):
+        raise DifferentSearchError(
+            f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "
+            f"the same search, or launch a new one"
+        )
+    return dataclasses.replace(given, **changes, name=was.name)
+
+
+def stop(name: str, *, settings: Settings) -> StoppedSweep:
+    """End a sweep that runs elsewhere, and wait until it has ended.
+
+    Raises:
+        InputError: there is no such sweep.
+    """
+    store = store_of_sweep(name, settings)
+    run = archive.existing_sweep(store, name)
+    run_id = run.info.run_id
+    is_open = run.info.status == "RUNNING"
+    left_out = list[str]()
+    if is_open and not lease.stop(store, run_id):
+        # nobody drives it, so its runs are put in order here
+        close(store, run, lambda error: left_out.append(str(error)))
+    tags = Tags(store.run(run_id))
+    return StoppedSweep(
+        name,
+        run_id,
+        archive.state_of(tags),
+        had_ended=not is_open,
+        advice=how_to_go_on(name, tags) if archive.schema_of(tags) else "",
+        left_out=tuple(left_out),
+    )

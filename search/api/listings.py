@@ -1,0 +1,153 @@
+"""What the store has: sweeps, the trials of one, the epochs of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
+from lstm_sweep.search.api.status_report import BROKEN_OFF
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag, count, finite
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep import lease
+
+#: in place of the state of a sweep that this version cannot read
+NEWER = "made by a newer version"
+
+
+class Row(Protocol):
+    """Something that is listed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as it is printed by `--json`."""
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[AnyRow]):
+    """What could be read, and what could not."""
+
+    rows: tuple[AnyRow, ...]
+    #: a sentence for each run that is left out: which one, and why
+    left_out: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[AnyRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The rows as they are printed by `--json`."""
+        return [row.to_dict() for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """A sweep in a list."""
+
+    sweep: str
+    run_id: str
+    #: `running`, `broken off`, how it has ended, or that a newer version has made it
+    state: str
+    trials_done: int
+    #: nats
+    best_val_loss: float | None
+    #: path of the data or of the template, or name of a sample
+    data: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as `sweeps --json` prints it."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class SweepTrials(Listing[TrialRecord]):
+    """Trials of a sweep, the best first, those without a result last."""
+
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialDetails:
+    """One trial, epoch by epoch."""
+
+    record: TrialRecord
+    #: of each epoch its number, `epoch`, and its metrics; None for one that was not logged
+    by_epoch: tuple[Mapping[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `show --json` prints it."""
+        more = {"reason": self.record.reason, "by_epoch": [dict(row) for row in self.by_epoch]}
+        return self.record.to_dict() | more
+
+
+def sweeps(*, settings: Settings) -> Listing[SweepRow]:
+    """The sweeps of the store, oldest first."""
+    store = Store(settings)
+    left_out = list[str]()
+    runs = archive.sweeps(store, lambda error: left_out.append(str(error)))
+    return Listing(tuple(map(_row, runs)), tuple(left_out))
+
+
+def _row(run: Any) -> SweepRow:
+    tags, metrics = run.data.tags, run.data.metrics
+    return SweepRow(
+        sweep=tags[Tag.NAME],
+        run_id=run.info.run_id,
+        state=_state_of(tags),
+        trials_done=count(metrics, "trials_done"),
+        best_val_loss=finite(metrics, "best_val_loss"),
+        data=run.data.params.get("data", run.data.params.get("template")),
+    )
+
+
+def _state_of(tags: dict[str, str]) -> str:
+    """State of a sweep for a list, which may have been made by any version."""
+    if archive.schema_of(tags) is None:
+        return NEWER
+    state = tags.get(Tag.STATE, "")
+    return BROKEN_OFF if state == "running" and lease.is_left(tags) else state
+
+
+def trials(name: str, *, settings: Settings, top: int | None = None) -> SweepTrials:
+    """The trials of a sweep, the best first, those without a result last; `top` of them at most.
+
+    Raises:
+        InputError: there is no such sweep, or `top` is below 1.
+    """
+    if top is not None and top < 1:
+        raise InputError(f"--top is {shown(top)}: expected at least 1")
+    store = store_of_sweep(name, settings)
+    archive.existing_sweep(store, name)
+    left_out = list[str]()
+    records = archive.trials(store, name, lambda error: left_out.append(str(error)))
+    best = archive.ranked(records)
+    rest = [record for record in records if record not in best]
+    baselines = archive.baselines(store, name)
+    return SweepTrials(tuple([*best, *rest][:top]), tuple(left_out), baselines)
+
+
+def show(reference: str, *, settings: Settings) -> TrialDetails:
+    """The trial that `SWEEP/NUMBER`, or a run ID or its beginning, means.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    store = store_of_trial(reference, settings)
+    record = archive.find_trial(store, reference)
+    history = {metric: store.history(record.run_id, metric) for metric in record.results}
+    steps = sorted({step for values in history.values() for step in values})
+    rows = (
+        {"epoch": step} | {name: values.get(step) for name, values in history.items()}
+        for step in steps
+    )
+    return TrialDetails(record, tuple(rows))

@@ -1,0 +1,176 @@
+"""What is done with trials that have ended: rerun, export, generate, detect."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lstm_sweep.search.api.references import check_trial, existing_store, store_of_trial
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.process.interrupts import NEVER, Interrupts
+from lstm_sweep.search.results import detect as detecting
+from lstm_sweep.search.results import export as exporting
+from lstm_sweep.search.results import generate as generating
+from lstm_sweep.search.results.detect import Detection, Rule
+from lstm_sweep.search.results.generate import GenerationRequest, Symbols
+from lstm_sweep.search.results.rerun import Rerun
+from lstm_sweep.search.results.rerun import rerun as run_again
+from lstm_sweep.search.spec import NAME
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.sweep.observer import SILENT, Observer
+from lstm_sweep.search.sweep.tasks import task_kind_of_run
+
+#: what is said of a bundle whatever its trial is about
+USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A bundle that was written and checked."""
+
+    #: path of its folder
+    bundle: str
+    format: str
+    trial: str
+    #: nats, of a corpus; None for a template
+    test_loss: float | None
+    #: largest difference of a prediction to the trial's network, and on how many windows or rows;
+    #: None and 0 if it could not be checked, and then `not_loaded` may say why
+    max_difference: float | None
+    windows: int
+    not_loaded: str = ""
+    #: its losses and how it was checked, in lines for people
+    told: tuple[str, ...] = ()
+    #: what belongs to its kind of task alone, such as the loss that a template has returned
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any], told: Iterable[str]) -> Exported:
+        """The same as a value."""
+        parity = written["parity"]
+        return cls(
+            bundle=written["bundle"],
+            format=written["format"],
+            trial=written["trial"],
+            test_loss=written["test_loss"],
+            max_difference=parity["max_difference"],
+            windows=parity["windows"],
+            not_loaded=parity.get("not_loaded", ""),
+            told=tuple(told),
+            more={name: value for name, value in written.items() if name not in USUAL},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The bundle as `export --json` prints it."""
+        parity: dict[str, Any] = {"max_difference": self.max_difference, "windows": self.windows}
+        if self.not_loaded:
+            parity["not_loaded"] = self.not_loaded
+        return {
+            "bundle": self.bundle,
+            "format": self.format,
+            "trial": self.trial,
+            "test_loss": self.test_loss,
+            **self.more,
+            "parity": parity,
+            "model_version": None,
+        }
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Sequences that a model continues, symbol by symbol as they are drawn; it iterates once."""
+
+    bundle: str
+    #: trial whose model it is
+    trial: str
+    request: GenerationRequest
+    #: whether symbols are characters, else they are event ids
+    is_text: bool
+    #: turn by turn the next symbol of each sequence
+    turns: Iterator[Symbols]
+
+    def __iter__(self) -> Iterator[Symbols]:
+        return self.turns
+
+    def sequences(self) -> list[str] | list[list[str | int]]:
+        """All sequences, without the prompt: texts, or lists of event ids."""
+        rows = [list(row) for row in zip(*self.turns, strict=True)]
+        return ["".join(map(str, row)) for row in rows] if self.is_text else rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `generate --json` prints it."""
+        return {
+            "bundle": self.bundle,
+            "trial": self.trial,
+            "prompt": self.request.prompt,
+            "temperature": self.request.temperature,
+            "seed": self.request.seed,
+            "sequences": self.sequences(),
+        }
+
+
+def rerun(
+    reference: str,
+    *,
+    settings: Settings,
+    changes: Mapping[str, Any] | None = None,
+    engine: str = "local",
+    template: str | None = None,
+    observer: Observer = SILENT,
+    interrupts: Interrupts = NEVER,
+) -> Rerun:
+    """Train a trial again in a new run, and compare every metric of every epoch.
+
+    `changes` are other values of fields of its config, which make a variation. `template` is the
+    path of the user's own file, if the trial is about one.
+
+    Raises:
+        InputError: there is no such trial, or its data or template are not what they were.
+    """
+    changes = changes or {}
+    with contextlib.closing(open_engine(engine, workers=1)) as opened:
+        store = store_of_trial(reference, settings)
+        record = archive.find_trial(store, reference)
+        task_kind_of_run(record.tags).check_rerun(record, changes, template)
+        observer.said(f"training {record.trial.id} again (run {record.run_id})")
+        return run_again(store, record, opened, changes, template, interrupts)
+
+
+def export(reference: str, to: str, *, settings: Settings, format: str = "keras") -> Exported:
+    """Write the model of a trial, or of the best one of a sweep, to the new folder `to`.
+
+    It is loaded by a clean process with plain Keras, and kept only if it predicts the same there.
+    `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel beside it.
+
+    Raises:
+        InputError: there is no such trial, it has no weights, or the folder cannot be written.
+    """
+    folder = exporting.new_folder(to)
+    if not NAME.fullmatch(reference):
+        check_trial(reference)
+    store = existing_store(f"'{reference}'", settings)
+    record = exporting.choose(store, reference)
+    written = exporting.export(store, record, folder, format)
+    return Exported.of(written, task_kind_of_run(record.tags).told_of_bundle(written))
+
+
+def generate(bundle: str, request: GenerationRequest) -> Generated:
+    """Sequences that the model of a bundle continues.
+
+    Raises:
+        InputError: this is no bundle, or the prompt is none of its symbols.
+    """
+    opened, turns = generating.generate(bundle, request)
+    return Generated(bundle, opened.trial, request, opened.alphabet.is_text, turns)
+
+
+def detect(bundle: str, data: str, rule: Rule, top: int = 10) -> Detection:
+    """What the model of a bundle does not expect in new data; `top` findings are told in full.
+
+    Raises:
+        InputError: this is no bundle, or the data have none of its symbols.
+    """
+    return detecting.detect(bundle, data, rule, top)

@@ -1,0 +1,116 @@
+"""What the size rule says of the networks of a space."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.size import Verdict
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.sweep.preflight import check_space
+from lstm_sweep.spaces.space import LISTABLE
+
+#: structures that are listed one by one, at most
+LISTED = 12
+SIZE_FIELDS = ("direction", "layers", "layer_size", "embedding_size")
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """A network, and what the rule says of it."""
+
+    config: TrialConfig
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """The network as `size --json` prints it."""
+        fields = self.config.to_dict().items()
+        return {name: value for name, value in fields if name in SIZE_FIELDS} | {
+            "parameters": self.verdict.parameters,
+            "per_symbol": self.verdict.ratio,
+            "admitted": self.verdict.admitted,
+            "reason": self.verdict.reason,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeReport:
+    """What the size rule says of the networks of a space."""
+
+    #: what was found out about the corpus, for people
+    corpus: str
+    training_symbols: int
+    alphabet: int
+    #: parameters for each training symbol that the rule admits
+    low: float
+    high: float
+    #: networks that differ in size, and how many of them pass
+    structures: int
+    admitted: int
+    #: all of them by size, or the smallest and the largest if they are too many
+    networks: tuple[NetworkSize, ...]
+    #: why a sweep would refuse this space; empty if it would not
+    refused: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `size --json` prints it."""
+        return {
+            "training_symbols": self.training_symbols,
+            "alphabet": self.alphabet,
+            "low": self.low,
+            "high": self.high,
+            "structures": self.structures,
+            "admitted": self.admitted,
+            "networks": [one.to_dict() for one in self.networks],
+        }
+
+
+def size(spec: SweepSpec) -> SizeReport:
+    """What the size rule says of the networks of a spec's space, on its data.
+
+    Raises:
+        InputError: the data cannot be read.
+    """
+    corpus = corpora.load(spec.source())
+    rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)
+    networks = [
+        NetworkSize(config, rule.judge(config, alphabet, symbols)) for config in _structures(spec)
+    ]
+    networks.sort(key=lambda network: network.verdict.parameters)
+    return SizeReport(
+        corpus=corpus.decided,
+        training_symbols=symbols,
+        alphabet=alphabet,
+        low=rule.low,
+        high=rule.high,
+        structures=len(networks),
+        admitted=sum(network.verdict.admitted for network in networks),
+        networks=tuple(networks if len(networks) <= LISTED else (networks[0], networks[-1])),
+        refused=_refusal(spec, corpus),
+    )
+
+
+def _structures(spec: SweepSpec) -> list[TrialConfig]:
+    """All networks of a space, or those at its corners if there are too many to list."""
+    axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
+    if math.prod(map(len, axes)) > LISTABLE:
+        axes = [list(dict.fromkeys((axis[0], axis[-1]))) for axis in axes]
+    return [
+        TrialConfig.from_dict(dict(zip(SIZE_FIELDS, values, strict=True)))
+        for values in itertools.product(*axes)
+    ]
+
+
+def _refusal(spec: SweepSpec, corpus: Corpus) -> str:
+    """Why a sweep would refuse a space; empty if it would not."""
+    try:
+        check_space(spec, corpus)
+    except InputError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,53 @@
+"""What the names of sweeps and trials mean, and the store in which they are looked for."""
+
+from __future__ import annotations
+
+import re
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.spec import NAME, check_name
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+
+#: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
+TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
+
+
+def store_of_sweep(name: str, settings: Settings) -> Store:
+    """The store in which a sweep is looked for.
+
+    Raises:
+        InputError: this is no name of a sweep, or there is no store yet.
+    """
+    check_name("sweep", name)
+    return existing_store(f"sweep '{name}'", settings)
+
+
+def store_of_trial(reference: str, settings: Settings) -> Store:
+    """The store in which a trial is looked for.
+
+    Raises:
+        InputError: this can mean no trial, or there is no store yet.
+    """
+    check_trial(reference)
+    return existing_store(f"trial '{reference}'", settings)
+
+
+def check_trial(reference: str) -> None:
+    """Refuse what can mean no trial."""
+    if not TRIAL.fullmatch(reference):
+        raise InputError(
+            f"trial {shown(reference)}: expected SWEEP/NUMBER, the ID of a trial's run, or the "
+            f"beginning of one"
+        )
+
+
+def existing_store(what: str, settings: Settings) -> Store:
+    """The store in which `what` is looked for; none is made for that.
+
+    Raises:
+        InputError: there is no store yet, or it cannot be reached.
+    """
+    if settings.database_file is not None and not settings.database_file.exists():
+        raise InputError(f"{what}: no store at {settings} yet, expected one that launch has made")
+    return Store(settings)

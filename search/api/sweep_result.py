@@ -1,0 +1,205 @@
+"""What a sweep has come to, as a value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy.confirmation import Confirmation, Confirmed
+from lstm_sweep.search.policy.cost import ObservedCosts
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.stop_reason import DONE, SweepStatus
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.resume import driven_s
+from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.trial import Ended, Objective, Outcome, Slot, Trial, TrialSnapshot
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The trial of a sweep with the lowest loss."""
+
+    trial: str
+    run_id: str
+    #: validation loss, nats; of a template what it has returned
+    val_loss: float
+    config: Config
+    objective: Objective
+
+    @property
+    def bits_per_symbol(self) -> float | None:
+        """The loss in bits; None for a template."""
+        return self.objective.bits_per_symbol(self.val_loss)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `launch --json` prints it."""
+        return {
+            "trial": self.trial,
+            "run_id": self.run_id,
+            "val_loss": self.val_loss,
+            "bits_per_symbol": self.bits_per_symbol,
+            "config": self.config.to_dict(),
+        }
+
+    @classmethod
+    def of(cls, record: TrialRecord) -> BestTrial | None:
+        """The trial of a record; None if it has no loss."""
+        return cls._with_loss(record.trial, record.run_id, record.best_val_loss)
+
+    @classmethod
+    def in_state(cls, state: State) -> BestTrial | None:
+        """The best trial of a sweep so far; None if none has a loss."""
+        best = state.best
+        return cls._with_loss(best.trial, best.run_id, best.ranked_loss) if best else None
+
+    @classmethod
+    def _with_loss(cls, trial: Trial, run_id: str, loss: float | None) -> BestTrial | None:
+        if loss is None:
+            return None
+        return cls(trial.id, run_id, loss, trial.config, trial.objective)
+
+
+@dataclass(frozen=True)
+class ConfirmedConfig:
+    """A config that was trained again with further seeds."""
+
+    #: its first run
+    trial: str
+    #: mean and standard deviation over the further seeds, nats
+    mean: float
+    spread: float
+    losses: tuple[float, ...]
+    #: probability of so large a difference to the best by chance; None if it cannot be told
+    p: float | None
+    #: all that for people
+    text: str
+
+    @classmethod
+    def of(cls, found: Confirmed) -> ConfirmedConfig:
+        """The same as a value."""
+        return cls(
+            found.first.trial.id, found.mean, found.spread, found.losses, found.p, str(found)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as `launch --json` prints it."""
+        return {
+            "trial": self.trial,
+            "mean": self.mean,
+            "spread": self.spread,
+            "losses": list(self.losses),
+            "p": self.p,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What a sweep has come to."""
+
+    sweep: str
+    run_id: str
+    state: SweepStatus
+    #: why it has ended, a sentence
+    why: str
+    #: trials that have ended, by outcome
+    trials: Mapping[str, int]
+    best: BestTrial | None
+    #: configs that were trained again, the best mean first
+    confirmed: tuple[ConfirmedConfig, ...]
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float]
+    #: how long it was driven, in all
+    seconds: float
+    #: why the best config was not trained again, if there was too little time
+    omitted: str = ""
+    #: whether the store did not answer at the end, so that runs may be open, which `resume` closes
+    left_open: bool = False
+    #: a sentence if nothing was run, since the sweep is finished: what it has spent, and what it
+    #: takes to go on
+    unchanged: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `resume` takes up trials that were under way."""
+        return self.state is not SweepStatus.FINISHED
+
+    @classmethod
+    def of(cls, state: State) -> SweepResult:
+        """What a sweep that was driven here has come to."""
+        report = state.policy.report() if state.policy else None
+        return cls(
+            sweep=state.name,
+            run_id=state.run_id,
+            state=state.status,
+            why=state.stop.text,
+            trials=state.counts,
+            best=BestTrial.in_state(state),
+            confirmed=tuple(map(ConfirmedConfig.of, report.confirmed)) if report else (),
+            baselines=dict(state.baselines),
+            seconds=state.seconds,
+            omitted=report.omitted if report else "",
+            left_open=state.left_open,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as `launch --json` prints it."""
+        return {
+            "sweep": self.sweep,
+            "run_id": self.run_id,
+            "state": str(self.state),
+            "trials": dict(self.trials),
+            "best": self.best and self.best.to_dict(),
+            "confirmed": [one.to_dict() for one in self.confirmed],
+            "baselines": dict(self.baselines),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
+    """What a sweep that has ended has come to, read from the runs of the store.
+
+    Raises:
+        BadRunError: its run says no state that this program knows.
+    """
+    tags = Tags(run)
+    name = archive.name_of(tags)
+    records = archive.trials(store, name)
+    outcomes = Counter(record.outcome for record in records)
+    return SweepResult(
+        sweep=name,
+        run_id=run.info.run_id,
+        state=SweepStatus(tags.word(Tag.STATE, SweepStatus)),
+        why=tags.get(Tag.REASON, DONE.text),
+        trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+        best=next(filter(None, map(BestTrial.of, archive.ranked(records))), None),
+        confirmed=tuple(map(ConfirmedConfig.of, _confirmed(records))),
+        baselines=archive.baselines(store, name),
+        seconds=driven_s(run),
+        unchanged=unchanged,
+    )
+
+
+def _confirmed(records: Iterable[TrialRecord]) -> list[Confirmed]:
+    """The configs of a sweep's trials that were trained again."""
+    found = {record.trial.number: _snapshot_of(record) for record in records}
+    return Confirmation(Plan(), found, ObservedCosts(), slots=1).results()
+
+
+def _snapshot_of(record: TrialRecord) -> TrialSnapshot:
+    """A trial that has ended, with nothing of its epochs but the best loss."""
+    loss = record.best_val_loss
+    return TrialSnapshot(
+        record.trial,
+        Slot(0),
+        epochs=() if loss is None else ({"val_loss": loss},),
+        ended=Ended(Outcome(record.outcome), loss=loss) if record.outcome else None,
+        last=False,
+        began=0.0,
+        seconds=0.0,
+    )

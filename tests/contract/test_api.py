@@ -1,0 +1,71 @@
+"""What is done with a trained model through the callable core, with real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.results.detect import Rule
+from lstm_sweep.search.results.generate import GenerationRequest
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.sweep.observer import Silent
+from tests.contract.test_side_effects import nothing_changed
+from tests.sweeps import PLAIN, tiny_spec
+
+
+class Reading(Silent):
+    """Keeps the lines for people."""
+
+    def __init__(self) -> None:
+        self.lines = list[str]()
+
+    def said(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def settings(workplace: Callable[[str], Path], data: Path) -> Settings:
+    """A store with a sweep of one trial."""
+    found = load(workplace("api"), {})
+    spec = tiny_spec(data=str(data), name="s", trials=1, workers=1, **PLAIN)
+    assert dict(api.launch(spec, settings=found).trials) == {"complete": 1}
+    return found
+
+
+def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
+    reading = Reading()
+    with nothing_changed():
+        again = api.rerun("s/0", settings=settings, observer=reading)
+    [first] = api.trials("s", settings=settings)
+    assert reading.lines == [f"training s/0 again (run {first.run_id})"]
+    assert (again.comparison.verdict, again.comparison.epochs_compared) == ("identical", 2)
+    shown = api.show(again.run_id, settings=settings).to_dict()
+    assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_val_loss)
+    varied = api.rerun("s/0", settings=settings, changes={"epochs": 1})
+    assert varied.variation == {"epochs": (2, 1)}
+
+
+def test_a_model_is_exported_and_used(settings: Settings, data: Path, tmp_path: Path) -> None:
+    bundle = str(tmp_path / "best")
+    with nothing_changed():
+        exported = api.export("s", bundle, settings=settings)
+    assert (exported.bundle, exported.trial, exported.windows) == (bundle, "s/0", 100)
+    assert exported.test_loss and exported.max_difference is not None
+    assert exported.to_dict()["parity"] == {
+        "max_difference": exported.max_difference, "windows": 100,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="found something there"):
+        api.export("s", bundle, settings=settings)
+    request = GenerationRequest(prompt="sun", length=5, temperature=1.0, count=2, seed=3)
+    with nothing_changed():
+        turns = list(api.generate(bundle, request))
+    assert [len(turn) for turn in turns] == [2] * 5
+    told = api.generate(bundle, request).to_dict()
+    assert told["sequences"] == ["".join(map(str, row)) for row in zip(*turns, strict=True)]
+    with nothing_changed():
+        found = api.detect(bundle, str(data), Rule(below=0.001, candidates=1), top=3)
+    assert found.symbols == 6_000 and len(found.findings) == 3 <= found.unexpected
