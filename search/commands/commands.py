@@ -23,6 +23,7 @@ from lstm_sweep.search.commands.display import loss_text, open_console, trials_t
 from lstm_sweep.search.commands.exits import DIFFERENT, DONE
 from lstm_sweep.search.commands.launch import existing_store, launch, resume, spec_of
 from lstm_sweep.search.commands.terminal import plain, plain_json
+from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.spec import NAME, SweepSpec, check_name
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.tags import Tag
@@ -240,12 +241,17 @@ def _pairs(values: Mapping[str, object]) -> list[str]:
 def rerun(arguments: Namespace) -> int:
     """Train a trial again and compare."""
     from lstm_sweep.search.engines import open_engine
+
+    changes = dict(_change(setting) for setting in arguments.settings)
+    with open_engine(arguments.on, workers=1) as engine:
+        return _rerun(arguments, changes, engine)
+
+
+def _rerun(arguments: Namespace, changes: dict[str, Any], engine: Engine) -> int:
     from lstm_sweep.search.results.rerun import rerun as run_again
     from lstm_sweep.search.store import archive
     from lstm_sweep.search.sweep import own_templates
 
-    changes = dict(_change(setting) for setting in arguments.settings)
-    engine = open_engine(arguments.on, workers=1)
     store = _store_of_trial(arguments.trial)
     record = archive.find_trial(store, arguments.trial)
     template = own_templates.read(record.tags, arguments.template)
@@ -255,8 +261,9 @@ def rerun(arguments: Namespace) -> int:
             f"expected none"
         )
     config = record.trial.config.evolve(**changes)
-    check_instructions([config.precision] if isinstance(config, TrialConfig) else [])
     talk = sys.stderr if arguments.json else sys.stdout
+    precisions = [config.precision] if isinstance(config, TrialConfig) else []
+    check_instructions(precisions, devices(engine))
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
     result = run_again(store, record, engine, changes, template)
     for name, (was, now) in result.versions.items():

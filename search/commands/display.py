@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lstm_sweep.search.store.faults import without_secrets
-from lstm_sweep.search.sweep.state import State, bits_of
+from lstm_sweep.search.sweep.state import SweepState, bits_of
 from lstm_sweep.search.trial import Phase, TrialProgress, TrialRecord
 
 #: seconds between two repaints of the live table
@@ -59,10 +59,10 @@ class Lines:
     ) -> None:
         """Nothing to clear."""
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Lines are written only when a trial ends."""
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Write a line for a trial that has ended."""
         assert progress.ended
         shape = " ".join(
@@ -102,14 +102,14 @@ class LiveTable(Lines):
         """Take the table away."""
         self._live.stop()
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Repaint, if the last time is long enough ago."""
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
             self._live.update(_running(state), refresh=True)
 
 
-def _running(state: State) -> Group:
+def _running(state: SweepState) -> Group:
     shown = [progress.trial.config.table_columns() for progress in state.running.values()]
     table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
     for slot in state.slots:
@@ -135,7 +135,7 @@ def _running(state: State) -> Group:
     return Group(table, Text(summary, style="bold"))
 
 
-def _best_text(state: State) -> str:
+def _best_text(state: SweepState) -> str:
     """The best trial and its loss so far, and whether it runs still."""
     if state.leader is None:
         return "no result yet"

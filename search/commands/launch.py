@@ -18,6 +18,7 @@ from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
 from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.summary import conclude
 from lstm_sweep.search.commands.terminal import plain
+from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from lstm_sweep.search.store import settings
@@ -28,7 +29,7 @@ from lstm_sweep.search.sweep.task import task_of
 from lstm_sweep.spaces.template.config import shown_label
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.engines.base import Engine
+    from lstm_sweep.search.store.settings import Settings
     from lstm_sweep.search.store.tracking import Store
     from lstm_sweep.search.sweep.resume import ResumeState
 
@@ -72,16 +73,21 @@ def existing_store(what: str) -> Store:
 def launch(arguments: Namespace) -> int:
     """Run a sweep."""
     from lstm_sweep.search.engines import open_engine
-    from lstm_sweep.search.sweep import own_templates
 
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
     check_budget(spec)
-    check_precision(spec)
+    with open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec)) as engine:
+        check_precision(spec, devices(engine))
+        return _launch(arguments, spec, where, engine)
+
+
+def _launch(arguments: Namespace, spec: SweepSpec, where: Settings, engine: Engine) -> int:
+    from lstm_sweep.search.sweep import gpu_sharing, own_templates
+
     corpus = None if spec.template else corpora.load(spec.source())
     spec = spec.settled(corpus)
-    about = _about(spec, corpus)
-    engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
+    about = _about(spec, corpus, engine)
     if spec.template:
         own_templates.remember(spec.template)
     # Keras is imported over there while MLflow is imported here
@@ -92,16 +98,17 @@ def launch(arguments: Namespace) -> int:
     store.prepare()
     if spec.name:
         _check_free(store, spec.name)
-    engine, why = _packed(spec, corpus, engine)
-    if spec.name:
-        _check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
-        return _run(arguments, spec, spec.name, corpus, about + why, store, engine)
-    from lstm_sweep.search.sweep.sweep import NameTakenError
+    task = task_of(spec, corpus)
+    with gpu_sharing.sharing(spec, task, engine) as (shared, why):
+        if spec.name:
+            _check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
+            return _run(arguments, spec, spec.name, corpus, about + why, store, shared)
+        from lstm_sweep.search.sweep.sweep import NameTakenError
 
-    while True:
-        name = _free_name(store, task_of(spec, corpus).name)
-        with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
-            return _run(arguments, spec, name, corpus, about + why, store, engine)
+        while True:
+            name = _free_name(store, task.name)
+            with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
+                return _run(arguments, spec, name, corpus, about + why, store, shared)
 
 
 def resume(arguments: Namespace) -> int:
@@ -109,7 +116,7 @@ def resume(arguments: Namespace) -> int:
     from lstm_sweep.search.engines import open_engine
     from lstm_sweep.search.store import archive
     from lstm_sweep.search.store.tags import Tags
-    from lstm_sweep.search.sweep import lease, own_templates
+    from lstm_sweep.search.sweep import gpu_sharing, lease, own_templates
     from lstm_sweep.search.sweep.resume import rebuild
 
     name, file = arguments.sweep, _spec_file(arguments)
@@ -122,41 +129,28 @@ def resume(arguments: Namespace) -> int:
     was = archive.read_spec(run, template)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
-    check_precision(spec)
-    if not arguments.json and (all_spent := spent(tags, was, spec)):
-        print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
-        return DONE
-    corpus = None if template else _same_corpus(spec, name, tags.text(Tag.CORPUS_DIGEST))
-    if driver := lease.is_driven(store, run.info.run_id):
-        raise InputError(
-            f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-            f"To end it there: lstm-sweep stop {name}"
-        )
-    about = _about(spec, corpus)
-    store.prepare()
-    engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
-    engine.warm_up(foreign=bool(spec.template))
-    engine, why = _packed(spec, corpus, engine)
-    past = rebuild(store, run, was)
-    return _run(arguments, spec, name, corpus, about + why, store, engine, past)
+    with open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec)) as engine:
+        check_precision(spec, devices(engine))
+        if not arguments.json and (all_spent := spent(tags, was, spec)):
+            print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
+            return DONE
+        corpus = None if template else _same_corpus(spec, name, tags.text(Tag.CORPUS_DIGEST))
+        if driver := lease.is_driven(store, run.info.run_id):
+            raise InputError(
+                f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
+                f"To end it there: lstm-sweep stop {name}"
+            )
+        about = _about(spec, corpus, engine)
+        store.prepare()
+        engine.warm_up(foreign=bool(spec.template))
+        with gpu_sharing.sharing(spec, task_of(spec, corpus), engine) as (shared, why):
+            past = rebuild(store, run, was)
+            return _run(arguments, spec, name, corpus, about + why, store, shared, past)
 
 
 def _stated(spec: SweepSpec) -> int:
     """How many trials share a GPU, as far as the spec says."""
     return spec.per_gpu if isinstance(spec.per_gpu, int) else 1
-
-
-def _packed(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> tuple[Engine, list[str]]:
-    """The engine with as many slots as a GPU holds, if that is to be measured; and why so many."""
-    from lstm_sweep.search.engines import open_engine
-
-    if isinstance(spec.per_gpu, int):
-        return engine, []
-    from lstm_sweep.search.engines.local import cores
-    from lstm_sweep.search.sweep.gpu_sharing import pack
-
-    count, why = pack(spec, task_of(spec, corpus), engine, len(cores()))
-    return open_engine(spec.on, workers=spec.workers, per_gpu=count), [why]
 
 
 def _same_corpus(spec: SweepSpec, name: str, digest: str) -> Corpus:
@@ -270,14 +264,14 @@ def _budget(spec: SweepSpec, name: str, slots: int) -> str:
     return f"sweep {name}: up to {budget}, {slots} at once, {spec.algo}, seed {spec.seed}"
 
 
-def _about(spec: SweepSpec, corpus: Corpus | None) -> list[str]:
+def _about(spec: SweepSpec, corpus: Corpus | None, engine: Engine) -> list[str]:
     """What people should know of a corpus, or of a template.
 
     Raises:
         InputError: space and corpus do not fit.
     """
     if corpus is None:
-        return _about_template(spec)
+        return _about_template(spec, engine)
     parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
     unknown = corpus.unknown_share(corpus.validation)
     passed = check_space(spec, corpus)
@@ -290,12 +284,10 @@ def _about(spec: SweepSpec, corpus: Corpus | None) -> list[str]:
     ]
 
 
-def _about_template(spec: SweepSpec) -> list[str]:
-    from lstm_sweep.search.engines.local import find_gpus
-
+def _about_template(spec: SweepSpec, engine: Engine) -> list[str]:
     template = spec.template
     assert template
-    slow = template.gpu_notes if find_gpus() else ()
+    slow = template.gpu_notes if any(device.gpu for device in devices(engine)) else ()
     varying = ", ".join(map(shown_label, spec.space.varying))
     return [
         f"template: {template.path}, which runs with your rights",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.engines.base import GpuMemory
 
 PROGRAM = "nvidia-smi"
 #: seconds that the program has to answer
@@ -56,3 +57,17 @@ def numbers() -> list[str]:
         if not (line.isascii() and line.isdecimal()):
             raise InputError(f"{PROGRAM} has answered {shown(line)}, {ADVICE}")
     return lines
+
+
+def memory() -> dict[str, GpuMemory]:
+    """Memory of each GPU by its number, and by its UUID; empty where the driver does not say."""
+    try:
+        lines = ask("index,uuid,memory.used,memory.total", "nounits")
+    except InputError:
+        return {}
+    found = {}
+    for line in lines or []:
+        index, *others = (part.strip() for part in line.split(","))
+        if len(others) == 3 and all(size.isdecimal() for size in others[1:]):
+            found[index] = found[others[0]] = GpuMemory(*map(int, others[1:]))
+    return found

@@ -276,8 +276,14 @@ class Policy:
         self.all_progress[progress.trial.number] = progress
         self._next = max(self._next, progress.trial.number + 1)
 
+    def update(self, progress: TrialProgress) -> None:
+        """Something else is known of the last attempt at a trial that has begun."""
+        if progress.trial.number in self.all_progress:
+            self.all_progress[progress.trial.number] = progress
+
     def note(self, progress: TrialProgress) -> None:
         """A trial has finished an epoch."""
+        self.update(progress)
         trial = progress.trial
         self.costs.observe(trial.number, trial.config, progress.epoch_seconds)
         if trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
@@ -318,6 +324,7 @@ class Policy:
 
     def end(self, progress: TrialProgress) -> list[tuple[TrialProgress, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
+        self.update(progress)
         trial = progress.trial
         total = progress.seconds if _is_whole(progress) else None
         self.costs.observe(trial.number, trial.config, progress.epoch_seconds, total)

@@ -10,7 +10,6 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import gpus
 from lstm_sweep.search.engines.local import find_gpus
-from lstm_sweep.search.sweep import gpu_sharing
 from tests.conftest import run_program, write_text
 
 
@@ -59,7 +58,7 @@ def test_a_driver_that_does_not_work_is_one_line(
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "CUDA_VISIBLE_DEVICES=-1 leaves GPUs out" in str(caught.value)
-    assert gpu_sharing.read_memory() == {}
+    assert gpus.memory() == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert find_gpus() == []
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +16,67 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
-from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, TrialProgress
+from lstm_sweep.search.sweep.events import (
+    EpochReported,
+    Ticked,
+    TrialClosed,
+    TrialEnded,
+    TrialPlaced,
+    TrialProposed,
+    TrialStarted,
+)
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces import presets
+from tests.states import with_trials
 
 SLOT = Slot(0)
 ALPHABET, SYMBOLS = 30, 100_000
 
 
-def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
+def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> SweepState:
     """A sweep on one slot whose losses depend on rate and dropout alone; rate 1 diverges."""
     plan = Plan(trials=trials, early_stopping=0)
     data_size = DataSize(SYMBOLS, ALPHABET, 1_000)
     policy = Policy(plan, presets.DEFAULT, data_size, sweep="s", slots=1, unigram_loss=3.0)
     spec = SweepSpec(trials=trials)
-    state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
+    baselines = {"unigram": 3.0, "markov": 2.0}
+    state = SweepState("s", spec, "run", (SLOT,), baselines, policy=policy)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
         job = Job(trial=trial, slot=SLOT, corpus=nowhere, targets=1, targets_seed=0, folder=nowhere)
-        progress = TrialProgress(trial, "", SLOT, job, began=state.now)
-        policy.begin(progress)
-        ended = _play(progress, policy, state)
-        progress.ended, progress.seconds = ended, state.now - progress.began
-        policy.end(progress)
-        state.finished.append(progress)
+        for event in (TrialProposed(trial), TrialPlaced(trial, SLOT, "", job), TrialStarted(SLOT)):
+            state = after(state, event)
+        policy.begin(state.running[SLOT])
+        state, ended = _play(trial, policy, state)
+        state = after(state, TrialEnded(SLOT, ended))
+        policy.end(state.running[SLOT])
+        state = after(state, TrialClosed(SLOT))
     return state
 
 
-def _play(progress: TrialProgress, policy: Policy, state: State) -> Ended:
-    config = progress.trial.config
-    if as_lstm_config(config).learning_rate >= 1:
-        return Ended(Outcome.DIVERGED, "too high")
+def _play(trial: Trial, policy: Policy, state: SweepState) -> tuple[SweepState, Ended]:
+    config = as_lstm_config(trial.config)
+    if config.learning_rate >= 1:
+        return state, Ended(Outcome.DIVERGED, "too high")
     for epoch in range(1, config.epochs + 1):
-        state.now += 1.0
-        loss = (
-            1.5
-            + abs(math.log10(as_lstm_config(config).learning_rate) + 2)
-            + 0.2 * as_lstm_config(config).dropout
-            + 1 / epoch
-        )
-        progress.epochs.append(
-            {"val_loss": loss + 0.001 * progress.trial.number, "epoch_seconds": 1.0}
-        )
-        state.note_loss(loss)
-        if verdict := policy.judge(progress):
-            return verdict
-    return Ended(Outcome.COMPLETE)
+        loss = 1.5 + abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout + 1 / epoch
+        metrics = {"val_loss": loss + 0.001 * trial.number, "epoch_seconds": 1.0}
+        state = after(state, Ticked(state.now + 1.0))
+        state = after(state, EpochReported(SLOT, EpochDone(epoch, metrics)))
+        if verdict := policy.judge(state.running[SLOT]):
+            return state, verdict
+    return state, Ended(Outcome.COMPLETE)
 
 
 @pytest.fixture(scope="module")
-def state() -> State:
+def state() -> SweepState:
     return played(30)
 
 
 @pytest.fixture(scope="module")
-def found(state: State) -> dict[str, Any]:
+def found(state: SweepState) -> dict[str, Any]:
     return evidence_module.evidence(state, ALPHABET, SYMBOLS)
 
 
@@ -77,7 +84,9 @@ def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[str, Any]) -> None:
+def test_evidence_has_every_trial_with_its_parameters(
+    state: SweepState, found: dict[str, Any]
+) -> None:
     assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
     configs = [as_lstm_config(progress.trial.config) for progress in state.finished]
     assert [row["parameters"] for row in found["trials"]] == [
@@ -86,7 +95,7 @@ def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[
     assert {row["phase"] for row in found["trials"]} == {"ladder", "search", "confirm"}
 
 
-def test_the_ladder_is_shown_as_it_was_decided(state: State, found: dict[str, Any]) -> None:
+def test_the_ladder_is_shown_as_it_was_decided(state: SweepState, found: dict[str, Any]) -> None:
     assert state.policy and state.policy.ladder
     shown = found["ladder"]
     assert shown["rates"] == [1.0, 0.1, 0.01, 0.001, 0.0001, 1e-05]
@@ -113,7 +122,7 @@ def test_confirmed_configs_are_among_the_evidence(found: dict[str, Any]) -> None
     assert sorted(len(one["losses"]) for one in found["confirmed"]) == [2, 2, 3]
 
 
-def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: Path) -> None:
+def test_all_pictures_are_drawn(state: SweepState, found: dict[str, Any], tmp_path: Path) -> None:
     drawn = dict(evidence_module.plots(found, state))
     assert list(drawn) == [
         "learning_curves", "best_over_time", "parameters", "ladder", "importance",
@@ -125,11 +134,9 @@ def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: P
 
 @pytest.mark.filterwarnings("error")
 def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
-    state = played()
-    for progress in state.finished:
-        progress.ended, progress.epochs = Ended(Outcome.ERROR, "no"), []
-    state.baselines.clear()
-    state.best_over_time.clear()
+    failed = Ended(Outcome.ERROR, "no")
+    finished = [replace(progress, ended=failed, epochs=()) for progress in played().finished]
+    state = with_trials(SweepState("s", SweepSpec(), "run", (SLOT,)), finished)
     drawn = evidence_module.plots(evidence_module.evidence(state, ALPHABET, SYMBOLS), state)
     for name, draw in drawn:
         draw(tmp_path / f"{name}.png")
@@ -141,11 +148,15 @@ def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Pat
 def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     bad: float, tmp_path: Path
 ) -> None:
-    state = played(20)
-    for progress in state.finished[::2]:
-        progress.epochs = [epoch | {"val_loss": bad} for epoch in progress.epochs]
-    for progress in state.finished[1::4]:
-        progress.epochs[-1:] = [{"val_loss": bad}]
+    whole = played(20)
+    finished = list(whole.finished)
+    for place, progress in enumerate(finished):
+        spoilt = [epoch | {"val_loss": bad} for epoch in progress.epochs]
+        if place % 2 == 0:
+            finished[place] = replace(progress, epochs=spoilt)
+        elif place % 4 == 1:
+            finished[place] = replace(progress, epochs=[*progress.epochs[:-1], {"val_loss": bad}])
+    state = with_trials(replace(whole, finished=(), ranked=()), finished)
     found = evidence_module.evidence(state, ALPHABET, SYMBOLS)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for name, draw in evidence_module.plots(found, state):
@@ -156,13 +167,13 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
 
 
 def test_a_sweep_without_trials_has_no_pictures() -> None:
-    empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
+    empty = SweepState("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
     found = evidence_module.evidence(empty, ALPHABET, SYMBOLS)
     assert dict(evidence_module.plots(found, empty)) == {}
     assert evidence_module.describe(empty) == "No trial has a result."
 
 
-def test_the_description_names_ladder_and_confirmation(state: State) -> None:
+def test_the_description_names_ladder_and_confirmation(state: SweepState) -> None:
     text = evidence_module.describe(state)
     assert f"best trial, {state.best.trial.id if state.best else ''}" in text
     assert "Ladder of learning rates: 0.01 is best" in text
@@ -178,13 +189,13 @@ def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
         slots=1,
         unigram_loss=3.0,
     )
-    state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
+    state = SweepState("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
     shown = evidence_module.evidence(state, ALPHABET, SYMBOLS)["ladder"]
     assert shown["reason"] == "not finished" and shown["best"] is None
     assert shown["losses"] == [None] * len(ladder.rates(presets.DEFAULT["learning_rate"]))
 
 
-def test_confirming_trials_have_the_phase_confirm(state: State) -> None:
+def test_confirming_trials_have_the_phase_confirm(state: SweepState) -> None:
     again = [progress for progress in state.finished if progress.trial.phase is Phase.CONFIRM]
     firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
     assert len(again) == 7
