@@ -381,7 +381,7 @@ class Freezing(Silent):
     def update(self, state: Any) -> None:
         """Freeze the first trial that has said something."""
         for slot, progress in state.running.items():
-            if progress.heard is not None and not self.frozen:
+            if (progress.latest or progress.epochs) and not self.frozen:
                 self.frozen = self.engine._running[slot].process.pid
                 os.kill(self.frozen, signal.SIGSTOP)
 
