@@ -22,6 +22,7 @@ from lstm_sweep.search.commands.display import loss_text, open_console, trials_t
 from lstm_sweep.search.commands.exits import DIFFERENT, DONE
 from lstm_sweep.search.commands.launch import existing_store, launch, resume, spec_of
 from lstm_sweep.search.commands.terminal import plain, plain_json
+from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.spec import NAME, SweepSpec, check_name
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.tags import Tag
@@ -234,15 +235,21 @@ def _show_details(console: Console, record: TrialRecord) -> None:
 def rerun(arguments: Namespace) -> int:
     """Train a trial again and compare."""
     from lstm_sweep.search.engines import open_engine
+
+    changes = dict(_change(setting) for setting in arguments.settings)
+    with open_engine(arguments.on, workers=1) as engine:
+        return _rerun(arguments, changes, engine)
+
+
+def _rerun(arguments: Namespace, changes: dict[str, Any], engine: Engine) -> int:
     from lstm_sweep.search.results.rerun import rerun as run_again
     from lstm_sweep.search.store import archive
     from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
-    changes = dict(_change(setting) for setting in arguments.settings)
-    engine = open_engine(arguments.on, workers=1)
     store = _store_of_trial(arguments.trial)
     record = archive.find_trial(store, arguments.trial)
-    task_kind_of_run(record.tags).check_rerun(record, changes, arguments.template)
+    kind = task_kind_of_run(record.tags)
+    kind.check_rerun(record, changes, arguments.template, devices(engine))
     talk = sys.stderr if arguments.json else sys.stdout
     print(f"training {record.trial.id} again (run {record.run_id})", file=talk, flush=True)
     result = run_again(store, record, engine, changes, arguments.template)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Phase, TrialProgress
 
 #: seconds between two repaints of the live table
@@ -60,10 +60,10 @@ class Lines:
     ) -> None:
         """Nothing to clear."""
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Lines are written only when a trial ends."""
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Write a line for a trial that has ended."""
         assert progress.ended
         shape = " ".join(
@@ -103,14 +103,14 @@ class LiveTable(Lines):
         """Take the table away."""
         self._live.stop()
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Repaint, if the last time is long enough ago."""
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
             self._live.update(_running(state), refresh=True)
 
 
-def _running(state: State) -> Group:
+def _running(state: SweepState) -> Group:
     shown = [progress.trial.config.table_columns() for progress in state.running.values()]
     table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
     for slot in state.slots:
@@ -136,7 +136,7 @@ def _running(state: State) -> Group:
     return Group(table, Text(summary, style="bold"))
 
 
-def _best_text(state: State) -> str:
+def _best_text(state: SweepState) -> str:
     """The best trial and its loss so far, and whether it runs still."""
     if state.leader is None:
         return "no result yet"

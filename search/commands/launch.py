@@ -16,6 +16,7 @@ from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
 from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.summary import conclude
 from lstm_sweep.search.commands.terminal import plain
+from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec, check_name, read_spec
 from lstm_sweep.search.store import settings
@@ -25,7 +26,7 @@ from lstm_sweep.search.sweep.preflight import check_budget
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.engines.base import Engine
+    from lstm_sweep.search.store.settings import Settings
     from lstm_sweep.search.store.tracking import Store
     from lstm_sweep.search.sweep.resume import ResumeState
     from lstm_sweep.search.sweep.task import Task
@@ -74,11 +75,17 @@ def launch(arguments: Namespace) -> int:
     spec = spec_of(arguments)
     where = settings.load(Path.cwd())
     check_budget(spec)
-    task_kind(spec).check(spec)
+    with open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec)) as engine:
+        task_kind(spec).check_devices(spec, devices(engine))
+        return _launch(arguments, spec, where, engine)
+
+
+def _launch(arguments: Namespace, spec: SweepSpec, where: Settings, engine: Engine) -> int:
+    from lstm_sweep.search.sweep import gpu_sharing
+
     task = task_kind(spec).open(spec)
     spec = task.settled(spec)
-    notes = task.notes(spec)
-    engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
+    notes = task.notes(spec, devices(engine))
     task.remember()
     # Keras is imported over there while MLflow is imported here
     engine.warm_up(foreign=task.runs_user_code)
@@ -88,16 +95,16 @@ def launch(arguments: Namespace) -> int:
     store.prepare()
     if spec.name:
         _check_free(store, spec.name)
-    engine, why = _packed(spec, task, engine)
-    if spec.name:
-        _check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
-        return _run(arguments, spec, spec.name, task, notes + why, store, engine)
-    from lstm_sweep.search.sweep.sweep import NameTakenError
+    with gpu_sharing.sharing(spec, task, engine) as (shared, why):
+        if spec.name:
+            _check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
+            return _run(arguments, spec, spec.name, task, notes + why, store, shared)
+        from lstm_sweep.search.sweep.sweep import NameTakenError
 
-    while True:
-        name = _free_name(store, task.dataset.name)
-        with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
-            return _run(arguments, spec, name, task, notes + why, store, engine)
+        while True:
+            name = _free_name(store, task.dataset.name)
+            with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
+                return _run(arguments, spec, name, task, notes + why, store, shared)
 
 
 def resume(arguments: Namespace) -> int:
@@ -105,7 +112,7 @@ def resume(arguments: Namespace) -> int:
     from lstm_sweep.search.engines import open_engine
     from lstm_sweep.search.store import archive
     from lstm_sweep.search.store.tags import Tags
-    from lstm_sweep.search.sweep import lease
+    from lstm_sweep.search.sweep import gpu_sharing, lease
     from lstm_sweep.search.sweep.resume import rebuild
 
     name, file = arguments.sweep, _spec_file(arguments)
@@ -118,41 +125,29 @@ def resume(arguments: Namespace) -> int:
     was = kind.read_spec(run, tags, arguments.template)
     spec = _resumed_spec(arguments, was, file)
     check_budget(spec)
-    kind.check(spec)
-    if not arguments.json and (all_spent := spent(tags, was, spec)):
-        print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
-        return DONE
-    task = kind.open(spec)
-    task.check_unchanged(name, tags)
-    if driver := lease.is_driven(store, run.info.run_id):
-        raise InputError(
-            f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-            f"To end it there: lstm-sweep stop {name}"
-        )
-    notes = task.notes(spec)
-    store.prepare()
-    engine = open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec))
-    engine.warm_up(foreign=task.runs_user_code)
-    engine, why = _packed(spec, task, engine)
-    past = rebuild(store, run, was)
-    return _run(arguments, spec, name, task, notes + why, store, engine, past)
+    with open_engine(spec.on, workers=spec.workers, per_gpu=_stated(spec)) as engine:
+        kind.check_devices(spec, devices(engine))
+        if not arguments.json and (all_spent := spent(tags, was, spec)):
+            print(f"sweep {name}: finished with {plain(all_spent)}; {how_to_go_on(name, tags)}")
+            return DONE
+        task = kind.open(spec)
+        task.check_unchanged(name, tags)
+        if driver := lease.is_driven(store, run.info.run_id):
+            raise InputError(
+                f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
+                f"To end it there: lstm-sweep stop {name}"
+            )
+        notes = task.notes(spec, devices(engine))
+        store.prepare()
+        engine.warm_up(foreign=task.runs_user_code)
+        with gpu_sharing.sharing(spec, task, engine) as (shared, why):
+            past = rebuild(store, run, was)
+            return _run(arguments, spec, name, task, notes + why, store, shared, past)
 
 
 def _stated(spec: SweepSpec) -> int:
     """How many trials share a GPU, as far as the spec says."""
     return spec.per_gpu if isinstance(spec.per_gpu, int) else 1
-
-
-def _packed(spec: SweepSpec, task: Task, engine: Engine) -> tuple[Engine, list[str]]:
-    """The engine with as many slots as a GPU holds, if that is to be measured; and why so many."""
-    from lstm_sweep.search.engines import open_engine
-
-    if isinstance(spec.per_gpu, int):
-        return engine, []
-    from lstm_sweep.search.engines.local import cores
-
-    count, why = task.trials_per_gpu(spec, engine, len(cores()))
-    return open_engine(spec.on, workers=spec.workers, per_gpu=count), [why]
 
 
 def _resumed_spec(arguments: Namespace, was: SweepSpec, file: Path | None) -> SweepSpec:

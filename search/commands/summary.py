@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lstm_sweep.search.commands.display import duration, trials_table
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 
 if TYPE_CHECKING:
     from lstm_sweep.search.store.tracking import Store
 
 
-def conclude(console: Console, state: State, store: Store) -> None:
+def conclude(console: Console, state: SweepState, store: Store) -> None:
     """Say what a sweep has come to."""
     from lstm_sweep.search.store import archive
 
@@ -66,7 +66,7 @@ def _program() -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _counts(state: State) -> str:
+def _counts(state: SweepState) -> str:
     total = sum(state.counts.values())
     parts = ", ".join(f"{count} {outcome}" for outcome, count in state.counts.items())
     return f"{total} trials ({parts})"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import TrialProgress
 
 
 class Display(Protocol):
     """Shows a sweep while it runs."""
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Something has changed, or time has passed."""
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """A trial has ended."""
 
     def say(self, text: str) -> None:
@@ -29,11 +29,11 @@ class Viewer:
         self._display = display
         self._watched = True
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Something has changed, or time has passed."""
         self._show(lambda: self._display.update(state))
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """A trial has ended."""
         self._show(lambda: self._display.trial_ended(progress, state))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.process.signals import GIVE_UP_S, Interrupted, Shield
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Viewer
-from lstm_sweep.search.trial import Message, Slot
+from lstm_sweep.search.trial import Slot
 
 #: seconds between two looks at the clock while nothing happens
 TICK_S = 0.25
@@ -21,12 +21,12 @@ class Listener:
         self._engine, self._shield, self._viewer = engine, shield, viewer
         #: the store's name for people
         self._store = store
-        self._heard: list[tuple[Slot, Message]] = []
+        self._heard: list[tuple[Slot, Event]] = []
         self._waited = 0.0
 
-    def hear(self) -> list[tuple[Slot, Message]]:
+    def hear(self) -> list[tuple[Slot, Event]]:
         """What trials have said, as soon as there is something; empty after a while."""
-        heard = self._heard or self._engine.wait(TICK_S)
+        heard = self._heard or [*self._engine.wait(TICK_S)]
         self._heard = []
         return heard
 

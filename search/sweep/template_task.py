@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,7 +24,7 @@ from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.bundle_parity import told_of_parity
 from lstm_sweep.search.sweep.task import Task, WriteBundle
 from lstm_sweep.search.sweep.template_bundle import template_bundle_writer
-from lstm_sweep.search.trial import Job, Slot, Trial
+from lstm_sweep.search.trial import Device, Job, Slot, Trial
 from lstm_sweep.spaces.template.config import shown_label
 from lstm_sweep.spaces.template.template import Template
 
@@ -51,7 +51,9 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
         template = own_templates.read(record.tags, file)
         assert template
         return cls(template)
@@ -72,10 +74,8 @@ class TemplateTask(Task):
         return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
 
     @override
-    def notes(self, spec: SweepSpec) -> list[str]:
-        from lstm_sweep.search.engines.local import find_gpus
-
-        slow = self.template.gpu_notes if find_gpus() else ()
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+        slow = self.template.gpu_notes if any(device.gpu for device in devices) else ()
         varying = ", ".join(map(shown_label, spec.space.varying))
         return [
             f"template: {self.template.path}, which runs with your rights",
@@ -90,7 +90,13 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
         own_templates.read(record.tags, file)
         if changes:
             name, value = next(iter(changes.items()))

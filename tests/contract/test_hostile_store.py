@@ -23,6 +23,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.trial import Device
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, run_here, write_text
 from tests.fakes import ScriptedEngine, Silent
@@ -34,6 +35,7 @@ LONG = "9" * 20_000
 WRONG = [None, "", "-1", "nan", "[[1]]", '{"layers": 99}', STEERING, LONG, "[" * 50_000,
          '{"path": "/x", "digest": "0123456789abcdef", "data": 1, "split": {}}']  # fmt: skip
 #: all tags that are read of the run of a sweep, and of that of a trial
+DEVICE = Device(kind="cpu: one", memory=1 << 33)
 OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
             "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
             "sweep.spec_digest", "sweep.template"]  # fmt: skip
@@ -185,8 +187,8 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored) -> None:
             resume._all_progress(store, stored.sweep, [(run, record)])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
-            CorpusTask.of_trial(record, record.trial.config, None)
-            rerun.changed_device(record.tags, ScriptedEngine.slots[0])
+            CorpusTask.of_trial(record, record.trial.config, None, DEVICE)
+            rerun.changed_device(record.tags, DEVICE)
 
         taken += answered(read)
     assert 0 < taken < len(bad) / 2  # as tags that nothing hangs on
@@ -312,4 +314,4 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
         resume._trial_of(changed, stored.spec)
     record = archive.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
-        CorpusTask.of_trial(record, record.trial.config, None)
+        CorpusTask.of_trial(record, record.trial.config, None, DEVICE)

@@ -24,7 +24,7 @@ from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_file
 from lstm_sweep.spaces.template.template import Template
@@ -315,7 +315,7 @@ def test_every_json_is_json() -> None:
 
 
 def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
-    sweep = State("book-1", SweepSpec(), "", (), {})
+    sweep = SweepState("book-1", SweepSpec(), "", (), {})
     record = RECORD.to_dict()
     assert list(shown_json("launch")) == list(sweep.to_dict())
     assert list(shown_json("trials")[0]) == list(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -164,10 +165,8 @@ def test_a_run_that_was_cut_short_is_no_further_seed() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
     before = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     progress = sweep.of(Phase.CONFIRM)[0]
-    whole, progress.ended = progress.ended, Ended(Outcome.STOPPED, "6 minutes are over")
-    sweep.policy.end(progress)
+    sweep.policy.end(replace(progress, ended=Ended(Outcome.STOPPED, "6 minutes are over")))
     after = sum(len(one.losses) for one in sweep.policy.report().confirmed)
-    progress.ended = whole
     sweep.policy.end(progress)
     assert after == before - 1
 

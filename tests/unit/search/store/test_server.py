@@ -11,6 +11,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import choose_bind_address
 
@@ -201,7 +202,7 @@ def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
     for name in (*secrets, "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "of the user")
     monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
-    monkeypatch.setattr(mlflow_server.artifacts, "check_place", lambda location: None)
+    monkeypatch.setattr(artifacts, "check_place", lambda location: None)
     monkeypatch.setattr(subprocess, "Popen", start)
     assert main(["ui"]) == 0
     assert not set(secrets) & set(given)

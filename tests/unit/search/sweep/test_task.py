@@ -21,7 +21,7 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.trial import Job, Objective, Phase, Slot, Trial
+from lstm_sweep.search.trial import Device, Job, Objective, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
 from tests.fakes import MemoryStore, ScriptedEngine, Silent
@@ -71,7 +71,9 @@ class TreeTask(Task):
 
     @classmethod
     @override
-    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
         return cls()
 
     @property
