@@ -7,8 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Closing, Event, GpuMemory, SlotAdded, SlotLost
-from lstm_sweep.search.trial import Device, Ended, EpochDone, Job, Message, Outcome, Slot
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
 
 
 class Silent:

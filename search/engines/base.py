@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from lstm_sweep.search.trial import Device, Ended, Job, Message, Slot
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
 @dataclass(frozen=True)

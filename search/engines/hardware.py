@@ -8,7 +8,7 @@ import os
 import platform
 from pathlib import Path
 
-from lstm_sweep.search.trial import Device
+from lstm_sweep.search.device import Device
 
 CPU_INFO = Path("/proc/cpuinfo")
 

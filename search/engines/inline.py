@@ -7,9 +7,10 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import Closing, GpuMemory
-from lstm_sweep.search.trial import Device, Ended, Job, Message, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
 class InlineEngine(Closing):

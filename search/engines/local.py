@@ -16,11 +16,12 @@ from pathlib import Path
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
 from lstm_sweep.search.engines.base import Closing, Event, GpuMemory
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.trial import Device, Ended, Job, Message, Outcome, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot
 
 #: seconds that a worker gets to leave after its last message
 LEAVE_WITHIN_S = 10.0

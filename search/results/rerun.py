@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.strict_json import plain
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine, SlotAdded, SlotLost
 from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.store import archive, journal
@@ -23,7 +24,6 @@ from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
-    Device,
     Ended,
     EpochDone,
     Message,

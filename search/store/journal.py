@@ -20,20 +20,13 @@ import yaml
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
-from lstm_sweep.search.trial import (
-    Device,
-    Ended,
-    Phase,
-    Trial,
-    TrialFiles,
-    TrialProgress,
-    comparable,
-)
+from lstm_sweep.search.trial import Ended, Phase, Trial, TrialFiles, TrialProgress, comparable
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"

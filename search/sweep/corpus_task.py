@@ -21,6 +21,7 @@ from lstm_sweep.models.data.windows import scoring_targets
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import SizeRule, Verdict, parameters
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, fitting_targets
@@ -44,7 +45,7 @@ from lstm_sweep.search.sweep.preflight import (
 )
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
 from lstm_sweep.search.sweep.task import Task, WriteBundle
-from lstm_sweep.search.trial import Device, Job, Slot, Trial
+from lstm_sweep.search.trial import Job, Slot, Trial
 
 #: the baseline that knows nothing but how frequent each symbol is
 UNIGRAM = "unigram"

@@ -10,12 +10,12 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.trial import Device
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
@@ -24,7 +25,7 @@ from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.bundle_parity import told_of_parity
 from lstm_sweep.search.sweep.task import Task, WriteBundle
 from lstm_sweep.search.sweep.template_bundle import template_bundle_writer
-from lstm_sweep.search.trial import Device, Job, Slot, Trial
+from lstm_sweep.search.trial import Job, Slot, Trial
 from lstm_sweep.spaces.template.config import shown_label
 from lstm_sweep.spaces.template.template import Template
 

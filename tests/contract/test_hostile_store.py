@@ -12,6 +12,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.commands import commands, launch
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.results import export, rerun
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, server
@@ -23,7 +24,6 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Device
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, run_here, write_text
 from tests.fakes import ScriptedEngine, Silent

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.results.rerun import (
     TOLERANCE,
     Comparison,
@@ -26,7 +27,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import Device, Ended, Outcome, Trial
+from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.template import Template
 
 WAS: Epochs = [

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import GpuMemory
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import gpu_sharing
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.gpu_sharing import fitting, largest
-from lstm_sweep.search.trial import Device, Slot
+from lstm_sweep.search.trial import Slot
 from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import ScriptedEngine
 from tests.sweeps import tiny_spec

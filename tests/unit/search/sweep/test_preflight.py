@@ -4,9 +4,9 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import preflight
-from lstm_sweep.search.trial import Device
 from lstm_sweep.spaces.space import from_mapping
 
 
