@@ -90,9 +90,8 @@ def train(configs: Sequence[TrialConfig], folder: Path) -> dict[TrialConfig, Res
     """Train each config in a worker of its own on the corpus saved in `folder`."""
     results = {config: Result() for config in configs}
     waiting, running = list(enumerate(configs)), dict[Slot, tuple[TrialConfig, float]]()
-    engine = open_engine("local")
-    engine.warm_up()
-    try:
+    with open_engine("local") as engine:
+        engine.warm_up()
         while waiting or running:
             for slot in engine.slots:
                 if slot not in running and waiting:
@@ -111,8 +110,6 @@ def train(configs: Sequence[TrialConfig], folder: Path) -> dict[TrialConfig, Res
                     result.seconds = time.monotonic() - began
                     if not message.outcome.ranks:
                         result.loss = math.inf
-    finally:
-        engine.close()
     return results
 
 

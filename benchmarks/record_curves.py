@@ -107,10 +107,9 @@ def _record(space: Space, file: Path, folder: Path, workers: int | None) -> None
     order = np.random.default_rng(0).permutation(len(points))
     waiting = [(int(i), points[i]) for i in order if points[i] not in done]
     waiting.sort(key=lambda item: item[1].learning_rate < LAST)  # they learn nothing in this time
-    engine = open_engine("local", workers=workers)
-    engine.warm_up()
     running: dict[Slot, _Recording] = {}
-    try:
+    with open_engine("local", workers=workers) as engine:
+        engine.warm_up()
         while waiting or running:
             for slot in engine.slots:
                 if slot not in running and waiting:
@@ -153,8 +152,6 @@ def _record(space: Space, file: Path, folder: Path, workers: int | None) -> None
                         out.write(curves.line_of(curve, common) + "\n")
                     best = min(recording.losses, default=float("nan"))
                     print(f"{len(waiting)} left; {message.outcome} {best:.4f} in {total:.1f} s")
-    finally:
-        engine.close()
 
 
 if __name__ == "__main__":

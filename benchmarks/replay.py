@@ -27,7 +27,7 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, TrialProgress
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Slot, TrialProgress
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import from_mapping
 
@@ -93,7 +93,10 @@ class Replay:
         policy = Policy(plan, self.problem, sweep="replay", slots=slots)
         target = WITHIN * self.best
         free = [Slot(index) for index in range(slots)]
-        events: list[tuple[float, int, TrialProgress, int]] = []
+        #: what is known of each trial, by its number
+        known: dict[int, TrialProgress] = {}
+        #: when a trial is done with an epoch
+        events: list[tuple[float, int, int, int]] = []
         order = itertools.count()
         running: dict[Slot, TrialProgress] = {}
         now = 0.0
@@ -106,14 +109,16 @@ class Replay:
                 progress = TrialProgress(trial, "", slot, _job(trial, slot), began=now)
                 running[slot] = progress
                 policy.begin(progress)
+                known[trial.number] = progress
                 curve = self.curves[as_lstm_config(trial.config)]
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
-                heapq.heappush(events, (now + first, next(order), progress, 1))
+                heapq.heappush(events, (now + first, next(order), trial.number, 1))
 
         def end(progress: TrialProgress, ended: Ended) -> None:
-            if progress.ended:
+            number = progress.trial.number
+            if known[number].ended:
                 return
-            progress.ended, progress.seconds = ended, now - progress.began
+            progress = known[number] = progress.with_end(ended, now)
             hopeful.discard(progress.trial.config)
             free.append(progress.slot)
             for other, why in policy.end(progress):
@@ -121,7 +126,8 @@ class Replay:
 
         fill()
         while events and now < LONGEST and hopeful:
-            now, _, progress, epoch = heapq.heappop(events)
+            now, _, number, epoch = heapq.heappop(events)
+            progress = known[number]
             if progress.ended:
                 continue
             curve = self.curves[as_lstm_config(progress.trial.config)]
@@ -129,7 +135,8 @@ class Replay:
                 end(progress, Ended(Outcome(curve.outcome)))
             else:
                 loss, seconds = curve.losses[epoch - 1], curve.seconds[epoch - 1]
-                progress.epochs.append({"val_loss": loss, "epoch_seconds": seconds})
+                metrics = {"val_loss": loss, "epoch_seconds": seconds}
+                progress = known[number] = progress.with_epoch(EpochDone(epoch, metrics))
                 if loss <= target:
                     return now, len(policy.trials)
                 verdict = policy.judge(progress)
@@ -139,7 +146,7 @@ class Replay:
                     end(progress, verdict)
                 else:
                     following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
-                    heapq.heappush(events, (now + following, next(order), progress, epoch + 1))
+                    heapq.heappush(events, (now + following, next(order), number, epoch + 1))
             fill()
         return math.inf, len(policy.trials)
 

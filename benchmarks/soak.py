@@ -36,7 +36,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import TrialProgress
 from lstm_sweep.spaces.space import from_mapping
@@ -94,7 +94,7 @@ class Watch(Silent):
     began: float = field(default_factory=time.perf_counter)
     samples: list[Sample] = field(default_factory=list)
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Measure, if it is time."""
         if len(state.finished) in self.marks:
             self.samples.append(self.sample(len(state.finished)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from lstm_sweep.search.commands.display import duration, loss_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import TrialProgress
 
 #: seconds between two updates
@@ -25,27 +25,27 @@ class NotebookTable:
         self._lines: list[str] = []
         self._painted = float("-inf")
 
-    def started(self, state: State) -> None:
+    def started(self, state: SweepState) -> None:
         """Show the table."""
         self._paint(state)
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Show it anew, if the last time is long enough ago."""
         if state.now - self._painted >= UPDATE_S:
             self._paint(state)
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Show the trial among the others, at the next update."""
 
     def said(self, text: str) -> None:
         """Keep a line, which can be unfolded below the table."""
         self._lines.append(without_secrets(text))
 
-    def ended(self, state: State) -> None:
+    def ended(self, state: SweepState) -> None:
         """Show what the sweep has come to."""
         self._paint(state, ended=True)
 
-    def _paint(self, state: State, *, ended: bool = False) -> None:
+    def _paint(self, state: SweepState, *, ended: bool = False) -> None:
         from IPython.display import display
 
         self._painted = state.now
@@ -59,7 +59,7 @@ class NotebookTable:
             self._handle.update(shown, raw=True)
 
 
-def summary(state: State, *, ended: bool) -> str:
+def summary(state: SweepState, *, ended: bool) -> str:
     """How a sweep fares, in a line."""
     parts = [f"{state.name}: {state.trials_done} of {state.spec.trials} trials"]
     if state.leader:
@@ -72,7 +72,7 @@ def summary(state: State, *, ended: bool) -> str:
     return ", ".join(parts)
 
 
-def page(state: State, lines: Iterable[str], *, ended: bool) -> str:
+def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
     """A sweep as HTML: a summary, trials that run, the best ones, baselines; `lines` folded up."""
     done, most = state.trials_done, state.spec.trials
     parts = [f"<div>{escape(summary(state, ended=ended))}</div>"]

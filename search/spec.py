@@ -17,13 +17,14 @@ from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST, check_number, check_switch, check_word
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml
-from lstm_sweep.search.engines import ENGINES
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_mapping, with_settings
 from lstm_sweep.spaces.template.template import Template
 
+#: names of the engines
+ENGINES = ("local", "inline")
 RULES = ("reject", "warn", "off")
 #: fields that say how long and where, not what: they may change while a sweep is resumed
 MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")

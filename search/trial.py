@@ -135,11 +135,14 @@ class Slot:
     core: int | None = None
     #: number or UUID of the GPU; None on a CPU
     gpu: str | None = None
+    #: name of the node in a cluster; None on the driver's own machine
+    node: str | None = None
 
     def __str__(self) -> str:
-        if self.gpu is not None:
-            return f"gpu {self.gpu}"
-        return "this process" if self.core is None else f"core {self.core}"
+        own = f"gpu {self.gpu}" if self.gpu is not None else f"core {self.core}"
+        if self.node is not None:
+            return f"{self.node}, {own}"
+        return "this process" if self.gpu is None and self.core is None else own
 
 
 class Training(Protocol):
@@ -160,16 +163,11 @@ class Training(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """All that a worker needs to train one trial."""
+class TrialFiles:
+    """What a trial writes."""
 
-    trial: Trial
-    slot: Slot
     #: folder of the trial: log, best weights, and what its next attempt goes on with
     folder: Path
-    training: Training
-    #: seconds between two checkpoints, at least
-    checkpoint_every_s: float = 5.0
 
     @property
     def weights(self) -> Path:
@@ -190,6 +188,17 @@ class Job:
     def log(self) -> Path:
         """Where everything goes that libraries print."""
         return self.folder / "log.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(TrialFiles):
+    """All that a worker needs to train one trial, and where it writes."""
+
+    trial: Trial
+    slot: Slot
+    training: Training
+    #: seconds between two checkpoints, at least
+    checkpoint_every_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -292,7 +301,7 @@ class TrialSnapshot(_Results):
     seconds: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrialProgress(_Results):
     """What is known of a trial while it runs, and when it has ended."""
 
@@ -301,7 +310,7 @@ class TrialProgress(_Results):
     slot: Slot
     job: Job
     #: metrics of each finished epoch, in order
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: Sequence[dict[str, float]] = ()
     #: whether the last epoch still has to be logged
     unlogged: bool = False
     #: whether its config, or its template, trains no other epoch
@@ -311,17 +320,19 @@ class TrialProgress(_Results):
     #: when it began, in seconds of the driver's clock
     began: float = 0.0
     seconds: float = 0.0
-    #: when it last reported; None before it has for the first time
-    heard: float | None = None
-    #: when it first told how far an epoch was, and how far
-    first_progress: tuple[float, float] | None = None
+    #: whether a worker was started for it
+    started: bool = False
 
-    def take(self, done: EpochDone) -> None:
+    def with_epoch(self, done: EpochDone) -> Self:
         """Note an epoch; the config's last one is to be logged together with the outcome."""
-        self.latest = None
-        self.epochs.append(done.metrics)
-        self.unlogged = done.epoch >= self.trial.config.epochs
-        self.last = self.unlogged or done.last
+        unlogged = done.epoch >= self.trial.config.epochs
+        epochs = (*self.epochs, done.metrics)
+        last = unlogged or done.last
+        return replace(self, latest=None, epochs=epochs, unlogged=unlogged, last=last)
+
+    def with_end(self, ended: Ended, now: float) -> Self:
+        """Note how it has ended, and when."""
+        return replace(self, ended=ended, seconds=now - self.began)
 
     def snapshot(self) -> TrialSnapshot:
         """What a search is told of it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines.base import Closing, Event, GpuMemory, SlotAdded, SlotLost
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
 
 
@@ -80,10 +82,11 @@ class MemoryStore:
         """Nothing is kept of it."""
 
 
-class ScriptedEngine:
+class ScriptedEngine(Closing):
     """An engine with one slot whose trials report given losses, an epoch at each `wait`."""
 
-    slots = (Slot(0),)
+    slots: tuple[Slot, ...] = (Slot(0),)
+    device = Device(kind="cpu: scripted")
 
     def __init__(
         self,
@@ -102,12 +105,22 @@ class ScriptedEngine:
         #: called with each epoch before it is reported
         self._watch = watch
         self._messages: list[Message] = []
+        self._folder = Path("/none")
+
+    def describe(self, slot: Slot) -> Device:
+        """One and the same."""
+        return self.device
+
+    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
+        """There is no GPU."""
+        return None
 
     def warm_up(self, *, foreign: bool = False) -> None:
         """Nothing to warm."""
 
     def start(self, job: Job) -> None:
         """Write weights, and lay out what will be reported."""
+        self._folder = job.folder
         job.weights.parent.mkdir(parents=True, exist_ok=True)
         job.weights.write_bytes(b"weights")
         if self._lose:
@@ -119,7 +132,7 @@ class ScriptedEngine:
         ended = self._endings.get(job.trial.number, Ended(Outcome.COMPLETE))
         self._messages = [*reports, ended]
 
-    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """The next message."""
         if self._interrupt and len(self._messages) == 1:
             raise KeyboardInterrupt
@@ -134,9 +147,76 @@ class ScriptedEngine:
         """End the trial."""
         self._messages = [ended]
 
+    def collect(self, slot: Slot) -> Path:
+        """The folder of the trial that was started last."""
+        return self._folder
+
     def close(self) -> None:
         """Nothing to end."""
 
 
 def _metrics(loss: float) -> dict[str, float]:
     return {"train_loss": loss, "val_loss": loss, "val_accuracy": 0.5, "val_top5_accuracy": 0.9}
+
+
+class ScriptedCluster(ScriptedEngine):
+    """An engine whose slots come and go: at each `wait` every trial reports an epoch or its end.
+
+    `changes` are slots that come or go before the trials report, by the number of the `wait`.
+    """
+
+    def __init__(
+        self,
+        losses: dict[int, list[float]],
+        slots: tuple[Slot, ...],
+        changes: dict[int, list[tuple[Slot, SlotAdded | SlotLost]]],
+    ) -> None:
+        super().__init__(losses)
+        self.slots = slots
+        self._changes = changes
+        self._waits = 0
+        self._saying: dict[Slot, list[Message]] = {}
+        self._folders: dict[Slot, Path] = {}
+        #: number and attempt of each trial that was started, and where
+        self.started: list[tuple[int, int, Slot]] = []
+        #: most trials that ran at once
+        self.busiest = 0
+
+    def describe(self, slot: Slot) -> Device:
+        """Each node has a CPU of its own."""
+        return Device(kind=f"cpu: of {slot.node}", node=slot.node)
+
+    def start(self, job: Job) -> None:
+        """Lay out what will be reported."""
+        assert job.slot in self.slots and job.slot not in self._saying
+        super().start(job)
+        self._saying[job.slot], self._messages = self._messages, []
+        self._folders[job.slot] = job.folder
+        self.started.append((job.trial.number, job.trial.attempt, job.slot))
+        self.busiest = max(self.busiest, len(self._saying))
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """Changes, and then the next message of each trial."""
+        self._waits += 1
+        heard: list[tuple[Slot, Event]] = []
+        for slot, change in self._changes.get(self._waits, []):
+            heard.append((slot, change))
+            if isinstance(change, SlotAdded):
+                self.slots = (*self.slots, slot)
+            else:
+                self.slots = tuple(one for one in self.slots if one != slot)
+                self._saying.pop(slot, None)
+        for slot, messages in list(self._saying.items()):
+            heard.append((slot, messages.pop(0)))
+            if not messages:
+                del self._saying[slot]
+        return heard
+
+    def stop(self, slot: Slot, ended: Ended) -> None:
+        """End the trial on a slot."""
+        if slot in self._saying:
+            self._saying[slot] = [ended]
+
+    def collect(self, slot: Slot) -> Path:
+        """The folder of the trial that was started last there."""
+        return self._folders[slot]

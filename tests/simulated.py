@@ -136,9 +136,10 @@ class Simulation:
     def __init__(self, policy: Policy, world: World, slots: int) -> None:
         self._policy, self._world = policy, world
         self._free = [Slot(index) for index in range(slots)]
-        self._running: dict[Slot, TrialProgress] = {}
-        self._all_progress: list[TrialProgress] = []
-        self._queue: list[tuple[float, int, TrialProgress, EpochDone | Ended]] = []
+        #: what is known of each trial, by its number
+        self._known: dict[int, TrialProgress] = {}
+        #: when something is said, of which trial, and what
+        self._queue: list[tuple[float, int, int, EpochDone | Ended]] = []
         self._said: dict[int, list[tuple[float, EpochDone | Ended]]] = {}
         self._stopped: set[int] = set()
         self._order = itertools.count()
@@ -148,24 +149,31 @@ class Simulation:
         """Run it to the end, or up to a time at which it is broken off."""
         limit = min(self._policy.plan.seconds or math.inf, until or math.inf)
         self._fill()
-        while self._running and self._now < limit:
+        while self._running() and self._now < limit:
             upcoming = self._queue[0][0] if self._queue else math.inf
             self._now = min(upcoming, self._now + TICK_S, limit)
             while self._queue and self._queue[0][0] <= self._now:
-                _, _, progress, said = heapq.heappop(self._queue)
+                _, _, number, said = heapq.heappop(self._queue)
+                progress = self._known[number]
                 if progress.ended is None and (
                     isinstance(said, Ended) or not self._stops(progress)
                 ):
                     self._hear(progress, said)
             if self._now < limit:
                 for late, why in self._policy.overdue(self._now):
-                    self._stop(self._running[late.slot], why)
+                    self._stop(self._known[late.trial.number], why)
                 self._fill()
-        for progress in list(self._running.values()):
-            progress.ended = Ended(Outcome.STOPPED, "time is over", until is not None)
-            progress.seconds = self._now - progress.began
-            self._policy.end(progress)
-        return Simulated(self._policy, self._all_progress, self._now)
+        over = Ended(Outcome.STOPPED, "time is over", until is not None)
+        for progress in self._running():
+            self._policy.end(self._note(progress.with_end(over, self._now)))
+        return Simulated(self._policy, list(self._known.values()), self._now)
+
+    def _running(self) -> list[TrialProgress]:
+        return [progress for progress in self._known.values() if progress.ended is None]
+
+    def _note(self, progress: TrialProgress) -> TrialProgress:
+        self._known[progress.trial.number] = progress
+        return progress
 
     def _stops(self, progress: TrialProgress) -> bool:
         return progress.trial.number in self._stopped
@@ -175,36 +183,35 @@ class Simulation:
             slot, folder = self._free.pop(0), Path("/none")
             job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
             progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
-            self._running[slot] = progress
-            self._all_progress.append(progress)
-            self._policy.begin(progress)
+            self._policy.begin(self._note(progress))
             self._said[trial.number] = self._world.events(trial)
             self._wait(progress)
 
     def _wait(self, progress: TrialProgress) -> None:
-        seconds, said = self._said[progress.trial.number].pop(0)
-        heapq.heappush(self._queue, (self._now + seconds, next(self._order), progress, said))
+        number = progress.trial.number
+        seconds, said = self._said[number].pop(0)
+        heapq.heappush(self._queue, (self._now + seconds, next(self._order), number, said))
 
     def _stop(self, progress: TrialProgress, why: Ended) -> None:
         assert not self._stops(progress)
-        self._stopped.add(progress.trial.number)
-        heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), progress, why))
+        number = progress.trial.number
+        self._stopped.add(number)
+        heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), number, why))
 
     def _hear(self, progress: TrialProgress, said: EpochDone | Ended) -> None:
         if isinstance(said, EpochDone):
-            progress.take(said)
+            progress = self._note(progress.with_epoch(said))
             verdict = self._policy.judge(progress)
             if verdict:
                 self._stop(progress, verdict)
             else:
                 self._wait(progress)
             return
-        progress.ended, progress.seconds = said, self._now - progress.began
-        del self._running[progress.slot]
+        progress = self._note(progress.with_end(said, self._now))
         self._free.append(progress.slot)
         for other, why in self._policy.end(progress):
             if other.trial.number not in self._stopped:
-                self._stop(self._running[other.slot], why)
+                self._stop(self._known[other.trial.number], why)
 
 
 def simulate(plan: Plan, space: Space, world: World, *, slots: int) -> Simulated:

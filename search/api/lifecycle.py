@@ -13,6 +13,7 @@ from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
+from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
@@ -20,7 +21,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep import gpu_sharing, lease
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.preflight import check_budget
@@ -56,8 +57,7 @@ class _Drive:
     spec: SweepSpec
     task: Task
     store: Store
-    #: trials that share a GPU
-    per_gpu: int
+    engine: Engine
     observer: Observer
     interrupts: Interrupts
     #: what people should know before it begins
@@ -65,21 +65,20 @@ class _Drive:
 
     def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
         """Drive it to its end, or until an end is wanted."""
-        with contextlib.closing(preparation.engine_of(self.spec, self.per_gpu)) as engine:
-            self._announce(name, len(engine.slots), past)
-            sweep = Sweep(
-                self.spec,
-                name=name,
-                task=self.task,
-                store=self.store,
-                engine=engine,
-                observer=self.observer,
-                interrupts=self.interrupts,
-                past=past,
-            )
-            with contextlib.suppress(Interrupted):
-                sweep.run()
-            return SweepResult.of(sweep.state)
+        self._announce(name, len(self.engine.slots), past)
+        sweep = Sweep(
+            self.spec,
+            name=name,
+            task=self.task,
+            store=self.store,
+            engine=self.engine,
+            observer=self.observer,
+            interrupts=self.interrupts,
+            past=past,
+        )
+        with contextlib.suppress(Interrupted):
+            sweep.run()
+        return SweepResult.of(sweep.state)
 
     def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
         said = self.observer.said
@@ -108,11 +107,11 @@ def launch(
     """
     check_budget(spec)
     kind = task_kind(spec)
-    kind.check(spec)
-    task = kind.open(spec)
-    spec = task.settled(spec)
-    notes = task.notes(spec)
-    with contextlib.closing(preparation.engine_of(spec)) as engine:
+    with preparation.engine_of(spec) as engine:
+        kind.check_devices(spec, devices(engine))
+        task = kind.open(spec)
+        spec = task.settled(spec)
+        notes = task.notes(spec, devices(engine))
         task.remember()
         # Keras is imported over there while MLflow is imported here
         engine.warm_up(foreign=task.runs_user_code)
@@ -120,13 +119,18 @@ def launch(
         store.prepare()
         if spec.name:
             preparation.check_free(store, spec.name)
-        per_gpu, why = preparation.sharing(spec, task, engine)
-    drive = _Drive(spec, task, store, per_gpu, observer, interrupts, notes + why)
-    if spec.name:
-        preparation.check_free(store, spec.name)  # again: to measure a GPU may have taken minutes
-        return drive.run(spec.name)
+        with gpu_sharing.sharing(spec, task, engine) as (shared, why):
+            drive = _Drive(spec, task, store, shared, observer, interrupts, notes + why)
+            if not spec.name:
+                return _launch_unnamed(drive)
+            preparation.check_free(store, spec.name)  # again: to measure GPUs may take minutes
+            return drive.run(spec.name)
+
+
+def _launch_unnamed(drive: _Drive) -> SweepResult:
+    """Run a sweep that is named after its data."""
     while True:
-        name = preparation.free_name(store, task.dataset.name)
+        name = preparation.free_name(drive.store, drive.task.dataset.name)
         with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
             return drive.run(name)
 
@@ -162,25 +166,34 @@ def resume(
     was = kind.read_spec(run, tags, template)
     now = _resumed_spec(was, name, changes, spec)
     check_budget(now)
-    kind.check(now)
     if all_spent := spent(tags, was, now):
         unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
         return stored_result(store, run, unchanged)
-    task = kind.open(now)
-    task.check_unchanged(name, tags)
-    if driver := lease.is_driven(store, run.info.run_id):
+    with preparation.engine_of(now) as engine:
+        kind.check_devices(now, devices(engine))
+        task = kind.open(now)
+        task.check_unchanged(name, tags)
+        _check_not_driven(store, name, run.info.run_id)
+        notes = task.notes(now, devices(engine))
+        store.prepare()
+        engine.warm_up(foreign=task.runs_user_code)
+        with gpu_sharing.sharing(now, task, engine) as (shared, why):
+            past = rebuild(store, run, was)
+            drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
+            return drive.run(name, past)
+
+
+def _check_not_driven(store: Store, name: str, run_id: str) -> None:
+    """Refuse to go on with a sweep that a process drives.
+
+    Raises:
+        SweepRunsError: one does.
+    """
+    if driver := lease.is_driven(store, run_id):
         raise SweepRunsError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
             f"To end it there: lstm-sweep stop {name}"
         )
-    notes = task.notes(now)
-    store.prepare()
-    with contextlib.closing(preparation.engine_of(now)) as engine:
-        engine.warm_up(foreign=task.runs_user_code)
-        per_gpu, why = preparation.sharing(now, task, engine)
-    past = rebuild(store, run, was)
-    drive = _Drive(now, task, store, per_gpu, observer, interrupts, notes + why)
-    return drive.run(name, past)
 
 
 def _resumed_spec(

@@ -111,7 +111,7 @@ def _row(run: Any) -> SweepRow:
 
 
 def _state_of(tags: dict[str, str]) -> str:
-    """State of a sweep for a list, which may have been made by any version."""
+    """SweepState of a sweep for a list, which may have been made by any version."""
     if archive.schema_of(tags) is None:
         return NEWER
     state = tags.get(Tag.STATE, "")

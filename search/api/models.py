@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lstm_sweep.search.api.references import check_trial, existing_store, store_of_trial
 from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.results import detect as detecting
 from lstm_sweep.search.results import export as exporting
@@ -131,10 +131,10 @@ def rerun(
         InputError: there is no such trial, or its data or template are not what they were.
     """
     changes = changes or {}
-    with contextlib.closing(open_engine(engine, workers=1)) as opened:
+    with open_engine(engine, workers=1) as opened:
         store = store_of_trial(reference, settings)
         record = archive.find_trial(store, reference)
-        task_kind_of_run(record.tags).check_rerun(record, changes, template)
+        task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
         observer.said(f"training {record.trial.id} again (run {record.run_id})")
         return run_again(store, record, opened, changes, template, interrupts)
 

@@ -8,26 +8,16 @@ from pathlib import Path
 from lstm_sweep.search.api.errors import SweepExistsError
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.engines.local import cores
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.task import Task
 
 
-def engine_of(spec: SweepSpec, per_gpu: int | None = None) -> Engine:
-    """The engine of a spec; `per_gpu` trials share a GPU, or as many as the spec says, or one."""
-    stated = spec.per_gpu if isinstance(spec.per_gpu, int) else 1
-    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu or stated)
-
-
-def sharing(spec: SweepSpec, task: Task, engine: Engine) -> tuple[int, list[str]]:
-    """How many trials are to share a GPU; if that is measured, which `engine` does, also why."""
-    if isinstance(spec.per_gpu, int):
-        return spec.per_gpu, []
-    count, why = task.trials_per_gpu(spec, engine, len(cores()))
-    return count, [why]
+def engine_of(spec: SweepSpec) -> Engine:
+    """The engine of a spec; as many trials share a GPU as it says, or one if that is measured."""
+    per_gpu = spec.per_gpu if isinstance(spec.per_gpu, int) else 1
+    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu)
 
 
 def check_free(store: Store, name: str) -> None:

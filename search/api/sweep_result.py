@@ -17,7 +17,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.resume import driven_s
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Objective, Outcome, Slot, Trial, TrialSnapshot
 
 
@@ -53,7 +53,7 @@ class BestTrial:
         return cls._with_loss(record.trial, record.run_id, record.best_val_loss)
 
     @classmethod
-    def in_state(cls, state: State) -> BestTrial | None:
+    def in_state(cls, state: SweepState) -> BestTrial | None:
         """The best trial of a sweep so far; None if none has a loss."""
         best = state.best
         return cls._with_loss(best.trial, best.run_id, best.ranked_loss) if best else None
@@ -130,7 +130,7 @@ class SweepResult:
         return self.state is not SweepStatus.FINISHED
 
     @classmethod
-    def of(cls, state: State) -> SweepResult:
+    def of(cls, state: SweepState) -> SweepResult:
         """What a sweep that was driven here has come to."""
         report = state.policy.report() if state.policy else None
         return cls(

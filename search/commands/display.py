@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Phase, TrialProgress
 
 #: seconds between two repaints of the live table
@@ -47,13 +47,13 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def started(self, state: State) -> None:
+    def started(self, state: SweepState) -> None:
         """What there is to say was said before."""
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Lines are written only when a trial ends."""
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Write a line for a trial that has ended."""
         assert progress.ended
         shape = " ".join(
@@ -67,7 +67,7 @@ class Lines:
             f"{_best_text(state)}{reason}"
         )
 
-    def ended(self, state: State) -> None:
+    def ended(self, state: SweepState) -> None:
         """Nothing to clear."""
 
     def said(self, text: str) -> None:
@@ -83,22 +83,22 @@ class LiveTable(Lines):
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._painted = 0.0
 
-    def started(self, state: State) -> None:
+    def started(self, state: SweepState) -> None:
         """Show the table from now on."""
         self._live.start()
 
-    def ended(self, state: State) -> None:
+    def ended(self, state: SweepState) -> None:
         """Take the table away."""
         self._live.stop()
 
-    def update(self, state: State) -> None:
+    def update(self, state: SweepState) -> None:
         """Repaint, if the last time is long enough ago."""
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
             self._live.update(_running(state), refresh=True)
 
 
-def _running(state: State) -> Group:
+def _running(state: SweepState) -> Group:
     shown = [progress.trial.config.table_columns() for progress in state.running.values()]
     table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
     for slot in state.slots:
@@ -124,7 +124,7 @@ def _running(state: State) -> Group:
     return Group(table, Text(summary, style="bold"))
 
 
-def _best_text(state: State) -> str:
+def _best_text(state: SweepState) -> str:
     """The best trial and its loss so far, and whether it runs still."""
     if state.leader is None:
         return "no result yet"

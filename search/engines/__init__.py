@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.base import Engine
-
-ENGINES = ("local", "inline")
+from lstm_sweep.search.spec import ENGINES
 
 
 def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> Engine:
-    """Open an engine by its name; `workers` bounds its slots, `per_gpu` trials share a GPU."""
+    """Open an engine by its name; `workers` bounds its slots, `per_gpu` trials share a GPU.
+
+    Raises:
+        InputError: there is no such engine, or it cannot have such slots.
+    """
     if name == "inline":
         from lstm_sweep.search.engines.inline import InlineEngine
 

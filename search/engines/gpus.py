@@ -6,10 +6,10 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.base import GpuMemory
 
 Answer = TypeVar("Answer")
 
@@ -17,14 +17,6 @@ Answer = TypeVar("Answer")
 WITHIN_S = 60.0
 #: what to do about a driver that does not answer
 ADVICE = "expected one that works; CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 takes the first one"
-
-
-@dataclass(frozen=True)
-class GpuMemory:
-    """Memory of a GPU, MiB."""
-
-    used: int
-    total: int
 
 
 def indices() -> list[str]:

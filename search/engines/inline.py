@@ -3,47 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from lstm_sweep.search.engines import worker
+from typing_extensions import override
+
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines import hardware, worker
+from lstm_sweep.search.engines.base import Closing, GpuMemory
 from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
-class InlineEngine:
+class InlineEngine(Closing):
     """One slot, this process; each `wait` trains up to the next message."""
 
-    def __init__(self) -> None:
-        self._running: tuple[Slot, Iterator[Message]] | None = None
+    slots = (Slot(0),)
 
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The one slot."""
-        return (Slot(0),)
+    def __init__(self) -> None:
+        self._running: Iterator[Message] | None = None
+        #: of the trial that was started last
+        self._folder: Path | None = None
+        self._closed = False
+
+    def describe(self, slot: Slot) -> Device:
+        """The CPU of this machine."""
+        return hardware.describe(gpu=False)
+
+    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
+        """There is no GPU."""
+        return None
 
     def warm_up(self, *, foreign: bool = False) -> None:
         """Nothing to do: Keras is imported by the first trial."""
 
     def start(self, job: Job) -> None:
         """Begin a trial; nothing is computed before `wait`."""
+        if self._closed:
+            raise RuntimeError("the engine is closed")
         if self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
-        self._running = job.slot, worker.run(job)
+        self._running, self._folder = worker.run(job), job.folder
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
         """Train up to the next message, however long that takes."""
         if not self._running:
             return []
-        slot, messages = self._running
-        message = next(messages)
+        message = next(self._running)
         if isinstance(message, Ended):
             self._running = None
-        return [(slot, message)]
+        return [(self.slots[0], message)]
 
     def stop(self, slot: Slot, ended: Ended) -> None:
         """End the trial before its next step."""
         if self._running:
-            self._running = slot, iter([ended])
+            self._running = iter([ended])
 
+    def collect(self, slot: Slot) -> Path:
+        """The folder that it has written to."""
+        if self._folder is None:
+            raise LookupError(f"no trial was started on {slot}")
+        return self._folder
+
+    @override
     def close(self) -> None:
-        """Forget the trial."""
-        self._running = None
+        self._running, self._closed = None, True

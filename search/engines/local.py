@@ -6,14 +6,19 @@ import contextlib
 import os
 import pickle
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines import gpus, worker
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines import gpus, hardware, worker
+from lstm_sweep.search.engines.base import Closing, Event, GpuMemory
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot
@@ -41,12 +46,23 @@ class _Running:
                 os.kill(pid, signal.SIGKILL)
 
 
-class LocalEngine:
+class LocalEngine(Closing):
     """A worker process on each slot."""
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
         self.slots = slots
         self._running: dict[Slot, _Running] = {}
+        #: of the trial that was started last on each slot
+        self._folders: dict[Slot, Path] = {}
+        self._closed = False
+
+    def describe(self, slot: Slot) -> Device:
+        """A GPU of this machine, or its CPU."""
+        return hardware.describe(gpu=slot.gpu is not None)
+
+    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
+        """What the driver says of the slot's GPU."""
+        return gpus.memory().get(slot.gpu) if slot.gpu is not None else None
 
     def warm_up(self, *, foreign: bool = False) -> None:
         """Start the process that workers are forked from."""
@@ -54,14 +70,17 @@ class LocalEngine:
 
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
+        if self._closed:
+            raise RuntimeError("the engine is closed")
         if job.slot in self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
         log = KernelLog()
         process, ours = forkserver.fork(worker.main, job, foreign=job.training.runs_user_code)
         self._running[job.slot] = _Running(job.slot, process, ours, log, memory_kills())
+        self._folders[job.slot] = job.folder
 
-    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""
         pipes = {running.pipe: running for running in self._running.values()}
         ready = connection.wait(list(pipes), timeout_s) if pipes else []
@@ -116,8 +135,15 @@ class LocalEngine:
             running.stopped = ended
             running.kill()
 
+    def collect(self, slot: Slot) -> Path:
+        """The folder that the slot's worker has written to."""
+        if slot not in self._folders:
+            raise LookupError(f"no trial was started on {slot}")
+        return self._folders[slot]
+
+    @override
     def close(self) -> None:
-        """Kill all workers."""
+        self._closed = True
         for running in list(self._running.values()):
             running.kill()
             self._free(running)
@@ -132,7 +158,7 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
         if number is not None and number < 1:
             raise InputError(f"--{name} is {number}: expected at least 1")
     cards = find_gpus() * per_gpu  # one place on each, then the next
-    own = cores()
+    own = hardware.cores()
     count = workers or len(cards or own)
     if cards:
         return tuple(Slot(index, gpu=cards[index % len(cards)]) for index in range(count))
@@ -150,10 +176,3 @@ def find_gpus() -> list[str]:
         named = [part.strip() for part in visible.split(",")]
         return [name for name in named if name and name != "-1"]
     return gpus.indices()
-
-
-def cores() -> list[int]:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

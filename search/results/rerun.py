@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.strict_json import plain
-from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines.base import Engine, SlotAdded, SlotLost
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import archive, journal
@@ -26,17 +27,18 @@ from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
     EpochDone,
+    Message,
     Outcome,
     Phase,
     Progressed,
-    Slot,
+    TrialFiles,
     TrialProgress,
 )
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
 
-Epochs = list[dict[str, float]]
+Epochs = Sequence[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
     }
 
 
-def changed_device(tags: Mapping[str, str], slot: Slot) -> tuple[str, str] | None:
-    """What the first run, with these tags, computed on, and `slot` does, if they differ."""
-    then, now = tags.get(Tag.DEVICE, "unknown"), journal.device_kind(slot)
+def changed_device(tags: Mapping[str, str], device: Device) -> tuple[str, str] | None:
+    """What the first run, with these tags, computed on, and the device now, if they differ."""
+    then, now = tags.get(Tag.DEVICE, "unknown"), device.kind
     return (then, now) if then != now else None
 
 
@@ -155,38 +157,39 @@ def rerun(
         if was != now
     }
     _check_proposed(store, record, file)
-    task = task_kind_of_run(record.tags).of_trial(record, config, file)
+    slot = engine.slots[0]
+    device = engine.describe(slot)
+    task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text("mlflow.parentRunId"), task.dataset, tags)
-    slot = engine.slots[0]
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
         with interrupts.hold():
-            run_id = writer.open_trial(trial, slot, {Tag.RERUN_OF: record.run_id})
+            run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id})
             progress = TrialProgress(trial, run_id, slot, job)
+        again = _Again(engine, writer, progress, None if variation else _cut(record, was))
         try:
             writer.log_config(progress, task.params(config))
-            for _ in _train(engine, progress, writer, None if variation else _cut(record, was)):
+            for _ in again.train():
                 if interrupts.asked:
                     raise Interrupted(interrupts.asked)
         finally:
             with interrupts.hold(to_the_end=True):
                 engine.close()
-                progress.ended = progress.ended or Ended(Outcome.STOPPED, "interrupted")
-                writer.close_trial(progress, keep=job.weights.exists())
-                comparison = _compare(record, was, progress)
+                ended = again.close()
+                comparison = _compare(record, was, again.progress)
                 store.log(run_id, tags={Tag.VERDICT: comparison.verdict})
     return Rerun(
         record,
         run_id,
-        progress.ended,
+        ended,
         comparison,
         variation,
         changed_versions(record),
-        changed_device(record.tags, slot),
+        changed_device(record.tags, device),
     )
 
 
@@ -216,29 +219,59 @@ def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
     return len(was), Ended(outcome, record.reason)
 
 
-def _train(
-    engine: Engine, progress: TrialProgress, writer: Journal, cut: tuple[int, Ended] | None
-) -> Iterator[None]:
-    """Train the trial to its end; yields between two looks at it."""
-    progress.began = time.monotonic()
-    watch = Watch(progress.began)
-    engine.start(progress.job)
-    while not progress.ended:
-        for _, message in engine.wait(TICK_S):
-            watch.hear(progress, message, time.monotonic())
-            if isinstance(message, EpochDone):
-                progress.take(message)
-                if not progress.unlogged:
-                    writer.log_epoch(progress)
-                if cut and cut[0] == len(progress.epochs):
-                    engine.stop(progress.slot, cut[1])
-            elif isinstance(message, Progressed):
-                progress.latest = message
-            elif isinstance(message, Ended):
-                progress.ended = message
-        for hanging, ended in watch.look([] if progress.ended else [progress], time.monotonic()):
-            engine.stop(hanging.slot, ended)
-        yield
+class _Again:
+    """A trial that is trained again, and what is known of it; `cut` says when it is to be ended."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Journal,
+        progress: TrialProgress,
+        cut: tuple[int, Ended] | None,
+    ) -> None:
+        self.progress = progress
+        self._engine, self._writer, self._cut = engine, writer, cut
+
+    def train(self) -> Iterator[None]:
+        """Train it to its end; yields between two looks at it."""
+        began = time.monotonic()
+        watch = Watch(began)
+        self._engine.start(self.progress.job)
+        self.progress = replace(self.progress, began=began, started=True)
+        while not self.progress.ended:
+            for _, event in self._engine.wait(TICK_S):
+                if isinstance(event, SlotLost):
+                    event = Ended(Outcome.LOST, event.reason)
+                if not isinstance(event, SlotAdded):
+                    watch.hear(self.progress, event, time.monotonic())
+                    self._hear(event)
+            running = [] if self.progress.ended else [self.progress]
+            for hanging, ended in watch.look(running, time.monotonic()):
+                self._engine.stop(hanging.slot, ended)
+            yield
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, EpochDone):
+            self.progress = self.progress.with_epoch(message)
+            if not self.progress.unlogged:
+                self._writer.log_epoch(self.progress)
+            if self._cut and self._cut[0] == len(self.progress.epochs):
+                self._engine.stop(self.progress.slot, self._cut[1])
+        elif isinstance(message, Progressed):
+            self.progress = replace(self.progress, latest=message)
+        elif isinstance(message, Ended):
+            self.progress = self.progress.with_end(message, time.monotonic())
+
+    def close(self) -> Ended:
+        """Close its run, once the engine is closed; return how it has ended."""
+        ended = self.progress.ended or Ended(Outcome.STOPPED, "interrupted")
+        self.progress = replace(self.progress, ended=ended)
+        files = None
+        if self.progress.started:
+            files = TrialFiles(folder=self._engine.collect(self.progress.slot))
+        keep = files is not None and files.weights.exists()
+        self._writer.close_trial(self.progress, files, keep=keep)
+        return ended
 
 
 def _epochs(store: Store, record: TrialRecord) -> Epochs:

@@ -20,12 +20,13 @@ import yaml
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
-from lstm_sweep.search.trial import Ended, Phase, Slot, Trial, TrialProgress, comparable
+from lstm_sweep.search.trial import Ended, Phase, Trial, TrialFiles, TrialProgress, comparable
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
@@ -50,17 +51,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
-
-
-def device_kind(slot: Slot) -> str:
-    """The device of a slot, for people: `gpu`, or `cpu:` and its model."""
-    if slot.gpu is not None:
-        return "gpu"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"cpu: {line.partition(':')[2].strip()}"
-    return f"cpu: {platform.machine()}"
 
 
 def spec_tags(
@@ -136,7 +126,9 @@ class Journal:
         statuses = {"finished": "FINISHED", "failed": "FAILED"}
         self.store.finish(self.run_id, statuses.get(word, "KILLED"))
 
-    def open_trial(self, trial: Trial, slot: Slot, tags: Mapping[str, str] | None = None) -> str:
+    def open_trial(
+        self, trial: Trial, device: Device, tags: Mapping[str, str] | None = None
+    ) -> str:
         """Create the run of a trial; return its ID."""
         own = {
             Tag.NAME: trial.sweep,
@@ -145,7 +137,7 @@ class Journal:
             Tag.PHASE: str(trial.phase),
             Tag.VALS: json.dumps(trial.point),
             Tag.SEED: str(trial.seed),
-            Tag.DEVICE: device_kind(slot),
+            Tag.DEVICE: device.kind,
             Tag.CONFIG: json.dumps(trial.config.to_dict()),
         }
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
@@ -161,24 +153,25 @@ class Journal:
         """Log the last epoch, and the best one so far."""
         self.store.log(progress.run_id, metrics=_epoch_metrics(progress), step=len(progress.epochs))
 
-    def close_trial(self, progress: TrialProgress, *, keep: bool) -> None:
+    def close_trial(self, progress: TrialProgress, files: TrialFiles | None, *, keep: bool) -> None:
         """Store the best network if `keep`, log the outcome, and then the status.
 
+        `files` are what the trial has written; None if it has never been started.
         A last epoch that is not logged yet is part of the same request.
         """
         assert progress.ended
         outcome = progress.ended.outcome
         kept: dict[str, str] = {}
-        if keep:
+        if keep and files:
             kept[Tag.WEIGHTS] = "kept"
             config = json.dumps(progress.trial.config.to_dict(), indent=2)
-            self.store.keep_file(progress.run_id, progress.job.weights, WEIGHTS)
+            self.store.keep_file(progress.run_id, files.weights, WEIGHTS)
             self.store.keep_text(progress.run_id, config, f"{WEIGHTS}/config.json")
-            if progress.job.inputs.exists():
-                self.store.keep_file(progress.run_id, progress.job.inputs, WEIGHTS)
+            if files.inputs.exists():
+                self.store.keep_file(progress.run_id, files.inputs, WEIGHTS)
                 kept[Tag.INPUTS] = "kept"
-        if outcome.status == "FAILED" and progress.job.log.exists():
-            self.store.keep_text(progress.run_id, _end_of(progress.job.log), progress.job.log.name)
+        if outcome.status == "FAILED" and files and files.log.exists():
+            self.store.keep_text(progress.run_id, _end_of(files.log), files.log.name)
         reason = written_reason(progress.ended)
         tags = {Tag.OUTCOME: str(outcome), Tag.REASON: reason}
         if progress.ended.unfinished:

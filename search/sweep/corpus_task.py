@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +21,7 @@ from lstm_sweep.models.data.windows import scoring_targets
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import SizeRule, Verdict, parameters
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, fitting_targets
@@ -65,8 +66,8 @@ class CorpusTask(Task):
 
     @classmethod
     @override
-    def check(cls, spec: SweepSpec) -> None:
-        check_precision(spec)
+    def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
+        check_precision(spec, devices)
 
     @classmethod
     @override
@@ -87,11 +88,13 @@ class CorpusTask(Task):
 
     @classmethod
     @override
-    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
         source, scoring = archive.read_source(record)
         corpus = load_same_corpus(source, record)
         corpus.check_windows(as_lstm_config(config).sequence_length)
-        check_room(as_lstm_config(config), len(corpus.alphabet))
+        check_room(as_lstm_config(config), len(corpus.alphabet), device)
         return cls(corpus, source, scoring, SizeRule(), strict=False)
 
     @override
@@ -124,7 +127,7 @@ class CorpusTask(Task):
         }
 
     @override
-    def notes(self, spec: SweepSpec) -> list[str]:
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
         corpus = self.corpus
         parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
         unknown = corpus.unknown_share(corpus.validation)
@@ -155,9 +158,9 @@ class CorpusTask(Task):
         return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
 
     @override
-    def trials_per_gpu(self, spec: SweepSpec, engine: Engine, cores: int) -> tuple[int, str]:
+    def trials_per_gpu(self, spec: SweepSpec, engine: Engine) -> tuple[int, str]:
         largest = gpu_sharing.largest(spec, len(self.corpus.alphabet), self.admits)
-        return gpu_sharing.pack(largest, spec.seed, self, engine, cores)
+        return gpu_sharing.pack(largest, spec.seed, self, engine)
 
     @override
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
@@ -205,10 +208,16 @@ class CorpusTask(Task):
 
     @classmethod
     @override
-    def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
         own_templates.read(record.tags, file)  # there must be none
         config = as_lstm_config(record.trial.config.evolve(**changes))
-        check_instructions([config.precision])
+        check_instructions([config.precision], devices)
 
     @classmethod
     @override

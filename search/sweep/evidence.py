@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.report import LadderReport
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Objective, Phase, TrialProgress
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
 
 
-def describe(state: State) -> str:
+def describe(state: SweepState) -> str:
     """A sweep's result in Markdown."""
     best = state.best
     if best is None or best.ranked_loss is None:
@@ -49,7 +49,7 @@ class Measured(Protocol):
         """Parameters of a network; None if that is known only once it is built."""
 
 
-def evidence(state: State, task: Measured) -> dict[str, Any]:
+def evidence(state: SweepState, task: Measured) -> dict[str, Any]:
     """Everything that the pictures show, as plain values."""
     policy = state.policy
     report = policy.report() if policy else None
@@ -87,7 +87,7 @@ def _ladder(found: LadderReport) -> dict[str, Any]:
     }
 
 
-def plots(found: dict[str, Any], state: State) -> Iterator[tuple[str, Callable[[Path], None]]]:
+def plots(found: dict[str, Any], state: SweepState) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Names of the pictures that there is something to draw for, and what draws them."""
     if state.finished:
         yield "learning_curves", lambda file: plot_learning_curves(state, file)
@@ -112,7 +112,7 @@ def _draw(
     figure.savefig(file, dpi=120)
 
 
-def _draw_baselines(axes: Any, baselines: dict[str, float]) -> None:
+def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
     for style, (name, loss) in zip((":", "-.", "--"), baselines.items(), strict=False):
         label = f"{name.replace('_', ' ')}: {loss:.3f}"
         axes.axhline(loss, color="black", linewidth=1, linestyle=style, label=label, zorder=0)
@@ -188,7 +188,7 @@ def _importance(axes: Any, found: dict[str, Any]) -> None:
     axes.set_title(f"{found['sweep']}: what matters (functional ANOVA)")
 
 
-def plot_learning_curves(state: State, file: Path) -> None:
+def plot_learning_curves(state: SweepState, file: Path) -> None:
     """Draw validation loss over epochs of all trials, with the baselines as lines."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

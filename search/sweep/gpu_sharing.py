@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.size import parameters
-from lstm_sweep.search.engines import gpus
-from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.engines.gpus import GpuMemory
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import Engine, GpuMemory, SlotLost
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Progressed, Trial
@@ -61,27 +61,43 @@ def _numbers(config: TrialConfig, alphabet: int) -> int:
     return 4 * parameters(config, alphabet) + gates + logits
 
 
-def pack(config: TrialConfig, seed: int, task: Task, engine: Engine, cores: int) -> tuple[int, str]:
+@contextmanager
+def sharing(spec: SweepSpec, task: Task, engine: Engine) -> Iterator[tuple[Engine, list[str]]]:
+    """The engine that a sweep runs on, and what people should know of it.
+
+    That is `engine`, or if its GPUs have to be measured first, another one in its place.
+    """
+    if isinstance(spec.per_gpu, int):
+        yield engine, []
+        return
+    count, why = task.trials_per_gpu(spec, engine)
+    engine.close()
+    with open_engine(spec.on, workers=spec.workers, per_gpu=count) as shared:
+        yield shared, [why]
+
+
+def pack(config: TrialConfig, seed: int, task: Task, engine: Engine) -> tuple[int, str]:
     """How many trials share a GPU, by the config that takes the most memory; why, for people.
 
     `engine` has a slot on each GPU; its first is used, and free again afterwards.
     """
     cards = {slot.gpu: slot for slot in engine.slots if slot.gpu is not None}
-    before = gpus.memory()
-    if not cards or not all(gpu in before for gpu in cards):
+    before = {gpu: engine.gpu_memory(slot) for gpu, slot in cards.items()}
+    known = {gpu: memory for gpu, memory in before.items() if memory}
+    if not cards or len(known) < len(cards):
         why = "the driver does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
-    slot = next(iter(cards.values()))
+    gpu, slot = next(iter(cards.items()))
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
         trial = Trial(sweep="measured", number=0, config=config, seed=seed)
         meanwhile = _while_it_trains(engine, task.job(trial, slot, Path(scratch)))
-    gpu = slot.gpu or ""
-    needed = meanwhile[gpu].used - before[gpu].used if gpu in meanwhile else 0
+    needed = meanwhile.used - known[gpu].used if meanwhile else 0
     if needed <= 0:  # it did not come to train, or others have left the GPU meanwhile
         return 1, f"--per-gpu auto: the largest network ({size}) could not be measured: 1 trial"
-    free = min(before[one].total - before[one].used for one in cards)
+    free = min(memory.total - memory.used for memory in known.values())
+    cores = engine.describe(slot).cores
     count = fitting(needed, free, max(1, cores // len(cards)))
     return count, (
         f"--per-gpu auto: the largest network ({size}) takes {needed:,} of {free:,} MiB free: "
@@ -89,17 +105,17 @@ def pack(config: TrialConfig, seed: int, task: Task, engine: Engine, cores: int)
     )
 
 
-def _while_it_trains(engine: Engine, job: Job) -> Mapping[str, GpuMemory]:
-    """Memory once a job trains; empty if it ends before that. The job is ended."""
-    found: Mapping[str, GpuMemory] = {}
+def _while_it_trains(engine: Engine, job: Job) -> GpuMemory | None:
+    """Memory once a job trains; None if it ends before that. The job is ended."""
+    found: GpuMemory | None = None
     engine.start(job)
     until = time.monotonic() + WITHIN_S
     while True:
-        for _, message in engine.wait(1.0):
-            if isinstance(message, Ended):
+        for slot, event in engine.wait(1.0):
+            if slot == job.slot and isinstance(event, Ended | SlotLost):
                 return found
-            if isinstance(message, Progressed | EpochDone) and not found:
-                found = gpus.memory()
+            if isinstance(event, Progressed | EpochDone) and not found:
+                found = engine.gpu_memory(job.slot)
                 engine.stop(job.slot, Ended(Outcome.STOPPED, "measured"))
         if time.monotonic() > until:
             engine.stop(job.slot, Ended(Outcome.STOPPED, "too slow to be measured"))

@@ -31,6 +31,15 @@ class Start:
     computed: float
 
 
+@dataclass
+class Reports:
+    """When a trial has reported; seconds of the driver's clock."""
+
+    last: float
+    #: when it first told how far an epoch was, and how far
+    first_progress: tuple[float, float] | None = None
+
+
 def hung_at_start(
     start: Start, now: float, longest_s: float | None, *, may_never_report: bool
 ) -> str:
@@ -49,17 +58,15 @@ def hung_at_start(
     return ""
 
 
-def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
-    """Why a trial with a report has hung; "" if it has not, or has not reported yet."""
-    if progress.heard is None:
-        return ""
-    silent = now - progress.heard
+def hung(progress: TrialProgress, reports: Reports, now: float, least_s: float = SILENT_S) -> str:
+    """Why a trial that has reported has hung; "" if it has not."""
+    silent = now - reports.last
     if progress.last and progress.trial.objective.returned:  # what it does then is not heard
-        limit = max(UNKNOWN_START_S, STARTS * (progress.heard - progress.began))
+        limit = max(UNKNOWN_START_S, STARTS * (reports.last - progress.began))
         if silent <= limit:
             return ""
         return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"
-    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, progress.heard), least_s)
+    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, reports), least_s)
     if silent <= limit:
         return ""
     return (
@@ -68,15 +75,15 @@ def hung(progress: TrialProgress, now: float, least_s: float = SILENT_S) -> str:
     )
 
 
-def _epoch_seconds(progress: TrialProgress, heard: float) -> float:
+def _epoch_seconds(progress: TrialProgress, reports: Reports) -> float:
     """The longest epoch; before its end, the predicted time of the first, or that of the start."""
     if progress.epoch_seconds:
         return max(progress.epoch_seconds)
-    if progress.latest and progress.first_progress:
-        since, share = progress.first_progress
+    if progress.latest and reports.first_progress:
+        since, share = reports.first_progress
         if progress.latest.share > share:
-            return (heard - since) / (progress.latest.share - share)
-    return heard - progress.began
+            return (reports.last - since) / (progress.latest.share - share)
+    return reports.last - progress.began
 
 
 def failing(finished: Sequence[TrialProgress], limit: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.signals import GIVE_UP_S, Interrupted
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Viewer
-from lstm_sweep.search.trial import Message, Slot
+from lstm_sweep.search.trial import Slot
 
 #: seconds between two looks at the clock while nothing happens
 TICK_S = 0.25
@@ -22,12 +22,12 @@ class Listener:
         self._engine, self._interrupts, self._viewer = engine, interrupts, viewer
         #: the store's name for people
         self._store = store
-        self._heard: list[tuple[Slot, Message]] = []
+        self._heard: list[tuple[Slot, Event]] = []
         self._waited = 0.0
 
-    def hear(self) -> list[tuple[Slot, Message]]:
+    def hear(self) -> list[tuple[Slot, Event]]:
         """What trials have said, as soon as there is something; empty after a while."""
-        heard = self._heard or self._engine.wait(TICK_S)
+        heard = self._heard or [*self._engine.wait(TICK_S)]
         self._heard = []
         return heard
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -13,6 +10,7 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import BadRunError
@@ -55,42 +53,37 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
     return passed
 
 
-def check_precision(spec: SweepSpec) -> None:
-    """Refuse a space with a precision that this machine has no instructions for.
+def check_precision(spec: SweepSpec, devices: Iterable[Device]) -> None:
+    """Refuse a space with a precision that one of the devices cannot compute with.
 
     Raises:
         InputError: as of `check_instructions`.
     """
-    check_instructions(spec.space["precision"].values() or [])
+    check_instructions(spec.space["precision"].values() or [], devices)
 
 
-def check_instructions(wanted: Collection[object]) -> None:
-    """Refuse precisions that this machine has no instructions for.
+def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
+    """Refuse precisions that one of the devices cannot compute with.
 
     Raises:
         InputError: float16 without a GPU, or bfloat16 without one on a CPU that does not know it.
     """
-    from lstm_sweep.search.engines.local import find_gpus
-
-    if all(precision == "float32" for precision in wanted) or find_gpus():
+    if all(precision == "float32" for precision in wanted):
         return
-    known = cpu_flags()
-    if "float16" in wanted:
-        raise InputError("precision float16 needs a GPU, and there is none: expected float32")
-    if known and not known & BFLOAT16_FLAGS:
-        raise InputError(
-            f"precision bfloat16: this CPU has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
-            f"expected float32"
-        )
-
-
-def cpu_flags() -> set[str]:
-    """Names of what this machine's CPU knows; none where the system does not say."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
-                return set(line.partition(":")[2].split())
-    return set()
+    for device in devices:
+        known, at = device.cpu_flags, f" on node {device.node}" if device.node else ""
+        if device.gpu:
+            continue
+        if "float16" in wanted:
+            raise InputError(
+                f"precision float16 needs a GPU, and there is none{at}: expected float32"
+            )
+        if known and not known & BFLOAT16_FLAGS:
+            cpu = f"the CPU{at}" if at else "this CPU"
+            raise InputError(
+                f"precision bfloat16: {cpu} has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
+                f"expected float32"
+            )
 
 
 def check_budget(spec: SweepSpec) -> None:
@@ -134,16 +127,16 @@ def _within(value: object, dimension: Dimension) -> bool:
     return bool(low - more <= value <= high + more)
 
 
-def check_room(config: TrialConfig, alphabet: int) -> None:
-    """Refuse a network whose weights this machine cannot train, whatever else there is.
+def check_room(config: TrialConfig, alphabet: int, device: Device) -> None:
+    """Refuse a network whose weights a device's node cannot train, whatever else there is.
 
     Raises:
         InputError: it has too many.
     """
     count = parameters(config, alphabet)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if count * PARAMETER_BYTES > memory:
+    if device.memory is not None and count * PARAMETER_BYTES > device.memory:
         raise InputError(
             f"a network of {config.layers}x{config.layer_size} has {count:,} parameters: expected "
-            f"at most the {memory // PARAMETER_BYTES:,} that fit into the memory of this machine"
+            f"at most the {device.memory // PARAMETER_BYTES:,} that fit into the memory of "
+            f"{'this machine' if device.node is None else f'node {device.node}'}"
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lstm_sweep.search.policy.report import PolicyView
@@ -16,37 +18,36 @@ INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")
 ON_REQUEST = Stop(StopReason.ASKED, "stopped on request")
 
 
-@dataclass
-class State:
-    """All that is known of a running sweep; what displays and reports read."""
+@dataclass(frozen=True, eq=False)
+class SweepState:
+    """All that is known of a sweep at one moment; `transitions.after` gives the next state."""
 
     name: str
     spec: SweepSpec
+    #: the sweep's own run; empty before it is there
     run_id: str
     slots: tuple[Slot, ...]
-    baselines: dict[str, float]
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    #: seconds of the driver's clock
     now: float = 0.0
     began: float = 0.0
     deadline: float | None = None
-    running: dict[Slot, TrialProgress] = field(default_factory=dict)
-    finished: list[TrialProgress] = field(default_factory=list)
-    #: trials that wait for their run: those whose worker died, and one that is new
-    again: list[Trial] = field(default_factory=list)
+    running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
+    #: attempts that have ended and whose runs are closed, in order of their ends
+    finished: tuple[TrialProgress, ...] = ()
+    #: those of them with a loss that competes, the best first
+    ranked: tuple[TrialProgress, ...] = ()
+    #: trials that wait for their run: those to be tried again, and one that is new
+    waiting: tuple[Trial, ...] = ()
     #: why the sweep was ended before it was done; None while it goes on
     closed: Stop | None = None
     #: whether the store did not answer at the end, so that runs may be open
     left_open: bool = False
     #: seconds since the beginning, and the best loss from then on
-    best_over_time: list[tuple[float, float]] = field(default_factory=list)
+    best_over_time: tuple[tuple[float, float], ...] = ()
     #: what decides; None before the search begins
     policy: PolicyView | None = None
-    #: finished trials by their loss, as far as they have been placed
-    _ranked: list[TrialProgress] = field(default_factory=list, repr=False)
-    _placed: int = 0
-
-    def close(self, why: Stop) -> None:
-        """End the sweep before it is done."""
-        self.closed = why
 
     @property
     def closing(self) -> str:
@@ -80,33 +81,19 @@ class State:
         if not self.broken_off:
             return set()
         under_way = [*self.running.values(), *filter(_may_go_on, self.finished)]
-        trials = [*self.again, *(progress.trial for progress in under_way)]
+        trials = [*self.waiting, *(progress.trial for progress in under_way)]
         return {str(trial.number) for trial in trials}
-
-    def note_loss(self, loss: float, at: float | None = None) -> None:
-        """Note a validation loss, nats, of an epoch that was done at a time, or just now."""
-        if not self.best_over_time or loss < self.best_over_time[-1][1]:
-            self.best_over_time.append(((self.now if at is None else at) - self.began, loss))
 
     @property
     def seconds(self) -> float:
         """Wall time since the sweep began."""
         return self.now - self.began
 
-    @property
-    def ranked(self) -> list[TrialProgress]:
-        """Finished trials with a loss that competes, the best first."""
-        for progress in self.finished[self._placed :]:
-            if progress.ranked_loss is not None:
-                bisect.insort(self._ranked, progress, key=_rank)
-        self._placed = len(self.finished)
-        return self._ranked
-
     def is_among_best(self, progress: TrialProgress, count: int) -> bool:
         """Whether a trial that ends just now is one of the best so many."""
         if progress.ranked_loss is None:
             return False
-        return bisect.bisect(self.ranked, _rank(progress), key=_rank) < count
+        return bisect.bisect(self.ranked, rank(progress), key=rank) < count
 
     @property
     def best(self) -> TrialProgress | None:
@@ -146,7 +133,7 @@ class State:
     @property
     def final(self) -> list[TrialProgress]:
         """Trials that have ended for good, in order of their ends; of each its last attempt."""
-        open_again = {t.number for t in self.again}
+        open_again = {t.number for t in self.waiting}
         open_again |= {c.trial.number for c in self.running.values()}
         last = {c.trial.number: c for c in self.finished if c.trial.number not in open_again}
         return [c for c in self.finished if last.get(c.trial.number) is c]
@@ -160,7 +147,7 @@ class State:
             waiting = self.spec.trials - self.trials_done - len(self.running)
             typical = sum(done) / len(done)
             under_way = sum(self._rest(progress, typical) for progress in self.running.values())
-            left.append((max(0, waiting) * typical + under_way) / len(self.slots))
+            left.append((max(0, waiting) * typical + under_way) / max(1, len(self.slots)))
         return min(left, default=None)
 
     def _rest(self, progress: TrialProgress, typical: float) -> float:
@@ -180,8 +167,10 @@ class State:
         return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
 
 
-def _rank(progress: TrialProgress) -> tuple[float | None, int]:
-    return progress.ranked_loss, progress.trial.number
+def rank(progress: TrialProgress) -> tuple[float, int]:
+    """By what trials are ordered, the best first; those without a loss last."""
+    loss = progress.ranked_loss
+    return math.inf if loss is None else loss, progress.trial.number
 
 
 def _may_go_on(progress: TrialProgress) -> bool:

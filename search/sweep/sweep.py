@@ -23,12 +23,21 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
 from lstm_sweep.search.sweep.claim import claim
+from lstm_sweep.search.sweep.driver import Driver, needing_room
+from lstm_sweep.search.sweep.events import (
+    BaselineScored,
+    RunOpened,
+    RunsLeftOpen,
+    SearchBegan,
+    SweepClosing,
+)
+from lstm_sweep.search.sweep.history import History
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
-from lstm_sweep.search.sweep.loop import Loop, needing_room
+from lstm_sweep.search.sweep.loop import Loop
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.resume import ResumeState
-from lstm_sweep.search.sweep.state import INTERRUPTED, State
+from lstm_sweep.search.sweep.state import INTERRUPTED, SweepState
 from lstm_sweep.search.sweep.task import Task
 
 
@@ -67,13 +76,25 @@ class Sweep:
         #: whether another driver has taken the sweep over
         self._lost = False
         began = clock() - (past.seconds if past else 0.0)
-        self.state = State(name, spec, "", engine.slots, {}, began=began, now=clock())
-        if past:  # what is left of them is kept, whatever happens before they are taken up
-            self.state.again = list(past.again)
-        if spec.minutes is not None:
-            self.state.deadline = self.state.began + 60 * spec.minutes
+        state = SweepState(
+            name,
+            spec,
+            "",
+            engine.slots,
+            now=clock(),
+            began=began,
+            deadline=None if spec.minutes is None else began + 60 * spec.minutes,
+            # what is left of them is kept, whatever happens before they are taken up
+            waiting=tuple(past.again) if past else (),
+        )
+        self._history = History(state, clock)
 
-    def run(self) -> State:
+    @property
+    def state(self) -> SweepState:
+        """All that is known of the sweep just now."""
+        return self._history.state
+
+    def run(self) -> SweepState:
         """Run to the end of the budget, or until interrupted; the store is left whole.
 
         It may run in any thread.
@@ -92,11 +113,12 @@ class Sweep:
             self._loop.run()
         except KeyboardInterrupt as interrupt:
             self._lost = isinstance(interrupt.__cause__, LeaseLostError)
-            self.state.close(INTERRUPTED)
+            self._history.apply(SweepClosing(INTERRUPTED))
             raise
         except BaseException as error:
             self._lost = isinstance(error, LeaseLostError)
-            self.state.close(Stop(StopReason.FAILED, str(error) or type(error).__name__))
+            why = Stop(StopReason.FAILED, str(error) or type(error).__name__)
+            self._history.apply(SweepClosing(why))
             raise
         finally:
             with self._interrupts.hold(to_the_end=True):
@@ -106,25 +128,28 @@ class Sweep:
         return self.state
 
     def _begin(self) -> Loop:
-        spec, state, past = self._spec, self.state, self._past
-        tags = {Tag.NAME: state.name} | self._task.tags()
+        spec, past = self._spec, self._past
+        tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
             self._lease = lease = self._take_up(past) if past else self._create(tags)
-            self._journal = journal = Journal(self._store, state.run_id, self._task.dataset, tags)
+            dataset, run_id = self._task.dataset, self.state.run_id
+            self._journal = journal = Journal(self._store, run_id, dataset, tags)
             if past:
                 self._reopen(past)
         with lease.beating(self._driven_s):
-            journal.describe(spec, state.name, past.params if past else frozenset())
+            journal.describe(spec, self.state.name, past.params if past else frozenset())
             if not past or past.is_unclaimed:
                 self._claim_name()
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
-        state.policy = policy = self._policy()
-        return Loop(
-            spec=spec, state=state, policy=policy, task=self._task, engine=self._engine,
+        policy = self._policy()
+        self._history.apply(SearchBegan(policy))
+        driver = Driver(
+            spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
             listener=self._listener, journal=journal, lease=lease, interrupts=self._interrupts,
-            viewer=self._viewer, folder=folder, silent_s=self._silent_s, clock=self._clock,
+            viewer=self._viewer, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
+        return Loop(driver)
 
     def _create(self, tags: dict[str, str]) -> Lease:
         """Make the sweep's run, which holds the lease from the beginning."""
@@ -135,7 +160,8 @@ class Sweep:
             Tag.STATE: "running",
         } | spec_tags(self._spec, self.state.name)
         run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
-        self.state.run_id = lease.run_id = run_id
+        lease.run_id = run_id
+        self._history.apply(RunOpened(run_id))
         return lease
 
     def _claim_name(self) -> None:
@@ -151,7 +177,7 @@ class Sweep:
     def _take_up(self, past: ResumeState) -> Lease:
         """Make sure that nobody else goes on with a sweep that was broken off."""
         past.lease.beat(past.seconds)
-        self.state.run_id = past.run_id
+        self._history.apply(RunOpened(past.run_id))
         return past.lease
 
     def _driven_s(self) -> float:
@@ -180,16 +206,17 @@ class Sweep:
         past = self._past
         known = past.baselines if past else {}
         begun = past.begun_baselines if past else {}
-        self.state.baselines.update(known)
+        for name, loss in known.items():
+            self._history.apply(BaselineScored(name, loss))
         for score in self._task.baselines(known):
             with self._interrupts.hold():
                 journal.log_baseline(score, begun.get(score.name))
-            self.state.baselines[score.name] = score.metrics["loss"]
+            self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
 
     def _policy(self) -> Policy:
         """What decides: it knows the sweep's plan, data and slots, and no trial yet."""
         problem = self._task.problem(self._spec, self.state.baselines)
-        slots = len(self._engine.slots)
+        slots = max(1, len(self._engine.slots))
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
@@ -205,7 +232,7 @@ class Sweep:
                 if self._journal and self._lease and not self._lost:
                     self._close_runs(self._journal, self._lease)
         except StoreError as fault:  # what is open now, `resume` will close
-            self.state.left_open = True
+            self._history.apply(RunsLeftOpen())
             self._viewer.said(f"runs were left open: {fault}")
         finally:
             if self._folder and not self._lost:
@@ -215,9 +242,9 @@ class Sweep:
 
     def _close_runs(self, journal: Journal, lease: Lease) -> None:
         """Close the runs of trials and then the sweep's own, which lets the lease go."""
-        state = self.state
         with lease.beating(self._driven_s):
             self._close_trials(journal)
+        state = self.state
         why = Stop(state.stop.reason, state.ending)
         journal.close_sweep(state.status, why, state.seconds, note=self._description())
 
@@ -226,7 +253,6 @@ class Sweep:
 
         A trial whose run cannot be closed, though the store answers, is left to `resume`.
         """
-        state = self.state
         try:
             if self._loop:
                 self._loop.break_off()
@@ -235,9 +261,10 @@ class Sweep:
         except Exception as error:
             why = _told(error)
             self._viewer.said(f"runs of trials were left open: {why}")
-            if state.stop.reason is not StopReason.FAILED:
-                state.close(Stop(StopReason.FAILED, why))
-        state.now = self._clock()
+            if self.state.stop.reason is not StopReason.FAILED:
+                self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
+        self._history.tick()
+        state = self.state
         journal.log_progress(state.trials_done, state.best_loss)
 
     def _description(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.spec import SweepSpec
@@ -39,8 +40,8 @@ class Task(ABC):
     # how one comes to be
 
     @classmethod  # noqa: B027
-    def check(cls, spec: SweepSpec) -> None:
-        """Refuse a spec that cannot be run on this machine; called before data are read.
+    def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
+        """Refuse a spec that one of the devices cannot run; called before data are read.
 
         Raises:
             InputError: it cannot.
@@ -69,11 +70,14 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
         """The task that a trial was about, to train `config` in it; `file` as of `read_spec`.
 
         Raises:
-            InputError: its data are not what they were, or the config cannot be trained on them.
+            InputError: its data are not what they were, or the config cannot be trained on them,
+                or not on this device.
         """
 
     def settled(self, spec: SweepSpec) -> SweepSpec:
@@ -106,8 +110,8 @@ class Task(ABC):
     def tags(self) -> dict[str, str]:
         """What each run says of it."""
 
-    def notes(self, spec: SweepSpec) -> list[str]:
-        """What people should know of it before its sweep begins.
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+        """What people should know of it before its sweep begins on these devices.
 
         Raises:
             InputError: the space of the spec does not fit.
@@ -123,7 +127,7 @@ class Task(ABC):
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
         """All that a worker needs for a trial, in the sweep's folder."""
 
-    def trials_per_gpu(self, spec: SweepSpec, engine: Engine, cores: int) -> tuple[int, str]:
+    def trials_per_gpu(self, spec: SweepSpec, engine: Engine) -> tuple[int, str]:
         """How many trials share a GPU at best, and why, for people."""
         return 1, "--per-gpu auto: nothing is known of its networks"
 
@@ -165,12 +169,18 @@ class Task(ABC):
     # with a finished trial
 
     @classmethod  # noqa: B027
-    def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
         """Refuse to train a trial again with these values of its fields; `file` as of `read_spec`.
 
         Raises:
-            InputError: they cannot be changed, or not trained on this machine, or the file is not
-                the one that the trial is about.
+            InputError: they cannot be changed, or not trained on one of the devices, or the file
+                is not the one that the trial is about.
         """
 
     @classmethod

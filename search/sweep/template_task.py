@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
@@ -51,7 +52,9 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
         template = own_templates.read(record.tags, file)
         assert template
         return cls(template)
@@ -72,10 +75,8 @@ class TemplateTask(Task):
         return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
 
     @override
-    def notes(self, spec: SweepSpec) -> list[str]:
-        from lstm_sweep.search.engines.local import find_gpus
-
-        slow = self.template.gpu_notes if find_gpus() else ()
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+        slow = self.template.gpu_notes if any(device.gpu for device in devices) else ()
         varying = ", ".join(map(shown_label, spec.space.varying))
         return [
             f"template: {self.template.path}, which runs with your rights",
@@ -90,7 +91,13 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def check_rerun(cls, record: TrialRecord, changes: Mapping[str, Any], file: str | None) -> None:
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
         own_templates.read(record.tags, file)
         if changes:
             name, value = next(iter(changes.items()))

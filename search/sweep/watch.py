@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lstm_sweep.search.sweep import health
-from lstm_sweep.search.sweep.health import Start
+from lstm_sweep.search.sweep.health import Reports, Start
 from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Progressed, TrialProgress
 
 #: a driver that has not looked for so many seconds cannot tell who was silent
@@ -18,8 +18,10 @@ class Watch:
     def __init__(self, now: float, least_s: float = health.SILENT_S) -> None:
         self._least_s = least_s
         self._looked = now
-        #: trials that have not reported yet, by their run
+        #: when trials began and computed, by their run
         self._starts: dict[str, Start] = {}
+        #: when trials have reported, by their run; those that have not are missing
+        self._reports: dict[str, Reports] = {}
         #: the longest time that a trial took to its first report; None before any was seen
         self._longest_start: float | None = None
 
@@ -30,11 +32,14 @@ class Watch:
             start.computed = now
             return
         failed = isinstance(message, Ended) and message.outcome is not Outcome.COMPLETE
-        if progress.heard is None and not failed:
-            self._longest_start = max(self._longest_start or 0.0, now - start.began)
-        progress.heard = now
-        if isinstance(message, Progressed) and not progress.first_progress:
-            progress.first_progress = now, message.share
+        reports = self._reports.get(progress.run_id)
+        if reports is None:
+            reports = self._reports[progress.run_id] = Reports(now)
+            if not failed:
+                self._longest_start = max(self._longest_start or 0.0, now - start.began)
+        reports.last = now
+        if isinstance(message, Progressed) and not reports.first_progress:
+            reports.first_progress = now, message.share
 
     def look(
         self, all_progress: Iterable[TrialProgress], now: float
@@ -42,31 +47,30 @@ class Watch:
         """The trials among those running that hang, and what to call their end."""
         all_progress = list(all_progress)
         self._starts = {progress.run_id: self._start_of(progress) for progress in all_progress}
+        self._reports = {run: found for run, found in self._reports.items() if run in self._starts}
         blind, self._looked = now - self._looked, now
         if blind > BLIND_S:
-            for progress in all_progress:
-                self._forgive(progress, blind, now)
+            for run_id in self._starts:
+                self._forgive(run_id, blind, now)
             return []
         hanging = ((progress, self._hung(progress, now)) for progress in all_progress)
         return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
 
     def _start_of(self, progress: TrialProgress) -> Start:
-        found = self._starts.get(progress.run_id)
-        return found or self._starts.setdefault(
-            progress.run_id, Start(progress.began, progress.began)
-        )
+        start = Start(progress.began, progress.began)
+        return self._starts.setdefault(progress.run_id, start)
 
-    def _forgive(self, progress: TrialProgress, seconds: float, now: float) -> None:
+    def _forgive(self, run_id: str, seconds: float, now: float) -> None:
         """What a trial has said for so many seconds may not have been heard."""
-        if progress.heard is not None:
-            progress.heard = min(now, progress.heard + seconds)
-        start = self._start_of(progress)
+        if reports := self._reports.get(run_id):
+            reports.last = min(now, reports.last + seconds)
+        start = self._starts[run_id]
         start.began = min(now, start.began + seconds)
         start.computed = min(now, start.computed + seconds)
 
     def _hung(self, progress: TrialProgress, now: float) -> str:
-        if progress.heard is not None:
-            return health.hung(progress, now, self._least_s)
+        if reports := self._reports.get(progress.run_id):
+            return health.hung(progress, reports, now, self._least_s)
         returns = progress.trial.objective.returned
         return health.hung_at_start(
             self._start_of(progress), now, self._longest_start, may_never_report=returns

@@ -7,10 +7,11 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,14 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
+from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial, TrialFiles
 from tests.conftest import write_text
+from tests.fakes import MemoryStore
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 #: of processes, where this one is
@@ -32,16 +36,14 @@ ENDLESS = CONFIG.evolve(epochs=10_000)
 
 @pytest.fixture(params=["inline", "local"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    opened = open_engine(request.param, workers=2 if request.param == "local" else None)
-    yield opened
-    opened.close()
+    with open_engine(request.param, workers=2 if request.param == "local" else None) as opened:
+        yield opened
 
 
 @pytest.fixture
 def local() -> Iterator[Engine]:
-    opened = open_engine("local", workers=2)
-    yield opened
-    opened.close()
+    with open_engine("local", workers=2) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,7 @@ def listen(engine: Engine, slots: int = 1, within_s: float = 120) -> dict[Slot, 
     while ended < slots:
         assert time.monotonic() < until, heard
         for slot, message in engine.wait(0.2):
+            assert isinstance(message, Message), "slots of this machine stay"
             heard.setdefault(slot, []).append(message)
             ended += isinstance(message, Ended)
     return heard
@@ -90,7 +93,73 @@ def test_a_trial_reports_each_epoch_and_ends_complete(
     messages = listen(engine)[slot]
     assert messages[-1] == Ended(Outcome.COMPLETE)
     assert [m.epoch for m in messages if isinstance(m, EpochDone)] == [1, 2]
-    assert begun.weights.exists()
+
+
+def test_the_files_of_a_trial_are_collected_once_it_has_ended(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    engine.start(job(corpus, tmp_path, slot))
+    listen(engine)
+    files = TrialFiles(folder=engine.collect(slot))
+    assert files.weights.stat().st_size > 0
+    engine.start(job(corpus, tmp_path / "next", slot))
+    listen(engine)
+    again = TrialFiles(folder=engine.collect(slot))
+    assert again.weights.exists() and again.folder != files.folder
+
+
+def test_what_a_trial_has_left_can_be_collected_though_the_engine_is_closed(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    engine.start(job(corpus, tmp_path, slot, ENDLESS))
+    heard: list[Event] = []
+    while not any(isinstance(message, EpochDone) for message in heard):
+        heard += [message for _, message in engine.wait(0.2)]
+    engine.close()
+    assert TrialFiles(folder=engine.collect(slot)).weights.exists()
+
+
+def test_there_is_nothing_to_collect_where_nothing_was_started(engine: Engine) -> None:
+    with pytest.raises(LookupError, match=str(engine.slots[0])):
+        engine.collect(engine.slots[0])
+
+
+def test_each_slot_is_described(engine: Engine) -> None:
+    assert len(set(engine.slots)) == len(engine.slots) > 0
+    for slot in engine.slots:
+        device = engine.describe(slot)
+        assert device.gpu == (slot.gpu is not None) == (device.kind == "gpu")
+        assert device.gpu or device.kind.startswith("cpu: ")
+        assert device.node == slot.node
+        assert device.cores >= 1
+        assert (engine.gpu_memory(slot) is None) or device.gpu
+    assert set(devices(engine)) == set(map(engine.describe, engine.slots))
+
+
+def test_an_engine_is_closed_by_its_context_and_starts_nothing_after_that(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    with engine as entered:
+        assert entered is engine
+        engine.start(job(corpus, tmp_path, slot, ENDLESS))
+    assert engine.wait(0.01) == []
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.start(job(corpus, tmp_path / "late", slot))
+    engine.close()
+
+
+def test_slots_that_no_event_has_changed_stay(engine: Engine, corpus: Path, tmp_path: Path) -> None:
+    before = engine.slots
+    engine.start(job(corpus, tmp_path, before[0]))
+    heard: list[Event] = []
+    while not any(isinstance(event, Ended) for event in heard):
+        heard += [event for _, event in engine.wait(0.2)]
+    come = sum(isinstance(event, SlotAdded) for event in heard)
+    gone = sum(isinstance(event, SlotLost) for event in heard)
+    assert len(engine.slots) == len(before) + come - gone
 
 
 def test_a_slot_is_free_after_its_trial(engine: Engine, corpus: Path, tmp_path: Path) -> None:
@@ -132,11 +201,10 @@ def test_nothing_comes_from_an_idle_engine(engine: Engine) -> None:
 def test_both_engines_give_the_same_bits(corpus: Path, tmp_path: Path) -> None:
     found = []
     for name in ("inline", "local"):
-        engine = open_engine(name)
-        slot = engine.slots[0]
-        engine.start(job(corpus, tmp_path / name, slot, CONFIG.evolve(dropout=0.2)))
-        found.append(losses(listen(engine)[slot]))
-        engine.close()
+        with open_engine(name) as engine:
+            slot = engine.slots[0]
+            engine.start(job(corpus, tmp_path / name, slot, CONFIG.evolve(dropout=0.2)))
+            found.append(losses(listen(engine)[slot]))
     assert found[0] == found[1]
     assert len(found[0]) == 2
 
@@ -150,6 +218,45 @@ def test_trials_side_by_side_give_the_same_bits_as_alone(
     first, second = (losses(heard[slot]) for slot in local.slots)
     assert first == second
     assert len(first) == 2
+
+
+class Elastic(LocalEngine):
+    """Workers on slots that come and go, as the nodes of a cluster do."""
+
+    def __init__(self, slots: tuple[Slot, ...], later: Slot) -> None:
+        super().__init__(slots)
+        self._later = later
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """What trials say; after the first epoch the first slot goes, and another one comes."""
+        heard: list[tuple[Slot, Event]] = [*super().wait(timeout_s)]
+        gone = self.slots[0]
+        if self._later in self.slots or not any(isinstance(one, EpochDone) for _, one in heard):
+            return heard
+        self.stop(gone, Ended(Outcome.LOST, "its node has gone"))
+        while gone in self._running:
+            super().wait(timeout_s)
+        self.slots = (*self.slots[1:], self._later)
+        return [*heard, (gone, SlotLost("its node has gone")), (self._later, SlotAdded())]
+
+
+def test_a_trial_whose_slot_is_lost_goes_on_elsewhere_with_the_same_bits(data: Path) -> None:
+    found = []
+    cores = sorted(os.sched_getaffinity(0))
+    first, later = Slot(0, core=cores[0], node="a"), Slot(1, core=cores[-1], node="b")
+    spec = tiny_spec(epochs=20, data=str(data), trials=2, **PLAIN)
+    for engine in (LocalEngine((first,)), Elastic((first,), later)):
+        store: Any = MemoryStore()
+        with engine:
+            state = sweep_of(store, load(spec.source()), engine, spec).run()
+        assert state.counts == {"complete": 2}
+        found.append([progress.val_losses for progress in state.final])
+    assert found[0] == found[1]
+    attempts = [(one.trial.attempt, one.slot, one.ended and one.ended.outcome) for one in
+                state.finished]  # fmt: skip
+    assert attempts == [
+        (1, first, Outcome.LOST), (2, later, Outcome.COMPLETE), (1, later, Outcome.COMPLETE),
+    ]  # fmt: skip
 
 
 def test_a_killed_worker_is_lost_and_its_slot_serves_again(
@@ -205,7 +312,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
     local.start(broken)
     heard: list[Message] = []
     while sum(isinstance(message, EpochDone) for message in heard) < 3:
-        heard += [message for _, message in local.wait(0.2)]
+        heard += [message for _, message in local.wait(0.2) if isinstance(message, Message)]
     os.kill(_worker_of(local, slot), signal.SIGKILL)
     heard += listen(local)[slot]
     assert heard[-1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")

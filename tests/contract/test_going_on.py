@@ -26,7 +26,7 @@ from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import DRIVER_DIED, rebuild
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
 from lstm_sweep.search.trial import Ended, EpochDone, Outcome
 from tests.fakes import ScriptedEngine
@@ -39,15 +39,15 @@ def store(workplace: Callable[[str], Path]) -> Store:
 
 
 @pytest.fixture
-def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., State]:
-    def run(engine: Any, **fields: Any) -> State:
+def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+    def run(engine: Any, **fields: Any) -> SweepState:
         spec = tiny_spec(data=str(data), **(PLAIN | fields))
         return sweep_of(store, corpus, engine, spec).run()
 
     return run
 
 
-def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> State:
+def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepState:
     past = rebuild(store, archive.existing_sweep(store, "s"))
     return sweep_of(store, corpus, engine, replace(past.spec, **changes), past=past).run()
 
@@ -76,7 +76,7 @@ def interrupt() -> None:
 
 
 def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
-    store: Store, corpus: Corpus, run: Callable[..., State], workplace: Callable[[str], Path]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], workplace: Callable[[str], Path]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
@@ -96,7 +96,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
 
 
 def test_time_is_counted_over_all_sittings(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(2, interrupt)), trials=2)
@@ -107,7 +107,7 @@ def test_time_is_counted_over_all_sittings(
 
 
 def test_a_finished_sweep_goes_on_with_more_trials(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
@@ -116,7 +116,7 @@ def test_a_finished_sweep_goes_on_with_more_trials(
 
 
 def test_weights_of_the_best_are_kept_over_sittings(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=3, keep=2)
     go_on(store, corpus, ScriptedEngine(LOSSES), trials=5)
@@ -125,7 +125,7 @@ def test_weights_of_the_best_are_kept_over_sittings(
 
 
 def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
-    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
@@ -141,7 +141,7 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
 
 
 def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
-    store: Store, run: Callable[..., State]
+    store: Store, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     seen = archive.existing_sweep(store, "s")
@@ -151,7 +151,7 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
 
 
 def test_who_lost_a_sweep_before_its_first_trial_begins_none(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     past = rebuild(store, archive.existing_sweep(store, "s"))
@@ -166,7 +166,7 @@ def test_who_lost_a_sweep_before_its_first_trial_begins_none(
 
 
 def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     refused: list[NameTakenError] = []
 
@@ -189,7 +189,7 @@ def store_of(store: Store) -> Store:
 
 
 def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
-    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     seen: list[int] = []
@@ -250,14 +250,14 @@ def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable
     return both
 
 
-def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., State]) -> None:
+def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., SweepState]) -> None:
     state = run(ScriptedEngine(LOSSES, lose_first=2), trials=2, max_failures=1)
     assert (state.status, state.counts) == ("finished", {"complete": 2})
     assert [c.ended and str(c.ended.outcome) for c in state.finished][:2] == ["lost", "lost"]
 
 
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
-    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
@@ -273,7 +273,7 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
 
 
 def test_a_spec_that_was_changed_in_the_store_is_refused(
-    store: Store, run: Callable[..., State]
+    store: Store, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     parent = archive.existing_sweep(store, "s")
@@ -301,7 +301,7 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
 
 
 def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
-    store: Store, corpus: Corpus, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
@@ -318,7 +318,7 @@ def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
 
 
 def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
-    store: Store, run: Callable[..., State]
+    store: Store, run: Callable[..., SweepState]
 ) -> None:
     bad = Ended(Outcome.ERROR, "ValueError: no such layer")
     numbers = range(9)
@@ -331,7 +331,7 @@ def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
 
 
 def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     full = Ended(Outcome.LOST, "no space left: OSError: [Errno 28]", unfinished=True)
     state = run(ScriptedEngine(LOSSES, endings={1: full}), trials=3)
@@ -341,7 +341,7 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
 
 
 def test_a_driver_that_died_left_trials_that_are_lost(
-    store: Store, corpus: Corpus, run: Callable[..., State]
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     """As `kill -9` leaves them: the processes are real in tests/chaos."""
 
@@ -382,7 +382,7 @@ class Freezing(Silent):
     def update(self, state: Any) -> None:
         """Freeze the first trial that has said something."""
         for slot, progress in state.running.items():
-            if progress.heard is not None and not self.frozen:
+            if (progress.latest or progress.epochs) and not self.frozen:
                 self.frozen = self.engine._running[slot].process.pid
                 os.kill(self.frozen, signal.SIGSTOP)
 
@@ -402,14 +402,14 @@ def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
 
 
 def test_nothing_of_a_finished_sweep_stays_on_the_machine(
-    run: Callable[..., State], cache: Path
+    run: Callable[..., SweepState], cache: Path
 ) -> None:
     state = run(ScriptedEngine(LOSSES), trials=2)
     assert not (cache / state.run_id).exists()
 
 
 def test_trials_that_go_on_keep_their_folder(
-    store: Store, corpus: Corpus, run: Callable[..., State], cache: Path
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], cache: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)

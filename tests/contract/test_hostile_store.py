@@ -12,6 +12,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import listings, preparation, references
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.results import export, rerun
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, server
@@ -35,6 +36,7 @@ LONG = "9" * 20_000
 WRONG = [None, "", "-1", "nan", "[[1]]", '{"layers": 99}', STEERING, LONG, "[" * 50_000,
          '{"path": "/x", "digest": "0123456789abcdef", "data": 1, "split": {}}']  # fmt: skip
 #: all tags that are read of the run of a sweep, and of that of a trial
+DEVICE = Device(kind="cpu: one", memory=1 << 33)
 OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
             "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
             "sweep.spec_digest", "sweep.template"]  # fmt: skip
@@ -185,8 +187,8 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored) -> None:
             resume._all_progress(store, stored.sweep, [(run, record)])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
-            CorpusTask.of_trial(record, record.trial.config, None)
-            rerun.changed_device(record.tags, ScriptedEngine.slots[0])
+            CorpusTask.of_trial(record, record.trial.config, None, DEVICE)
+            rerun.changed_device(record.tags, DEVICE)
 
         taken += answered(read)
     assert 0 < taken < len(bad) / 2  # as tags that nothing hangs on
@@ -312,4 +314,4 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
         resume._trial_of(changed, stored.spec)
     record = archive.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
-        CorpusTask.of_trial(record, record.trial.config, None)
+        CorpusTask.of_trial(record, record.trial.config, None, DEVICE)

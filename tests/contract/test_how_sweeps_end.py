@@ -14,7 +14,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.continuation import how_to_go_on
 from lstm_sweep.search.sweep.resume import close
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Outcome, Phase
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -26,8 +26,8 @@ def store(workplace: Callable[[str], Path]) -> Store:
 
 
 @pytest.fixture
-def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., State]:
-    def run(engine: Any, clock: Callable[[], float] | None = None, **fields: Any) -> State:
+def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+    def run(engine: Any, clock: Callable[[], float] | None = None, **fields: Any) -> SweepState:
         spec = tiny_spec(data=str(data), **(PLAIN | fields))
         more = {"clock": clock} if clock else {}
         return sweep_of(store, corpus, engine, spec, **more).run()
@@ -46,12 +46,14 @@ def seconds() -> Callable[[], float]:
     return lambda: next(passed)
 
 
-def test_a_budget_of_trials(store: Store, run: Callable[..., State]) -> None:
+def test_a_budget_of_trials(store: Store, run: Callable[..., SweepState]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("trials", "finished")
 
 
-def test_a_limit_of_time_whatever_its_sentence(store: Store, run: Callable[..., State]) -> None:
+def test_a_limit_of_time_whatever_its_sentence(
+    store: Store, run: Callable[..., SweepState]
+) -> None:
     engine = ScriptedEngine({0: [3.0] * 1000})
     run(engine, seconds(), trials=3, minutes=0.5, epochs=1000)
     assert tags(store)[Tag.STOP_REASON] == "minutes"
@@ -59,14 +61,14 @@ def test_a_limit_of_time_whatever_its_sentence(store: Store, run: Callable[..., 
     assert how_to_go_on("s", tags(store)).startswith("lstm-sweep resume s --minutes M")
 
 
-def test_trials_that_fail(store: Store, run: Callable[..., State]) -> None:
+def test_trials_that_fail(store: Store, run: Callable[..., SweepState]) -> None:
     endings = {n: Ended(Outcome.ERROR, "ValueError: no such layer") for n in range(4)}
     engine = ScriptedEngine({n: [] for n in range(4)}, endings=endings)
     run(engine, trials=9, max_failures=3)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("failures", "failed")
 
 
-def test_an_interruption(store: Store, run: Callable[..., State]) -> None:
+def test_an_interruption(store: Store, run: Callable[..., SweepState]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, interrupt=True), trials=2)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == (
@@ -76,7 +78,7 @@ def test_an_interruption(store: Store, run: Callable[..., State]) -> None:
 
 
 def test_stop_while_it_is_driven(
-    store: Store, run: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+    store: Store, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
@@ -87,7 +89,7 @@ def test_stop_while_it_is_driven(
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("asked", "stopped")
 
 
-def test_a_driver_that_died(store: Store, run: Callable[..., State]) -> None:
+def test_a_driver_that_died(store: Store, run: Callable[..., SweepState]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     run_id = archive.sweeps(store)[0].info.run_id
     store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
@@ -96,7 +98,7 @@ def test_a_driver_that_died(store: Store, run: Callable[..., State]) -> None:
 
 
 def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
-    store: Store, run: Callable[..., State]
+    store: Store, run: Callable[..., SweepState]
 ) -> None:
     losses = {0: [2.0, 1.9], 1: [3.0] * 5000} | {n: [2.0, 1.9] for n in range(2, 20)}
     fields: dict[str, Any] = {"trials": 40, "minutes": 3, "confirm_configs": 1}

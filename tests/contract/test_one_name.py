@@ -14,7 +14,7 @@ from lstm_sweep.search.store import archive, tracking
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import NameTakenError
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -46,8 +46,8 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
-def drive(corpus: Corpus, data: Path) -> Callable[..., State]:
-    def drive(store: Store, **watch: Any) -> State:
+def drive(corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+    def drive(store: Store, **watch: Any) -> SweepState:
         spec = tiny_spec(data=str(data), trials=2, **PLAIN)
         return sweep_of(store, corpus, ScriptedEngine(LOSSES, **watch), spec).run()
 
@@ -57,7 +57,7 @@ def drive(corpus: Corpus, data: Path) -> Callable[..., State]:
 @pytest.mark.parametrize("skew_ms", [0, -60_000, 60_000])
 def test_a_driver_whose_request_comes_late_gives_way_though_its_clock_is_before(
     folder: Path,
-    drive: Callable[..., State],
+    drive: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
     skew_ms: int,
 ) -> None:
@@ -127,7 +127,7 @@ def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(folder: P
 
 
 def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_goes_on(
-    folder: Path, drive: Callable[..., State], corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    folder: Path, drive: Callable[..., SweepState], corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import archive
@@ -30,7 +31,7 @@ from lstm_sweep.search.sweep.lease import BEAT_S, Lease
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import EpochDone, Message, Slot
+from lstm_sweep.search.trial import EpochDone, Slot
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -143,9 +144,9 @@ def test_a_server_that_never_answers_is_given_up_after_the_time_that_was_set(
 class AtOnce(ScriptedEngine):
     """Says at once all that a trial reports, as workers seem to where the store is slow."""
 
-    def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """All messages."""
-        heard: list[tuple[Slot, Message]] = []
+        heard: list[tuple[Slot, Event]] = []
         while said := super().wait(timeout_s):
             heard += said
         return heard

@@ -283,9 +283,10 @@ def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Pa
     slot = Slot(0)
     job = Job(trial=trial, slot=slot, training=CorpusTraining(tmp_path, 1, 0), folder=tmp_path)
     job.log.write_text("what went wrong", encoding="utf-8")
-    progress = TrialProgress(trial, writer.open_trial(trial, slot), slot, job)
-    progress.ended = Ended(Outcome.ERROR, "ValueError: no")
-    writer.close_trial(progress, keep=False)
+    run_id = writer.open_trial(trial, ScriptedEngine.device)
+    progress = TrialProgress(trial, run_id, slot, job)
+    progress = progress.with_end(Ended(Outcome.ERROR, "ValueError: no"), 1.0)
+    writer.close_trial(progress, job, keep=False)
     assert store.run(progress.run_id).info.status == "FAILED"
     assert [a.path for a in store.client.list_artifacts(progress.run_id)] == ["log.txt"]
 

@@ -29,7 +29,7 @@ from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_file
 from lstm_sweep.spaces.template.template import Template
@@ -343,7 +343,7 @@ def test_every_json_is_json() -> None:
 
 
 def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
-    result = SweepResult.of(State("book-1", SweepSpec(), "", (), {}))
+    result = SweepResult.of(SweepState("book-1", SweepSpec(), "", (), {}))
     assert list(shown_json("launch")) == list(result.to_dict())
     assert list(shown_json("stop")) == list(STOPPED.to_dict())
     assert list(shown_json("sweeps")[0]) == list(ROW.to_dict())

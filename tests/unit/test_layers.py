@@ -18,7 +18,7 @@ LAYERS = {
     "models": [{"", "data"}, {"fast"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "trial"},
+        {"process", "trial", "device"},
         {"policy"},
         {"spec"},
         {"engines", "store"},

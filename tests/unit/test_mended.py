@@ -15,10 +15,11 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.results.rerun import compare
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.field_values import parse
+from tests.states import with_trials
 
 
 def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:
@@ -92,16 +93,13 @@ def test_a_password_among_the_options_of_an_address_is_not_shown(tmp_path: Path)
 
 def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
     slot = Slot(0, core=0)
-    state = State("s", SweepSpec(trials=2), "run", (slot,), {})
-    lost = _progress(Trial(sweep="s", number=0, config=TrialConfig(), seed=1), slot)
-    lost.ended = Ended(Outcome.LOST, "killed")
-    state.finished.append(lost)
-    state.again.append(lost.trial.next_attempt())
-    assert state.counts == {}
-    state.running[slot] = _progress(state.again.pop(), slot)
-    assert state.counts == {}
-    del state.running[slot]
-    assert state.counts == {"lost": 1}
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    lost = _progress(trial, slot).with_end(Ended(Outcome.LOST, "killed"), 1.0)
+    new = SweepState("s", SweepSpec(trials=2), "run", (slot,))
+    waiting = with_trials(new, [lost], waiting=[trial.next_attempt()])
+    assert waiting.counts == {}
+    assert with_trials(new, [lost], [_progress(trial.next_attempt(), slot)]).counts == {}
+    assert with_trials(new, [lost]).counts == {"lost": 1}
 
 
 def _progress(trial: Trial, slot: Slot) -> TrialProgress:

@@ -38,7 +38,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.observer import SILENT
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from lstm_sweep.spaces.dimension import Listed, Range
 
@@ -372,12 +372,12 @@ def running(*losses: float, number: int = 2, ended: Ended | None = None) -> Tria
     return TrialProgress(trial, "run", slot, job, epochs=epochs, ended=ended)
 
 
-def state(now: float = 0.0, **changes: Any) -> State:
+def state(now: float = 0.0, **changes: Any) -> SweepState:
     """A sweep of five trials, of which one has ended."""
     done = running(1.5, 1.25, number=1, ended=Ended(Outcome.COMPLETE))
     slot = Slot(0, core=0)
-    return State(
-        "docs", SweepSpec(trials=5), "parent", (slot,), {"naive_bayes": 2.0}, finished=[done],
+    return SweepState(
+        "docs", SweepSpec(trials=5), "parent", (slot,), {"naive_bayes": 2.0}, finished=(done,),
         running={slot: running(1.75)}, now=now, **changes,
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import TrialProgress
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
@@ -101,17 +101,17 @@ class Watching(Silent):
         self.lines = list[str]()
         self._do = do
 
-    def started(self, state: State) -> None:
+    def started(self, state: SweepState) -> None:
         self.told.append("started")
 
-    def trial_ended(self, progress: TrialProgress, state: State) -> None:
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         self.told.append(progress.trial.id)
         self._do()
 
     def said(self, text: str) -> None:
         self.lines.append(text)
 
-    def ended(self, state: State) -> None:
+    def ended(self, state: SweepState) -> None:
         self.told.append("ended")
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.state import State
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import (
     Ended,
     Job,
@@ -35,6 +36,7 @@ from lstm_sweep.search.trial import (
     TrialProgress,
 )
 from lstm_sweep.spaces.template.config import TemplateConfig
+from tests.states import with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 CONFIG = TrialConfig(
@@ -60,10 +62,12 @@ def progress(
     return TrialProgress(trial, "run", SLOTS[0], job, epochs=epochs, ended=ended, seconds=seconds)
 
 
-def state(*finished: TrialProgress, **changes: Any) -> State:
+def state(
+    *finished: TrialProgress, running: Sequence[TrialProgress] = (), now: float = 0.0
+) -> SweepState:
     """A sweep of five trials with these finished."""
-    spec = SweepSpec(trials=5)
-    return State("docs", spec, "parent", SLOTS, {}, finished=list(finished), **changes)
+    new = SweepState("docs", SweepSpec(trials=5), "parent", SLOTS, now=now)
+    return with_trials(new, finished, running)
 
 
 @contextmanager
@@ -133,7 +137,7 @@ def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
 
 def test_lines_write_nothing_while_a_trial_runs() -> None:
     out, text = console()
-    lines, found = Lines(out), state(running={SLOTS[0]: progress(1.0)})
+    lines, found = Lines(out), state(running=[progress(1.0)])
     lines.started(found)
     lines.update(found)
     lines.ended(found)
@@ -143,11 +147,10 @@ def test_lines_write_nothing_while_a_trial_runs() -> None:
 def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    running = progress(2.0, number=3)
-    running.latest = Progressed(2, 0.5, 1.75)
+    running = replace(progress(2.0, number=3), latest=Progressed(2, 0.5, 1.75))
     done = progress(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
     with live_table(out) as table:
-        table.update(state(done, running={SLOTS[0]: running}, now=100.0))
+        table.update(state(done, running=[running], now=100.0))
     shown = text.getvalue()
     for part in ("docs/3", "2/4 50%", "1.7500", "2.0000", "core 1", "free"):
         assert part in shown
@@ -170,11 +173,10 @@ def test_the_best_so_far_may_run_still_and_is_said_to(
     finished: tuple[float, ...], running: tuple[float, ...], best: str
 ) -> None:
     done = [progress(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
-    found = state(*done, running={SLOTS[0]: progress(*running, number=3)})
+    found = state(*done, running=[progress(*running, number=3)], now=100.0)
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
     with live_table(out) as table:
-        found.now = 100.0
         table.update(found)
     assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
     other = progress(ended=Ended(Outcome.ERROR, "no"), number=9)
@@ -196,10 +198,9 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
         out.width = 200
         out.print(trials_table([record(trial=trial)], NAMED))
         out.print(NAMED)
-        running = progress(number=3)
-        running.trial = trial
+        running = replace(progress(number=3), trial=trial)
         Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
-        out.print(_running(state(running={SLOTS[0]: running})))
+        out.print(_running(state(running=[running])))
         written = capsys.readouterr()[error]
         assert written.count("units (line 3) [a, b] :car: [") == 2
         assert written.count(NAMED) == 3

@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import gpus
-from lstm_sweep.search.engines.gpus import GpuMemory
+from lstm_sweep.search.engines.base import GpuMemory
 from lstm_sweep.search.engines.local import find_gpus
 from tests.conftest import run_here, write_text
 from tests.nvml import Gpu, replace_nvml

@@ -104,8 +104,14 @@ class Played:
     """A sweep that has been played to its end."""
 
     policy: Policy
-    all_progress: list[TrialProgress] = field(default_factory=list)
+    #: what is known of each trial, by its number
+    known: dict[int, TrialProgress] = field(default_factory=dict)
     now: float = 0.0
+
+    @property
+    def all_progress(self) -> list[TrialProgress]:
+        """What is known of all trials, in the order in which they were begun."""
+        return list(self.known.values())
 
     def of(self, phase: Phase) -> list[TrialProgress]:
         return [progress for progress in self.all_progress if progress.trial.phase is phase]
@@ -114,6 +120,11 @@ class Played:
     def story(self) -> list[tuple[Any, ...]]:
         """Everything that was decided."""
         return [(c.trial, c.began, c.seconds, len(c.epochs), c.ended) for c in self.all_progress]
+
+
+def with_epochs(progress: TrialProgress, *epochs: dict[str, float]) -> TrialProgress:
+    """The trial once these epochs have been trained too."""
+    return replace(progress, epochs=(*progress.epochs, *epochs))
 
 
 def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
@@ -151,14 +162,16 @@ class Player:
         self.played = Played(policy)
         self._policy, self._curves = policy, curves
         self._free = [Slot(index) for index in range(slots)]
-        self._events: list[tuple[float, int, TrialProgress]] = []
+        #: when something is heard next, and of which trial
+        self._events: list[tuple[float, int, int]] = []
         self._order = itertools.count()
 
     def play(self) -> Played:
         played, limit = self.played, self._policy.plan.seconds
         self._fill()
         while self._events:
-            now, _, progress = heapq.heappop(self._events)
+            now, _, number = heapq.heappop(self._events)
+            progress = played.known[number]
             if progress.ended:
                 continue
             if limit is not None and now > limit:
@@ -176,19 +189,20 @@ class Player:
         while self._free and (trial := self._policy.next(now)):
             progress = course_of(trial, self._free.pop(0), now)
             self._policy.begin(progress)
-            self.played.all_progress.append(progress)
-            self._wait(progress, 1.0 + self._curves(trial).seconds)
+            self.played.known[trial.number] = progress
+            self._wait(trial.number, 1.0 + self._curves(trial).seconds)
 
-    def _wait(self, progress: TrialProgress, seconds: float) -> None:
-        heapq.heappush(self._events, (self.played.now + seconds, next(self._order), progress))
+    def _wait(self, number: int, seconds: float) -> None:
+        heapq.heappush(self._events, (self.played.now + seconds, next(self._order), number))
 
     def _hear(self, progress: TrialProgress) -> None:
-        curve = self._curves(progress.trial)
+        curve, number = self._curves(progress.trial), progress.trial.number
         if len(progress.epochs) == len(curve.losses):
             self._end(progress, Ended(curve.outcome))
             return
         loss = curve.losses[len(progress.epochs)]
-        progress.epochs.append({"val_loss": loss, "epoch_seconds": curve.seconds})
+        progress = with_epochs(progress, {"val_loss": loss, "epoch_seconds": curve.seconds})
+        self.played.known[number] = progress
         verdict = self._policy.judge(progress)
         if len(progress.epochs) == progress.trial.config.epochs:
             assert verdict is None
@@ -196,18 +210,19 @@ class Player:
         if verdict:
             self._end(progress, verdict)
         else:
-            self._wait(progress, curve.seconds)
+            self._wait(number, curve.seconds)
 
     def _end(self, progress: TrialProgress, ended: Ended) -> None:
-        progress.ended, progress.seconds = ended, self.played.now - progress.began
+        progress = progress.with_end(ended, self.played.now)
+        self.played.known[progress.trial.number] = progress
         self._free.append(progress.slot)
         for other, why in self._policy.end(progress):
             assert other.ended is None
-            self._end(self.played.all_progress[other.trial.number], why)
+            self._end(self.played.known[other.trial.number], why)
 
     def _close(self, progress: TrialProgress) -> None:
-        progress.ended = Ended(Outcome.STOPPED, "time is over")
-        progress.seconds = self.played.now - progress.began
+        progress = progress.with_end(Ended(Outcome.STOPPED, "time is over"), self.played.now)
+        self.played.known[progress.trial.number] = progress
         self._policy.end(progress)
 
 
@@ -573,9 +588,9 @@ def test_a_trial_is_ended_once() -> None:
     assert trial
     progress = course_of(trial)
     policy.begin(progress)
-    progress.epochs = [{"val_loss": 1.0}, {"val_loss": 1.0}]
+    progress = with_epochs(progress, {"val_loss": 1.0}, {"val_loss": 1.0})
     assert policy.judge(progress) == Ended(Outcome.COMPLETE, "no better since epoch 1")
-    progress.epochs.append({"val_loss": 1.0})  # one more came before it was stopped
+    progress = with_epochs(progress, {"val_loss": 1.0})  # one more came before it was stopped
     assert policy.judge(progress) is None
 
 
@@ -808,8 +823,7 @@ def test_failed_trials_are_trials_without_gain() -> None:
 )
 def test_noise_is_the_typical_step_of_the_second_half(losses: list[float], expected: float) -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
-    progress = course_of(trial)
-    progress.epochs = [{"val_loss": loss} for loss in losses]
+    progress = with_epochs(course_of(trial), *({"val_loss": loss} for loss in losses))
     assert noise(progress.snapshot()) == expected
 
 
@@ -871,9 +885,8 @@ def after_one_trial(
     assert trial
     progress = course_of(trial)
     policy.begin(progress)
-    progress.epochs = [{"val_loss": 2.0, "epoch_seconds": 10.0}] * 3
-    progress.ended, progress.seconds = Ended(outcome), 31.0
-    policy.end(progress)
+    progress = with_epochs(progress, *[{"val_loss": 2.0, "epoch_seconds": 10.0}] * 3)
+    policy.end(progress.with_end(Ended(outcome), 31.0))
     return policy
 
 
@@ -962,15 +975,15 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     assert first
     lost = course_of(first)
     policy.begin(lost)
-    lost.epochs = [{"val_loss": 2.0}]
+    lost = with_epochs(lost, {"val_loss": 2.0})
     policy.judge(lost)
-    lost.ended = Ended(Outcome.LOST)
+    policy.lose(lost.with_end(Ended(Outcome.LOST), 1.0))
     again = course_of(first.next_attempt())
     policy.begin(again)
     assert policy.trials == (again.snapshot(),)
     following = policy.next()
     assert following and following.number == 1 and following.config != first.config
-    again.epochs = [{"val_loss": 2.0}, {"val_loss": 2.0}]
+    again = with_epochs(again, {"val_loss": 2.0}, {"val_loss": 2.0})
     assert policy.judge(again) == Ended(Outcome.COMPLETE, "no better since epoch 1")
 
 
@@ -978,16 +991,16 @@ def test_what_becomes_of_a_trial_outside_changes_nothing_that_a_policy_holds() -
     policy = policy_of(Plan(**{**PLAIN, "trials": 9}), SMALL)
     trial = policy.next()
     assert trial
-    progress = course_of(trial)
+    epochs: list[dict[str, float]] = []
+    progress = replace(course_of(trial), epochs=epochs)
     policy.begin(progress)
-    progress.epochs.append({"val_loss": 1.0})
-    progress.ended = Ended(Outcome.COMPLETE)
+    epochs.append({"val_loss": 1.0})
     [held] = policy.trials
     assert (held.epochs, held.ended, policy.objective_values()) == ((), None, {})
     policy.objective_values()[0] = 0.5
     with pytest.raises(AttributeError):
-        held.ended = progress.ended  # type: ignore[misc]
-    policy.end(progress)
+        held.ended = Ended(Outcome.COMPLETE)  # type: ignore[misc]
+    policy.end(progress.with_end(Ended(Outcome.COMPLETE), 1.0))
     [now] = policy.trials
     assert (now.best_loss, held.ended) == (1.0, None)
     assert policy.objective_values() == {0: 1.0}
@@ -1002,11 +1015,12 @@ class Doubter(Player):
     def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
         super().__init__(policy, curves, slots)
         self._slots = slots
-        self._ended: list[TrialProgress] = []
+        #: numbers of trials, in order of their ends
+        self._ended: list[int] = []
         self.compared = 0
 
     def _end(self, progress: TrialProgress, ended: Ended) -> None:
-        self._ended.append(progress)
+        self._ended.append(progress.trial.number)
         super()._end(progress, ended)
 
     def _fill(self) -> None:
@@ -1024,15 +1038,13 @@ class Doubter(Player):
     def _rebuilt(self) -> Policy:
         policy = policy_of(self._policy.plan, SPACE, self._slots)
         under_way = [c for c in self.played.all_progress if c.ended is None]
-        policy.restore(self._ended, [c.trial for c in under_way], extended=False)
+        ended = [self.played.known[number] for number in self._ended]
+        policy.restore(ended, [c.trial for c in under_way], extended=False)
         for progress in self.played.all_progress:
             if progress.ended is None:
                 policy.begin(progress)
-                epochs = progress.epochs
-                for number in range(1, len(epochs) + 1):
-                    progress.epochs = epochs[:number]
-                    policy.note(progress)
-                progress.epochs = epochs
+                for number in range(1, len(progress.epochs) + 1):
+                    policy.note(replace(progress, epochs=progress.epochs[:number]))
         return policy
 
 
@@ -1065,7 +1077,7 @@ def test_more_trials_let_the_search_go_on() -> None:
 
 def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
     progress = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
-    progress.ended = Ended(Outcome.LOST)
+    progress = progress.with_end(Ended(Outcome.LOST), 1.0)
     rebuilt = policy_of(Plan(ladder=False))
     rebuilt.restore([progress], [progress.trial.next_attempt()], extended=False)
     trial = rebuilt.next()
@@ -1094,8 +1106,7 @@ def test_what_is_larger_than_a_config_that_used_up_the_memory_is_not_tried(
     policy = policy_of(Plan())
     assert not policy.too_large(config)
     policy.begin(progress)
-    progress.ended = Ended(Outcome.OUT_OF_MEMORY, "memory of the card")
-    policy.end(progress)
+    policy.end(progress.with_end(Ended(Outcome.OUT_OF_MEMORY, "memory of the card"), 1.0))
     assert policy.too_large(config.evolve(**changes)) is too_large
 
 
@@ -1130,7 +1141,6 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     again = course_of(waiting.trial.next_attempt())
     rebuilt.restore(played.all_progress, [again.trial], extended=False)
     rebuilt.begin(again)
-    again.epochs = [{"val_loss": 2.0, "epoch_seconds": 1.0}]
-    ended = rebuilt.judge(again)
+    ended = rebuilt.judge(with_epochs(again, {"val_loss": 2.0, "epoch_seconds": 1.0}))
     assert ended and ended.outcome is Outcome.STOPPED
     assert ended.reason.startswith("the ladder has ended: ")

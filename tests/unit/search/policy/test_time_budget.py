@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -164,11 +165,9 @@ def test_a_run_that_was_cut_short_early_is_no_further_seed() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
     before = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     progress = sweep.of(Phase.CONFIRM)[0]
-    whole, progress.ended = progress.ended, Ended(Outcome.STOPPED, "6 minutes are over")
-    epochs, progress.epochs = progress.epochs, progress.epochs[:1]
-    sweep.policy.end(progress)
+    ended = Ended(Outcome.STOPPED, "6 minutes are over")
+    sweep.policy.end(replace(progress, ended=ended, epochs=progress.epochs[:1]))
     after = sum(len(one.losses) for one in sweep.policy.report().confirmed)
-    progress.ended, progress.epochs = whole, epochs
     sweep.policy.end(progress)
     assert after == before - 1
 

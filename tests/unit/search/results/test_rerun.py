@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.results.rerun import (
     TOLERANCE,
     Comparison,
@@ -24,9 +25,9 @@ from lstm_sweep.search.results.rerun import (
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import device_kind, spec_tags
+from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.template import Template
 
 WAS: Epochs = [
@@ -171,11 +172,10 @@ def test_two_runs_without_epochs_are_identical() -> None:
 
 
 def test_a_rerun_on_another_device_says_so() -> None:
-    here = device_kind(Slot(0))
-    older = "cpu: an older one"
-    assert changed_device({"sweep.device": here}, Slot(0)) is None
-    assert changed_device({"sweep.device": older}, Slot(0)) == (older, here)
-    assert changed_device({"sweep.device": here}, Slot(0, gpu="0")) == (here, "gpu")
+    here, older = "cpu: this one", "cpu: an older one"
+    assert changed_device({"sweep.device": here}, Device(kind=here)) is None
+    assert changed_device({"sweep.device": older}, Device(kind=here)) == (older, here)
+    assert changed_device({"sweep.device": here}, Device(kind="gpu")) == (here, "gpu")
 
 
 @pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}, {"sweep.schema": "0"}])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,30 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
-from lstm_sweep.search.sweep.state import State
-from lstm_sweep.search.trial import VALIDATION_LOSS, Ended, Job, Outcome, Phase, Slot, TrialProgress
+from lstm_sweep.search.sweep.events import (
+    EpochReported,
+    Ticked,
+    TrialClosed,
+    TrialEnded,
+    TrialPlaced,
+    TrialProposed,
+    TrialStarted,
+)
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.trial import (
+    VALIDATION_LOSS,
+    Ended,
+    EpochDone,
+    Job,
+    Outcome,
+    Phase,
+    Slot,
+    Trial,
+    TrialProgress,
+)
 from lstm_sweep.spaces import presets
+from tests.states import with_trials
 
 SLOT = Slot(0)
 ALPHABET, SYMBOLS = 30, 100_000
@@ -39,59 +62,54 @@ class Networks:
 NETWORKS = Networks()
 
 
-def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> State:
+def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> SweepState:
     """A sweep on one slot whose losses depend on rate and dropout alone; rate 1 diverges."""
     plan = Plan(trials=trials, early_stopping=0)
     policy = Policy(plan, PROBLEM, sweep="s", slots=1)
     spec = SweepSpec(trials=trials)
-    state = State("s", spec, "run", (SLOT,), {"unigram": 3.0, "markov": 2.0}, policy=policy)
+    baselines = {"unigram": 3.0, "markov": 2.0}
+    state = SweepState("s", spec, "run", (SLOT,), baselines, policy=policy)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
         job = Job(trial=trial, slot=SLOT, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
-        progress = TrialProgress(trial, "", SLOT, job, began=state.now)
-        policy.begin(progress)
-        ended = _play(progress, policy, state)
-        progress.ended, progress.seconds = ended, state.now - progress.began
-        policy.end(progress)
-        state.finished.append(progress)
+        for event in (TrialProposed(trial), TrialPlaced(trial, SLOT, "", job), TrialStarted(SLOT)):
+            state = after(state, event)
+        policy.begin(state.running[SLOT])
+        state, ended = _play(trial, policy, state)
+        state = after(state, TrialEnded(SLOT, ended))
+        policy.end(state.running[SLOT])
+        state = after(state, TrialClosed(SLOT))
     return state
 
 
-def _play(progress: TrialProgress, policy: Policy, state: State) -> Ended:
-    config = progress.trial.config
-    if as_lstm_config(config).learning_rate >= 1:
-        return Ended(Outcome.DIVERGED, "too high")
+def _play(trial: Trial, policy: Policy, state: SweepState) -> tuple[SweepState, Ended]:
+    config = as_lstm_config(trial.config)
+    if config.learning_rate >= 1:
+        return state, Ended(Outcome.DIVERGED, "too high")
     for epoch in range(1, config.epochs + 1):
-        state.now += 1.0
-        loss = (
-            1.5
-            + abs(math.log10(as_lstm_config(config).learning_rate) + 2)
-            + 0.2 * as_lstm_config(config).dropout
-            + 1 / epoch
-        )
-        progress.epochs.append(
-            {"val_loss": loss + 0.001 * progress.trial.number, "epoch_seconds": 1.0}
-        )
-        state.note_loss(loss)
-        if verdict := policy.judge(progress):
-            return verdict
-    return Ended(Outcome.COMPLETE)
+        loss = 1.5 + abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout + 1 / epoch
+        metrics = {"val_loss": loss + 0.001 * trial.number, "epoch_seconds": 1.0}
+        state = after(state, Ticked(state.now + 1.0))
+        state = after(state, EpochReported(SLOT, EpochDone(epoch, metrics)))
+        if verdict := policy.judge(state.running[SLOT]):
+            return state, verdict
+    return state, Ended(Outcome.COMPLETE)
 
 
-def learn_again(state: State) -> None:
-    """Let a new policy know the trials of a sweep that have been changed."""
-    policy = Policy(Plan(trials=state.spec.trials), PROBLEM, sweep="s", slots=1)
-    policy.restore(state.finished, [], extended=False)
-    state.policy = policy
+def learned(finished: Sequence[TrialProgress], trials: int) -> Policy:
+    """A policy that knows these trials."""
+    policy = Policy(Plan(trials=trials), PROBLEM, sweep="s", slots=1)
+    policy.restore(finished, [], extended=False)
+    return policy
 
 
 @pytest.fixture(scope="module")
-def state() -> State:
+def state() -> SweepState:
     return played(30)
 
 
 @pytest.fixture(scope="module")
-def found(state: State) -> dict[str, Any]:
+def found(state: SweepState) -> dict[str, Any]:
     return evidence_module.evidence(state, NETWORKS)
 
 
@@ -99,7 +117,9 @@ def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[str, Any]) -> None:
+def test_evidence_has_every_trial_with_its_parameters(
+    state: SweepState, found: dict[str, Any]
+) -> None:
     assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
     configs = [as_lstm_config(progress.trial.config) for progress in state.finished]
     assert [row["parameters"] for row in found["trials"]] == [
@@ -108,7 +128,7 @@ def test_evidence_has_every_trial_with_its_parameters(state: State, found: dict[
     assert {row["phase"] for row in found["trials"]} == {"ladder", "search", "confirm"}
 
 
-def test_the_ladder_is_shown_as_it_was_decided(state: State, found: dict[str, Any]) -> None:
+def test_the_ladder_is_shown_as_it_was_decided(state: SweepState, found: dict[str, Any]) -> None:
     report = state.policy and state.policy.report()
     assert report and report.ladder and report.ladder.decision
     shown = found["ladder"]
@@ -136,7 +156,7 @@ def test_confirmed_configs_are_among_the_evidence(found: dict[str, Any]) -> None
     assert sorted(len(one["losses"]) for one in found["confirmed"]) == [2, 2, 3]
 
 
-def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: Path) -> None:
+def test_all_pictures_are_drawn(state: SweepState, found: dict[str, Any], tmp_path: Path) -> None:
     drawn = dict(evidence_module.plots(found, state))
     assert list(drawn) == [
         "learning_curves", "best_over_time", "parameters", "ladder", "importance",
@@ -148,12 +168,11 @@ def test_all_pictures_are_drawn(state: State, found: dict[str, Any], tmp_path: P
 
 @pytest.mark.filterwarnings("error")
 def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
-    state = played()
-    for progress in state.finished:
-        progress.ended, progress.epochs = Ended(Outcome.ERROR, "no"), []
-    learn_again(state)
-    state.baselines.clear()
-    state.best_over_time.clear()
+    failed = Ended(Outcome.ERROR, "no")
+    whole = played()
+    finished = [replace(progress, ended=failed, epochs=()) for progress in whole.finished]
+    policy = learned(finished, len(finished))
+    state = with_trials(SweepState("s", whole.spec, "run", (SLOT,), policy=policy), finished)
     drawn = evidence_module.plots(evidence_module.evidence(state, NETWORKS), state)
     for name, draw in drawn:
         draw(tmp_path / f"{name}.png")
@@ -165,12 +184,16 @@ def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Pat
 def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     bad: float, tmp_path: Path
 ) -> None:
-    state = played(20)
-    for progress in state.finished[::2]:
-        progress.epochs = [epoch | {"val_loss": bad} for epoch in progress.epochs]
-    for progress in state.finished[1::4]:
-        progress.epochs[-1:] = [{"val_loss": bad}]
-    learn_again(state)
+    whole = played(20)
+    finished = list(whole.finished)
+    for place, progress in enumerate(finished):
+        spoilt = [epoch | {"val_loss": bad} for epoch in progress.epochs]
+        if place % 2 == 0:
+            finished[place] = replace(progress, epochs=spoilt)
+        elif place % 4 == 1:
+            finished[place] = replace(progress, epochs=[*progress.epochs[:-1], {"val_loss": bad}])
+    policy = learned(finished, 20)
+    state = with_trials(replace(whole, finished=(), ranked=(), policy=policy), finished)
     found = evidence_module.evidence(state, NETWORKS)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for name, draw in evidence_module.plots(found, state):
@@ -181,13 +204,13 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
 
 
 def test_a_sweep_without_trials_has_no_pictures() -> None:
-    empty = State("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
+    empty = SweepState("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
     found = evidence_module.evidence(empty, NETWORKS)
     assert dict(evidence_module.plots(found, empty)) == {}
     assert evidence_module.describe(empty) == "No trial has a result."
 
 
-def test_the_description_names_ladder_and_confirmation(state: State) -> None:
+def test_the_description_names_ladder_and_confirmation(state: SweepState) -> None:
     text = evidence_module.describe(state)
     assert f"best trial, {state.best.trial.id if state.best else ''}" in text
     assert "Ladder of learning rates: 0.01 is best" in text
@@ -196,13 +219,13 @@ def test_the_description_names_ladder_and_confirmation(state: State) -> None:
 
 def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
     policy = Policy(Plan(), PROBLEM, sweep="s", slots=1)
-    state = State("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
+    state = SweepState("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
     shown = evidence_module.evidence(state, NETWORKS)["ladder"]
     assert shown["reason"] == "not finished" and shown["best"] is None
     assert shown["losses"] == [None] * len(ladder.rates(presets.DEFAULT["learning_rate"]))
 
 
-def test_confirming_trials_have_the_phase_confirm(state: State) -> None:
+def test_confirming_trials_have_the_phase_confirm(state: SweepState) -> None:
     again = [progress for progress in state.finished if progress.trial.phase is Phase.CONFIRM]
     firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
     assert len(again) == 7

@@ -8,7 +8,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.health import Start, failing, hung, hung_at_start
+from lstm_sweep.search.sweep.health import Reports, Start, failing, hung, hung_at_start
 from lstm_sweep.search.trial import (
     RETURNED_LOSS,
     Ended,
@@ -25,8 +25,6 @@ from lstm_sweep.spaces.template.config import TemplateConfig
 
 def progress(
     *seconds: float,
-    heard: float | None = 100.0,
-    first: tuple[float, float] | None = None,
     share: float | None = None,
     ended: Ended | None = None,
     phase: Phase = Phase.SEARCH,
@@ -41,8 +39,6 @@ def progress(
         job,
         epochs=[{"val_loss": 1.0, "epoch_seconds": s} for s in seconds],
         latest=None if share is None else Progressed(1, share, 1.0),
-        heard=heard,
-        first_progress=first,
         began=90.0,
         ended=ended,
     )
@@ -52,12 +48,12 @@ def progress(
 def test_a_template_that_hangs_after_its_last_epoch_is_ended_some_day(
     trained: float, limit: float
 ) -> None:
-    one = progress(5.0)
-    template = TemplateConfig.from_dict({"units:3": 4})
-    one.trial = replace(one.trial, config=template, objective=RETURNED_LOSS)
-    one.heard, one.last = one.began + trained, True
-    assert hung(one, one.heard + limit - 1) == ""
-    said = hung(one, one.heard + limit + 1)
+    own = progress(5.0)
+    config = TemplateConfig.from_dict({"units:3": 4})
+    trial = replace(own.trial, config=config, objective=RETURNED_LOSS)
+    one, reports = replace(own, trial=trial, last=True), Reports(last=own.began + trained)
+    assert hung(one, reports, reports.last + limit - 1) == ""
+    said = hung(one, reports, reports.last + limit + 1)
     assert said == (
         f"no result for {limit + 1:.0f} s after its last epoch, expected within {limit:.0f} s"
     )
@@ -84,7 +80,8 @@ def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
     silent: float,
     is_hung: bool,
 ) -> None:
-    why = hung(progress(*seconds, first=first, share=share), now=100.0 + silent)
+    reports = Reports(last=100.0, first_progress=first)
+    why = hung(progress(*seconds, share=share), reports, now=100.0 + silent)
     assert bool(why) is is_hung
     assert not is_hung or f"no report for {silent} s" in why
 

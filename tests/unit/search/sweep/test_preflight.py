@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines import local
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import preflight
 from lstm_sweep.spaces.space import from_mapping
@@ -13,35 +14,45 @@ def spec_with(precision: object) -> SweepSpec:
     return SweepSpec(space=from_mapping({"precision": precision}, "test"))
 
 
+def cpu(*flags: str, node: str | None = None) -> Device:
+    return Device(kind="cpu: a new one", cpu_flags=frozenset(flags), node=node)
+
+
+GPU = Device(kind="gpu", gpu=True)
+
+
 @pytest.mark.parametrize(
-    ("precision", "gpus", "flags", "problem"),
+    ("precision", "devices", "problem"),
     [
-        ("float32", [], {"avx2"}, None),
-        ("bfloat16", [], {"avx2", "avx512_bf16"}, None),
-        ("bfloat16", [], {"amx_bf16"}, None),
-        ("bfloat16", [], {"avx2"}, "none of amx_bf16, avx512_bf16"),
-        (["float32", "bfloat16"], [], {"avx2"}, "none of amx_bf16, avx512_bf16"),
-        ("bfloat16", [], set(), None),  # nobody knows
-        ("bfloat16", ["0"], {"avx2"}, None),
-        ("float16", ["0"], {"avx2"}, None),
-        ("float16", [], {"avx512_bf16"}, "float16 needs a GPU"),
+        ("float32", [cpu("avx2")], None),
+        ("bfloat16", [cpu("avx2", "avx512_bf16")], None),
+        ("bfloat16", [cpu("amx_bf16")], None),
+        ("bfloat16", [cpu("avx2")], "this CPU has none of amx_bf16, avx512_bf16"),
+        (["float32", "bfloat16"], [cpu("avx2")], "none of amx_bf16, avx512_bf16"),
+        ("bfloat16", [cpu()], None),  # nobody knows
+        ("bfloat16", [GPU], None),
+        ("float16", [GPU], None),
+        ("float16", [cpu("avx512_bf16")], "float16 needs a GPU, and there is none: expected"),
+        # each device of a cluster may be given any trial
+        ("float16", [GPU, cpu(node="b")], "float16 needs a GPU, and there is none on node b"),
+        ("bfloat16", [cpu("amx_bf16", node="a"), cpu("avx2", node="b")], "the CPU on node b has"),
     ],
 )
 def test_a_precision_needs_the_instructions_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-    precision: object,
-    gpus: list[str],
-    flags: set[str],
-    problem: str | None,
+    precision: object, devices: list[Device], problem: str | None
 ) -> None:
-    monkeypatch.setattr(local, "find_gpus", lambda: gpus)
-    monkeypatch.setattr(preflight, "cpu_flags", lambda: flags)
     if problem is None:
-        preflight.check_precision(spec_with(precision))
+        preflight.check_precision(spec_with(precision), devices)
         return
     with pytest.raises(InputError, match=problem):
-        preflight.check_precision(spec_with(precision))
+        preflight.check_precision(spec_with(precision), devices)
 
 
-def test_the_flags_of_this_cpu_are_words() -> None:
-    assert all(flag.isascii() and " " not in flag for flag in preflight.cpu_flags())
+def test_a_network_fits_into_the_memory_of_the_device_that_trains_it() -> None:
+    config = TrialConfig(layers=16, layer_size=4096)
+    preflight.check_room(config, 90, Device(kind="cpu: one that says nothing"))
+    preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 40))
+    with pytest.raises(InputError, match="fit into the memory of this machine"):
+        preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 30))
+    with pytest.raises(InputError, match="fit into the memory of node b"):
+        preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 30, node="b"))

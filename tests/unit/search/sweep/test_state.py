@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,11 @@ from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, State
+from lstm_sweep.search.sweep.events import SweepClosing
+from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.transitions import after
 from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial, TrialProgress
+from tests.states import with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 
@@ -42,10 +47,17 @@ def progress(
     )
 
 
-def state(*finished: TrialProgress, trials: int = 10, **changes: Any) -> State:
-    """A sweep with these finished trials."""
+def state(
+    *finished: TrialProgress,
+    trials: int = 10,
+    running: Sequence[TrialProgress] = (),
+    waiting: Sequence[Trial] = (),
+    **changes: Any,
+) -> SweepState:
+    """A sweep with these trials."""
     spec = SweepSpec(trials=trials)
-    return State("s", spec, "parent", SLOTS, {"unigram": 3.0}, finished=list(finished), **changes)
+    new = SweepState("s", spec, "parent", SLOTS, {"unigram": 3.0}, **changes)
+    return with_trials(new, finished, running, waiting)
 
 
 def test_counts_are_finished_trials_by_outcome_in_a_fixed_order() -> None:
@@ -60,7 +72,9 @@ def test_counts_are_finished_trials_by_outcome_in_a_fixed_order() -> None:
 
 def test_an_attempt_that_was_lost_does_not_count_once_the_trial_has_ended() -> None:
     found = state(
-        progress(0, Outcome.LOST), progress(0, Outcome.COMPLETE, 1.0, attempt=2), progress(1)
+        progress(0, Outcome.LOST),
+        progress(0, Outcome.COMPLETE, 1.0, attempt=2),
+        running=[progress(1)],
     ).counts
     assert found == {"complete": 1}
 
@@ -72,7 +86,7 @@ def test_a_trial_that_was_lost_at_every_attempt_counts_once() -> None:
 
 def test_without_finished_trials_nothing_counts_and_none_is_best() -> None:
     empty = state()
-    assert (empty.counts, empty.ranked, empty.best, empty.seconds_left) == ({}, [], None, None)
+    assert (empty.counts, empty.ranked, empty.best, empty.seconds_left) == ({}, (), None, None)
 
 
 def test_trials_are_ranked_by_their_best_loss_and_then_by_number() -> None:
@@ -140,10 +154,10 @@ def test_a_trial_under_way_counts_for_what_it_still_has_to_do(
     epochs: int, share: float | None, gone: float, left: float
 ) -> None:
     latest = None if share is None else Progressed(epochs + 1, share, 1.0)
-    running = progress(1, None, *[1.0] * epochs, latest=latest)
-    running.epochs = [epoch | {"epoch_seconds": 2.0} for epoch in running.epochs]
+    running = progress(1, None, latest=latest)
+    running = replace(running, epochs=[{"val_loss": 1.0, "epoch_seconds": 2.0}] * epochs)
     done = progress(0, Outcome.COMPLETE, 1.0, seconds=8.0)
-    found = state(done, trials=2, running={SLOTS[0]: running}, now=gone)
+    found = state(done, trials=2, running=[running], now=gone)
     assert found.seconds_left == left  # a trial takes 8 s, an epoch 2 s, and there are 2 slots
 
 
@@ -211,8 +225,7 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
 def test_a_sweep_that_was_closed_says_how_and_why(
     why: Stop, status: SweepStatus, ending: str, broken_off: bool
 ) -> None:
-    found = state()
-    found.close(why)
+    found = after(state(), SweepClosing(why))
     assert (found.status, found.ending, found.broken_off) == (status, ending, broken_off)
     assert SweepResult.of(found).to_dict()["state"] == str(status)
 
@@ -224,9 +237,11 @@ def test_what_has_ended_for_good_is_the_last_attempt_of_each_trial_that_is_not_t
     again = progress(1, Outcome.LOST)
     under_way = progress(2, Outcome.LOST)
     good = progress(3, Outcome.COMPLETE, 1.0)
-    found = state(lost[0], again, lost[1], good, under_way, lost[2])
-    found.again = [again.trial.next_attempt()]
-    found.running = {SLOTS[0]: progress(2, attempt=2)}
+    found = state(
+        *(lost[0], again, lost[1], good, under_way, lost[2]),
+        waiting=[again.trial.next_attempt()],
+        running=[progress(2, attempt=2)],
+    )
     assert found.final == [good, lost[2]]
 
 
@@ -238,10 +253,10 @@ def test_whether_a_trial_is_among_the_best_is_known_before_it_has_ended() -> Non
 
 
 def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_done() -> None:
-    found = state(progress(0, Outcome.LOST), progress(1, Outcome.COMPLETE, 1.0))
-    found.running = {SLOTS[0]: progress(2)}
+    good = progress(1, Outcome.COMPLETE, 1.0)
+    found = state(progress(0, Outcome.LOST), good, running=[progress(2)])
     assert found.going_on == set()
-    found.close(INTERRUPTED)
+    found = after(found, SweepClosing(INTERRUPTED))
     assert found.going_on == {"0", "2"}
 
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import Dataset
@@ -72,7 +73,9 @@ class TreeTask(Task):
 
     @classmethod
     @override
-    def of_trial(cls, record: TrialRecord, config: Config, file: str | None) -> Self:
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
         return cls()
 
     @property

@@ -74,8 +74,7 @@ def begun(policy: Policy) -> TrialProgress:
 
 def ended(policy: Policy, progress: TrialProgress, loss: float | None) -> None:
     outcome = Outcome.COMPLETE if loss is not None else Outcome.ERROR
-    progress.ended = Ended(outcome, loss=loss)
-    policy.end(progress)
+    policy.end(progress.with_end(Ended(outcome, loss=loss), 0.0))
 
 
 def climbed(policy: Policy) -> None:
@@ -132,12 +131,10 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
     climbed(policy)
     verdicts = []
     for loss in (0.5, 0.4, 0.6, 0.7):
-        progress = begun(policy)
-        progress.take(EpochDone(1, {"val_loss": loss}))
+        progress = begun(policy).with_epoch(EpochDone(1, {"val_loss": loss}))
         verdict = policy.judge(progress)
         verdicts.append(verdict and verdict.outcome)
-        progress.ended = verdict or Ended(Outcome.COMPLETE, loss=-loss)
-        policy.end(progress)
+        policy.end(progress.with_end(verdict or Ended(Outcome.COMPLETE, loss=-loss), 0.0))
     assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
     assert policy.objective_values() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
     assert [one.ranked_loss for one in policy.trials][3:] == [-0.5, -0.4, None, None]
@@ -147,8 +144,7 @@ def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None
     policy = policy_of(spec)
     climbed(policy)
     for _ in range(5):
-        progress = begun(policy)
-        progress.take(EpochDone(1, {"train_loss": 1.0}))
+        progress = begun(policy).with_epoch(EpochDone(1, {"train_loss": 1.0}))
         assert policy.judge(progress) is None
         assert (progress.best_epoch, progress.best_loss) == (None, None)
         ended(policy, progress, 1.0)
@@ -158,8 +154,7 @@ def test_the_last_epoch_is_not_judged(spec: SweepSpec) -> None:
     policy = policy_of(spec)
     climbed(policy)
     for loss in (0.1, 0.2, 0.3, 0.4):
-        progress = begun(policy)
-        progress.take(EpochDone(1, {"val_loss": loss}, last=True))
+        progress = begun(policy).with_epoch(EpochDone(1, {"val_loss": loss}, last=True))
         assert policy.judge(progress) is None
         ended(policy, progress, loss)
 
@@ -177,18 +172,16 @@ def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: Sw
     policy = policy_of(spec, ladder=False)
     for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
         for _ in range(3):
-            progress = begun(policy)
-            progress.ended, progress.seconds = Ended(outcome, loss=loss), seconds
-            policy.end(progress)
+            policy.end(begun(policy).with_end(Ended(outcome, loss=loss), seconds))
     assert policy.trial_seconds(TemplateConfig(()), 1) == 30.0
 
 
 def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
     progress = begun(policy_of(spec))
-    progress.heard = 0.0
-    assert health.hung(progress, 1_000.0)
-    progress.take(EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True))
-    assert health.hung(progress, 1_000.0) == ""
+    reports = health.Reports(last=0.0)
+    assert health.hung(progress, reports, 1_000.0)
+    done = EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True)
+    assert health.hung(progress.with_epoch(done), reports, 1_000.0) == ""
 
 
 def test_a_template_has_no_bits(spec: SweepSpec) -> None:

@@ -1,0 +1,161 @@
+"""What can happen to a sweep: all that its state is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lstm_sweep.search.policy.report import PolicyView
+from lstm_sweep.search.policy.stop_reason import Stop
+from lstm_sweep.search.trial import Ended, EpochDone, Job, Progressed, Slot, Trial, TrialProgress
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time has passed; seconds of the driver's clock."""
+
+    now: float
+
+
+@dataclass(frozen=True)
+class RunOpened:
+    """The sweep's own run is there."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class BaselineScored:
+    """The loss of a baseline is known, nats."""
+
+    name: str
+    loss: float
+
+
+@dataclass(frozen=True)
+class SearchBegan:
+    """From now on a policy decides."""
+
+    policy: PolicyView
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The trials of a sweep that was broken off are known.
+
+    Their times are seconds since the sweep began.
+    """
+
+    #: in order of their ends; of those tried several times, each attempt
+    finished: Sequence[TrialProgress]
+    #: trials to be tried again, the first first
+    waiting: Sequence[Trial]
+
+
+@dataclass(frozen=True)
+class SlotCame:
+    """There is another slot, and it is free."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class SlotGone:
+    """There is a slot less; the trial on it has ended before."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class TrialProposed:
+    """A new trial waits for its run."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class TrialPlaced:
+    """The run of a trial that waited is there, and a slot is given to it."""
+
+    trial: Trial
+    slot: Slot
+    run_id: str
+    job: Job
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A worker was started for the trial on a slot."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class ProgressReported:
+    """The trial on a slot is part way through an epoch."""
+
+    slot: Slot
+    progress: Progressed
+
+
+@dataclass(frozen=True)
+class EpochReported:
+    """The trial on a slot has finished an epoch."""
+
+    slot: Slot
+    done: EpochDone
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """The trial on a slot has ended; it counts as under way until its run is closed."""
+
+    slot: Slot
+    ended: Ended
+
+
+@dataclass(frozen=True)
+class TrialClosed:
+    """The run of the trial on a slot, which has ended, is closed."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class TrialQueuedAgain:
+    """A trial whose last attempt has ended waits for its next one."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class SweepClosing:
+    """The sweep is ended before it is done."""
+
+    why: Stop
+
+
+@dataclass(frozen=True)
+class RunsLeftOpen:
+    """The store did not answer at the end, so that runs may be open."""
+
+
+Event = (
+    Ticked
+    | RunOpened
+    | BaselineScored
+    | SearchBegan
+    | Resumed
+    | SlotCame
+    | SlotGone
+    | TrialProposed
+    | TrialPlaced
+    | TrialStarted
+    | ProgressReported
+    | EpochReported
+    | TrialEnded
+    | TrialClosed
+    | TrialQueuedAgain
+    | SweepClosing
+    | RunsLeftOpen
+)

@@ -1,0 +1,22 @@
+"""States of sweeps for tests, made as sweeps make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lstm_sweep.search.sweep.events import Resumed
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.trial import Trial, TrialProgress
+
+
+def with_trials(
+    state: SweepState,
+    finished: Iterable[TrialProgress] = (),
+    running: Iterable[TrialProgress] = (),
+    waiting: Iterable[Trial] = (),
+) -> SweepState:
+    """A sweep that is as new, but for trials that have ended, that run, and that wait."""
+    known = after(state, Resumed(tuple(finished), tuple(waiting)))
+    return replace(known, running={progress.slot: progress for progress in running})

@@ -1,0 +1,140 @@
+"""Slots that come and go while a sweep runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.engines.base import SlotAdded, SlotLost
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.trial import Outcome, Slot
+from tests.fakes import MemoryStore, ScriptedCluster
+from tests.sweeps import PLAIN, tiny_spec
+
+A, B, C = (Slot(index, core=0, node=f"node-{index}") for index in range(3))
+#: of trials of three epochs
+LOSSES = {number: [3.0, 2.9, 2.8 - number / 10] for number in range(12)}
+GONE = SlotLost("its node has left the cluster")
+
+Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
+
+
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def said(self, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def display() -> Told:
+    return Told()
+
+
+def swept(
+    cluster: ScriptedCluster, corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> Sweep:
+    """A sweep of six trials that has run on a cluster."""
+    spec = tiny_spec(epochs=3, data=str(data), trials=6, **PLAIN)
+    arguments: dict[str, Any] = {"store": store, "engine": cluster, "observer": display}
+    sweep = Sweep(spec, name="s", task=CorpusTask.of(spec, corpus), **arguments)
+    sweep.run()
+    assert set(store.statuses.values()) <= {"FINISHED", "KILLED"}
+    assert store.statuses[sweep.state.run_id] == "FINISHED"
+    return sweep
+
+
+def test_a_new_slot_is_filled(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    changes: Changes = {2: [(B, SlotAdded()), (C, SlotAdded())]}
+    cluster = ScriptedCluster(LOSSES, (A,), changes)
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert sweep.state.slots == (A, B, C)
+    assert {slot for _, _, slot in cluster.started[:3]} == {A, B, C}
+    assert cluster.busiest == 3
+    assert display.told == []
+
+
+def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    cluster = ScriptedCluster(LOSSES, (A, B), {2: [(A, GONE)]})
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert sweep.state.slots == (B,)
+    assert [one for one in cluster.started if one[0] == 0] == [(0, 1, A), (0, 2, B)]
+    lost = [tags for tags in store.run_tags.values() if tags.get("sweep.outcome") == "lost"]
+    [tags] = lost
+    assert (tags["sweep.trial"], tags["sweep.reason"]) == ("0", GONE.reason)
+    assert display.told == ["node-0, core 0 is lost: its node has left the cluster"]
+
+
+def test_a_free_slot_may_be_lost_too(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    # the last trials are under way when one slot has nothing to do any more
+    cluster = ScriptedCluster(LOSSES, (A, B, C), {10: [(A, GONE), (B, GONE)]})
+    cluster._losses = LOSSES | {5: [3.0] * 20}
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert Outcome.LOST not in {one.ended.outcome for one in sweep.state.finished if one.ended}
+
+
+def test_a_sweep_without_any_slot_waits_for_one(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    changes: Changes = {2: [(A, GONE)], 9: [(B, SlotAdded())]}
+    cluster = ScriptedCluster(LOSSES, (A,), changes)
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert {slot for _, _, slot in cluster.started[1:]} == {B}
+    assert display.told[1:] == ["no slot is left: waiting for one"]
+
+
+def test_a_sweep_may_begin_before_there_is_a_slot(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    cluster = ScriptedCluster(LOSSES, (), {3: [(A, SlotAdded())]})
+    assert swept(cluster, corpus, data, store, display).state.counts == {"complete": 6}
+
+
+def test_a_slot_may_come_back(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    changes: Changes = {2: [(A, GONE), (A, SlotAdded())]}
+    cluster = ScriptedCluster(LOSSES, (A,), changes)
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert cluster.started[:2] == [(0, 1, A), (0, 2, A)]
+
+
+def test_a_trial_that_loses_its_slot_each_time_is_given_up(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    changes: Changes = {wait: [(A, GONE), (A, SlotAdded())] for wait in (2, 3, 4)}
+    sweep = swept(ScriptedCluster(LOSSES, (A,), changes), corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 5, "lost": 1}
+
+
+def test_a_run_says_what_device_its_trial_was_trained_on(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    swept(ScriptedCluster(LOSSES, (A, B), {}), corpus, data, store, display)
+    devices = {tags["sweep.device"] for tags in store.run_tags.values() if "sweep.device" in tags}
+    assert devices == {"cpu: of node-0", "cpu: of node-1"}

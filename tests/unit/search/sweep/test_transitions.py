@@ -1,0 +1,340 @@
+"""What a sweep's state becomes when something happens, and what cannot happen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.lstm_problem import lstm_problem
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.stop_reason import Stop, StopReason
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.sweep.events import (
+    BaselineScored,
+    EpochReported,
+    Event,
+    ProgressReported,
+    Resumed,
+    RunOpened,
+    RunsLeftOpen,
+    SearchBegan,
+    SlotCame,
+    SlotGone,
+    SweepClosing,
+    Ticked,
+    TrialClosed,
+    TrialEnded,
+    TrialPlaced,
+    TrialProposed,
+    TrialQueuedAgain,
+    TrialStarted,
+)
+from lstm_sweep.search.sweep.history import LENGTH, History
+from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
+from lstm_sweep.search.trial import (
+    Ended,
+    EpochDone,
+    Job,
+    Outcome,
+    Progressed,
+    Slot,
+    Trial,
+    TrialProgress,
+)
+from lstm_sweep.spaces import presets
+
+A, B, C = (Slot(index, core=index) for index in range(3))
+NEW = SweepState("s", SweepSpec(trials=9), "", (A, B), began=100.0, now=100.0)
+LOST = Ended(Outcome.LOST, "killed")
+DONE = Ended(Outcome.COMPLETE)
+
+
+def trial(number: int, attempt: int = 1) -> Trial:
+    return Trial(
+        sweep="s", number=number, config=TrialConfig(epochs=3), seed=number, attempt=attempt
+    )
+
+
+def placed(number: int, slot: Slot, attempt: int = 1) -> TrialPlaced:
+    one, here = trial(number, attempt), Path("/none")
+    job = Job(trial=one, slot=slot, training=CorpusTraining(here, 1, 0), folder=here)
+    return TrialPlaced(one, slot, f"run-{number}-{attempt}", job)
+
+
+def begun(number: int, slot: Slot) -> list[Event]:
+    """A new trial that is trained on a slot."""
+    return [TrialProposed(trial(number)), placed(number, slot), TrialStarted(slot)]
+
+
+def epoch(slot: Slot, number: int, loss: float) -> EpochReported:
+    return EpochReported(slot, EpochDone(number, {"val_loss": loss}))
+
+
+def over(slot: Slot, ended: Ended = DONE) -> list[Event]:
+    """The trial on a slot has ended, and its run is closed."""
+    return [TrialEnded(slot, ended), TrialClosed(slot)]
+
+
+def state_after(*events: Event, state: SweepState = NEW) -> SweepState:
+    for event in events:
+        state = after(state, event)
+    return state
+
+
+def numbers(state: SweepState) -> tuple[list[int], list[int], list[int]]:
+    """Trials that wait, that run, and that have ended for good."""
+    return (
+        [one.number for one in state.waiting],
+        [one.trial.number for one in state.running.values()],
+        [one.trial.number for one in state.final],
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "waiting", "running", "final"),
+    [
+        ([], [], [], []),
+        ([TrialProposed(trial(0))], [0], [], []),  # until its run is there
+        ([TrialProposed(trial(0)), placed(0, B)], [], [0], []),
+        ([*begun(0, A), *begun(1, B)], [], [0, 1], []),
+        ([*begun(0, A), TrialEnded(A, DONE)], [], [0], []),  # until its run is closed
+        ([*begun(0, A), *over(A)], [], [], [0]),
+        ([*begun(0, A), *over(A), *begun(1, A)], [], [1], [0]),
+        ([*begun(0, A), *over(A, LOST)], [], [], [0]),  # it is given up
+        ([*begun(0, A), *over(A, LOST), TrialQueuedAgain(0)], [0], [], []),
+        ([*begun(0, A), *over(A, LOST), TrialQueuedAgain(0), placed(0, B, 2)], [], [0], []),
+        ([TrialProposed(trial(0)), placed(0, A), *over(A)], [], [], [0]),  # it was not started
+    ],
+)
+def test_a_trial_waits_runs_and_ends(
+    events: Sequence[Event], waiting: list[int], running: list[int], final: list[int]
+) -> None:
+    assert numbers(state_after(*events)) == (waiting, running, final)
+
+
+@pytest.mark.parametrize(
+    ("events", "event", "why"),
+    [
+        ([RunOpened("r")], RunOpened("q"), "the sweep has run r"),
+        ([TrialProposed(trial(0))], TrialProposed(trial(0)), "trial 0 is known already"),
+        (begun(0, A), TrialProposed(trial(0)), "trial 0 is known already"),
+        ([*begun(0, A), *over(A)], TrialProposed(trial(0)), "trial 0 is known already"),
+        ([], placed(0, A), "trial 0 does not wait"),
+        ([TrialProposed(trial(0))], placed(0, A, 2), "trial 0 does not wait"),
+        ([TrialProposed(trial(0))], placed(0, C), "there is no core 2"),
+        ([*begun(0, A), TrialProposed(trial(1))], placed(1, A), "core 0 is taken"),
+        ([], TrialStarted(A), "no trial runs on core 0"),
+        (begun(0, A), TrialStarted(A), "trial 0 is started already"),
+        ([], epoch(A, 1, 1.0), "no trial runs on core 0"),
+        ([TrialProposed(trial(0)), placed(0, A)], epoch(A, 1, 1.0), "trial 0 was not started"),
+        ([*begun(0, A), TrialEnded(A, DONE)], epoch(A, 1, 1.0), "trial 0 has ended already"),
+        ([*begun(0, A), TrialEnded(A, DONE)], TrialEnded(A, LOST), "trial 0 has ended already"),
+        ([*begun(0, A), *over(A)], TrialEnded(A, LOST), "no trial runs on core 0"),
+        ([], ProgressReported(A, Progressed(1, 0.5, 1.0)), "no trial runs on core 0"),
+        (begun(0, A), TrialClosed(A), "no trial has ended on core 0"),
+        ([], TrialClosed(A), "no trial has ended on core 0"),
+        ([], TrialQueuedAgain(0), "trial 0 has not ended"),
+        (begun(0, A), TrialQueuedAgain(0), "trial 0 has not ended"),
+        (
+            [*begun(0, A), *over(A, LOST), TrialQueuedAgain(0)],
+            TrialQueuedAgain(0),
+            "trial 0 is to be tried already",
+        ),
+        (
+            [*begun(0, A), *over(A, LOST), TrialQueuedAgain(0), placed(0, B, 2)],
+            TrialQueuedAgain(0),
+            "trial 0 is to be tried already",
+        ),
+        ([], SlotCame(A), "core 0 is there already"),
+        ([], SlotGone(C), "there is no core 2"),
+        (begun(0, A), SlotGone(A), "a trial runs on core 0"),
+        (begun(0, A), Resumed((), ()), "trials have been run"),
+    ],
+)
+def test_what_cannot_happen_is_refused(events: list[Event], event: Event, why: str) -> None:
+    before = state_after(*events)
+    with pytest.raises(InvalidTransitionError) as caught:
+        after(before, event)
+    assert str(caught.value) == why
+
+
+def test_a_search_begins_once() -> None:
+    problem = lstm_problem(presets.QUICK, DataSize(1_000, 90, 100), unigram_loss=3.0)
+    policy = Policy(Plan(), problem, sweep="s", slots=2)
+    state = after(NEW, SearchBegan(policy))
+    assert state.policy is policy
+    with pytest.raises(InvalidTransitionError, match="the search has begun"):
+        after(state, SearchBegan(policy))
+
+
+def test_a_state_is_a_value_that_nobody_can_write() -> None:
+    state = state_after(*begun(0, A))
+    with pytest.raises(FrozenInstanceError):
+        state.now = 3.0  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        state.running[A].ended = DONE  # type: ignore[misc]
+    after(state, TrialEnded(A, DONE))
+    assert state.running[A].ended is None
+
+
+def test_reports_are_what_is_known_of_a_running_trial() -> None:
+    state = state_after(*begun(0, A), ProgressReported(A, Progressed(1, 0.5, 2.0)))
+    assert state.running[A].latest == Progressed(1, 0.5, 2.0)
+    for number, (loss, last) in enumerate([(2.0, False), (1.0, False), (1.5, True)], start=1):
+        state = after(state, epoch(A, number, loss))
+        assert (state.running[A].last, state.running[A].unlogged) == (last, last)
+    assert state.running[A].latest is None
+    assert state.running[A].val_losses == [2.0, 1.0, 1.5]
+
+
+def test_a_trial_takes_from_its_beginning_to_its_end() -> None:
+    events = (Ticked(105.0), *begun(0, A), Ticked(112.0), *over(A))
+    [progress] = state_after(*events).finished
+    assert (progress.began, progress.seconds) == (105.0, 7.0)
+
+
+def test_the_best_loss_over_time_has_epochs_of_all_trials() -> None:
+    events = (
+        *begun(0, A), *begun(1, B), Ticked(110.0), epoch(A, 1, 3.0), Ticked(120.0),
+        epoch(B, 1, 3.5), Ticked(130.0), epoch(B, 2, 2.5),
+    )  # fmt: skip
+    assert state_after(*events).best_over_time == ((10.0, 3.0), (30.0, 2.5))
+
+
+def test_what_a_sweep_that_goes_on_has_found_counts_from_its_beginning() -> None:
+    _, job = trial(0), placed(0, A).job
+    losses = [{"val_loss": 2.0}]
+    old = TrialProgress(trial(0), "r", A, job, losses, ended=DONE, began=-50.0, seconds=20.0)
+    state = after(replace(NEW, began=40.0), Resumed([old], [trial(1, 2)]))
+    assert state.best_over_time == ((-30.0, 2.0),)
+    assert [one.began for one in state.finished] == [-10.0]
+    assert numbers(state) == ([1], [], [0])
+    assert state.best and state.best.trial.number == 0
+
+
+def test_finished_trials_are_ranked_as_they_come() -> None:
+    events: list[Event] = []
+    for number, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
+        events += [*begun(number, A), epoch(A, 1, loss), *over(A)]
+    events += [*begun(4, A), epoch(A, 1, 0.5), *over(A, LOST)]
+    ranked = state_after(*events).ranked
+    assert [one.trial.number for one in ranked] == [1, 3, 2, 0]
+
+
+def test_baselines_and_what_is_left_open_are_noted() -> None:
+    state = state_after(BaselineScored("unigram", 3.0), BaselineScored("markov", 2.0))
+    assert state.baselines == {"unigram": 3.0, "markov": 2.0}
+    assert after(state, RunsLeftOpen()).left_open
+
+
+def test_the_last_reason_to_close_is_what_counts() -> None:
+    failed = Stop(StopReason.FAILED, "a fault")
+    closed = state_after(SweepClosing(ON_REQUEST), SweepClosing(INTERRUPTED))
+    assert closed.closing == "interrupted"
+    assert after(closed, SweepClosing(failed)).stop == failed
+
+
+def test_slots_come_and_go() -> None:
+    state = state_after(SlotCame(C), SlotGone(A))
+    assert state.slots == (B, C)
+    assert numbers(state_after(*begun(0, C), state=state)) == ([], [0], [])
+    none = state_after(SlotGone(B), SlotGone(C), state=state)
+    assert none.slots == () and none.seconds_left is None
+
+
+# --- any order of events ----------------------------------------------------------------------
+
+
+def possible(state: SweepState, chance: random.Random) -> list[Event]:
+    """Events of each kind, some of which can happen."""
+    number, slot = chance.randrange(5), chance.choice([A, B, C])
+    waiting = chance.choice([*state.waiting, trial(number)])
+    outcome = chance.choice(list(Outcome))
+    return [
+        Ticked(state.now + 1.0),
+        SlotCame(slot),
+        SlotGone(slot),
+        TrialProposed(trial(number)),
+        placed(waiting.number, slot, waiting.attempt),
+        TrialStarted(slot),
+        ProgressReported(slot, Progressed(1, chance.random(), 1.0)),
+        epoch(slot, 1, chance.random()),
+        TrialEnded(slot, Ended(outcome, unfinished=chance.random() < 0.2)),
+        TrialClosed(slot),
+        TrialQueuedAgain(number),
+        SweepClosing(ON_REQUEST),
+    ]
+
+
+def check(state: SweepState) -> None:
+    """What holds for each state of a sweep."""
+    waiting, running, final = numbers(state)
+    everywhere = [*waiting, *running, *final]
+    assert len(everywhere) == len(set(everywhere)), "a trial is in one place"
+    assert {one.trial.number for one in state.finished} <= set(everywhere)
+    assert set(state.running) <= set(state.slots)
+    assert all(slot == one.slot for slot, one in state.running.items())
+    assert all(one.ended for one in state.finished)
+    attempts = [(one.trial.number, one.trial.attempt) for one in state.finished]
+    assert len(attempts) == len(set(attempts))
+    competing = [one for one in state.finished if one.ranked_loss is not None]
+    assert list(state.ranked) == sorted(
+        competing, key=lambda one: (one.ranked_loss, one.trial.number)
+    )
+    losses = [loss for _, loss in state.best_over_time]
+    assert losses == sorted(losses, reverse=True)
+    assert sum(state.counts.values()) == len(final)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_order_of_events_that_can_happen_keeps_every_trial_in_one_place(seed: int) -> None:
+    chance, state, happened, refused = random.Random(seed), NEW, 0, 0
+    for _ in range(300):
+        event = chance.choice(possible(state, chance))
+        try:
+            following = after(state, event)
+        except InvalidTransitionError:
+            refused += 1
+            continue
+        happened += 1
+        check(following)
+        state = following
+    assert happened > 40 and refused > 40
+    assert state.finished
+
+
+# --- the one door -----------------------------------------------------------------------------
+
+
+def test_an_event_that_cannot_happen_is_told_with_those_before_it() -> None:
+    history = History(NEW, clock=lambda: 107.0)
+    for event in begun(0, A):
+        history.apply(event)
+    assert history.tick() == 107.0
+    with pytest.raises(InvalidTransitionError) as caught:
+        history.apply(placed(1, A))
+    first, *before = str(caught.value).splitlines()
+    assert first.startswith("trial 1 does not wait: TrialPlaced(")
+    assert [line.partition("(")[0].strip() for line in before] == [
+        "TrialProposed", "TrialPlaced", "TrialStarted",
+    ]  # fmt: skip
+    assert numbers(history.state) == ([], [0], [])
+
+
+def test_the_story_is_no_longer_than_can_be_read() -> None:
+    history = History(NEW, clock=lambda: 107.0)
+    for number in range(100):
+        history.apply(BaselineScored(f"b{number}", 1.0))
+    with pytest.raises(InvalidTransitionError) as caught:
+        history.apply(TrialClosed(A))
+    assert len(str(caught.value).splitlines()) == 1 + LENGTH
+    assert "b99" in str(caught.value) and "b9'" not in str(caught.value)
