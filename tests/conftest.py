@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -23,6 +24,12 @@ from lstm_sweep.search.store import faults
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases")
+
+# Property tests try the same cases each time, and others where they look for new faults:
+# --hypothesis-profile=random
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fixed")
 
 if TYPE_CHECKING:
     from lstm_sweep.models.data.corpus import Corpus

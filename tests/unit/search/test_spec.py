@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import as_lstm_config
@@ -177,7 +177,6 @@ SPACES = [
 ]
 
 
-@settings(deadline=None)
 @given(
     values=st.fixed_dictionaries(
         {},
