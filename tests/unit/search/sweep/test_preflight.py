@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lstm_sweep.models.errors import InputError
@@ -43,5 +45,20 @@ def test_a_precision_needs_the_instructions_for_it(
         preflight.check_precision(spec_with(precision))
 
 
-def test_the_flags_of_this_cpu_are_words() -> None:
-    assert all(flag.isascii() and " " not in flag for flag in preflight.cpu_flags())
+@pytest.mark.parametrize(
+    "content, flags",
+    [
+        ("processor: 0\nflags\t\t: fpu avx2\n\nprocessor: 1\nflags\t\t: fpu\n", {"fpu", "avx2"}),
+        ("processor: 0\nFeatures: fp asimd\n", set()),
+        (None, set()),
+    ],
+    ids=["x86", "another kind", "no file"],
+)
+def test_the_flags_of_a_cpu_are_those_that_the_system_tells(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, flags: set[str]
+) -> None:
+    file = tmp_path / "cpuinfo"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    monkeypatch.setattr(preflight, "Path", lambda name: file)
+    assert preflight.cpu_flags() == flags
