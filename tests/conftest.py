@@ -67,6 +67,13 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_gpu() -> Iterator[None]:
+    """Sweeps of tests have no GPU; what is about GPUs stands one in."""
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keeps what sweeps leave on this machine out of the user's own folder."""
     folder = tmp_path_factory.mktemp("cache")

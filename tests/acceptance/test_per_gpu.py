@@ -25,7 +25,8 @@ echo "1, GPU-b, 3000, 80000"
 
 
 @pytest.fixture
-def folder(workplace: Callable[[str], Path]) -> Path:
+def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # which would leave no GPU
     folder = workplace("gpus")
     write_text(folder / "words.txt")
     return folder
