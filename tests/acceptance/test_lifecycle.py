@@ -69,7 +69,7 @@ def test_data_that_have_changed_are_refused(place: Place) -> None:
     assert "have changed since sweep 's' began" in refused.err
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Callable[..., Path]:
     """Makes folders with a sweep that has ended, though no worker has trained for it."""
 
@@ -87,11 +87,17 @@ def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Calla
     return make
 
 
+@pytest.fixture(scope="module")
+def finished(ended: Callable[..., Path]) -> Path:
+    """A folder with a finished sweep, which its tests leave as it is."""
+    return ended()
+
+
 @pytest.mark.parametrize("more", [(), ("--trials", "2"), ("--trials", "1"), ("--keep", "1")])
 def test_a_finished_sweep_says_what_it_takes_to_go_on(
-    ended: Callable[..., Path], more: tuple[str, ...]
+    finished: Path, more: tuple[str, ...]
 ) -> None:
-    done = run_here("resume", "s", *more, cwd=ended())
+    done = run_here("resume", "s", *more, cwd=finished)
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "sweep s: finished with --trials 2 (the budget is spent); "
@@ -140,7 +146,9 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
         rebuild(other, archive.existing_sweep(other, "s"))
         return engine, []
 
-    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(
+        "lstm_sweep.search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES)
+    )
     monkeypatch.setattr("lstm_sweep.search.commands.launch._packed", measure)
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
@@ -158,15 +166,19 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     monkeypatch.setattr(
         "lstm_sweep.search.commands.launch._free_name", lambda *arguments: next(names)
     )
-    monkeypatch.setattr("search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(
+        "lstm_sweep.search.engines.open_engine", lambda *a, **more: ScriptedEngine(LOSSES)
+    )
     done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
     assert (done.code, done.json["sweep"]) == (0, "t")
     assert [run.data.tags["sweep.name"] for run in archive.sweeps(store)] == ["s", "t"]
 
 
-def test_a_sweep_that_has_ended_is_not_stopped_again(ended: Callable[..., Path]) -> None:
-    finished = run_here("stop", "s", cwd=ended())
-    assert (finished.code, finished.out) == (
+def test_a_sweep_that_has_ended_is_not_stopped_again(
+    ended: Callable[..., Path], finished: Path
+) -> None:
+    done = run_here("stop", "s", cwd=finished)
+    assert (done.code, done.out) == (
         0,
         "sweep s: finished, nothing to stop; "
         "lstm-sweep resume s --trials N goes on with more of them\n",
