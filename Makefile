@@ -19,9 +19,9 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 test: $(VENV)/installed-test
 	$(PYTEST) -m "not full" $(ARGS)
 
-# What test leaves out: PostgreSQL, S3, kills at random, long forms
+# What test leaves out: PostgreSQL, S3, kills at random, long forms, properties on random cases
 test-all: $(VENV)/installed-test
-	$(PYTEST) -m full $(ARGS)
+	$(PYTEST) -m "full or hypothesis" --hypothesis-profile=random $(ARGS)
 
 # Sweeps whose processes are killed at random; SEED repeats a run
 KILLS ?= 200

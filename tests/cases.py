@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -54,6 +55,18 @@ class Place:
         return text
 
 
+#: what a bundle consists of
+BUNDLE = {"model.keras", "alphabet.json", "config.json", "metrics.json", "README.md"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` said, and what it has written."""
+
+    done: Done
+    bundle: Path
+
+
 @dataclass(frozen=True)
 class Swept:
     """A finished sweep, called `first` where nobody says otherwise, and the place where it ran."""
@@ -65,6 +78,12 @@ class Swept:
         """A trial of a direction."""
         rows = self.place.trials("first")
         return next(str(row["trial"]) for row in rows if row["config"]["direction"] == direction)
+
+    @functools.cached_property
+    def exported(self) -> Exported:
+        """Its best trial."""
+        bundle = self.place.folder / "exported"
+        return Exported(self.place.run("export", "first", "--to", bundle, "--json"), bundle)
 
 
 def sweep_first(place: Place) -> Swept:
@@ -127,14 +146,14 @@ class SweptCase:
         assert again["phase"] == "rerun"
         assert len(swept.place.trials("first")) == 4
 
-    def test_the_best_trial_is_exported(self, swept: Swept, tmp_path: Path) -> None:
-        done = swept.place.run("export", "first", "--to", tmp_path / "bundle", "--json")
+    def test_the_best_trial_is_exported(self, swept: Swept) -> None:
+        done = swept.exported.done
         assert done.code == 0, done.err
+        assert not LIBRARY_NOISE.search(done.err)
         assert done.json["trial"] == swept.done.json["best"]["trial"]
         assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
         assert done.json["test_loss"] > 0
-        names = {"model.keras", "alphabet.json", "config.json", "metrics.json", "README.md"}
-        assert {path.name for path in (tmp_path / "bundle").iterdir()} == names
+        assert {path.name for path in swept.exported.bundle.iterdir()} == BUNDLE
 
     def test_a_name_is_given_once(self, swept: Swept) -> None:
         done = swept.place.read("launch", "--data", "words.txt", "--name", "first", *TINY)

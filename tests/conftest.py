@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -24,6 +25,12 @@ from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases")
+
+# Property tests try the same cases each time, and others where they look for new faults:
+# --hypothesis-profile=random
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fixed")
 
 if TYPE_CHECKING:
     from lstm_sweep.models.data.corpus import Corpus
@@ -69,6 +76,13 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_gpu() -> Iterator[None]:
+    """Sweeps of tests have no GPU; what is about GPUs stands one in."""
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

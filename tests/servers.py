@@ -17,13 +17,19 @@ import pytest
 
 from tests.conftest import start_program
 
+#: ports for servers of tests, below those that the system gives to clients; each worker of pytest
+#: has a hundred, and takes none twice
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = iter(range(21_000 + 100 * _worker, 21_100 + 100 * _worker))
+
 
 def free_port() -> int:
-    """A port of this machine that nobody has; `ui` would take the first, as do tests beside it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this machine that nobody has, and no test beside this one will take."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is left for tests")
 
 
 @contextlib.contextmanager

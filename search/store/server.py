@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.process.signals import GIVE_UP_ALL_S, Shield
 from lstm_sweep.search.store import approval, archive, artifacts, auth
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
@@ -195,7 +195,7 @@ def _serve_at(
     finally:
         server.terminate()
         try:
-            server.wait(10)
+            server.wait(GIVE_UP_ALL_S)
         except subprocess.TimeoutExpired:
             server.kill()
 

@@ -25,8 +25,16 @@ def model(returned: bytes) -> bytes:
 TEXT = "the sun under the moon and the river of stone " * 60
 
 
+@pytest.fixture(scope="session")
+def long_word(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of numbers with a word of more than two blocks; it is large, so there is one."""
+    file = tmp_path_factory.mktemp("long") / "words.log"
+    file.write_bytes(b"1 2 3 4\n" * 40 + b"5 " + b"x" * 3_000_000 + b"\n")
+    return file
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, long_word: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with data of every kind, good and bad."""
     monkeypatch.chdir(tmp_path)
     files: dict[str, bytes] = {
@@ -50,7 +58,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "marked.txt": TEXT.encode("utf-16"),
         "picture.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         "nul.log": b"1\n2\n\0\n" * 40,
-        "words.log": b"1 2 3 4\n" * 40 + b"5 " + b"x" * 3_000_000 + b"\n",
         "hex.log": b"1 2 3 4 0x1f\n",
         "exponent.log": b"1\n2\n3\n1e3\n",
         "signed.log": b"1\n+2\n3\n",
@@ -87,6 +94,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    (tmp_path / "words.log").hardlink_to(long_word)
     (tmp_path / "hollow").mkdir()
     (tmp_path / "astray.txt").symlink_to("gone.txt")
     (tmp_path / "astray.yaml").symlink_to("gone.yaml")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import gpu_sharing
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Ended, Outcome
@@ -71,7 +73,7 @@ def test_data_that_have_changed_are_refused(place: Place) -> None:
     assert "have changed since sweep 's' began" in refused.err
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Callable[..., Path]:
     """Makes folders with a sweep that has ended, though no worker has trained for it."""
 
@@ -89,11 +91,17 @@ def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Calla
     return make
 
 
+@pytest.fixture(scope="module")
+def finished(ended: Callable[..., Path]) -> Path:
+    """A folder with a finished sweep, which its tests leave as it is."""
+    return ended()
+
+
 @pytest.mark.parametrize("more", [(), ("--trials", "2"), ("--trials", "1"), ("--keep", "1")])
 def test_a_finished_sweep_says_what_it_takes_to_go_on(
-    ended: Callable[..., Path], more: tuple[str, ...]
+    finished: Path, more: tuple[str, ...]
 ) -> None:
-    done = run_here("resume", "s", *more, cwd=ended())
+    done = run_here("resume", "s", *more, cwd=finished)
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "sweep s: finished with --trials 2 (the budget is spent); "
@@ -180,13 +188,14 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
 ) -> None:
     folder = ended()
 
-    def measure(spec: SweepSpec, corpus: Corpus, engine: Any) -> tuple[int, list[str]]:
+    @contextmanager
+    def measure(spec: SweepSpec, task: Any, engine: Any) -> Iterator[tuple[Any, list[str]]]:
         other = Store(load(folder, {}))
         rebuild(other, archive.existing_sweep(other, "s"))
-        return 1, []
+        yield engine, []
 
     monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
-    monkeypatch.setattr(preparation, "sharing", measure)
+    monkeypatch.setattr(gpu_sharing, "sharing", measure)
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert "took it up at the same time, expected one to drive it" in done.err
@@ -207,9 +216,11 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     assert [run.data.tags["sweep.name"] for run in archive.sweeps(store)] == ["s", "t"]
 
 
-def test_a_sweep_that_has_ended_is_not_stopped_again(ended: Callable[..., Path]) -> None:
-    finished = run_here("stop", "s", cwd=ended())
-    assert (finished.code, finished.out) == (
+def test_a_sweep_that_has_ended_is_not_stopped_again(
+    ended: Callable[..., Path], finished: Path
+) -> None:
+    done = run_here("stop", "s", cwd=finished)
+    assert (done.code, done.out) == (
         0,
         "sweep s: finished, nothing to stop; "
         "lstm-sweep resume s --trials N goes on with more of them\n",

@@ -16,7 +16,8 @@ from tests.nvml import Gpu, replace_nvml
 
 
 @pytest.fixture
-def folder(workplace: Callable[[str], Path]) -> Path:
+def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # which would leave no GPU
     folder = workplace("gpus")
     write_text(folder / "words.txt")
     return folder

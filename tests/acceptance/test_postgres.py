@@ -295,7 +295,7 @@ def test_a_database_that_lets_nobody_in_is_one_clear_line_at_once(
     assert (done.code, done.out) == (2, "")
     [line] = done.err.splitlines()
     assert line.startswith("lstm-sweep: store postgresql://") and said in line
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # MLflow would try again for minutes
 
 
 def test_a_database_that_is_restarted_is_waited_for(

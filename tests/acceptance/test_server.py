@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -79,7 +80,10 @@ class Stranger(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stolen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The first port that `ui` chooses, which somebody takes just before its server can."""
+    """The first port that `ui` chooses, which somebody takes just before its server can.
+
+    In place of that server a process ends as it would; a real one does in `test_server_auth.py`.
+    """
     start, ports = subprocess.Popen, []
     thieves: list[http.server.ThreadingHTTPServer] = []
 
@@ -88,6 +92,7 @@ def stolen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             ports.append(int(command[command.index("--port") + 1]))
             thieves.append(http.server.ThreadingHTTPServer(("127.0.0.1", ports[0]), Stranger))
             threading.Thread(target=thieves[0].serve_forever).start()
+            command = [sys.executable, "-c", ""]
         return start(command, **more)
 
     monkeypatch.setattr(subprocess, "Popen", steal_and_start)

@@ -16,13 +16,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import run_program, start_program
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.state import SweepState
+from tests.conftest import run_here, start_program
+from tests.fakes import ScriptedEngine
 from tests.launcher import PROGRAM
 from tests.servers import free_port
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 PASSWORD = "a password of the tests"
 LOGIN: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
@@ -104,7 +113,7 @@ def test_without_a_password_nothing_is_answered(server: Server) -> None:
 def test_a_client_without_a_password_gets_one_clear_line(
     server: Server, login: dict[str, Any], tmp_path: Path
 ) -> None:
-    done = run_program("sweeps", cwd=tmp_path, MLFLOW_TRACKING_URI=server.address, **login)
+    done = run_here("sweeps", cwd=tmp_path, MLFLOW_TRACKING_URI=server.address, **login)
     assert (done.code, done.out) == (2, "")
     [line] = done.err.splitlines()
     assert line.startswith(f"lstm-sweep: store {server.address} (by MLFLOW_TRACKING_URI): it wants")
@@ -114,10 +123,10 @@ def test_a_client_without_a_password_gets_one_clear_line(
 
 def test_a_client_with_the_password_works(server: Server, tmp_path: Path) -> None:
     named = LOGIN | {"MLFLOW_TRACKING_URI": server.address}
-    assert run_program("sweeps", "--json", cwd=tmp_path, **named).json == []
+    assert run_here("sweeps", "--json", cwd=tmp_path, **named).json == []
     place = server.address.partition("://")[2]
     within = f"http://admin:{PASSWORD.replace(' ', '%20')}@{place}"
-    listed = run_program("ui", "--json", cwd=tmp_path, MLFLOW_TRACKING_URI=within)
+    listed = run_here("ui", "--json", cwd=tmp_path, MLFLOW_TRACKING_URI=within)
     assert listed.json["address"] == server.address
 
 
@@ -136,7 +145,9 @@ def test_users_lie_beside_the_database_and_are_nobody_elses(server: Server) -> N
     assert file.stat().st_mode & 0o777 == 0o600
     assert list((server.folder / "elsewhere").iterdir()) == []
     connection = sqlite3.connect(file)
-    [(name, kept)] = connection.execute("SELECT username, password_hash FROM users")
+    [(name, kept)] = connection.execute(
+        "SELECT username, password_hash FROM users ORDER BY id LIMIT 1"
+    )
     connection.close()
     assert name == "admin" and PASSWORD not in kept
     for path in server.folder.glob("mlflow*"):
@@ -145,7 +156,7 @@ def test_users_lie_beside_the_database_and_are_nobody_elses(server: Server) -> N
 
 def test_another_password_at_a_later_start_is_refused(server: Server) -> None:
     later = "another password"
-    done = run_program("ui", cwd=server.folder, MLFLOW_AUTH_ADMIN_PASSWORD=later)
+    done = run_here("ui", cwd=server.folder, MLFLOW_AUTH_ADMIN_PASSWORD=later)
     assert (done.code, done.out) == (2, "")
     *_, line = done.err.splitlines()
     assert "MLFLOW_AUTH_ADMIN_PASSWORD is not the password of 'admin'" in line
@@ -162,6 +173,47 @@ def test_no_process_shows_a_secret_among_its_arguments(server: Server) -> None:
             servers += 1
             assert b"mlflow.db" not in shown
     assert servers == 1
+
+
+@pytest.fixture(scope="module")
+def user(server: Server) -> dict[str, Any]:
+    """What a user who is no admin has in the environment."""
+    from mlflow.server.auth.client import AuthServiceClient
+
+    name, password = "ada", "a password of hers"
+    with mock.patch.dict(os.environ, LOGIN):
+        AuthServiceClient(server.address).create_user(name, password)
+    login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    return login | {"MLFLOW_TRACKING_URI": server.address}
+
+
+def test_a_user_sees_all_runs_and_writes_them_once_allowed_to(
+    server: Server, user: dict[str, Any], corpus: Corpus, data: Path
+) -> None:
+    from mlflow.server.auth.client import AuthServiceClient
+
+    def sweep(name: str) -> SweepState:
+        store = Store(Settings(server.address, None, "team", "test"))
+        spec = tiny_spec(data=str(data), trials=2, **PLAIN)
+        return sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=name).run()
+
+    with mock.patch.dict(os.environ, LOGIN):
+        sweep("admins")
+    with mock.patch.dict(os.environ, user):
+        store = Store(Settings(server.address, None, "team", "test"))
+        assert [record.outcome for record in archive.trials(store, "admins")] == [
+            "complete", "complete",
+        ]  # fmt: skip
+        with pytest.raises(StoreError, match=r"(?i)permission") as refused:
+            sweep("users")
+        assert len(str(refused.value).splitlines()) == 1
+        assert len(archive.sweeps(store)) == 1
+    with mock.patch.dict(os.environ, LOGIN):
+        admin = AuthServiceClient(server.address)
+        admin.grant_user_permission("ada", "experiment", "*", "EDIT")
+    with mock.patch.dict(os.environ, user):
+        assert sweep("users").counts == {"complete": 2}
+        assert len(archive.sweeps(store)) == 2
 
 
 class Impostor(http.server.BaseHTTPRequestHandler):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lstm_sweep.search.process import signals
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
@@ -25,7 +26,7 @@ from tests.conftest import (
     TINY,
     outside,
     processes_of_group,
-    run_program,
+    run_here,
     start_program,
     wait_until,
     write_text,
@@ -33,8 +34,12 @@ from tests.conftest import (
 from tests.launcher import PROGRAM, Started
 from tests.servers import Server
 
-#: seconds between the signal and the end of the program, at most
-END_WITHIN_S = 10
+#: seconds until a test gives up waiting for the end of the program, on a machine that is busy
+END_WITHIN_S = 30
+
+
+def test_the_program_leaves_a_container_time_to_end() -> None:
+    assert signals.END_WITHIN_S < 10
 
 
 @contextmanager
@@ -73,12 +78,12 @@ def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], 
     with two_at_work(folder, store) as process:
         locked = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
         locked.execute("BEGIN EXCLUSIVE")
-        time.sleep(7)  # by now the program waits for it, in the midst of a library
+        time.sleep(2)  # an epoch takes less, so the program waits for it by now
         process.terminate()
         assert process.wait(END_WITHIN_S) == 143
         assert processes_of_group(process.pid) == []
         locked.close()
-    resumed = run_program("resume", "s", "--trials", "2", "--minutes", "0.01", "--json", cwd=folder)
+    resumed = run_here("resume", "s", "--trials", "2", "--minutes", "0.01", "--json", cwd=folder)
     assert resumed.code in (0, 1), resumed.err
     statuses = {record.status for record in archive.trials(store, "s")}
     assert "RUNNING" not in statuses
@@ -135,6 +140,6 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
     assert {run.info.status for run in store.runs(sweep_role="sweep")} == {"KILLED"}
     [record] = archive.trials(store, "s")
     assert (record.status, record.outcome) == ("KILLED", "stopped")
-    resumed = run_program("resume", "s", "--minutes", "0.01", "--json", cwd=folder)
+    resumed = run_here("resume", "s", "--minutes", "0.01", "--json", cwd=folder)
     assert resumed.code in (0, 1), resumed.err
     assert "RUNNING" not in {record.status for record in archive.trials(store, "s")}

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cases import LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.engines.local import LocalEngine
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.trial import Slot
+from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
     processes_of_group,
@@ -24,21 +30,52 @@ from tests.conftest import (
     write_text,
 )
 from tests.launcher import Started
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture(scope="module")
 def swept(workplace: Callable[[str], Path]) -> Swept:
     """A sweep in a folder whose packages bear the program's names, and must not be imported."""
     folder = workplace("swept")
-    for decoy in ("models", "search", "spaces", "keras", "mlflow"):
+    for decoy in ("lstm_sweep", "models", "search", "spaces", "keras", "mlflow"):
         (folder / decoy).mkdir()
         (folder / decoy / "__init__.py").write_text(f"raise ImportError('{decoy} of the folder')")
     write_text(folder / "words.txt")
     return sweep_first(Place(folder, apart=True))
 
 
+#: loads a bundle without this program, and runs the program of the bundle's own README
+LOAD = """
+import sys
+import keras, numpy as np
+model = keras.models.load_model("model.keras")
+print(model.predict(np.ones((3, 10), "int32"), verbose=0).shape)
+readme = open("README.md", encoding="utf-8").read()
+exec(readme.partition("```python\\n")[2].partition("```")[0])
+print([name for name in sys.modules if name.split(".")[0] == "lstm_sweep"])
+"""
+
+
+def check_with_plain_keras(bundle: Path) -> None:
+    """Have a process that knows nothing of this program use what an export has written."""
+    alphabet = json.loads((bundle / "alphabet.json").read_text(encoding="utf-8"))
+    assert alphabet["reserved"] == ["<start>", "<unk>"]
+    readme = (bundle / "README.md").read_text(encoding="utf-8")
+    assert len(readme.partition("```python\n")[2].partition("```")[0].splitlines()) == 10
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD], cwd=bundle, capture_output=True, text=True, check=False
+    )
+    size = len(alphabet["reserved"]) + len(alphabet["symbols"])
+    shape, *predictions, ours = loaded.stdout.splitlines() or [loaded.stderr[-2000:]] * 2
+    assert (shape, ours) == (str((3, size)), "[]"), loaded.stderr[-2000:]
+    assert len(predictions) == 5, predictions
+
+
 class TestSwept(SweptCase):
     """On an SQLite file."""
+
+    def test_the_exported_model_works_with_plain_keras(self, swept: Swept) -> None:
+        check_with_plain_keras(swept.exported.bundle)
 
 
 def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
@@ -91,70 +128,20 @@ def test_a_rerun_that_this_machine_cannot_compute_is_refused(
     )
 
 
-LOAD = """
-import json, sys
-import keras, numpy as np
-model = keras.models.load_model(sys.argv[1] + "/model.keras")
-windows = np.load(sys.argv[2])
-np.save(sys.argv[3], model.predict(windows, verbose=0))
-print(sorted(name for name in sys.modules if name.split(".")[0] in ("models", "search", "spaces")))
-"""
-
-
-@pytest.fixture(scope="module")
-def exported(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Exports the trial of a direction, once; gives the command's result and the bundle."""
-    made: dict[str, tuple[Any, Path]] = {}
-
-    def export(direction: str, format: str = "keras") -> tuple[Any, Path]:
-        if direction not in made:
-            bundle = tmp_path_factory.mktemp("exported") / "bundle"
-            asked = ("export", swept.trial(direction), "--to", bundle, "--format", format)
-            made[direction] = swept.place.read(*asked, "--json"), bundle
-        return made[direction]
-
-    return export
-
-
-@pytest.mark.parametrize(("direction", "format"), [("uni", "keras"), ("bi", "savedmodel")])
-def test_an_exported_model_works_with_plain_keras(
-    exported: Callable[..., Any], tmp_path: Path, direction: str, format: str
+@pytest.mark.parametrize("best", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_a_savedmodel_is_written_beside_and_predicts_the_same(
+    swept: Swept, tmp_path: Path, best: bool
 ) -> None:
-    done, bundle = exported(direction, format)
+    found = swept.done.json["best"]["config"]["direction"]
+    trial = swept.trial(found if best else {"uni": "bi", "bi": "uni"}[found])
+    bundle = tmp_path / "bundle"
+    done = swept.place.read("export", trial, "--to", bundle, "--format", "savedmodel", "--json")
     assert done.code == 0, done.err
     assert not LIBRARY_NOISE.search(done.err)
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
     assert done.json["test_loss"] > 0
-    names = {"model.keras", "alphabet.json", "config.json", "metrics.json", "README.md"}
-    extra = {"saved_model"} if format == "savedmodel" else set()
-    assert {path.name for path in bundle.iterdir()} == names | extra
-    alphabet = json.loads((bundle / "alphabet.json").read_text(encoding="utf-8"))
-    assert alphabet["reserved"] == ["<start>", "<unk>"]
-    np.save(tmp_path / "windows.npy", np.ones((3, 10), "int32"))
-    loaded = subprocess.run(
-        [sys.executable, "-I", "-c", LOAD, bundle, tmp_path / "windows.npy", tmp_path / "out.npy"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert loaded.stdout.strip() == "[]", loaded.stderr[-2000:]
-    size = len(alphabet["reserved"]) + len(alphabet["symbols"])
-    assert np.load(tmp_path / "out.npy").shape == (3, size)
-
-
-def test_the_readme_of_a_bundle_has_a_program_that_runs(exported: Callable[..., Any]) -> None:
-    _, bundle = exported("uni")
-    readme = (bundle / "README.md").read_text(encoding="utf-8")
-    program = readme.partition("```python\n")[2].partition("```")[0]
-    assert len(program.splitlines()) == 10
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program],
-        cwd=bundle,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert len(done.stdout.splitlines()) == 5, done.stderr[-2000:]
+    assert {path.name for path in bundle.iterdir()} == BUNDLE | {"saved_model"}
+    check_with_plain_keras(bundle)
 
 
 def test_an_export_does_not_touch_a_folder_that_is_taken(swept: Swept, tmp_path: Path) -> None:
@@ -178,21 +165,32 @@ def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[s
     assert first == second
 
 
-def test_event_ids_are_searched_too(workplace: Callable[[str], Path]) -> None:
+@pytest.fixture(scope="module")
+def of_ids(workplace: Callable[[str], Path]) -> Swept:
+    """A sweep on a log of event ids."""
     folder = workplace("ids")
     rng = np.random.default_rng(1)
     lines = [" ".join(map(str, np.cumsum(rng.integers(0, 2, 12)) * 7)) for _ in range(300)]
     (folder / "log.txt").write_text("\n".join(lines), encoding="utf-8")
-    done = run_here(
-        "launch", "--data", "log.txt", *TINY, "--trials", "2", "--workers", "1", cwd=folder
-    )
+    place = Place(folder)
+    done = place.run("launch", "--data", "log.txt", *TINY, "--trials", "2", "--workers", "1")
+    return Swept(place, done)
+
+
+def test_event_ids_are_searched_too(of_ids: Swept) -> None:
+    done = of_ids.done
     assert done.code == 0, done.err
     assert "a symbol is an event id, a line is a session" in done.out
     assert "log-1/0" in done.out
     assert "nats better" in done.out or "nats worse" in done.out
-    exported = run_here("export", "log-1", "--to", "best", "--json", cwd=folder)
+
+
+@pytest.mark.full
+def test_the_alphabet_of_an_exported_model_is_of_event_ids(of_ids: Swept) -> None:
+    exported = of_ids.place.read("export", "log-1", "--to", "best", "--json")
     assert exported.code == 0, exported.err
-    alphabet = json.loads((folder / "best" / "alphabet.json").read_text(encoding="utf-8"))
+    text = (of_ids.place.folder / "best" / "alphabet.json").read_text(encoding="utf-8")
+    alphabet = json.loads(text)
     assert alphabet["kind"] == "ids"
     assert alphabet["symbols"][:3] == [0, 7, 14]
 
@@ -209,7 +207,9 @@ def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, Started
     process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
+)
 def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
     long_sweep: tuple[Path, Started], number: signal.Signals
 ) -> None:
@@ -237,17 +237,33 @@ def _epochs_logged(folder: Path) -> int:
         connection.close()
 
 
+class Hours(Silent):
+    """A display with a clock: hours pass once a trial has told of an epoch."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def update(self, state: Any) -> None:
+        """Look at the trials under way."""
+        if any(progress.epochs for progress in state.running.values()):
+            self.passed = 7200.0
+
+    def clock(self) -> float:
+        """Seconds."""
+        return time.monotonic() + self.passed
+
+
 def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
-    workplace: Callable[[str], Path],
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
 ) -> None:
-    folder = workplace("minutes")
-    write_text(folder / "words.txt")
-    arguments: list[Any] = ["launch", "--data", "words.txt", "--name", "short", "--json", *TINY]
-    done = run_here(*arguments, "--epochs", "100000", "--minutes", "0.1", cwd=folder)
-    assert done.code == 0, done.err
-    assert done.json["state"] == "finished"
-    assert set(done.json["trials"]) == {"stopped"}
-    assert done.json["best"]["val_loss"] > 0
+    store, hours = store_in(workplace("minutes")), Hours()
+    spec = tiny_spec(data=str(data), minutes=60, epochs=100_000, **PLAIN)
+    engine = LocalEngine((Slot(0),))
+    state = sweep_of(store, corpus, engine, spec, observer=hours, clock=hours.clock).run()
+    assert (state.status, state.counts) == ("finished", {"stopped": 1})
+    [record] = archive.ranked(archive.trials(store, "s"))
+    assert (record.outcome, record.status) == ("stopped", "KILLED")
+    assert record.best_val_loss
 
 
 def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> None:

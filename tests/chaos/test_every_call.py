@@ -1,8 +1,8 @@
 """A sweep whose driver is killed before and after every single call that writes to the store.
 
 What the store holds after a write is what it holds before the next one, so kills before the first
-write and after each cover all of them. `make test` kills at every third; `make test-all` at each of
-them, with one trial more, and before each as well.
+write and after each cover all of them. `make test` kills at every fourth; `make test-all` at each,
+with one trial more, and before each as well.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def test_a_driver_killed_at_any_write_loses_nothing(
     expected = _finished(whole.store())
     _check(whole, cache)
     assert writes > 30
-    kills = [(1, False), *((at, True) for at in range(1, writes + 1, 3))]
+    kills = [(1, False), *((at, True) for at in range(1, writes + 1, 4))]
     if losses is THREE_TRIALS:
         kills = list(itertools.product(range(1, writes + 1), (False, True)))
     for at, after in kills:

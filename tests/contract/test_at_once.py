@@ -84,7 +84,7 @@ def ids_of(experiment: str, answers: Sequence[str], address: str) -> None:
     assert answers == [store.experiment.id] * 2
 
 
-@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize("turn", [0, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2))])
 def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(
     openers: Openers, tmp_path: Path, turn: int
 ) -> None:
@@ -97,6 +97,7 @@ def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(
         ids_of(f"again{again}", openers.open(address, f"again{again}"), address)
 
 
+@pytest.mark.full
 def test_two_make_the_same_experiment_in_postgresql_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

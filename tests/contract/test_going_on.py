@@ -196,10 +196,15 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
 
     def slowly(sweep: Sweep, *arguments: Any) -> None:
         for _ in range(2):
-            time.sleep(0.4)
-            found = lease.holder(archive.sweeps(store)[0].data.tags)
-            assert found
-            seen.append(found.beat)
+            last, until = max(seen, default=0), time.monotonic() + 60
+            while (beat := beat_now()) <= last and time.monotonic() < until:
+                time.sleep(0.05)
+            seen.append(beat)
+
+    def beat_now() -> int:
+        found = lease.holder(archive.sweeps(store)[0].data.tags)
+        assert found
+        return found.beat
 
     monkeypatch.setattr(Sweep, "_open_folder", wrapped(Sweep._open_folder, slowly))
     monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, slowly))

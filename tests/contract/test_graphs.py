@@ -245,7 +245,7 @@ def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Pa
 
 
 def test_graphs_depend_on_the_whole_package() -> None:
-    import models
+    from lstm_sweep import models
     from lstm_sweep.models.fast import graph_cache
 
     assert graph_cache.code_of(Path(models.__file__).parent) == graph_cache.CODE

@@ -10,7 +10,7 @@ from lstm_sweep.models.keras_import import UNUSED
 
 PROGRAM = """
 import json, sys
-from lstm_sweep.models import training
+from lstm_sweep.models.network import training
 before = [name for name in {unused} if name in sys.modules]
 import matplotlib, pandas, sklearn
 print(json.dumps({{"before": before, "backend": training.backend.is_tensorflow()}}))

@@ -28,7 +28,7 @@ def by_jax() -> None:
     jnp.ones(MANY).sum().block_until_ready()
 
 
-@pytest.mark.parametrize("ask", [by_tensorflow, by_jax])
+@pytest.mark.parametrize("ask", [by_tensorflow, pytest.param(by_jax, marks=pytest.mark.full)])
 @pytest.mark.parametrize("gpu", [None, "0"])
 def test_what_a_library_says_of_the_hosts_memory_is_understood(
     ask: Callable[[], None], gpu: str | None, monkeypatch: pytest.MonkeyPatch

@@ -136,7 +136,7 @@ def test_so_it_does_at_the_edges(config: TrialConfig) -> None:
 
 
 @given(configs, st.sampled_from([2, 9, 300]), st.integers(0, 99))
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     config: TrialConfig, alphabet_size: int, seed: int
 ) -> None:
@@ -176,7 +176,6 @@ def test_idle_units_change_no_result_and_no_gradient(
     st.integers(1, 5),
     st.sampled_from([0.0, 7.0]),
 )
-@settings(deadline=None)
 def test_a_packed_weight_is_unpacked_as_it_was(
     axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, idle_value: float
 ) -> None:

@@ -233,6 +233,8 @@ def test_neither_is_what_else_was_made_up(
 
 @pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "..", "a/../.."])
 def test_no_name_of_an_artifact_leads_out(name: str, place: Path, tmp_path: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
     store = open_store(place)
     run_id, other = store.create_run("r", {}), store.create_run("other", {})
     for kept in (run_id, other):
@@ -246,7 +248,7 @@ def test_no_name_of_an_artifact_leads_out(name: str, place: Path, tmp_path: Path
         lambda: store.fetch(run_id, name, tmp_path / "to"),
         lambda: store.drop_folder(run_id, name),
     ):
-        with pytest.raises(Exception, match=r"(?i)invalid|path|folder"):
+        with pytest.raises((InputError, MlflowException), match=r"(?i)invalid|path|folder"):
             attempt()
     assert {path for path in place.rglob("*") if "mlflow.db" not in path.name} == before
     assert list((tmp_path / "to").iterdir()) == []

@@ -21,10 +21,8 @@ from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings
 
-#: the same cases each time, and as many as a few seconds allow
+#: as many cases as a few seconds allow
 always = settings(
-    deadline=None,
-    derandomize=True,
     max_examples=300,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

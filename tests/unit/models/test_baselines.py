@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -128,7 +128,6 @@ def by_definition(model: Baseline, sessions: list[list[int]], past: list[int]) -
 
 
 @given(models, small_sessions, pasts)
-@settings(deadline=None)
 def test_a_prediction_follows_its_definition(
     model: Baseline, sessions: list[list[int]], past: list[int]
 ) -> None:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import FIELDS, LIMITS, Limit, TrialConfig
@@ -30,7 +30,6 @@ def test_every_field_has_a_limit() -> None:
 
 
 @given(configs)
-@settings(deadline=None)
 def test_a_config_survives_a_round_trip_through_plain_values(fields: dict[str, Any]) -> None:
     config = TrialConfig.from_dict(fields)
     assert config.to_dict() == fields

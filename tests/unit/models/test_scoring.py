@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -62,13 +62,11 @@ logits = hnp.arrays(
 
 
 @given(logits)
-@settings(deadline=None)
 def test_the_probabilities_of_a_softmax_sum_to_one(values: Floats) -> None:
     np.testing.assert_allclose(np.exp(log_softmax(values)).sum(axis=-1), 1, rtol=1e-12)
 
 
 @given(logits)
-@settings(deadline=None)
 def test_a_softmax_keeps_the_order_of_its_logits(values: Floats) -> None:
     result = log_softmax(values)
     for row, before in zip(result, values, strict=True):

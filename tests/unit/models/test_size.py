@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
@@ -62,13 +62,11 @@ def test_the_parameters_of_a_network_equal_those_counted_by_hand(
 
 
 @given(configs, st.integers(4, 5000))
-@settings(deadline=None)
 def test_the_closed_form_is_the_sum_over_all_weights(config: TrialConfig, alphabet: int) -> None:
     assert parameters(config, alphabet) == counted(config, alphabet)
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
-@settings(deadline=None)
 def test_an_lstm_layer_grows_with_inputs_and_units(inputs: int, units: int) -> None:
     here = lstm_parameters(inputs, units)
     assert here < lstm_parameters(inputs + 1, units)
@@ -76,7 +74,6 @@ def test_an_lstm_layer_grows_with_inputs_and_units(inputs: int, units: int) -> N
 
 
 @given(configs, st.integers(4, 5000))
-@settings(deadline=None)
 def test_a_network_grows_with_layers_units_and_alphabet(config: TrialConfig, alphabet: int) -> None:
     here = parameters(config, alphabet)
     assert here < parameters(config.evolve(layers=config.layers + 1), alphabet)

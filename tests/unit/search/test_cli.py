@@ -40,26 +40,40 @@ def test_heavy_libraries_are_not_imported_for_help(statement: str) -> None:
     assert run(statement).splitlines()[-1] == "imported:"
 
 
-@pytest.mark.parametrize(
-    "command", ["launch", "sweeps", "trials", "show", "rerun", "export", "ui", "size"]
-)
+#: all commands, each with the arguments that it needs
+COMMANDS = {
+    "launch": [],
+    "resume": ["docs"],
+    "stop": ["docs"],
+    "sweeps": [],
+    "trials": ["docs"],
+    "show": ["docs/1"],
+    "rerun": ["docs/1"],
+    "export": ["docs", "--to", "model"],
+    "generate": ["model"],
+    "detect": ["model", "--data", "new.log"],
+    "ui": [],
+    "size": [],
+}
+
+
+def test_these_are_all_commands() -> None:
+    from lstm_sweep.search.cli import build_parser
+
+    [commands] = [action for action in build_parser()._actions if action.dest == "command"]
+    assert set(commands.choices or ()) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_lists_every_command(command: str) -> None:
     from lstm_sweep.search.cli import build_parser
 
     assert f"\n    {command} " in build_parser().format_help()
 
 
-@pytest.mark.parametrize(
-    "command", ["launch", "sweeps", "trials", "show", "rerun", "export", "ui", "size"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_prints_json_if_asked(command: str) -> None:
     from lstm_sweep.search.cli import build_parser
 
-    needed = {
-        "trials": ["docs"],
-        "show": ["docs/1"],
-        "rerun": ["docs/1"],
-        "export": ["docs", "--to", "model"],
-    }
-    parsed = build_parser().parse_args([command, *needed.get(command, []), "--json"])
+    parsed = build_parser().parse_args([command, *COMMANDS[command], "--json"])
     assert parsed.command == command and parsed.json is True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.samples import SAMPLES
@@ -164,7 +164,6 @@ SPACES = [
 ]
 
 
-@settings(deadline=None)
 @given(
     values=st.fixed_dictionaries(
         {},

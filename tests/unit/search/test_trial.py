@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
@@ -39,10 +39,9 @@ def progress(*losses: float, outcome: Outcome | None = None) -> TrialProgress:
     return TrialProgress(TRIAL, "run", Slot(0), JOB, epochs=epochs, ended=ended)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6))
-def test_the_seed_of_a_trial_fits_31_bits_and_is_pure(seed: int, number: int) -> None:
-    assert 0 <= trial_seed(seed, number) == trial_seed(seed, number) < 2**31
+def test_the_seed_of_a_trial_fits_31_bits(seed: int, number: int) -> None:
+    assert 0 <= trial_seed(seed, number) < 2**31
 
 
 def test_the_seeds_of_a_thousand_trials_differ() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import hyperopt.pyll.stochastic
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.errors import InputError
@@ -182,7 +182,6 @@ def test_numbers_of_an_integer_field_come_out_as_integers() -> None:
     assert {type(value) for value in drawn} == {int}
 
 
-@settings(deadline=None)
 @given(
     low=st.integers(0, 50),
     steps=st.integers(1, 20),
@@ -201,7 +200,6 @@ def test_any_draw_of_a_stepped_range_is_one_of_its_values(
     assert dimension.decode(raw) in (dimension.values() or [])
 
 
-@settings(deadline=None)
 @given(
     low=st.floats(1e-6, 1.0),
     width=st.floats(1.1, 1e3),
@@ -213,7 +211,6 @@ def test_any_draw_of_a_log_range_is_contained(low: float, width: float, share: f
     assert dimension.decode(raw) in dimension
 
 
-@settings(deadline=None)
 @given(low=st.floats(0.0, 0.5), width=st.floats(1e-3, 0.4), share=st.floats(0, 1))
 def test_any_draw_of_a_linear_range_is_contained(low: float, width: float, share: float) -> None:
     dimension = Range("dropout", low, low + width)
@@ -388,13 +385,11 @@ def test_even_shares_give_the_same_values_as_draws_do(dimension: Dimension) -> N
     assert np.max(np.abs(apart)) < 0.035 * DRAWS  # the distance of Kolmogorov and Smirnov
 
 
-@settings(deadline=None, derandomize=True)
 @given(dimension=any_dimension, share=part)
 def test_every_share_stands_for_a_value(dimension: Dimension, share: float) -> None:
     assert dimension.decode(dimension.at(share)) in dimension
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     dimension=any_dimension,
     shares=st.tuples(part, part),
@@ -457,7 +452,6 @@ def test_one_value_that_is_left_has_the_type_of_its_field() -> None:
     assert kept and [type(value) for value in kept.values() or []] == [int]
 
 
-@settings(deadline=None, derandomize=True)
 @given(data=st.data())
 def test_between_two_listed_values_are_just_those_that_lie_there(data: st.DataObject) -> None:
     numbers = [d for d in LISTABLE if d.field not in ("direction", "optimizer")]
@@ -481,7 +475,6 @@ def check_between(dimension: Range, shares: tuple[float, float], share: float) -
     assert drawn in dimension
 
 
-@settings(deadline=None, derandomize=True)
 @given(dimension=st.sampled_from(LOG), shares=st.tuples(part, part), share=part)
 def test_part_of_a_log_range_keeps_its_ends_and_adds_nothing(
     dimension: Range, shares: tuple[float, float], share: float

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import LIMITS, TrialConfig, as_lstm_config
@@ -80,7 +80,6 @@ def _listed(name: str) -> st.SearchStrategy[Listed]:
     return lists.map(lambda options: Listed(name, tuple(options)))
 
 
-@settings(deadline=None)
 @given(
     dimensions=st.sets(st.sampled_from(FIELDS)).flatmap(
         lambda names: st.fixed_dictionaries({name: _listed(name) for name in names})

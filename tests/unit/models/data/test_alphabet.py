@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.alphabet import RESERVED, START, UNKNOWN, Alphabet
@@ -17,7 +17,6 @@ def test_a_symbol_that_the_alphabet_lacks_is_unknown() -> None:
 
 
 @given(st.sets(st.characters(codec="utf-8"), min_size=1) | st.sets(st.integers(0), min_size=1))
-@settings(deadline=None)
 def test_an_alphabet_decodes_what_it_encodes(symbols: set[str] | set[int]) -> None:
     alphabet = Alphabet(tuple(sorted(symbols)))  # type: ignore[arg-type]
     codes = alphabet.encode(alphabet.symbols)

@@ -620,7 +620,7 @@ near_ids = st.text("0123456789 \n\r\t-.", max_size=200).map(str.encode)
 
 
 @given(st.binary(max_size=200) | near_ids, st.sampled_from(["auto", "chars", "ids"]))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_bytes_load_or_are_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, symbols: str
 ) -> None:
@@ -634,7 +634,6 @@ def test_any_bytes_load_or_are_refused(
 
 
 @given(st.text(min_size=10, max_size=60), st.integers(1, 9))
-@settings(deadline=None)
 def test_any_text_is_kept_character_by_character(
     tmp_path_factory: pytest.TempPathFactory, text: str, block: int
 ) -> None:
@@ -652,7 +651,6 @@ lines_of_ids = st.lists(
 
 
 @given(lines_of_ids, st.integers(1, 30))
-@settings(deadline=None)
 def test_any_lines_of_ids_are_kept_id_by_id(
     tmp_path_factory: pytest.TempPathFactory, lines: list[list[int]], block: int
 ) -> None:

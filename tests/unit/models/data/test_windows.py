@@ -81,7 +81,7 @@ any_config = configs("uni", st.integers(0, 60)) | configs("bi", st.integers(0, 6
 
 
 @given(sessions, configs("uni", st.just(0)), seeds, epochs)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_each_symbol_is_a_target_once_in_an_epoch_of_uni(
     sizes: list[int], config: TrialConfig, seed: int, epoch: int
 ) -> None:
@@ -90,7 +90,6 @@ def test_each_symbol_is_a_target_once_in_an_epoch_of_uni(
 
 
 @given(sessions, configs("uni", st.integers(1, 60)), seeds)
-@settings(deadline=None)
 def test_a_stride_below_the_length_misses_no_symbol_and_one_above_repeats_none(
     sizes: list[int], config: TrialConfig, seed: int
 ) -> None:
@@ -102,7 +101,6 @@ def test_a_stride_below_the_length_misses_no_symbol_and_one_above_repeats_none(
 
 
 @given(sessions, configs("uni", st.integers(0, 60)), seeds)
-@settings(deadline=None)
 def test_a_target_of_uni_follows_the_symbols_of_its_window(
     sizes: list[int], config: TrialConfig, seed: int
 ) -> None:
@@ -116,7 +114,6 @@ def test_a_target_of_uni_follows_the_symbols_of_its_window(
 
 
 @given(sessions, configs("bi", st.integers(0, 60)), seeds)
-@settings(deadline=None)
 def test_a_window_of_bi_is_the_past_of_its_target(
     sizes: list[int], config: TrialConfig, seed: int
 ) -> None:
@@ -128,7 +125,6 @@ def test_a_window_of_bi_is_the_past_of_its_target(
 
 
 @given(sessions, configs("bi", st.integers(0, 60)), seeds)
-@settings(deadline=None)
 def test_the_targets_of_bi_lie_a_stride_apart(
     sizes: list[int], config: TrialConfig, seed: int
 ) -> None:
@@ -139,7 +135,6 @@ def test_the_targets_of_bi_lie_a_stride_apart(
 
 
 @given(sessions, any_config, seeds)
-@settings(deadline=None)
 def test_a_window_never_crosses_sessions(sizes: list[int], config: TrialConfig, seed: int) -> None:
     session_of = np.repeat(np.arange(len(sizes)), sizes)
     for batch in batches_of(sizes, config, seed, 1):
@@ -149,13 +144,11 @@ def test_a_window_never_crosses_sessions(sizes: list[int], config: TrialConfig, 
 
 
 @given(sessions, any_config, seeds)
-@settings(deadline=None)
 def test_padding_never_counts_as_a_target(sizes: list[int], config: TrialConfig, seed: int) -> None:
     assert START not in targets_that_count(batches_of(sizes, config, seed, 1))
 
 
 @given(sessions, any_config, seeds)
-@settings(deadline=None)
 def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed: int) -> None:
     drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
     seen = list(drawn.batches())
@@ -199,7 +192,6 @@ def arrays(batches: list[Batch]) -> list[Any]:
 
 
 @given(sessions, any_config, seeds, epochs)
-@settings(deadline=None)
 def test_the_windows_of_an_epoch_depend_on_seed_and_number_alone(
     sizes: list[int], config: TrialConfig, seed: int, epoch: int
 ) -> None:
@@ -290,7 +282,6 @@ def test_a_random_offset_of_bi_takes_each_value_below_the_stride() -> None:
 
 
 @given(sessions, any_config, seeds, st.data())
-@settings(deadline=None)
 def test_steps_cut_together_are_those_cut_one_by_one(
     sizes: list[int], config: TrialConfig, seed: int, data: st.DataObject
 ) -> None:
@@ -302,7 +293,6 @@ def test_steps_cut_together_are_those_cut_one_by_one(
 
 
 @given(sessions, st.integers(1, 50))
-@settings(deadline=None)
 def test_the_past_of_a_symbol_is_that_of_its_session(sizes: list[int], longest: int) -> None:
     split = split_of(sizes)
     found = past(split, np.arange(len(split)), np.arange(longest, -1, -1))
@@ -311,7 +301,6 @@ def test_the_past_of_a_symbol_is_that_of_its_session(sizes: list[int], longest: 
 
 
 @given(sessions, st.integers(1, 300), seeds)
-@settings(deadline=None)
 def test_scoring_targets_are_distinct_rising_and_at_most_as_many_as_asked(
     sizes: list[int], count: int, seed: int
 ) -> None:
@@ -333,7 +322,6 @@ def test_another_seed_chooses_other_scoring_targets() -> None:
 
 
 @given(sessions, st.integers(1, 50), st.integers(1, 9), seeds)
-@settings(deadline=None)
 def test_a_scoring_window_is_the_past_of_its_target_padded_at_the_head(
     sizes: list[int], length: int, rows: int, seed: int
 ) -> None:
@@ -347,7 +335,6 @@ def test_a_scoring_window_is_the_past_of_its_target_padded_at_the_head(
 
 
 @given(sessions, st.integers(1, 50), st.integers(1, 9), seeds)
-@settings(deadline=None)
 def test_scoring_windows_have_the_same_targets_for_every_length(
     sizes: list[int], length: int, rows: int, seed: int
 ) -> None:

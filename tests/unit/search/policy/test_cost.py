@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -116,7 +116,6 @@ base = st.builds(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(config=base, more=st.integers(1, 300))
 def test_a_larger_network_costs_more(config: TrialConfig, more: int) -> None:
     model = CostModel(EXTENT)
@@ -125,7 +124,6 @@ def test_a_larger_network_costs_more(config: TrialConfig, more: int) -> None:
     assert model.epoch_seconds(config.evolve(layers=config.layers + 1)) > cost
 
 
-@settings(deadline=None, derandomize=True)
 @given(config=base)
 def test_two_directions_cost_more_than_one(config: TrialConfig) -> None:
     model = CostModel(EXTENT)
@@ -133,7 +131,6 @@ def test_two_directions_cost_more_than_one(config: TrialConfig) -> None:
     assert bi > uni
 
 
-@settings(deadline=None, derandomize=True)
 @given(config=base, factor=st.integers(2, 8))
 def test_smaller_batches_cost_more_and_more_data_too(config: TrialConfig, factor: int) -> None:
     model, more = CostModel(EXTENT), CostModel(DataSize(5_000_000, 90, 10_000))
@@ -186,7 +183,6 @@ def test_one_observation_says_how_fast_the_machine_is() -> None:
         assert model.epoch_seconds(config) == pytest.approx(10 * by_the_prior(config))
 
 
-@settings(deadline=None, derandomize=True)
 @given(pace=st.floats(1e-3, 1e3), count=st.integers(1, 6))
 def test_predictions_scale_with_the_machine(pace: float, count: int) -> None:
     one, other = CostModel(EXTENT), CostModel(EXTENT)
@@ -197,7 +193,6 @@ def test_predictions_scale_with_the_machine(pace: float, count: int) -> None:
         assert other.epoch_seconds(config) == pytest.approx(pace * one.epoch_seconds(config))
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     measured=st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=12),
     config=base,

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.search.policy.halving import (
@@ -108,7 +108,6 @@ def test_another_factor_lets_another_share_go_on() -> None:
 rung = st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True)
 
 
-@settings(deadline=None, derandomize=True)
 @given(losses=rung)
 def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
     losses: list[float],
@@ -121,7 +120,6 @@ def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
     assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
 
 
-@settings(deadline=None, derandomize=True)
 @given(losses=rung)
 def test_one_that_is_the_best_when_it_comes_goes_on(losses: list[float]) -> None:
     decisions = [decide(1, loss, losses[:index]) for index, loss in enumerate(losses)]
@@ -131,7 +129,6 @@ def test_one_that_is_the_best_when_it_comes_goes_on(losses: list[float]) -> None
     )
 
 
-@settings(deadline=None, derandomize=True)
 @given(losses=rung, loss=st.floats(0.01, 10))
 def test_the_order_of_the_others_does_not_matter(losses: list[float], loss: float) -> None:
     assert (
@@ -186,7 +183,6 @@ curve = st.lists(st.floats(0.01, 5), min_size=1, max_size=EPOCHS).map(
 many = st.lists(curve, max_size=12).map(lambda found: dict(enumerate(found)))
 
 
-@settings(deadline=None, derandomize=True)
 @given(curves=many)
 def test_prospects_are_never_above_the_last_loss_and_above_nothing(
     curves: dict[int, list[float]],
@@ -196,7 +192,6 @@ def test_prospects_are_never_above_the_last_loss_and_above_nothing(
     assert all(0 < found[number] <= curves[number][-1] for number in curves)
 
 
-@settings(deadline=None, derandomize=True)
 @given(curves=many, losses=st.lists(st.floats(0.01, 5), min_size=EPOCHS, max_size=EPOCHS))
 def test_the_prospect_of_a_trial_that_went_all_the_way_is_its_loss(
     curves: dict[int, list[float]], losses: list[float]
@@ -206,7 +201,6 @@ def test_the_prospect_of_a_trial_that_went_all_the_way_is_its_loss(
     ] == min(losses)
 
 
-@settings(deadline=None, derandomize=True)
 @given(curves=many, mark=st.sampled_from(rungs(EPOCHS)), data=st.data())
 def test_trials_that_were_cut_at_the_same_rung_keep_their_order(
     curves: dict[int, list[float]], mark: int, data: st.DataObject
@@ -219,7 +213,6 @@ def test_trials_that_were_cut_at_the_same_rung_keep_their_order(
             assert found[one] <= found[other]
 
 
-@settings(deadline=None, derandomize=True)
 @given(curves=many)
 def test_prospects_do_not_depend_on_the_order_of_the_trials(
     curves: dict[int, list[float]],

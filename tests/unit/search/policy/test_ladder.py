@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, narrowed, rates
@@ -57,7 +57,6 @@ log_range = st.tuples(st.floats(1e-6, 1.0), st.floats(1.1, 1e6)).map(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(dimension=listed | log_range)
 def test_rates_lie_in_the_space_and_fall_to_a_tenth_or_less(dimension: Dimension) -> None:
     found = rates(dimension)
@@ -68,7 +67,6 @@ def test_rates_lie_in_the_space_and_fall_to_a_tenth_or_less(dimension: Dimension
         assert lower <= higher / 10 * (1 + rounding) < higher
 
 
-@settings(deadline=None, derandomize=True)
 @given(dimension=listed | log_range)
 def test_rates_begin_at_the_highest_and_leave_nothing_out_at_the_end(dimension: Dimension) -> None:
     found = rates(dimension)
@@ -155,7 +153,6 @@ losses = st.lists(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(known=losses)
 def test_what_is_needed_is_just_what_is_not_known(known: list[float | None]) -> None:
     decision = decide(steps(*known), UNIGRAM)
@@ -164,7 +161,6 @@ def test_what_is_needed_is_just_what_is_not_known(known: list[float | None]) -> 
     assert decision.needed or decision.done
 
 
-@settings(deadline=None, derandomize=True)
 @given(known=losses)
 def test_the_best_rate_has_the_lowest_loss_of_those_down_to_the_end(
     known: list[float | None],
@@ -177,7 +173,6 @@ def test_the_best_rate_has_the_lowest_loss_of_those_down_to_the_end(
         assert all(other is not None and other > loss for other in above)
 
 
-@settings(deadline=None, derandomize=True)
 @given(known=losses, place=st.integers(0, len(RATES) - 1), loss=st.floats(0.1, 4.0))
 def test_a_ladder_that_has_ended_is_not_changed_by_losses_that_come_later(
     known: list[float | None], place: int, loss: float
@@ -212,7 +207,6 @@ def test_only_learning_rates_are_narrowed() -> None:
     assert {name for name in space if space[name] != presets.DEFAULT[name]} == {"learning_rate"}
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     dimension=listed | log_range,
     place=st.integers(0, 11),
@@ -231,7 +225,6 @@ def test_narrowing_keeps_the_best_rate_and_never_leaves_the_space(
     assert best / 10 * 0.999 <= drawn <= best * 10 * 1.001
 
 
-@settings(deadline=None, derandomize=True)
 @given(dimension=listed, place=st.integers(0, 11))
 def test_narrowing_twice_is_narrowing_once(dimension: Dimension, place: int) -> None:
     best = rates(dimension)[place % len(rates(dimension))]

@@ -287,7 +287,7 @@ def test_another_seed_gives_another_sweep() -> None:
     assert one.of(Phase.SEARCH)[1].trial.config != other.of(Phase.SEARCH)[1].trial.config
 
 
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(max_examples=25)
 @given(
     trials=st.integers(1, 30),
     slots=st.integers(1, 6),

@@ -96,7 +96,7 @@ def test_kernels_grow_narrower_the_more_points_there_are() -> None:
 # the suggestions -------------------------------------------------------------------------------
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(max_examples=30)
 @given(good=st.integers(0, 6), others=st.integers(0, 30), seed=st.integers(0, 1000))
 def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, seed: int) -> None:
     known = points(presets.DEFAULT, good + others + 1, seed)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
@@ -49,7 +49,6 @@ def test_a_run_is_identical_to_itself() -> None:
     assert compare(WAS, [dict(metrics) for metrics in WAS]) == Comparison("identical", 3, 0.0, None)
 
 
-@settings(deadline=None)
 @given(
     epochs=st.lists(
         st.fixed_dictionaries({"loss": st.floats(0, 10), "val_loss": st.floats(0, 10)}), max_size=5

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fnmatch
 import socket
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.server.security_utils import is_allowed_host_header
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
@@ -35,7 +35,7 @@ def answers(host: str, header: str) -> bool:
 
 def matches(header: str, known: list[str]) -> bool:
     """MLflow's rule for a header and the names that are allowed."""
-    return any(fnmatch.fnmatch(header, one) if "*" in one else header == one for one in known)
+    return bool(is_allowed_host_header(known, header))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
