@@ -46,7 +46,8 @@ def of_process() -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def nothing_else(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Nothing is printed, and the process is afterwards as it was."""
-    import mlflow  # noqa: F401  (its import leaves the ID of a session in the environment)
+    import mlflow  # noqa: F401  (both leave variables in the environment when imported)
+    import sklearn  # noqa: F401
 
     before = of_process()
     yield
