@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lstm_sweep.search.commands.terminal import plain
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.state import SweepState
@@ -59,7 +60,7 @@ class Lines:
         shape = " ".join(
             f"{name} {value}" for name, value in progress.trial.config.table_columns().items()
         )
-        reason = f" ({progress.ended.reason})" if progress.ended.reason else ""
+        reason = f" ({plain(progress.ended.reason)})" if progress.ended.reason else ""
         done = sum(state.counts.values())
         self.said(
             f"[{done}/{state.spec.trials}] {_named(progress)} {progress.ended.outcome} "

@@ -13,10 +13,10 @@ from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 SILENT_EPOCHS, SILENT_S = 5.0, 60.0
 #: a trial without any report has hung if it uses no CPU for so many seconds
 IDLE_S = 900.0
-#: or after so many seconds without a first report: for our own network and templates that have
-#: reported in this sweep; and for other templates, which may never report
-START_S, UNKNOWN_START_S = 3_600.0, 86_400.0
-#: both are at least so many times the longest time to a first report in this sweep
+#: or after so many seconds without a first report: once a trial of this sweep has reported; before
+#: that, of our own network; and of a template, which may never report
+KNOWN_START_S, START_S, UNKNOWN_START_S = 900.0, 3_600.0, 86_400.0
+#: all are at least so many times the longest time to a first report in this sweep
 STARTS = 10.0
 #: characters of the reason that is shown for one kind of failure
 REASON_LENGTH = 160
@@ -51,8 +51,9 @@ def hung_at_start(
     idle, limit = now - start.computed, max(IDLE_S, usual)
     if idle > limit:
         return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
-    known = longest_s is not None or not may_never_report
-    took, limit = now - start.began, max(START_S if known else UNKNOWN_START_S, usual)
+    least = UNKNOWN_START_S if may_never_report else START_S
+    least = least if longest_s is None else KNOWN_START_S
+    took, limit = now - start.began, max(least, usual)
     if took > limit:
         return f"no first report for {took:.0f} s, expected one within {limit:.0f} s"
     return ""

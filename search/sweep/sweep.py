@@ -222,7 +222,8 @@ class Sweep:
     def _finish(self) -> None:
         """End workers, close every run, and leave no files behind that nobody needs.
 
-        What the sweep has found is drawn last, when nothing depends on it any more.
+        What the sweep has found is drawn last, when nothing depends on it any more; not after a
+        signal, which leaves seconds: `resume` draws it.
         """
         self._listener.be_patient_again()
         try:
@@ -237,7 +238,8 @@ class Sweep:
         finally:
             if self._folder and not self._lost:
                 workdir.clear(self._folder, self.state.going_on)
-        if self._folder and not (self._lost or self.state.left_open):
+        asked = self._interrupts.asked
+        if self._folder and not (self._lost or self.state.left_open or asked):
             self._keep_evidence()
 
     def _close_runs(self, journal: Journal, lease: Lease) -> None:

@@ -41,6 +41,7 @@ from lstm_sweep.search.sweep.observer import SILENT
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from lstm_sweep.spaces.dimension import Listed, Range
+from tests.states import with_trials
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = Settings("sqlite:////none/mlflow.db", None, "test", "test")
@@ -376,10 +377,10 @@ def state(now: float = 0.0, **changes: Any) -> SweepState:
     """A sweep of five trials, of which one has ended."""
     done = running(1.5, 1.25, number=1, ended=Ended(Outcome.COMPLETE))
     slot = Slot(0, core=0)
-    return SweepState(
-        "docs", SweepSpec(trials=5), "parent", (slot,), {"naive_bayes": 2.0}, finished=(done,),
-        running={slot: running(1.75)}, now=now, **changes,
-    )  # fmt: skip
+    new = SweepState(
+        "docs", SweepSpec(trials=5), "parent", (slot,), {"naive_bayes": 2.0}, now=now, **changes
+    )
+    return with_trials(new, [done], [running(1.75)])
 
 
 def test_outside_a_notebook_it_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,7 @@ COMMANDS = {
     "launch": [],
     "resume": ["docs"],
     "stop": ["docs"],
+    "status": ["docs"],
     "sweeps": [],
     "trials": ["docs"],
     "show": ["docs/1"],

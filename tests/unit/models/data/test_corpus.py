@@ -670,7 +670,7 @@ def test_any_lines_of_ids_are_kept_id_by_id(
 MEASURE = """
 import re, sys
 from pathlib import Path
-from lstm_sweep.models import corpus
+from lstm_sweep.models.data import corpus, source
 
 def peak():
     # not ru_maxrss, which a child process takes over from its parent
@@ -678,7 +678,7 @@ def peak():
     return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", status)[1])
 
 before = peak()
-loaded = corpus.load(corpus.Source(data=sys.argv[1]))
+loaded = corpus.load(source.Source(data=sys.argv[1]))
 print(peak() - before)
 """
 
