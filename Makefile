@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: sweep test test-all chaos lint format image clean
+.PHONY: sweep test test-all properties chaos lint format image clean
 
 # A real sweep on the help texts of Python, in less than five minutes
 sweep: $(VENV)/installed
@@ -19,9 +19,13 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 test: $(VENV)/installed-test
 	$(PYTEST) -m "not full" $(ARGS)
 
-# What test leaves out: PostgreSQL, S3, kills at random, long forms, properties on random cases
+# What test leaves out: PostgreSQL, S3, kills at random, long forms
 test-all: $(VENV)/installed-test
-	$(PYTEST) -m "full or hypothesis" --hypothesis-profile=random $(ARGS)
+	$(PYTEST) -m full $(ARGS)
+
+# The property tests with other cases each time; test and test-all try the same ones
+properties: $(VENV)/installed-test
+	$(PYTEST) -m hypothesis --hypothesis-profile=random $(ARGS)
 
 # Sweeps whose processes are killed at random; SEED repeats a run
 KILLS ?= 200
