@@ -21,7 +21,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
@@ -116,11 +116,10 @@ def test_somebody_who_gives_up_waiting_is_heard(
     def go_down(message: EpochDone) -> None:
         store.client = Down(store.client)
 
-    display = Listening()
-    sweep = four_trials(
-        store, corpus, data, engine=ScriptedEngine(LOSSES, watch=go_down), observer=display
-    )
-    with pytest.raises(Interrupted) as caught:
+    display, shield = Listening(), Shield()
+    engine = ScriptedEngine(LOSSES, watch=go_down)
+    sweep = four_trials(store, corpus, data, engine=engine, observer=display, interrupts=shield)
+    with pytest.raises(Interrupted) as caught, shield.up():
         sweep.run()
     assert caught.value.code == 143
     assert any("runs were left open" in text for text in display.told)
