@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import sqlite3
 import time
@@ -71,6 +72,7 @@ def test_a_null_character_which_not_every_database_holds_is_escaped(store: Store
 def test_bytes_that_are_no_text_in_a_file_are_one_line_and_not_waited_for(
     workplace: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # as where we import it
     folder = workplace("bytes")
     store = store_in(folder)
     run_id = store.create_run("r", {"sweep.reason": "a text"})
