@@ -12,6 +12,8 @@ from lstm_sweep.search.process.secrets import without_secrets
 
 Answer = TypeVar("Answer")
 
+#: characters of a reason; the timeout of a request stands at the end of about 380
+LONGEST_REASON = 400
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 #: errors of the operating system that end once the server is back
@@ -80,7 +82,7 @@ def _status(cause: BaseException) -> int | None:
 def reason(error: BaseException) -> str:
     """The first line of an error, without secrets, at most 300 characters."""
     lines = str(error).strip().splitlines()
-    return without_secrets(lines[0] if lines else type(error).__name__)[:300]
+    return without_secrets(lines[0] if lines else type(error).__name__)[:LONGEST_REASON]
 
 
 #: called between two tries with the reason and the seconds to wait; it is what waits
