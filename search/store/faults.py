@@ -80,7 +80,7 @@ def _status(cause: BaseException) -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, without secrets, at most 300 characters."""
+    """The first line of an error, without secrets, at most `LONGEST_REASON` characters."""
     lines = str(error).strip().splitlines()
     return without_secrets(lines[0] if lines else type(error).__name__)[:LONGEST_REASON]
 
