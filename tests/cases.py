@@ -82,7 +82,7 @@ class Swept:
     @functools.cached_property
     def exported(self) -> Exported:
         """Its best trial."""
-        bundle = self.place.folder / "exported"
+        bundle = self.place.folder.with_name(f"{self.place.folder.name}-exported")
         return Exported(self.place.run("export", "first", "--to", bundle, "--json"), bundle)
 
 

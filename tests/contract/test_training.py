@@ -256,11 +256,12 @@ def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Pat
 JAX = """
 import json, sys
 from pathlib import Path
-from lstm_sweep.models import backend, events, training
+from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.models.network import events, training
 backend.environment(None)
 backend.prepare(gpu=False, seed=3)
 corpus = load(Source(data=sys.argv[1]))
