@@ -160,6 +160,9 @@ def build_parser() -> Parser:
     export.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
     export.add_argument("--to", required=True, metavar="DIR", help="a new folder")
     export.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
+    export.add_argument(
+        "--unchecked", action="store_true", help="also a template's network that cannot be checked"
+    )
 
     generate = commands.add_parser("generate", help="sequences that an exported model continues")
     generate.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")

@@ -139,21 +139,30 @@ def rerun(
         return run_again(store, record, opened, changes, template, interrupts)
 
 
-def export(reference: str, to: str, *, settings: Settings, format: str = "keras") -> Exported:
+def export(
+    reference: str,
+    to: str,
+    *,
+    settings: Settings,
+    format: str = "keras",
+    unchecked: bool = False,
+) -> Exported:
     """Write the model of a trial, or of the best one of a sweep, to the new folder `to`.
 
     It is loaded by a clean process with plain Keras, and kept only if it predicts the same there.
-    `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel beside it.
+    `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel beside it. A template's network
+    that cannot be checked, since its layers or its inputs are missing, is kept if `unchecked`.
 
     Raises:
-        InputError: there is no such trial, it has no weights, or the folder cannot be written.
+        InputError: there is no such trial, it has no weights, the folder cannot be written, or the
+            network cannot be checked.
     """
     folder = exporting.new_folder(to)
     if not NAME.fullmatch(reference):
         check_trial(reference)
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
-    written = exporting.export(store, record, folder, format)
+    written = exporting.export(store, record, folder, format, unchecked=unchecked)
     return Exported.of(written, task_kind_of_run(record.tags).told_of_bundle(written))
 
 

@@ -91,7 +91,11 @@ def _change(setting: str) -> tuple[str, Any]:
 def export(arguments: Namespace) -> int:
     """Write a model as a folder that works on its own."""
     exported = api.export(
-        arguments.reference, arguments.to, settings=load(Path.cwd()), format=arguments.format
+        arguments.reference,
+        arguments.to,
+        settings=load(Path.cwd()),
+        format=arguments.format,
+        unchecked=arguments.unchecked,
     )
     if arguments.json:
         print_json(exported.to_dict())

@@ -11,6 +11,7 @@ from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.bundle_parity import unchecked_reason
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 
@@ -59,14 +60,18 @@ def new_folder(given: str) -> Path:
     return to
 
 
-def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str, Any]:
+def export(
+    store: Store, record: TrialRecord, to: Path, format: str, *, unchecked: bool = False
+) -> dict[str, Any]:
     """Write the bundle of a trial to folder `to`; return what `export --json` prints.
 
     The test split is scored here and nowhere else. The bundle is then loaded by a clean process
     with plain Keras, and appears under its name only if it predicts what the trial's network does.
+    Where that cannot be checked, it appears only if the caller says that it may be `unchecked`.
 
     Raises:
-        InputError: the data are not those of the trial, or the folder cannot be made.
+        InputError: the data are not those of the trial, the folder cannot be made, or the bundle
+            cannot be checked.
     """
     write = task_kind_of_run(record.tags).bundle_writer(store, record)
     try:
@@ -79,6 +84,11 @@ def export(store: Store, record: TrialRecord, to: Path, format: str) -> dict[str
     try:
         scratch.chmod(0o755)
         result = write(scratch / "bundle", format)
+        if not (result["parity"]["windows"] or unchecked):
+            raise InputError(
+                f"trial {record.trial.id}: {unchecked_reason(result)}, so its bundle is not "
+                f"checked: expected --unchecked, to export it all the same"
+            )
         if to.exists():
             to.rmdir()
         (scratch / "bundle").rename(to)

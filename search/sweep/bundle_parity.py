@@ -32,6 +32,12 @@ def told_of_parity(result: Mapping[str, Any], rows: str) -> list[str]:
     ]
 
 
+def unchecked_reason(result: Mapping[str, Any]) -> str:
+    """Why a bundle was not checked."""
+    why = result["parity"].get("not_loaded")
+    return str(why or "the store has no inputs that its network was trained on")
+
+
 def backend_free_of_gpu() -> None:
     """Hide GPUs from this process: on one, Keras would write operations that load nowhere else."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -56,7 +56,7 @@ def _write(
                     f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
                     f"expected layers of Keras alone, or --format keras"
                 ) from None
-            model, unknown = None, reason(error)
+            model, unknown = None, f"its network is not loaded ({reason(error)})"
         config = record.trial.config.to_dict()
         bundle.write_foreign(model, weights, config, metrics, folder, format)
         if model and seen:

@@ -22,7 +22,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import own_templates
-from lstm_sweep.search.sweep.bundle_parity import told_of_parity
+from lstm_sweep.search.sweep.bundle_parity import told_of_parity, unchecked_reason
 from lstm_sweep.search.sweep.task import Task, WriteBundle
 from lstm_sweep.search.sweep.template_bundle import template_bundle_writer
 from lstm_sweep.search.trial import Job, Slot, Trial
@@ -119,8 +119,7 @@ class TemplateTask(Task):
     @classmethod
     @override
     def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
-        loss, parity = f"loss {result['loss']:.4f}", result["parity"]
-        if parity["windows"]:
+        loss = f"loss {result['loss']:.4f}"
+        if result["parity"]["windows"]:
             return [loss, *told_of_parity(result, "rows of its training data")]
-        why = parity.get("not_loaded") or "nothing is known of what it was trained on"
-        return [loss, f"not checked: {why}"]
+        return [loss, f"not checked: {unchecked_reason(result)}"]
