@@ -75,7 +75,10 @@ class Engine(Protocol):
         """What has happened, as soon as something has; empty after `timeout_s` seconds."""
 
     def stop(self, slot: Slot, ended: Ended) -> None:
-        """End the trial on a slot; `ended` comes through `wait`, unless it has ended by itself."""
+        """End the trial on a slot; `ended` comes through `wait`, unless it has ended by itself.
+
+        Of several calls for one trial the first counts. A slot without a trial stays free.
+        """
 
     def collect(self, slot: Slot) -> Path:
         """Folder, on this machine, with the files of the trial that was started last on a slot.

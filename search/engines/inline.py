@@ -1,4 +1,4 @@
-"""Trials in this process, one after the other: for a debugger."""
+"""Trials in this process, one after the other, so that a debugger can step through them."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ class InlineEngine(Closing):
 
     def __init__(self) -> None:
         self._running: Iterator[Message] | None = None
-        #: of the trial that was started last
+        #: the end that `stop` was told first
+        self._stopped: Ended | None = None
+        #: folder of the trial that was started last
         self._folder: Path | None = None
         self._closed = False
 
     def describe(self, slot: Slot) -> Device:
-        """The CPU of this machine."""
+        """The CPU of this machine; no GPU is used."""
         return hardware.describe(gpu=False)
 
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """There is no GPU."""
+        """None, as no slot has a GPU."""
         return None
 
     def warm_up(self, *, foreign: bool = False) -> None:
-        """Nothing to do: Keras is imported by the first trial."""
+        """Do nothing: the first trial imports Keras."""
 
     def start(self, job: Job) -> None:
-        """Begin a trial; nothing is computed before `wait`."""
+        """Take on a trial; it is trained within `wait`."""
         if self._closed:
             raise RuntimeError("the engine is closed")
         if self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
-        self._running, self._folder = worker.run(job), job.folder
+        self._running, self._stopped, self._folder = worker.run(job), None, job.folder
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
-        """Train up to the next message, however long that takes."""
+        """Train up to the trial's next message, and return it; the timeout is not kept."""
         if not self._running:
             return []
-        message = next(self._running)
+        message = self._stopped or next(self._running)
         if isinstance(message, Ended):
             self._running = None
         return [(self.slots[0], message)]
 
     def stop(self, slot: Slot, ended: Ended) -> None:
-        """End the trial before its next step."""
-        if self._running:
-            self._running = iter([ended])
+        """Let the next `wait` return `ended` and train nothing more."""
+        self._stopped = self._stopped or ended
 
     def collect(self, slot: Slot) -> Path:
-        """The folder that it has written to."""
+        """Folder of the trial that was started last."""
         if self._folder is None:
             raise LookupError(f"no trial was started on {slot}")
         return self._folder

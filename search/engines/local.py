@@ -32,15 +32,15 @@ class _Running:
     slot: Slot
     process: BaseProcess
     pipe: Connection
-    #: what the kernel says from its beginning on
+    #: the kernel's log from the start of the worker on
     log: KernelLog
-    #: processes that the kernel had killed for want of memory when it began
+    #: how many processes the kernel had killed for want of memory when the worker started
     memory_kills: int
-    #: what to call its end if it was ended from outside
+    #: the end that `stop` was told first; None if it was not stopped
     stopped: Ended | None = None
 
     def kill(self) -> None:
-        """Kill the worker, even if its parent, which knows how it fares, is gone."""
+        """Send SIGKILL by PID, which works also if the forkserver, its parent, has died."""
         if pid := self.process.pid:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -52,7 +52,7 @@ class LocalEngine(Closing):
     def __init__(self, slots: tuple[Slot, ...]) -> None:
         self.slots = slots
         self._running: dict[Slot, _Running] = {}
-        #: of the trial that was started last on each slot
+        #: folder of the trial that was started last on each slot
         self._folders: dict[Slot, Path] = {}
         self._closed = False
 
@@ -130,9 +130,9 @@ class LocalEngine(Closing):
         running.log.close()
 
     def stop(self, slot: Slot, ended: Ended) -> None:
-        """Kill the worker on a slot; what it has sent before still arrives."""
+        """Kill the worker on a slot; messages that it has sent before still arrive."""
         if running := self._running.get(slot):
-            running.stopped = ended
+            running.stopped = running.stopped or ended
             running.kill()
 
     def collect(self, slot: Slot) -> Path:
@@ -150,14 +150,14 @@ class LocalEngine(Closing):
 
 
 def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]:
-    """One slot for each GPU (`per_gpu` of them share one), or for each CPU core if there is none.
+    """`per_gpu` slots for each GPU, or one for each CPU core if there is no GPU.
 
-    `workers` sets another number: fewer leave some places free, more share them evenly.
+    `workers` sets another number of slots, spread evenly over the GPUs or cores.
     """
     for name, number in (("workers", workers), ("per-gpu", per_gpu)):
         if number is not None and number < 1:
             raise InputError(f"--{name} is {number}: expected at least 1")
-    cards = find_gpus() * per_gpu  # one place on each, then the next
+    cards = find_gpus() * per_gpu  # each GPU once, then each a second time
     own = hardware.cores()
     count = workers or len(cards or own)
     if cards:
