@@ -322,6 +322,8 @@ class TrialProgress(_Results):
     seconds: float = 0.0
     #: whether a worker was started for it
     started: bool = False
+    #: seconds that one of its epochs was expected to take when it was started; 0 if unknown
+    predicted_epoch_s: float = 0.0
 
     def with_epoch(self, done: EpochDone) -> Self:
         """Note an epoch; the config's last one is to be logged together with the outcome."""

@@ -132,7 +132,7 @@ class SweepResult:
     @classmethod
     def of(cls, state: SweepState) -> SweepResult:
         """What a sweep that was driven here has come to."""
-        report = state.policy.report() if state.policy else None
+        report = state.report
         return cls(
             sweep=state.name,
             run_id=state.run_id,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.policy.ladder import LadderDecision, Step
-from lstm_sweep.search.policy.stop_reason import Stop
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,3 @@ class SearchReport:
     confirmed: tuple[Confirmed, ...]
     #: why the best config was not trained again, if there was too little time; else empty
     omitted: str
-
-
-class PolicyView(Protocol):
-    """A policy as those see it who only ask."""
-
-    @property
-    def stop(self) -> Stop | None:
-        """Why no more trials are begun; None while they are."""
-
-    def epoch_seconds(self, config: Config) -> float:
-        """Seconds that one epoch of a config will take."""
-
-    def report(self) -> SearchReport:
-        """What was found out so far."""
-
-    def importance(self) -> dict[str, float] | None:
-        """Share of the variance of the loss that each hyperparameter explains.
-
-        None if the trials are too few.
-        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.search.policy.report import PolicyView
+from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.trial import Ended, EpochDone, Job, Progressed, Slot, Trial, TrialProgress
 
@@ -30,13 +30,6 @@ class BaselineScored:
 
     name: str
     loss: float
-
-
-@dataclass(frozen=True)
-class SearchBegan:
-    """From now on a policy decides."""
-
-    policy: PolicyView
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,8 @@ class TrialStarted:
     """A worker was started for the trial on a slot."""
 
     slot: Slot
+    #: seconds that one of its epochs is expected to take; 0 if unknown
+    predicted_epoch_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +124,20 @@ class TrialQueuedAgain:
 
 
 @dataclass(frozen=True)
+class SearchEnded:
+    """The policy begins no more trials."""
+
+    why: Stop
+
+
+@dataclass(frozen=True)
+class SearchReported:
+    """What the search has found out by the sweep's end."""
+
+    report: SearchReport
+
+
+@dataclass(frozen=True)
 class SweepClosing:
     """The sweep is ended before it is done."""
 
@@ -144,7 +153,6 @@ Event = (
     Ticked
     | RunOpened
     | BaselineScored
-    | SearchBegan
     | Resumed
     | SlotCame
     | SlotGone
@@ -156,6 +164,8 @@ Event = (
     | TrialEnded
     | TrialClosed
     | TrialQueuedAgain
+    | SearchEnded
+    | SearchReported
     | SweepClosing
     | RunsLeftOpen
 )

@@ -26,7 +26,7 @@ def describe(state: SweepState) -> str:
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
-    report = state.policy.report() if state.policy else None
+    report = state.report
     if report and report.ladder and report.ladder.decision:
         lines += ["", f"Ladder of learning rates: {report.ladder.decision.reason}."]
     if report and report.confirmed:
@@ -49,10 +49,14 @@ class Measured(Protocol):
         """Parameters of a network; None if that is known only once it is built."""
 
 
-def evidence(state: SweepState, task: Measured) -> dict[str, Any]:
-    """Everything that the pictures show, as plain values."""
-    policy = state.policy
-    report = policy.report() if policy else None
+def evidence(
+    state: SweepState, task: Measured, importance: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Everything that the pictures show, as plain values.
+
+    `importance` is the share of the loss's variance that each hyperparameter explains.
+    """
+    report = state.report
     return {
         "sweep": state.name,
         "loss": task.objective.name,
@@ -61,7 +65,7 @@ def evidence(state: SweepState, task: Measured) -> dict[str, Any]:
         "baselines": state.baselines,
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
         "ladder": _ladder(report.ladder) if report and report.ladder else None,
-        "importance": policy.importance() if policy else None,
+        "importance": importance,
         "confirmed": [one.to_dict() for one in report.confirmed] if report else [],
         "trials": [
             {

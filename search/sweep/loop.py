@@ -17,6 +17,7 @@ from lstm_sweep.search.sweep.events import (
     EpochReported,
     ProgressReported,
     Resumed,
+    SearchEnded,
     SlotCame,
     SlotGone,
     SweepClosing,
@@ -127,7 +128,10 @@ class Loop:
     def _next(self) -> Trial | None:
         """The trial to begin next, which waits; None if there is none now."""
         if not self._state.waiting:
-            trial = self._driver.policy.next(self._state.seconds)
+            policy = self._driver.policy
+            trial = policy.next(self._state.seconds)
+            if policy.stop and not self._state.search_ended:
+                self._history.apply(SearchEnded(policy.stop))
             if trial is None:
                 return None
             self._history.apply(TrialProposed(trial))
@@ -158,7 +162,8 @@ class Loop:
         driver.policy.begin(progress)
         driver.journal.log_config(progress, driver.task.params(trial.config))
         driver.engine.start(job)
-        self._history.apply(TrialStarted(slot))
+        predicted_s = driver.policy.epoch_seconds(trial.config)
+        self._history.apply(TrialStarted(slot, predicted_s))
 
     def _hear(self, slot: Slot, event: engines.Event) -> None:
         self._history.tick()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lstm_sweep.search.policy.report import PolicyView
+from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.trial import Outcome, Slot, Trial, TrialProgress
@@ -46,8 +46,10 @@ class SweepState:
     left_open: bool = False
     #: seconds since the beginning, and the best loss from then on
     best_over_time: tuple[tuple[float, float], ...] = ()
-    #: what decides; None before the search begins
-    policy: PolicyView | None = None
+    #: why the policy begins no more trials; None while it does
+    search_ended: Stop | None = None
+    #: what the search has found out; None before the sweep's end
+    report: SearchReport | None = None
 
     @property
     def closing(self) -> str:
@@ -57,7 +59,7 @@ class SweepState:
     @property
     def stop(self) -> Stop:
         """Why the sweep has ended, or would end now."""
-        return self.closed or (self.policy.stop if self.policy else None) or DONE
+        return self.closed or self.search_ended or DONE
 
     @property
     def status(self) -> SweepStatus:
@@ -157,11 +159,9 @@ class SweepState:
         epoch that it is in, and no more than all of its epochs.
         """
         share = progress.latest.share if progress.latest else 0.0
-        epoch = typical
+        epoch = progress.predicted_epoch_s or typical
         if progress.epoch_seconds:
             epoch = sum(progress.epoch_seconds) / len(progress.epoch_seconds)
-        elif self.policy:
-            epoch = self.policy.epoch_seconds(progress.trial.config)
         epochs_left = progress.trial.config.epochs - len(progress.epochs)
         rest = typical - (self.now - progress.began)
         return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)

@@ -28,7 +28,7 @@ from lstm_sweep.search.sweep.events import (
     BaselineScored,
     RunOpened,
     RunsLeftOpen,
-    SearchBegan,
+    SearchReported,
     SweepClosing,
 )
 from lstm_sweep.search.sweep.history import History
@@ -72,6 +72,7 @@ class Sweep:
         self._lease: Lease | None = None
         self._journal: Journal | None = None
         self._folder: Path | None = None
+        self._policy: Policy | None = None
         self._loop: Loop | None = None
         #: whether another driver has taken the sweep over
         self._lost = False
@@ -142,8 +143,7 @@ class Sweep:
                 self._claim_name()
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
-        policy = self._policy()
-        self._history.apply(SearchBegan(policy))
+        self._policy = policy = self._new_policy()
         driver = Driver(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
             listener=self._listener, journal=journal, lease=lease, interrupts=self._interrupts,
@@ -213,7 +213,7 @@ class Sweep:
                 journal.log_baseline(score, begun.get(score.name))
             self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
 
-    def _policy(self) -> Policy:
+    def _new_policy(self) -> Policy:
         """What decides: it knows the sweep's plan, data and slots, and no trial yet."""
         problem = self._task.problem(self._spec, self.state.baselines)
         slots = max(1, len(self._engine.slots))
@@ -236,6 +236,7 @@ class Sweep:
             self._history.apply(RunsLeftOpen())
             self._viewer.said(f"runs were left open: {fault}")
         finally:
+            self._report()
             if self._folder and not self._lost:
                 workdir.clear(self._folder, self.state.going_on)
         asked = self._interrupts.asked
@@ -246,6 +247,7 @@ class Sweep:
         """Close the runs of trials and then the sweep's own, which lets the lease go."""
         with lease.beating(self._driven_s):
             self._close_trials(journal)
+        self._report()
         state = self.state
         why = Stop(state.stop.reason, state.ending)
         journal.close_sweep(state.status, why, state.seconds, note=self._description())
@@ -269,6 +271,15 @@ class Sweep:
         state = self.state
         journal.log_progress(state.trials_done, state.best_loss)
 
+    def _report(self) -> None:
+        """Note what the search has found out, if that can be done."""
+        if self._policy is None or self.state.report:
+            return
+        try:
+            self._history.apply(SearchReported(self._policy.report()))
+        except Exception as error:
+            self._viewer.said(f"the search is not reported: {_told(error)}")
+
     def _description(self) -> str:
         """What the sweep has come to, in Markdown; empty if that cannot be said."""
         try:
@@ -290,7 +301,8 @@ class Sweep:
 
     def _draw(self, folder: Path) -> None:
         state = self.state
-        found = evidence.evidence(state, self._task)
+        importance = self._policy.importance() if self._policy else None
+        found = evidence.evidence(state, self._task, importance)
         self._store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
         for name, draw in evidence.plots(found, state):
             file = folder / f"{name}.png"

@@ -17,7 +17,8 @@ from lstm_sweep.search.sweep.events import (
     Resumed,
     RunOpened,
     RunsLeftOpen,
-    SearchBegan,
+    SearchEnded,
+    SearchReported,
     SlotCame,
     SlotGone,
     SweepClosing,
@@ -68,12 +69,6 @@ def _(event: BaselineScored, state: SweepState) -> SweepState:
 
 
 @_after.register
-def _(event: SearchBegan, state: SweepState) -> SweepState:
-    _check(state.policy is None, "the search has begun")
-    return replace(state, policy=event.policy)
-
-
-@_after.register
 def _(event: Resumed, state: SweepState) -> SweepState:
     _check(not state.running and not state.finished, "trials have been run")
     finished = [replace(one, began=one.began + state.began) for one in event.finished]
@@ -121,7 +116,9 @@ def _(event: TrialPlaced, state: SweepState) -> SweepState:
 def _(event: TrialStarted, state: SweepState) -> SweepState:
     progress = _under_way(state, event.slot)
     _check(not progress.started, f"trial {progress.trial.number} is started already")
-    return _with_running(state, replace(progress, started=True))
+    return _with_running(
+        state, replace(progress, started=True, predicted_epoch_s=event.predicted_epoch_s)
+    )
 
 
 @_after.register
@@ -168,6 +165,17 @@ def _(event: TrialQueuedAgain, state: SweepState) -> SweepState:
     )
     last: Trial = max(attempts, key=lambda trial: trial.attempt)
     return replace(state, waiting=(*state.waiting, last.next_attempt()))
+
+
+@_after.register
+def _(event: SearchEnded, state: SweepState) -> SweepState:
+    _check(state.search_ended is None, "the search has ended already")
+    return replace(state, search_ended=event.why)
+
+
+@_after.register
+def _(event: SearchReported, state: SweepState) -> SweepState:
+    return replace(state, report=event.report)
 
 
 @_after.register

@@ -21,6 +21,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
 from lstm_sweep.search.sweep.events import (
     EpochReported,
+    SearchReported,
     Ticked,
     TrialClosed,
     TrialEnded,
@@ -68,7 +69,7 @@ def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> S
     policy = Policy(plan, PROBLEM, sweep="s", slots=1)
     spec = SweepSpec(trials=trials)
     baselines = {"unigram": 3.0, "markov": 2.0}
-    state = SweepState("s", spec, "run", (SLOT,), baselines, policy=policy)
+    state = SweepState("s", spec, "run", (SLOT,), baselines)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
         job = Job(trial=trial, slot=SLOT, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
@@ -79,7 +80,7 @@ def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> S
         state = after(state, TrialEnded(SLOT, ended))
         policy.end(state.running[SLOT])
         state = after(state, TrialClosed(SLOT))
-    return state
+    return after(state, SearchReported(policy.report()))
 
 
 def _play(trial: Trial, policy: Policy, state: SweepState) -> tuple[SweepState, Ended]:
@@ -110,7 +111,8 @@ def state() -> SweepState:
 
 @pytest.fixture(scope="module")
 def found(state: SweepState) -> dict[str, Any]:
-    return evidence_module.evidence(state, NETWORKS)
+    importance = learned(state.finished, len(state.finished)).importance()
+    return evidence_module.evidence(state, NETWORKS, importance)
 
 
 def test_evidence_is_plain_json(found: dict[str, Any]) -> None:
@@ -129,7 +131,7 @@ def test_evidence_has_every_trial_with_its_parameters(
 
 
 def test_the_ladder_is_shown_as_it_was_decided(state: SweepState, found: dict[str, Any]) -> None:
-    report = state.policy and state.policy.report()
+    report = state.report
     assert report and report.ladder and report.ladder.decision
     shown = found["ladder"]
     assert shown["rates"] == [1.0, 0.1, 0.01, 0.001, 0.0001, 1e-05]
@@ -171,8 +173,8 @@ def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Pat
     failed = Ended(Outcome.ERROR, "no")
     whole = played()
     finished = [replace(progress, ended=failed, epochs=()) for progress in whole.finished]
-    policy = learned(finished, len(finished))
-    state = with_trials(SweepState("s", whole.spec, "run", (SLOT,), policy=policy), finished)
+    report = learned(finished, len(finished)).report()
+    state = with_trials(SweepState("s", whole.spec, "run", (SLOT,), report=report), finished)
     drawn = evidence_module.plots(evidence_module.evidence(state, NETWORKS), state)
     for name, draw in drawn:
         draw(tmp_path / f"{name}.png")
@@ -193,8 +195,8 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
         elif place % 4 == 1:
             finished[place] = replace(progress, epochs=[*progress.epochs[:-1], {"val_loss": bad}])
     policy = learned(finished, 20)
-    state = with_trials(replace(whole, finished=(), ranked=(), policy=policy), finished)
-    found = evidence_module.evidence(state, NETWORKS)
+    state = with_trials(replace(whole, finished=(), ranked=(), report=policy.report()), finished)
+    found = evidence_module.evidence(state, NETWORKS, policy.importance())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for name, draw in evidence_module.plots(found, state):
         draw(tmp_path / f"{name}.png")
@@ -219,7 +221,7 @@ def test_the_description_names_ladder_and_confirmation(state: SweepState) -> Non
 
 def test_a_ladder_that_did_not_end_is_said_not_to_have_ended() -> None:
     policy = Policy(Plan(), PROBLEM, sweep="s", slots=1)
-    state = SweepState("s", SweepSpec(), "run", (SLOT,), {}, policy=policy)
+    state = SweepState("s", SweepSpec(), "run", (SLOT,), {}, report=policy.report())
     shown = evidence_module.evidence(state, NETWORKS)["ladder"]
     assert shown["reason"] == "not finished" and shown["best"] is None
     assert shown["losses"] == [None] * len(ladder.rates(presets.DEFAULT["learning_rate"]))

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,8 +171,7 @@ OVER = Stop(StopReason.MINUTES, "5 minutes are over")
 def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
     closed: Stop | None, stop: Stop | None, expected: Stop
 ) -> None:
-    policy: Any = SimpleNamespace(stop=stop)
-    found = state(closed=closed, policy=policy)
+    found = state(closed=closed, search_ended=stop)
     assert (found.stop, found.ending, found.status) == (
         expected,
         expected.text,

@@ -129,7 +129,7 @@ def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
     phases = [progress.trial.phase for progress in state.finished]
     assert phases == [Phase.SEARCH] * 12 + [Phase.CONFIRM] * 4
     assert state.best and state.best_loss == min(c.best_loss or 9 for c in state.finished)
-    assert state.policy and len(state.policy.report().confirmed) == 2
+    assert state.report and len(state.report.confirmed) == 2
 
 
 def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Sweep) -> None:

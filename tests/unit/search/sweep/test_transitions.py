@@ -11,10 +11,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.lstm_problem import lstm_problem
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.events import (
@@ -25,7 +22,8 @@ from lstm_sweep.search.sweep.events import (
     Resumed,
     RunOpened,
     RunsLeftOpen,
-    SearchBegan,
+    SearchEnded,
+    SearchReported,
     SlotCame,
     SlotGone,
     SweepClosing,
@@ -50,7 +48,6 @@ from lstm_sweep.search.trial import (
     Trial,
     TrialProgress,
 )
-from lstm_sweep.spaces import presets
 
 A, B, C = (Slot(index, core=index) for index in range(3))
 NEW = SweepState("s", SweepSpec(trials=9), "", (A, B), began=100.0, now=100.0)
@@ -167,13 +164,14 @@ def test_what_cannot_happen_is_refused(events: list[Event], event: Event, why: s
     assert str(caught.value) == why
 
 
-def test_a_search_begins_once() -> None:
-    problem = lstm_problem(presets.QUICK, DataSize(1_000, 90, 100), unigram_loss=3.0)
-    policy = Policy(Plan(), problem, sweep="s", slots=2)
-    state = after(NEW, SearchBegan(policy))
-    assert state.policy is policy
-    with pytest.raises(InvalidTransitionError, match="the search has begun"):
-        after(state, SearchBegan(policy))
+def test_a_search_ends_once_and_then_is_reported() -> None:
+    why = Stop(StopReason.PATIENCE, "no better for 9 trials")
+    state = after(NEW, SearchEnded(why))
+    assert (NEW.search_ended, state.stop) == (None, why)
+    with pytest.raises(InvalidTransitionError, match="the search has ended already"):
+        after(state, SearchEnded(why))
+    report = SearchReport(None, (), "too little time")
+    assert after(state, SearchReported(report)).report is report
 
 
 def test_a_state_is_a_value_that_nobody_can_write() -> None:
