@@ -44,6 +44,12 @@ TINY = [
 ]
 
 
+def in_full(*cases: Any) -> list[Any]:
+    """Cases of a parametrized test that `make test` leaves to `make test-all`."""
+    tuples = (case if isinstance(case, tuple) else (case,) for case in cases)
+    return [pytest.param(*case, marks=pytest.mark.full) for case in tuples]
+
+
 @dataclass(frozen=True)
 class Done:
     """A command that has run."""

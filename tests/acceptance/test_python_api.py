@@ -194,6 +194,7 @@ def when_it_runs(store: Path, name: str, then: Callable[[], object]) -> Thread:
     return thread
 
 
+@pytest.mark.full
 def test_a_sweep_is_interrupted_stopped_and_resumed(folder: Path) -> None:
     long: dict[str, Any] = TINY | {"space": TINY["space"] | {"epochs": 2000}, "trials": 1}
     interrupting = when_it_runs(folder, "long", _thread.interrupt_main)

@@ -29,6 +29,7 @@ from tests.servers import free_port, served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
+@pytest.mark.full
 def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
     workplace: Callable[[str], Path], corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def stolen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         thief.server_close()
 
 
+@pytest.mark.full
 def test_a_port_that_is_taken_in_between_is_left_to_who_took_it(
     workplace: Callable[[str], Path], stolen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

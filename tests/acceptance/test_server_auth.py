@@ -154,6 +154,7 @@ def test_users_lie_beside_the_database_and_are_nobody_elses(server: Server) -> N
         assert PASSWORD.encode() not in path.read_bytes()
 
 
+@pytest.mark.full
 def test_another_password_at_a_later_start_is_refused(server: Server) -> None:
     later = "another password"
     done = run_here("ui", cwd=server.folder, MLFLOW_AUTH_ADMIN_PASSWORD=later)
@@ -238,6 +239,7 @@ class Impostor(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.full
 def test_whoever_takes_the_port_first_gets_no_password(workplace: Callable[[str], Path]) -> None:
     folder, port = workplace("taken"), free_port()
     (folder / "mlflow.yaml").write_text("auth: basic\n", encoding="utf-8")

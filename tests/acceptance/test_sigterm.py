@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
@@ -72,6 +74,7 @@ def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Pat
     assert [(record.status, record.outcome) for record in records] == [("KILLED", "stopped")] * 2
 
 
+@pytest.mark.full
 def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
     folder = workplace("locked")
     store = Store(load(folder, {}))
@@ -89,6 +92,7 @@ def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], 
     assert "RUNNING" not in statuses
 
 
+@pytest.mark.full
 def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
     folder = workplace("mute")
     server = Server(folder)

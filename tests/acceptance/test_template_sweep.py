@@ -197,6 +197,7 @@ def exported(folder: Path, name: str, to: Path, *more: str) -> Done:
     return run_here("export", name, "--to", to, "--json", *more, cwd=folder)
 
 
+@pytest.mark.full
 def test_a_network_with_several_inputs_and_outputs_is_exported(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_network_with_several_inputs_and_outputs_is_exported(
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 32}
 
 
+@pytest.mark.full
 def test_a_network_with_layers_of_ones_own_is_handed_on(folder: Path, tmp_path: Path) -> None:
     text = (folder / "memory.py").read_text(encoding="utf-8")
     options = "{{choice([Mean(), layers.GlobalMaxPooling1D(), layers.Flatten()])}}"
@@ -242,6 +244,7 @@ def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> 
     assert "raise RuntimeError(f'no {units} today')" in log
 
 
+@pytest.mark.full
 def test_trials_that_fall_behind_are_ended_by_their_epochs(folder: Path) -> None:
     command = ["launch", "--template", "scaled.py", "--trials", "6", "--name", "scaled", "--json"]
     done = run_here(*command, *FEW, "--workers", "1", cwd=folder)
@@ -256,6 +259,7 @@ def test_trials_that_fall_behind_are_ended_by_their_epochs(folder: Path) -> None
     assert losses == sorted(losses)
 
 
+@pytest.mark.full
 def test_a_killed_sweep_of_a_template_goes_on(folder: Path) -> None:
     command = ["launch", "--template", "slow.py", "--trials", "3", "--name", "slow", "--json"]
     driver = start_program(*command, *FEW, "--halving", "off", cwd=folder)

@@ -28,6 +28,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import EpochDone, Job
+from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -39,7 +40,7 @@ TWO_TRIALS = {0: [3.0, 2.5], 1: [2.6, 2.4]}
 THREE_TRIALS = TWO_TRIALS | {2: [2.9, 2.8]}
 #: some writes of a short sweep, and all of a longer one
 EXTENTS = pytest.mark.parametrize(
-    "losses", [TWO_TRIALS, pytest.param(THREE_TRIALS, marks=pytest.mark.full)], ids=["some", "all"]
+    "losses", [TWO_TRIALS, *in_full(THREE_TRIALS)], ids=["some", "all"]
 )
 
 
@@ -170,7 +171,7 @@ def test_a_driver_killed_at_any_write_loses_nothing(
     expected = _finished(whole.store())
     _check(whole, cache)
     assert writes > 30
-    kills = [(1, False), *((at, True) for at in range(1, writes + 1, 4))]
+    kills = [(1, False), *((at, True) for at in range(1, writes + 1, 8))]
     if losses is THREE_TRIALS:
         kills = list(itertools.product(range(1, writes + 1), (False, True)))
     for at, after in kills:
@@ -194,7 +195,7 @@ def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
     _kill(broken, 25, after=True)
     writes = broken.drive().writes
     assert writes > 20
-    kills = range(1, writes + 1) if losses is THREE_TRIALS else range(1, 9, 3)
+    kills = range(1, writes + 1) if losses is THREE_TRIALS else (1, 7)
     for at in kills:
         broken = place("broken", losses)
         _kill(broken, 25, after=True)
@@ -277,7 +278,7 @@ def _go_on(place: Place, begun: set[int], at: int = 0, *, for_good: bool = False
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("for_good", [False, True])
-@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("step", [12, *in_full(1)])
 def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
     place: Callable[..., Place], cache: Path, for_good: bool, step: int
 ) -> None:

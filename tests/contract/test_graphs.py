@@ -12,6 +12,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import StepWindows
+from tests.conftest import in_full
 
 #: of one form with all of `OTHERS`
 CONFIG = TrialConfig(
@@ -22,6 +23,7 @@ OTHERS = {
     "layer_size": 128, "sequence_length": 10, "batch_size": 3, "dropout": 0.1,
     "learning_rate": 0.001, "epochs": 2, "stride": 2,
 }  # fmt: skip
+REMAINING = sorted(OTHERS.keys() - {"layer_size", "dropout"})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,7 +98,10 @@ def test_a_form_is_traced_once_and_read_afterwards_with_the_same_bits(
     assert_equal(again, alone)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name",
+    ["layer_size", "dropout", *in_full(*REMAINING)],
+)
 def test_what_is_no_part_of_the_form_is_not_traced_again(
     known: Path, traced: list[str], name: str
 ) -> None:
@@ -177,7 +182,7 @@ def _is_fixed(attribute: Any) -> bool:
     return not attribute.HasField("func")
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+@pytest.mark.parametrize("damage", ["changed", *in_full("cut", "empty")])
 def test_a_damaged_graph_is_traced_anew_and_mended(
     known: Path, traced: list[str], damage: str
 ) -> None:
@@ -203,6 +208,7 @@ def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.full
 def test_other_code_has_other_graphs(
     known: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.template.template import Template
-from tests.conftest import Done, run_here, write_text
+from tests.conftest import Done, in_full, run_here, write_text
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
@@ -145,8 +145,9 @@ def check_lines(done: Done, bad: list[str], good: str = "good") -> None:
     assert len({found[0] for found in named}) == len(lines)
 
 
-def test_no_tag_of_a_sweep_stops_others(stored: Stored) -> None:
-    cases = [(tag, value) for tag in OF_SWEEP for value in WRONG]
+@pytest.mark.parametrize("wrong", [WRONG[::3], *in_full(WRONG)], ids=len)
+def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: list[str | None]) -> None:
+    cases = [(tag, value) for tag in OF_SWEEP for value in wrong]
     bad = {}
     for number, (tag, value) in enumerate(cases):
         name = f"bad-{number}"
@@ -165,14 +166,15 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored) -> None:
         assert isinstance(lease.is_left(dict(Tags(stored.store.run(run_id)))), bool)
 
 
-def test_no_tag_of_a_trial_stops_others(stored: Stored) -> None:
-    cases = [(tag, value) for tag in OF_TRIAL for value in WRONG]
+@pytest.mark.parametrize("wrong", [WRONG[::3], *in_full(WRONG)], ids=len)
+def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None]) -> None:
+    cases = [(tag, value) for tag in OF_TRIAL for value in wrong]
     bad = [
         stored.copy(stored.trial_id, tag, value, sweep_trial=str(100 + number))
         for number, (tag, value) in enumerate(cases)
         if (tag, value) != ("sweep.outcome", "")
     ]
-    bad += [stored.copy(stored.baseline_id, tag, v) for tag in OF_BASELINE for v in WRONG]
+    bad += [stored.copy(stored.baseline_id, tag, v) for tag in OF_BASELINE for v in wrong]
     check_lines(stored.run("trials", "good"), bad, "good/1")
     check_lines(stored.run("trials", "good", "--json"), bad, "good/1")
     check_lines(stored.run("show", "good/0"), [])

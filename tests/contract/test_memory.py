@@ -11,6 +11,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot, Trial
+from tests.conftest import in_full
 
 #: four terabytes
 MANY = (1 << 22, 1 << 18)
@@ -28,8 +29,8 @@ def by_jax() -> None:
     jnp.ones(MANY).sum().block_until_ready()
 
 
-@pytest.mark.parametrize("ask", [by_tensorflow, pytest.param(by_jax, marks=pytest.mark.full)])
-@pytest.mark.parametrize("gpu", [None, "0"])
+@pytest.mark.parametrize("ask", [by_tensorflow, *in_full(by_jax)])
+@pytest.mark.parametrize("gpu", [None, *in_full("0")])
 def test_what_a_library_says_of_the_hosts_memory_is_understood(
     ask: Callable[[], None], gpu: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

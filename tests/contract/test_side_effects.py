@@ -65,6 +65,7 @@ def both(work: Callable[[Path], Any], folders: list[Path]) -> list[Any]:
         return list(threads.map(work, folders))
 
 
+@pytest.mark.full
 def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
     workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

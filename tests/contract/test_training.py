@@ -17,7 +17,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import StepWindows, TrainingWindows, scoring_targets
-from tests.conftest import write_text
+from tests.conftest import in_full, write_text
 
 CONFIG = TrialConfig(
     layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, epochs=3
@@ -164,7 +164,8 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
 @pytest.mark.parametrize(
-    ("optimizer", "layer_size"), [("rmsprop", 12), ("adam", 12), ("adagrad", 128)]
+    ("optimizer", "layer_size"),
+    [("rmsprop", 12), *in_full(("adam", 12), ("adagrad", 128))],
 )
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
