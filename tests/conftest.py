@@ -24,7 +24,7 @@ import pytest
 from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
-pytest.register_assert_rewrite("tests.cases")
+pytest.register_assert_rewrite("tests.cases", "tests.acceptance", "tests.contract", "tests.unit")
 
 # Property tests try the same cases each time, and others where they look for new faults:
 # --hypothesis-profile=random
