@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from tests.unit.search.policy.player import Curve, always, play, reason_of
+
+
+@pytest.mark.parametrize(
+    "trials, configs, seeds, expected",
+    [
+        (50, 3, 3, [3, 3, 3]),
+        (36, 3, 3, [3, 3, 3]),
+        (50, 2, 4, [4, 4]),
+        (50, 1, 3, [3]),
+        (20, 3, 3, [3, 2]),  # a quarter is five: two configs, of which each has at least two
+        (16, 3, 3, [2, 2]),
+        (12, 3, 3, [3]),
+        (8, 3, 3, [2]),
+        (7, 3, 3, []),  # there is room for one, which would say nothing
+        (50, 0, 3, []),
+        (50, 3, 0, []),
+        (50, 1, 1, [1]),
+    ],
+)
+def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
+    trials: int, configs: int, seeds: int, expected: list[int]
+) -> None:
+    plan = Plan(trials=trials, algorithm="random", confirm_configs=configs, confirm_seeds=seeds)
+    played = play(plan, slots=1)
+    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
+    assert sorted(counts.values(), reverse=True) == expected
+    assert len(played.all_progress) == trials
+
+
+def test_on_more_slots_one_config_is_confirmed_if_one_was_asked_for() -> None:
+    played = play(Plan(trials=50, confirm_configs=1, confirm_seeds=3), slots=2)
+    assert len({progress.trial.config for progress in played.of(Phase.CONFIRM)}) == 1
+
+
+def test_three_configs_with_a_seed_each_are_three_configs() -> None:
+    played = play(Plan(trials=50, algorithm="random", confirm_configs=3, confirm_seeds=1))
+    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
+    assert max(counts.values()) == 1
+
+
+def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
+    def one(trial: Trial) -> Curve:
+        good = trial.number == 0 or trial.phase is Phase.CONFIRM
+        return Curve([2.0] * 9) if good else Curve([], Outcome.ERROR)
+
+    plan = Plan(trials=40, ladder=False, early_stopping=0, confirm_configs=3, confirm_seeds=3)
+    played = play(plan, curves=one)
+    assert len(played.of(Phase.CONFIRM)) <= 3
+
+
+def test_a_confirmation_has_the_same_config_another_seed_and_all_epochs() -> None:
+    played = play(Plan(trials=36, algorithm="random"))
+    leaders = {progress.trial.config for progress in played.policy.leaders}
+    confirmed = played.of(Phase.CONFIRM)
+    assert {progress.trial.config for progress in confirmed} == leaders
+    seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
+    assert len(set(seeds)) == len(seeds)
+    assert {len(progress.epochs) for progress in confirmed} == {9}
+    assert {progress.ended for progress in confirmed} == {Ended(Outcome.COMPLETE)}
+
+
+def test_leaders_are_the_best_that_have_ended_and_were_not_confirmations() -> None:
+    played = play(Plan(trials=36, algorithm="random"))
+    tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
+    losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
+    assert [progress.ranked_loss for progress in played.policy.leaders] == losses[:3]
+
+
+def test_confirmations_of_a_config_are_found() -> None:
+    played = play(Plan(trials=36, algorithm="random"))
+    best = played.policy.leaders[0].trial.config
+    [found] = [one for one in played.policy.report().confirmed if one.first.trial.config == best]
+    again = [c for c in played.of(Phase.CONFIRM) if c.trial.config == best]
+    assert list(found.losses) == [progress.best_loss for progress in again]
+    assert len(again) == 3
+
+
+def test_where_every_trial_fails_nothing_is_confirmed() -> None:
+    played = play(Plan(trials=20), curves=always(outcome=Outcome.ERROR))
+    assert played.of(Phase.CONFIRM) == []
+    assert reason_of(played.policy) == "no trial has a result"
+    assert len(played.all_progress) == 15  # and what was kept for confirming is not used

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.policy import ladder, lstm_problem
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space
+from tests.unit.search.policy.player import (
+    RATES,
+    SMALL,
+    SPACE,
+    UNIGRAM,
+    Curve,
+    always,
+    course_of,
+    each_slots,
+    play,
+    policy_of,
+)
+
+
+def test_on_one_slot_rates_fall_until_one_is_worse() -> None:
+    played = play(Plan(trials=10), slots=1)
+    climbed = played.of(Phase.LADDER)
+    assert [as_lstm_config(c.trial.config).learning_rate for c in climbed] == [
+        1.0,
+        0.1,
+        0.01,
+        0.001,
+    ]
+    decision = played.policy.ladder
+    assert decision and decision.best == 0.01
+    assert decision.reason.startswith("0.01 is best: ")
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 6, 9])
+def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> None:
+    policy = play(Plan(trials=10), slots=slots).policy
+    assert policy.ladder and policy.ladder.best == 0.01
+    assert policy.space["learning_rate"].values() == [0.001, 0.01, 0.1]
+
+
+@each_slots
+def test_the_search_keeps_to_the_best_rate_and_its_neighbours(slots: int) -> None:
+    searched = play(Plan(trials=24), slots=slots).of(Phase.SEARCH)
+    assert {as_lstm_config(c.trial.config).learning_rate for c in searched} == {0.001, 0.01, 0.1}
+
+
+def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
+    played = play(Plan(trials=10), slots=6, curves=lambda trial: slow_below(trial, 0.001))
+    climbed = played.of(Phase.LADDER)
+    assert [as_lstm_config(c.trial.config).learning_rate for c in climbed] == sorted(
+        RATES, reverse=True
+    )
+    assert {c.began for c in climbed} == {0.0}  # all at once
+    *_, needless, lowest = climbed
+    reason = "the ladder has ended: "
+    for progress in (needless, lowest):
+        assert progress.ended and progress.ended.outcome is Outcome.STOPPED
+        assert progress.ended.reason.startswith(f"{reason}0.01 is best: ")
+        assert ", and 0.001 reached " in progress.ended.reason
+
+
+def slow_below(trial: Trial, rate: float) -> Curve:
+    """The usual curves, no chance in them; low rates take long."""
+    config = as_lstm_config(trial.config)
+    if config.learning_rate >= 1:
+        return Curve([], Outcome.DIVERGED)
+    floor = 1.3 + 0.3 * abs(math.log10(config.learning_rate) + 2)
+    losses = [floor + 1 / epoch for epoch in range(1, config.epochs + 1)]
+    return Curve(losses, seconds=9.0 if config.learning_rate < rate else 1.0)
+
+
+def test_slots_wait_while_the_ladder_has_no_rate_left() -> None:
+    policy = policy_of(Plan(trials=10), slots=9)
+    begun = 0
+    while trial := policy.next():
+        policy.begin(course_of(trial))
+        begun += 1
+    assert begun == len(RATES)
+    assert policy.next() is None and policy.stop is None
+
+
+def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted() -> None:
+    played = play(Plan(trials=10), admits=lambda config: as_lstm_config(config).layer_size >= 32)
+    for progress in played.of(Phase.LADDER):
+        config = progress.trial.config
+        assert (
+            as_lstm_config(config).layers,
+            as_lstm_config(config).layer_size,
+            as_lstm_config(config).dropout,
+        ) == (1, 32, 0.0)
+        assert SPACE.decode(SPACE.encode(config)) == config
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(epochs: int) -> None:
+    played = play(Plan(trials=10), slots=1, ladder_epochs=epochs)
+    survived = [c for c in played.of(Phase.LADDER) if c.epochs]
+    assert {len(progress.epochs) for progress in survived} == {epochs}
+    reason = f"a trial of the ladder takes {epochs} epochs"
+    assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
+
+
+def test_where_no_rate_learns_the_search_goes_on_in_the_whole_space() -> None:
+    played = play(Plan(trials=16), curves=always(*[UNIGRAM] * 9))
+    decision = played.policy.ladder
+    assert decision and decision.best is None
+    assert decision.reason == "no rate came below 0.98 times guessing (3.0000)"
+    assert len(played.of(Phase.LADDER)) == len(RATES)
+    assert played.policy.space == SPACE
+
+
+@pytest.mark.parametrize(
+    "plan, space, reason",
+    [
+        (Plan(trials=5), SMALL, "no rates to climb"),  # one rate
+        (Plan(trials=5), SPACE.replace(learning_rate=Listed("learning_rate", (0.001, 0.01))), None),
+        (Plan(trials=5, ladder=False), SPACE, "switched off"),
+    ],
+)
+def test_without_rates_or_switched_off_there_is_no_ladder(
+    plan: Plan, space: Space, reason: str | None
+) -> None:
+    played = play(plan, space, curves=always(*[2.0] * 9))
+    decision = played.policy.ladder
+    assert decision and decision.done and decision.best is None
+    assert decision.reason == (reason or "no rates to climb")
+    assert played.of(Phase.LADDER) == [] and played.policy.space == space
+
+
+@pytest.mark.parametrize(
+    "dimension, rates",
+    [
+        (Listed("learning_rate", RATES), RATES[::-1]),
+        (Listed("learning_rate", (0.001, 0.01, 0.1)), (0.1, 0.01, 0.001)),
+        (Listed("learning_rate", (0.01, 0.1)), ()),  # both would be left
+        (Listed("learning_rate", (0.05, 0.06, 0.07, 0.08)), ()),
+        (Range("learning_rate", 0.001, 0.1, log=True), (0.1, 0.01, 0.001)),
+        (Range("learning_rate", 0.002, 0.1, log=True), ()),
+    ],
+)
+def test_a_ladder_has_more_than_two_rates_or_none(
+    dimension: Listed | Range, rates: tuple[float, ...]
+) -> None:
+    assert ladder.of(SPACE.replace(learning_rate=dimension)) == rates
+
+
+@pytest.mark.parametrize(
+    "admits, expected",
+    [
+        (lambda config: True, (1, 16)),
+        (lambda config: config.layer_size >= 40, (1, 48)),
+        (lambda config: config.layers == 2, (2, 16)),
+        (lambda config: config.layers == 2 or config.layer_size == 64, (2, 16)),  # fewer weights
+        (lambda config: False, (1, 16)),  # nothing is: the smallest all the same
+    ],
+)
+def test_the_smallest_network_is_the_one_with_fewest_parameters(
+    admits: Callable[[Config], bool], expected: tuple[int, int]
+) -> None:
+    found = lstm_problem.smallest(SPACE, 50, admits)
+    assert found and (found.layers, found.layer_size) == expected
+    assert SPACE.admits(found)
+
+
+def test_the_smallest_network_of_the_declared_space_takes_the_cheapest_steps() -> None:
+    found = lstm_problem.smallest(presets.DEFAULT, 90, lambda config: True)
+    assert found and presets.DEFAULT.admits(found)
+    assert (found.direction, found.layers, found.layer_size, found.dropout) == ("uni", 2, 32, 0.0)
+    assert (found.batch_size, found.sequence_length) == (32, 20)
+    only_bi = presets.DEFAULT.replace(direction=Listed("direction", ("bi",)))
+    bi = lstm_problem.smallest(only_bi, 90, lambda config: True)
+    assert bi and bi.direction == "bi"
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_search_begins_with_a_middling_network_at_the_best_rate(slots: int) -> None:
+    played = play(Plan(trials=12), slots=slots)
+    first, *others = played.of(Phase.SEARCH)
+    config = first.trial.config
+    assert (
+        as_lstm_config(config).learning_rate,
+        as_lstm_config(config).layers,
+        as_lstm_config(config).layer_size,
+    ) == (
+        0.01,
+        1,
+        48,
+    )
+    assert as_lstm_config(config).dropout == 0.0
+    assert played.policy.space.decode(first.trial.point) == config
+    assert config not in [other.trial.config for other in others]
+
+
+@pytest.mark.parametrize(
+    "admits, size",
+    [
+        (lambda config: config.layer_size < 48, 32),
+        (lambda config: config.layer_size != 48, 64),  # the nearest one, by ratio
+        (lambda config: config.layer_size > 48, 64),
+    ],
+)
+def test_the_opening_is_admitted(admits: Callable[[Config], bool], size: int) -> None:
+    small = lstm_problem.smallest(SPACE, 50, admits)
+    found = lstm_problem.opening(SPACE, small, 0.01, admits)
+    assert found == small.evolve(learning_rate=0.01, layer_size=size)
+    assert lstm_problem.opening(SPACE, small, 0.01, lambda config: False) is None
+
+
+def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:
+    one_size = SPACE.replace(layer_size=Listed("layer_size", (32,)))
+    played = play(Plan(trials=12), one_size)
+    configs = [
+        progress.trial.config
+        for progress in played.all_progress
+        if progress.trial.phase != "confirm"
+    ]
+    assert len(set(configs)) == len(configs)

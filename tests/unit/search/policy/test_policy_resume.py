@@ -1,0 +1,113 @@
+"""A policy of a sweep that goes on decides as the first one would have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial, TrialProgress
+from tests.unit.search.policy.player import (
+    SPACE,
+    Curve,
+    Curves,
+    Player,
+    course_of,
+    each_plan,
+    each_slots,
+    play,
+    policy_of,
+    reason_of,
+    usual,
+    with_epochs,
+)
+
+
+class Doubter(Player):
+    """Compares each decision with that of a policy rebuilt from the trials alone."""
+
+    def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
+        super().__init__(policy, curves, slots)
+        self._slots = slots
+        #: numbers of trials, in order of their ends
+        self._ended: list[int] = []
+        self.compared = 0
+
+    def _end(self, progress: TrialProgress, ended: Ended) -> None:
+        self._ended.append(progress.trial.number)
+        super()._end(progress, ended)
+
+    def _fill(self) -> None:
+        while self._free:
+            trial = self._rebuilt().next(self.played.now)
+            before = len(self.played.all_progress)
+            free, self._free = self._free, self._free[:1]
+            super()._fill()
+            self._free = free[1:] if len(self.played.all_progress) > before else free
+            assert trial == (self.played.all_progress[-1].trial if trial else None)
+            self.compared += 1
+            if trial is None:
+                return
+
+    def _rebuilt(self) -> Policy:
+        policy = policy_of(self._policy.plan, SPACE, self._slots)
+        under_way = [c for c in self.played.all_progress if c.ended is None]
+        ended = [self.played.known[number] for number in self._ended]
+        policy.restore(ended, [c.trial for c in under_way], extended=False)
+        for progress in self.played.all_progress:
+            if progress.ended is None:
+                policy.begin(progress)
+                for number in range(1, len(progress.epochs) + 1):
+                    policy.note(replace(progress, epochs=progress.epochs[:number]))
+        return policy
+
+
+def out_of_order(trial: Trial) -> Curve:
+    """Every other trial takes ten times as long, so that later ones end before it."""
+    curve = usual(trial)
+    return curve if trial.number % 2 else replace(curve, seconds=10 * curve.seconds)
+
+
+@each_plan
+@each_slots
+@pytest.mark.parametrize("curves", [usual, out_of_order])
+def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
+    plan: Plan, slots: int, curves: Curves
+) -> None:
+    player = Doubter(policy_of(plan, slots=slots), curves, slots)
+    player.play()
+    enough = player.compared >= plan.trials
+    assert enough or reason_of(player.played.policy) != "the budget is spent"
+    assert player.compared > 4
+
+
+def test_more_trials_let_the_search_go_on() -> None:
+    played = play(Plan(trials=24))
+    rebuilt = policy_of(Plan(trials=40))
+    rebuilt.restore(played.all_progress, [], extended=True)
+    trial = rebuilt.next()
+    assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
+
+
+def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
+    progress = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
+    progress = progress.with_end(Ended(Outcome.LOST), 1.0)
+    rebuilt = policy_of(Plan(ladder=False))
+    rebuilt.restore([progress], [progress.trial.next_attempt()], extended=False)
+    trial = rebuilt.next()
+    assert trial and trial.number == 1
+
+
+def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
+    played = play(Plan(trials=24))
+    waiting = next(c for c in played.of(Phase.LADDER) if c.ended and not c.ended.outcome.ranks)
+    rebuilt = policy_of(Plan(trials=24))
+    again = course_of(waiting.trial.next_attempt())
+    rebuilt.restore(played.all_progress, [again.trial], extended=False)
+    rebuilt.begin(again)
+    ended = rebuilt.judge(with_epochs(again, {"val_loss": 2.0, "epoch_seconds": 1.0}))
+    assert ended and ended.outcome is Outcome.STOPPED
+    assert ended.reason.startswith("the ladder has ended: ")

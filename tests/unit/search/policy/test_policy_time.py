@@ -1,0 +1,143 @@
+"""What is begun when time is short."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space
+from tests.unit.search.policy.player import (
+    PLAIN,
+    SMALL,
+    SPACE,
+    always,
+    course_of,
+    each_slots,
+    play,
+    policy_of,
+    problem_of,
+    reason_of,
+    with_epochs,
+)
+
+
+def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
+    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 60.0})
+    played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=1)
+    # each takes 10 s: a second to start and nine epochs
+    assert [progress.began for progress in played.all_progress] == [
+        0.0,
+        10.0,
+        20.0,
+        30.0,
+        40.0,
+        50.0,
+    ]
+    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in played.all_progress)
+    policy = policy_of(plan, SMALL, slots=1)
+    trial = policy.next(59.99)
+    assert trial is None
+    least = min(policy.epoch_seconds(config) for config in SMALL.points())
+    seconds = 3.0 + problem_of(SMALL).first_rung * least
+    assert reason_of(policy).startswith("0 s are left, and a trial's first rung takes ")
+    assert float(reason_of(policy).split()[-2]) >= math.floor(seconds)
+
+
+def after_one_trial(
+    space: Space, outcome: Outcome, first_rung: int = 1, confirm_configs: int = 0
+) -> Policy:
+    """A policy that saw one trial end after three epochs of ten seconds, and one to start it."""
+    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "confirm_configs": confirm_configs})
+    policy = policy_of(plan, space, slots=1, first_rung=first_rung)
+    trial = policy.next(0.0)
+    assert trial
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress = with_epochs(progress, *[{"val_loss": 2.0, "epoch_seconds": 10.0}] * 3)
+    policy.end(progress.with_end(Ended(outcome), 31.0))
+    return policy
+
+
+ALIKE = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs", (9,))})
+
+
+@pytest.mark.parametrize(
+    "first_rung, left, spent",
+    [
+        (1, 50.0, ""),
+        (1, 11.5, ""),
+        (1, 10.5, "10 s are left, and a trial's first rung takes 11 s"),
+        (3, 50.0, ""),
+        (3, 30.0, "30 s are left, and a trial's first rung takes 31 s"),
+        (6, 50.0, "50 s are left, and a trial's first rung takes 61 s"),
+    ],
+)
+def test_the_first_rung_has_to_fit_and_the_rest_has_not(
+    first_rung: int, left: float, spent: str
+) -> None:
+    policy = after_one_trial(ALIKE, Outcome.ERROR, first_rung=first_rung)
+    assert bool(policy.next(100.0 - left)) == (not spent)
+    assert reason_of(policy) == spent
+
+
+ONE = Space({"epochs": Listed("epochs", (9,))})
+
+
+def test_a_confirmation_that_takes_too_long_is_not_begun() -> None:
+    policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
+    assert policy.next(70.0) is None
+    assert reason_of(policy) == "30 s are left, and another trial takes 31 s"
+
+
+def test_a_confirmation_of_a_trial_that_was_pruned_needs_time_for_all_epochs() -> None:
+    policy = after_one_trial(ONE, Outcome.PRUNED, confirm_configs=1)
+    assert policy.next(50.0) is None  # nine epochs take 91 s
+
+
+@each_slots
+@pytest.mark.parametrize("seconds", [40.0, 90.0, 200.0])
+def test_with_little_time_confirmations_are_begun_only_if_they_can_end(
+    seconds: float, slots: int
+) -> None:
+    plan = Plan(
+        algorithm="random",
+        trials=200,
+        seconds=seconds,
+        ladder=False,
+        halving=False,
+        early_stopping=0,
+    )
+    played = play(plan, SMALL.replace(**BROAD), curves=always(*[2.0] * 9), slots=slots)
+    confirmed = played.of(Phase.CONFIRM)
+    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in confirmed)
+    assert sum(c.seconds for c in confirmed) <= 0.25 * seconds * slots + 10.0 * slots
+    reason = reason_of(played.policy)
+    assert " s are left, " in reason or reason == "the budget is spent"
+
+
+def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one() -> None:
+    sizes = SPACE.replace(layer_size=Listed("layer_size", (16, 1024)))
+    for seed in range(5):
+        plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed, "choices": 1})
+        policy = policy_of(plan, sizes, slots=1)
+        dear, cheap = (
+            policy.trial_seconds(
+                TrialConfig(layers=1, layer_size=size), problem_of(sizes).first_rung
+            )
+            for size in (1024, 16)
+        )
+        left = (dear + 2 * cheap) / 3
+        assert cheap < left < dear
+        for _ in range(6):
+            trial = policy.next(100.0 - left)
+            assert trial and as_lstm_config(trial.config).layer_size == 16
+            policy.begin(course_of(trial))
+
+
+BROAD = {"dropout": Range("dropout", 0.0, 0.5)}

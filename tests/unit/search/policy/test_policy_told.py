@@ -1,0 +1,104 @@
+"""What a policy tells the algorithm that suggests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.proposer import Observation, Proposal, Proposer
+from lstm_sweep.search.trial import Outcome, Phase, Trial
+from tests.unit.search.policy.player import (
+    PLAIN,
+    SMALL,
+    SPACE,
+    Curve,
+    always,
+    play,
+    policy_of,
+    usual,
+)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Observation]]:
+    """What the proposer was told, each time it was asked."""
+    found: list[list[Observation]] = []
+    candidates = Proposer.candidates
+
+    def listen(self: Proposer, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
+        found.append(list(seen))
+        return candidates(self, number, seen)
+
+    monkeypatch.setattr(Proposer, "candidates", listen)
+    return found
+
+
+def failing(trial: Trial) -> Curve:
+    """The usual curves, but odd numbers fail after two epochs."""
+    curve = usual(trial)
+    return Curve(curve.losses[:2], Outcome.ERROR) if trial.number % 2 else curve
+
+
+def test_a_failed_trial_is_told_without_a_loss_and_others_with_one(
+    told: list[list[Observation]],
+) -> None:
+    played = play(Plan(**{**PLAIN, "trials": 12}), curves=failing, slots=1)
+    last = told[-1]
+    assert [trial.number for trial in last] == list(range(11))
+    for trial in last:
+        lost = trial.number % 2 or as_lstm_config(trial.config).learning_rate >= 1
+        best = played.all_progress[trial.number].best_loss
+        assert trial.loss == (None if lost else pytest.approx(best))
+        assert not trial.pending
+
+
+def test_trials_under_way_are_told_as_such(told: list[list[Observation]]) -> None:
+    play(Plan(**{**PLAIN, "trials": 9}), SMALL, curves=always(*[2.0] * 9), slots=3)
+    pending = [sum(trial.pending for trial in seen) for seen in told]
+    assert pending[:3] == [0, 1, 2] and max(pending) == 2
+    assert all(trial.loss is None for seen in told for trial in seen if trial.pending)
+
+
+def test_trials_of_the_ladder_are_told_and_confirmations_are_not(
+    told: list[list[Observation]],
+) -> None:
+    played = play(Plan(trials=24), slots=2)
+    numbers = {trial.number for seen in told for trial in seen}
+    assert numbers >= {c.trial.number for c in played.of(Phase.LADDER)}
+    assert not numbers & {c.trial.number for c in played.of(Phase.CONFIRM)}
+
+
+def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
+    told: list[list[Observation]],
+) -> None:
+    played = play(Plan(trials=10), slots=1)
+    climbed = {as_lstm_config(t.config).learning_rate: t for t in told[-1] if t.number < 4}
+    assert climbed[1.0].point == {}  # fails, and lies outside
+    space = played.policy.space
+    for rate in (0.1, 0.01, 0.001):
+        assert space.decode(climbed[rate].point) == climbed[rate].config
+    assert all(climbed[rate].loss is not None for rate in (0.1, 0.01, 0.001))
+
+
+def test_what_a_trial_that_was_cut_short_would_come_to_is_no_worse_than_its_loss() -> None:
+    played = play(Plan(trials=30))
+    objective_values = played.policy.objective_values()
+    cut = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
+    assert cut
+    for progress in cut:
+        assert progress.best_loss is not None
+        assert objective_values[progress.trial.number] <= progress.best_loss
+
+
+def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
+    policy = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 3}))
+    proposer = Proposer(SPACE, seed=0)
+    some = [p.config for p in itertools.islice(proposer.candidates(0, []), 3)]
+    trial = policy.next()
+    assert trial and trial.config == min(some, key=policy.epoch_seconds)
+    blind = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 1})).next()
+    assert blind and blind.config == some[0]
