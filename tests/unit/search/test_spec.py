@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.spec import Scoring, SweepSpec, read_spec
-from lstm_sweep.search.sweep.preflight import check_budget
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -201,87 +199,6 @@ def test_any_spec_is_read_back_from_what_it_writes(values: dict[str, Any]) -> No
 
 def test_a_spec_writes_every_field() -> None:
     assert list(SweepSpec().to_dict()) == [field.name for field in dataclasses.fields(SweepSpec)]
-
-
-# the plan and the budget ---------------------------------------------------------------------
-
-
-def test_the_defaults_of_a_spec_are_those_of_a_plan() -> None:
-    assert SweepSpec().plan() == Plan()
-
-
-def test_a_plan_is_what_the_spec_says() -> None:
-    spec = SweepSpec(
-        algo="random",
-        seed=4,
-        trials=7,
-        minutes=1.5,
-        ladder=False,
-        halving=False,
-        early_stopping=0,
-        patience=9,
-        confirm_configs=1,
-        confirm_seeds=2,
-    )
-    assert spec.plan() == Plan(
-        algorithm="random",
-        seed=4,
-        trials=7,
-        seconds=90.0,
-        ladder=False,
-        halving=False,
-        early_stopping=0,
-        patience=9,
-        confirm_configs=1,
-        confirm_seeds=2,
-    )
-
-
-def test_without_a_time_limit_a_plan_has_none() -> None:
-    assert SweepSpec(minutes=None).plan().seconds is None
-    assert SweepSpec(minutes=0).plan().seconds == 0.0
-
-
-SIX_RATES = (
-    "--trials is {}, but the ladder alone may take 6 (learning rates 1 to 1e-05): "
-    "expected at least 7, or --ladder off"
-)
-
-
-@pytest.mark.parametrize(
-    "fields, message",
-    [
-        ({"trials": 1}, SIX_RATES.format(1)),
-        ({"trials": 6}, SIX_RATES.format(6)),
-        (
-            {"trials": 3, "space": presets.QUICK},
-            "--trials is 3, but the ladder alone may take 3 (learning rates 0.1 to 0.001): "
-            "expected at least 4, or --ladder off",
-        ),
-    ],
-)
-def test_a_budget_that_ends_with_the_ladder_is_refused(
-    fields: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        check_budget(SweepSpec(**fields))
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"trials": 7},
-        {"trials": 1, "ladder": False},
-        {"trials": 4, "space": presets.QUICK},
-        {"trials": 1, "space": Space({})},  # one learning rate: no ladder
-        {"trials": 1, "space": Space({"learning_rate": Listed("learning_rate", (0.1, 0.01))})},
-    ],
-)
-def test_a_budget_that_goes_beyond_the_ladder_is_taken(fields: dict[str, Any]) -> None:
-    check_budget(SweepSpec(**fields))
-
-
-# files, options and settings -------------------------------------------------------------------
 
 
 @pytest.fixture
