@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +14,19 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.windows import (
-    Batch,
-    TrainingWindows,
-    past,
-    scoring_targets,
-    scoring_windows,
+from lstm_sweep.models.data.windows import Batch, TrainingWindows, past
+from tests.unit.models.data.splits import (
+    FIRST,
+    any_config,
+    batches_of,
+    configs,
+    epochs,
+    past_of,
+    seeds,
+    sessions,
+    split_of,
+    targets_that_count,
 )
-
-#: the code of a split's first symbol, see `split_of`
-FIRST = 2
-
-
-def split_of(sizes: list[int]) -> Split:
-    """Make sessions of these sizes in which every symbol is another: `FIRST` plus its index."""
-    starts = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
-    return Split(np.arange(FIRST, FIRST + sum(sizes), dtype=np.uint16), starts)
-
-
-def past_of(sizes: list[int], length: int) -> dict[int, list[int]]:
-    """Give the window of every symbol of `split_of(sizes)`, symbol by symbol."""
-    windows, code = {}, FIRST
-    for size in sizes:
-        session = [START] * length
-        for _ in range(size):
-            windows[code] = session[-length:]
-            session.append(code)
-            code += 1
-    return windows
-
-
-def batches_of(sizes: list[int], config: TrialConfig, seed: int, epoch: int) -> list[Batch]:
-    return list(TrainingWindows(split_of(sizes), config, seed).epoch(epoch).batches())
-
-
-def weighed(batches: list[Batch]) -> Iterator[tuple[int, float]]:
-    """Yield every target with its weight."""
-    for batch in batches:
-        yield from zip(batch.targets.ravel().tolist(), batch.weights.ravel().tolist(), strict=True)
-
-
-def targets_that_count(batches: list[Batch]) -> Counter[int]:
-    assert {weight for _, weight in weighed(batches)} <= {0.0, 1.0}
-    return Counter(target for target, weight in weighed(batches) if weight)
-
-
-sessions = st.lists(st.integers(1, 40), min_size=1, max_size=6)
-offsets = st.sampled_from(["random", "fixed"])
-seeds = st.integers(0, 2**31)
-epochs = st.integers(1, 1000)
-
-
-def configs(direction: str, strides: st.SearchStrategy[int]) -> st.SearchStrategy[TrialConfig]:
-    return st.builds(
-        TrialConfig,
-        direction=st.just(direction),
-        sequence_length=st.integers(1, 50),
-        batch_size=st.integers(1, 9),
-        stride=strides,
-        offset=offsets,
-    )
-
-
-any_config = configs("uni", st.integers(0, 60)) | configs("bi", st.integers(0, 60))
 
 
 @given(sessions, configs("uni", st.just(0)), seeds, epochs)
@@ -298,58 +247,6 @@ def test_the_past_of_a_symbol_is_that_of_its_session(sizes: list[int], longest: 
     found = past(split, np.arange(len(split)), np.arange(longest, -1, -1))
     expected = past_of(sizes, longest)
     assert found.tolist() == [[*expected[code], code] for code in split.codes.tolist()]
-
-
-@given(sessions, st.integers(1, 300), seeds)
-def test_scoring_targets_are_distinct_rising_and_at_most_as_many_as_asked(
-    sizes: list[int], count: int, seed: int
-) -> None:
-    targets = scoring_targets(split_of(sizes), count, seed)
-    assert len(targets) == min(count, sum(sizes))
-    assert (np.diff(targets) > 0).all()
-    assert targets.min() >= 0
-    assert targets.max() < sum(sizes)
-
-
-def test_the_same_seed_chooses_the_same_scoring_targets() -> None:
-    first, second = (scoring_targets(split_of([500]), 50, seed=4).tolist() for _ in range(2))
-    assert first == second
-
-
-def test_another_seed_chooses_other_scoring_targets() -> None:
-    first, second = (scoring_targets(split_of([500]), 50, seed).tolist() for seed in (4, 5))
-    assert first != second
-
-
-@given(sessions, st.integers(1, 50), st.integers(1, 9), seeds)
-def test_a_scoring_window_is_the_past_of_its_target_padded_at_the_head(
-    sizes: list[int], length: int, rows: int, seed: int
-) -> None:
-    split = split_of(sizes)
-    targets = scoring_targets(split, 25, seed)
-    blocks = list(scoring_windows(split, targets, length, rows))
-    past = past_of(sizes, length)
-    true = np.concatenate([symbols for _, symbols in blocks]).tolist()
-    windows = np.concatenate([windows for windows, _ in blocks]).tolist()
-    assert windows == [past[symbol] for symbol in true]
-
-
-@given(sessions, st.integers(1, 50), st.integers(1, 9), seeds)
-def test_scoring_windows_have_the_same_targets_for_every_length(
-    sizes: list[int], length: int, rows: int, seed: int
-) -> None:
-    split = split_of(sizes)
-    targets = scoring_targets(split, 25, seed)
-    blocks = scoring_windows(split, targets, length, rows)
-    true = np.concatenate([symbols for _, symbols in blocks])
-    np.testing.assert_array_equal(true, split.codes[targets])
-
-
-def test_only_the_last_block_of_scoring_windows_is_short() -> None:
-    split = split_of([30])
-    blocks = scoring_windows(split, np.arange(10), length=3, rows=4)
-    shapes = [(windows.shape, symbols.shape) for windows, symbols in blocks]
-    assert shapes == [((4, 3), (4,)), ((4, 3), (4,)), ((2, 3), (2,))]
 
 
 #: an epoch of a mapped corpus: by how many bytes the memory grows that no other process shares
