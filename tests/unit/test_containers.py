@@ -1,4 +1,4 @@
-"""What `docker/` promises: no password by default, no open port, no root, pinned libraries."""
+"""What the services of `docker/` promise: no password by default, no open port."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import runpy
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,11 @@ import yaml
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.settings import load
+from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCKER = ROOT / "docker"
-COMPOSE, GPU, S3 = (
-    yaml.safe_load((DOCKER / f"compose{overlay}.yaml").read_text(encoding="utf-8"))
-    for overlay in ("", ".gpu", ".s3")
-)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY")
 #: a value that must be given, with what to say if it is not
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
-
-
 #: what a value takes from the environment: a variable, and what follows if there is none
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 #: what is given to it where nobody says otherwise
@@ -160,82 +151,6 @@ def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> Non
 def test_a_server_alone_must_answer_to_be_well(line: str, port: str | None) -> None:
     healthy = runpy.run_path(str(DOCKER / "healthy.py"))
     assert healthy["port_of"](line.split(" ")) == port
-
-
-def stages() -> dict[str, tuple[str, list[str]]]:
-    """Stages of the Dockerfile by name: what each is built on, and its instructions."""
-    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    found: dict[str, tuple[str, list[str]]] = {}
-    for instruction in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
-        if match := re.fullmatch(r"FROM (\S+) AS (\S+)", instruction):
-            found[match[2]] = (match[1], [])
-        elif found:
-            found[list(found)[-1]][1].append(instruction)
-    return found
-
-
-def history(target: str) -> list[str]:
-    """Instructions that make an image, from its base on."""
-    all_stages = stages()
-    lines: list[str] = []
-    while target in all_stages:
-        target, own = all_stages[target]
-        lines = own + lines
-    return lines
-
-
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_an_image_ends_as_a_user_without_rights(target: str) -> None:
-    lines = history(target)
-    user = lines[-1].removeprefix("USER ")
-    assert user not in (lines[-1], "root", "0")
-    assert any(f"--create-home {user} " in line for line in lines)
-
-
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_an_image_has_a_health_check_and_the_program_as_its_entry(target: str) -> None:
-    lines = history(target)
-    assert any(line.startswith("HEALTHCHECK ") and "healthy.py" in line for line in lines)
-    assert 'ENTRYPOINT ["lstm-sweep"]' in lines
-
-
-def test_what_an_image_is_built_with_is_what_was_installed_as_pinned() -> None:
-    [line] = [line for line in stages()["wheel"][1] if "pip wheel" in line]
-    assert {"--no-index", "--no-deps", "--no-build-isolation"} < set(line.split())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    assert set(project["build-system"]["requires"]) < set(constraints)
-
-
-def test_the_user_of_an_image_can_have_any_number() -> None:
-    lines = stages()["base"][1]
-    assert "ARG SWEEP_UID=1000" in lines  # UID is what a shell such as bash sets itself
-    [line] = [line for line in lines if "useradd" in line]
-    assert "--no-log-init" in line.split() and '--uid "$SWEEP_UID"' in line
-
-
-def test_what_an_image_installs_is_pinned() -> None:
-    installs = [line for name in stages() for line in stages()[name][1] if "pip install" in line]
-    assert len(installs) == 4
-    for line in installs:
-        assert "--no-index --no-deps" in line or "--constraint constraints.txt" in line
-
-
-def test_the_base_of_an_image_can_be_chosen() -> None:
-    assert stages()["base"][0] == "${BASE}"
-    assert re.search(r"^ARG BASE=\S+:\S+$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
-
-
-def test_what_an_image_copies_is_let_through() -> None:
-    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert ignored[1] == "*"
-    for line in [line for name in stages() for line in stages()[name][1]]:
-        if line.startswith("COPY ") and line != "COPY . .":
-            for source in [word for word in line.split()[1:-1] if not word.startswith("--")]:
-                assert (ROOT / source).is_file()
-                assert f"!{source}" in ignored
-    assert {"!models", "!search", "!spaces", "!README.md"} < set(ignored)
 
 
 def test_no_port_is_open_to_other_machines() -> None:
@@ -378,7 +293,3 @@ def test_an_upgrade_is_of_the_database_that_the_server_has() -> None:
     settings = yaml.safe_load((DOCKER / "mlflow.yaml").read_text(encoding="utf-8"))
     address = settings["tracking_uri"].replace("postgresql:", "postgresql+psycopg2:")
     assert f"db upgrade {address}\n" in readme()
-
-
-def readme() -> str:
-    return (DOCKER / "README.md").read_text(encoding="utf-8")
