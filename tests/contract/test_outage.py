@@ -1,15 +1,11 @@
-"""A store that fails under a sweep: a server that is down, a full disk, a lock, a lost answer."""
+"""A store that fails under a sweep: a server that is down, a lock, a lost answer."""
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
-import shutil
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,17 +16,12 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted, Shield
-from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import EpochDone, Slot
+from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -39,37 +30,6 @@ from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 @pytest.fixture
 def store(workplace: Callable[[str], Path]) -> Store:
     return store_in(workplace("outage"))
-
-
-class Listening(Silent):
-    """A display that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def said(self, text: str) -> None:
-        """Remember it."""
-        self.told.append(text)
-
-
-def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
-    spec = tiny_spec(data=str(data), trials=4, **PLAIN)
-    engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
-    return sweep_of(store, corpus, engine, spec, **more)
-
-
-def check(store: Store) -> None:
-    """Everything has arrived, in order and once."""
-    runs = store.runs(sweep_name="s")
-    names = [run.info.run_name for run in runs]
-    assert sorted(names) == sorted(set(names))
-    assert len(runs) == 1 + 3 + 4
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    for record in archive.trials(store, "s"):
-        first, second = LOSSES[record.trial.number]
-        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
-        [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")
-        assert [point.timestamp for point in history] == sorted(p.timestamp for p in history)
 
 
 def test_a_server_that_is_down_for_a_while_is_waited_for(
@@ -262,164 +222,3 @@ def test_a_database_that_another_program_has_locked_is_waited_for(
     holding[0].join()
     assert told.is_set()
     check(store)
-
-
-def test_files_that_cannot_be_kept_are_one_clear_error(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
-) -> None:
-    folder = workplace("unwritable")
-    store = store_in(folder)
-    store.prepare()
-    (folder / "artifacts").write_text("a file where a folder is expected")
-    with pytest.raises(InputError, match="artifacts is a file, expected a folder"):
-        store.prepare()
-    with pytest.raises(StoreError, match="a file where a folder is expected"):
-        four_trials(store, corpus, data).run()
-    [parent] = archive.sweeps(store)
-    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
-
-
-class Once:
-    """A client that fails at one call, counted over those that log the end of a trial."""
-
-    def __init__(self, client: Any, error: BaseException) -> None:
-        self._client, self._error = client, error
-        self.failed = 0
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def call(run_id: str, *args: Any, **kwargs: Any) -> Any:
-            tags = args[2] if name == "log_batch" else ()
-            if not self.failed and any(tag.key == "sweep.outcome" for tag in tags):
-                self.failed += 1
-                raise self._error
-            return method(run_id, *args, **kwargs)
-
-        return call if name == "log_batch" else method
-
-
-@pytest.mark.parametrize(
-    "error, expected", [(OSError(errno.ENOSPC, "full"), StoreError), (Interrupted(2), Interrupted)]
-)
-def test_a_trial_whose_end_could_not_be_kept_is_closed_or_goes_on(
-    store: Store,
-    corpus: Corpus,
-    data: Path,
-    error: BaseException,
-    expected: type[BaseException],
-) -> None:
-    store.client = client = Once(store.client, error)
-    with pytest.raises(expected):
-        four_trials(store, corpus, data).run()
-    assert client.failed == 1
-    first = archive.trials(store, "s")[0]
-    assert (first.status, first.outcome) == ("FINISHED", "complete")
-    assert first.has_weights
-    assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED", "KILLED"}
-
-
-def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
-    store: Store, corpus: Corpus, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: Any, **more: Any) -> None:
-        raise StoreError("no space left")
-
-    with monkeypatch.context() as patch, pytest.raises(StoreError):
-        patch.setattr("lstm_sweep.search.store.journal.Journal.close_trial", full)
-        four_trials(store, corpus, data).run()
-    [parent] = archive.sweeps(store)
-    assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
-    past = rebuild(store, parent)
-    assert [trial.number for trial in past.again] == [0]
-    assert {run.info.status for run in store.runs(sweep_phase="search")} == {"KILLED"}
-    workdir.clear(cache / parent.info.run_id, set())
-
-
-def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
-    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def draw(file: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(file))
-
-    monkeypatch.setattr(
-        "lstm_sweep.search.sweep.evidence.plots", lambda *arguments: iter([("curves", draw)])
-    )
-    display = Listening()
-    four_trials(store, corpus, data, observer=display).run()
-    assert any("no pictures were kept" in text for text in display.told)
-    check(store)
-
-
-def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
-    store: Store, corpus: Corpus, data: Path, cache: Path
-) -> None:
-    def take_its_place(message: EpochDone) -> None:
-        (cache / archive.sweeps(store)[0].info.run_id / "1").write_text("no folder")
-
-    engine = ScriptedEngine(LOSSES, watch=take_its_place)
-    with pytest.raises(StoreError, match=r"folder .*/1: File exists, expected room to work"):
-        four_trials(store, corpus, data, engine=engine).run()
-    assert {run.info.status for run in store.runs()} == {"FINISHED", "FAILED"}
-
-
-#: run where a small file system of its own is mounted
-FULL = """
-import shutil, sys
-from pathlib import Path
-from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.source import Source
-from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.sweep.resume import rebuild
-from tests.contract.test_outage import check, four_trials
-from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, store_in, sweep_of
-place, data = Path(sys.argv[1]), Path(sys.argv[2])
-shutil.copy(place.parent / "mlflow.db", place / "mlflow.db")
-corpus, store, filler = load(Source(data=str(data))), store_in(place), place / "filler"
-
-def fill(message):
-    if message.epoch == 2 and not filler.exists():
-        with filler.open("wb", buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                try:
-                    while True:
-                        file.write(b"x" * size)
-                except OSError:
-                    pass
-
-try:
-    four_trials(store, corpus, data, engine=ScriptedEngine(LOSSES, watch=fill)).run()
-except StoreError as error:
-    print(error)
-else:
-    raise SystemExit("the disk was never full")
-filler.unlink()
-past = rebuild(store, archive.existing_sweep(store, "s"))
-sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
-records = archive.trials(store, "s")
-assert [record.outcome for record in records] == ["complete"] * 4, records
-assert {run.info.status for run in store.runs()} == {"FINISHED", "KILLED"}, store.runs()
-print("went on")
-"""
-
-
-def test_a_sweep_whose_disk_is_full_goes_on_once_there_is_space(
-    empty_database: Path, data: Path, tmp_path: Path
-) -> None:
-    place = tmp_path / "small"
-    place.mkdir()
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    script = f'mount -t tmpfs -o size=8m none "{place}" && exec "$0" -c "$1" "{place}" "{data}"'
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, sys.executable, FULL],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    first, *_, last = done.stdout.splitlines() or ["", done.stderr[-3000:]]
-    assert "no space left" in first, done.stderr[-3000:]
-    assert last == "went on", done.stderr[-3000:]

@@ -26,7 +26,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
 from tests.fakes import ScriptedEngine
@@ -291,45 +291,6 @@ def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Pa
     writer.close_trial(progress, job, keep=False)
     assert store.run(progress.run_id).info.status == "FAILED"
     assert [a.path for a in store.client.list_artifacts(progress.run_id)] == ["log.txt"]
-
-
-def test_an_sqlite_store_is_in_write_ahead_mode(workplace: Callable[[str], Path]) -> None:
-    folder = workplace("wal")
-    Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "test", "test"))
-    connection = sqlite3.connect(folder / "mlflow.db")
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
-
-
-def copy_run(file: Path, run_id: str, times: int) -> None:
-    """Give an SQLite store more runs like one, with the same tags; all begin at the same time."""
-    connection = sqlite3.connect(file)
-    for table, key in [("runs", "run_uuid"), ("tags", "run_uuid")]:
-        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-        values = ", ".join("printf('%032x', n)" if c == key else f"r.{c}" for c in columns)
-        connection.execute(
-            f"WITH RECURSIVE count(n) AS (SELECT 1 UNION SELECT n + 1 FROM count WHERE n < ?) "
-            f"INSERT INTO {table} SELECT {values} FROM {table} r, count WHERE r.{key} = ?",
-            (times, run_id),
-        )
-    connection.commit()
-    connection.close()
-
-
-def test_runs_are_found_though_they_fill_several_answers(
-    workplace: Callable[[str], Path],
-) -> None:
-    folder = workplace("many")
-    store = store_in(folder)
-    first = store.create_run("first", {"sweep.name": "many"})
-    wanted = store.create_run("r", {"sweep.name": "many"})
-    other = store.create_run("other", {"sweep.name": "other"})
-    copy_run(folder / "mlflow.db", wanted, 2 * RUNS_PER_PAGE)
-    last = store.create_run("last", {"sweep.name": "many"})
-    found = [run.info.run_id for run in store.runs(sweep_name="many")]
-    assert (found[0], found[-1]) == (first, last)
-    assert sorted(found[1:-1]) == sorted([wanted, *(f"{n:032x}" for n in range(1, 2001))])
-    assert {run.info.run_id for run in store.runs()} == {*found, other}
 
 
 def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,118 @@
+"""Networks, steps and programs by the fast arithmetic and by Keras's layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import StepWindows
+
+#: layers below and above the size from which on the backward pass is another, and one that is
+#: computed with idle units
+sizes = st.sampled_from([1, 3, 16, 48, 49, 64, 128])
+configs = st.builds(
+    TrialConfig,
+    direction=st.sampled_from(["uni", "bi"]),
+    layers=st.integers(1, 3),
+    layer_size=sizes,
+    sequence_length=st.integers(1, 13),
+    batch_size=st.integers(1, 6),
+    embedding_size=st.sampled_from([0, 0, 3]),
+)
+
+
+def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
+    """Networks with weights as large as those of a trained one."""
+    from lstm_sweep.models.network import lstm
+
+    networks = lstm.build(config, alphabet_size)
+    rng = np.random.default_rng(seed)
+    for weight in networks.trained.weights:
+        weight.assign(rng.normal(size=weight.shape, scale=0.4))
+    return networks
+
+
+def stack_of(networks: Any, config: TrialConfig) -> Any:
+    """Our stack with the weights of a network."""
+    import tensorflow as tf
+
+    from lstm_sweep.models.fast.forward import Form, Stack
+    from lstm_sweep.models.fast.weight_layout import weight_layouts
+
+    weights = [
+        tf.constant(layout.pack(weight))
+        for weight, layout in zip(
+            networks.trained.get_weights(), weight_layouts(config), strict=True
+        )
+    ]
+    return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)
+
+
+def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
+    """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
+    import tensorflow as tf
+
+    from lstm_sweep.models.fast.weight_layout import weight_layouts
+
+    networks = networks_of(config, alphabet_size, seed)
+    rng = np.random.default_rng(seed)
+    shape = (config.sequence_length, config.batch_size)
+    symbols = tf.constant(rng.integers(0, alphabet_size, shape), tf.int32)
+    factors = tf.range(1.0, alphabet_size + 1)  # of the squares of logits, whose sum is the loss
+
+    def theirs() -> Any:
+        variables = [variable.value for variable in networks.trained.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits = networks.trained(tf.transpose(symbols), training=True)
+            if config.direction == "uni":
+                logits = tf.transpose(logits, (1, 0, 2))
+            logits = tf.reshape(logits, (-1, alphabet_size))
+            loss = tf.reduce_sum(logits**2 * factors)
+        gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
+        return logits, gradients, networks.scored(tf.transpose(symbols))
+
+    stack = stack_of(networks, config)
+
+    def ours() -> Any:
+        logits, gradients = stack.trained(symbols, None)
+        return logits, gradients(2 * logits * factors), stack.scored(tf.transpose(symbols))
+
+    logits, gradients, scored = tf.function(ours, autograph=False)()
+    unpacked = []
+    for one, layout in zip(gradients, weight_layouts(config), strict=True):
+        unpacked.append(layout.unpack(one.numpy()))
+        np.testing.assert_array_equal(layout.pack(unpacked[-1]), one)  # of idle units: 0
+    return [tf.function(theirs, autograph=False)(), (logits, unpacked, scored)]
+
+
+def flat(results: Any) -> list[Any]:
+    logits, gradients, scored = results
+    return [np.asarray(one) for one in (logits, *gradients, scored)]
+
+
+def assert_near(ours: Any, theirs: Any) -> None:
+    """Equal to rounding, relative to the largest number of the array."""
+    scale = max(float(np.abs(theirs).max()), 1e-6)
+    np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
+
+
+def steps_of(config: TrialConfig, alphabet_size: int, steps: int) -> StepWindows:
+    rng = np.random.default_rng(1)
+    shape = (steps, config.batch_size)
+    codes = rng.integers(0, alphabet_size, (*shape, config.sequence_length + 1))
+    first = rng.integers(0, config.sequence_length + 1, shape)
+    return StepWindows(codes.astype("int32"), first.astype("int32"))
+
+
+def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
+    """A program step by step, and one in a loop, of networks with the same weights."""
+    from lstm_sweep.models.network import lstm, program
+
+    one, other = (networks_of(config, alphabet_size, 2) for _ in range(2))
+    for networks in (one, other):
+        lstm.compile_for_training(networks.trained, config)
+    in_loop = program.program_of(other, config, 0)
+    return [(program.StepwiseProgram(one, config), one), (in_loop, other)]

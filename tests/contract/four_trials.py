@@ -1,0 +1,45 @@
+"""A sweep of four trials, what it says, and whether all of it has arrived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.sweep.sweep import Sweep
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
+
+
+class Listening(Silent):
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def said(self, text: str) -> None:
+        """Remember it."""
+        self.told.append(text)
+
+
+def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
+    spec = tiny_spec(data=str(data), trials=4, **PLAIN)
+    engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
+    return sweep_of(store, corpus, engine, spec, **more)
+
+
+def check(store: Store) -> None:
+    """Everything has arrived, in order and once."""
+    runs = store.runs(sweep_name="s")
+    names = [run.info.run_name for run in runs]
+    assert sorted(names) == sorted(set(names))
+    assert len(runs) == 1 + 3 + 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for record in archive.trials(store, "s"):
+        first, second = LOSSES[record.trial.number]
+        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
+        [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")
+        assert [point.timestamp for point in history] == sorted(p.timestamp for p in history)

@@ -1,0 +1,44 @@
+"""Sweeps of several sittings: what breaks one off, what goes on, what was found."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.trial import EpochDone
+from tests.sweeps import sweep_of
+
+
+def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepState:
+    past = rebuild(store, archive.existing_sweep(store, "s"))
+    return sweep_of(store, corpus, engine, replace(past.spec, **changes), past=past).run()
+
+
+def found(store: Store) -> list[tuple[Any, ...]]:
+    """What a sweep has found."""
+    return [
+        (record.trial.number, record.trial.config, record.trial.seed, record.best_val_loss)
+        for record in archive.trials(store, "s")
+    ]
+
+
+def after(epochs: int, do: Callable[[], None]) -> Callable[[EpochDone], None]:
+    """Do something at an epoch, counted over all trials."""
+    count = itertools.count(1)
+
+    def watch(message: EpochDone) -> None:
+        if next(count) == epochs:
+            do()
+
+    return watch
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt

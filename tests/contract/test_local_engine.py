@@ -1,0 +1,185 @@
+"""Trials in processes of this machine: killed, stopped, cut off, side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.trial import Ended, EpochDone, Message, Outcome
+from tests.conftest import write_text
+from tests.contract.engine_jobs import (
+    CONFIG,
+    ENDLESS,
+    job,
+    listen,
+    losses,
+    wait_for_progress,
+    worker_of,
+)
+
+
+@pytest.fixture
+def local() -> Iterator[Engine]:
+    with open_engine("local", workers=2) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engines")
+    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
+    return folder / "corpus"
+
+
+def test_trials_side_by_side_give_the_same_bits_as_alone(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    for slot in local.slots:
+        local.start(job(corpus, tmp_path, slot))
+    heard = listen(local, slots=2)
+    first, second = (losses(heard[slot]) for slot in local.slots)
+    assert first == second
+    assert len(first) == 2
+
+
+def test_a_killed_worker_is_lost_and_its_slot_serves_again(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    os.kill(worker_of(local, slot), signal.SIGKILL)
+    assert listen(local)[slot][-1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    local.start(job(corpus, tmp_path / "again", slot))
+    assert listen(local)[slot][-1] == Ended(Outcome.COMPLETE)
+
+
+def test_closing_leaves_no_worker(local: Engine, corpus: Path, tmp_path: Path) -> None:
+    local.start(job(corpus, tmp_path, local.slots[0], ENDLESS))
+    wait_for_progress(local)
+    worker = worker_of(local, local.slots[0])
+    local.close()
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_worker_has_one_core_and_a_fresh_process(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    for slot in local.slots:
+        local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    workers = [worker_of(local, slot) for slot in local.slots]
+    assert len(set(workers)) == 2
+    for worker, slot in zip(workers, local.slots, strict=True):
+        assert os.sched_getaffinity(worker) == {slot.core}
+
+
+def test_what_libraries_print_goes_to_the_log_of_the_trial(
+    local: Engine, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slot = local.slots[0]
+    failing = job(corpus / "missing", tmp_path, slot)
+    local.start(failing)
+    listen(local)
+    assert capfd.readouterr() == ("", "")
+    assert "Traceback" in failing.log.read_text(encoding="utf-8")
+
+
+def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    config = CONFIG.evolve(epochs=60, dropout=0.2)
+    whole, broken = (job(corpus, tmp_path / name, slot, config) for name in ("whole", "broken"))
+    broken = replace(broken, checkpoint_every_s=0.0)
+    local.start(broken)
+    heard: list[Message] = []
+    while sum(isinstance(message, EpochDone) for message in heard) < 3:
+        heard += [message for _, message in local.wait(0.2) if isinstance(message, Message)]
+    os.kill(worker_of(local, slot), signal.SIGKILL)
+    heard += listen(local)[slot]
+    assert heard[-1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    before = losses(heard)
+    assert 3 <= len(before) < 60
+    local.start(broken)
+    again = [m for m in listen(local)[slot] if isinstance(m, EpochDone)]
+    assert sum(message.repeated for message in again) >= 2
+    local.start(whole)
+    expected = losses(listen(local)[slot])
+    assert [message.metrics["val_loss"] for message in again] == expected
+    assert before == expected[: len(before)]
+
+
+def test_trials_outlive_the_server_that_forks_them(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    first, second = local.slots
+    local.start(job(corpus, tmp_path, first, CONFIG.evolve(epochs=40)))
+    wait_for_progress(local)
+    os.kill(_forkserver(), signal.SIGKILL)
+    local.start(job(corpus, tmp_path, second))
+    heard = listen(local, slots=2)
+    assert len(losses(heard[first])) >= 38  # one or two may have been heard before
+    assert heard[second][-1] == Ended(Outcome.COMPLETE)
+
+
+def test_a_stopped_worker_is_killed_though_its_parent_is_gone(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    worker = worker_of(local, slot)
+    os.kill(worker, signal.SIGSTOP)  # as one that hangs
+    os.kill(_forkserver(), signal.SIGKILL)
+    local.stop(slot, Ended(Outcome.HUNG, "silent"))
+    assert listen(local)[slot][-1] == Ended(Outcome.HUNG, "silent")
+    until = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    wait_for_progress(local)
+    running = local._running[slot]  # type: ignore[attr-defined]
+    ours, theirs = socket.socketpair()
+    running.pipe.close()
+    running.pipe = Connection(ours.detach())
+    theirs.send(struct.pack("!i", 1000) + b"half of it")  # length, then less than that
+    theirs.close()
+    ended = listen(local)[slot][-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome is Outcome.LOST
+
+
+def _forkserver() -> int:
+    from multiprocessing import forkserver
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert isinstance(pid, int)
+    return pid
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"

@@ -1,0 +1,172 @@
+"""Sweeps of which there are two drivers, and the lease by which one of them has it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
+from tests.contract.sittings import after
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    return store_in(workplace("going_on"))
+
+
+@pytest.fixture
+def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+    def run(engine: Any, **fields: Any) -> SweepState:
+        spec = tiny_spec(data=str(data), **(PLAIN | fields))
+        return sweep_of(store, corpus, engine, spec).run()
+
+    return run
+
+
+def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
+
+    def take_over() -> None:
+        Lease(store, archive.sweeps(store)[0].info.run_id).take()
+
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        run(ScriptedEngine(LOSSES, watch=after(3, take_over)), trials=4)
+    [parent] = archive.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
+    last = archive.trials(store, "s")[-1]
+    assert (last.status, last.outcome) == ("RUNNING", "")
+
+
+def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
+    store: Store, run: Callable[..., SweepState]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    seen = archive.existing_sweep(store, "s")
+    rebuild(store, seen)
+    with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* took it up"):
+        rebuild(store, seen)
+
+
+def test_who_lost_a_sweep_before_its_first_trial_begins_none(
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    past = rebuild(store, archive.existing_sweep(store, "s"))
+    before = len(store.runs())
+    Lease(store, past.run_id).take()
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        sweep_of(
+            store, corpus, ScriptedEngine(LOSSES), replace(past.spec, trials=5), past=past
+        ).run()
+    assert len(store.runs()) == before
+    assert archive.sweeps(store)[0].info.status == "FINISHED"
+
+
+def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+) -> None:
+    refused: list[NameTakenError] = []
+
+    def begin_another() -> None:
+        spec = tiny_spec(trials=1, **PLAIN)
+        with pytest.raises(NameTakenError, match="'s' was begun by another") as caught:
+            sweep_of(store_of(store), corpus, ScriptedEngine(LOSSES), spec).run()
+        refused.append(caught.value)
+
+    state = run(ScriptedEngine(LOSSES, watch=after(1, begin_another)), trials=2)
+    assert (len(refused), state.counts) == (1, {"complete": 2})
+    [parent] = archive.sweeps(store)
+    assert (parent.info.run_id, parent.info.status) == (state.run_id, "FINISHED")
+    assert "RUNNING" not in {run.info.status for run in store.runs()}
+
+
+def store_of(store: Store) -> Store:
+    """The same store, as another program has it."""
+    return Store(store.settings)
+
+
+def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.05)
+    seen: list[int] = []
+
+    def slowly(sweep: Sweep, *arguments: Any) -> None:
+        for _ in range(2):
+            last, until = max(seen, default=0), time.monotonic() + 60
+            while (beat := beat_now()) <= last and time.monotonic() < until:
+                time.sleep(0.05)
+            seen.append(beat)
+
+    def beat_now() -> int:
+        found = lease.holder(archive.sweeps(store)[0].data.tags)
+        assert found
+        return found.beat
+
+    monkeypatch.setattr(Sweep, "_open_folder", wrapped(Sweep._open_folder, slowly))
+    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, slowly))
+    run(ScriptedEngine(LOSSES), trials=1)
+    assert 0 < seen[0] < seen[1] < seen[2] < seen[3]
+
+
+class SlowToRenew(Store):
+    """A store that takes its time to write a lease beside."""
+
+    def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
+        """Write slowly what a thread beside the driver writes."""
+        if threading.current_thread().name == "lease":
+            self.begun.set()
+            time.sleep(1.5)
+        super().log(run_id, tags=tags, **more)
+
+    begun = threading.Event()
+
+
+def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    slow = SlowToRenew(store.settings)
+
+    def renewal_begins(*arguments: Any) -> None:
+        slow.begun.clear()
+        assert slow.begun.wait(60)
+
+    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, renewal_begins))
+    spec = tiny_spec(data=str(data), trials=1, **PLAIN)
+    assert sweep_of(slow, corpus, ScriptedEngine(LOSSES), spec).run().counts == {"complete": 1}
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(60)
+    [parent] = archive.sweeps(store)
+    assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
+
+
+def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable[..., Any]:
+    """A method that does something else before."""
+
+    def both(*arguments: Any) -> Any:
+        before(*arguments)
+        return method(*arguments)
+
+    return both

@@ -1,0 +1,85 @@
+"""Weights in the form of the kernels: packed, with idle units, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import TrialConfig
+from tests.contract.arithmetic import programs, steps_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)
+    backend.run_operations_alone()
+
+
+@given(
+    st.integers(1, 2),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sampled_from([0, 4]),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 7.0]),
+)
+def test_a_packed_weight_is_unpacked_as_it_was(
+    axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, idle_value: float
+) -> None:
+    from lstm_sweep.models.fast.weight_layout import WeightLayout
+
+    layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
+    shape = (rows * max(layout.rows, 1), columns * (4 if gates else 1))
+    array = np.random.default_rng(0).normal(size=shape[2 - axes :])
+    packed = layout.pack(array, idle_value)
+    assert packed.ndim == axes
+    assert packed.size - array.size == (packed == idle_value).sum()
+    np.testing.assert_array_equal(layout.unpack(packed), array)
+
+
+def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
+    from lstm_sweep.models.fast.weight_layout import WeightLayout
+
+    kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
+    packed = WeightLayout(2, rows=1, gates=True, idle=1).pack(kernel)
+    assert packed.tolist() == [
+        [10, 0, 30, 0, 20, 0, 40, 0],
+        [11, 0, 31, 0, 21, 0, 41, 0],
+        [0] * 8,
+    ]
+    two_ways = WeightLayout(2, rows=2, idle=1).pack(np.array([[1], [2]]))
+    assert two_ways.tolist() == [[1], [0], [2], [0]]
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adagrad", "sgd"])
+def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
+    config = TrialConfig(
+        direction=direction, optimizer=optimizer, learning_rate=0.01, dropout=0.2, layer_size=128,
+        sequence_length=5, batch_size=3,
+    )  # fmt: skip
+    _, (program, _) = programs(config, 9)
+    begin = [weight.value for weight in program._weights]
+    program.train(steps_of(config, 9, 4))
+    for weight, before in zip(program._weights, begin, strict=True):
+        value, layout = weight.value, weight.layout
+        assert np.isfinite(value).all()
+        assert (value != before).any()
+        np.testing.assert_array_equal(layout.pack(layout.unpack(value)), value)
+
+
+def test_twins_of_one_shape_are_two_variables() -> None:
+    import keras
+
+    from lstm_sweep.models.fast.weight_layout import KernelVariable, WeightLayout
+
+    one, other = (KernelVariable(keras.Variable([value]), WeightLayout(1)) for value in (1.0, 2.0))
+    assert one.value.tolist() == [1] and other.value.tolist() == [2]
+    other.variable.assign([3.0])
+    other.sync()
+    assert np.array(other.variable).tolist() == [2]
