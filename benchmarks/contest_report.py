@@ -1,0 +1,127 @@
+"""Table and plot of what the contestants found."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contest_records import CURED, OURS, Run
+
+
+def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each contestant: ours first, then by name."""
+    labels = sorted({run.contestant for run in runs}, key=lambda label: (label != OURS, label))
+    return {label: [run for run in runs if run.contestant == label] for label in labels}
+
+
+def _median_best(runs: Sequence[Run]) -> float:
+    return statistics.median(run.best for run in runs)
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Medians over the seeds: how good each contestant is at its end, how fast, how soon.
+
+    The target is the median of the losses that the best peer has at its end; the best peer is the
+    one for which that is lowest, run as its users do.
+    """
+    groups = _grouped(runs)
+    peers = [label for label in groups if label != OURS and not label.endswith(CURED)]
+    lines = []
+    best_peer = min(peers, key=lambda label: _median_best(groups[label])) if peers else None
+    target = _median_best(groups[best_peer]) if best_peer else math.inf
+    setting = runs[0].setting
+    times = {
+        label: [run.reached(target) for run in group] if best_peer else []
+        for label, group in groups.items()
+    }
+    ours = statistics.median(times.get(OURS) or [math.inf])
+    head = ("contestant", "seeds", "final loss", "configs/h", "epochs/h", "time to target", "ratio")
+    rows = [head]
+    for label, group in groups.items():
+        hours = setting.minutes / 60
+        rows.append(
+            (
+                label,
+                str(len(group)),
+                f"{_median_best(group):.4f}" if math.isfinite(_median_best(group)) else "none",
+                f"{statistics.median(run.configs for run in group) / hours:.0f}",
+                f"{statistics.median(run.epochs for run in group) / hours:.0f}",
+                _time_to_target(times[label]),
+                _ratio(times[label], ours, 60 * setting.minutes),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
+    about = f"{setting.minutes:g} minutes each, direction {setting.direction}, "
+    lines.append(f"{about}{setting.workers} at once; losses in nats per symbol, medians over seeds")
+    if best_peer:
+        lines.append(
+            f"target: {target:.4f}, the median of what {best_peer} has at its end; ratio: time to "
+            f"it, divided by that of {OURS}"
+        )
+    return "\n".join(lines)
+
+
+def _time_to_target(times: Sequence[float]) -> str:
+    if not times:
+        return "-"
+    median, reached = statistics.median(times), sum(map(math.isfinite, times))
+    share = f" ({reached} of {len(times)})" if reached < len(times) else ""
+    return f"{f'{median:.0f} s' if math.isfinite(median) else 'never'}{share}"
+
+
+def _ratio(times: Sequence[float], ours: float, budget: float) -> str:
+    """How many times longer than ours; for one that never gets there, what it is at least."""
+    if not times or not math.isfinite(ours):
+        return "-"
+    median = statistics.median(times)
+    return f"{median / ours:.2f}" if math.isfinite(median) else f"over {budget / ours:.2f}"
+
+
+def plot(runs: Sequence[Run], file: Path) -> None:
+    """Draw the best loss over time: the median over seeds as a line, lowest to highest as a band.
+
+    A line begins when there is a loss for each seed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    end, groups = 60 * runs[0].setting.minutes, _grouped(runs)
+    for label, group in groups.items():
+        found = {seconds for run in group for seconds, _ in run.improvements}
+        seconds = np.array(sorted(found | {end}))
+        losses = np.array([[_best_at(run, moment) for moment in seconds] for run in group])
+        seen = np.isfinite(losses).all(axis=0)  # [moments]
+        if not seen.any():
+            continue
+        minutes, losses = seconds[seen] / 60, losses[:, seen]
+        kind = {"linewidth": 2.4, "color": "black"} if label == OURS else {"linewidth": 1.4}
+        style = "--" if label.endswith(CURED) else "-"
+        [line] = axes.step(
+            minutes, np.median(losses, axis=0), where="post", label=label, linestyle=style, **kind
+        )
+        axes.fill_between(
+            minutes, losses.min(axis=0), losses.max(axis=0), step="post", alpha=0.15,
+            color=line.get_color(), linewidth=0,
+        )  # fmt: skip
+    axes.set_xlabel("minutes since the start of the process")
+    axes.set_ylabel("best validation loss (nats per symbol)")
+    axes.set_xlim(0, end / 60)
+    finals = [loss for group in groups.values() if math.isfinite(loss := _median_best(group))]
+    if finals:  # the first losses may be many times as high
+        spread = max(finals) - min(finals) + 0.1
+        axes.set_ylim(min(finals) - 0.2 * spread, max(finals) + spread)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=120)
+
+
+def _best_at(run: Run, moment: float) -> float:
+    return min((loss for seconds, loss in run.improvements if seconds <= moment), default=math.inf)

@@ -1,0 +1,197 @@
+"""A contestant alone on this machine until its time is over: this program, or a peer's script."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.contest_records import CURED, OURS, Event, Run, Setting, condensed
+from lstm_sweep.models.config import FIELDS
+
+ROOT = Path(__file__).resolve().parent.parent
+#: script of each peer, and the packages that it needs
+PEERS = {
+    "hyperopt": ("hyperopt_fmin", ("hyperopt", "mlflow")),
+    "keras-tuner": ("keras_tuner_hyperband", ("keras_tuner", "tensorboard")),
+    "optuna": ("optuna_pruning", ("optuna",)),
+    "ray": ("ray_tune", ("ray", "hyperopt", "pyarrow")),
+}
+#: validation targets of all contestants, as `peers/common.py` has them
+TARGETS = 10_000
+#: the space of all contestants, in this program's words; `peers/common.py` has it for the others
+SPACE = {
+    "learning_rate": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0],
+    "dropout": {"low": 0.0, "high": 0.8},
+    "layers": [2, 3],
+    "layer_size": {"low": 32, "high": 256, "step": 16, "scale": "log"},
+    "sequence_length": {"low": 20, "high": 160, "step": 10, "scale": "log"},
+    "batch_size": [32, 64, 128, 256],
+    "epochs": 27,
+}
+DIRECTIONS = {"uni": ["uni"], "bi": ["bi"], "both": ["uni", "bi"]}
+#: environment variable by which the processes of a contestant are known
+MARK = "TIME_TO_TARGET"
+#: seconds that a contestant gets to leave in order; what it finds in them does not count
+LEAVE_WITHIN_S = 20.0
+
+
+def own_program() -> Path:
+    """This program, beside the Python that runs."""
+    return Path(sys.executable).with_name(OURS)
+
+
+def contest(
+    name: str, label: str, seed: int, setting: Setting, data: Path, folder: Path, log: Path
+) -> Run | None:
+    """Run a contestant until its time is over.
+
+    None if it ends by itself with an error, or does not finish a single epoch: then something is
+    broken, which must not pass for a slow search.
+    """
+    mark = uuid.uuid4().hex
+    environment = {
+        **os.environ,
+        MARK: mark,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "RAY_TMPDIR": str(folder / "ray"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    began = time.time()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            _command(name, label, seed, setting, data, folder, began),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(max(0.0, began + 60 * setting.minutes - time.time()))
+        except subprocess.TimeoutExpired:
+            code = 0
+        finally:
+            _end(process, mark)
+    events = our_events(folder, began) if name == OURS else events_of_peer(folder / "events.jsonl")
+    run = condensed(label, seed, setting, events)
+    return None if code or not run.epochs else run
+
+
+def _command(
+    name: str, label: str, seed: int, setting: Setting, data: Path, folder: Path, began: float
+) -> list[str]:
+    if name == OURS:
+        space = folder / "space.yaml"
+        dimensions = {"direction": DIRECTIONS[setting.direction], **SPACE}
+        space.write_text(yaml.safe_dump(dimensions, sort_keys=False), encoding="utf-8")
+        return [
+            str(own_program()), "launch", "--data", str(data), "--space", str(space),
+            "--name", "contest", "--minutes", f"{setting.minutes:g}", "--trials", "100000",
+            "--workers", str(setting.workers), "--seed", str(seed), "--targets", str(TARGETS),
+        ]  # fmt: skip
+    command = [
+        sys.executable, "-m", f"benchmarks.peers.{PEERS[name][0]}", "--data", str(data),
+        "--seed", str(seed), "--direction", setting.direction, "--workers", str(setting.workers),
+        "--folder", str(folder), "--began", f"{began:.3f}",
+    ]  # fmt: skip
+    return [*command, "--cured"] if label.endswith(CURED) else command
+
+
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ask a contestant to leave, then kill all that is left of it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(LEAVE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for _ in range(50):
+        left = _marked(mark)
+        for pid in left:
+            _kill(pid)
+        if not left:
+            return
+        time.sleep(0.1)
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes of a contestant, also those that have left its process group, on Linux."""
+    found, wanted = [], f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it has ended, or is not ours
+            continue
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def events_of_peer(file: Path) -> list[Event]:
+    """What a peer has written; a last line without an end is dropped."""
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [Event(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def our_events(folder: Path, began: float) -> list[Event]:
+    """What the sweep's runs say; the time of an epoch is when its metrics were logged."""
+    import mlflow
+
+    file = folder / "mlflow.db"
+    if not file.exists():
+        return []
+    client = mlflow.MlflowClient(f"sqlite:///{file}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    events: list[Event] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, max_results=1000, page_token=token)
+        for run in page:
+            if "sweep.trial" in run.data.tags:
+                events += _events_of_run(client, run, began)
+        token = page.token
+        if not token:
+            return sorted(events, key=lambda event: event.seconds)
+
+
+def _events_of_run(client: Any, run: Any, began: float) -> Iterable[Event]:
+    trial, params = run.data.tags["sweep.trial"], run.data.params
+    config = {name: _plain(params[name]) for name in FIELDS if name in params}
+    yield Event(run.info.start_time / 1000 - began, trial, 0, None, config)
+    for metric in client.get_metric_history(run.info.run_id, "val_loss"):
+        yield Event(metric.timestamp / 1000 - began, trial, metric.step, metric.value, config)
+    if run.info.end_time:
+        yield Event(run.info.end_time / 1000 - began, trial, 0, None, config, ended=True)
+
+
+def _plain(text: str) -> int | float | str:
+    """A value from the text that MLflow keeps of it."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
