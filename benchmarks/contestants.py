@@ -46,7 +46,7 @@ LEAVE_WITHIN_S = 20.0
 
 
 def own_program() -> Path:
-    """This program, beside the Python that runs."""
+    """The path of `lstm-sweep` beside the Python that runs."""
     return Path(sys.executable).with_name(OURS)
 
 
