@@ -49,6 +49,7 @@ def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
     assert varied.variation == {"epochs": (2, 1)}
 
 
+@pytest.mark.full
 def test_a_model_is_exported_and_used(settings: Settings, data: Path, tmp_path: Path) -> None:
     bundle = str(tmp_path / "best")
     with nothing_changed():

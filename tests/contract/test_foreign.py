@@ -15,14 +15,21 @@ from lstm_sweep.search.engines import worker
 from lstm_sweep.search.trial import Ended, EpochDone, Outcome
 from lstm_sweep.spaces.template import keras2_table
 from lstm_sweep.spaces.template.template import Template
+from tests.conftest import in_full
 from tests.contract.template_runs import ABOVE, DATA, epochs, job_of, run, written
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
 #: those that are run twice: recurrent, convolutional, several inputs
 REPEATED = {"sequences", "convolutional", "several_sets"}
+#: those that `make test` runs
+FEW = {"sequences", "memory", "functional", "old_readme"}
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [file if file.stem in FEW else in_full(file)[0] for file in EXAMPLES],
+    ids=lambda file: file.stem,
+)
 def test_the_examples_run_and_repeat(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +190,7 @@ print(list(worker.run(job_of(Template.read(str(folder / "mine.py")), folder)))[-
 """
 
 
+@pytest.mark.full
 def test_a_template_may_set_up_tensorflow(tmp_path: Path) -> None:
     """Which can be done only before it has computed anything."""
     above = (

@@ -29,6 +29,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
+from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
@@ -41,7 +42,7 @@ def server(workplace: Callable[[str], Path]) -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(params=["sqlite", *in_full("server")])
 def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
     if request.param == "server":
         address = request.getfixturevalue("server")
