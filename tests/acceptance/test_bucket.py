@@ -128,6 +128,7 @@ def check_line(err: str, place: str) -> None:
     assert SECRET not in line
 
 
+@pytest.mark.full
 def test_a_sweep_without_a_server_needs_the_keys_to_write_and_to_read(
     storage: Storage,
     workplace: Callable[[str], Path],

@@ -165,6 +165,7 @@ def test_a_trial_is_trained_again_and_compared(sweep: ls.Sweep) -> None:
         sweep.best.rerun(set={"dropuot": 0.5})
 
 
+@pytest.mark.full
 def test_a_finished_sweep_goes_on_with_more_trials(
     sweep: ls.Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:

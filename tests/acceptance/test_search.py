@@ -14,7 +14,7 @@ from lstm_sweep.models.data.samples import WORKFLOW
 from tests.cases import Place, Swept
 
 #: the sweep is longer than the other tests
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.full]
 
 TARGETS = 2_000
 ENTROPY = WORKFLOW.entropy()

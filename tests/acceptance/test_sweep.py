@@ -23,7 +23,6 @@ from lstm_sweep.search.trial import Slot
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
-    in_full,
     processes_of_group,
     run_here,
     start_program,
@@ -129,7 +128,8 @@ def test_a_rerun_that_this_machine_cannot_compute_is_refused(
     )
 
 
-@pytest.mark.parametrize("best", [False, *in_full(True)])
+@pytest.mark.full
+@pytest.mark.parametrize("best", [False, True])
 def test_a_savedmodel_is_written_beside_and_predicts_the_same(
     swept: Swept, tmp_path: Path, best: bool
 ) -> None:

@@ -184,6 +184,7 @@ def test_a_driver_killed_at_any_write_loses_nothing(
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.full
 @EXTENTS
 def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
     place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
@@ -277,7 +278,7 @@ def _go_on(place: Place, begun: set[int], at: int = 0, *, for_good: bool = False
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("for_good", [False, True])
+@pytest.mark.parametrize("for_good", [False, *in_full(True)])
 @pytest.mark.parametrize("step", [12, *in_full(1)])
 def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
     place: Callable[..., Place], cache: Path, for_good: bool, step: int

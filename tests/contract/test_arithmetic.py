@@ -48,7 +48,7 @@ def test_so_it_does_at_the_edges(config: TrialConfig) -> None:
 
 
 @given(configs, st.sampled_from([2, 9, 300]), st.integers(0, 99))
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     config: TrialConfig, alphabet_size: int, seed: int
 ) -> None:

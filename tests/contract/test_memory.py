@@ -11,7 +11,6 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot, Trial
-from tests.conftest import in_full
 
 #: four terabytes
 MANY = (1 << 22, 1 << 18)
@@ -29,8 +28,9 @@ def by_jax() -> None:
     jnp.ones(MANY).sum().block_until_ready()
 
 
-@pytest.mark.parametrize("ask", [by_tensorflow, *in_full(by_jax)])
-@pytest.mark.parametrize("gpu", [None, *in_full("0")])
+@pytest.mark.full
+@pytest.mark.parametrize("ask", [by_tensorflow, by_jax])
+@pytest.mark.parametrize("gpu", [None, "0"])
 def test_what_a_library_says_of_the_hosts_memory_is_understood(
     ask: Callable[[], None], gpu: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
