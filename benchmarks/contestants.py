@@ -17,6 +17,7 @@ import yaml
 
 from benchmarks.contest_records import CURED, OURS, Event, Run, Setting, condensed
 from lstm_sweep.models.config import FIELDS
+from lstm_sweep.search.store.tags import Tag
 
 ROOT = Path(__file__).resolve().parent.parent
 #: script of each peer, and the packages that it needs
@@ -170,7 +171,7 @@ def our_events(folder: Path, began: float) -> list[Event]:
     while True:
         page = client.search_runs(experiments, max_results=1000, page_token=token)
         for run in page:
-            if "sweep.trial" in run.data.tags:
+            if Tag.TRIAL in run.data.tags:
                 events += _events_of_run(client, run, began)
         token = page.token
         if not token:
@@ -178,7 +179,7 @@ def our_events(folder: Path, began: float) -> list[Event]:
 
 
 def _events_of_run(client: Any, run: Any, began: float) -> Iterable[Event]:
-    trial, params = run.data.tags["sweep.trial"], run.data.params
+    trial, params = run.data.tags[Tag.TRIAL], run.data.params
     config = {name: _plain(params[name]) for name in FIELDS if name in params}
     yield Event(run.info.start_time / 1000 - began, trial, 0, None, config)
     for metric in client.get_metric_history(run.info.run_id, "val_loss"):

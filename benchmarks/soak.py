@@ -33,6 +33,7 @@ from lstm_sweep.search.engines.local import LocalEngine, find_slots
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
@@ -239,7 +240,7 @@ def _resumed(folder: Path, trials: int) -> tuple[float, float]:
     )
     store = _store(folder)
     sweep = archive.existing_sweep(store, NAME)
-    [run] = store.runs(mlflow_parentRunId=sweep.info.run_id, sweep_trial=str(trials))
+    [run] = store.runs({Tag.PARENT: sweep.info.run_id, Tag.TRIAL: str(trials)})
     [epoch] = store.client.get_metric_history(run.info.run_id, "val_loss")
     return run.info.start_time / 1000 - began, epoch.timestamp / 1000 - began
 

@@ -55,9 +55,9 @@ def _show_details(console: Console, record: TrialRecord) -> None:
     config = record.trial.config
     console.print(f"config: {plain(config.describe())}")
     versions = ", ".join(
-        f"{tag.removeprefix('version.')} {plain(value)}"
+        f"{tag.removeprefix(Tag.VERSION)} {plain(value)}"
         for tag, value in sorted(record.tags.items())
-        if tag.startswith("version.")
+        if tag.startswith(Tag.VERSION)
     )
     kept = "kept" if record.has_weights else "not kept"
     console.print(f"run {record.run_id}, seed {record.trial.seed}, weights {kept}")

@@ -84,9 +84,9 @@ def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
     """Packages whose version is not that of the first run: (then, now)."""
     now = journal.versions()
     return {
-        name: (record.tags.get(f"version.{name}", "unknown"), version)
+        name: (record.tags.get(f"{Tag.VERSION}{name}", "unknown"), version)
         for name, version in now.items()
-        if record.tags.get(f"version.{name}", "unknown") != version
+        if record.tags.get(f"{Tag.VERSION}{name}", "unknown") != version
     }
 
 
@@ -163,7 +163,7 @@ def rerun(
     was = _epochs(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {Tag.NAME: first.sweep} | task.tags()
-    writer = Journal(store, record.tags.text("mlflow.parentRunId"), task.dataset, tags)
+    writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
@@ -199,9 +199,9 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
     Raises:
         InputError: it cannot have, or its sweep cannot be read.
     """
-    parent = store.run(record.tags.text("mlflow.parentRunId"))
+    parent = store.run(record.tags.text(Tag.PARENT))
     if parent is None:
-        raise record.tags.bad("mlflow.parentRunId", "the ID of the run of its sweep")
+        raise record.tags.bad(Tag.PARENT, "the ID of the run of its sweep")
     # a rerun of a network may have had other values by `--set`; one of a user's code has none
     others = record.trial.phase is Phase.RERUN or archive.schema_of(record.tags) == 0
     kind = task_kind_of_run(record.tags)

@@ -12,7 +12,7 @@ from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import SCHEMA, SPEC
+from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.run_kind import config_of, run_kind
 from lstm_sweep.search.store.tags import (
     WHOLE,
@@ -52,7 +52,7 @@ def written_spec(run: Any) -> dict[str, Any]:
     """
     tags = Tags(run)
     name = name_of(tags)
-    parts = itertools.takewhile(bool, (tags.get(f"{SPEC}{n}") for n in itertools.count()))
+    parts = itertools.takewhile(bool, (tags.get(f"{Tag.SPEC}{n}") for n in itertools.count()))
     text = "".join(part for part in parts if part)
     if not text:
         raise InputError(
@@ -75,7 +75,7 @@ def _parsed_spec(text: str, tags: Tags) -> dict[str, Any]:
     except (ValueError, RecursionError):
         written = None
     if not isinstance(written, dict):
-        raise tags.bad(f"{SPEC}0", "the beginning of a spec in JSON")
+        raise tags.bad(f"{Tag.SPEC}0", "the beginning of a spec in JSON")
     return written
 
 
@@ -180,7 +180,7 @@ def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
 
 def sweeps(store: Store, on_skipped: OnSkipped = _ignore) -> list[Any]:
     """Parent runs of all sweeps that have a name, oldest first."""
-    return [run for run, _ in _readable(store.runs(sweep_role="sweep"), _named, on_skipped)]
+    return [run for run, _ in _readable(store.runs({Tag.ROLE: "sweep"}), _named, on_skipped)]
 
 
 def _named(run: Any) -> str:
@@ -205,7 +205,7 @@ def find_sweep(store: Store, name: str) -> Any:
     """Parent run of a sweep; None if no sweep has this name."""
     if not NAME.fullmatch(name):
         return None
-    found = store.runs(sweep_role="sweep", sweep_name=name)
+    found = store.runs({Tag.ROLE: "sweep", Tag.NAME: name})
     if not found:
         return None
     known = [run for run in found if schema_of(run.data.tags) is not None]
@@ -232,7 +232,7 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
     parent = find_sweep(store, sweep)
     if parent is None:
         return []
-    runs = store.runs(mlflow_parentRunId=parent.info.run_id)
+    runs = store.runs({Tag.PARENT: parent.info.run_id})
     trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in TRAINED]
     found = [record for _, record in readable_trials(trained, on_skipped)]
     last = {record.trial.number: record for record in sorted(found, key=_attempt)}
@@ -266,7 +266,7 @@ def baselines(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> dict
     parent = find_sweep(store, sweep)
     if parent is None:
         return {}
-    found = store.runs(mlflow_parentRunId=parent.info.run_id, sweep_phase=Phase.BASELINE)
+    found = store.runs({Tag.PARENT: parent.info.run_id, Tag.PHASE: Phase.BASELINE})
     ended = [run for run in found if run.info.status == "FINISHED"]
     return dict(baseline for _, baseline in _readable(ended, read_baseline, on_skipped))
 

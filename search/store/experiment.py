@@ -8,6 +8,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 
 
 class Experiment:
@@ -61,7 +62,7 @@ class Experiment:
         name, location = self._settings.experiment, self._settings.artifacts
         if location and (why := artifacts.too_long(location, self._settings)):
             raise InputError(why)
-        kind = {"mlflow.experimentKind": "custom_model_development"}
+        kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
         try:
             self._client.create_experiment(name, artifact_location=location, tags=kind)
         except Exception:

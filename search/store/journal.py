@@ -34,8 +34,6 @@ WEIGHTS = "model"
 SCHEMA = 1
 #: values of each epoch in the tag `Tag.CURVE`, from which a sweep is resumed
 CURVE = ("val_loss", "epoch_seconds")
-#: prefix of the tags with the parts of a sweep's spec, followed by the number of the part
-SPEC = "sweep.spec."
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
 #: characters of the longest reason
@@ -62,10 +60,10 @@ def spec_tags(
     """
     text = json.dumps(spec.to_dict() | {"name": name})
     parts = [text[begin : begin + CHUNK] for begin in range(0, len(text), CHUNK)]
-    emptied = {key: "" for key in before or {} if key.startswith(SPEC)}
+    emptied = {key: "" for key in before or {} if key.startswith(Tag.SPEC)}
     return (
         emptied
-        | {f"{SPEC}{number}": part for number, part in enumerate(parts)}
+        | {f"{Tag.SPEC}{number}": part for number, part in enumerate(parts)}
         | {
             Tag.SPEC_DIGEST: spec.digest(),
             Tag.SPACE_DIGEST: spec.space.digest(),
@@ -93,7 +91,7 @@ class Journal:
         self.run_id = run_id
         self._dataset = dataset
         #: tags that all runs of the sweep have: data, versions
-        self._common = tags | {f"version.{name}": text for name, text in versions().items()}
+        self._common = tags | {f"{Tag.VERSION}{name}": text for name, text in versions().items()}
 
     def describe(self, spec: SweepSpec, name: str, known: frozenset[str] = frozenset()) -> None:
         """Write the spec and the data of the sweep; params in `known` are already written."""
@@ -121,7 +119,7 @@ class Journal:
         """
         tags = {Tag.STATE: word, Tag.REASON: without_secrets(why.text)[:500]}
         tags[Tag.STOP_REASON] = str(why.reason)
-        tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", "mlflow.note.content": note}
+        tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", Tag.NOTE: note}
         self.store.log(self.run_id, tags=tags)
         statuses = {"finished": "FINISHED", "failed": "FAILED"}
         self.store.finish(self.run_id, statuses.get(word, "KILLED"))

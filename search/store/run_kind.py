@@ -77,7 +77,7 @@ def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
     try:
         return run_kind(tags).config(written)
     except InputError as error:
-        raise BadRunError(f"run {tags.run_id}: tag sweep.config: {error}") from None
+        raise BadRunError(f"run {tags.run_id}: tag {Tag.CONFIG}: {error}") from None
 
 
 def _plain(text: str) -> int | float | str:

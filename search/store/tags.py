@@ -23,7 +23,7 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class Tag:
-    """Names of the tags of runs; those of the spec, `sweep.spec.0` and on, are in `journal`."""
+    """Names of the tags of runs, of their data and of the experiment."""
 
     #: number of a trial's attempt, from 1
     ATTEMPT = "sweep.attempt"
@@ -39,18 +39,28 @@ class Tag:
     CURVE = "sweep.curve"
     #: source of the data and how they are read, as JSON
     DATA = "sweep.data"
+    #: what a run used its data for; a tag of the data
+    DATA_CONTEXT = "mlflow.data.context"
     #: kind of device that a trial was trained on
     DEVICE = "sweep.device"
+    #: what the runs of an experiment are, which decides on its page; a tag of the experiment
+    EXPERIMENT_KIND = "mlflow.experimentKind"
     #: `kept` if inputs of a template's network are kept
     INPUTS = "sweep.inputs"
     #: process that drives a sweep, as JSON; empty once it has ended
     LEASE = "sweep.lease"
+    #: summary of a sweep, which the MLflow UI shows at the top of its page
+    NOTE = "mlflow.note.content"
     #: name of the sweep
     NAME = "sweep.name"
     #: how a trial has ended
     OUTCOME = "sweep.outcome"
+    #: run of the sweep that a run belongs to
+    PARENT = "mlflow.parentRunId"
     #: part of the sweep that a run belongs to
     PHASE = "sweep.phase"
+    #: program that made a run
+    PROGRAM = "mlflow.source.name"
     #: why a trial or a sweep has ended, for people
     REASON = "sweep.reason"
     #: run that this one repeats
@@ -69,6 +79,8 @@ class Tag:
     SIZE_RULE = "sweep.size_rule"
     #: digest of the space
     SPACE_DIGEST = "sweep.space_digest"
+    #: prefix of the tags with the parts of a sweep's spec, followed by the number of the part
+    SPEC = "sweep.spec."
     #: digest of the spec
     SPEC_DIGEST = "sweep.spec_digest"
     #: `running`, or how a sweep has ended
@@ -83,10 +95,14 @@ class Tag:
     TRIAL = "sweep.trial"
     #: `yes` if a trial continues when its sweep is resumed
     UNFINISHED = "sweep.unfinished"
+    #: user who made a run
+    USER = "mlflow.user"
     #: Hyperopt point of a config, as JSON
     VALS = "sweep.vals"
     #: verdict of a rerun
     VERDICT = "sweep.verdict"
+    #: prefix of the tags with the versions of packages, followed by the name of the package
+    VERSION = "version."
     #: `kept` if a trial's weights are artifacts
     WEIGHTS = "sweep.weights"
 
@@ -199,7 +215,7 @@ def source_of(tags: Tags) -> Source:
     try:
         return Source(data=given["data"], symbols=given.get("symbols"), split=tuple(split))
     except InputError as error:
-        raise BadRunError(f"run {tags.run_id}: tag sweep.data: {error}") from None
+        raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None
 
 
 def scoring_of(tags: Tags) -> Scoring:

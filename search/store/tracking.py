@@ -133,10 +133,9 @@ class Store:
                 raise InputError(
                     f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
                 )
-        own = {"mlflow.user": _user(), "mlflow.source.name": "lstm-sweep"}
-        own[Tag.CREATION] = uuid.uuid4().hex
+        own = {Tag.USER: _user(), Tag.PROGRAM: "lstm-sweep", Tag.CREATION: uuid.uuid4().hex}
         if parent:
-            own["mlflow.parentRunId"] = parent
+            own[Tag.PARENT] = parent
         now, tried = _now_ms(), False
         if self.experiment.id is None:
             self.prepare()
@@ -213,7 +212,7 @@ class Store:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
-        context = [InputTag("mlflow.data.context", "training")]
+        context = [InputTag(Tag.DATA_CONTEXT, "training")]
         inputs = [DatasetInput(dataset, context)]
         self._ask(lambda: self.client.log_inputs(run_id, datasets=inputs))
 
@@ -266,11 +265,9 @@ class Store:
             place = self._places[run_id] = self.experiment.place_of(run_id)
         return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
 
-    def runs(self, **tags: str) -> list[Any]:
-        """All runs with these tags, oldest first; the first `_` of a name stands for a dot."""
-        conditions = [
-            f"tags.`{key.replace('_', '.', 1)}` = '{value}'" for key, value in tags.items()
-        ]
+    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
+        """All runs with these tags, oldest first; all runs without `tags`."""
+        conditions = [f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()]
         return self._ask(lambda: self._search(" and ".join(conditions)))
 
     def _search(self, filter: str) -> list[Any]:

@@ -38,7 +38,7 @@ def claim(store: Store, name: str, run_id: str) -> bool:
 
 def _may_claim(store: Store, name: str, run_id: str) -> bool:
     """Steps 1 and 2: whether this sweep may claim the name."""
-    same = store.runs(sweep_role="sweep", sweep_name=name)
+    same = store.runs({Tag.ROLE: "sweep", Tag.NAME: name})
     others = (run for run in same if run.info.run_id != run_id)
     if any(run.data.params.get(OWNS_NAME) == "yes" for run in others):  # it may have ended since
         return False

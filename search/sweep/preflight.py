@@ -113,7 +113,7 @@ def check_stored(record: TrialRecord, space: Space) -> None:
     for name, value in values.items():
         if not _within(value, space[name]):
             raise BadRunError(
-                f"run {record.run_id}: tag sweep.config: {name} is {shown(value)}, expected a "
+                f"run {record.run_id}: tag {Tag.CONFIG}: {name} is {shown(value)}, expected a "
                 f"value of the sweep's space: {shown(space[name].describe())}"
             )
 

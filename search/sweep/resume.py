@@ -103,7 +103,7 @@ def _take(store: Store, run: Any) -> Lease:
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     """Read a sweep back whose lease this process holds."""
     seconds = driven_s(run)
-    children = store.runs(mlflow_parentRunId=run.info.run_id)
+    children = store.runs({Tag.PARENT: run.info.run_id})
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
     all_progress = _all_progress(store, run, records)
@@ -152,7 +152,7 @@ def close(store: Store, run: Any, on_skipped: Callable[[BadRunError], None]) -> 
     `on_skipped` is called for each trial that stays open, since it cannot be read.
     """
     archive.written_spec(run)
-    children = store.runs(mlflow_parentRunId=run.info.run_id)
+    children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
     _all_progress(store, run, archive.readable_trials(trained, on_skipped))
     tags = {Tag.STATE: "stopped", Tag.REASON: DRIVER_DIED, Tag.LEASE: ""}

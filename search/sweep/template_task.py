@@ -110,7 +110,7 @@ class TemplateTask(Task):
     @override
     def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
         digest = own_templates.digest_of(record.tags)
-        parent = store.run(record.tags.text("mlflow.parentRunId"))
+        parent = store.run(record.tags.text(Tag.PARENT))
         # its sweep may say that it is not about a template, whose parity would be checked
         if parent is None or archive.written_spec(parent).get("template_digest") != digest:
             raise record.tags.bad(Tag.TEMPLATE, "the template of its sweep, or no such tag")

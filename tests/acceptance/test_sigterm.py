@@ -69,7 +69,7 @@ def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Pat
         process.terminate()
         assert process.wait(END_WITHIN_S) == 143
         assert processes_of_group(process.pid) == []
-    assert {run.info.status for run in store.runs(sweep_role="sweep")} == {"KILLED"}
+    assert {run.info.status for run in store.runs({"sweep.role": "sweep"})} == {"KILLED"}
     records = archive.trials(store, "s")
     assert [(record.status, record.outcome) for record in records] == [("KILLED", "stopped")] * 2
 
@@ -141,7 +141,7 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
     finally:
         process.kill()
         process.wait()
-    assert {run.info.status for run in store.runs(sweep_role="sweep")} == {"KILLED"}
+    assert {run.info.status for run in store.runs({"sweep.role": "sweep"})} == {"KILLED"}
     [record] = archive.trials(store, "s")
     assert (record.status, record.outcome) == ("KILLED", "stopped")
     resumed = run_here("resume", "s", "--minutes", "0.01", "--json", cwd=folder)

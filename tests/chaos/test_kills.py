@@ -186,7 +186,7 @@ class Chaos:
             assert time.monotonic() < until, self.processes()
             time.sleep(0.2)
         store = self.store()
-        runs = store.runs(sweep_name="s")
+        runs = store.runs({"sweep.name": "s"})
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
         [parent] = archive.sweeps(store)
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")

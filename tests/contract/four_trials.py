@@ -33,7 +33,7 @@ def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
 
 def check(store: Store) -> None:
     """Everything has arrived, in order and once."""
-    runs = store.runs(sweep_name="s")
+    runs = store.runs({"sweep.name": "s"})
     names = [run.info.run_name for run in runs]
     assert sorted(names) == sorted(set(names))
     assert len(runs) == 1 + 3 + 4

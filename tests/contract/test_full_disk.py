@@ -100,7 +100,7 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
     past = rebuild(store, parent)
     assert [trial.number for trial in past.again] == [0]
-    assert {run.info.status for run in store.runs(sweep_phase="search")} == {"KILLED"}
+    assert {run.info.status for run in store.runs({"sweep.phase": "search"})} == {"KILLED"}
     workdir.clear(cache / parent.info.run_id, set())
 
 

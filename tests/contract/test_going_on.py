@@ -204,7 +204,9 @@ def test_a_driver_that_died_left_trials_that_are_lost(
     store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
     assert lease.is_driven(store, parent.info.run_id) is None
     go_on(store, corpus, ScriptedEngine(LOSSES))
-    runs = [archive.read_trial(run) for run in store.runs(sweep_name="s", sweep_phase="search")]
+    runs = [
+        archive.read_trial(run) for run in store.runs({"sweep.name": "s", "sweep.phase": "search"})
+    ]
     assert [(r.trial.number, r.trial.attempt, r.outcome) for r in runs] == [
         (0, 1, "complete"),
         (1, 1, "lost"),

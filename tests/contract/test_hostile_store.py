@@ -63,10 +63,10 @@ class Stored:
         ).run()  # fmt: skip
         self.database = sqlite3.connect(folder / "mlflow.db")
         self.database.execute("PRAGMA synchronous=OFF")
-        [self.sweep] = self.store.runs(sweep_role="sweep")
+        [self.sweep] = self.store.runs({"sweep.role": "sweep"})
         self.sweep_id = self.sweep.info.run_id
         self.trial_id = archive.find_trial(self.store, "good/1").run_id
-        self.baseline_id = self.store.runs(sweep_phase="baseline")[0].info.run_id
+        self.baseline_id = self.store.runs({"sweep.phase": "baseline"})[0].info.run_id
 
     def say(self, statement: str, *values: object) -> None:
         """Change the store behind the program's back; the statement must find a row."""

@@ -181,7 +181,7 @@ def test_a_lost_answer_doubles_nothing(store: Store, ask: Callable[[Store, str],
     vars(store)["_files_of"] = files_of
     assert waits == ["the answer was lost"]
     assert len(store.runs()) <= 2
-    assert [r.info.run_name for r in store.runs(kind="new")] in ([], ["new"])
+    assert [r.info.run_name for r in store.runs({"kind": "new"})] in ([], ["new"])
     assert len(client.get_metric_history(run_id, "loss")) <= 1
 
 

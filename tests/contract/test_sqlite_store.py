@@ -44,7 +44,7 @@ def test_runs_are_found_though_they_fill_several_answers(
     other = store.create_run("other", {"sweep.name": "other"})
     copy_run(folder / "mlflow.db", wanted, 2 * RUNS_PER_PAGE)
     last = store.create_run("last", {"sweep.name": "many"})
-    found = [run.info.run_id for run in store.runs(sweep_name="many")]
+    found = [run.info.run_id for run in store.runs({"sweep.name": "many"})]
     assert (found[0], found[-1]) == (first, last)
     assert sorted(found[1:-1]) == sorted([wanted, *(f"{n:032x}" for n in range(1, 2001))])
     assert {run.info.run_id for run in store.runs()} == {*found, other}

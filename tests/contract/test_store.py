@@ -88,7 +88,7 @@ def test_bytes_that_are_no_text_in_a_file_are_one_line_and_not_waited_for(
 def test_runs_are_found_by_their_tags(store: Store) -> None:
     wanted = store.create_run("a", {"sweep.name": "mine"})
     store.create_run("b", {"sweep.name": "other"})
-    assert [run.info.run_id for run in store.runs(sweep_name="mine")] == [wanted]
+    assert [run.info.run_id for run in store.runs({"sweep.name": "mine"})] == [wanted]
 
 
 def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> N
 def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
     sweep_of(store, corpus, engine, tiny_spec(trials=1)).run()
-    runs = store.runs(sweep_name="s", sweep_phase="search")
+    runs = store.runs({"sweep.name": "s", "sweep.phase": "search"})
     attempts = [archive.read_trial(run) for run in runs]
     assert [record.outcome for record in attempts] == ["lost", "complete"]
     assert [record.status for record in attempts] == ["KILLED", "FINISHED"]

@@ -208,3 +208,40 @@ def test_yaml_is_read_in_one_place_without_the_tags_of_python(tmp_path: Path) ->
         with pytest.raises(InputError, match="constructor"):
             read_yaml(tmp_path / "a.yaml")
     assert not marker.exists()
+
+
+#: names that look like those of tags: files and modules
+NO_TAGS = {"mlflow.db", "mlflow.yaml", "sweep.yaml", "mlflow.server.auth", "mlflow.store.db.utils"}
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """All texts of a module, also the parts of f-strings, but for docstrings."""
+    statements = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node not in statements:
+            yield from [node.value] if isinstance(node.value, str) else []
+
+
+def tag_names(module: Path) -> set[str]:
+    """Names of tags in the texts of a module."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    named = r"^(?:sweep|mlflow|version)\.$|\b(?:sweep|mlflow|version)\.\w+(?:\.\w+)*"
+    return {name for text in texts(tree) for name in re.findall(named, text)} - NO_TAGS
+
+
+def test_names_of_tags_are_in_one_module() -> None:
+    modules = {*(ROOT / module for module in MODULES), *(ROOT / "benchmarks").rglob("*.py")}
+    found = {path.relative_to(ROOT).as_posix(): tag_names(path) for path in modules}
+    names = found.pop("search/store/tags.py")
+    assert {"sweep.role", "mlflow.parentRunId", "sweep.spec", "version."} <= names
+    assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_a_name_of_a_tag_is_found_in_a_message_and_in_a_part_of_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(
+        '''"""Not sweep.in_docstring."""
+read(tags["sweep.name"], f"version.{name}", f"tag sweep.data: {why}", "sweep.yaml", "a sweep.")
+'''
+    )
+    assert tag_names(file) == {"sweep.name", "version.", "sweep.data"}
