@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.spec import digest_of
 from lstm_sweep.search.sweep import same_corpus
 from tests.conftest import Done, run_here
 
-FIRST = Path(__file__).parents[1] / "fixtures" / "first-version.tar.xz"
-#: what stands in the archive for the folder that the sweep ran in
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIRST = FIXTURES / "first-version.tar.xz"
+BEFORE_PACKAGE = FIXTURES / "before-package.tar.xz"
+#: what stands in the archives for the folder that the sweeps ran in
 PLACE = "/place"
 #: losses of the sweep as its own version printed them, the best first
 LOSSES = {"old/2": 2.2772802780052603, "old/1": 2.436187055982994, "old/0": 2.440406276471239}
+#: seed, three values of the config and loss of each trial, as the version before the package went
+#: on with its own sweeps
+ENDS = {
+    "text/0": (1511970685, ("bi", 0.153, 8), 2.248544049464378),
+    "text/1": (1398460667, ("bi", 0.026, 8), 2.446249623311247),
+    "text/2": (393469637, ("bi", 0.21, 8), 2.1943077436830407),
+    "text/3": (261995893, ("uni", 0.24, 8), 2.296154375472429),
+    "text/4": (1624911080, ("uni", 0.064, 12), 2.3037599200575665),
+    "text/5": (1449626795, ("uni", 0.226, 8), 2.432577134749878),
+    "lines/0": (1511970685, (4, "'tanh'"), 5.01812219619751),
+    "lines/1": (1398460667, (5, "'relu'"), 2.0871996879577637),
+    "lines/2": (393469637, (2, "'relu'"), 1.9088244438171387),
+    "lines/3": (261995893, (2, "'tanh'"), 1.4672225713729858),
+    "lines/4": (1624911080, (5, "'tanh'"), 0.8614152073860168),
+    "lines/5": (1449626795, (4, "'relu'"), 0.03987463563680649),
+    "done/0": (1289914130, ("uni", 0.049, 8), 2.3694060641380648),
+    "done/1": (1562258279, ("uni", 0.013, 12), 2.3772896893640563),
+    "done/2": (1372883993, ("uni", 0.107, 12), 2.2941966489054892),
+    "done/3": (492728400, ("uni", 0.227, 8), 2.4480816152908984),
+}
+#: hyperparameters whose values are in `ENDS`
+SHOWN = ("direction", "dropout", "layer_size", "Dense:13", "activation:13")
+#: digests of the specs, which the version before the package took with `PLACE` in them
+SPECS = {"text": "0f037bb2054c50e7", "lines": "0be8825bbe365cc1", "done": "3c7f9ae7b63de9bd"}
 
 
-def unpack(folder: Path) -> Path:
-    """Lay out the store of the first version as if its sweep had run in `folder`."""
-    with tarfile.open(FIRST) as archive:
+def unpack(folder: Path, file: Path = FIRST) -> Path:
+    """Lay out the store of an earlier version as if its sweeps had run in `folder`."""
+    with tarfile.open(file) as archive:
         archive.extractall(folder, filter="data")
     database = sqlite3.connect(folder / "mlflow.db")
     with database:
@@ -156,6 +185,110 @@ def test_data_are_known_again_by_the_digest_of_the_first_version(
     corpus = corpora.load(source)
     assert corpus.digest != digest
     assert same_corpus.first_digest(source, corpus) == digest
+
+
+def at_another_place(folder: Path) -> None:
+    """Give the specs of sweeps the digests that they have now that they are in `folder`.
+
+    First each digest is compared with the one that its own version took, at `PLACE`.
+    """
+    database = sqlite3.connect(folder / "mlflow.db")
+    specs = database.execute("SELECT run_uuid, value FROM tags WHERE key = 'sweep.spec.0'")
+    for run_id, text in specs.fetchall():
+        spec = json.loads(text.replace(str(folder), PLACE))
+        assert digest_of(spec) == SPECS[spec["name"]]
+        change(
+            folder,
+            f"UPDATE tags SET value = '{digest_of(json.loads(text))}' "
+            f"WHERE key = 'sweep.spec_digest' AND run_uuid = '{run_id}'",
+        )
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sweeps of the last version before the package: two broken off, and `done`; reruns only."""
+    folder = unpack(tmp_path_factory.mktemp("broken-off"), BEFORE_PACKAGE)
+    at_another_place(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same store, whose sweeps have been resumed to their end, `done` to two more trials."""
+    folder = unpack(tmp_path_factory.mktemp("resumed"), BEFORE_PACKAGE)
+    at_another_place(folder)
+    for command in (
+        ("text",),
+        ("lines", "--template", "lines.py"),
+        ("done", "--trials", "4"),
+    ):
+        done = run_here("resume", *command, "--json", cwd=folder)
+        assert (done.code, done.json["state"]) == (0, "finished"), done.err
+    return folder
+
+
+def trials(folder: Path, sweep: str) -> dict[str, Any]:
+    rows = run_here("trials", sweep, "--json", cwd=folder).json
+    return {row["trial"]: row for row in rows}
+
+
+def test_sweeps_from_before_the_package_are_listed_and_shown(broken_off: Path) -> None:
+    rows = run_here("sweeps", "--json", cwd=broken_off).json
+    assert {row["sweep"]: (row["state"], row["trials_done"]) for row in rows} == {
+        "text": ("interrupted", 3),
+        "lines": ("interrupted", 3),
+        "done": ("finished", 2),
+    }
+    for sweep, ended in {"text": [2, 2, 1], "lines": [3, 3, 0]}.items():
+        found = trials(broken_off, sweep)
+        assert [found[f"{sweep}/{number}"]["epochs"] for number in range(3)] == ended
+        outcomes = [found[f"{sweep}/{number}"]["outcome"] for number in range(3)]
+        assert outcomes == ["complete", "complete", "stopped"]
+        assert "interrupted" in run_here("show", f"{sweep}/2", cwd=broken_off).out
+    [epoch] = run_here("show", "text/2", "--json", cwd=broken_off).json["by_epoch"]
+    assert epoch["val_loss"] == 2.490676509044617
+
+
+@pytest.mark.parametrize("sweep", ["text", "lines", "done"])
+def test_a_sweep_from_before_the_package_is_resumed_as_by_its_own_version(
+    resumed: Path, sweep: str
+) -> None:
+    found = trials(resumed, sweep)
+    expected = {trial: end for trial, end in ENDS.items() if trial.startswith(sweep)}
+    assert set(found) - {"lines/6"} == set(expected)  # it is pruned, and has no loss
+    for trial, (seed, config, loss) in expected.items():
+        row = found[trial]
+        assert (row["outcome"], row["seed"]) == ("complete", seed), trial
+        assert tuple(row["config"][name] for name in SHOWN if name in row["config"]) == config
+        # another processor may round otherwise
+        assert row["val_loss"] == pytest.approx(loss, rel=1e-3), trial
+    began_again = {trial for trial, row in found.items() if row["attempt"] == 2}
+    assert began_again == ({f"{sweep}/2"} if sweep != "done" else set())
+
+
+@pytest.mark.parametrize("trial", ["text/1", "lines/1"])
+def test_a_trial_from_before_the_package_is_trained_again(broken_off: Path, trial: str) -> None:
+    own = ("--template", "lines.py") if trial == "lines/1" else ()
+    done = run_here("rerun", trial, *own, "--json", cwd=broken_off)
+    # `identical` unless the processor rounds otherwise
+    assert (done.code, done.json["epochs_compared"]) == (0, 2 if trial == "text/1" else 3), done.err
+    assert done.json["verdict"] in ("identical", "within_tolerance")
+    assert done.json["max_difference"] < 1e-3
+
+
+@pytest.mark.parametrize("place", ["broken_off", "resumed"])
+@pytest.mark.parametrize("sweep", ["text", "lines"])
+def test_the_best_network_from_before_the_package_is_exported(
+    request: pytest.FixtureRequest, tmp_path: Path, place: str, sweep: str
+) -> None:
+    folder = request.getfixturevalue(place)
+    best = {"broken_off": {"text": "text/0", "lines": "lines/1"}}.get(
+        place, {"text": "text/2", "lines": "lines/5"}
+    )
+    done = run_here("export", sweep, "--to", tmp_path / "best", "--json", cwd=folder)
+    assert (done.code, done.json["trial"]) == (0, best[sweep]), done.err
+    assert (tmp_path / "best" / "model.keras").is_file()
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_a_spec_is_read_however_long_the_one_before_it_was(
             kept |= journal.spec_tags(spec, "s", kept)
             for tags in (left, kept):
                 assert archive.read_spec(run_with(tags)) == replace(spec, name="s")
-            assert "".join(kept[key] for key in kept if key.startswith(journal.SPEC)) == (
+            assert "".join(kept[key] for key in kept if key.startswith("sweep.spec.")) == (
                 json.dumps(spec.to_dict() | {"name": "s"})
             )
 
