@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 import threading
 import warnings
@@ -55,3 +56,21 @@ def applied(settings: Settings) -> AbstractContextManager[None]:
         (utils, "MAX_RETRY_COUNT", 1),
     ]
     return _overrides.hold(values)
+
+
+def read_any_text(client: Any) -> None:
+    """Let a client of an SQLite file read texts that are no UTF-8, their bytes escaped.
+
+    One such text, which any program may have written, would otherwise make the whole file
+    unreadable. The engine is that of this file only; MLflow shares it within the process.
+    """
+    from sqlalchemy import event
+
+    engine = client._tracking_client.store.engine
+    if not event.contains(engine, "connect", _escape_bytes):
+        event.listen(engine, "connect", _escape_bytes)
+        engine.dispose()  # connections that are already open
+
+
+def _escape_bytes(connection: sqlite3.Connection, record: object) -> None:
+    connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")

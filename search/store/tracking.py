@@ -63,6 +63,8 @@ class Store:
             with self._alone(), mlflow_setup.applied(settings):
                 self._use_write_ahead_log()
                 self.client = mlflow.MlflowClient(uri, uri)
+                if settings.database_file is not None:
+                    mlflow_setup.read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that answers"

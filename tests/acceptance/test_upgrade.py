@@ -240,7 +240,7 @@ def test_sweeps_from_before_the_package_are_listed_and_shown(broken_off: Path) -
         "lines": ("interrupted", 3),
         "done": ("finished", 2),
     }
-    for sweep, ended in {"text": [2, 2, 1], "lines": [3, 3, 0]}.items():
+    for sweep, ended in {"text": [2, 2, 1], "lines": [3, 3, 1]}.items():
         found = trials(broken_off, sweep)
         assert [found[f"{sweep}/{number}"]["epochs"] for number in range(3)] == ended
         outcomes = [found[f"{sweep}/{number}"]["outcome"] for number in range(3)]
