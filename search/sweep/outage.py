@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from lstm_sweep.search.engines.base import Engine, Event
+from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.interrupts import Interrupts
-from lstm_sweep.search.process.signals import GIVE_UP_S, Interrupted
+from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Slot
@@ -58,5 +59,5 @@ class Listener:
             return
         if not self._interrupts.ending:
             raise Interrupted(self._interrupts.asked)
-        if self._interrupts.gave_up or self._waited > GIVE_UP_S:
+        if self._interrupts.gave_up or self._waited > signals.GIVE_UP_S:
             raise StoreError(f"store {self._store} does not answer: {why}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Silent, Viewer
@@ -57,11 +58,12 @@ def test_who_wants_an_end_while_it_comes_does_not_wait_for_the_store() -> None:
         listener(shield, terminate).wait_for_store("nobody there", 600)
 
 
-def test_at_the_end_the_store_gets_a_little_time() -> None:
+def test_at_the_end_the_store_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "GIVE_UP_S", 0.3)
     shield = Shield()
     with shield.up(), shield.hold(to_the_end=True):
         terminate()
         ears = listener(shield)
         ears.wait_for_store("nobody there", 0.1)
         with pytest.raises(StoreError):
-            ears.wait_for_store("nobody there", 600)
+            ears.wait_for_store("nobody there", 0.25)  # its time is over now, and was not before
