@@ -26,7 +26,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
+from lstm_sweep.search.trial import Ended, Job, RoundDone, Slot, Trial, trial_seed
 
 RATES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001)
 TARGETS = 1_000
@@ -100,7 +100,7 @@ def train(configs: Sequence[TrialConfig], folder: Path) -> dict[TrialConfig, Res
                     engine.start(_job(number, config, slot, folder))
             for slot, message in engine.wait(1.0):
                 config, began = running[slot]
-                if isinstance(message, EpochDone):
+                if isinstance(message, RoundDone):
                     loss = message.metrics["val_loss"]
                     results[config].loss = min(loss, results[config].loss)
                 elif isinstance(message, Ended):

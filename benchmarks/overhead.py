@@ -79,7 +79,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     sweep = Sweep(spec, name="s", task=task, store=store, engine=engine)
     state = sweep.run()
     wall = time.perf_counter() - begin
-    trained = sum(epoch["epoch_seconds"] for c in state.finished for epoch in c.epochs)
+    trained = sum(epoch["round_seconds"] for c in state.finished for epoch in c.rounds)
     held = sum(progress.seconds for progress in state.finished)
     ideal = trained / slots
     rows = {
@@ -87,7 +87,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
         "slots": slots,
         "wall time of the sweep, s": wall,
         "training of a trial, median, s": statistics.median(
-            sum(epoch["epoch_seconds"] for epoch in c.epochs) for c in state.finished
+            sum(epoch["round_seconds"] for epoch in c.rounds) for c in state.finished
         ),
         "training (epochs), sum over trials, s": trained,
         "training / slots, s": ideal,

@@ -78,15 +78,15 @@ def _results(config: TrialConfig, corpus: Corpus, seed: int) -> list[tuple[float
                     backend.prepare(gpu=False, seed=seed)
                 epochs[place].append(_next_epoch(progress))
     return [
-        (min(e["val_loss"] for e in one), statistics.median(e["epoch_seconds"] for e in one))
+        (min(e["val_loss"] for e in one), statistics.median(e["round_seconds"] for e in one))
         for one in epochs
     ]
 
 
 def _next_epoch(progress: Any) -> dict[str, float]:
-    from lstm_sweep.models.network.events import Epoch
+    from lstm_sweep.models.network.events import Round
 
-    metrics: dict[str, float] = next(e.metrics for e in progress if isinstance(e, Epoch))
+    metrics: dict[str, float] = next(e.metrics for e in progress if isinstance(e, Round))
     return metrics
 
 

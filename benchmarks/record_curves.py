@@ -29,7 +29,7 @@ from lstm_sweep.models.data.samples import python_docs
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Slot, Trial, trial_seed
+from lstm_sweep.search.trial import Ended, Job, RoundDone, Slot, Trial, trial_seed
 from lstm_sweep.spaces.space import Space, from_mapping
 
 #: characters of the sample that the grid of texts is trained on
@@ -131,11 +131,11 @@ def _record(space: Space, file: Path, folder: Path, workers: int | None) -> None
                     running[slot] = _Recording(config, pid or 0, began)
             for slot, message in engine.wait(1.0):
                 recording = running[slot]
-                if isinstance(message, EpochDone):
+                if isinstance(message, RoundDone):
                     recording.losses.append(message.metrics["val_loss"])
                     used = _cpu_seconds(recording.pid)
                     if used is None:  # gone already, after its last epoch
-                        used = recording.used + message.metrics["epoch_seconds"]
+                        used = recording.used + message.metrics["round_seconds"]
                     recording.seconds.append(used - recording.used)
                     recording.used = used
                 elif isinstance(message, Ended):

@@ -27,7 +27,7 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Slot, TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, RoundDone, Slot, TrialProgress
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import from_mapping
 
@@ -135,8 +135,8 @@ class Replay:
                 end(progress, Ended(Outcome(curve.outcome)))
             else:
                 loss, seconds = curve.losses[epoch - 1], curve.seconds[epoch - 1]
-                metrics = {"val_loss": loss, "epoch_seconds": seconds}
-                progress = known[number] = progress.with_epoch(EpochDone(epoch, metrics))
+                metrics = {"val_loss": loss, "round_seconds": seconds}
+                progress = known[number] = progress.with_round(RoundDone(epoch, metrics))
                 if loss <= target:
                     return now, len(policy.trials)
                 verdict = policy.judge(progress)

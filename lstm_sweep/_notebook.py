@@ -119,4 +119,4 @@ def _epoch(progress: TrialProgress) -> str:
     """Epochs that are done, and the share of the next one that is."""
     latest = progress.latest
     share = f" + {latest.share:.0%}" if latest and not progress.ended else ""
-    return f"{len(progress.epochs)}{share}"
+    return f"{len(progress.rounds)}{share}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lstm_sweep.models.network.events import TemplateEvent, TrainingEvent
 
 
-#: metrics of an epoch that depend on the trial alone, not on the machine's speed
+#: metrics of a round that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
 
 #: a loss that is larger, or below the negative of this, counts as infinite: squares of more would
@@ -56,7 +56,7 @@ class Objective:
 
     #: what it is called beside numbers
     name: str
-    #: whether it is what the trial returns at its end, not the lowest validation loss of its epochs
+    #: whether it is what the trial returns at its end, not the lowest validation loss of its rounds
     returned: bool = False
     #: whether it is a mean over symbols in nats
     nats_per_symbol: bool = False
@@ -66,12 +66,12 @@ class Objective:
         return None if loss is None or not self.nats_per_symbol else loss / math.log(2)
 
     @property
-    def epoch_name(self) -> str:
-        """What the validation loss of an epoch is called."""
+    def round_name(self) -> str:
+        """What the validation loss of a round is called."""
         return "validation loss" if self.returned else self.name
 
 
-#: lowest validation loss of a trial's epochs, nats per symbol
+#: lowest validation loss of a trial's rounds, nats per symbol
 VALIDATION_LOSS = Objective(name="validation loss (nats per symbol)", nats_per_symbol=True)
 #: what a trial returns, in whatever unit
 RETURNED_LOSS = Objective(name="loss", returned=True)
@@ -171,7 +171,7 @@ class TrialFiles:
 
     @property
     def weights(self) -> Path:
-        """Where the best epoch's network is kept."""
+        """Where the best round's network is kept."""
         return self.folder / "model.keras"
 
     @property
@@ -208,22 +208,22 @@ class Computing:
 
 @dataclass(frozen=True)
 class Progressed:
-    """A trial is part way through an epoch."""
+    """A trial is part way through a round."""
 
-    epoch: int
+    number: int
     share: float
     loss: float
 
 
 @dataclass(frozen=True)
-class EpochDone:
-    """A trial has finished an epoch; its best weights so far are on disk."""
+class RoundDone:
+    """A trial has finished a round; its best weights so far are on disk."""
 
-    epoch: int
+    number: int
     metrics: dict[str, float]
     #: whether it was trained by an earlier attempt, as were later ones
     repeated: bool = False
-    #: whether a template trains no other epoch, as far as it knows
+    #: whether a template trains no other round, as far as it knows
     last: bool = False
 
 
@@ -239,38 +239,38 @@ class Ended:
     loss: float | None = None
 
 
-Message = Computing | Progressed | EpochDone | Ended
+Message = Computing | Progressed | RoundDone | Ended
 
 
 class _Results:
-    """What follows from the epochs and the end of a trial."""
+    """What follows from the rounds and the end of a trial."""
 
     trial: Trial
-    #: metrics of each finished epoch, in order
-    epochs: Sequence[dict[str, float]]
+    #: metrics of each finished round, in order
+    rounds: Sequence[dict[str, float]]
     ended: Ended | None
 
     @property
     def best_so_far(self) -> list[float]:
-        """Lowest validation loss after each epoch, nats; infinite as long as there is none."""
+        """Lowest validation loss after each round, nats; infinite as long as there is none."""
         losses = (math.inf if loss is None else loss for loss in self.val_losses)
         return list(itertools.accumulate(losses, min))
 
     @property
     def val_losses(self) -> list[float | None]:
-        """Validation loss of each epoch, nats; None for one that has no finite loss."""
-        return [comparable(epoch.get("val_loss")) for epoch in self.epochs]
+        """Validation loss of each round, nats; None for one that has no finite loss."""
+        return [comparable(one.get("val_loss")) for one in self.rounds]
 
     @property
-    def epoch_seconds(self) -> list[float]:
-        """Seconds that each epoch took."""
-        return [epoch["epoch_seconds"] for epoch in self.epochs if "epoch_seconds" in epoch]
+    def round_seconds(self) -> list[float]:
+        """Seconds that each round took."""
+        return [one["round_seconds"] for one in self.rounds if "round_seconds" in one]
 
     @property
-    def best_epoch(self) -> int | None:
-        """Number of the epoch with the lowest validation loss."""
+    def best_round(self) -> int | None:
+        """Number of the round with the lowest validation loss."""
         losses = enumerate(self.val_losses, start=1)
-        scored = ((loss, epoch) for epoch, loss in losses if loss is not None)
+        scored = ((loss, number) for number, loss in losses if loss is not None)
         return min(scored, default=(None, None))[1]
 
     @property
@@ -278,7 +278,7 @@ class _Results:
         """The loss by the trial's objective, so far; finite, or None."""
         if self.trial.objective.returned:
             return comparable(self.ended.loss) if self.ended else None
-        return self.epochs[self.best_epoch - 1]["val_loss"] if self.best_epoch else None
+        return self.rounds[self.best_round - 1]["val_loss"] if self.best_round else None
 
     @property
     def ranked_loss(self) -> float | None:
@@ -292,9 +292,9 @@ class TrialSnapshot(_Results):
 
     trial: Trial
     slot: Slot
-    epochs: tuple[dict[str, float], ...]
+    rounds: tuple[dict[str, float], ...]
     ended: Ended | None
-    #: whether its config, or its template, trains no other epoch
+    #: whether its config, or its template, trains no other round
     last: bool
     #: when it began, in seconds of the driver's clock
     began: float
@@ -309,11 +309,11 @@ class TrialProgress(_Results):
     run_id: str
     slot: Slot
     job: Job
-    #: metrics of each finished epoch, in order
-    epochs: Sequence[dict[str, float]] = ()
-    #: whether the last epoch still has to be logged
+    #: metrics of each finished round, in order
+    rounds: Sequence[dict[str, float]] = ()
+    #: whether the last round still has to be logged
     unlogged: bool = False
-    #: whether its config, or its template, trains no other epoch
+    #: whether its config, or its template, trains no other round
     last: bool = False
     latest: Progressed | None = None
     ended: Ended | None = None
@@ -325,12 +325,12 @@ class TrialProgress(_Results):
     #: seconds that one of its epochs was expected to take when it was started; 0 if unknown
     predicted_epoch_s: float = 0.0
 
-    def with_epoch(self, done: EpochDone) -> Self:
-        """Note an epoch; the config's last one is to be logged together with the outcome."""
-        unlogged = done.epoch >= self.trial.config.epochs
-        epochs = (*self.epochs, done.metrics)
+    def with_round(self, done: RoundDone) -> Self:
+        """Note a round; the last one of all is to be logged together with the outcome."""
+        unlogged = done.number >= self.trial.config.epochs
+        rounds = (*self.rounds, done.metrics)
         last = unlogged or done.last
-        return replace(self, latest=None, epochs=epochs, unlogged=unlogged, last=last)
+        return replace(self, latest=None, rounds=rounds, unlogged=unlogged, last=last)
 
     def with_end(self, ended: Ended, now: float) -> Self:
         """Note how it has ended, and when."""
@@ -339,6 +339,6 @@ class TrialProgress(_Results):
     def snapshot(self) -> TrialSnapshot:
         """What a search is told of it."""
         return TrialSnapshot(
-            self.trial, self.slot, tuple(self.epochs), self.ended, self.last, self.began,
+            self.trial, self.slot, tuple(self.rounds), self.ended, self.last, self.began,
             self.seconds,
         )  # fmt: skip

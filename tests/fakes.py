@@ -9,7 +9,7 @@ from typing import Any
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Closing, Event, GpuMemory, SlotAdded, SlotLost
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot
 
 
 class MemoryStore:
@@ -95,7 +95,7 @@ class ScriptedEngine(Closing):
         lose_first: int = 0,
         interrupt: bool = False,
         endings: dict[int, Ended] | None = None,
-        watch: Callable[[EpochDone], None] = lambda message: None,
+        watch: Callable[[RoundDone], None] = lambda message: None,
     ) -> None:
         self._losses = losses
         self._lose = lose_first
@@ -128,7 +128,7 @@ class ScriptedEngine(Closing):
             self._messages = [Ended(Outcome.LOST, "its worker was killed by SIGKILL")]
             return
         losses = self._losses[job.trial.number]
-        reports = [EpochDone(n, _metrics(loss)) for n, loss in enumerate(losses, start=1)]
+        reports = [RoundDone(n, _metrics(loss)) for n, loss in enumerate(losses, start=1)]
         ended = self._endings.get(job.trial.number, Ended(Outcome.COMPLETE))
         self._messages = [*reports, ended]
 
@@ -139,7 +139,7 @@ class ScriptedEngine(Closing):
         if not self._messages:
             return []
         message = self._messages.pop(0)
-        if isinstance(message, EpochDone):
+        if isinstance(message, RoundDone):
             self._watch(message)
         return [(self.slots[0], message)]
 

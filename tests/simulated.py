@@ -22,10 +22,10 @@ from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.trial import (
     RETURNED_LOSS,
     Ended,
-    EpochDone,
     Job,
     Outcome,
     Phase,
+    RoundDone,
     Slot,
     Trial,
     TrialProgress,
@@ -45,7 +45,7 @@ class World(Protocol):
     def problem(self, space: Space) -> SearchProblem:
         """What a search of a space may know of them beforehand."""
 
-    def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
+    def events(self, trial: Trial) -> list[tuple[float, RoundDone | Ended]]:
         """Seconds that pass before each thing that a trial says, and what that is."""
 
 
@@ -60,14 +60,14 @@ class Networks:
         """Their costs are known but for their scale."""
         return lstm_problem(space, self.data_size, unigram_loss=4.0)
 
-    def epoch_seconds(self, config: Config) -> float:
+    def round_seconds(self, config: Config) -> float:
         """What an epoch takes without the noise."""
         return float(operations(as_lstm_config(config), self.data_size) @ self._rates)
 
-    def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
+    def events(self, trial: Trial) -> list[tuple[float, RoundDone | Ended]]:
         """Losses fall to a floor, and rise again where little is dropped out."""
         config, chance = as_lstm_config(trial.config), random.Random(trial.seed)
-        said: list[tuple[float, EpochDone | Ended]] = []
+        said: list[tuple[float, RoundDone | Ended]] = []
         if config.learning_rate >= 1:
             return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]
         taste = random.Random(repr(config)).gauss(0, 0.04)
@@ -78,11 +78,11 @@ class Networks:
         for epoch in range(1, config.epochs + 1):
             loss = floor + 1.5 * math.exp(-epoch / tempo) + overfit * max(0.0, epoch - 3 * tempo)
             loss += chance.gauss(0, 0.003)
-            took = self.epoch_seconds(config) * chance.uniform(0.95, 1.1)
+            took = self.round_seconds(config) * chance.uniform(0.95, 1.1)
             took += chance.uniform(1.5, 4) if epoch == 1 else 0  # tracing
-            metrics = {"val_loss": loss, "epoch_seconds": took}
+            metrics = {"val_loss": loss, "round_seconds": took}
             start = chance.uniform(0.3, 1) if epoch == 1 else 0
-            said.append((took + start, EpochDone(epoch, metrics)))
+            said.append((took + start, RoundDone(epoch, metrics)))
         return [*said, (0.1, Ended(Outcome.COMPLETE))]
 
 
@@ -96,18 +96,18 @@ class Templates:
         """Nothing is known."""
         return SearchProblem(space=space, objective=RETURNED_LOSS)
 
-    def events(self, trial: Trial) -> list[tuple[float, EpochDone | Ended]]:
+    def events(self, trial: Trial) -> list[tuple[float, RoundDone | Ended]]:
         """Trainings report epochs with a validation loss, and return a loss at the end."""
         assert isinstance(trial.config, TemplateConfig)
         own, chance = random.Random(repr(trial.config)), random.Random(trial.seed)
         took = self._seconds * own.uniform(0.6, 1.4) * chance.uniform(0.97, 1.03)
         floor = own.uniform(0.3, 0.9) + chance.gauss(0, 0.02)
-        said: list[tuple[float, EpochDone | Ended]] = []
+        said: list[tuple[float, RoundDone | Ended]] = []
         for epoch in range(1, self._epochs + 1):
             loss = floor + math.exp(-epoch)
-            metrics = {"val_loss": loss, "epoch_seconds": took / self._epochs}
+            metrics = {"val_loss": loss, "round_seconds": took / self._epochs}
             last = epoch == self._epochs
-            said.append((took / self._epochs, EpochDone(epoch, metrics, last=last)))
+            said.append((took / self._epochs, RoundDone(epoch, metrics, last=last)))
         return [*said, (0.5, Ended(Outcome.COMPLETE, loss=floor))]
 
 
@@ -139,8 +139,8 @@ class Simulation:
         #: what is known of each trial, by its number
         self._known: dict[int, TrialProgress] = {}
         #: when something is said, of which trial, and what
-        self._queue: list[tuple[float, int, int, EpochDone | Ended]] = []
-        self._said: dict[int, list[tuple[float, EpochDone | Ended]]] = {}
+        self._queue: list[tuple[float, int, int, RoundDone | Ended]] = []
+        self._said: dict[int, list[tuple[float, RoundDone | Ended]]] = {}
         self._stopped: set[int] = set()
         self._order = itertools.count()
         self._now = 0.0
@@ -198,9 +198,9 @@ class Simulation:
         self._stopped.add(number)
         heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), number, why))
 
-    def _hear(self, progress: TrialProgress, said: EpochDone | Ended) -> None:
-        if isinstance(said, EpochDone):
-            progress = self._note(progress.with_epoch(said))
+    def _hear(self, progress: TrialProgress, said: RoundDone | Ended) -> None:
+        if isinstance(said, RoundDone):
+            progress = self._note(progress.with_round(said))
             verdict = self._policy.judge(progress)
             if verdict:
                 self._stop(progress, verdict)

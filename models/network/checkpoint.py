@@ -1,4 +1,4 @@
-"""`Checkpoint`: the complete state of a training after an epoch, in one file."""
+"""`Checkpoint`: the complete state of a training after a round, in one file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ABOUT, _STATE, _BEST = "about", "state", "best"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of a training after an epoch; a training restored from it has the same bits."""
+    """State of a training after a round; a training restored from it has the same bits."""
 
-    #: metrics of each epoch so far
-    epochs: list[dict[str, float]]
+    #: metrics of each round so far
+    rounds: list[dict[str, float]]
     #: values of all variables: weights, optimizer, random generators, in the order of the model
     state: list[NDArray[Any]]
-    #: weights of the best epoch
+    #: weights of the best round
     best: list[NDArray[Any]]
 
     def save(self, path: Path, identity: str) -> None:
@@ -32,7 +32,7 @@ class Checkpoint:
 
         `identity` identifies the training; `load` returns the checkpoint for the same one only.
         """
-        about = json.dumps({"identity": identity, "epochs": self.epochs}).encode()
+        about = json.dumps({"identity": identity, "epochs": self.rounds}).encode()
         arrays = {_ABOUT: np.frombuffer(about, np.uint8)}
         arrays |= {f"{_STATE}{number}": array for number, array in enumerate(self.state)}
         arrays |= {f"{_BEST}{number}": array for number, array in enumerate(self.best)}

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Part of an epoch has been trained."""
+    """Part of a round has been trained."""
 
-    epoch: int
-    #: share of the epoch's steps, 0 to 1
+    #: number of the round, from 1
+    number: int
+    #: share of the round's steps, 0 to 1
     share: float
-    #: mean training loss of the epoch so far, nats
+    #: mean training loss of the round so far, nats
     loss: float
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """An epoch has been trained and scored; its weights are on disk if they are the best so far."""
+class Round:
+    """A round has been trained and scored; its weights are on disk if they are the best so far."""
 
     number: int
     metrics: dict[str, float]
@@ -27,15 +28,14 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class LastEpoch(Epoch):
-    """The last epoch of a call of `fit` in a template."""
+class LastRound(Round):
+    """The last round of a call of `fit` in a template."""
 
 
 @dataclass(frozen=True)
 class Diverged:
     """The loss is not finite, or far above ln(alphabet), that of guessing; no event follows."""
 
-    epoch: int
     reason: str
 
 
@@ -49,6 +49,6 @@ class Result:
 
 
 #: of a network that this program builds
-TrainingEvent = Progress | Epoch | Diverged
+TrainingEvent = Progress | Round | Diverged
 #: of a template
 TemplateEvent = TrainingEvent | Result

@@ -24,7 +24,7 @@ from lstm_sweep.models.data.windows import EpochWindows, Indices, TrainingWindow
 from lstm_sweep.models.fast.program_types import Networks, Program
 from lstm_sweep.models.network import checkpoint, lstm
 from lstm_sweep.models.network.checkpoint import Checkpoint
-from lstm_sweep.models.network.events import Diverged, Epoch, Progress, TrainingEvent
+from lstm_sweep.models.network.events import Diverged, Progress, Round, TrainingEvent
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
@@ -73,7 +73,7 @@ def train(
     training = _Training(config, corpus, targets, seed, weights, checkpoints, graphs, clock)
     done = training.restore()
     for number, metrics in enumerate(done, start=1):
-        yield Epoch(number, metrics, repeated=number < len(done))
+        yield Round(number, metrics, repeated=number < len(done))
     for number in range(len(done) + 1, config.epochs + 1):
         for event in training.epoch(number):
             yield event
@@ -124,13 +124,13 @@ class _Training:
             self._program, self._windows.epoch(number), meter, self._call_size
         ):
             if meter.verdict:
-                yield Diverged(number, f"epoch {number}: {meter.verdict}")
+                yield Diverged(f"epoch {number}: {meter.verdict}")
                 return
             yield Progress(number, share, meter.mean)
         trained = self._clock()
         if not meter.mean <= self._limit:
             reason = _excess("training", meter.mean, self._limit)
-            yield Diverged(number, f"epoch {number}: {reason}")
+            yield Diverged(f"epoch {number}: {reason}")
             return
         self._program.sync()
         result = evaluate(
@@ -138,7 +138,7 @@ class _Training:
         )
         if not math.isfinite(result["loss"]):
             reason = _excess("validation", result["loss"], self._limit)
-            yield Diverged(number, f"epoch {number}: {reason}")
+            yield Diverged(f"epoch {number}: {reason}")
             return
         if result["loss"] < self._best:
             self._best = result["loss"]
@@ -149,10 +149,10 @@ class _Training:
             "train_loss": meter.mean,
             **{f"val_{name}": value for name, value in result.items()},
             "symbols_per_second": symbols / max(trained - began, 1e-9),
-            "epoch_seconds": self._clock() - began,
+            "round_seconds": self._clock() - began,
         }
-        self._checkpointer.note_epoch(metrics)
-        yield Epoch(number, metrics)
+        self._checkpointer.note_round(metrics)
+        yield Round(number, metrics)
 
 
 class _Checkpointer:
@@ -184,15 +184,15 @@ class _Checkpointer:
         _assign(self._scored.weights, found.best)
         save_whole(self._scored, weights)
         _assign(self._variables, found.state)
-        self._epochs, self._best = found.epochs, found.best
-        return list(found.epochs)
+        self._epochs, self._best = found.rounds, found.best
+        return list(found.rounds)
 
     def note_best(self) -> None:
         """Copy the current weights as the best so far."""
         if self._settings:
             self._best = _values(self._scored.weights)
 
-    def note_epoch(self, metrics: dict[str, float]) -> None:
+    def note_round(self, metrics: dict[str, float]) -> None:
         """Add an epoch; write a checkpoint if the last one is at least `every_s` old."""
         if not self._settings:
             return

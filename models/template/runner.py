@@ -28,10 +28,10 @@ from typing_extensions import override
 
 from lstm_sweep.models.network.events import (
     Diverged,
-    Epoch,
-    LastEpoch,
+    LastRound,
     Progress,
     Result,
+    Round,
     TemplateEvent,
 )
 from lstm_sweep.models.template.file_isolation import own_files
@@ -333,11 +333,11 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         metrics = {n if n.startswith("val_") else f"train_{n}": value for n, value in found.items()}
         seconds = time.monotonic() - self._began
         last = epoch + 1 >= (self.params.get("epochs") or 0) or self.model.stop_training
-        done = LastEpoch if last else Epoch
-        self._report(done(self._epoch, metrics | {"epoch_seconds": seconds}))
+        done = LastRound if last else Round
+        self._report(done(self._epoch, metrics | {"round_seconds": seconds}))
 
     def _end_if_diverged(self, found: Mapping[str, float]) -> None:
         """Report divergence if `loss` is not finite; a custom training step may not have it."""
         loss = found.get("loss", 0.0)
         if not math.isfinite(loss):
-            self._report(Diverged(self._epoch, f"epoch {self._epoch}: the training loss is {loss}"))
+            self._report(Diverged(f"epoch {self._epoch}: the training loss is {loss}"))

@@ -197,7 +197,7 @@ def _snapshot_of(record: TrialRecord) -> TrialSnapshot:
     return TrialSnapshot(
         record.trial,
         Slot(0),
-        epochs=() if loss is None else ({"val_loss": loss},),
+        rounds=() if loss is None else ({"val_loss": loss},),
         ended=Ended(Outcome(record.outcome), loss=loss) if record.outcome else None,
         last=False,
         began=0.0,

@@ -135,7 +135,7 @@ def _best_text(state: SweepState) -> str:
 
 def _epoch_text(progress: TrialProgress) -> str:
     """The epoch that a trial is in, of how many if that is known."""
-    planned, epoch = progress.trial.config.planned_epochs, len(progress.epochs) + 1
+    planned, epoch = progress.trial.config.planned_epochs, len(progress.rounds) + 1
     return str(epoch) if planned is None else f"{min(epoch, planned)}/{planned}"
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
 from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
-from lstm_sweep.search.trial import Computing, Ended, EpochDone, Job, Message, Outcome, Progressed
+from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, Progressed, RoundDone
 
 if TYPE_CHECKING:
     from lstm_sweep.models.network import events
@@ -65,12 +65,12 @@ def _train(job: Job) -> Iterator[Message]:
         if isinstance(event, events.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
             return
-        if isinstance(event, events.Epoch):
-            last = isinstance(event, events.LastEpoch)
-            yield EpochDone(event.number, event.metrics, event.repeated, last)
+        if isinstance(event, events.Round):
+            last = isinstance(event, events.LastRound)
+            yield RoundDone(event.number, event.metrics, event.repeated, last)
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
-            yield Progressed(event.epoch, event.share, event.loss)
+            yield Progressed(event.number, event.share, event.loss)
     yield Ended(Outcome.COMPLETE)
 
 

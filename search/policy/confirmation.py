@@ -249,11 +249,11 @@ class Confirmation:
         """Seconds of another run of a config, which is not cut short."""
         trial = progress.trial
         if trial.objective.returned:  # such a trial is trained to its end
-            return max(progress.seconds, sum(progress.epoch_seconds))
-        own = progress.epoch_seconds[1:]  # the first includes tracing
-        each = statistics.median(own) if own else self._costs.epoch_seconds(trial.config)
+            return max(progress.seconds, sum(progress.round_seconds))
+        own = progress.round_seconds[1:]  # the first includes tracing
+        each = statistics.median(own) if own else self._costs.round_seconds(trial.config)
         whole = _is_complete(progress) and trial.phase is not Phase.LADDER
-        epochs = len(progress.epochs) if whole else trial.config.epochs
+        epochs = len(progress.rounds) if whole else trial.config.epochs
         predicted = self._costs.fixed_seconds + epochs * each
         return max(predicted, progress.seconds) if whole else predicted
 
@@ -311,5 +311,5 @@ def _counts(again: TrialSnapshot, first: TrialSnapshot) -> bool:
     """
     if _is_complete(again):
         return True
-    needed = None if first.trial.objective.returned else first.best_epoch
-    return bool(again.ended and needed and len(again.epochs) >= needed)
+    needed = None if first.trial.objective.returned else first.best_round
+    return bool(again.ended and needed and len(again.rounds) >= needed)

@@ -104,7 +104,7 @@ class Costs(Protocol):
         `total` is what the whole trial took, None if it is not over.
         """
 
-    def epoch_seconds(self, config: Config) -> float:
+    def round_seconds(self, config: Config) -> float:
         """Seconds that one epoch of `config` will take."""
 
     def step_seconds(self, config: Config) -> float:
@@ -135,13 +135,13 @@ class ObservedCosts:
         if total is not None:
             self._totals[number] = total
 
-    def epoch_seconds(self, config: Config) -> float:
+    def round_seconds(self, config: Config) -> float:
         """Seconds that one epoch takes usually."""
         return float(np.median(list(self._epochs.values()))) if self._epochs else 1.0
 
     def step_seconds(self, config: Config) -> float:
         """The same for all."""
-        return self.epoch_seconds(config)
+        return self.round_seconds(config)
 
     def trial_seconds(self, config: Config, epochs: int) -> float:
         """Seconds that a trial takes usually, to its end."""
@@ -177,7 +177,7 @@ class CostModel:
         if total is not None:
             self._fixed[number] = max(0.0, total - sum(epochs[1:]) - typical)
 
-    def epoch_seconds(self, config: Config) -> float:
+    def round_seconds(self, config: Config) -> float:
         """Seconds that one epoch of `config` will take."""
         if self._rates is None:
             self._rates = self._fit()
@@ -185,7 +185,7 @@ class CostModel:
 
     def step_seconds(self, config: Config) -> float:
         """Seconds of one step of the optimizer, with its share of the scoring."""
-        return self.epoch_seconds(config) / steps_per_epoch(as_lstm_config(config), self._data_size)
+        return self.round_seconds(config) / steps_per_epoch(as_lstm_config(config), self._data_size)
 
     @property
     def fixed_seconds(self) -> float:
@@ -194,7 +194,7 @@ class CostModel:
 
     def trial_seconds(self, config: Config, epochs: int) -> float:
         """Seconds from the start of a trial to the end of a number of epochs."""
-        return self.fixed_seconds + epochs * self.epoch_seconds(config)
+        return self.fixed_seconds + epochs * self.round_seconds(config)
 
     def _fit(self) -> NDArray[np.float64]:
         from scipy.optimize import nnls

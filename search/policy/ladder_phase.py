@@ -21,7 +21,7 @@ class LadderPhase:
         self._trials, self._untrained_loss = trials, problem.untrained_loss
         self._rate_field = problem.space.rate or ""
         self._small = problem.smallest or problem.space.middle()
-        self._epochs = problem.ladder_epochs or problem.space.epochs
+        self._epochs = problem.ladder_rounds or problem.space.epochs
         self.rates = ladder.of(problem.space) if climbs else ()
         #: None while rates are tried
         self.decision: LadderDecision | None = None

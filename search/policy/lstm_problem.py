@@ -38,7 +38,7 @@ def lstm_problem(
         costs=lambda: CostModel(data_size),
         smallest=small,
         first_rung=max(1, enough),
-        ladder_epochs=min(parted, space.epochs),
+        ladder_rounds=min(parted, space.epochs),
         opening=lambda best, admits: opening(space, small, best, admits),
         needs_as_much_memory=needs_as_much_memory,
     )

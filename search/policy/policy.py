@@ -89,9 +89,9 @@ class Policy:
         """Whether a config that is smaller in nothing has used up the memory."""
         return self._search.too_large(config)
 
-    def epoch_seconds(self, config: Config) -> float:
+    def round_seconds(self, config: Config) -> float:
         """Seconds that one epoch of a config will take."""
-        return self._costs.epoch_seconds(config)
+        return self._costs.round_seconds(config)
 
     def trial_seconds(self, config: Config, epochs: int) -> float:
         """Seconds from the start of a trial to the end of a number of epochs."""
@@ -202,16 +202,16 @@ class Policy:
     def note(self, progress: TrialProgress) -> TrialSnapshot:
         """A trial has finished an epoch."""
         one = self._take(progress)
-        self._costs.observe(one.trial.number, one.trial.config, one.epoch_seconds)
+        self._costs.observe(one.trial.number, one.trial.config, one.round_seconds)
         if one.trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
-            self._search.note_epoch(one)
+            self._search.note_round(one)
         return one
 
     def judge(self, progress: TrialProgress) -> Ended | None:
         """After an epoch: how to end the trial; None if it goes on."""
         one = self.note(progress)
         trial = one.trial
-        if len(one.epochs) >= trial.config.epochs or one.last or trial.number in self._judged:
+        if len(one.rounds) >= trial.config.epochs or one.last or trial.number in self._judged:
             return None
         verdict = self._verdict(one)
         if verdict:
@@ -219,7 +219,7 @@ class Policy:
         return verdict
 
     def _verdict(self, one: TrialSnapshot) -> Ended | None:
-        epoch, best_epoch = len(one.epochs), one.best_epoch
+        epoch, best_epoch = len(one.rounds), one.best_round
         patience, since = self.plan.early_stopping, epoch - (best_epoch or epoch)
         if patience and since >= patience:
             return Ended(Outcome.COMPLETE, f"no better since epoch {best_epoch}")
@@ -237,7 +237,7 @@ class Policy:
         if one.trial.number in self._trials:  # of those that confirm, `restore` begins some later
             self._trials[one.trial.number] = one
         total = one.seconds if _is_whole(one) else None
-        self._costs.observe(one.trial.number, one.trial.config, one.epoch_seconds, total)
+        self._costs.observe(one.trial.number, one.trial.config, one.round_seconds, total)
         self._search.note_end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:
             return []
@@ -293,7 +293,7 @@ class Policy:
             if progress is not last[progress.trial.number]:
                 continue
             if progress.trial.phase is Phase.SEARCH:
-                self._search.restore_epochs(progress.snapshot())
+                self._search.restore_rounds(progress.snapshot())
             if progress.trial.number not in under_way:
                 self.end(progress)
         if confirming and not extended:

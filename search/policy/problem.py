@@ -43,7 +43,7 @@ class SearchProblem:
     #: epoch after which trials are judged for the first time
     first_rung: int = 1
     #: epochs that a trial of the ladder is trained; None: as many as any
-    ladder_epochs: int | None = None
+    ladder_rounds: int | None = None
     #: with what the search begins, by the best learning rate; None if nothing is more sensible
     opening: Callable[[float, Admits], Config | None] = _no_opening
     #: whether a config is known to need as much memory as another, or more

@@ -147,7 +147,7 @@ class SearchPhase:
         curves = {
             number: one.best_so_far
             for number, one in self._trials.items()
-            if one.epochs and (one.ended is None or one.ended.outcome.ranks)
+            if one.rounds and (one.ended is None or one.ended.outcome.ranks)
         }
         return halving.extrapolated_losses(
             curves, self._problem.space.epochs, self._problem.first_rung
@@ -170,18 +170,18 @@ class SearchPhase:
 
     # what is cut short, and when all is over
 
-    def note_epoch(self, one: TrialSnapshot) -> None:
+    def note_round(self, one: TrialSnapshot) -> None:
         """Remember how good a trial is after its last epoch."""
-        self._rungs.setdefault(len(one.epochs), {})[one.trial.number] = one.best_so_far[-1]
+        self._rungs.setdefault(len(one.rounds), {})[one.trial.number] = one.best_so_far[-1]
 
-    def restore_epochs(self, one: TrialSnapshot) -> None:
+    def restore_rounds(self, one: TrialSnapshot) -> None:
         """Remember how good a trial was after each of its epochs."""
         for epoch, best in enumerate(one.best_so_far, start=1):
             self._rungs.setdefault(epoch, {})[one.trial.number] = best
 
     def judge(self, one: TrialSnapshot) -> Ended | None:
         """How a trial ends after an epoch; None if it goes on."""
-        epoch, first = len(one.epochs), self._problem.first_rung
+        epoch, first = len(one.rounds), self._problem.first_rung
         if not self._plan.halving or epoch not in halving.rungs(one.trial.config.epochs, first):
             return None
         others = [v for n, v in self._rungs[epoch].items() if n != one.trial.number]

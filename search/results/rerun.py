@@ -26,11 +26,11 @@ from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
-    EpochDone,
     Message,
     Outcome,
     Phase,
     Progressed,
+    RoundDone,
     TrialFiles,
     TrialProgress,
 )
@@ -251,11 +251,11 @@ class _Again:
             yield
 
     def _hear(self, message: Message) -> None:
-        if isinstance(message, EpochDone):
-            self.progress = self.progress.with_epoch(message)
+        if isinstance(message, RoundDone):
+            self.progress = self.progress.with_round(message)
             if not self.progress.unlogged:
-                self._writer.log_epoch(self.progress)
-            if self._cut and self._cut[0] == len(self.progress.epochs):
+                self._writer.log_round(self.progress)
+            if self._cut and self._cut[0] == len(self.progress.rounds):
                 self._engine.stop(self.progress.slot, self._cut[1])
         elif isinstance(message, Progressed):
             self.progress = replace(self.progress, latest=message)
@@ -286,7 +286,7 @@ def _epochs(store: Store, record: TrialRecord) -> Epochs:
 def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Comparison:
     assert progress.ended
     cut_short = record.status == "KILLED" or _cut(record, was) is not None
-    comparison = compare(was, progress.epochs, cut_short=cut_short)
+    comparison = compare(was, progress.rounds, cut_short=cut_short)
     same_end = record.outcome == progress.ended.outcome
     if progress.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
         same_end = same_end and record.reason == journal.written_reason(progress.ended)

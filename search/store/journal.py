@@ -33,7 +33,7 @@ WEIGHTS = "model"
 #: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
 SCHEMA = 1
 #: values of each epoch in the tag `Tag.CURVE`, from which a sweep is resumed
-CURVE = ("val_loss", "epoch_seconds")
+CURVE = ("val_loss", "round_seconds")
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
 #: characters of the longest reason
@@ -147,9 +147,9 @@ class Journal:
         params = {**progress.trial.config.to_dict(), **known}
         self.store.log(progress.run_id, params=params)
 
-    def log_epoch(self, progress: TrialProgress) -> None:
+    def log_round(self, progress: TrialProgress) -> None:
         """Log the last epoch, and the best one so far."""
-        self.store.log(progress.run_id, metrics=_epoch_metrics(progress), step=len(progress.epochs))
+        self.store.log(progress.run_id, metrics=_round_metrics(progress), step=len(progress.rounds))
 
     def close_trial(self, progress: TrialProgress, files: TrialFiles | None, *, keep: bool) -> None:
         """Store the best network if `keep`, log the outcome, and then the status.
@@ -174,14 +174,14 @@ class Journal:
         tags = {Tag.OUTCOME: str(outcome), Tag.REASON: reason}
         if progress.ended.unfinished:
             tags[Tag.UNFINISHED] = "yes"
-        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in progress.epochs])
+        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in progress.rounds])
         if len(curve) <= TAG_LENGTH:
             tags[Tag.CURVE] = curve
         self.store.log(
             progress.run_id,
-            metrics=_epoch_metrics(progress) if progress.unlogged else _result(progress),
+            metrics=_round_metrics(progress) if progress.unlogged else _result(progress),
             tags=tags | kept,
-            step=len(progress.epochs),
+            step=len(progress.rounds),
         )
         self.store.finish(progress.run_id, outcome.status)
 
@@ -218,10 +218,10 @@ def _end_of(log: Path) -> str:
         return without_secrets(file.read().decode("utf-8", "replace"))
 
 
-def _epoch_metrics(progress: TrialProgress) -> dict[str, float]:
-    found = progress.epochs[-1] | {"epochs_done": float(len(progress.epochs))}
-    if progress.best_epoch is not None:
-        found["best_epoch"] = float(progress.best_epoch)
+def _round_metrics(progress: TrialProgress) -> dict[str, float]:
+    found = progress.rounds[-1] | {"epochs_done": float(len(progress.rounds))}
+    if progress.best_round is not None:
+        found["best_epoch"] = float(progress.best_round)
     if progress.best_loss is not None:
         found["best_val_loss"] = progress.best_loss
     in_bits = progress.trial.objective.bits_per_symbol(progress.best_loss)

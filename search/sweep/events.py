@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Progressed, Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Progressed, RoundDone, Slot, Trial, TrialProgress
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class ProgressReported:
 
 
 @dataclass(frozen=True)
-class EpochReported:
+class RoundReported:
     """The trial on a slot has finished an epoch."""
 
     slot: Slot
-    done: EpochDone
+    done: RoundDone
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ Event = (
     | TrialPlaced
     | TrialStarted
     | ProgressReported
-    | EpochReported
+    | RoundReported
     | TrialEnded
     | TrialClosed
     | TrialQueuedAgain

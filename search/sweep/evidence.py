@@ -201,13 +201,13 @@ def plot_learning_curves(state: SweepState, file: Path) -> None:
     axes = figure.add_subplot()
     best = state.ranked[:NAMED]
     for progress in state.finished:
-        if progress.epochs and progress not in best:
+        if progress.rounds and progress not in best:
             axes.plot(*_curve(progress), color="0.8", linewidth=1, marker=".", zorder=1)
     for progress in best:
         axes.plot(*_curve(progress), marker="o", markersize=4, label=_name(progress), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(state.finished[0].trial.objective.epoch_name)
+    axes.set_ylabel(state.finished[0].trial.objective.round_name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
     if best or state.baselines:

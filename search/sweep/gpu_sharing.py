@@ -21,7 +21,7 @@ from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, GpuMemory, SlotLost
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Outcome, Progressed, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, RoundDone, Trial
 
 #: share of a GPU's free memory that trials may be given
 SHARE = 0.9
@@ -114,7 +114,7 @@ def _while_it_trains(engine: Engine, job: Job) -> GpuMemory | None:
         for slot, event in engine.wait(1.0):
             if slot == job.slot and isinstance(event, Ended | SlotLost):
                 return found
-            if isinstance(event, Progressed | EpochDone) and not found:
+            if isinstance(event, Progressed | RoundDone) and not found:
                 found = engine.gpu_memory(job.slot)
                 engine.stop(job.slot, Ended(Outcome.STOPPED, "measured"))
         if time.monotonic() > until:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 
 #: a trial has hung after so many of its epochs without a report, but not before so many seconds
-SILENT_EPOCHS, SILENT_S = 5.0, 60.0
+SILENT_ROUNDS, SILENT_S = 5.0, 60.0
 #: a trial without any report has hung if it uses no CPU for so many seconds
 IDLE_S = 900.0
 #: or after so many seconds without a first report: once a trial of this sweep has reported; before
@@ -67,19 +67,19 @@ def hung(progress: TrialProgress, reports: Reports, now: float, least_s: float =
         if silent <= limit:
             return ""
         return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"
-    limit = max(SILENT_EPOCHS * _epoch_seconds(progress, reports), least_s)
+    limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), least_s)
     if silent <= limit:
         return ""
     return (
         f"no report for {silent:.0f} s, expected one within {limit:.0f} s "
-        f"({SILENT_EPOCHS:g} of its epochs, {least_s:.0f} s at the least)"
+        f"({SILENT_ROUNDS:g} of its epochs, {least_s:.0f} s at the least)"
     )
 
 
-def _epoch_seconds(progress: TrialProgress, reports: Reports) -> float:
+def _round_seconds(progress: TrialProgress, reports: Reports) -> float:
     """The longest epoch; before its end, the predicted time of the first, or that of the start."""
-    if progress.epoch_seconds:
-        return max(progress.epoch_seconds)
+    if progress.round_seconds:
+        return max(progress.round_seconds)
     if progress.latest and reports.first_progress:
         since, share = reports.first_progress
         if progress.latest.share > share:

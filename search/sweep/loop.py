@@ -14,9 +14,9 @@ from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.driver import Driver, needing_room
 from lstm_sweep.search.sweep.events import (
-    EpochReported,
     ProgressReported,
     Resumed,
+    RoundReported,
     SearchEnded,
     SlotCame,
     SlotGone,
@@ -35,10 +35,10 @@ from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Computing,
     Ended,
-    EpochDone,
     Message,
     Outcome,
     Progressed,
+    RoundDone,
     Slot,
     Trial,
     TrialFiles,
@@ -162,7 +162,7 @@ class Loop:
         driver.policy.begin(progress)
         driver.journal.log_config(progress, driver.task.params(trial.config))
         driver.engine.start(job)
-        predicted_s = driver.policy.epoch_seconds(trial.config)
+        predicted_s = driver.policy.round_seconds(trial.config)
         self._history.apply(TrialStarted(slot, predicted_s))
 
     def _hear(self, slot: Slot, event: engines.Event) -> None:
@@ -183,8 +183,8 @@ class Loop:
             return
         if isinstance(message, Progressed):
             self._history.apply(ProgressReported(slot, message))
-        elif isinstance(message, EpochDone):
-            self._history.apply(EpochReported(slot, message))
+        elif isinstance(message, RoundDone):
+            self._history.apply(RoundReported(slot, message))
             self._judge(self._state.running[slot], repeated=message.repeated)
         else:
             self._conclude(self._state.running[slot], message)
@@ -193,7 +193,7 @@ class Loop:
         """Log an epoch, and end the trial if it is not worth another one."""
         driver = self._driver
         if not progress.unlogged:
-            driver.journal.log_epoch(progress)
+            driver.journal.log_round(progress)
         self._history.tick()
         if repeated:  # an earlier attempt was judged here, and went on
             driver.policy.note(progress)

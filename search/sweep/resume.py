@@ -217,7 +217,7 @@ def _progress(
         record.run_id,
         slot,
         job,
-        epochs=curve,
+        rounds=curve,
         ended=ended,
         # time in which no process drove the sweep does not count
         began=min(_start_s(run) - began, max(0.0, seconds - took)),
@@ -251,7 +251,7 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
 
 def _counts(name: str, value: float) -> bool:
     """Whether a value of an epoch is taken: a loss may be no number, but times are added up."""
-    return name != "epoch_seconds" or (is_finite(value) and value > 0)
+    return name != "round_seconds" or (is_finite(value) and value > 0)
 
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:
@@ -265,4 +265,4 @@ def _written_curve(tags: Tags) -> list[list[float | None]]:
 
 
 def _seconds(curve: list[dict[str, float]]) -> list[float]:
-    return [epoch["epoch_seconds"] for epoch in curve if "epoch_seconds" in epoch]
+    return [epoch["round_seconds"] for epoch in curve if "round_seconds" in epoch]

@@ -160,9 +160,9 @@ class SweepState:
         """
         share = progress.latest.share if progress.latest else 0.0
         epoch = progress.predicted_epoch_s or typical
-        if progress.epoch_seconds:
-            epoch = sum(progress.epoch_seconds) / len(progress.epoch_seconds)
-        epochs_left = progress.trial.config.epochs - len(progress.epochs)
+        if progress.round_seconds:
+            epoch = sum(progress.round_seconds) / len(progress.round_seconds)
+        epochs_left = progress.trial.config.epochs - len(progress.rounds)
         rest = typical - (self.now - progress.began)
         return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
 

@@ -11,10 +11,10 @@ from functools import singledispatch
 
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
-    EpochReported,
     Event,
     ProgressReported,
     Resumed,
+    RoundReported,
     RunOpened,
     RunsLeftOpen,
     SearchEnded,
@@ -128,8 +128,8 @@ def _(event: ProgressReported, state: SweepState) -> SweepState:
 
 
 @_after.register
-def _(event: EpochReported, state: SweepState) -> SweepState:
-    progress = _reporting(state, event.slot).with_epoch(event.done)
+def _(event: RoundReported, state: SweepState) -> SweepState:
+    progress = _reporting(state, event.slot).with_round(event.done)
     state = _with_running(state, progress)
     if progress.best_loss is None:
         return state

@@ -21,7 +21,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import EpochDone
+from lstm_sweep.search.trial import RoundDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, write_text
@@ -306,7 +306,7 @@ def test_a_database_that_is_restarted_is_waited_for(
     store = Store(replace(load(direct.folder, {}), experiment="restarted"))
     back: list[threading.Thread] = []
 
-    def go_down(message: EpochDone) -> None:
+    def go_down(message: RoundDone) -> None:
         if not back:
             cluster.stop()
             back.append(threading.Timer(1, cluster.start))

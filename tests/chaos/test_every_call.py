@@ -27,7 +27,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import EpochDone, Job
+from lstm_sweep.search.trial import Job, RoundDone
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
@@ -257,7 +257,7 @@ def _broken_off(place: Place) -> set[int]:
     begun: set[int] = set()
     epochs = itertools.count(1)
 
-    def watch(message: EpochDone) -> None:
+    def watch(message: RoundDone) -> None:
         if next(epochs) == 3:
             raise KeyboardInterrupt
 

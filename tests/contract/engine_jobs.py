@@ -8,7 +8,7 @@ from pathlib import Path
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Message, RoundDone, Slot, Trial
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 ENDLESS = CONFIG.evolve(epochs=10_000)
@@ -36,7 +36,7 @@ def listen(engine: Engine, slots: int = 1, within_s: float = 120) -> dict[Slot, 
 
 
 def losses(messages: list[Message]) -> list[float]:
-    return [message.metrics["val_loss"] for message in messages if isinstance(message, EpochDone)]
+    return [message.metrics["val_loss"] for message in messages if isinstance(message, RoundDone)]
 
 
 def wait_for_progress(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import EpochDone
+from lstm_sweep.search.trial import RoundDone
 from tests.sweeps import sweep_of
 
 
@@ -29,11 +29,11 @@ def found(store: Store) -> list[tuple[Any, ...]]:
     ]
 
 
-def after(epochs: int, do: Callable[[], None]) -> Callable[[EpochDone], None]:
+def after(epochs: int, do: Callable[[], None]) -> Callable[[RoundDone], None]:
     """Do something at an epoch, counted over all trials."""
     count = itertools.count(1)
 
-    def watch(message: EpochDone) -> None:
+    def watch(message: RoundDone) -> None:
         if next(count) == epochs:
             do()
 

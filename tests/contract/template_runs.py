@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import TemplateTraining
-from lstm_sweep.search.trial import EpochDone, Job, Message, Slot, Trial
+from lstm_sweep.search.trial import Job, Message, RoundDone, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 
 DATA = "import numpy as np\ndef data():\n    return np.ones((20, 3)), np.ones(20)\n"
@@ -39,5 +39,5 @@ def written(folder: Path, body: str, above: str = ABOVE) -> Template:
     return Template.read(str(folder / "mine.py"))
 
 
-def epochs(messages: list[Message]) -> list[EpochDone]:
-    return [message for message in messages if isinstance(message, EpochDone)]
+def epochs(messages: list[Message]) -> list[RoundDone]:
+    return [message for message in messages if isinstance(message, RoundDone)]

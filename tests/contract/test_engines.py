@@ -14,7 +14,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.trial import Ended, EpochDone, Outcome, Slot, TrialFiles
+from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
 from tests.conftest import write_text
 from tests.contract.engine_jobs import CONFIG, ENDLESS, job, listen, losses, wait_for_progress
 from tests.fakes import MemoryStore
@@ -42,7 +42,7 @@ def test_a_trial_reports_each_epoch_and_ends_complete(
     engine.start(begun)
     messages = listen(engine)[slot]
     assert messages[-1] == Ended(Outcome.COMPLETE)
-    assert [m.epoch for m in messages if isinstance(m, EpochDone)] == [1, 2]
+    assert [m.number for m in messages if isinstance(m, RoundDone)] == [1, 2]
 
 
 def test_the_files_of_a_trial_are_collected_once_it_has_ended(
@@ -65,7 +65,7 @@ def test_what_a_trial_has_left_can_be_collected_though_the_engine_is_closed(
     slot = engine.slots[0]
     engine.start(job(corpus, tmp_path, slot, ENDLESS))
     heard: list[Event] = []
-    while not any(isinstance(message, EpochDone) for message in heard):
+    while not any(isinstance(message, RoundDone) for message in heard):
         heard += [message for _, message in engine.wait(0.2)]
     engine.close()
     assert TrialFiles(folder=engine.collect(slot)).weights.exists()
@@ -170,7 +170,7 @@ class Elastic(LocalEngine):
         """What trials say; after the first epoch the first slot goes, and another one comes."""
         heard: list[tuple[Slot, Event]] = [*super().wait(timeout_s)]
         gone = self.slots[0]
-        if self._later in self.slots or not any(isinstance(one, EpochDone) for _, one in heard):
+        if self._later in self.slots or not any(isinstance(one, RoundDone) for _, one in heard):
             return heard
         self.stop(gone, Ended(Outcome.LOST, "its node has gone"))
         while gone in self._running:

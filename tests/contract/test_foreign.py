@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.trial import Ended, EpochDone, Outcome
+from lstm_sweep.search.trial import Ended, Outcome, RoundDone
 from lstm_sweep.spaces.template import keras2_table
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import in_full
@@ -41,9 +41,9 @@ def test_the_examples_run_and_repeat(
     assert (ended.outcome, ended.reason) == (Outcome.COMPLETE, "")
     assert ended.loss is not None and np.isfinite(ended.loss)
     done = epochs(messages)
-    assert [one.epoch for one in done] == list(range(1, len(done) + 1))
+    assert [one.number for one in done] == list(range(1, len(done) + 1))
     assert done[-1].last
-    assert all({"train_loss", "epoch_seconds"} <= set(one.metrics) for one in done)
+    assert all({"train_loss", "round_seconds"} <= set(one.metrics) for one in done)
     returns_model = "'model': model" in template.source
     assert (tmp_path / "model.keras").exists() == returns_model
     assert (tmp_path / "inputs.npz").exists() == returns_model
@@ -145,7 +145,7 @@ for number in range(100):
 return 1.0"""
     messages = worker.run(job_of(written(tmp_path, body), tmp_path))
     for _ in range(3):
-        while not isinstance(next(messages), EpochDone):
+        while not isinstance(next(messages), RoundDone):
             pass
     messages.close()  # type: ignore[attr-defined]
     assert (tmp_path / "seen").read_text() == ".."

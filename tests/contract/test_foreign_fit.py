@@ -26,7 +26,7 @@ return 1.5"""
     [done] = epochs(messages)
     found = {name: value for name, value in done.metrics.items() if value == value}
     assert set(done.metrics) - set(found) == {"val_nan"}
-    assert found.pop("epoch_seconds") > 0 and found.pop("train_loss") > 0
+    assert found.pop("round_seconds") > 0 and found.pop("train_loss") > 0
     assert found == {
         "val_loss": np.inf, "train_half": 0.5, "train_yes": 1, "train_acc_5 ___": 1,
         "train_a_/b_../c_": 2, "train_7": 3, f"train_{'x' * 200}": 4,
@@ -56,7 +56,7 @@ def test_arguments_of_fit_may_have_no_names(tmp_path: Path) -> None:
 def test_epochs_of_several_fits_are_counted_through(tmp_path: Path) -> None:
     body = "for _ in range(2):\n    model.fit(x, y, epochs=2, verbose=0)\nreturn 0.5"
     done = epochs(run(written(tmp_path, body), tmp_path))
-    assert [(one.epoch, one.last) for one in done] == [
+    assert [(one.number, one.last) for one in done] == [
         (1, False), (2, True), (3, False), (4, True),
     ]  # fmt: skip
 
@@ -145,4 +145,4 @@ return 1.0"""
     messages = run(template, tmp_path)
     assert messages[-1] == Ended(Outcome.COMPLETE, loss=1.0)
     [done] = epochs(messages)
-    assert set(done.metrics) == {"train_d_loss", "train_g_loss", "epoch_seconds"}
+    assert set(done.metrics) == {"train_d_loss", "train_g_loss", "round_seconds"}

@@ -21,7 +21,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import EpochDone
+from lstm_sweep.search.trial import RoundDone
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, store_in
@@ -122,7 +122,7 @@ def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
 def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
     store: Store, corpus: Corpus, data: Path, cache: Path
 ) -> None:
-    def take_its_place(message: EpochDone) -> None:
+    def take_its_place(message: RoundDone) -> None:
         (cache / archive.sweeps(store)[0].info.run_id / "1").write_text("no folder")
 
     engine = ScriptedEngine(LOSSES, watch=take_its_place)

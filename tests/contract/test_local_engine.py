@@ -18,7 +18,7 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.trial import Ended, EpochDone, Message, Outcome
+from lstm_sweep.search.trial import Ended, Message, Outcome, RoundDone
 from tests.conftest import write_text
 from tests.contract.engine_jobs import (
     CONFIG,
@@ -107,7 +107,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
     broken = replace(broken, checkpoint_every_s=0.0)
     local.start(broken)
     heard: list[Message] = []
-    while sum(isinstance(message, EpochDone) for message in heard) < 3:
+    while sum(isinstance(message, RoundDone) for message in heard) < 3:
         heard += [message for _, message in local.wait(0.2) if isinstance(message, Message)]
     os.kill(worker_of(local, slot), signal.SIGKILL)
     heard += listen(local)[slot]
@@ -115,7 +115,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
     before = losses(heard)
     assert 3 <= len(before) < 60
     local.start(broken)
-    again = [m for m in listen(local)[slot] if isinstance(m, EpochDone)]
+    again = [m for m in listen(local)[slot] if isinstance(m, RoundDone)]
     assert sum(message.repeated for message in again) >= 2
     local.start(whole)
     expected = losses(listen(local)[slot])

@@ -27,10 +27,10 @@ from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import (
     LARGEST,
     Ended,
-    EpochDone,
     Job,
     Message,
     Outcome,
+    RoundDone,
     Slot,
     Trial,
     TrialProgress,
@@ -148,7 +148,7 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     assert policy and all(map(math.isfinite, policy.objective_values().values()))
     expected = []
     for progress in state.finished:
-        seen = curves[progress.trial.number][: len(progress.epochs)]
+        seen = curves[progress.trial.number][: len(progress.rounds)]
         whole = progress.ended and progress.ended.outcome is Outcome.COMPLETE
         considered = ([seen[-1]] if whole else []) if returned else seen
         expected += [loss for loss in considered if abs(loss) <= LARGEST]
@@ -201,15 +201,15 @@ def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
     sweep.run()
     check_never_won(sweep, curves, returned=False)
     [progress] = [c for c in sweep.state.finished if c.trial.number == number]
-    assert (progress.best_epoch, progress.best_loss, progress.ranked_loss) == (None, None, None)
+    assert (progress.best_round, progress.best_loss, progress.ranked_loss) == (None, None, None)
     assert set(progress.best_so_far) == {INF}
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_score"])
 @pytest.mark.parametrize("bad", BAD)
 def test_a_sweep_closes_before_anything_is_drawn(bad: float, metric: str, tmp_path: Path) -> None:
-    metrics = {"train_loss": 1.0, metric: bad, "epoch_seconds": 1.0}
-    engine = Told([EpochDone(1, metrics, last=True), Ended(Outcome.COMPLETE, loss=0.5)])
+    metrics = {"train_loss": 1.0, metric: bad, "round_seconds": 1.0}
+    engine = Told([RoundDone(1, metrics, last=True), Ended(Outcome.COMPLETE, loss=0.5)])
     sweep = sweep_of(template_spec(tmp_path), None, engine)
     sweep.run()
     check_closed(sweep)

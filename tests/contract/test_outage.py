@@ -20,7 +20,7 @@ from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
-from lstm_sweep.search.trial import EpochDone, Slot
+from lstm_sweep.search.trial import RoundDone, Slot
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -39,7 +39,7 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     store = Store(Settings(server.start(), None, "outage", "test"))
     back: list[threading.Thread] = []
 
-    def go_down(message: EpochDone) -> None:
+    def go_down(message: RoundDone) -> None:
         if not back:
             server.kill()
             back.append(threading.Thread(target=server.start))
@@ -73,7 +73,7 @@ def test_somebody_who_gives_up_waiting_is_heard(
         def __getattr__(self, name: str) -> Any:
             return down
 
-    def go_down(message: EpochDone) -> None:
+    def go_down(message: RoundDone) -> None:
         store.client = Down(store.client)
 
     display, shield = Listening(), Shield()
@@ -205,7 +205,7 @@ def test_a_database_that_another_program_has_locked_is_waited_for(
         other.execute("ROLLBACK")
         other.close()
 
-    def lock(message: EpochDone) -> None:
+    def lock(message: RoundDone) -> None:
         if not holding:
             holding.append(threading.Thread(target=hold))
             holding[0].start()

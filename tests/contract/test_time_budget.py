@@ -167,7 +167,7 @@ def test_a_run_that_was_cut_short_early_is_no_further_seed() -> None:
     before = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     progress = sweep.of(Phase.CONFIRM)[0]
     ended = Ended(Outcome.STOPPED, "6 minutes are over")
-    sweep.policy.end(replace(progress, ended=ended, epochs=progress.epochs[:1]))
+    sweep.policy.end(replace(progress, ended=ended, rounds=progress.rounds[:1]))
     after = sum(len(one.losses) for one in sweep.policy.report().confirmed)
     sweep.policy.end(progress)
     assert after == before - 1

@@ -64,9 +64,9 @@ def program_of(config: TrialConfig, alphabet_size: int) -> tuple[Any, Any]:
 
 
 def epochs(events: list[Any]) -> list[dict[str, float]]:
-    from lstm_sweep.models.network.events import Epoch
+    from lstm_sweep.models.network.events import Round
 
-    return [event.metrics for event in events if isinstance(event, Epoch)]
+    return [event.metrics for event in events if isinstance(event, Round)]
 
 
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
@@ -170,7 +170,7 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
 ) -> None:
-    from lstm_sweep.models.network.events import Epoch
+    from lstm_sweep.models.network.events import Round
     from lstm_sweep.models.network.training import CheckpointSettings
 
     config = CONFIG.evolve(
@@ -184,17 +184,17 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     expected = epochs(list(training_of(config, corpus, whole / "m.keras")))
     first = training_of(config, corpus, broken / "m.keras", checkpoints=checkpoints)
     for event in first:
-        if isinstance(event, Epoch) and event.number == 2:
+        if isinstance(event, Round) and event.number == 2:
             break
     first.close()
     second = list(training_of(config, corpus, broken / "m.keras", checkpoints=checkpoints))
-    again = [event for event in second if isinstance(event, Epoch)]
+    again = [event for event in second if isinstance(event, Round)]
     assert [event.number for event in again] == [1, 2, 3, 4]
     assert [event.repeated for event in again] == [True, False, False, False]
     assert [[e[key] for key in RESULTS] for e in epochs(second)] == [
         [e[key] for key in RESULTS] for e in expected
     ]
-    assert {event.epoch for event in second if not isinstance(event, Epoch)} == {3, 4}
+    assert {event.epoch for event in second if not isinstance(event, Round)} == {3, 4}
     for name, value in weights_of(whole / "m.keras").items():
         np.testing.assert_array_equal(value, weights_of(broken / "m.keras")[name])
 
@@ -213,7 +213,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     import keras
 
     from lstm_sweep.models.network import training
-    from lstm_sweep.models.network.events import Epoch
+    from lstm_sweep.models.network.events import Round
     from lstm_sweep.models.network.training import CheckpointSettings
 
     config = CONFIG.evolve(epochs=3)
@@ -230,7 +230,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
         clock=lambda: next(ticks),
     )
     for event in events:
-        if isinstance(event, Epoch) and event.number == 2:
+        if isinstance(event, Round) and event.number == 2:
             break
     events.close()
     kept = json.loads(np.load(file)["about"].tobytes())["epochs"]
@@ -269,7 +269,7 @@ corpus = load(Source(data=sys.argv[1]))
 config = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 targets = scoring_targets(corpus.validation, 200, 0)
 found = training.train(config, corpus, targets, 3, Path(sys.argv[2]))
-print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, events.Epoch)]))
+print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, events.Round)]))
 import keras
 assert keras.backend.backend() == "jax"
 """

@@ -62,7 +62,7 @@ def running(*losses: float, number: int = 2, ended: Ended | None = None) -> Tria
     slot, none = Slot(0, core=0), Path("/none")
     job = Job(trial=trial, slot=slot, folder=none, training=CorpusTraining(none, 1, 0))
     epochs = [{"val_loss": loss} for loss in losses]
-    return TrialProgress(trial, "run", slot, job, epochs=epochs, ended=ended)
+    return TrialProgress(trial, "run", slot, job, rounds=epochs, ended=ended)
 
 
 def state(now: float = 0.0, **changes: Any) -> SweepState:

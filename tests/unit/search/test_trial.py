@@ -36,7 +36,7 @@ def progress(*losses: float, outcome: Outcome | None = None) -> TrialProgress:
     """A course whose epochs had these validation losses."""
     ended = Ended(outcome) if outcome else None
     epochs = [{"val_loss": loss} for loss in losses]
-    return TrialProgress(TRIAL, "run", Slot(0), JOB, epochs=epochs, ended=ended)
+    return TrialProgress(TRIAL, "run", Slot(0), JOB, rounds=epochs, ended=ended)
 
 
 @given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6))
@@ -126,7 +126,7 @@ def test_the_best_epoch_has_the_lowest_validation_loss(
     losses: list[float], epoch: int | None, loss: float | None
 ) -> None:
     found = progress(*losses)
-    assert (found.best_epoch, found.best_loss) == (epoch, loss)
+    assert (found.best_round, found.best_loss) == (epoch, loss)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_the_best_loss_so_far_never_rises(losses: list[float], expected: list[fl
 
 def test_the_seconds_of_epochs_are_those_that_were_measured() -> None:
     found = progress(3.0, 2.0)
-    assert found.epoch_seconds == []
-    found.epochs[1]["epoch_seconds"] = 4.5
-    assert found.epoch_seconds == [4.5]
+    assert found.round_seconds == []
+    found.rounds[1]["round_seconds"] = 4.5
+    assert found.round_seconds == [4.5]
 
 
 def test_a_record_is_printed_with_its_config_and_none_for_no_outcome() -> None:

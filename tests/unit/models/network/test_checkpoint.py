@@ -9,7 +9,7 @@ import pytest
 
 from lstm_sweep.models.network.checkpoint import Checkpoint, fits, load
 
-EPOCHS = [{"val_loss": 0.1 + 0.2, "epoch_seconds": 1.5}, {"val_loss": 1e-300}]
+EPOCHS = [{"val_loss": 0.1 + 0.2, "round_seconds": 1.5}, {"val_loss": 1e-300}]
 STATE: list[Any] = [
     np.arange(6, dtype=np.float32).reshape(2, 3),
     np.array(7, np.int64),
@@ -27,7 +27,7 @@ def saved(folder: Path) -> Path:
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     found = load(saved(tmp_path), "trial 1")
     assert found
-    assert found.epochs == EPOCHS
+    assert found.rounds == EPOCHS
     for before, after in zip([*STATE, *BEST], [*found.state, *found.best], strict=True):
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)

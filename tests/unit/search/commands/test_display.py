@@ -59,7 +59,7 @@ def progress(
     folder = Path("/none")
     job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
     epochs = [{"val_loss": loss} for loss in losses]
-    return TrialProgress(trial, "run", SLOTS[0], job, epochs=epochs, ended=ended, seconds=seconds)
+    return TrialProgress(trial, "run", SLOTS[0], job, rounds=epochs, ended=ended, seconds=seconds)
 
 
 def state(

@@ -11,7 +11,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, EpochDone, Job, Message, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
 
 
 class ResourceExhaustedError(Exception):
@@ -20,7 +20,7 @@ class ResourceExhaustedError(Exception):
 
 def ended_by(error: Exception, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> Ended:
     def train(job: Job) -> Iterator[Message]:
-        yield EpochDone(1, {"val_loss": 1.0})
+        yield RoundDone(1, {"val_loss": 1.0})
         raise error
 
     monkeypatch.setattr(worker, "_train", train)

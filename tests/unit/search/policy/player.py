@@ -106,12 +106,12 @@ class Played:
     @property
     def story(self) -> list[tuple[Any, ...]]:
         """Everything that was decided."""
-        return [(c.trial, c.began, c.seconds, len(c.epochs), c.ended) for c in self.all_progress]
+        return [(c.trial, c.began, c.seconds, len(c.rounds), c.ended) for c in self.all_progress]
 
 
-def with_epochs(progress: TrialProgress, *epochs: dict[str, float]) -> TrialProgress:
+def with_rounds(progress: TrialProgress, *epochs: dict[str, float]) -> TrialProgress:
     """The trial once these epochs have been trained too."""
-    return replace(progress, epochs=(*progress.epochs, *epochs))
+    return replace(progress, rounds=(*progress.rounds, *epochs))
 
 
 def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
@@ -184,14 +184,14 @@ class Player:
 
     def _hear(self, progress: TrialProgress) -> None:
         curve, number = self._curves(progress.trial), progress.trial.number
-        if len(progress.epochs) == len(curve.losses):
+        if len(progress.rounds) == len(curve.losses):
             self._end(progress, Ended(curve.outcome))
             return
-        loss = curve.losses[len(progress.epochs)]
-        progress = with_epochs(progress, {"val_loss": loss, "epoch_seconds": curve.seconds})
+        loss = curve.losses[len(progress.rounds)]
+        progress = with_rounds(progress, {"val_loss": loss, "round_seconds": curve.seconds})
         self.played.known[number] = progress
         verdict = self._policy.judge(progress)
-        if len(progress.epochs) == progress.trial.config.epochs:
+        if len(progress.rounds) == progress.trial.config.epochs:
             assert verdict is None
             verdict = Ended(Outcome.COMPLETE)
         if verdict:

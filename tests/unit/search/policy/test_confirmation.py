@@ -28,7 +28,7 @@ def first(number: int, loss: float) -> TrialSnapshot:
     job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
     epochs = [{"val_loss": loss}]
     ended = Ended(Outcome.COMPLETE)
-    return TrialProgress(trial, "", Slot(0), job, epochs=epochs, ended=ended).snapshot()
+    return TrialProgress(trial, "", Slot(0), job, rounds=epochs, ended=ended).snapshot()
 
 
 def test_mean_and_spread_leave_the_first_run_out() -> None:
@@ -85,11 +85,11 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     outcome: Outcome, epochs: int, counts: bool
 ) -> None:
     losses = [2.0, 1.5, 1.0, 1.2]
-    leader = replace(first(0, 1.0), epochs=tuple({"val_loss": loss} for loss in losses))
+    leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
     again = replace(
         first(1, 1.0),
         trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
-        epochs=tuple({"val_loss": loss} for loss in losses[:epochs]),
+        rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
         ended=Ended(outcome),
     )
     found = Confirmation(Plan(), {0: leader, 1: again}, ObservedCosts(), slots=1).results()

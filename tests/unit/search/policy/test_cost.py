@@ -71,7 +71,7 @@ def taught(count: int, noise: float = 0.0, rates: NDArray[np.float64] = RATES) -
 def errors(model: CostModel, rates: NDArray[np.float64] = RATES) -> NDArray[np.float64]:
     """Relative errors of predictions for configs that the model has not seen."""
     return np.array(
-        [abs(model.epoch_seconds(c) / seconds(c, rates) - 1) for c in configs(200, seed=2)]
+        [abs(model.round_seconds(c) / seconds(c, rates) - 1) for c in configs(200, seed=2)]
     )
 
 
@@ -119,24 +119,24 @@ base = st.builds(
 @given(config=base, more=st.integers(1, 300))
 def test_a_larger_network_costs_more(config: TrialConfig, more: int) -> None:
     model = CostModel(EXTENT)
-    cost = model.epoch_seconds(config)
-    assert model.epoch_seconds(config.evolve(layer_size=config.layer_size + more)) > cost
-    assert model.epoch_seconds(config.evolve(layers=config.layers + 1)) > cost
+    cost = model.round_seconds(config)
+    assert model.round_seconds(config.evolve(layer_size=config.layer_size + more)) > cost
+    assert model.round_seconds(config.evolve(layers=config.layers + 1)) > cost
 
 
 @given(config=base)
 def test_two_directions_cost_more_than_one(config: TrialConfig) -> None:
     model = CostModel(EXTENT)
-    uni, bi = (model.epoch_seconds(config.evolve(direction=word)) for word in ("uni", "bi"))
+    uni, bi = (model.round_seconds(config.evolve(direction=word)) for word in ("uni", "bi"))
     assert bi > uni
 
 
 @given(config=base, factor=st.integers(2, 8))
 def test_smaller_batches_cost_more_and_more_data_too(config: TrialConfig, factor: int) -> None:
     model, more = CostModel(EXTENT), CostModel(DataSize(5_000_000, 90, 10_000))
-    assert model.epoch_seconds(config) < more.epoch_seconds(config)
+    assert model.round_seconds(config) < more.round_seconds(config)
     larger = config.evolve(batch_size=config.batch_size * factor)
-    assert model.epoch_seconds(larger) <= model.epoch_seconds(config)
+    assert model.round_seconds(larger) <= model.round_seconds(config)
 
 
 # predictions -----------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_smaller_batches_cost_more_and_more_data_too(config: TrialConfig, factor
 def test_without_observations_the_prior_speaks() -> None:
     model = CostModel(EXTENT)
     for config in configs(10):
-        assert model.epoch_seconds(config) == pytest.approx(by_the_prior(config))
+        assert model.round_seconds(config) == pytest.approx(by_the_prior(config))
         assert model.trial_seconds(config, 4) == pytest.approx(
             PRIOR_FIXED + 4 * by_the_prior(config)
         )
@@ -180,7 +180,7 @@ def test_one_observation_says_how_fast_the_machine_is() -> None:
     model, [seen, *others] = CostModel(EXTENT), configs(30)
     model.observe(0, seen, [99.0, *[10 * by_the_prior(seen)] * 3])
     for config in [seen, *others]:
-        assert model.epoch_seconds(config) == pytest.approx(10 * by_the_prior(config))
+        assert model.round_seconds(config) == pytest.approx(10 * by_the_prior(config))
 
 
 @given(pace=st.floats(1e-3, 1e3), count=st.integers(1, 6))
@@ -190,7 +190,7 @@ def test_predictions_scale_with_the_machine(pace: float, count: int) -> None:
         one.observe(number, config, [1.0, seconds(config)])
         other.observe(number, config, [1.0, pace * seconds(config)])
     for config in configs(5, seed=5):
-        assert other.epoch_seconds(config) == pytest.approx(pace * one.epoch_seconds(config))
+        assert other.round_seconds(config) == pytest.approx(pace * one.round_seconds(config))
 
 
 @given(
@@ -205,7 +205,7 @@ def test_whatever_was_measured_predictions_are_positive(
         zip(configs(len(measured), seed=6), measured, strict=True)
     ):
         model.observe(number, seen, [value, value])
-    assert model.epoch_seconds(config) > 0
+    assert model.round_seconds(config) > 0
 
 
 def test_the_first_epoch_is_left_out() -> None:
@@ -213,31 +213,31 @@ def test_the_first_epoch_is_left_out() -> None:
     quick, slow = CostModel(EXTENT), CostModel(EXTENT)
     quick.observe(0, config, [0.1, 4.0, 4.0])
     slow.observe(0, config, [500.0, 4.0, 4.0])
-    assert quick.epoch_seconds(config) == slow.epoch_seconds(config) == pytest.approx(4.0)
+    assert quick.round_seconds(config) == slow.round_seconds(config) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("epochs", [[], [70.0]])
 def test_a_trial_without_a_second_epoch_says_nothing(epochs: list[float]) -> None:
     model, config = CostModel(EXTENT), TrialConfig()
     model.observe(0, config, epochs, total=80.0)
-    assert model.epoch_seconds(config) == CostModel(EXTENT).epoch_seconds(config)
+    assert model.round_seconds(config) == CostModel(EXTENT).round_seconds(config)
     assert model.fixed_seconds == PRIOR_FIXED
 
 
 def test_an_epoch_that_took_long_by_chance_does_not_count() -> None:
     model, config = CostModel(EXTENT), TrialConfig()
     model.observe(0, config, [9.0, 4.0, 4.0, 90.0, 4.0])
-    assert model.epoch_seconds(config) == pytest.approx(4.0)
+    assert model.round_seconds(config) == pytest.approx(4.0)
 
 
 def test_what_is_seen_later_of_a_trial_takes_the_place_of_what_was_seen_before() -> None:
     config = TrialConfig()
     twice, once = CostModel(EXTENT), CostModel(EXTENT)
     twice.observe(0, config, [9.0, 8.0])
-    assert twice.epoch_seconds(config) == pytest.approx(8.0)
+    assert twice.round_seconds(config) == pytest.approx(8.0)
     for model in (twice, once):
         model.observe(0, config, [9.0, 8.0, 4.0, 4.0])
-    assert twice.epoch_seconds(config) == once.epoch_seconds(config) == pytest.approx(4.0)
+    assert twice.round_seconds(config) == once.round_seconds(config) == pytest.approx(4.0)
 
 
 def test_what_a_trial_took_beyond_its_epochs_is_fixed() -> None:

@@ -19,7 +19,7 @@ from tests.unit.search.policy.player import (
     play,
     policy_of,
     reason_of,
-    with_epochs,
+    with_rounds,
 )
 
 
@@ -100,7 +100,7 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     assert first
     lost = course_of(first)
     policy.begin(lost)
-    lost = with_epochs(lost, {"val_loss": 2.0})
+    lost = with_rounds(lost, {"val_loss": 2.0})
     policy.judge(lost)
     policy.lose(lost.with_end(Ended(Outcome.LOST), 1.0))
     again = course_of(first.next_attempt())
@@ -108,7 +108,7 @@ def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
     assert policy.trials == (again.snapshot(),)
     following = policy.next()
     assert following and following.number == 1 and following.config != first.config
-    again = with_epochs(again, {"val_loss": 2.0}, {"val_loss": 2.0})
+    again = with_rounds(again, {"val_loss": 2.0}, {"val_loss": 2.0})
     assert policy.judge(again) == Ended(Outcome.COMPLETE, "no better since epoch 1")
 
 
@@ -117,11 +117,11 @@ def test_what_becomes_of_a_trial_outside_changes_nothing_that_a_policy_holds() -
     trial = policy.next()
     assert trial
     epochs: list[dict[str, float]] = []
-    progress = replace(course_of(trial), epochs=epochs)
+    progress = replace(course_of(trial), rounds=epochs)
     policy.begin(progress)
     epochs.append({"val_loss": 1.0})
     [held] = policy.trials
-    assert (held.epochs, held.ended, policy.objective_values()) == ((), None, {})
+    assert (held.rounds, held.ended, policy.objective_values()) == ((), None, {})
     policy.objective_values()[0] = 0.5
     with pytest.raises(AttributeError):
         held.ended = Ended(Outcome.COMPLETE)  # type: ignore[misc]

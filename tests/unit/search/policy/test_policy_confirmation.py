@@ -64,7 +64,7 @@ def test_a_confirmation_has_the_same_config_another_seed_and_all_epochs() -> Non
     assert {progress.trial.config for progress in confirmed} == leaders
     seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
     assert len(set(seeds)) == len(seeds)
-    assert {len(progress.epochs) for progress in confirmed} == {9}
+    assert {len(progress.rounds) for progress in confirmed} == {9}
     assert {progress.ended for progress in confirmed} == {Ended(Outcome.COMPLETE)}
 
 

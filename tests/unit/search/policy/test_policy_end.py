@@ -18,7 +18,7 @@ from tests.unit.search.policy.player import (
     in_order,
     play,
     reason_of,
-    with_epochs,
+    with_rounds,
 )
 
 
@@ -69,7 +69,7 @@ def test_failed_trials_are_trials_without_gain() -> None:
 )
 def test_noise_is_the_typical_step_of_the_second_half(losses: list[float], expected: float) -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
-    progress = with_epochs(course_of(trial), *({"val_loss": loss} for loss in losses))
+    progress = with_rounds(course_of(trial), *({"val_loss": loss} for loss in losses))
     assert noise(progress.snapshot()) == expected
 
 

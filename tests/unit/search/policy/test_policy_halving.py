@@ -14,7 +14,7 @@ from tests.unit.search.policy.player import (
     play,
     policy_of,
     problem_of,
-    with_epochs,
+    with_rounds,
 )
 
 
@@ -23,10 +23,10 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
     pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert len(pruned) > 10
     rungs = halving.rungs(9, problem_of().first_rung)
-    assert {len(progress.epochs) for progress in pruned} <= set(rungs)
+    assert {len(progress.rounds) for progress in pruned} <= set(rungs)
     for progress in pruned:
         assert progress.ended and progress.best_loss
-        start = f"pruned at epoch {len(progress.epochs)}: {progress.best_loss:.4g} is not among"
+        start = f"pruned at epoch {len(progress.rounds)}: {progress.best_loss:.4g} is not among"
         assert progress.ended.reason.startswith(start)
 
 
@@ -34,18 +34,18 @@ def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
     """Each is worse than the one before: of the first three to come two pass the first rung."""
     plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
     played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1, first_rung=1)
-    assert [len(progress.epochs) for progress in played.all_progress] == [9, 3, 1]
+    assert [len(progress.rounds) for progress in played.all_progress] == [9, 3, 1]
 
 
 def test_the_best_trial_of_the_search_is_never_pruned() -> None:
     searched = play(Plan(trials=40, ladder=False, confirm_configs=0)).of(Phase.SEARCH)
-    best = min((c for c in searched if c.epochs), key=lambda c: c.epochs[0]["val_loss"])
-    assert len(best.epochs) == 9
+    best = min((c for c in searched if c.rounds), key=lambda c: c.rounds[0]["val_loss"])
+    assert len(best.rounds) == 9
 
 
 def test_without_halving_nothing_is_pruned_in_the_search() -> None:
     searched = play(Plan(trials=24, halving=False, early_stopping=0)).of(Phase.SEARCH)
-    assert {len(progress.epochs) for progress in searched} == {9}
+    assert {len(progress.rounds) for progress in searched} == {9}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
 ) -> None:
     plan = Plan(**{**PLAIN, "trials": 2, "early_stopping": patience})
     for progress in play(plan, SMALL, curves=always(*losses)).all_progress:
-        assert len(progress.epochs) == epochs
+        assert len(progress.rounds) == epochs
         assert progress.ended == Ended(Outcome.COMPLETE, reason)
 
 
@@ -74,7 +74,7 @@ def test_a_trial_is_ended_once() -> None:
     assert trial
     progress = course_of(trial)
     policy.begin(progress)
-    progress = with_epochs(progress, {"val_loss": 1.0}, {"val_loss": 1.0})
+    progress = with_rounds(progress, {"val_loss": 1.0}, {"val_loss": 1.0})
     assert policy.judge(progress) == Ended(Outcome.COMPLETE, "no better since epoch 1")
-    progress = with_epochs(progress, {"val_loss": 1.0})  # one more came before it was stopped
+    progress = with_rounds(progress, {"val_loss": 1.0})  # one more came before it was stopped
     assert policy.judge(progress) is None

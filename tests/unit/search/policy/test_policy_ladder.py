@@ -102,9 +102,9 @@ def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted(
 
 @pytest.mark.parametrize("epochs", [1, 3, 5])
 def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(epochs: int) -> None:
-    played = play(Plan(trials=10), slots=1, ladder_epochs=epochs)
-    survived = [c for c in played.of(Phase.LADDER) if c.epochs]
-    assert {len(progress.epochs) for progress in survived} == {epochs}
+    played = play(Plan(trials=10), slots=1, ladder_rounds=epochs)
+    survived = [c for c in played.of(Phase.LADDER) if c.rounds]
+    assert {len(progress.rounds) for progress in survived} == {epochs}
     reason = f"a trial of the ladder takes {epochs} epochs"
     assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
 

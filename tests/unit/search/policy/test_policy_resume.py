@@ -22,7 +22,7 @@ from tests.unit.search.policy.player import (
     policy_of,
     reason_of,
     usual,
-    with_epochs,
+    with_rounds,
 )
 
 
@@ -60,8 +60,8 @@ class Doubter(Player):
         for progress in self.played.all_progress:
             if progress.ended is None:
                 policy.begin(progress)
-                for number in range(1, len(progress.epochs) + 1):
-                    policy.note(replace(progress, epochs=progress.epochs[:number]))
+                for number in range(1, len(progress.rounds) + 1):
+                    policy.note(replace(progress, rounds=progress.rounds[:number]))
         return policy
 
 
@@ -108,6 +108,6 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     again = course_of(waiting.trial.next_attempt())
     rebuilt.restore(played.all_progress, [again.trial], extended=False)
     rebuilt.begin(again)
-    ended = rebuilt.judge(with_epochs(again, {"val_loss": 2.0, "epoch_seconds": 1.0}))
+    ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
     assert ended and ended.outcome is Outcome.STOPPED
     assert ended.reason.startswith("the ladder has ended: ")

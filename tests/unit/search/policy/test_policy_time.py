@@ -23,7 +23,7 @@ from tests.unit.search.policy.player import (
     policy_of,
     problem_of,
     reason_of,
-    with_epochs,
+    with_rounds,
 )
 
 
@@ -43,7 +43,7 @@ def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
     policy = policy_of(plan, SMALL, slots=1)
     trial = policy.next(59.99)
     assert trial is None
-    least = min(policy.epoch_seconds(config) for config in SMALL.points())
+    least = min(policy.round_seconds(config) for config in SMALL.points())
     seconds = 3.0 + problem_of(SMALL).first_rung * least
     assert reason_of(policy).startswith("0 s are left, and a trial's first rung takes ")
     assert float(reason_of(policy).split()[-2]) >= math.floor(seconds)
@@ -59,7 +59,7 @@ def after_one_trial(
     assert trial
     progress = course_of(trial)
     policy.begin(progress)
-    progress = with_epochs(progress, *[{"val_loss": 2.0, "epoch_seconds": 10.0}] * 3)
+    progress = with_rounds(progress, *[{"val_loss": 2.0, "round_seconds": 10.0}] * 3)
     policy.end(progress.with_end(Ended(outcome), 31.0))
     return policy
 

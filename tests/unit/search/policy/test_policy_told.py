@@ -99,6 +99,6 @@ def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
     proposer = Proposer(SPACE, seed=0)
     some = [p.config for p in itertools.islice(proposer.candidates(0, []), 3)]
     trial = policy.next()
-    assert trial and trial.config == min(some, key=policy.epoch_seconds)
+    assert trial and trial.config == min(some, key=policy.round_seconds)
     blind = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 1})).next()
     assert blind and blind.config == some[0]

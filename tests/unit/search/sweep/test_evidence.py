@@ -20,7 +20,7 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import evidence as evidence_module
 from lstm_sweep.search.sweep.events import (
-    EpochReported,
+    RoundReported,
     SearchReported,
     Ticked,
     TrialClosed,
@@ -34,10 +34,10 @@ from lstm_sweep.search.sweep.transitions import after
 from lstm_sweep.search.trial import (
     VALIDATION_LOSS,
     Ended,
-    EpochDone,
     Job,
     Outcome,
     Phase,
+    RoundDone,
     Slot,
     Trial,
     TrialProgress,
@@ -89,9 +89,9 @@ def _play(trial: Trial, policy: Policy, state: SweepState) -> tuple[SweepState, 
         return state, Ended(Outcome.DIVERGED, "too high")
     for epoch in range(1, config.epochs + 1):
         loss = 1.5 + abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout + 1 / epoch
-        metrics = {"val_loss": loss + 0.001 * trial.number, "epoch_seconds": 1.0}
+        metrics = {"val_loss": loss + 0.001 * trial.number, "round_seconds": 1.0}
         state = after(state, Ticked(state.now + 1.0))
-        state = after(state, EpochReported(SLOT, EpochDone(epoch, metrics)))
+        state = after(state, RoundReported(SLOT, RoundDone(epoch, metrics)))
         if verdict := policy.judge(state.running[SLOT]):
             return state, verdict
     return state, Ended(Outcome.COMPLETE)
@@ -172,7 +172,7 @@ def test_all_pictures_are_drawn(state: SweepState, found: dict[str, Any], tmp_pa
 def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
     failed = Ended(Outcome.ERROR, "no")
     whole = played()
-    finished = [replace(progress, ended=failed, epochs=()) for progress in whole.finished]
+    finished = [replace(progress, ended=failed, rounds=()) for progress in whole.finished]
     report = learned(finished, len(finished)).report()
     state = with_trials(SweepState("s", whole.spec, "run", (SLOT,), report=report), finished)
     drawn = evidence_module.plots(evidence_module.evidence(state, NETWORKS), state)
@@ -189,11 +189,11 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     whole = played(20)
     finished = list(whole.finished)
     for place, progress in enumerate(finished):
-        spoilt = [epoch | {"val_loss": bad} for epoch in progress.epochs]
+        spoilt = [epoch | {"val_loss": bad} for epoch in progress.rounds]
         if place % 2 == 0:
-            finished[place] = replace(progress, epochs=spoilt)
+            finished[place] = replace(progress, rounds=spoilt)
         elif place % 4 == 1:
-            finished[place] = replace(progress, epochs=[*progress.epochs[:-1], {"val_loss": bad}])
+            finished[place] = replace(progress, rounds=[*progress.rounds[:-1], {"val_loss": bad}])
     policy = learned(finished, 20)
     state = with_trials(replace(whole, finished=(), ranked=(), report=policy.report()), finished)
     found = evidence_module.evidence(state, NETWORKS, policy.importance())

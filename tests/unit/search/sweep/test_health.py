@@ -37,7 +37,7 @@ def progress(
         "r",
         Slot(0),
         job,
-        epochs=[{"val_loss": 1.0, "epoch_seconds": s} for s in seconds],
+        rounds=[{"val_loss": 1.0, "round_seconds": s} for s in seconds],
         latest=None if share is None else Progressed(1, share, 1.0),
         began=90.0,
         ended=ended,

@@ -23,5 +23,5 @@ def record_with(curve: str) -> Any:
 def test_a_time_that_cannot_be_added_up_is_left_out(seconds: str) -> None:
     store: Any = None
     found = resume._curve(store, record_with(f"[[2.5, {seconds}], [2.0, 3.5]]"))
-    assert found == [{"val_loss": 2.5}, {"val_loss": 2.0, "epoch_seconds": 3.5}]
+    assert found == [{"val_loss": 2.5}, {"val_loss": 2.0, "round_seconds": 3.5}]
     assert sum(resume._seconds(found)) == 3.5

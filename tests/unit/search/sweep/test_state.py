@@ -39,7 +39,7 @@ def progress(
         f"run-{number}",
         SLOTS[0],
         job,
-        epochs=[{"val_loss": loss} for loss in losses],
+        rounds=[{"val_loss": loss} for loss in losses],
         latest=latest,
         ended=Ended(outcome) if outcome else None,
         seconds=seconds,
@@ -154,7 +154,7 @@ def test_a_trial_under_way_counts_for_what_it_still_has_to_do(
 ) -> None:
     latest = None if share is None else Progressed(epochs + 1, share, 1.0)
     running = progress(1, None, latest=latest)
-    running = replace(running, epochs=[{"val_loss": 1.0, "epoch_seconds": 2.0}] * epochs)
+    running = replace(running, rounds=[{"val_loss": 1.0, "round_seconds": 2.0}] * epochs)
     done = progress(0, Outcome.COMPLETE, 1.0, seconds=8.0)
     found = state(done, trials=2, running=[running], now=gone)
     assert found.seconds_left == left  # a trial takes 8 s, an epoch 2 s, and there are 2 slots

@@ -25,10 +25,10 @@ from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import (
     VALIDATION_LOSS,
     Ended,
-    EpochDone,
     Job,
     Outcome,
     Phase,
+    RoundDone,
     Slot,
     TrialProgress,
 )
@@ -131,7 +131,7 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
     climbed(policy)
     verdicts = []
     for loss in (0.5, 0.4, 0.6, 0.7):
-        progress = begun(policy).with_epoch(EpochDone(1, {"val_loss": loss}))
+        progress = begun(policy).with_round(RoundDone(1, {"val_loss": loss}))
         verdict = policy.judge(progress)
         verdicts.append(verdict and verdict.outcome)
         policy.end(progress.with_end(verdict or Ended(Outcome.COMPLETE, loss=-loss), 0.0))
@@ -144,9 +144,9 @@ def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None
     policy = policy_of(spec)
     climbed(policy)
     for _ in range(5):
-        progress = begun(policy).with_epoch(EpochDone(1, {"train_loss": 1.0}))
+        progress = begun(policy).with_round(RoundDone(1, {"train_loss": 1.0}))
         assert policy.judge(progress) is None
-        assert (progress.best_epoch, progress.best_loss) == (None, None)
+        assert (progress.best_round, progress.best_loss) == (None, None)
         ended(policy, progress, 1.0)
 
 
@@ -154,7 +154,7 @@ def test_the_last_epoch_is_not_judged(spec: SweepSpec) -> None:
     policy = policy_of(spec)
     climbed(policy)
     for loss in (0.1, 0.2, 0.3, 0.4):
-        progress = begun(policy).with_epoch(EpochDone(1, {"val_loss": loss}, last=True))
+        progress = begun(policy).with_round(RoundDone(1, {"val_loss": loss}, last=True))
         assert policy.judge(progress) is None
         ended(policy, progress, loss)
 
@@ -165,7 +165,7 @@ def test_what_a_trial_takes_is_what_trials_took() -> None:
     costs.observe(0, config, [5.0, 1.0, 1.0], 8.0)
     costs.observe(1, config, [3.0], 4.0)
     assert costs.trial_seconds(config, 1) == 6.0
-    assert costs.epoch_seconds(config) == costs.step_seconds(config) == 2.0
+    assert costs.round_seconds(config) == costs.step_seconds(config) == 2.0
 
 
 def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: SweepSpec) -> None:
@@ -180,8 +180,8 @@ def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
     progress = begun(policy_of(spec))
     reports = health.Reports(last=0.0)
     assert health.hung(progress, reports, 1_000.0)
-    done = EpochDone(1, {"train_loss": 1.0, "epoch_seconds": 1.0}, last=True)
-    assert health.hung(progress.with_epoch(done), reports, 1_000.0) == ""
+    done = RoundDone(1, {"train_loss": 1.0, "round_seconds": 1.0}, last=True)
+    assert health.hung(progress.with_round(done), reports, 1_000.0) == ""
 
 
 def test_a_template_has_no_bits(spec: SweepSpec) -> None:

@@ -16,10 +16,10 @@ from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
-    EpochReported,
     Event,
     ProgressReported,
     Resumed,
+    RoundReported,
     RunOpened,
     RunsLeftOpen,
     SearchEnded,
@@ -40,10 +40,10 @@ from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
 from lstm_sweep.search.trial import (
     Ended,
-    EpochDone,
     Job,
     Outcome,
     Progressed,
+    RoundDone,
     Slot,
     Trial,
     TrialProgress,
@@ -72,8 +72,8 @@ def begun(number: int, slot: Slot) -> list[Event]:
     return [TrialProposed(trial(number)), placed(number, slot), TrialStarted(slot)]
 
 
-def epoch(slot: Slot, number: int, loss: float) -> EpochReported:
-    return EpochReported(slot, EpochDone(number, {"val_loss": loss}))
+def epoch(slot: Slot, number: int, loss: float) -> RoundReported:
+    return RoundReported(slot, RoundDone(number, {"val_loss": loss}))
 
 
 def over(slot: Slot, ended: Ended = DONE) -> list[Event]:

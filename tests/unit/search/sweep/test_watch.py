@@ -10,10 +10,10 @@ from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Computing,
     Ended,
-    EpochDone,
     Job,
     Outcome,
     Progressed,
+    RoundDone,
     Slot,
     Trial,
     TrialProgress,
@@ -77,9 +77,9 @@ def test_a_trial_that_only_reports_at_its_end_tells_how_long_starts_are_but_no_f
 
 def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
     watch, trial = Watch(0.0, least_s=3.0), progress()
-    done = EpochDone(1, {"val_loss": 1.0, "epoch_seconds": 1.0})
+    done = RoundDone(1, {"val_loss": 1.0, "round_seconds": 1.0})
     watch.hear(trial, done, 2.0)
-    trial = trial.with_epoch(done)
+    trial = trial.with_round(done)
     assert reasons(watch, trial, 4.0, 7.0) == []
     assert reasons(watch, trial, 7.5) == [
         "no report for 6 s, expected one within 5 s (5 of its epochs, 3 s at the least)"
@@ -88,9 +88,9 @@ def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
 
 def test_a_driver_that_could_not_look_blames_nobody() -> None:
     watch, silent, heard = Watch(0.0, least_s=3.0), progress(), progress(number=1)
-    done = EpochDone(1, {"epoch_seconds": 0.1})
+    done = RoundDone(1, {"round_seconds": 0.1})
     watch.hear(heard, done, 1.0)
-    heard = heard.with_epoch(done)
+    heard = heard.with_round(done)
     assert watch.look([silent, heard], 2.0) == []
     assert watch.look([silent, heard], 5_000.0) == []  # such as one that waits for the store
     assert watch.look([silent, heard], 5_001.0) == []
