@@ -14,13 +14,13 @@ import numpy as np
 
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.trial import (
-    RETURNED_LOSS,
     Ended,
     Job,
     Outcome,

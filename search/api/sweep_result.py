@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.confirmation import Confirmation, Confirmed
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
@@ -18,7 +19,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Objective, Outcome, Slot, Trial, TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial, TrialSnapshot
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from lstm_sweep.models.config import FIELDS, Config, TrialConfig
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
-from lstm_sweep.search.trial import RESULTS, RETURNED_LOSS, VALIDATION_LOSS, Objective
+from lstm_sweep.search.trial import RESULTS
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 

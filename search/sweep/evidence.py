@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Objective, Phase, TrialProgress
+from lstm_sweep.search.trial import Phase, TrialProgress
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5

@@ -12,6 +12,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import Dataset
@@ -19,7 +20,7 @@ from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.trial import Job, Objective, Slot, Trial
+from lstm_sweep.search.trial import Job, Slot, Trial
 
 #: writes the bundle of a trial's network to a folder in a format; returns what `export` prints
 WriteBundle = Callable[[Path, str], dict[str, Any]]

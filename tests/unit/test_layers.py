@@ -18,7 +18,8 @@ LAYERS = {
     "models": [{"", "data"}, {"fast"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "trial", "device"},
+        {"process", "objective", "device"},
+        {"trial"},
         {"policy"},
         {"spec"},
         {"engines", "store"},

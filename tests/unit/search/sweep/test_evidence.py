@@ -12,6 +12,7 @@ import pytest
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.objective import VALIDATION_LOSS
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
@@ -32,7 +33,6 @@ from lstm_sweep.search.sweep.events import (
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.transitions import after
 from lstm_sweep.search.trial import (
-    VALIDATION_LOSS,
     Ended,
     Job,
     Outcome,

@@ -7,10 +7,10 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.health import Reports, Start, failing, hung, hung_at_start
 from lstm_sweep.search.trial import (
-    RETURNED_LOSS,
     Ended,
     Job,
     Outcome,

@@ -15,6 +15,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import Dataset
@@ -23,7 +24,7 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.trial import Job, Objective, Phase, Slot, Trial
+from lstm_sweep.search.trial import Job, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
 from tests.fakes import MemoryStore, ScriptedEngine

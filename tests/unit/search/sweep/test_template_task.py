@@ -13,6 +13,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.objective import VALIDATION_LOSS
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
@@ -22,16 +23,7 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep import health, own_templates
 from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import (
-    VALIDATION_LOSS,
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    RoundDone,
-    Slot,
-    TrialProgress,
-)
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, RoundDone, Slot, TrialProgress
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 
