@@ -32,7 +32,7 @@ class Checkpoint:
 
         `identity` identifies the training; `load` returns the checkpoint for the same one only.
         """
-        about = json.dumps({"identity": identity, "epochs": self.rounds}).encode()
+        about = json.dumps({"identity": identity, "rounds": self.rounds}).encode()
         arrays = {_ABOUT: np.frombuffer(about, np.uint8)}
         arrays |= {f"{_STATE}{number}": array for number, array in enumerate(self.state)}
         arrays |= {f"{_BEST}{number}": array for number, array in enumerate(self.best)}
@@ -49,9 +49,16 @@ def load(path: Path, identity: str) -> Checkpoint | None:
             about = json.loads(file[_ABOUT].tobytes())
             if about["identity"] != identity:
                 return None
-            return Checkpoint(about["epochs"], _numbered(file, _STATE), _numbered(file, _BEST))
+            rounds = about["rounds"] if "rounds" in about else _earlier_rounds(about["epochs"])
+            return Checkpoint(rounds, _numbered(file, _STATE), _numbered(file, _BEST))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _earlier_rounds(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The rounds in a checkpoint of a version whose only rounds were epochs."""
+    names = {"epoch_seconds": "round_seconds"}
+    return [{names.get(name, name): value for name, value in one.items()} for one in epochs]
 
 
 def _numbered(file: Any, name: str) -> list[NDArray[Any]]:

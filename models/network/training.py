@@ -1,4 +1,4 @@
-"""Trains one trial: epochs of training and scoring, checkpoints, and the best weights on disk.
+"""Trains one trial: rounds of training and scoring, checkpoints, and the best weights on disk.
 
 Keras's `fit` is not used: on TensorFlow each of its epochs ends by waiting for a sleeping `tf.data`
 thread, which takes up to half of the time and makes every measurement wrong.
@@ -26,6 +26,7 @@ from lstm_sweep.models.network import checkpoint, lstm
 from lstm_sweep.models.network.checkpoint import Checkpoint
 from lstm_sweep.models.network.events import Diverged, Progress, Round, TrainingEvent
 from lstm_sweep.models.network.program import program_of
+from lstm_sweep.models.rounds import RoundPart, epoch_of, epoch_text, epochs_after, part_of_epoch
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
 #: a trial has diverged if its loss is above this multiple of ln(alphabet), the loss of guessing
@@ -45,7 +46,7 @@ class CheckpointSettings:
     """Where the state of a training is written, and how often."""
 
     file: Path
-    #: seconds between two checkpoints, at least; they are written at the end of an epoch
+    #: seconds between two checkpoints, at least; they are written at the end of a round
     every_s: float = 5.0
 
 
@@ -58,24 +59,29 @@ def train(
     checkpoints: CheckpointSettings | None = None,
     graphs: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    rounds_per_epoch: int = 1,
 ) -> Iterator[TrainingEvent]:
     """Train the network of `config` and report progress as events.
 
-    After each epoch the network is scored on `targets`, positions of the validation split. If it is
-    the best so far, the model that predicts the next symbol is written to `weights`, atomically.
+    Each epoch is divided into `rounds_per_epoch` rounds (`models/rounds.py`), which changes nothing
+    of its training. After each round the network is scored on `targets`, positions of the
+    validation split. If it is the best so far, the model that predicts the next symbol is written
+    to `weights`, atomically.
 
-    With `checkpoints`, a training that was interrupted continues after the last epoch in the
-    checkpoint: earlier epochs are reported again, and on a CPU the later ones have the same bits as
+    With `checkpoints`, a training that was interrupted continues after the last round in the
+    checkpoint: earlier rounds are reported again, and on a CPU the later ones have the same bits as
     without the interruption.
 
     `graphs` is the folder of the graph cache (`models/fast/graph_cache.py`), shared by all trials.
     """
-    training = _Training(config, corpus, targets, seed, weights, checkpoints, graphs, clock)
+    training = _Training(
+        config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch
+    )
     done = training.restore()
     for number, metrics in enumerate(done, start=1):
         yield Round(number, metrics, repeated=number < len(done))
-    for number in range(len(done) + 1, config.epochs + 1):
-        for event in training.epoch(number):
+    for number in range(len(done) + 1, config.epochs * rounds_per_epoch + 1):
+        for event in training.round(number):
             yield event
             if isinstance(event, Diverged):
                 return
@@ -94,6 +100,7 @@ class _Training:
         checkpoints: CheckpointSettings | None,
         graphs: Path | None,
         clock: Callable[[], float],
+        rounds_per_epoch: int,
     ) -> None:
         backend.run_operations_alone()
         mixed = not backend.own_arithmetic()
@@ -102,35 +109,40 @@ class _Training:
         self._config, self._corpus, self._targets = config, corpus, targets
         self._weights, self._clock = weights, clock
         identity = f"{config.to_dict()} {seed} {corpus.digest}"
+        if rounds_per_epoch > 1:
+            identity += f" {rounds_per_epoch} rounds"
         self._checkpointer = _Checkpointer(self._networks, checkpoints, identity, clock)
         self._program = program_of(self._networks, config, seed, graphs)
         self._windows = TrainingWindows(corpus.train, config, seed)
+        self._epoch: tuple[int, EpochWindows] | None = None
+        self._rounds_per_epoch = rounds_per_epoch
         most = max(1, CALL_SYMBOLS // (config.batch_size * config.sequence_length))
         self._call_size = _CallSize(most, clock)
         self._limit = DIVERGED_AT * math.log(len(corpus.alphabet))
         self._best = math.inf
 
     def restore(self) -> list[dict[str, float]]:
-        """Restore the checkpoint, if there is one; return the metrics of its epochs."""
+        """Restore the checkpoint, if there is one; return the metrics of its rounds."""
         done = self._checkpointer.restore(self._weights)
         self._best = min((metrics["val_loss"] for metrics in done), default=math.inf)
         return done
 
-    def epoch(self, number: int) -> Iterator[TrainingEvent]:
-        """Train and score one epoch; the last event is `Epoch` or `Diverged`."""
+    def round(self, number: int) -> Iterator[TrainingEvent]:
+        """Train and score one round; the last event is `Round` or `Diverged`."""
         began = self._clock()
+        windows = self._windows_of(epoch_of(number, self._rounds_per_epoch))
+        part = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
+        where = f"epoch {epoch_text(number, self._rounds_per_epoch)}"
         meter = _LossMeter(self._limit)
-        for share in _train_epoch(
-            self._program, self._windows.epoch(number), meter, self._call_size
-        ):
+        for share in _train_part(self._program, windows, part, meter, self._call_size):
             if meter.verdict:
-                yield Diverged(f"epoch {number}: {meter.verdict}")
+                yield Diverged(f"{where}: {meter.verdict}")
                 return
             yield Progress(number, share, meter.mean)
         trained = self._clock()
         if not meter.mean <= self._limit:
             reason = _excess("training", meter.mean, self._limit)
-            yield Diverged(f"epoch {number}: {reason}")
+            yield Diverged(f"{where}: {reason}")
             return
         self._program.sync()
         result = evaluate(
@@ -138,27 +150,37 @@ class _Training:
         )
         if not math.isfinite(result["loss"]):
             reason = _excess("validation", result["loss"], self._limit)
-            yield Diverged(f"epoch {number}: {reason}")
+            yield Diverged(f"{where}: {reason}")
             return
         if result["loss"] < self._best:
             self._best = result["loss"]
             save_whole(self._networks.scored, self._weights)
             self._checkpointer.note_best()
         symbols = meter.steps * self._config.batch_size * self._config.sequence_length
+        before = len(self._corpus.train) * (part.epoch - 1)
         metrics = {
-            "train_loss": meter.mean,
+            # a config with fewer steps than rounds has rounds without a step
+            **({"train_loss": meter.mean} if meter.steps else {}),
             **{f"val_{name}": value for name, value in result.items()},
             "symbols_per_second": symbols / max(trained - began, 1e-9),
             "round_seconds": self._clock() - began,
+            "epoch": epochs_after(number, self._rounds_per_epoch),
+            "symbols_seen": float(before + len(self._corpus.train) * part.end // windows.steps),
         }
         self._checkpointer.note_round(metrics)
         yield Round(number, metrics)
+
+    def _windows_of(self, epoch: int) -> EpochWindows:
+        """The windows of an epoch, which are kept from one of its rounds to the next."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, self._windows.epoch(epoch)
+        return self._epoch[1]
 
 
 class _Checkpointer:
     """Writes checkpoints of a training and restores the last one; without settings it does nothing.
 
-    It holds the metrics of all epochs and a copy of the best weights.
+    It holds the metrics of all rounds and a copy of the best weights.
     """
 
     def __init__(
@@ -172,19 +194,19 @@ class _Checkpointer:
         optimizer = networks.trained.optimizer
         optimizer.build(networks.trained.trainable_variables)
         self._variables = [*networks.trained.variables, *optimizer.variables]
-        self._epochs: list[dict[str, float]] = []
+        self._rounds: list[dict[str, float]] = []
         self._best: list[NDArray[Any]] = []
         self._clock, self._saved = clock, clock()
 
     def restore(self, weights: Path) -> list[dict[str, float]]:
-        """Set all variables, write the best model to `weights`; return the epochs' metrics."""
+        """Set all variables, write the best model to `weights`; return the rounds' metrics."""
         found = self._settings and checkpoint.load(self._settings.file, self._identity)
         if not found or not checkpoint.fits(found.state, self._variables):
             return []
         _assign(self._scored.weights, found.best)
         save_whole(self._scored, weights)
         _assign(self._variables, found.state)
-        self._epochs, self._best = found.rounds, found.best
+        self._rounds, self._best = found.rounds, found.best
         return list(found.rounds)
 
     def note_best(self) -> None:
@@ -193,13 +215,13 @@ class _Checkpointer:
             self._best = _values(self._scored.weights)
 
     def note_round(self, metrics: dict[str, float]) -> None:
-        """Add an epoch; write a checkpoint if the last one is at least `every_s` old."""
+        """Add a round; write a checkpoint if the last one is at least `every_s` old."""
         if not self._settings:
             return
-        self._epochs.append(metrics)
+        self._rounds.append(metrics)
         if self._clock() - self._saved < self._settings.every_s:
             return
-        now = Checkpoint(self._epochs, _values(self._variables), self._best)
+        now = Checkpoint(self._rounds, _values(self._variables), self._best)
         now.save(self._settings.file, self._identity)
         self._saved = self._clock()
 
@@ -213,13 +235,17 @@ def _assign(variables: Iterable[Any], values: Iterable[NDArray[Any]]) -> None:
         variable.assign(value)
 
 
-def _train_epoch(
-    program: Program, windows: EpochWindows, meter: _LossMeter, call_size: _CallSize
+def _train_part(
+    program: Program,
+    windows: EpochWindows,
+    part: RoundPart,
+    meter: _LossMeter,
+    call_size: _CallSize,
 ) -> Iterator[float]:
-    """Take all steps of an epoch; yield the share that is done after each call."""
-    done = 0
-    while done < windows.steps:
-        steps = min(call_size.steps, windows.steps - done)
+    """Take all steps of a part of an epoch; yield the share of it that is done after each call."""
+    done = part.begin
+    while done < part.end:
+        steps = min(call_size.steps, part.end - done)
         with call_size.timing(steps):
             losses, weights = program.train(windows.select(done, done + steps))
         done += steps
@@ -227,7 +253,7 @@ def _train_epoch(
             meter.add(loss, weight)
             if meter.verdict:
                 break
-        yield done / windows.steps
+        yield (done - part.begin) / (part.end - part.begin)
 
 
 class _CallSize:
@@ -246,7 +272,7 @@ class _CallSize:
 
 
 class _LossMeter:
-    """Mean training loss of an epoch so far; detects divergence.
+    """Mean training loss of a round so far; detects divergence.
 
     `verdict` is empty until a loss is not finite or the mean of the last `DIVERGED_STEPS` losses is
     above `limit`; then it says which.

@@ -1,0 +1,55 @@
+"""Rounds: the parts of an epoch after which a trial reports, is scored and may be ended.
+
+An epoch has the same number of rounds for all trials of a sweep. Rounds are counted from 1 through
+all epochs; with one round an epoch, a round is an epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RoundPart:
+    """Which part of the training a round is."""
+
+    #: number of the epoch, from 1
+    epoch: int
+    #: steps of the epoch from `begin` up to and without `end`
+    begin: int
+    end: int
+
+
+def epoch_of(number: int, rounds_per_epoch: int) -> int:
+    """Number of the epoch, from 1, that round `number` is a part of."""
+    return (number - 1) // rounds_per_epoch + 1
+
+
+def part_of_epoch(number: int, rounds_per_epoch: int, steps: int) -> RoundPart:
+    """The part of an epoch of `steps` steps that round `number` trains.
+
+    Parts are as equal as can be. If there are more rounds than steps, some parts are empty.
+    """
+    place = (number - 1) % rounds_per_epoch
+    return RoundPart(
+        epoch_of(number, rounds_per_epoch),
+        steps * place // rounds_per_epoch,
+        steps * (place + 1) // rounds_per_epoch,
+    )
+
+
+def epochs_after(number: int, rounds_per_epoch: int) -> float:
+    """Epochs that are trained after round `number`: a whole number if rounds are epochs."""
+    return number if rounds_per_epoch == 1 else number / rounds_per_epoch
+
+
+def epochs_text(epochs: float, rounds_per_epoch: int) -> str:
+    """Epochs for people: `3`, or with more rounds as many places as tell them apart: `0.25`."""
+    if rounds_per_epoch == 1:
+        return f"{epochs:.0f}"
+    return f"{epochs:.{max(2, len(str(rounds_per_epoch)))}f}".rstrip("0").rstrip(".")
+
+
+def epoch_text(number: int, rounds_per_epoch: int) -> str:
+    """Epochs that are trained after round `number`, for people."""
+    return epochs_text(epochs_after(number, rounds_per_epoch), rounds_per_epoch)
