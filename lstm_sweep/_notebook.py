@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.commands.display import duration, loss_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.sweep.state import SweepState
@@ -116,7 +117,12 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 
 
 def _epoch(progress: TrialProgress) -> str:
-    """Epochs that are done, and the share of the next one that is."""
-    latest = progress.latest
-    share = f" + {latest.share:.0%}" if latest and not progress.ended else ""
-    return f"{len(progress.rounds)}{share}"
+    """Epochs that are done, and the share of the next one that is.
+
+    If an epoch has several rounds, the share is added to the epochs.
+    """
+    rounds, done = progress.trial.rounds_per_epoch, len(progress.rounds)
+    share = progress.latest.share if progress.latest and not progress.ended else None
+    if rounds > 1:
+        return epochs_text((done + (share or 0.0)) / rounds, rounds)
+    return f"{done}" if share is None else f"{done} + {share:.0%}"

@@ -21,6 +21,8 @@ TRIAL = {
     "parameters": "Int64",
     "seed": "Int64",
 }
+#: columns in epochs, which are fractions if an epoch has several rounds
+IN_EPOCHS = ("best_epoch", "epochs")
 SWEEP = {
     "run_id": "string",
     "state": "string",
@@ -52,10 +54,12 @@ def trials(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         {f"{OF_CONFIG}{name}" if name in TRIAL else name: value for name, value in config.items()}
         for config in (row["config"] for row in rows)
     ]
+    whole = all(row.get("rounds_per_epoch", 1) == 1 for row in rows)
+    own = TRIAL if whole else TRIAL | dict.fromkeys(IN_EPOCHS, "Float64")
     names = dict.fromkeys(name for config in configs for name in config)
     fields = {name: _type_of([config.get(name) for config in configs]) for name in names}
     merged = [{**row, **config} for row, config in zip(rows, configs, strict=True)]
-    return _frame(merged, TRIAL | fields, index="trial")
+    return _frame(merged, own | fields, index="trial")
 
 
 def sweeps(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -63,12 +67,15 @@ def sweeps(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return _frame(list(rows), SWEEP, index="sweep")
 
 
-def curve(epochs: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -> pd.DataFrame:
+def curve(
+    rounds: Iterable[Mapping[str, Any]], metrics: Sequence[str], rounds_per_epoch: int = 1
+) -> pd.DataFrame:
     """These metrics of a trial by epoch, as `show --json` has them; NaN where there is none."""
     import pandas as pd
 
-    rows = list(epochs)
-    index = pd.Index([row["epoch"] for row in rows], name="epoch", dtype="int64")
+    rows = list(rounds)
+    kind = "int64" if rounds_per_epoch == 1 else "float64"
+    index = pd.Index([row["epoch"] for row in rows], name="epoch", dtype=kind)
     columns = {name: [row.get(name) for row in rows] for name in metrics}
     return pd.DataFrame(columns, index=index, dtype="float64")
 

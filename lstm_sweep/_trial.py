@@ -88,13 +88,13 @@ class Trial:
         return measured.bits_per_symbol if measured else None
 
     @property
-    def best_epoch(self) -> int | None:
-        """Epoch with the lowest validation loss, from 1."""
+    def best_epoch(self) -> float | None:
+        """Epoch with the lowest validation loss, from 1; a fraction if epochs have rounds."""
         return self._record.best_epoch
 
     @property
-    def epochs(self) -> int:
-        """Epochs that were trained."""
+    def epochs(self) -> float:
+        """Epochs that were trained; a fraction if epochs have rounds."""
         return self._record.epochs
 
     @property
@@ -103,7 +103,9 @@ class Trial:
         return self._record.parameters
 
     def curve(self) -> pd.DataFrame:
-        """Its metrics: a row for each epoch, from 1; NaN where a metric was not logged.
+        """Its metrics: a row for each round, by epoch; NaN where a metric was not logged.
+
+        Where an epoch has one round, epochs are whole numbers from 1, else fractions.
 
         Columns: `train_loss` and `val_loss` (nats), `val_accuracy`, `val_top5_accuracy`; for a
         template what its `fit` reports.
@@ -144,7 +146,7 @@ class Trial:
         template: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> Rerun:
-        """Train it again in a new run, and compare every metric of every epoch.
+        """Train it again in a new run, and compare every metric of every round.
 
         Args:
             set: other values for fields of its config, which make a variation
@@ -184,7 +186,7 @@ class Rerun:
     #: `identical`, `within_tolerance` or `different`
     verdict: str
     #: epochs that both runs have
-    epochs_compared: int
+    epochs_compared: float
     #: largest absolute difference of two values of a metric; None if one of them is no number
     max_difference: float | None
     #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
@@ -200,7 +202,7 @@ class Rerun:
     _settings: Settings
 
     def __repr__(self) -> str:
-        return f"<Rerun of {self.trial}: {self.verdict}, {self.epochs_compared} epochs compared>"
+        return f"<Rerun of {self.trial}: {self.verdict}, {self.epochs_compared:g} epochs compared>"
 
     def curve(self) -> pd.DataFrame:
         """Its metrics by epoch, as `Trial.curve` has those of the first run."""
@@ -213,4 +215,5 @@ def _curve(run_id: str, settings: Settings) -> pd.DataFrame:
     from lstm_sweep.search import api
 
     found = api.show(run_id, settings=settings)
-    return _tables.curve(found.by_epoch, found.record.results)
+    rounds = found.record.trial.rounds_per_epoch
+    return _tables.curve(found.by_epoch, found.record.results, rounds)

@@ -125,7 +125,13 @@ def build_parser() -> Parser:
         "--targets",
         type=_whole_or_auto,
         metavar="N",
-        help="validation targets (auto: what takes a tenth of a trial, 4000 to 10000)",
+        help="validation targets (auto: what takes a tenth of a trial, 2000 to 10000)",
+    )
+    launch.add_argument(
+        "--rounds-per-epoch",
+        type=_whole_or_auto,
+        metavar="N",
+        help="parts of an epoch after each of which a trial is judged (auto: by what they cost)",
     )
 
     resume = commands.add_parser("resume", help="go on with a sweep that was broken off")
@@ -145,7 +151,7 @@ def build_parser() -> Parser:
     trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
     trials.add_argument("sweep", metavar="NAME")
     trials.add_argument("--top", type=_whole, metavar="N", help="only the best N")
-    show = commands.add_parser("show", help="one trial, epoch by epoch")
+    show = commands.add_parser("show", help="one trial, round by round")
     show.add_argument("trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID")
 
     rerun = commands.add_parser("rerun", help="train a trial again and compare")

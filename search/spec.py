@@ -33,7 +33,7 @@ MOST_PLACES = 1_000
 #: fields about a corpus and networks of ours, which a template brings itself
 CORPUS_FIELDS = (
     "data", "symbols", "split", "space", "size_rule", "size_low", "size_high", "targets",
-    "early_stopping",
+    "rounds_per_epoch", "early_stopping",
 )  # fmt: skip
 #: in place of a number: what is best for this machine
 AUTO = "auto"
@@ -91,6 +91,9 @@ class SweepSpec:
     #: validation targets that everything is scored on, at most; `auto`: as many as take a tenth of
     #: the time of a trial in the middle of the space
     targets: int | str = AUTO
+    #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
+    #: networks of the space cost
+    rounds_per_epoch: int | str = AUTO
     #: trials whose weights are kept, the best ones
     keep: int = 5
 
@@ -115,6 +118,8 @@ class SweepSpec:
         check_switch("halving", self.halving)
         if self.targets != AUTO:
             check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
+        if self.rounds_per_epoch != AUTO:
+            check_number("rounds_per_epoch", self.rounds_per_epoch, 1, whole=True, or_else=AUTO)
         check_number("keep", self.keep, 1, whole=True)
         check_word("on", self.on, ENGINES)
         check_word("algo", self.algo, ALGORITHMS)
@@ -141,6 +146,13 @@ class SweepSpec:
         """What every trial is scored on, of a spec that is settled."""
         assert isinstance(self.targets, int)
         return Scoring(self.targets, self.seed)
+
+    def rounds(self) -> int:
+        """Rounds of an epoch, of a spec that is settled; those of a template are its epochs."""
+        if self.template:
+            return 1
+        assert isinstance(self.rounds_per_epoch, int)
+        return self.rounds_per_epoch
 
     def plan(self) -> Plan:
         """How to search."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.models.rounds import epoch_text, epochs_after
 from lstm_sweep.search.objective import VALIDATION_LOSS, Objective
 
 if TYPE_CHECKING:
@@ -89,11 +90,26 @@ class Trial:
     attempt: int = 1
     phase: Phase = Phase.SEARCH
     objective: Objective = VALIDATION_LOSS
+    #: rounds into which each epoch is divided
+    rounds_per_epoch: int = 1
 
     @property
     def id(self) -> str:
         """`SWEEP/NUMBER`."""
         return f"{self.sweep}/{self.number}"
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the trial, at most."""
+        return self.config.epochs * self.rounds_per_epoch
+
+    def epochs_after(self, number: int) -> float:
+        """Epochs that are trained after round `number`; a whole number if rounds are epochs."""
+        return epochs_after(number, self.rounds_per_epoch)
+
+    def epoch_text(self, number: int) -> str:
+        """The same for people."""
+        return epoch_text(number, self.rounds_per_epoch)
 
     def next_attempt(self) -> Self:
         """The same trial, to be tried again."""
@@ -296,12 +312,12 @@ class TrialProgress(_Results):
     seconds: float = 0.0
     #: whether a worker was started for it
     started: bool = False
-    #: seconds that one of its epochs was expected to take when it was started; 0 if unknown
-    predicted_epoch_s: float = 0.0
+    #: seconds that one of its rounds was expected to take when it was started; 0 if unknown
+    predicted_round_s: float = 0.0
 
     def with_round(self, done: RoundDone) -> Self:
         """Note a round; the last one of all is to be logged together with the outcome."""
-        unlogged = done.number >= self.trial.config.epochs
+        unlogged = done.number >= self.trial.rounds
         rounds = (*self.rounds, done.metrics)
         last = unlogged or done.last
         return replace(self, latest=None, rounds=rounds, unlogged=unlogged, last=last)

@@ -213,6 +213,8 @@ def _resumed_spec(
         return dataclasses.replace(was, **changes)
     if given.targets == AUTO:
         given = dataclasses.replace(given, targets=was.targets)
+    if given.rounds_per_epoch == AUTO:
+        given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
     if differences := was.differences(given):
         raise DifferentSearchError(
             f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "

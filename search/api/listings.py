@@ -1,4 +1,4 @@
-"""What the store has: sweeps, the trials of one, the epochs of a trial."""
+"""What the store has: sweeps, the trials of one, the rounds of a trial."""
 
 from __future__ import annotations
 
@@ -78,10 +78,11 @@ class SweepTrials(Listing[TrialRecord]):
 
 @dataclass(frozen=True)
 class TrialDetails:
-    """One trial, epoch by epoch."""
+    """One trial, round by round."""
 
     record: TrialRecord
-    #: of each epoch its number, `epoch`, and its metrics; None for one that was not logged
+    #: of each round the epochs that are trained then, `epoch`, and its metrics; None for one that
+    #: was not logged
     by_epoch: tuple[Mapping[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,8 +147,10 @@ def show(reference: str, *, settings: Settings) -> TrialDetails:
     record = archive.find_trial(store, reference)
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})
-    rows = (
-        {"epoch": step} | {name: values.get(step) for name, values in history.items()}
-        for step in steps
-    )
+    rows = ({"epoch": record.trial.epochs_after(step), **_at(step, history)} for step in steps)
     return TrialDetails(record, tuple(rows))
+
+
+def _at(step: int, history: Mapping[str, Mapping[int, float]]) -> dict[str, float | None]:
+    """The metrics of one round; None for one that was not logged."""
+    return {name: values.get(step) for name, values in history.items()}

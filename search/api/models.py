@@ -122,7 +122,7 @@ def rerun(
     observer: Observer = SILENT,
     interrupts: Interrupts = NEVER,
 ) -> Rerun:
-    """Train a trial again in a new run, and compare every metric of every epoch.
+    """Train a trial again in a new run, and compare every metric of every round.
 
     `changes` are other values of fields of its config, which make a variation. `template` is the
     path of the user's own file, if the trial is about one.

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.commands.terminal import plain
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -108,12 +109,11 @@ def _running(state: SweepState) -> Group:
             table.add_row(str(slot), Text("free", style="dim"))
             continue
         config, latest = progress.trial.config, progress.latest
-        done = f"{latest.share:.0%}" if latest else ""
         table.add_row(
             str(slot),
             _named(progress),
             *config.table_columns().values(),
-            f"{_epoch_text(progress)} {done}",
+            _epoch_text(progress),
             loss_text(latest.loss if latest else None),
             loss_text(progress.best_loss),
         )
@@ -134,9 +134,24 @@ def _best_text(state: SweepState) -> str:
 
 
 def _epoch_text(progress: TrialProgress) -> str:
-    """The epoch that a trial is in, of how many if that is known."""
-    planned, epoch = progress.trial.config.planned_epochs, len(progress.rounds) + 1
-    return str(epoch) if planned is None else f"{min(epoch, planned)}/{planned}"
+    """The epoch that a trial is in, of how many if that is known, and the share of it.
+
+    If an epoch has several rounds, the epochs that are trained.
+    """
+    planned, rounds = progress.trial.config.planned_epochs, progress.trial.rounds_per_epoch
+    share = progress.latest.share if progress.latest else None
+    done = len(progress.rounds)
+    if rounds > 1:
+        return f"{epochs_text((done + (share or 0.0)) / rounds, rounds)}/{planned}"
+    epoch = str(done + 1) if planned is None else f"{min(done + 1, planned)}/{planned}"
+    return epoch if share is None else f"{epoch} {share:.0%}"
+
+
+def _best_epoch_text(record: TrialRecord) -> str:
+    """The epochs after which a trial was best, of how many."""
+    rounds = record.trial.rounds_per_epoch
+    best = epochs_text(record.best_epoch, rounds) if record.best_epoch else "-"
+    return f"{best}/{epochs_text(record.epochs, rounds)}"
 
 
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
@@ -153,7 +168,7 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
             record.outcome or record.status.lower(),
             loss_text(loss),
             loss_text(record.trial.objective.bits_per_symbol(loss)),
-            f"{record.best_epoch or '-'}/{record.epochs}",
+            _best_epoch_text(record),
             *record.trial.config.table_columns().values(),
             f"{record.parameters:,}" if record.parameters else "-",
         )

@@ -28,7 +28,7 @@ OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
     "per_gpu", "on", "space", "algo",
     "ladder", "halving", "early_stopping", "patience", "confirm_configs",
-    "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "keep",
+    "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "rounds_per_epoch", "keep",
 )  # fmt: skip
 
 

@@ -64,10 +64,10 @@ def rerun(arguments: Namespace) -> int:
 
 def _print_verdict(result: Rerun) -> None:
     comparison = result.comparison
-    print(f"verdict: {comparison.verdict} ({comparison.epochs_compared} epochs compared)")
+    print(f"verdict: {comparison.verdict} ({comparison.epochs_compared:g} epochs compared)")
     if first := comparison.first_difference:
         print(
-            f"first difference: epoch {first['epoch']}, {first['metric']}: "
+            f"first difference: epoch {first['epoch']:g}, {first['metric']}: "
             f"was {plain(first['was'])}, is {plain(first['is'])}"
         )
     print(f"run {result.run_id}; to look at it: lstm-sweep show {result.run_id}")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search import api
 from lstm_sweep.search.commands.display import loss_text, open_console, trials_table
 from lstm_sweep.search.commands.exits import DONE
@@ -34,7 +35,7 @@ def trials(arguments: Namespace) -> int:
 
 
 def show(arguments: Namespace) -> int:
-    """Show one trial, epoch by epoch."""
+    """Show one trial, round by round."""
     trial = api.show(arguments.trial, settings=load(Path.cwd()))
     if arguments.json:
         print_json(trial.to_dict())
@@ -45,7 +46,8 @@ def show(arguments: Namespace) -> int:
         console.print(f"reason: {plain(record.reason)}")
     table = Table("epoch", *map(plain, record.results))
     for row in trial.by_epoch:
-        table.add_row(str(row["epoch"]), *(loss_text(row[name]) for name in record.results))
+        epoch = epochs_text(row["epoch"], record.trial.rounds_per_epoch)
+        table.add_row(epoch, *(loss_text(row[name]) for name in record.results))
     console.print(table)
     _show_details(console, record)
     return DONE

@@ -41,7 +41,14 @@ class CorpusTraining:
         checkpoints = training.CheckpointSettings(job.checkpoint, job.checkpoint_every_s)
         config = as_lstm_config(job.trial.config)
         yield from training.train(
-            config, corpus, targets, job.trial.seed, job.weights, checkpoints, workdir.graphs()
+            config,
+            corpus,
+            targets,
+            job.trial.seed,
+            job.weights,
+            checkpoints,
+            workdir.graphs(),
+            rounds_per_epoch=job.trial.rounds_per_epoch,
         )
 
     def place_of(self, error: Exception) -> str:

@@ -22,7 +22,7 @@ from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, Pro
 if TYPE_CHECKING:
     from lstm_sweep.models.network import events
 
-#: seconds between two reports of progress within an epoch, at least
+#: seconds between two reports of progress within a round, at least
 REPORT_EVERY_S = 0.5
 #: seconds between two looks at whether a trial computes that has not reported yet, and the share of
 #: them that it must

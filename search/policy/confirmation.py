@@ -165,7 +165,7 @@ class Confirmation:
             return ""
         if any(_counts(progress, best) for progress in self.of(best.trial.config)):
             return ""
-        needs, kept = self._rounds() * self.seconds_of(best), SHARE * plan.seconds
+        needs, kept = self._turns() * self.seconds_of(best), SHARE * plan.seconds
         few = (
             f"at most {kept:.0f} s are kept for that" if SLACK * needs > kept else "none were left"
         )
@@ -201,7 +201,7 @@ class Confirmation:
         best = so_far[: plan.confirm_configs]
         share = SHARE * plan.seconds / SLACK
         needs = {progress.trial.config: self.seconds_of(progress) for progress in best}
-        needs = {c: s for c, s in needs.items() if self._rounds() * s <= min(share, left)}
+        needs = {c: s for c, s in needs.items() if self._turns() * s <= min(share, left)}
         for trials in range(most, fewest - 1, -1):
             order = self._order(list(needs), trials)
             seconds = makespan([needs[config] for config in order], self._slots)
@@ -209,7 +209,7 @@ class Confirmation:
                 return Reserve(trials, SLACK * seconds + GRACE_S)
         return Reserve(0)
 
-    def _rounds(self, begun: int = 0) -> int:
+    def _turns(self, begun: int = 0) -> int:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
         return max(1, math.ceil((self._fewest - begun) / self._slots))
 
@@ -253,8 +253,8 @@ class Confirmation:
         own = progress.round_seconds[1:]  # the first includes tracing
         each = statistics.median(own) if own else self._costs.round_seconds(trial.config)
         whole = _is_complete(progress) and trial.phase is not Phase.LADDER
-        epochs = len(progress.rounds) if whole else trial.config.epochs
-        predicted = self._costs.fixed_seconds + epochs * each
+        rounds = len(progress.rounds) if whole else trial.rounds
+        predicted = self._costs.fixed_seconds + rounds * each
         return max(predicted, progress.seconds) if whole else predicted
 
     # once the search is over
@@ -293,7 +293,7 @@ class Confirmation:
         counts = {config: len(self.of(config)) for config in by_config}
         if left is not None:
             needs = {config: self.seconds_of(progress) for config, progress in by_config.items()}
-            enough = {c: n for c, n in counts.items() if self._rounds(n) * needs[c] <= left}
+            enough = {c: n for c, n in counts.items() if self._turns(n) * needs[c] <= left}
             counts = enough or {c: n for c, n in counts.items() if needs[c] <= left}
         config = self._pick(counts)
         return by_config[config] if config else None
@@ -306,7 +306,7 @@ def _is_complete(progress: TrialSnapshot) -> bool:
 def _counts(again: TrialSnapshot, first: TrialSnapshot) -> bool:
     """Whether a further run says how good the config of a first run is.
 
-    One that the deadline has cut short does if it had as many epochs as the first run needed for
+    One that the deadline has cut short does if it had as many rounds as the first run needed for
     its lowest loss; with fewer its own lowest loss would be too high.
     """
     if _is_complete(again):

@@ -1,7 +1,7 @@
-"""What a config costs: seconds of an epoch, predicted before it is trained.
+"""What a config costs: seconds of a round, predicted before it is trained.
 
-The operations of an epoch are counted in closed form; what they cost on this machine is learned
-from the epochs that have been seen there.
+The operations of a round are counted in closed form; what they cost on this machine is learned
+from the rounds that have been seen there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
 PRIOR = (1 / 40e9, 100e-6, 2e-9)
-#: how many epochs the prior counts for
+#: how many rounds the prior counts for
 PRIOR_WEIGHT = 0.1
 #: seconds of starting a worker, building and tracing its network, before any was seen
 PRIOR_FIXED = 3.0
@@ -38,8 +38,9 @@ class DataSize:
     symbols: int
     #: codes of the alphabet, reserved ones too
     alphabet: int
-    #: validation targets
+    #: validation targets, which are scored after each round
     targets: int
+    rounds_per_epoch: int = 1
 
 
 def windows_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
@@ -50,6 +51,11 @@ def windows_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
 def steps_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
     """Steps of the optimizer in an epoch."""
     return math.ceil(windows_per_epoch(config, data_size) / config.batch_size)
+
+
+def steps_per_round(config: TrialConfig, data_size: DataSize) -> float:
+    """Steps of the optimizer in a round, on average."""
+    return steps_per_epoch(config, data_size) / data_size.rounds_per_epoch
 
 
 def fitting_targets(config: TrialConfig, symbols: int) -> int:
@@ -63,7 +69,7 @@ def fitting_targets(config: TrialConfig, symbols: int) -> int:
 
 
 def operations(config: TrialConfig, data_size: DataSize) -> NDArray[np.float64]:
-    """Work of one epoch, training and scoring: (matrix operations, steps through time, elements).
+    """Work of one round, training and scoring: (matrix operations, steps through time, elements).
 
     A product of an m x k with a k x n matrix counts 2mkn; the backward pass counts twice the
     forward pass. Steps are those of each layer and direction for each batch, whatever its size.
@@ -75,11 +81,11 @@ def operations(config: TrialConfig, data_size: DataSize) -> NDArray[np.float64]:
         layers += directions * 8 * config.layer_size * (width + config.layer_size)
         width = directions * config.layer_size
     head = 2 * width * data_size.alphabet
-    windows = windows_per_epoch(config, data_size)
+    windows = windows_per_epoch(config, data_size) / data_size.rounds_per_epoch
     heads = windows * (time if config.direction == "uni" else 1)
     passes = 3 * windows + data_size.targets
     cells = directions * config.layers
-    batches = 3 * steps_per_epoch(config, data_size) + math.ceil(data_size.targets / SCORING_ROWS)
+    batches = 3 * steps_per_round(config, data_size) + math.ceil(data_size.targets / SCORING_ROWS)
     return np.array(
         [
             passes * time * layers + (3 * heads + data_size.targets) * head,
@@ -94,24 +100,24 @@ class Costs(Protocol):
 
     @property
     def fixed_seconds(self) -> float:
-        """Seconds that a trial takes beyond its epochs."""
+        """Seconds that a trial takes beyond its rounds."""
 
     def observe(
-        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+        self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
-        """Learn from the seconds of the epochs of trial `number`, as many as there are by now.
+        """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
 
         `total` is what the whole trial took, None if it is not over.
         """
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one epoch of `config` will take."""
+        """Seconds that one round of `config` will take."""
 
     def step_seconds(self, config: Config) -> float:
         """Seconds of one step of the optimizer, with its share of the scoring."""
 
-    def trial_seconds(self, config: Config, epochs: int) -> float:
-        """Seconds from the start of a trial to the end of a number of epochs."""
+    def trial_seconds(self, config: Config, rounds: int) -> float:
+        """Seconds from the start of a trial to the end of a number of rounds."""
 
 
 class ObservedCosts:
@@ -123,33 +129,33 @@ class ObservedCosts:
     fixed_seconds = 0.0
 
     def __init__(self) -> None:
-        self._epochs: dict[int, float] = {}
+        self._rounds: dict[int, float] = {}
         self._totals: dict[int, float] = {}
 
     def observe(
-        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+        self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
-        """Learn from the seconds of the epochs of trial `number`, and of the whole."""
-        if epochs:
-            self._epochs[number] = float(np.median(epochs))
+        """Learn from the seconds of the rounds of trial `number`, and of the whole."""
+        if rounds:
+            self._rounds[number] = float(np.median(rounds))
         if total is not None:
             self._totals[number] = total
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one epoch takes usually."""
-        return float(np.median(list(self._epochs.values()))) if self._epochs else 1.0
+        """Seconds that one round takes usually."""
+        return float(np.median(list(self._rounds.values()))) if self._rounds else 1.0
 
     def step_seconds(self, config: Config) -> float:
         """The same for all."""
         return self.round_seconds(config)
 
-    def trial_seconds(self, config: Config, epochs: int) -> float:
+    def trial_seconds(self, config: Config, rounds: int) -> float:
         """Seconds that a trial takes usually, to its end."""
         return float(np.median(list(self._totals.values()))) if self._totals else 0.0
 
 
 class CostModel:
-    """Predicts seconds of an epoch from epochs that were seen (non-negative least squares).
+    """Predicts seconds of a round from rounds that were seen (non-negative least squares).
 
     The errors that are made small are relative ones, so a cheap config counts as much as a dear
     one.
@@ -162,39 +168,39 @@ class CostModel:
         self._rates: NDArray[np.float64] | None = None
 
     def observe(
-        self, number: int, config: Config, epochs: Sequence[float], total: float | None = None
+        self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
-        """Learn from the seconds of the epochs of trial `number`, as many as there are by now.
+        """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
 
         The first, which includes tracing, is left out. `total` is what the whole trial took, None
         if it is not over.
         """
-        if len(epochs) < 2:
+        if len(rounds) < 2:
             return
-        typical = float(np.median(epochs[1:]))
+        typical = float(np.median(rounds[1:]))
         self._seen[number] = as_lstm_config(config), typical
         self._rates = None
         if total is not None:
-            self._fixed[number] = max(0.0, total - sum(epochs[1:]) - typical)
+            self._fixed[number] = max(0.0, total - sum(rounds[1:]) - typical)
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one epoch of `config` will take."""
+        """Seconds that one round of `config` will take."""
         if self._rates is None:
             self._rates = self._fit()
         return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
 
     def step_seconds(self, config: Config) -> float:
         """Seconds of one step of the optimizer, with its share of the scoring."""
-        return self.round_seconds(config) / steps_per_epoch(as_lstm_config(config), self._data_size)
+        return self.round_seconds(config) / steps_per_round(as_lstm_config(config), self._data_size)
 
     @property
     def fixed_seconds(self) -> float:
-        """Seconds that a trial takes beyond its epochs."""
+        """Seconds that a trial takes beyond its rounds."""
         return float(np.median(list(self._fixed.values()))) if self._fixed else PRIOR_FIXED
 
-    def trial_seconds(self, config: Config, epochs: int) -> float:
-        """Seconds from the start of a trial to the end of a number of epochs."""
-        return self.fixed_seconds + epochs * self.round_seconds(config)
+    def trial_seconds(self, config: Config, rounds: int) -> float:
+        """Seconds from the start of a trial to the end of a number of rounds."""
+        return self.fixed_seconds + rounds * self.round_seconds(config)
 
     def _fit(self) -> NDArray[np.float64]:
         from scipy.optimize import nnls

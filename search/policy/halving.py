@@ -26,19 +26,21 @@ class RungDecision:
     reason: str
 
 
-def rungs(epochs: int, first: int = 1, factor: int = FACTOR) -> tuple[int, ...]:
-    """Epochs at which trials of `epochs` epochs are judged: first, first * factor ... below it."""
+def rungs(rounds: int, first: int = 1, factor: int = FACTOR) -> tuple[int, ...]:
+    """Rounds after which trials of `rounds` are judged: first, first * factor ... below it."""
     found = []
-    while first < epochs:
+    while first < rounds:
         found.append(first)
         first *= factor
     return tuple(found)
 
 
 def decide(
-    epoch: int, loss: float, others: Sequence[float], *, places: int = 1, factor: int = FACTOR
+    epoch: str, loss: float, others: Sequence[float], *, places: int = 1, factor: int = FACTOR
 ) -> RungDecision:
     """Judge a trial at a rung by its best loss so far and those of the others when they were there.
+
+    `epoch` is how many are trained then, for people.
 
     One of `factor` goes on, a part of a place counts as a whole one, and there are `places` at the
     least. NaN and infinite losses are worse than all others.
@@ -59,17 +61,17 @@ def _order(loss: float) -> float:
 
 
 def extrapolated_losses(
-    curves: Mapping[int, Sequence[float]], epochs: int, first: int = 1
+    curves: Mapping[int, Sequence[float]], rounds: int, first: int = 1
 ) -> dict[int, float]:
-    """The loss that each trial would reach after `epochs` epochs, by its number.
+    """The loss that each trial would reach after `rounds` rounds, by its number.
 
-    `curves` holds the best loss so far after each epoch. A trial that was cut short is assumed to
+    `curves` holds the best loss so far after each round. A trial that was cut short is assumed to
     improve from one rung to the next by the median ratio of those that went on; so trials that
     ended at different rungs can be compared. Without a finite loss a trial has no prospect.
     """
-    marks = [*rungs(epochs, first), epochs]
+    marks = [*rungs(rounds, first), rounds]
     ratio = 1.0
-    to_end: dict[int, float] = {epochs: 1.0}
+    to_end: dict[int, float] = {rounds: 1.0}
     for mark, following in zip(reversed(marks[:-1]), reversed(marks), strict=False):
         long_enough = (c for c in curves.values() if len(c) >= following)
         went_on = [c for c in long_enough if 0 < c[mark - 1] < math.inf]

@@ -21,7 +21,7 @@ class LadderPhase:
         self._trials, self._untrained_loss = trials, problem.untrained_loss
         self._rate_field = problem.space.rate or ""
         self._small = problem.smallest or problem.space.middle()
-        self._epochs = problem.ladder_rounds or problem.space.epochs
+        self._rounds = problem.ladder_rounds or problem.rounds
         self.rates = ladder.of(problem.space) if climbs else ()
         #: None while rates are tried
         self.decision: LadderDecision | None = None
@@ -40,12 +40,13 @@ class LadderPhase:
         rate = next((rate for rate in self.rates if rate not in begun), None)
         return None if rate is None else self._small.evolve(**{self._rate_field: rate})
 
-    def judge(self, epoch: int) -> Ended | None:
-        """How a trial ends after an epoch; None if it goes on."""
+    def judge(self, one: TrialSnapshot) -> Ended | None:
+        """How a trial ends after a round; None if it goes on."""
         if self.decision is not None:  # it was under way when the sweep was broken off
             return self._not_needed(self.decision)
-        if epoch >= self._epochs:
-            return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epoch} epochs")
+        if len(one.rounds) >= self._rounds:
+            epochs = one.trial.epoch_text(len(one.rounds))
+            return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epochs} epochs")
         return None
 
     def end(self) -> list[tuple[TrialSnapshot, Ended]]:

@@ -8,7 +8,7 @@ import math
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
-from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_epoch
+from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
 from lstm_sweep.search.policy.problem import Admits, SearchProblem, admits_all
 from lstm_sweep.spaces.space import Space
 
@@ -28,17 +28,19 @@ def lstm_problem(
     """The problem of a search of `space` on a corpus; `unigram_loss` is in nats."""
     small = smallest(space, data_size.alphabet, admits)
     middle = {name: space[name].decode(space[name].at(0.5)) for name in _WINDOWS}
-    steps = steps_per_epoch(small.evolve(**middle), data_size)
-    enough = min(math.ceil(FEWEST_STEPS / steps), space.epochs // halving.FACTOR)
-    parted = math.ceil(LADDER_STEPS / steps_per_epoch(small, data_size))
+    rounds = space.epochs * data_size.rounds_per_epoch
+    steps = steps_per_round(small.evolve(**middle), data_size)
+    enough = min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR)
+    parted = math.ceil(LADDER_STEPS / steps_per_round(small, data_size))
     return SearchProblem(
         space=space,
         admits=admits,
         untrained_loss=unigram_loss,
         costs=lambda: CostModel(data_size),
         smallest=small,
+        rounds_per_epoch=data_size.rounds_per_epoch,
         first_rung=max(1, enough),
-        ladder_rounds=min(parted, space.epochs),
+        ladder_rounds=min(parted, rounds),
         opening=lambda best, admits: opening(space, small, best, admits),
         needs_as_much_memory=needs_as_much_memory,
     )

@@ -90,12 +90,12 @@ class Policy:
         return self._search.too_large(config)
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one epoch of a config will take."""
+        """Seconds that one round of a config will take."""
         return self._costs.round_seconds(config)
 
-    def trial_seconds(self, config: Config, epochs: int) -> float:
-        """Seconds from the start of a trial to the end of a number of epochs."""
-        return self._costs.trial_seconds(config, epochs)
+    def trial_seconds(self, config: Config, rounds: int) -> float:
+        """Seconds from the start of a trial to the end of a number of rounds."""
+        return self._costs.trial_seconds(config, rounds)
 
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
@@ -152,6 +152,7 @@ class Policy:
             point=point,
             phase=phase,
             objective=self._problem.objective,
+            rounds_per_epoch=self._problem.rounds_per_epoch,
         )
 
     def _search_is_over(self, left: float | None) -> bool:
@@ -200,7 +201,7 @@ class Policy:
         return one
 
     def note(self, progress: TrialProgress) -> TrialSnapshot:
-        """A trial has finished an epoch."""
+        """A trial has finished a round."""
         one = self._take(progress)
         self._costs.observe(one.trial.number, one.trial.config, one.round_seconds)
         if one.trial.phase is Phase.SEARCH:  # others do not go on, or are not to be cut short
@@ -208,10 +209,10 @@ class Policy:
         return one
 
     def judge(self, progress: TrialProgress) -> Ended | None:
-        """After an epoch: how to end the trial; None if it goes on."""
+        """After a round: how to end the trial; None if it goes on."""
         one = self.note(progress)
         trial = one.trial
-        if len(one.rounds) >= trial.config.epochs or one.last or trial.number in self._judged:
+        if len(one.rounds) >= trial.rounds or one.last or trial.number in self._judged:
             return None
         verdict = self._verdict(one)
         if verdict:
@@ -219,13 +220,14 @@ class Policy:
         return verdict
 
     def _verdict(self, one: TrialSnapshot) -> Ended | None:
-        epoch, best_epoch = len(one.rounds), one.best_round
-        patience, since = self.plan.early_stopping, epoch - (best_epoch or epoch)
-        if patience and since >= patience:
-            return Ended(Outcome.COMPLETE, f"no better since epoch {best_epoch}")
-        if one.trial.phase is Phase.LADDER:
-            return self._ladder.judge(epoch)
-        return self._search.judge(one) if one.trial.phase is Phase.SEARCH else None
+        trial, done = one.trial, len(one.rounds)
+        best = one.best_round or done
+        patience = self.plan.early_stopping * trial.rounds_per_epoch
+        if patience and done - best >= patience:
+            return Ended(Outcome.COMPLETE, f"no better since epoch {trial.epoch_text(best)}")
+        if trial.phase is Phase.LADDER:
+            return self._ladder.judge(one)
+        return self._search.judge(one) if trial.phase is Phase.SEARCH else None
 
     def lose(self, progress: TrialProgress) -> None:
         """An attempt of a trial has ended that will be tried again."""
@@ -303,7 +305,7 @@ class Policy:
 
 
 def _is_whole(one: TrialSnapshot) -> bool:
-    """Whether a trial that has ended was not cut short between epochs, or before it returned."""
+    """Whether a trial that has ended was not cut short between rounds, or before it returned."""
     assert one.ended
     if one.trial.objective.returned:
         return one.ended.loss is not None

@@ -40,11 +40,18 @@ class SearchProblem:
     costs: Callable[[], Costs] = ObservedCosts
     #: config of the ladder's trials, but for their learning rate; None: the middle of the space
     smallest: Config | None = None
-    #: epoch after which trials are judged for the first time
+    #: rounds into which each epoch is divided
+    rounds_per_epoch: int = 1
+    #: round after which trials are judged for the first time
     first_rung: int = 1
-    #: epochs that a trial of the ladder is trained; None: as many as any
+    #: rounds that a trial of the ladder is trained; None: as many as any
     ladder_rounds: int | None = None
     #: with what the search begins, by the best learning rate; None if nothing is more sensible
     opening: Callable[[float, Admits], Config | None] = _no_opening
     #: whether a config is known to need as much memory as another, or more
     needs_as_much_memory: Callable[[Config, Config], bool] = _not_comparable
+
+    @property
+    def rounds(self) -> int:
+        """Largest number of rounds of a trial."""
+        return self.space.epochs * self.rounds_per_epoch

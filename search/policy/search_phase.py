@@ -35,7 +35,7 @@ class SearchPhase:
         self.space = problem.space
         #: why the search has ended, if not by the number of trials
         self.over: Stop | None = None
-        #: best losses by the epoch and the number of the trial
+        #: best losses by the round and the number of the trial
         self._rungs: dict[int, dict[int, float]] = {}
         #: configs that used up the memory
         self._exhausting: list[Config] = []
@@ -149,9 +149,7 @@ class SearchPhase:
             for number, one in self._trials.items()
             if one.rounds and (one.ended is None or one.ended.outcome.ranks)
         }
-        return halving.extrapolated_losses(
-            curves, self._problem.space.epochs, self._problem.first_rung
-        )
+        return halving.extrapolated_losses(curves, self._problem.rounds, self._problem.first_rung)
 
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
@@ -171,21 +169,22 @@ class SearchPhase:
     # what is cut short, and when all is over
 
     def note_round(self, one: TrialSnapshot) -> None:
-        """Remember how good a trial is after its last epoch."""
+        """Remember how good a trial is after its last round."""
         self._rungs.setdefault(len(one.rounds), {})[one.trial.number] = one.best_so_far[-1]
 
     def restore_rounds(self, one: TrialSnapshot) -> None:
-        """Remember how good a trial was after each of its epochs."""
-        for epoch, best in enumerate(one.best_so_far, start=1):
-            self._rungs.setdefault(epoch, {})[one.trial.number] = best
+        """Remember how good a trial was after each of its rounds."""
+        for number, best in enumerate(one.best_so_far, start=1):
+            self._rungs.setdefault(number, {})[one.trial.number] = best
 
     def judge(self, one: TrialSnapshot) -> Ended | None:
-        """How a trial ends after an epoch; None if it goes on."""
-        epoch, first = len(one.rounds), self._problem.first_rung
-        if not self._plan.halving or epoch not in halving.rungs(one.trial.config.epochs, first):
+        """How a trial ends after a round; None if it goes on."""
+        number, first = len(one.rounds), self._problem.first_rung
+        if not self._plan.halving or number not in halving.rungs(one.trial.rounds, first):
             return None
-        others = [v for n, v in self._rungs[epoch].items() if n != one.trial.number]
-        places = halving.FIRST_PLACES if epoch == first else 1
+        others = [v for n, v in self._rungs[number].items() if n != one.trial.number]
+        places = halving.FIRST_PLACES if number == first else 1
+        epoch = one.trial.epoch_text(number)
         decision = halving.decide(epoch, one.best_so_far[-1], others, places=places)
         return None if decision.go_on else Ended(Outcome.PRUNED, decision.reason)
 
@@ -216,9 +215,9 @@ class SearchPhase:
 
 
 def noise(one: TrialSnapshot) -> float:
-    """How much a trial's validation loss moves from epoch to epoch once it has settled, nats.
+    """How much a trial's validation loss moves from round to round once it has settled, nats.
 
-    The median absolute step over the second half of its epochs.
+    The median absolute step over the second half of its rounds.
     """
     losses = [loss for loss in one.val_losses if loss is not None]
     later = losses[len(losses) // 2 :]

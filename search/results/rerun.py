@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine, SlotAdded, SlotLost
@@ -38,7 +39,8 @@ from lstm_sweep.search.trial import (
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
 
-Epochs = Sequence[dict[str, float]]
+#: metrics of each round of a trial
+Rounds = Sequence[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,19 @@ class Comparison:
     """What a rerun has in common with the first run."""
 
     verdict: str
-    epochs_compared: int
+    #: epochs that both runs have; a whole number if rounds are epochs
+    epochs_compared: float
     #: largest absolute difference of two values of one metric; infinite if one of them is none
     max_difference: float
     first_difference: dict[str, Any] | None
 
 
-def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
-    """Compare two courses epoch by epoch, metric by metric.
+def compare(
+    was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
+) -> Comparison:
+    """Compare two courses round by round, metric by metric.
 
-    `cut_short` says that the first run was ended from outside, so it may have fewer epochs.
+    `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
     """
     largest, relative, first = 0.0, 0.0, None
     pairs = list(zip(was, now, strict=False))
@@ -67,17 +72,18 @@ def compare(was: Epochs, now: Epochs, *, cut_short: bool = False) -> Comparison:
             gap = abs(a - b)
             largest = max(largest, gap) if math.isfinite(gap) else math.inf
             relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
-            first = first or {"epoch": number, "metric": metric, "was": a, "is": after.get(metric)}
+            epoch = epochs_after(number, rounds_per_epoch)
+            first = first or {"epoch": epoch, "metric": metric, "was": a, "is": after.get(metric)}
     if len(was) > len(now) or (len(now) > len(was) and not cut_short):
         first = first or {
-            "epoch": len(pairs) + 1,
+            "epoch": epochs_after(len(pairs) + 1, rounds_per_epoch),
             "metric": "epochs",
-            "was": len(was),
-            "is": len(now),
+            "was": epochs_after(len(was), rounds_per_epoch),
+            "is": epochs_after(len(now), rounds_per_epoch),
         }
         relative = math.inf
     verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
-    return Comparison(verdict, len(pairs), largest, first)
+    return Comparison(verdict, epochs_after(len(pairs), rounds_per_epoch), largest, first)
 
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
@@ -140,7 +146,7 @@ def rerun(
     file: str | None = None,
     interrupts: Interrupts = NEVER,
 ) -> Rerun:
-    """Train a trial again in a new run, and compare every metric of every epoch.
+    """Train a trial again in a new run, and compare every metric of every round.
 
     `file` is the user's own file that the trial is about, where one was named.
 
@@ -160,7 +166,7 @@ def rerun(
     slot = engine.slots[0]
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
-    was = _epochs(store, record)
+    was = _rounds(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
@@ -209,12 +215,12 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
         check_stored(record, kind.read_spec(parent, record.tags, file).space)
 
 
-def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
-    """After which epoch the first run was ended from outside, and how; None if it was not."""
+def _cut(record: TrialRecord, was: Rounds) -> tuple[int, Ended] | None:
+    """After which round the first run was ended from outside, and how; None if it was not."""
     outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
     if record.trial.objective.returned and outcome is Outcome.COMPLETE:
         return None
-    if not was or not outcome.ranks or len(was) >= record.trial.config.epochs:
+    if not was or not outcome.ranks or len(was) >= record.trial.rounds:
         return None
     return len(was), Ended(outcome, record.reason)
 
@@ -274,7 +280,7 @@ class _Again:
         return ended
 
 
-def _epochs(store: Store, record: TrialRecord) -> Epochs:
+def _rounds(store: Store, record: TrialRecord) -> Rounds:
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})
     return [
@@ -283,10 +289,13 @@ def _epochs(store: Store, record: TrialRecord) -> Epochs:
     ]
 
 
-def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Comparison:
+def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Comparison:
     assert progress.ended
     cut_short = record.status == "KILLED" or _cut(record, was) is not None
-    comparison = compare(was, progress.rounds, cut_short=cut_short)
+    rounds_per_epoch = record.trial.rounds_per_epoch
+    comparison = compare(
+        was, progress.rounds, cut_short=cut_short, rounds_per_epoch=rounds_per_epoch
+    )
     same_end = record.outcome == progress.ended.outcome
     if progress.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
         same_end = same_end and record.reason == journal.written_reason(progress.ended)
@@ -294,7 +303,7 @@ def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Compa
     nothing = comparison.epochs_compared == 0
     if comparison.verdict != "different" and (failed or nothing) and not same_end:
         difference = {
-            "epoch": len(was) + 1,
+            "epoch": record.trial.epochs_after(len(was) + 1),
             "metric": "outcome",
             "was": f"{record.outcome}: {record.reason}",
             "is": f"{progress.ended.outcome}: {progress.ended.reason}",

@@ -15,6 +15,7 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.run_kind import config_of, run_kind
 from lstm_sweep.search.store.tags import (
+    LARGEST,
     WHOLE,
     Tag,
     Tags,
@@ -93,6 +94,8 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
     if template:
         written |= {"template": template}
         written.pop("space", None)
+    else:  # rounds were epochs in earlier versions
+        written.setdefault("rounds_per_epoch", 1)
     try:
         return SweepSpec.from_mapping(written, f"sweep '{name_of(tags)}'")
     except InputError as error:
@@ -149,8 +152,9 @@ def read_trial(run: Any) -> TrialRecord:
         attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
         phase=Phase(tags.word(Tag.PHASE, Phase)),
         objective=kind.objective,
+        rounds_per_epoch=tags.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1),
     )
-    best_epoch = count(metrics, "best_epoch")
+    best_round = _rounds(metrics, "best_epoch", trial)
     parameters = params.get("parameters", "")
     return TrialRecord(
         trial=trial,
@@ -160,13 +164,21 @@ def read_trial(run: Any) -> TrialRecord:
         reason=tags.get(Tag.REASON, ""),
         parameters=int(parameters) if WHOLE.fullmatch(parameters) else 0,
         best_val_loss=comparable(metrics.get("best_val_loss")),
-        best_epoch=best_epoch or None,
-        epochs=count(metrics, "epochs_done"),
+        best_epoch=trial.epochs_after(best_round) if best_round else None,
+        epochs=trial.epochs_after(_rounds(metrics, "epochs_done", trial)),
         has_weights=tags.get(Tag.WEIGHTS) == "kept",
         tags=tags,
         rerun_of=tags.get(Tag.RERUN_OF, ""),
         results=kind.results(metrics),
     )
+
+
+def _rounds(metrics: Mapping[str, float], name: str, trial: Trial) -> int:
+    """A metric that is a number of epochs, as rounds of a trial; 0 if it is missing or unusable."""
+    if trial.rounds_per_epoch == 1:
+        return count(metrics, name)
+    found = (finite(metrics, name) or 0.0) * trial.rounds_per_epoch
+    return round(found) if 0 <= found <= LARGEST else 0
 
 
 def read_source(record: TrialRecord) -> tuple[Source, Scoring]:

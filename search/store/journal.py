@@ -32,7 +32,7 @@ PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
 #: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
 SCHEMA = 1
-#: values of each epoch in the tag `Tag.CURVE`, from which a sweep is resumed
+#: values of each round in the tag `Tag.CURVE`, from which a sweep is resumed
 CURVE = ("val_loss", "round_seconds")
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
@@ -138,6 +138,8 @@ class Journal:
             Tag.DEVICE: device.kind,
             Tag.CONFIG: json.dumps(trial.config.to_dict()),
         }
+        if trial.rounds_per_epoch > 1:
+            own[Tag.ROUNDS_PER_EPOCH] = str(trial.rounds_per_epoch)
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
         return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
@@ -148,14 +150,14 @@ class Journal:
         self.store.log(progress.run_id, params=params)
 
     def log_round(self, progress: TrialProgress) -> None:
-        """Log the last epoch, and the best one so far."""
+        """Log the last round, and the best one so far."""
         self.store.log(progress.run_id, metrics=_round_metrics(progress), step=len(progress.rounds))
 
     def close_trial(self, progress: TrialProgress, files: TrialFiles | None, *, keep: bool) -> None:
         """Store the best network if `keep`, log the outcome, and then the status.
 
         `files` are what the trial has written; None if it has never been started.
-        A last epoch that is not logged yet is part of the same request.
+        A last round that is not logged yet is part of the same request.
         """
         assert progress.ended
         outcome = progress.ended.outcome
@@ -174,7 +176,7 @@ class Journal:
         tags = {Tag.OUTCOME: str(outcome), Tag.REASON: reason}
         if progress.ended.unfinished:
             tags[Tag.UNFINISHED] = "yes"
-        curve = json_text([[epoch.get(name) for name in CURVE] for epoch in progress.rounds])
+        curve = json_text([[one.get(name) for name in CURVE] for one in progress.rounds])
         if len(curve) <= TAG_LENGTH:
             tags[Tag.CURVE] = curve
         self.store.log(
@@ -219,9 +221,11 @@ def _end_of(log: Path) -> str:
 
 
 def _round_metrics(progress: TrialProgress) -> dict[str, float]:
-    found = progress.rounds[-1] | {"epochs_done": float(len(progress.rounds))}
+    trial = progress.trial
+    done = float(trial.epochs_after(len(progress.rounds)))
+    found = progress.rounds[-1] | {"epochs_done": done}
     if progress.best_round is not None:
-        found["best_epoch"] = float(progress.best_round)
+        found["best_epoch"] = float(trial.epochs_after(progress.best_round))
     if progress.best_loss is not None:
         found["best_val_loss"] = progress.best_loss
     in_bits = progress.trial.objective.bits_per_symbol(progress.best_loss)

@@ -25,7 +25,7 @@ class RunKind:
     objective: Objective
     #: makes a config from the values that a run has; raises `InputError` if they are none
     config: Callable[[Mapping[str, Any]], Config]
-    #: metrics of an epoch that depend on the trial alone, by the names of all that a run has
+    #: metrics of a round that depend on the trial alone, by the names of all that a run has
     results: Callable[[Mapping[str, float]], tuple[str, ...]]
 
 

@@ -35,7 +35,7 @@ class Tag:
     CORPUS_DIGEST = "sweep.corpus_digest"
     #: random ID by which a run is found whose creation was answered by an error
     CREATION = "sweep.creation"
-    #: validation loss and seconds of each epoch, as JSON
+    #: validation loss and seconds of each round, as JSON
     CURVE = "sweep.curve"
     #: source of the data and how they are read, as JSON
     DATA = "sweep.data"
@@ -65,6 +65,8 @@ class Tag:
     REASON = "sweep.reason"
     #: run that this one repeats
     RERUN_OF = "sweep.rerun_of"
+    #: rounds into which each epoch of a trial is divided; 1 if missing
+    ROUNDS_PER_EPOCH = "sweep.rounds_per_epoch"
     #: `sweep` for a sweep's own run, `withdrawn` if another sweep got its name
     ROLE = "sweep.role"
     #: version of the layout of runs; 0 if missing

@@ -1,7 +1,7 @@
 """MLflow's client: the only store of runs, and the only place that writes to it.
 
 The driver is the only writer. A trial takes one call to create its run, one for its params, one per
-epoch (the last carries the outcome), and one for its final status, in that order: a run whose
+round (the last carries the outcome), and one for its final status, in that order: a run whose
 status is not final is not finished.
 """
 

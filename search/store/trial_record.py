@@ -20,13 +20,14 @@ class TrialRecord:
     reason: str
     parameters: int
     best_val_loss: float | None
-    best_epoch: int | None
-    epochs: int
+    #: epochs after which its loss was lowest, and that were trained; whole if rounds are epochs
+    best_epoch: float | None
+    epochs: float
     has_weights: bool
     tags: Tags
     #: run that this one repeats; empty if it is none
     rerun_of: str = ""
-    #: metrics of its epochs that depend on the trial alone, not on the machine's speed
+    #: metrics of its rounds that depend on the trial alone, not on the machine's speed
     results: tuple[str, ...] = RESULTS
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,6 +42,7 @@ class TrialRecord:
             "val_loss": self.best_val_loss,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
+            "rounds_per_epoch": self.trial.rounds_per_epoch,
             "parameters": self.parameters,
             "seed": self.trial.seed,
             "config": self.trial.config.to_dict(),

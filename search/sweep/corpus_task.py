@@ -24,10 +24,11 @@ from lstm_sweep.models.size import SizeRule, Verdict, parameters
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.cost import DataSize, fitting_targets
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.spec import AUTO, Scoring, SweepSpec
+from lstm_sweep.search.policy.round_size import fewest_steps, fitting_round_size
+from lstm_sweep.search.spec import Scoring, SweepSpec
 from lstm_sweep.search.store import archive, run_kind
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.run_kind import RunKind
@@ -137,7 +138,8 @@ class CorpusTask(Task):
             f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}"
             + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
             f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
-            f"scoring: {self.data_size.targets:,} validation targets",
+            f"scoring: {self.data_size.targets:,} validation targets"
+            + _after_rounds(spec.rounds(), len(corpus.train)),
         ]
 
     @property
@@ -187,9 +189,8 @@ class CorpusTask(Task):
 
     @override
     def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
-        return lstm_problem(
-            spec.space, self.data_size, unigram_loss=baselines[UNIGRAM], admits=self.admits
-        )
+        size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.rounds())
+        return lstm_problem(spec.space, size, unigram_loss=baselines[UNIGRAM], admits=self.admits)
 
     @property
     @override
@@ -234,10 +235,39 @@ class CorpusTask(Task):
 
 
 def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
-    """The spec with as many targets as take a tenth of the time of a trial in its middle."""
-    if spec.targets != AUTO:
+    """The spec with the grain that suits its space and corpus.
+
+    Raises:
+        InputError: an epoch is to have more rounds than steps.
+    """
+    symbols, alphabet = len(corpus.train), len(corpus.alphabet)
+    rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
+    steps = fewest_steps(spec.space, symbols)
+    if isinstance(rounds, int) and rounds > max(1, steps):
+        raise InputError(
+            f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
+            f"epoch has in this space"
+        )
+    if isinstance(rounds, int) and isinstance(targets, int):
         return spec
-    usual = as_lstm_config(spec.space.middle())
-    if "uni" in spec.space["direction"]:  # an epoch of bi takes longer
-        usual = usual.evolve(direction="uni")
-    return dataclasses.replace(spec, targets=fitting_targets(usual, len(corpus.train)))
+
+    def admits(config: Config) -> bool:
+        verdict = rule.judge(as_lstm_config(config), alphabet, symbols)
+        return verdict.admitted or spec.size_rule != "reject"
+
+    found = fitting_round_size(
+        spec.space,
+        symbols,
+        alphabet,
+        rounds_per_epoch=rounds if isinstance(rounds, int) else None,
+        targets=targets if isinstance(targets, int) else None,
+        admits=admits,
+    )
+    return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)
+
+
+def _after_rounds(rounds: int, symbols: int) -> str:
+    """After what networks are scored, for people; empty if after each epoch."""
+    if rounds == 1:
+        return ""
+    return f" after each of {rounds} rounds an epoch, {symbols // rounds:,} symbols"

@@ -81,13 +81,13 @@ class TrialStarted:
     """A worker was started for the trial on a slot."""
 
     slot: Slot
-    #: seconds that one of its epochs is expected to take; 0 if unknown
-    predicted_epoch_s: float = 0.0
+    #: seconds that one of its rounds is expected to take; 0 if unknown
+    predicted_round_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class ProgressReported:
-    """The trial on a slot is part way through an epoch."""
+    """The trial on a slot is part way through a round."""
 
     slot: Slot
     progress: Progressed
@@ -95,7 +95,7 @@ class ProgressReported:
 
 @dataclass(frozen=True)
 class RoundReported:
-    """The trial on a slot has finished an epoch."""
+    """The trial on a slot has finished a round."""
 
     slot: Slot
     done: RoundDone

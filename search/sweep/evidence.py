@@ -76,6 +76,7 @@ def evidence(
                 "parameters": task.parameters_of(progress.trial.config),
                 "val_loss": progress.ranked_loss,
                 "losses": progress.val_losses,
+                "rounds_per_epoch": progress.trial.rounds_per_epoch,
             }
             for progress in state.finished
         ],
@@ -194,7 +195,7 @@ def _importance(axes: Any, found: dict[str, Any]) -> None:
 
 
 def plot_learning_curves(state: SweepState, file: Path) -> None:
-    """Draw validation loss over epochs of all trials, with the baselines as lines."""
+    """Draw validation loss over the epochs of all trials, with the baselines as lines."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -209,7 +210,8 @@ def plot_learning_curves(state: SweepState, file: Path) -> None:
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
     axes.set_ylabel(state.finished[0].trial.objective.round_name)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole = all(progress.trial.rounds_per_epoch == 1 for progress in state.finished)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=whole))
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
     if best or state.baselines:
         figure.legend(loc="outside right upper", fontsize="small", frameon=False)
@@ -222,7 +224,8 @@ def _name(progress: TrialProgress) -> str:
     return f"{known}  {label}" if label else known
 
 
-def _curve(progress: TrialProgress) -> tuple[list[int], list[float]]:
-    """Epochs that have a finite loss, and their losses."""
-    losses = {n: loss for n, loss in enumerate(progress.val_losses, start=1) if loss is not None}
+def _curve(progress: TrialProgress) -> tuple[list[float], list[float]]:
+    """Epochs after which there is a finite loss, and these losses."""
+    rounds = enumerate(progress.val_losses, start=1)
+    losses = {progress.trial.epochs_after(n): loss for n, loss in rounds if loss is not None}
     return list(losses), list(losses.values())

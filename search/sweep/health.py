@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 
-#: a trial has hung after so many of its epochs without a report, but not before so many seconds
+#: a trial has hung after so many of its rounds without a report, but not before so many seconds
 SILENT_ROUNDS, SILENT_S = 5.0, 60.0
 #: a trial without any report has hung if it uses no CPU for so many seconds
 IDLE_S = 900.0
@@ -36,7 +36,7 @@ class Reports:
     """When a trial has reported; seconds of the driver's clock."""
 
     last: float
-    #: when it first told how far an epoch was, and how far
+    #: when it first told how far a round was, and how far
     first_progress: tuple[float, float] | None = None
 
 
@@ -72,12 +72,12 @@ def hung(progress: TrialProgress, reports: Reports, now: float, least_s: float =
         return ""
     return (
         f"no report for {silent:.0f} s, expected one within {limit:.0f} s "
-        f"({SILENT_ROUNDS:g} of its epochs, {least_s:.0f} s at the least)"
+        f"({SILENT_ROUNDS:g} of its rounds, {least_s:.0f} s at the least)"
     )
 
 
 def _round_seconds(progress: TrialProgress, reports: Reports) -> float:
-    """The longest epoch; before its end, the predicted time of the first, or that of the start."""
+    """The longest round; before its end, the predicted time of the first, or that of the start."""
     if progress.round_seconds:
         return max(progress.round_seconds)
     if progress.latest and reports.first_progress:

@@ -190,7 +190,7 @@ class Loop:
             self._conclude(self._state.running[slot], message)
 
     def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
-        """Log an epoch, and end the trial if it is not worth another one."""
+        """Log a round, and end the trial if it is not worth another one."""
         driver = self._driver
         if not progress.unlogged:
             driver.journal.log_round(progress)

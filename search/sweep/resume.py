@@ -33,6 +33,8 @@ from lstm_sweep.search.trial import (
 
 #: reason of a trial whose driver was killed
 DRIVER_DIED = "the program that drove the sweep died"
+#: names of metrics before an epoch could have several rounds
+EARLIER_NAMES = {"round_seconds": "epoch_seconds"}
 #: attempts of a trial whose worker dies each time
 ATTEMPTS = 3
 #: what a trial trains that has ended before
@@ -143,6 +145,8 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     check_stored(record, spec.space)
     if not set(record.trial.point) <= set(spec.space.varying):
         raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
+    if record.trial.rounds_per_epoch != spec.rounds():
+        raise record.tags.bad(Tag.ROUNDS_PER_EPOCH, f"{spec.rounds()}, as in the sweep's spec")
     return record
 
 
@@ -234,11 +238,11 @@ def _ended(record: TrialRecord) -> Ended:
 
 
 def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
-    """Validation loss and seconds of each epoch, from the tag or else the metrics."""
+    """Validation loss and seconds of each round, from the tag or else the metrics."""
     if record.tags.get(Tag.CURVE):
         rows = [zip(CURVE, values, strict=True) for values in _written_curve(record.tags)]
     elif record.epochs:
-        columns = [store.history(record.run_id, name) for name in CURVE]
+        columns = [_column(store, record, name) for name in CURVE]
         steps = sorted({step for column in columns for step in column})
         rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
     else:
@@ -249,20 +253,27 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     ]
 
 
+def _column(store: Store, record: TrialRecord, name: str) -> dict[int, float]:
+    """A metric of a trial by round, also under the name that it had when rounds were epochs."""
+    earlier = EARLIER_NAMES.get(name)
+    known = store.history(record.run_id, name)
+    return known if known or not earlier else store.history(record.run_id, earlier)
+
+
 def _counts(name: str, value: float) -> bool:
-    """Whether a value of an epoch is taken: a loss may be no number, but times are added up."""
+    """Whether a value of a round is taken: a loss may be no number, but times are added up."""
     return name != "round_seconds" or (is_finite(value) and value > 0)
 
 
 def _written_curve(tags: Tags) -> list[list[float | None]]:
-    """The values of `CURVE` for each epoch in the tag of a run."""
+    """The values of `CURVE` for each round in the tag of a run."""
     found: list[list[float | None]] = tags.json(Tag.CURVE, list)
     for values in found:
         known = isinstance(values, list) and len(values) == len(CURVE)
         if not known or not all(isinstance(one, int | float | None) for one in values):
-            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each epoch")
+            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each round")
     return found
 
 
 def _seconds(curve: list[dict[str, float]]) -> list[float]:
-    return [epoch["round_seconds"] for epoch in curve if "round_seconds" in epoch]
+    return [one["round_seconds"] for one in curve if "round_seconds" in one]

@@ -111,7 +111,7 @@ class SweepState:
     def leader(self) -> tuple[TrialProgress, float] | None:
         """The trial with the lowest loss so far, and that loss; it may run still.
 
-        Of a trial that runs, the best epoch so far counts.
+        Of a trial that runs, the best round so far counts.
         """
         found = [(progress.best_loss, progress) for progress in self.running.values()]
         found += [(self.best_loss, self.best)] if self.best else []
@@ -156,15 +156,15 @@ class SweepState:
         """Seconds that a running trial will take still.
 
         Most trials are cut short, so that is what a trial takes on average, but no less than the
-        epoch that it is in, and no more than all of its epochs.
+        round that it is in, and no more than all of its rounds.
         """
         share = progress.latest.share if progress.latest else 0.0
-        epoch = progress.predicted_epoch_s or typical
+        each = progress.predicted_round_s or typical
         if progress.round_seconds:
-            epoch = sum(progress.round_seconds) / len(progress.round_seconds)
-        epochs_left = progress.trial.config.epochs - len(progress.rounds)
+            each = sum(progress.round_seconds) / len(progress.round_seconds)
+        rounds_left = progress.trial.rounds - len(progress.rounds)
         rest = typical - (self.now - progress.began)
-        return min(max(rest, (1 - share) * epoch), (epochs_left - share) * epoch)
+        return min(max(rest, (1 - share) * each), (rounds_left - share) * each)
 
 
 def rank(progress: TrialProgress) -> tuple[float, int]:

@@ -117,7 +117,7 @@ def _(event: TrialStarted, state: SweepState) -> SweepState:
     progress = _under_way(state, event.slot)
     _check(not progress.started, f"trial {progress.trial.number} is started already")
     return _with_running(
-        state, replace(progress, started=True, predicted_epoch_s=event.predicted_epoch_s)
+        state, replace(progress, started=True, predicted_round_s=event.predicted_round_s)
     )
 
 
@@ -226,7 +226,7 @@ def _with_finished(state: SweepState, progress: TrialProgress) -> SweepState:
 
 
 def _with_loss(state: SweepState, loss: float, at: float) -> SweepState:
-    """Note a validation loss, nats, of an epoch that was done at a time of the driver's clock."""
+    """Note a validation loss, nats, of a round that was done at a time of the driver's clock."""
     if state.best_over_time and loss >= state.best_over_time[-1][1]:
         return state
     best_over_time = (*state.best_over_time, (at - state.began, loss))

@@ -262,10 +262,11 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", BAD)
 def test_halving_ranks_such_a_loss_behind_all_others(bad: float) -> None:
     others = [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert not halving.decide(1, bad, others).go_on
-    assert halving.decide(1, 5.0, [bad] * 5).go_on
+    assert not halving.decide("1", bad, others).go_on
+    assert halving.decide("1", 5.0, [bad] * 5).go_on
     assert (
-        halving.decide(1, 6.0, [*others, bad]).go_on is halving.decide(1, 6.0, [*others, 7]).go_on
+        halving.decide("1", 6.0, [*others, bad]).go_on
+        is halving.decide("1", 6.0, [*others, 7]).go_on
     )
 
 

@@ -190,6 +190,7 @@ def test_a_record_is_printed_with_its_config_and_none_for_no_outcome() -> None:
         "val_loss": None,
         "best_epoch": None,
         "epochs": 0,
+        "rounds_per_epoch": 1,
         "parameters": 1234,
         "seed": 11,
         "config": TrialConfig().to_dict(),

@@ -15,8 +15,8 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.results.rerun import (
     TOLERANCE,
     Comparison,
-    Epochs,
     Rerun,
+    Rounds,
     _check_proposed,
     _with_losses,
     changed_device,
@@ -30,14 +30,14 @@ from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.template import Template
 
-WAS: Epochs = [
+WAS: Rounds = [
     {"loss": 3.0, "val_loss": 2.0},
     {"loss": 2.0, "val_loss": 1.0},
     {"loss": 1.5, "val_loss": 0.5},
 ]
 
 
-def changed(epoch: int, metric: str, value: float) -> Epochs:
+def changed(epoch: int, metric: str, value: float) -> Rounds:
     """The first run with one other value."""
     return [
         {**metrics, metric: value} if number == epoch else metrics
@@ -55,7 +55,7 @@ def test_a_run_is_identical_to_itself() -> None:
     ),
     cut_short=st.booleans(),
 )
-def test_any_run_is_identical_to_itself(epochs: Epochs, cut_short: bool) -> None:
+def test_any_run_is_identical_to_itself(epochs: Rounds, cut_short: bool) -> None:
     assert compare(epochs, epochs, cut_short=cut_short).verdict == "identical"
 
 
@@ -115,7 +115,7 @@ def test_a_value_that_is_no_number_is_different(value: float) -> None:
     ],
 )
 def test_an_infinite_difference_is_null_in_json_and_is_told(
-    now: Epochs, first: dict[str, Any]
+    now: Rounds, first: dict[str, Any]
 ) -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
     record: Any = SimpleNamespace(trial=trial)

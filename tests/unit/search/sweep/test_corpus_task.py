@@ -14,6 +14,8 @@ def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_
     middle = as_lstm_config(presets.DEFAULT.middle()).evolve(direction="uni")
     task = CorpusTask.of(SweepSpec(trials=3), corpus)
     spec = task.settled(SweepSpec(trials=3))
-    assert spec == SweepSpec(trials=3, targets=fitting_targets(middle, len(corpus.train)))
+    assert spec == SweepSpec(
+        trials=3, targets=fitting_targets(middle, len(corpus.train)), rounds_per_epoch=1
+    )
     assert task.settled(spec) is spec
     assert task.settled(SweepSpec(targets=7)).targets == 7

@@ -82,7 +82,7 @@ def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
     trial = trial.with_round(done)
     assert reasons(watch, trial, 4.0, 7.0) == []
     assert reasons(watch, trial, 7.5) == [
-        "no report for 6 s, expected one within 5 s (5 of its epochs, 3 s at the least)"
+        "no report for 6 s, expected one within 5 s (5 of its rounds, 3 s at the least)"
     ]
 
 
