@@ -50,7 +50,7 @@ class World(Protocol):
 
 
 class Networks:
-    """Networks of ours: what an epoch takes follows from its operations, but for some noise."""
+    """Networks of ours: what a round takes follows from its operations, but for some noise."""
 
     def __init__(self, data_size: DataSize, *, pace: float = 1.0) -> None:
         self.data_size = data_size
@@ -61,7 +61,7 @@ class Networks:
         return lstm_problem(space, self.data_size, unigram_loss=4.0)
 
     def round_seconds(self, config: Config) -> float:
-        """What an epoch takes without the noise."""
+        """What a round takes without the noise."""
         return float(operations(as_lstm_config(config), self.data_size) @ self._rates)
 
     def events(self, trial: Trial) -> list[tuple[float, RoundDone | Ended]]:
@@ -75,14 +75,15 @@ class Networks:
         floor += 3 / config.layer_size + chance.gauss(0, 0.015)
         tempo = chance.uniform(3, 6) * (config.batch_size / 64) ** 0.5
         overfit = 0.003 * max(0.0, 0.4 - config.dropout)
-        for epoch in range(1, config.epochs + 1):
+        for number in range(1, trial.rounds + 1):
+            epoch = trial.epochs_after(number)
             loss = floor + 1.5 * math.exp(-epoch / tempo) + overfit * max(0.0, epoch - 3 * tempo)
             loss += chance.gauss(0, 0.003)
             took = self.round_seconds(config) * chance.uniform(0.95, 1.1)
-            took += chance.uniform(1.5, 4) if epoch == 1 else 0  # tracing
+            took += chance.uniform(1.5, 4) if number == 1 else 0  # tracing
             metrics = {"val_loss": loss, "round_seconds": took}
-            start = chance.uniform(0.3, 1) if epoch == 1 else 0
-            said.append((took + start, RoundDone(epoch, metrics)))
+            start = chance.uniform(0.3, 1) if number == 1 else 0
+            said.append((took + start, RoundDone(number, metrics)))
         return [*said, (0.1, Ended(Outcome.COMPLETE))]
 
 

@@ -148,7 +148,7 @@ shutil.copy(place.parent / "mlflow.db", place / "mlflow.db")
 corpus, store, filler = load(Source(data=str(data))), store_in(place), place / "filler"
 
 def fill(message):
-    if message.epoch == 2 and not filler.exists():
+    if message.number == 2 and not filler.exists():
         with filler.open("wb", buffering=0) as file:
             for size in (1 << 20, 1 << 12):
                 try:

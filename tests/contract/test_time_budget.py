@@ -32,6 +32,8 @@ def create_model(x):
 """
 #: 48,000 ids: an epoch takes 7 s in the middle of the space, 0.4 to 130 s in all of it
 NETWORKS = Networks(DataSize(symbols=48_000, alphabet=60, targets=4_000), pace=0.3)
+#: tinyshakespeare, at the pace of some ten cores
+IN_ROUNDS = Networks(DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3), pace=0.1)
 #: seconds of a whole training of a template
 WHOLE_S = 30.0
 
@@ -74,6 +76,14 @@ def test_networks_are_confirmed_within_the_time(minutes: int, slots: int) -> Non
     check(found, slots)
     confirmed = [max(seeds_of(sweep).values(), default=0) >= FEWEST_SEEDS for sweep in found]
     assert sum(confirmed) >= len(found) - 1  # the best may take a little too long for its share
+
+
+def test_networks_in_rounds_are_confirmed_within_the_time() -> None:
+    found = sweeps(1_200.0, presets.DEFAULT, IN_ROUNDS, 2)
+    check(found, 2)
+    for sweep in found:
+        assert any(len(c.rounds) % 3 for c in sweep.of(Phase.SEARCH)), "no trial ends in an epoch"
+    assert sum(bool(seeds_of(sweep)) for sweep in found) >= len(found) - 1
 
 
 @pytest.mark.parametrize(

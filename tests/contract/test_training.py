@@ -194,7 +194,7 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     assert [[e[key] for key in RESULTS] for e in epochs(second)] == [
         [e[key] for key in RESULTS] for e in expected
     ]
-    assert {event.epoch for event in second if not isinstance(event, Round)} == {3, 4}
+    assert {event.number for event in second if not isinstance(event, Round)} == {3, 4}
     for name, value in weights_of(whole / "m.keras").items():
         np.testing.assert_array_equal(value, weights_of(broken / "m.keras")[name])
 
@@ -233,7 +233,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
         if isinstance(event, Round) and event.number == 2:
             break
     events.close()
-    kept = json.loads(np.load(file)["about"].tobytes())["epochs"]
+    kept = json.loads(np.load(file)["about"].tobytes())["rounds"]
     assert len(kept) == 1
     going_on = training_of(config, corpus, model, checkpoints=CheckpointSettings(file))
     assert next(going_on).metrics["val_loss"] == kept[0]["val_loss"]

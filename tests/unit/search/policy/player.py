@@ -62,7 +62,7 @@ class Curve:
 
     losses: Sequence[float]
     outcome: Outcome = Outcome.COMPLETE
-    #: of an epoch
+    #: of a round
     seconds: float = 1.0
 
 
@@ -77,8 +77,10 @@ def usual(trial: Trial) -> Curve:
     chance = random.Random(trial.seed)
     floor = 1 + 0.3 * abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout
     floor += 4 / config.layer_size + 0.02 * chance.random()
-    losses = [floor + 1.2 * math.exp(-epoch / 3) for epoch in range(1, config.epochs + 1)]
-    return Curve(losses, seconds=0.02 * config.layer_size * config.layers)
+    epochs = [trial.epochs_after(number) for number in range(1, trial.rounds + 1)]
+    losses = [floor + 1.2 * math.exp(-epoch / 3) for epoch in epochs]
+    seconds = 0.02 * config.layer_size * config.layers
+    return Curve(losses, seconds=seconds / trial.rounds_per_epoch)
 
 
 def always(*losses: float, outcome: Outcome = Outcome.COMPLETE) -> Curves:
@@ -131,9 +133,13 @@ def policy_of(
 
 
 def problem_of(
-    space: Space = SPACE, admits: Callable[[Config], bool] = lambda config: True, **known: Any
+    space: Space = SPACE,
+    admits: Callable[[Config], bool] = lambda config: True,
+    rounds_per_epoch: int = 1,
+    **known: Any,
 ) -> SearchProblem:
-    problem = lstm_problem.lstm_problem(space, EXTENT, unigram_loss=UNIGRAM, admits=admits)
+    extent = replace(EXTENT, rounds_per_epoch=rounds_per_epoch)
+    problem = lstm_problem.lstm_problem(space, extent, unigram_loss=UNIGRAM, admits=admits)
     return replace(problem, **known)
 
 
@@ -143,7 +149,7 @@ def reason_of(policy: Policy) -> str:
 
 
 class Player:
-    """Plays a sweep on slots as Sweep does; an epoch takes the seconds of its curve."""
+    """Plays a sweep on slots as Sweep does; a round takes the seconds of its curve."""
 
     def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
         self.played = Played(policy)
@@ -191,7 +197,7 @@ class Player:
         progress = with_rounds(progress, {"val_loss": loss, "round_seconds": curve.seconds})
         self.played.known[number] = progress
         verdict = self._policy.judge(progress)
-        if len(progress.rounds) == progress.trial.config.epochs:
+        if len(progress.rounds) == progress.trial.rounds:
             assert verdict is None
             verdict = Ended(Outcome.COMPLETE)
         if verdict:

@@ -1,0 +1,71 @@
+"""A sweep whose epochs have several rounds, through the real program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tracking import Store
+from tests.conftest import TINY, run_here, start_program, wait_until, write_text
+
+ROUNDS, EPOCHS = 5, 6
+
+
+@pytest.fixture(scope="module")
+def place(workplace: Callable[[str], Path]) -> Path:
+    """A folder with a sweep that was ended within an epoch and has gone on."""
+    folder = workplace("rounds")
+    write_text(folder / "words.txt", 40_000)
+    store = Store(load(folder, {}))
+    process = start_program(
+        *("launch", "--data", "words.txt", "--name", "s", "--json", "--workers", "1", *TINY),
+        *("--trials", "2", "--confirm-configs", "0", "--ladder", "off"),
+        *("--rounds-per-epoch", str(ROUNDS), "--epochs", str(EPOCHS)),
+        cwd=folder,
+    )
+    try:
+        wait_until(
+            lambda: any(0 < record.epochs < EPOCHS for record in archive.trials(store, "s")),
+            process,
+        )
+        process.terminate()
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.wait()
+    resumed = run_here("resume", "s", "--json", cwd=folder)
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["trials"] == {"complete": 2}
+    return folder
+
+
+def test_trials_are_listed_with_their_epochs(place: Path) -> None:
+    for row in run_here("trials", "s", "--json", cwd=place).json:
+        assert (row["epochs"], row["rounds_per_epoch"]) == (EPOCHS, ROUNDS)
+        assert (row["best_epoch"] * ROUNDS) == pytest.approx(round(row["best_epoch"] * ROUNDS))
+
+
+def test_a_trial_is_shown_round_by_round(place: Path) -> None:
+    shown = run_here("show", "s/0", "--json", cwd=place).json
+    epochs = [row["epoch"] for row in shown["by_epoch"]]
+    assert epochs == [number / ROUNDS for number in range(1, ROUNDS * EPOCHS + 1)]
+    table = run_here("show", "s/0", cwd=place).out
+    assert f"{shown['best_epoch']:.2f}".rstrip("0").rstrip(".") + f"/{EPOCHS}" in table
+    assert "│ 0.2 " in table and "│ 5.8 " in table
+
+
+def test_a_trial_that_was_broken_off_reruns_identically(place: Path) -> None:
+    rerun = run_here("rerun", "s/0", "--json", cwd=place)
+    assert rerun.code == 0, rerun.err
+    assert (rerun.json["verdict"], rerun.json["epochs_compared"]) == ("identical", EPOCHS)
+    assert rerun.json["max_difference"] == 0
+
+
+def test_more_rounds_than_steps_are_refused_in_one_line(place: Path) -> None:
+    refused = run_here("launch", "--data", "words.txt", "--rounds-per-epoch", "9999", cwd=place)
+    assert (refused.code, refused.out) == (2, "")
+    assert "rounds_per_epoch is 9999: expected at most" in refused.err.splitlines()[-1]

@@ -1,0 +1,134 @@
+"""An epoch in parts: the same bits, whatever their number and whenever it is broken off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
+from tests.conftest import in_full, write_text
+
+CONFIG = TrialConfig(
+    layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, dropout=0.3,
+    stride=10, epochs=2,
+)  # fmt: skip
+#: what depends on the weights alone
+SCORES = ("val_loss", "val_accuracy", "val_top5_accuracy")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+
+
+def training_of(
+    config: TrialConfig,
+    corpus: Corpus,
+    folder: Path,
+    rounds_per_epoch: int,
+    checkpoints: Any = None,
+) -> Any:
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import training
+
+    backend.prepare(gpu=False, seed=3)
+    folder.mkdir(exist_ok=True)
+    return training.train(
+        config,
+        corpus,
+        scoring_targets(corpus.validation, 300, 0),
+        3,
+        folder / "m.keras",
+        checkpoints,
+        folder.parent / "graphs",
+        rounds_per_epoch=rounds_per_epoch,
+    )
+
+
+def rounds(events: Any) -> list[dict[str, float]]:
+    from lstm_sweep.models.network.events import Round
+
+    return [event.metrics for event in events if isinstance(event, Round)]
+
+
+def scores(metrics: dict[str, float]) -> list[float]:
+    return [metrics[name] for name in SCORES]
+
+
+@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", *in_full("adam", "adagrad", "sgd")])
+def test_the_rounds_of_an_epoch_come_to_the_bits_of_the_epoch(
+    corpus: Corpus, tmp_path: Path, direction: str, optimizer: str
+) -> None:
+    config = CONFIG.evolve(direction=direction, optimizer=optimizer)
+    whole = rounds(training_of(config, corpus, tmp_path / "whole", 1))
+    parts = rounds(training_of(config, corpus, tmp_path / "parts", 4))
+    assert (len(whole), len(parts)) == (2, 8)
+    assert [scores(one) for one in parts[3::4]] == [scores(one) for one in whole]
+    assert len({one["val_loss"] for one in parts}) == 8  # each round trains
+
+
+def test_a_round_reports_the_epochs_and_symbols_that_were_trained(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    found = rounds(training_of(CONFIG, corpus, tmp_path / "parts", 4))
+    assert [one["epoch"] for one in found] == [number / 4 for number in range(1, 9)]
+    seen = [one["symbols_seen"] for one in found]
+    assert seen == sorted(set(seen))
+    assert (seen[3], seen[7]) == (len(corpus.train), 2 * len(corpus.train))
+
+
+def test_a_training_that_is_broken_off_within_an_epoch_goes_on_with_the_same_bits(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.network.training import CheckpointSettings
+
+    expected = rounds(training_of(CONFIG, corpus, tmp_path / "whole", 3))
+    folder = tmp_path / "broken"
+    checkpoints = CheckpointSettings(folder / "checkpoint.npz", every_s=0)
+    first = training_of(CONFIG, corpus, folder, 3, checkpoints)
+    for event in first:
+        if isinstance(event, Round) and event.number == 2:
+            break
+    first.close()
+    events = list(training_of(CONFIG, corpus, folder, 3, checkpoints))
+    assert [event.repeated for event in events if isinstance(event, Round)] == [True] + [False] * 5
+    again = rounds(events)
+    assert [scores(one) for one in again] == [scores(one) for one in expected]
+    assert [one["train_loss"] for one in again] == [one["train_loss"] for one in expected]
+
+
+def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.network.training import CheckpointSettings
+
+    checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
+    list(training_of(CONFIG.evolve(epochs=1), corpus, tmp_path, 2, checkpoints))
+    events = training_of(CONFIG.evolve(epochs=1), corpus, tmp_path, 3, checkpoints)
+    assert [event.repeated for event in events if isinstance(event, Round)] == [False] * 3
+
+
+def test_rounds_without_a_step_change_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    """A rerun may have batches that are larger than any of its sweep."""
+    config = CONFIG.evolve(batch_size=len(corpus.train), epochs=1)
+    found = rounds(training_of(config, corpus, tmp_path / "parts", 3))
+    whole = rounds(training_of(config, corpus, tmp_path / "whole", 1))
+    assert ["train_loss" in one for one in found] == [False, False, True]
+    assert scores(found[0]) == scores(found[1])
+    assert scores(found[2]) == scores(whole[0])
+    assert found[2]["train_loss"] == whole[0]["train_loss"]

@@ -1,0 +1,122 @@
+"""Sweeps with several rounds an epoch, and those of versions that had none, in an SQLite store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.spec import digest_of
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.resume import rebuild
+from tests.contract.sittings import after, go_on, interrupt
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+#: losses of two trials of two epochs in three rounds each
+IN_ROUNDS = {0: [3.0, 2.9, 2.8, 2.7, 2.75, 2.8], 1: [3.0, 2.5, 2.4, 2.3, 2.2, 2.1]}
+
+
+def spec_of(data: Path, **fields: Any) -> Any:
+    return tiny_spec(data=str(data), trials=2, **(PLAIN | fields))
+
+
+def test_a_run_counts_in_rounds_and_says_its_epochs(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("rounds"))
+    spec = spec_of(data, rounds_per_epoch=3)
+    state = sweep_of(store, corpus, ScriptedEngine(IN_ROUNDS), spec).run()
+    assert [len(one.rounds) for one in state.finished] == [6, 6]
+    first, second = archive.trials(store, "s")
+    assert (first.best_epoch, first.epochs) == (4 / 3, 2.0)
+    assert (second.best_epoch, second.epochs) == (2.0, 2.0)
+    assert first.to_dict()["rounds_per_epoch"] == 3
+    assert list(store.history(first.run_id, "val_loss")) == [1, 2, 3, 4, 5, 6]
+    assert store.tags(first.run_id)[Tag.ROUNDS_PER_EPOCH] == "3"
+
+
+def test_a_run_whose_rounds_are_epochs_says_nothing_of_rounds(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("epochs"))
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data)).run()
+    for record in archive.trials(store, "s"):
+        assert (record.best_epoch, record.epochs) == (2, 2)
+        assert isinstance(record.epochs, int)
+        assert Tag.ROUNDS_PER_EPOCH not in store.tags(record.run_id)
+
+
+def test_a_sweep_goes_on_with_its_rounds(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("resumed"))
+    engine = ScriptedEngine(IN_ROUNDS, interrupt=True)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, engine, spec_of(data, rounds_per_epoch=3)).run()
+    state = go_on(store, corpus, ScriptedEngine(IN_ROUNDS))
+    assert state.spec.rounds_per_epoch == 3
+    assert {one.trial.rounds_per_epoch for one in state.finished} == {3}
+    assert [record.epochs for record in archive.trials(store, "s")] == [2.0, 2.0]
+
+
+def test_a_trial_with_other_rounds_than_its_sweep_is_refused(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("changed"))
+    engine = ScriptedEngine(IN_ROUNDS, interrupt=True)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, engine, spec_of(data, rounds_per_epoch=3)).run()
+    store.log(archive.trials(store, "s")[0].run_id, tags={Tag.ROUNDS_PER_EPOCH: "2"})
+    with pytest.raises(BadRunError, match="expected 3, as in the sweep's spec"):
+        rebuild(store, archive.existing_sweep(store, "s"))
+
+
+def test_a_sweep_of_a_version_without_rounds_goes_on_in_epochs(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    folder = workplace("earlier")
+    store = store_in(folder)
+    with pytest.raises(KeyboardInterrupt):  # when the first trial has ended
+        engine = ScriptedEngine(LOSSES, watch=after(3, interrupt))
+        sweep_of(store, corpus, engine, spec_of(data)).run()
+    for step in (1, 2):
+        run_id = archive.trials(store, "s")[0].run_id
+        store.log(run_id, metrics={"round_seconds": 0.5 * step}, step=step)
+    make_earlier(store, folder)
+    state = go_on(store, corpus, ScriptedEngine(LOSSES))
+    assert state.spec.rounds_per_epoch == 1
+    assert [one.round_seconds for one in state.finished] == [[0.5, 1.0], []]
+    assert [record.epochs for record in archive.trials(store, "s")] == [2, 2]
+
+
+def make_earlier(store: Store, folder: Path) -> None:
+    """Write the runs as a version has that knew epochs alone."""
+    run = archive.existing_sweep(store, "s")
+    written = json.loads(run.data.tags["sweep.spec.0"])
+    assert written.pop("rounds_per_epoch") == 1
+    tags = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
+    store.log(run.info.run_id, tags=tags)
+    database = sqlite3.connect(folder / "mlflow.db")
+    with database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(
+                f"UPDATE {table} SET key = 'epoch_seconds' WHERE key = 'round_seconds'"
+            )
+        database.execute("DELETE FROM tags WHERE key = ?", (Tag.CURVE,))
+    database.close()
+
+
+def test_no_epoch_has_more_rounds_than_steps(data: Path, corpus: Corpus) -> None:
+    with pytest.raises(InputError, match=r"rounds_per_epoch is 500: expected at most \d+, the few"):
+        CorpusTask.of(spec_of(data, rounds_per_epoch=500), corpus)

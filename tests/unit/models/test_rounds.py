@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.rounds import (
+    RoundPart,
+    epoch_of,
+    epoch_text,
+    epochs_after,
+    epochs_text,
+    part_of_epoch,
+)
+
+
+@given(st.integers(1, 500), st.integers(1, 50), st.integers(1, 9))
+def test_the_rounds_of_an_epoch_are_all_of_its_steps_in_order(
+    steps: int, rounds: int, epoch: int
+) -> None:
+    numbers = range((epoch - 1) * rounds + 1, epoch * rounds + 1)
+    parts = [part_of_epoch(number, rounds, steps) for number in numbers]
+    assert {part.epoch for part in parts} == {epoch}
+    assert (parts[0].begin, parts[-1].end) == (0, steps)
+    assert all(a.end == b.begin for a, b in itertools.pairwise(parts))
+    sizes = [part.end - part.begin for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 1 or rounds > steps
+
+
+@given(st.integers(1, 1000), st.integers(1, 100))
+def test_with_one_round_an_epoch_a_round_is_an_epoch(number: int, steps: int) -> None:
+    assert part_of_epoch(number, 1, steps) == RoundPart(number, 0, steps)
+    assert (epoch_of(number, 1), epochs_after(number, 1)) == (number, number)
+    assert isinstance(epochs_after(number, 1), int)
+    assert epoch_text(number, 1) == str(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "rounds", "text"),
+    [(1, 4, "0.25"), (2, 5, "0.4"), (1, 3, "0.33"), (4, 4, "1"), (50, 5, "10"), (1, 200, "0.005")],
+)
+def test_epochs_are_written_with_the_places_that_tell_rounds_apart(
+    number: int, rounds: int, text: str
+) -> None:
+    assert epoch_text(number, rounds) == text
+
+
+@given(st.integers(1, 3000), st.integers(2, 3000))
+def test_rounds_have_texts_of_their_own(number: int, rounds: int) -> None:
+    assert epoch_text(number, rounds) != epoch_text(number + 1, rounds)
+    assert float(epochs_text(number, rounds)) == number

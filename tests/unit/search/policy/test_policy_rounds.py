@@ -1,0 +1,121 @@
+"""Several rounds an epoch: what a policy decides within one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from lstm_sweep.search.policy import halving
+from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
+from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, LADDER_STEPS, lstm_problem, smallest
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.spaces import presets
+from tests.unit.search.policy.player import (
+    PLAIN,
+    SMALL,
+    SPACE,
+    Curve,
+    Curves,
+    each_plan,
+    each_slots,
+    play,
+    problem_of,
+)
+
+ROUNDS = 4
+
+
+def falling(first: Sequence[float]) -> Curves:
+    """Trials that begin with these losses, by their number, and get better with each round."""
+
+    def curve(trial: Trial) -> Curve:
+        begin = first[min(trial.number, len(first) - 1)]
+        return Curve([begin - 0.001 * number for number in range(trial.rounds)], seconds=0.25)
+
+    return curve
+
+
+def test_a_bad_trial_is_ended_before_its_first_epoch_is_over() -> None:
+    plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
+    curves = falling([1.0, 2.0, 3.0])
+    played = play(plan, SMALL, curves=curves, slots=1, first_rung=1, rounds_per_epoch=ROUNDS)
+    assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 3, 1]
+    last = played.all_progress[-1].ended
+    assert last and last.outcome is Outcome.PRUNED
+    assert last.reason == "pruned at epoch 0.25: 3 is not among the best 2 of 3 at this rung"
+
+
+def test_trials_are_judged_at_three_times_nine_times_the_first_rung() -> None:
+    problem = problem_of(rounds_per_epoch=ROUNDS)
+    pruned = [
+        progress
+        for progress in play(Plan(trials=40), rounds_per_epoch=ROUNDS).of(Phase.SEARCH)
+        if progress.ended and progress.ended.outcome is Outcome.PRUNED
+    ]
+    assert len(pruned) > 10
+    rungs = halving.rungs(9 * ROUNDS, problem.first_rung)
+    assert {len(progress.rounds) for progress in pruned} <= set(rungs)
+
+
+def test_a_trial_of_the_ladder_takes_a_part_of_an_epoch() -> None:
+    played = play(Plan(trials=10), slots=1, ladder_rounds=3, rounds_per_epoch=ROUNDS)
+    survived = [one for one in played.of(Phase.LADDER) if one.rounds]
+    assert {len(one.rounds) for one in survived} == {3}
+    assert survived[0].ended == Ended(Outcome.COMPLETE, "a trial of the ladder takes 0.75 epochs")
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 10, 60])
+def test_ladder_and_first_rung_are_the_steps_that_they_need_and_no_round_more(rounds: int) -> None:
+    size = DataSize(10_000_000, alphabet=90, targets=2_000, rounds_per_epoch=rounds)
+    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
+    small = smallest(presets.DEFAULT, 90, lambda config: True)
+    steps = steps_per_epoch(small, size) / rounds
+    assert problem.ladder_rounds == math.ceil(LADDER_STEPS / steps)
+    middle = {
+        name: presets.DEFAULT[name].decode(presets.DEFAULT[name].at(0.5))
+        for name in ("sequence_length", "batch_size")
+    }
+    steps = steps_per_epoch(small.evolve(**middle), size) / rounds
+    assert problem.first_rung == math.ceil(FEWEST_STEPS / steps)
+    assert problem.rounds == 27 * rounds
+
+
+@pytest.mark.parametrize("patience, rounds", [(1, 6), (2, 10), (0, 36)])
+def test_early_stopping_counts_epochs(patience: int, rounds: int) -> None:
+    plan = Plan(**{**PLAIN, "trials": 1, "early_stopping": patience})
+    losses = [2.0, 1.0] + [1.5] * 34
+    [progress] = play(
+        plan, SMALL, curves=lambda trial: Curve(losses), rounds_per_epoch=ROUNDS
+    ).all_progress
+    assert len(progress.rounds) == rounds
+    assert progress.ended
+    assert progress.ended.reason == ("no better since epoch 0.5" if patience else "")
+
+
+def test_a_further_run_takes_as_many_rounds_as_the_first() -> None:
+    played = play(Plan(trials=12, ladder=False, early_stopping=0), rounds_per_epoch=ROUNDS)
+    assert {len(one.rounds) for one in played.of(Phase.CONFIRM)} == {9 * ROUNDS}
+
+
+@each_plan
+@each_slots
+def test_the_budget_is_kept(plan: Plan, slots: int) -> None:
+    played = play(plan, SPACE, slots=slots, rounds_per_epoch=ROUNDS)
+    assert len(played.all_progress) <= plan.trials
+    assert all(one.trial.rounds_per_epoch == ROUNDS for one in played.all_progress)
+    if plan.seconds is not None:
+        assert max(one.began + one.seconds for one in played.all_progress) <= plan.seconds
+
+
+def test_what_tpe_is_told_is_the_loss_at_the_end_of_all_rounds() -> None:
+    played = play(
+        Plan(**{**PLAIN, "trials": 3, "halving": True}), SMALL, curves=falling([1.0, 2.0, 3.0]),
+        slots=1, first_rung=1, rounds_per_epoch=ROUNDS,
+    )  # fmt: skip
+    told = played.policy.objective_values()
+    first = played.all_progress[0]
+    assert told[0] == first.best_loss == pytest.approx(1 - 0.001 * (9 * ROUNDS - 1))
+    assert told[0] < told[1] < told[2] < 3.0

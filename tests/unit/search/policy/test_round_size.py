@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.windows import TrainingWindows
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.policy.cost import (
+    MOST_TARGETS,
+    PRIOR,
+    DataSize,
+    fitting_targets,
+    operations,
+    steps_per_epoch,
+)
+from lstm_sweep.search.policy.problem import Admits
+from lstm_sweep.search.policy.round_size import (
+    CHEAPEST_S,
+    FEWEST_TARGETS,
+    OVERHEAD,
+    REPORT_S,
+    USUAL_S,
+    RoundSize,
+    cheapest_network,
+    fewest_steps,
+    fitting_round_size,
+    usual_network,
+)
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space
+
+DIRECTIONS = [("uni",), ("bi",), ("uni", "bi")]
+sizes = st.integers(100, 10**9)
+alphabets = st.integers(4, 5_000)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    """Spaces of all sizes and shapes."""
+    smallest, length = draw(st.integers(8, 256)), draw(st.integers(4, 100))
+    return Space(
+        {
+            "direction": Listed("direction", draw(st.sampled_from(DIRECTIONS))),
+            "layers": Listed("layers", draw(st.sampled_from([(1,), (2, 3), (1, 2, 4)]))),
+            "layer_size": Range(
+                "layer_size", smallest, smallest + 16 * draw(st.integers(1, 20)), step=16, log=True
+            ),
+            "sequence_length": Range(
+                "sequence_length", length, length + 10 * draw(st.integers(1, 10)), step=10, log=True
+            ),
+            "batch_size": Listed("batch_size", draw(st.sampled_from([(16,), (32, 64), (64, 512)]))),
+            "stride": Listed("stride", draw(st.sampled_from([(0,), (7,), (0, 30)]))),
+        }
+    )
+
+
+def admits_of(symbols: int, alphabet: int) -> Admits:
+    rule = SizeRule()
+    return lambda config: rule.judge(as_lstm_config(config), alphabet, symbols).admitted
+
+
+def seconds(
+    config: TrialConfig, symbols: int, alphabet: int, found: RoundSize
+) -> tuple[float, float]:
+    """Predicted seconds of a round, and those of them that are not training."""
+    rates = np.array(PRIOR)
+    size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch)
+    trained = DataSize(symbols, alphabet, 0, found.rounds_per_epoch)
+    whole = float(operations(config, size) @ rates) + REPORT_S
+    return whole, whole - float(operations(config, trained) @ rates)
+
+
+@given(spaces(), sizes, alphabets, st.one_of(st.none(), st.integers(1, 50_000)))
+def test_a_round_is_long_enough_for_what_comes_with_it(
+    space: Space, symbols: int, alphabet: int, targets: int | None
+) -> None:
+    admits = admits_of(symbols, alphabet)
+    found = fitting_round_size(space, symbols, alphabet, targets=targets, admits=admits)
+    assert 1 <= found.rounds_per_epoch <= fewest_steps(space, symbols)
+    assert targets in (None, found.targets)
+    if found.rounds_per_epoch == 1:
+        return
+    usual, cheapest = usual_network(space, admits), cheapest_network(space, alphabet, admits)
+    round_s, beside_s = seconds(usual, symbols, alphabet, found)
+    assert beside_s <= OVERHEAD * round_s * (1 + 1e-9)
+    assert round_s - beside_s >= USUAL_S * (1 - 1e-9)
+    round_s, beside_s = seconds(cheapest, symbols, alphabet, found)
+    assert round_s - beside_s >= CHEAPEST_S * (1 - 1e-9)
+    if targets is None:
+        assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
+
+
+@given(spaces(), sizes, alphabets)
+def test_a_round_is_no_longer_than_it_must_be(space: Space, symbols: int, alphabet: int) -> None:
+    """Another round an epoch would break one of the bounds."""
+    found = fitting_round_size(space, symbols, alphabet)
+    more = RoundSize(found.rounds_per_epoch + 1, FEWEST_TARGETS)
+    usual = usual_network(space, lambda config: True)
+    cheapest = cheapest_network(space, alphabet, lambda config: True)
+    round_s, beside_s = seconds(usual, symbols, alphabet, more)
+    cheap_s, beside_cheap_s = seconds(cheapest, symbols, alphabet, more)
+    assert (
+        beside_s > OVERHEAD * round_s
+        or round_s - beside_s < USUAL_S
+        or cheap_s - beside_cheap_s < CHEAPEST_S
+        or more.rounds_per_epoch > fewest_steps(space, symbols)
+    )
+
+
+@given(spaces(), st.integers(100, 5_000))
+def test_no_config_of_a_space_has_fewer_steps(space: Space, symbols: int) -> None:
+    codes = np.full(symbols, 3, np.uint16)
+    split = Split(codes, np.array([0]))
+    least = fewest_steps(space, symbols)
+    for seed in range(5):
+        config = as_lstm_config(space.sample(np.random.default_rng(seed)))
+        assert steps_per_epoch(config, DataSize(symbols, 9, 0)) >= least
+        assert TrainingWindows(split, config, seed).epoch(1).steps >= least
+
+
+@given(spaces(), sizes, alphabets)
+def test_where_an_epoch_is_a_round_targets_are_what_they_were(
+    space: Space, symbols: int, alphabet: int
+) -> None:
+    found = fitting_round_size(space, symbols, alphabet, rounds_per_epoch=1)
+    usual = usual_network(space, lambda config: True)
+    assert found == RoundSize(1, fitting_targets(usual, symbols))
+
+
+@pytest.mark.parametrize(
+    ("symbols", "alphabet", "least", "most"),
+    [
+        (48_000, 15, 1, 1),
+        (240_000, 92, 1, 1),
+        (1_003_854, 68, 3, 6),  # tinyshakespeare
+        (27_000_000, 100, 90, 270),  # rounds of 100,000 to 300,000 symbols
+    ],
+)
+def test_the_default_space_on_known_corpora(
+    symbols: int, alphabet: int, least: int, most: int
+) -> None:
+    admits = admits_of(symbols, alphabet)
+    found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits)
+    assert least <= found.rounds_per_epoch <= most
+
+
+def test_what_is_given_is_taken() -> None:
+    given_rounds = fitting_round_size(presets.DEFAULT, 1_000_000, 68, rounds_per_epoch=9)
+    assert given_rounds == RoundSize(9, FEWEST_TARGETS)
+    many = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=10_000)
+    few = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=2_000)
+    assert (many.targets, few.targets) == (10_000, 2_000)
+    assert many.rounds_per_epoch < few.rounds_per_epoch
