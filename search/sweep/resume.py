@@ -244,7 +244,7 @@ def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     elif record.epochs:
         columns = [_column(store, record, name) for name in CURVE]
         steps = sorted({step for column in columns for step in column})
-        rows = [zip(CURVE, (column.get(step) for column in columns), strict=True) for step in steps]
+        rows = [zip(CURVE, [column.get(step) for column in columns], strict=True) for step in steps]
     else:
         return []
     return [

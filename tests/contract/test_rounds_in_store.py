@@ -90,13 +90,14 @@ def test_a_sweep_of_a_version_without_rounds_goes_on_in_epochs(
     with pytest.raises(KeyboardInterrupt):  # when the first trial has ended
         engine = ScriptedEngine(LOSSES, watch=after(3, interrupt))
         sweep_of(store, corpus, engine, spec_of(data)).run()
+    run_id = archive.trials(store, "s")[0].run_id
     for step in (1, 2):
-        run_id = archive.trials(store, "s")[0].run_id
         store.log(run_id, metrics={"round_seconds": 0.5 * step}, step=step)
     make_earlier(store, folder)
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
     assert state.spec.rounds_per_epoch == 1
-    assert [one.round_seconds for one in state.finished] == [[0.5, 1.0], []]
+    assert [one.val_losses for one in state.finished] == [LOSSES[0], LOSSES[1]]
+    assert state.finished[0].round_seconds == [0.5, 1.0]
     assert [record.epochs for record in archive.trials(store, "s")] == [2, 2]
 
 
