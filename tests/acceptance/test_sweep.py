@@ -246,7 +246,7 @@ class Hours(Silent):
 
     def update(self, state: Any) -> None:
         """Look at the trials under way."""
-        if any(progress.epochs for progress in state.running.values()):
+        if any(progress.rounds for progress in state.running.values()):
             self.passed = 7200.0
 
     def clock(self) -> float:

@@ -140,7 +140,7 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
     sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), spec).run()
     parent = archive.existing_sweep(store, "s")
     assert "sweep.spec.1" in parent.data.tags
-    assert archive.read_spec(parent) == replace(spec, name="s")
+    assert archive.read_spec(parent) == replace(spec, name="s", rounds_per_epoch=1)
 
 
 def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
@@ -227,7 +227,7 @@ class Freezing(Silent):
     def update(self, state: Any) -> None:
         """Freeze the first trial that has said something."""
         for slot, progress in state.running.items():
-            if (progress.latest or progress.epochs) and not self.frozen:
+            if (progress.latest or progress.rounds) and not self.frozen:
                 self.frozen = self.engine._running[slot].process.pid
                 os.kill(self.frozen, signal.SIGSTOP)
 
