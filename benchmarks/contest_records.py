@@ -34,8 +34,8 @@ class Event:
 
     seconds: float
     trial: str
-    #: 0: the trial begins
-    epoch: int
+    #: epochs that are trained; 0: the trial begins
+    epoch: float
     #: None if there is none, or if it is not a number
     val_loss: float | None
     config: dict[str, Any]
@@ -108,7 +108,7 @@ def condensed(label: str, seed: int, setting: Setting, events: Iterable[Event]) 
         if event.ended:
             ended.add(event.trial)
             continue
-        epochs += event.epoch > 0
+        epochs += event.epoch > 0 and event.epoch == int(event.epoch)
         if event.val_loss is not None and event.val_loss < best:
             best, best_config = event.val_loss, event.config
             improvements.append((round(event.seconds, 3), event.val_loss))

@@ -56,7 +56,7 @@ def contest(
 ) -> Run | None:
     """Run a contestant until its time is over.
 
-    None if it ends by itself with an error, or does not finish a single epoch: then something is
+    None if it ends by itself with an error, or has no loss at all: then something is
     broken, which must not pass for a slow search.
     """
     mark = uuid.uuid4().hex
@@ -89,7 +89,7 @@ def contest(
             _end(process, mark)
     events = our_events(folder, began) if name == OURS else events_of_peer(folder / "events.jsonl")
     run = condensed(label, seed, setting, events)
-    return None if code or not run.epochs else run
+    return None if code or not run.improvements else run
 
 
 def _command(
@@ -158,7 +158,7 @@ def events_of_peer(file: Path) -> list[Event]:
 
 
 def our_events(folder: Path, began: float) -> list[Event]:
-    """What the sweep's runs say; the time of an epoch is when its metrics were logged."""
+    """What the sweep's runs say; the time of a round is when its metrics were logged."""
     import mlflow
 
     file = folder / "mlflow.db"
@@ -181,9 +181,11 @@ def our_events(folder: Path, began: float) -> list[Event]:
 def _events_of_run(client: Any, run: Any, began: float) -> Iterable[Event]:
     trial, params = run.data.tags[Tag.TRIAL], run.data.params
     config = {name: _plain(params[name]) for name in FIELDS if name in params}
+    rounds_per_epoch = int(run.data.tags.get(Tag.ROUNDS_PER_EPOCH, 1))
     yield Event(run.info.start_time / 1000 - began, trial, 0, None, config)
     for metric in client.get_metric_history(run.info.run_id, "val_loss"):
-        yield Event(metric.timestamp / 1000 - began, trial, metric.step, metric.value, config)
+        epoch = metric.step / rounds_per_epoch
+        yield Event(metric.timestamp / 1000 - began, trial, epoch, metric.value, config)
     if run.info.end_time:
         yield Event(run.info.end_time / 1000 - began, trial, 0, None, config, ended=True)
 
