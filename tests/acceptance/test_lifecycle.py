@@ -51,7 +51,9 @@ def test_another_search_is_not_resumed_and_the_difference_is_shown(place: Place)
         yaml.safe_dump(written | {"trials": 9}), encoding="utf-8"
     )
     written["space"]["layer_size"] = [8, 16]
-    assert isinstance(written.pop("targets"), int)  # a file that leaves it open differs in nothing
+    # a file that leaves these open differs in nothing
+    assert isinstance(written.pop("targets"), int)
+    assert written.pop("rounds_per_epoch") == 1
     (place.folder / "other.yaml").write_text(
         yaml.safe_dump(written | {"seed": 4}), encoding="utf-8"
     )
@@ -59,7 +61,7 @@ def test_another_search_is_not_resumed_and_the_difference_is_shown(place: Place)
     assert refused.code == 2
     assert "seed was 0, is 4" in refused.err
     assert "space layer_size was [8, 12], is [8, 16]" in refused.err
-    assert "targets" not in refused.err
+    assert "targets" not in refused.err and "rounds_per_epoch" not in refused.err
     assert len(refused.err.splitlines()) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from lstm_sweep._notebook import NotebookTable
+from lstm_sweep._notebook import NotebookTable, page
 from lstm_sweep._progress import observer_of
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.commands.display import Lines
@@ -19,7 +20,15 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.observer import SILENT
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Progressed,
+    Slot,
+    Trial,
+    TrialProgress,
+)
 from tests.states import with_trials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +110,16 @@ def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
     table.ended(state(now=2.1))
     assert (cell.outputs, len(cell.shown)) == (1, 3)
     assert "docs: 1 of 5 trials, best docs/1 1.2500" in cell.shown[1]["text/plain"]
+
+
+def test_parts_of_epochs_are_shown_that_have_rounds() -> None:
+    found = state()
+    slot, one = next(iter(found.running.items()))
+    in_rounds = replace(
+        one, trial=replace(one.trial, rounds_per_epoch=5), latest=Progressed(2, 0.5, 1.7)
+    )
+    shown = page(replace(found, running={slot: in_rounds}), [], ended=False)
+    assert "<td>0.3</td><td>1.7500</td>" in shown
 
 
 def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> None:

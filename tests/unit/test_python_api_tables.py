@@ -49,6 +49,14 @@ def test_trials_are_a_row_each_and_fields_of_their_config_columns() -> None:
     assert types["outcome"] == types["direction"] == "string"
 
 
+def test_epochs_are_fractions_where_they_have_rounds() -> None:
+    table = _tables.trials([ROW | {"rounds_per_epoch": 5, "best_epoch": 0.4, "epochs": 2.0}])
+    assert table.loc["docs/2", "best_epoch"] == 0.4
+    assert {str(table[name].dtype) for name in ("best_epoch", "epochs")} == {"Float64"}
+    rows = [{"epoch": 0.2, "val_loss": 2.0}, {"epoch": 0.4, "val_loss": 1.0}]
+    assert _tables.curve(rows, ["val_loss"], 5).index.tolist() == [0.2, 0.4]
+
+
 def test_a_table_without_trials_has_its_columns() -> None:
     table = _tables.trials([])
     assert len(table) == 0

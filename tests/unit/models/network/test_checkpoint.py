@@ -33,6 +33,17 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(before, after)
 
 
+def test_a_checkpoint_of_a_version_without_rounds_is_read(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    about = {"identity": "trial 1", "epochs": [{"val_loss": 2.0, "epoch_seconds": 1.5}]}
+    kept["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(file, **kept)
+    found = load(file, "trial 1")
+    assert found and found.rounds == [{"val_loss": 2.0, "round_seconds": 1.5}]
+
+
 def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
     arrays: list[Any] = [np.array(number) for number in range(25)]
     Checkpoint([], arrays, []).save(tmp_path / "c.npz", "t")

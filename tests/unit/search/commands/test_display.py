@@ -157,6 +157,18 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
 
 
+def test_the_live_table_shows_parts_of_epochs_that_have_rounds() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    one = progress(2.0, 1.9, 1.8, number=3)
+    running = replace(
+        one, trial=replace(one.trial, rounds_per_epoch=5), latest=Progressed(4, 0.25, 1.75)
+    )
+    with live_table(out) as table:
+        table.update(state(running=[running], now=100.0))
+    assert " 0.65/4 " in text.getvalue()
+
+
 @pytest.mark.parametrize(
     "finished, running, best",
     [
@@ -248,6 +260,11 @@ def shown(*records: TrialRecord) -> str:
 )
 def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
     assert part in shown(record())
+
+
+def test_the_table_of_trials_shows_parts_of_epochs_that_have_rounds() -> None:
+    trial = Trial(sweep="docs", number=2, config=CONFIG, seed=0, rounds_per_epoch=5)
+    assert " 0.4/1.2 " in shown(record(trial=trial, best_epoch=0.4, epochs=1.2))
 
 
 def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:

@@ -49,6 +49,14 @@ def test_a_run_is_identical_to_itself() -> None:
     assert compare(WAS, [dict(metrics) for metrics in WAS]) == Comparison("identical", 3, 0.0, None)
 
 
+def test_differences_are_told_in_epochs_also_within_one() -> None:
+    found = compare(WAS, changed(2, "val_loss", 9.0), rounds_per_epoch=4)
+    assert found.epochs_compared == 0.75
+    assert found.first_difference and found.first_difference["epoch"] == 0.5
+    shorter = compare(WAS, WAS[:1], rounds_per_epoch=4).first_difference
+    assert shorter == {"epoch": 0.5, "metric": "epochs", "was": 0.75, "is": 0.25}
+
+
 @given(
     epochs=st.lists(
         st.fixed_dictionaries({"loss": st.floats(0, 10), "val_loss": st.floats(0, 10)}), max_size=5

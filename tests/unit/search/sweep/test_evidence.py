@@ -205,6 +205,19 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     assert "nan" not in text and "inf" not in text
 
 
+def test_rounds_within_an_epoch_are_drawn_at_their_parts_of_it(
+    state: SweepState, tmp_path: Path
+) -> None:
+    in_rounds = [
+        replace(one, trial=replace(one.trial, rounds_per_epoch=4)) for one in state.finished
+    ]
+    found = with_trials(replace(state, finished=(), ranked=()), in_rounds)
+    evidence_module.plot_learning_curves(found, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
+    epochs, losses = evidence_module._curve(in_rounds[-1])
+    assert epochs == [number / 4 for number in range(1, len(losses) + 1)]
+
+
 def test_a_sweep_without_trials_has_no_pictures() -> None:
     empty = SweepState("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
     found = evidence_module.evidence(empty, NETWORKS)
