@@ -18,8 +18,8 @@ class MemoryStore:
     settings = "memory"
 
     def __init__(self) -> None:
-        self.waiting: Any = None
-        self.asking: Any = nullcontext
+        self.wait_for_answer: Any = None
+        self.limit_request: Any = nullcontext
         #: of each run, in the order in which they were made
         self.run_tags: dict[str, dict[str, str]] = {}
         self.statuses: dict[str, str] = {}

@@ -100,7 +100,7 @@ def _drive(
     if result.unchanged:
         return DONE
     if result.state is SweepStatus.INTERRUPTED:
-        return 128 + (shield.asked or signal.SIGINT)
+        return 128 + (shield.signal_number or signal.SIGINT)
     return _judge(result)
 
 

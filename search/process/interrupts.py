@@ -17,7 +17,7 @@ class Interrupts(Protocol):
     """
 
     @property
-    def asked(self) -> int:
+    def signal_number(self) -> int:
         """Number of the signal by which an end is wanted; 0 as long as nobody wants one."""
 
     @property
@@ -25,13 +25,13 @@ class Interrupts(Protocol):
         """Whether the end has come already, so that another wish for it changes nothing."""
 
     @property
-    def gave_up(self) -> bool:
+    def timed_out(self) -> bool:
         """Whether a request was given up since an end is wanted."""
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
 
-    def asking(self) -> AbstractContextManager[None]:
+    def limit_request(self) -> AbstractContextManager[None]:
         """Around a request to a server, which may be given up once an end is wanted.
 
         Raises:
@@ -42,13 +42,13 @@ class Interrupts(Protocol):
 class Never:
     """Nobody asks for an end."""
 
-    asked, ending, gave_up = 0, False, False
+    signal_number, ending, timed_out = 0, False, False
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Nothing is deferred."""
         return nullcontext()
 
-    def asking(self) -> AbstractContextManager[None]:
+    def limit_request(self) -> AbstractContextManager[None]:
         """Nothing is given up."""
         return nullcontext()
 
@@ -59,15 +59,15 @@ NEVER = Never()
 class EndRequest:
     """An end that any thread may ask for; the sweep heeds it within a second."""
 
-    gave_up = False
+    timed_out = False
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.signal_number = 0
         self.ending = False
 
     def request(self) -> None:
         """Ask for the end."""
-        self.asked = int(signal.SIGINT)
+        self.signal_number = int(signal.SIGINT)
 
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
@@ -78,6 +78,6 @@ class EndRequest:
         finally:
             self.ending = before
 
-    def asking(self) -> AbstractContextManager[None]:
+    def limit_request(self) -> AbstractContextManager[None]:
         """Nothing is given up."""
         return nullcontext()

@@ -131,8 +131,8 @@ def rerun(
         try:
             writer.log_config(progress, task.params(config))
             for _ in again.train():
-                if interrupts.asked:
-                    raise Interrupted(interrupts.asked)
+                if interrupts.signal_number:
+                    raise Interrupted(interrupts.signal_number)
         finally:
             with interrupts.hold(to_the_end=True):
                 engine.close()

@@ -201,7 +201,7 @@ class Lease:
         finally:
             over.set()
             try:
-                with self._store.asking(), self._writing:
+                with self._store.limit_request(), self._writing:
                     pass
             except BaseException as error:
                 given_up.set()

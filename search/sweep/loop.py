@@ -82,8 +82,8 @@ class Loop:
         """
         driver = self._driver
         while True:
-            if driver.interrupts.asked:
-                raise Interrupted(driver.interrupts.asked)
+            if driver.interrupts.signal_number:
+                raise Interrupted(driver.interrupts.signal_number)
             with driver.interrupts.hold():
                 self._fill_slots()
                 over = not self._state.running and not self._waits_for_a_slot()

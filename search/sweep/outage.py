@@ -55,9 +55,9 @@ class Listener:
             self._heed(why)
 
     def _heed(self, why: str) -> None:
-        if not self._interrupts.asked:
+        if not self._interrupts.signal_number:
             return
         if not self._interrupts.ending:
-            raise Interrupted(self._interrupts.asked)
-        if self._interrupts.gave_up or self._waited > signals.GIVE_UP_S:
+            raise Interrupted(self._interrupts.signal_number)
+        if self._interrupts.timed_out or self._waited > signals.GIVE_UP_S:
             raise StoreError(f"store {self._store} does not answer: {why}")

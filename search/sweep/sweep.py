@@ -104,8 +104,8 @@ class Sweep:
             Interrupted: `interrupts` says that an end is wanted.
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
-        self._store.waiting = self._listener.wait_for_store
-        self._store.asking = self._interrupts.asking
+        self._store.wait_for_answer = self._listener.wait_for_store
+        self._store.limit_request = self._interrupts.limit_request
         try:
             self._loop = self._begin()
             self._viewer.started(self.state)
@@ -124,7 +124,7 @@ class Sweep:
         finally:
             with self._interrupts.hold(to_the_end=True):
                 self._finish()
-            self._store.waiting, self._store.asking = None, nullcontext
+            self._store.wait_for_answer, self._store.limit_request = None, nullcontext
             self._viewer.ended(self.state)
         return self.state
 
@@ -239,7 +239,7 @@ class Sweep:
             self._report()
             if self._folder and not self._lost:
                 workdir.clear(self._folder, self.state.going_on)
-        asked = self._interrupts.asked
+        asked = self._interrupts.signal_number
         if self._folder and not (self._lost or self.state.left_open or asked):
             self._keep_evidence()
 

@@ -24,8 +24,8 @@ class Tags:
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
-        self.waiting = None
-        self.asking: Any = nullcontext
+        self.wait_for_answer = None
+        self.limit_request: Any = nullcontext
         #: a mark for each time that the tags were read, by copies of this store too
         self.looks: list[None] = []
 
@@ -273,7 +273,7 @@ def test_a_renewal_that_is_not_waited_for_takes_itself_back(
         yield
 
     store, mine = slow_and_mine(monkeypatch, "log")
-    store.asking = asking
+    store.limit_request = asking
     with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
         with mine.beating(lambda: 7.0):
             assert store.begun.wait(60)
@@ -292,7 +292,7 @@ def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
         yield
 
     store, mine = slow_and_mine(monkeypatch, "tags")
-    store.asking = asking
+    store.limit_request = asking
     with mine.beating(lambda: 7.0):
         assert store.begun.wait(60)
     store.kept[Tag.LEASE] = elsewhere()
