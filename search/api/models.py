@@ -125,10 +125,14 @@ def rerun(
     """Train a trial again in a new run, and compare every metric of every epoch.
 
     `changes` are other values of fields of its config, which make a variation. `template` is the
-    path of the user's own file, if the trial is about one.
+    path of the user's own file, if the trial is about one. While it is trained, a store that does
+    not answer is waited for.
 
     Raises:
-        InputError: there is no such trial, or its data or template are not what they were.
+        InputError: there is no such trial, or its data or template are not what they were, or the
+            store does not answer at the beginning.
+        Interrupted: `interrupts` says that an end is wanted.
+        StoreError: the store has failed in a way that waiting does not resolve.
     """
     changes = changes or {}
     with open_engine(engine, workers=1) as opened:
@@ -136,7 +140,9 @@ def rerun(
         record = archive.find_trial(store, reference)
         task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
         observer.said(f"training {record.trial.id} again (run {record.run_id})")
-        return run_again(store, record, opened, changes, template, interrupts)
+        return run_again(
+            store, record, opened, changes, template, observer=observer, interrupts=interrupts
+        )
 
 
 def export(

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.config import Config
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import Engine, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.results.comparison import Comparison, Epochs, compare, with_losses
 from lstm_sweep.search.store import archive, journal
+from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.outage import TICK_S
+from lstm_sweep.search.sweep.lease import Lease, holder
+from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
+from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
     EpochDone,
-    Message,
     Outcome,
     Phase,
     Progressed,
@@ -76,7 +80,7 @@ class Rerun:
             "verdict": self.comparison.verdict,
             "epochs_compared": self.comparison.epochs_compared,
             "max_difference": plain(self.comparison.max_difference),
-            "first_difference": first and {name: _told(value) for name, value in first.items()},
+            "first_difference": first and {name: _in_json(value) for name, value in first.items()},
             "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
             "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
             "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
@@ -84,7 +88,7 @@ class Rerun:
         }
 
 
-def _told(value: Any) -> Any:
+def _in_json(value: Any) -> Any:
     """A value as JSON can hold it: `nan` and `inf` as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -95,50 +99,48 @@ def rerun(
     engine: Engine,
     changes: Mapping[str, Any],
     file: str | None = None,
+    *,
+    observer: Observer = SILENT,
     interrupts: Interrupts = NEVER,
 ) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every epoch.
 
-    `file` is the user's own file that the trial is about, where one was named.
+    `file` is the user's own file that the trial is about, where one was named. Once the new run is
+    to be created, a store that does not answer is waited for.
 
     Raises:
         Interrupted: `interrupts` says that an end is wanted.
+        StoreError: the store has failed in a way that waiting does not resolve.
     """
     first = record.trial
     config = first.config.evolve(**changes)
-    variation = {
-        name: (was, now)
-        for (name, was), now in zip(
-            first.config.to_dict().items(), config.to_dict().values(), strict=True
-        )
-        if was != now
-    }
+    variation = _variation(first.config, config)
     _check_proposed(store, record, file)
     slot = engine.slots[0]
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
     was = _epochs(store, record)
+    close_left_open(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+    viewer = Viewer(observer)
+    listener = Listener(engine, interrupts, viewer, str(store.settings))
+    with (
+        tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch,
+        listener.listening_while_waiting(store),
+    ):
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
         with interrupts.hold():
-            run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id})
-            progress = TrialProgress(trial, run_id, slot, job)
-        again = _Again(engine, writer, progress, None if variation else _cut(record, was))
-        try:
-            writer.log_config(progress, task.params(config))
-            for _ in again.train():
-                if interrupts.signal_number:
-                    raise Interrupted(interrupts.signal_number)
-        finally:
-            with interrupts.hold(to_the_end=True):
-                engine.close()
-                ended = again.close()
-                comparison = _compare(record, was, again.progress)
-                store.log(run_id, tags={Tag.VERDICT: comparison.verdict})
+            own = {Tag.RERUN_OF: record.run_id} | Lease(store, "").tag
+            run_id = writer.open_trial(trial, device, own)
+        again = _Again(
+            record=record, was=was, engine=engine, writer=writer, listener=listener,
+            interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
+            progress=TrialProgress(trial, run_id, slot, job),
+        )  # fmt: skip
+        comparison, ended = again.run(task.params(config))
     return Rerun(
         record,
         run_id,
@@ -148,6 +150,26 @@ def rerun(
         changed_versions(record),
         changed_device(record.tags, device),
     )
+
+
+def _variation(was: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """Fields of a config that were changed: (then, now)."""
+    pairs = zip(was.to_dict().items(), now.to_dict().values(), strict=True)
+    return {name: (value, other) for (name, value), other in pairs if value != other}
+
+
+def close_left_open(store: Store, record: TrialRecord) -> None:
+    """Close the runs of reruns of a trial's sweep whose process has ended without closing them."""
+    parent = record.tags.text(Tag.PARENT)
+    for run in store.runs({Tag.PARENT: parent, Tag.PHASE: Phase.RERUN}):
+        run_id, driver = run.info.run_id, holder(run.data.tags)
+        if run.info.status != "RUNNING" or driver is None or not driver.is_gone:
+            continue
+        outcome = next((one for one in Outcome if one == run.data.tags.get(Tag.OUTCOME)), None)
+        if outcome is None:
+            outcome = Outcome.LOST
+            store.log(run_id, tags={Tag.OUTCOME: str(outcome), Tag.REASON: "its process died"})
+        store.finish(run_id, outcome.status)
 
 
 def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None:
@@ -176,59 +198,107 @@ def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
     return len(was), Ended(outcome, record.reason)
 
 
+@dataclass(kw_only=True)
 class _Again:
-    """A trial that is trained again, and what is known of it; `cut` says when it is to be ended."""
+    """A trial that is trained again, and its new run."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        writer: Journal,
-        progress: TrialProgress,
-        cut: tuple[int, Ended] | None,
-    ) -> None:
-        self.progress = progress
-        self._engine, self._writer, self._cut = engine, writer, cut
+    record: TrialRecord
+    #: epochs of the first run
+    was: Epochs
+    engine: Engine
+    writer: Journal
+    listener: Listener
+    interrupts: Interrupts
+    viewer: Viewer
+    #: after which epoch it is to be ended, and how, since the first run was; None: at its end
+    cut: tuple[int, Ended] | None
+    progress: TrialProgress
 
-    def train(self) -> Iterator[None]:
-        """Train it to its end; yields between two looks at it."""
+    def run(self, params: Mapping[str, int | float]) -> tuple[Comparison, Ended]:
+        """Train it to its end, and close its run; `params` are known before it is trained.
+
+        Raises:
+            Interrupted: an end is wanted.
+            StoreError: the store has failed in a way that waiting does not resolve.
+        """
+        try:
+            with self.interrupts.hold():
+                self.writer.log_config(self.progress, params)
+            self._train()
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
+            with contextlib.suppress(StoreError):  # the first error is raised
+                self._close(Ended(Outcome.STOPPED, why))
+            raise
+        try:
+            return self._close(self.progress.ended)
+        except StoreError as fault:
+            if number := self.interrupts.signal_number:
+                raise Interrupted(number) from fault
+            raise
+
+    def _train(self) -> None:
+        """Train it to its end."""
         began = time.monotonic()
         watch = Watch(began)
-        self._engine.start(self.progress.job)
+        self.engine.start(self.progress.job)
         self.progress = replace(self.progress, began=began, started=True)
         while not self.progress.ended:
-            for _, event in self._engine.wait(TICK_S):
-                if isinstance(event, SlotLost):
-                    event = Ended(Outcome.LOST, event.reason)
-                if not isinstance(event, SlotAdded):
-                    watch.hear(self.progress, event, time.monotonic())
-                    self._hear(event)
+            if self.interrupts.signal_number:
+                raise Interrupted(self.interrupts.signal_number)
+            heard = self.listener.hear()
+            with self.interrupts.hold():
+                for _, event in heard:
+                    self._hear(event, watch)
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
-                self._engine.stop(hanging.slot, ended)
-            yield
+                self.engine.stop(hanging.slot, ended)
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, event: Event, watch: Watch) -> None:
+        if isinstance(event, SlotAdded):
+            return
+        message = Ended(Outcome.LOST, event.reason) if isinstance(event, SlotLost) else event
+        watch.hear(self.progress, message, time.monotonic())
         if isinstance(message, EpochDone):
             self.progress = self.progress.with_epoch(message)
+            if self.cut and self.cut[0] == len(self.progress.epochs):
+                self.engine.stop(self.progress.slot, self.cut[1])
             if not self.progress.unlogged:
-                self._writer.log_epoch(self.progress)
-            if self._cut and self._cut[0] == len(self.progress.epochs):
-                self._engine.stop(self.progress.slot, self._cut[1])
+                self.writer.log_epoch(self.progress)
         elif isinstance(message, Progressed):
             self.progress = replace(self.progress, latest=message)
         elif isinstance(message, Ended):
             self.progress = self.progress.with_end(message, time.monotonic())
 
-    def close(self) -> Ended:
-        """Close its run, once the engine is closed; return how it has ended."""
-        ended = self.progress.ended or Ended(Outcome.STOPPED, "interrupted")
-        self.progress = replace(self.progress, ended=ended)
+    def _close(self, ended: Ended | None) -> tuple[Comparison, Ended]:
+        """Close the engine and the run; `ended` is how the trial has ended unless it is known.
+
+        Raises:
+            StoreError: the run is left open.
+        """
+        with self.interrupts.hold(to_the_end=True):
+            self.listener.reset_time_limit()
+            self.engine.close()
+            ended = self.progress.ended or ended
+            assert ended
+            self.progress = replace(self.progress, ended=ended)
+            comparison = _compare(self.record, self.was, self.progress)
+            try:
+                self._close_run()
+                tags = {Tag.VERDICT: comparison.verdict}
+                self.writer.store.log(self.progress.run_id, tags=tags)
+            except StoreError as fault:
+                run = f"run {self.progress.run_id} was left open"
+                self.viewer.said(f"{run}, and is closed by the next rerun: {fault}")
+                raise
+            return comparison, ended
+
+    def _close_run(self) -> None:
         files = None
         if self.progress.started:
-            files = TrialFiles(folder=self._engine.collect(self.progress.slot))
+            files = TrialFiles(folder=self.engine.collect(self.progress.slot))
         keep = files is not None and files.weights.exists()
-        self._writer.close_trial(self.progress, files, keep=keep)
-        return ended
+        self.writer.close_trial(self.progress, files, keep=keep)
 
 
 def _epochs(store: Store, record: TrialRecord) -> Epochs:

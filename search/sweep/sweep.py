@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
@@ -104,8 +103,14 @@ class Sweep:
             Interrupted: `interrupts` says that an end is wanted.
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
-        self._store.wait_for_answer = self._listener.wait_for_store
-        self._store.limit_request = self._interrupts.limit_request
+        try:
+            with self._listener.listening_while_waiting(self._store):
+                self._run()
+        finally:
+            self._viewer.ended(self.state)
+        return self.state
+
+    def _run(self) -> None:
         try:
             self._loop = self._begin()
             self._viewer.started(self.state)
@@ -124,9 +129,6 @@ class Sweep:
         finally:
             with self._interrupts.hold(to_the_end=True):
                 self._finish()
-            self._store.wait_for_answer, self._store.limit_request = None, nullcontext
-            self._viewer.ended(self.state)
-        return self.state
 
     def _begin(self) -> Loop:
         spec, past = self._spec, self._past
@@ -225,7 +227,7 @@ class Sweep:
         What the sweep has found is drawn last, when nothing depends on it any more; not after a
         signal, which leaves seconds: `resume` draws it.
         """
-        self._listener.be_patient_again()
+        self._listener.reset_time_limit()
         try:
             try:
                 self._engine.close()
