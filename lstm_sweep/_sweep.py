@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.api.status_report import SweepStatusReport
+    from lstm_sweep.search.api.sweep_result import SweepResult
     from lstm_sweep.search.store.settings import Settings
 
 
@@ -23,7 +24,8 @@ class Sweep:
     """A sweep in a store; `launch` and `sweep` return one.
 
     It keeps nothing: each question is asked of the store, which another process may be writing to.
-    Each may raise `InputError`, if the sweep is there no more, or `StoreError`.
+    Each may raise `InputError`, if the sweep is there no more or the store does not answer, or
+    `StoreError`, if the store fails once it has answered.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -149,7 +151,7 @@ class Sweep:
                 observer=observer,
                 interrupts=interrupts,
             ),
-            advice=lambda result: how_to_go_on(result.sweep),
+            advice=how_to_go_on,
         )
 
     def stop(self) -> str:
@@ -164,9 +166,13 @@ class Sweep:
         return stopped.state
 
 
-def how_to_go_on(name: str) -> str:
-    """What goes on with a sweep that was interrupted."""
-    return f"sweep '{name}' has ended in order: lstm_sweep.sweep('{name}').resume() goes on with it"
+def how_to_go_on(result: SweepResult) -> str:
+    """The call that goes on with a sweep that was interrupted, or whose store has failed."""
+    name, call = result.sweep, f"lstm_sweep.sweep('{result.sweep}').resume()"
+    if result.left_open:
+        why = "the store failed at its end, so runs were left open"
+        return f"sweep '{name}': {why}; {call} closes them and goes on"
+    return f"sweep '{name}' has ended, and its runs are closed; {call} goes on with it"
 
 
 def warn_of_left_out(sentences: Iterable[str]) -> None:

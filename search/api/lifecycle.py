@@ -10,7 +10,11 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
+from lstm_sweep.search.api.errors import (
+    DifferentSearchError,
+    SweepFailedError,
+    SweepRunsError,
+)
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.engines.base import Engine, devices
@@ -18,6 +22,7 @@ from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
@@ -64,7 +69,12 @@ class _Drive:
     notes: list[str]
 
     def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
-        """Drive it to its end, or until an end is wanted."""
+        """Drive it to its end, or until an end is wanted.
+
+        Raises:
+            SweepFailedError: the store has failed since the sweep has begun.
+            StoreError: it has failed before, or another process has taken the sweep over.
+        """
         self._announce(name, len(self.engine.slots), past)
         sweep = Sweep(
             self.spec,
@@ -76,8 +86,14 @@ class _Drive:
             interrupts=self.interrupts,
             past=past,
         )
-        with contextlib.suppress(Interrupted):
+        try:
             sweep.run()
+        except Interrupted:
+            pass
+        except StoreError as error:
+            if isinstance(error, lease.LeaseLostError) or not sweep.state.run_id:
+                raise
+            raise SweepFailedError(str(error), SweepResult.of(sweep.state)) from error
         return SweepResult.of(sweep.state)
 
     def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
@@ -100,9 +116,11 @@ def launch(
     """Run a sweep to the end of its budget, or until `interrupts` says that an end is wanted.
 
     Raises:
-        InputError: the spec asks for what cannot be, or its data or the store cannot be used.
+        InputError: the spec asks for what cannot be, its data or the store cannot be used, or the
+            store does not answer at the beginning.
         SweepExistsError: the spec gives a name that a sweep has.
-        StoreError: the store does not answer.
+        SweepFailedError: the store has failed while the sweep ran, in a way that waiting does not
+            resolve.
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
     check_budget(spec)
@@ -153,10 +171,11 @@ def resume(
     as it is, and the result says so (`unchanged`).
 
     Raises:
-        InputError: there is no such sweep, or its data or template are not what they were.
+        InputError: there is no such sweep, its data or template are not what they were, or the
+            store does not answer at the beginning.
         DifferentSearchError: `spec` describes another search; its differences are named.
         SweepRunsError: another process drives it.
-        StoreError: the store does not answer.
+        SweepFailedError: as for `launch`.
     """
     store = store_of_sweep(name, settings)
     run = archive.existing_sweep(store, name)

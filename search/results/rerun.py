@@ -133,14 +133,17 @@ def rerun(
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
         with interrupts.hold():
-            own = {Tag.RERUN_OF: record.run_id} | Lease(store, "").tag
-            run_id = writer.open_trial(trial, device, own)
+            lease = Lease(store, "")
+            run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id} | lease.tag)
         again = _Again(
             record=record, was=was, engine=engine, writer=writer, listener=listener,
             interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
             progress=TrialProgress(trial, run_id, slot, job),
         )  # fmt: skip
-        comparison, ended = again.run(task.params(config))
+        try:
+            comparison, ended = again.run(task.params(config))
+        finally:
+            lease.release()
     return Rerun(
         record,
         run_id,
@@ -168,7 +171,13 @@ def close_left_open(store: Store, record: TrialRecord) -> None:
         outcome = next((one for one in Outcome if one == run.data.tags.get(Tag.OUTCOME)), None)
         if outcome is None:
             outcome = Outcome.LOST
-            store.log(run_id, tags={Tag.OUTCOME: str(outcome), Tag.REASON: "its process died"})
+            store.log(
+                run_id,
+                tags={
+                    Tag.OUTCOME: str(outcome),
+                    Tag.REASON: "its process ended without closing it",
+                },
+            )
         store.finish(run_id, outcome.status)
 
 

@@ -134,7 +134,7 @@ class Sweep:
         spec, past = self._spec, self._past
         tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
-            self._lease = lease = self._take_up(past) if past else self._create(tags)
+            self._lease = lease = self._renew_lease(past) if past else self._create(tags)
             dataset, run_id = self._task.dataset, self.state.run_id
             self._journal = journal = Journal(self._store, run_id, dataset, tags)
             if past:
@@ -176,8 +176,8 @@ class Sweep:
         if not claim(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
-    def _take_up(self, past: ResumeState) -> Lease:
-        """Make sure that nobody else goes on with a sweep that was broken off."""
+    def _renew_lease(self, past: ResumeState) -> Lease:
+        """Make sure that no other process goes on with a sweep that was broken off."""
         past.lease.beat(past.seconds)
         self._history.apply(RunOpened(past.run_id))
         return past.lease
@@ -222,28 +222,37 @@ class Sweep:
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
-        """End workers, close every run, and leave no files behind that nobody needs.
+        """End workers, close every run, and delete files that nobody needs; plots come last.
 
-        What the sweep has found is drawn last, when nothing depends on it any more; not after a
-        signal, which leaves seconds: `resume` draws it.
+        After a signal, which leaves seconds, `resume` makes the plots.
         """
         self._listener.reset_time_limit()
+        try:
+            self._close()
+        finally:
+            if self._lease:
+                self._lease.release()
+            self._report()
+            if self._folder and not self._lost:
+                workdir.clear(self._folder, self.state.going_on)
+        is_closed = self._folder and not (self._lost or self.state.left_open)
+        if is_closed and not self._interrupts.signal_number:
+            self._save_plots()
+
+    def _close(self) -> None:
+        """End workers, and close every run, unless another driver has taken the sweep over.
+
+        If the store fails, `resume` closes what is left open.
+        """
         try:
             try:
                 self._engine.close()
             finally:
                 if self._journal and self._lease and not self._lost:
                     self._close_runs(self._journal, self._lease)
-        except StoreError as fault:  # what is open now, `resume` will close
+        except StoreError as fault:
             self._history.apply(RunsLeftOpen())
             self._viewer.said(f"runs were left open: {fault}")
-        finally:
-            self._report()
-            if self._folder and not self._lost:
-                workdir.clear(self._folder, self.state.going_on)
-        asked = self._interrupts.signal_number
-        if self._folder and not (self._lost or self.state.left_open or asked):
-            self._keep_evidence()
 
     def _close_runs(self, journal: Journal, lease: Lease) -> None:
         """Close the runs of trials and then the sweep's own, which lets the lease go."""
@@ -290,10 +299,10 @@ class Sweep:
             self._viewer.said(f"the sweep is not described: {_told(error)}")
             return ""
 
-    def _keep_evidence(self) -> None:
-        """Keep pictures and numbers that say why the best trial is the best, if that can be done.
+    def _save_plots(self) -> None:
+        """Save plots and the numbers behind them in the sweep's run, if that can be done.
 
-        The sweep's run is closed, and whoever goes on with it may use its folder already.
+        The run is closed, and a process that resumes the sweep may use its folder already.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import threading
@@ -21,7 +20,9 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.trial import EpochDone
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -76,7 +77,12 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     store = Store(Settings(server.address, None, "outage", "test"))
     record = one_trial(store, corpus, data)
     restart = threading.Thread(target=server.start)
-    engine = ScriptedEngine(LOSSES, watch=lambda done: done.epoch == 1 and server.kill())
+
+    def kill(done: EpochDone) -> None:
+        if done.epoch == 1:
+            server.kill()
+
+    engine = ScriptedEngine(LOSSES, watch=kill)
     observer = Listening(at_outage=restart.start)
     again = rerun(store, record, engine, {}, observer=observer)
     restart.join()
@@ -101,15 +107,19 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     assert "was left open" in observer.told[-1]
 
     server.start()
+    assert reruns(store) == [("RUNNING", None, None)]
+    at_work = store.create_run(
+        "other",
+        {"sweep.phase": "rerun"} | Lease(store, "").tag,
+        archive.sweeps(store)[0].info.run_id,
+    )
     rerun(store, record, ScriptedEngine(LOSSES), {})
-    done = ("FINISHED", "complete", "")
-    assert reruns(store) == [("RUNNING", None, None), done]  # its process may be at work on it
-
-    [left] = [run for run in store.runs({"sweep.phase": "rerun"}) if run.info.status == "RUNNING"]
-    lease = json.loads(left.data.tags["sweep.lease"])
-    store.log(left.info.run_id, tags={"sweep.lease": json.dumps(lease | {"born": -1})})
-    rerun(store, record, ScriptedEngine(LOSSES), {})
-    assert reruns(store) == [("KILLED", "lost", "its process died"), done, done]
+    ended = [
+        ("KILLED", "lost", "its process ended without closing it"),
+        ("FINISHED", "complete", ""),
+    ]
+    assert reruns(store) == [ended[0], ("RUNNING", None, None), ended[1]]
+    assert store.run(at_work).info.status == "RUNNING"
 
 
 class Full:

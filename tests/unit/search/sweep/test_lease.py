@@ -79,13 +79,24 @@ def test_a_driver_whose_sweep_was_taken_over_hears_of_it(store: Any) -> None:
         mine.beat(1.0)
 
 
-def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
+def test_a_driver_whose_lease_cannot_be_read_hears_of_another_process(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    store.kept[Tag.LEASE] = "unreadable"
+    with pytest.raises(LeaseLostError, match=r"^another process has taken the sweep over$"):
+        mine.beat(1.0)
+
+
+@pytest.mark.parametrize(
+    "other, who", [(elsewhere(), r"process \d+ on another"), ("", "another process")]
+)
+def test_of_two_that_take_it_at_once_one_is_refused(other: str, who: str) -> None:
     class Late(Tags):
         def log(self, run_id: str, *, tags: dict[str, str]) -> None:
             super().log(run_id, tags=tags)
-            self.kept[Tag.LEASE] = elsewhere()
+            self.kept[Tag.LEASE] = other
 
-    with pytest.raises(InputError, match="another"):
+    with pytest.raises(InputError, match=f"^{who} is driving this sweep too"):
         Lease(Late(), "r").take()  # type: ignore[arg-type]
 
 
@@ -322,3 +333,12 @@ def test_neither_is_one_whose_seconds_cannot_be_counted_with(seconds: str) -> No
 def test_a_holder_survives_json() -> None:
     one = Holder("h", "m", 1, 2, "t", 3, 4.5)
     assert holder({Tag.LEASE: json.dumps(vars(one))}) == one
+
+
+def test_a_process_that_has_released_its_lease_may_take_the_sweep_up_again(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    mine.release()
+    assert is_driven(store, "r") is None
+    Lease(store, "r").take()
+    assert is_driven(store, "r") is not None
