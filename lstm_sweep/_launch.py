@@ -116,7 +116,7 @@ def launch(
         lambda interrupts: api.launch(
             spec, settings=settings, observer=observer, interrupts=interrupts
         ),
-        advice=lambda result: how_to_go_on(result.sweep),
+        advice=how_to_go_on,
     )
     return Sweep(result.sweep, settings)
 
@@ -129,8 +129,8 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
         store: as for `launch`
 
     Raises:
-        InputError: there is none
-        StoreError: the store does not answer
+        InputError: there is none, or the store does not answer
+        StoreError: the store fails once it has answered
     """
     found = Sweep(name, settings_of(store))
     found.status()
@@ -146,7 +146,8 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
         store: as for `launch`
 
     Raises:
-        StoreError: the store does not answer
+        InputError: the store does not answer
+        StoreError: the store fails once it has answered
     """
     from lstm_sweep import _tables
     from lstm_sweep.search import api

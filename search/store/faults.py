@@ -43,7 +43,7 @@ class BadRunError(InputError):
 
 
 class StoreError(Exception):
-    """The store has failed in a way that retrying does not resolve; the message is for people."""
+    """The store refuses, cannot be written, or does not answer and the caller does not wait."""
 
 
 def refused(error: BaseException) -> str:

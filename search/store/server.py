@@ -138,7 +138,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         StoreError: it ends by itself later.
     """
     if settings.is_server:
-        _announce(Store(settings), settings.address.rstrip("/"), as_json)
+        _announce(Store(settings), settings.address.rstrip("/"), as_json=as_json)
         return 0
     if settings.auth:
         auth.check(os.environ)
@@ -190,7 +190,9 @@ def _serve_at(
         _wait_for(server, bind, mark)
         if settings.auth:
             auth.check_server(bind.local_address, os.environ, (MARK, mark))
-        _announce(store, bind.address, as_json)
+        _announce(store, bind.address, as_json=as_json)
+        if not as_json:
+            print("Ctrl-C ends it", flush=True)
         raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
     finally:
         server.terminate()
@@ -281,14 +283,13 @@ def _wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> 
     raise InputError(f"the MLflow server does not answer at {bind.local_address}")
 
 
-def _announce(store: Store, address: str, as_json: bool) -> None:
+def _announce(store: Store, address: str, *, as_json: bool) -> None:
     sweeps = archive.sweeps(store)
     experiment = f"{address}{store.page()}"
     newest = f"{address}{store.page(sweeps[-1].info.run_id)}" if sweeps else None
     if as_json:
         print(json.dumps({"address": address, "runs": experiment, "sweep": newest}), flush=True)
         return
-    print(f"all runs: {experiment}")
+    print(f"all runs: {experiment}", flush=True)
     if newest:
-        print(f"newest sweep, {sweeps[-1].data.tags[Tag.NAME]}: {newest}")
-    print("Ctrl-C ends it", flush=True)
+        print(f"newest sweep, {sweeps[-1].data.tags[Tag.NAME]}: {newest}", flush=True)

@@ -158,7 +158,7 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: list[str | None])
     check_lines(stored.run("trials", "good"), ids)
     check_lines(stored.run("show", "good/0"), ids)
     assert preparation.free_name(stored.store, "good.txt") == "good-1"
-    server._announce(stored.store, "http://127.0.0.1:5000", False)
+    server._announce(stored.store, "http://127.0.0.1:5000", as_json=False)
     for name, run_id in bad.items():
         for command in ("stop", "resume"):
             stored.answer(command, name)
