@@ -81,10 +81,10 @@ def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
         parts.append(_table("running", state.running.values()))
     parts.append(_table("best", state.ranked[:LISTED]))
     if state.baselines:
-        told = (
+        losses = (
             f"{name.replace('_', ' ')} {loss_text(loss)}" for name, loss in state.baselines.items()
         )
-        parts.append(f"<div>baselines: {escape(', '.join(told))}</div>")
+        parts.append(f"<div>baselines: {escape(', '.join(losses))}</div>")
     folded = "<br>".join(map(escape, lines))
     parts.append(f"<details><summary>details</summary>{folded}</details>" if folded else "")
     return "".join(parts)

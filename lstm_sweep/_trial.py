@@ -169,8 +169,10 @@ class Trial:
                 interrupts=interrupts,
             )
         )
-        told = found.to_dict()
-        return Rerun(told.pop("trial"), told.pop("rerun_run_id"), **told, _settings=self._settings)
+        fields = found.to_dict()
+        return Rerun(
+            fields.pop("trial"), fields.pop("rerun_run_id"), **fields, _settings=self._settings
+        )
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def _check_not_driven(store: Store, name: str, run_id: str) -> None:
     Raises:
         SweepRunsError: one does.
     """
-    if driver := lease.is_driven(store, run_id):
+    if driver := lease.find_driver(store, run_id):
         raise SweepRunsError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
             f"To end it there: lstm-sweep stop {name}"

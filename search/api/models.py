@@ -43,12 +43,12 @@ class Exported:
     windows: int
     not_loaded: str = ""
     #: its losses and how it was checked, in lines for people
-    told: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     #: what belongs to its kind of task alone, such as the loss that a template has returned
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, written: Mapping[str, Any], told: Iterable[str]) -> Exported:
+    def of(cls, written: Mapping[str, Any], lines: Iterable[str]) -> Exported:
         """The same as a value."""
         parity = written["parity"]
         return cls(
@@ -59,7 +59,7 @@ class Exported:
             max_difference=parity["max_difference"],
             windows=parity["windows"],
             not_loaded=parity.get("not_loaded", ""),
-            told=tuple(told),
+            lines=tuple(lines),
             more={name: value for name, value in written.items() if name not in USUAL},
         )
 
@@ -169,7 +169,7 @@ def export(
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
     written = exporting.export(store, record, folder, format, unchecked=unchecked)
-    return Exported.of(written, task_kind_of_run(record.tags).told_of_bundle(written))
+    return Exported.of(written, task_kind_of_run(record.tags).bundle_lines(written))
 
 
 def generate(bundle: str, request: GenerationRequest) -> Generated:

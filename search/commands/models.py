@@ -101,7 +101,7 @@ def export(arguments: Namespace) -> int:
         print_json(exported.to_dict())
         return DONE
     print(f"{exported.trial} -> {exported.bundle}")
-    for line in exported.told:
+    for line in exported.lines:
         print(line)
     return DONE
 

@@ -28,12 +28,12 @@ def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord
     best = result.best
     if best:
         loss, in_bits = best.val_loss, best.bits_per_symbol
-        told = (
+        measured = (
             f"loss {loss:.4f}"
             if in_bits is None
             else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
         )
-        console.print(f"best: {best.trial}, {told} ({best.config.headline()})")
+        console.print(f"best: {best.trial}, {measured} ({best.config.headline()})")
         for name, other in result.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"

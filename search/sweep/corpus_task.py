@@ -227,7 +227,7 @@ class CorpusTask(Task):
 
     @classmethod
     @override
-    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = result["test_loss"]
         told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
         return [told, *told_of_parity(result, "windows")]

@@ -99,7 +99,7 @@ def is_left(tags: dict[str, str]) -> bool:
     return driver is None or driver.is_gone
 
 
-def is_driven(
+def find_driver(
     store: Store,
     run_id: str,
     *,
@@ -127,7 +127,7 @@ def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep)
     store.log(run_id, tags={Tag.STOP: "yes"})
     if holder(store.tags(run_id)) is None:
         return False
-    while is_driven(store, run_id, sleep=sleep):
+    while find_driver(store, run_id, sleep=sleep):
         sleep(1.0)
     return holder(store.tags(run_id)) is None
 

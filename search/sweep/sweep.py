@@ -274,7 +274,7 @@ class Sweep:
         except StoreError:
             raise
         except Exception as error:
-            why = _told(error)
+            why = _error_line(error)
             self._viewer.said(f"runs of trials were left open: {why}")
             if self.state.stop.reason is not StopReason.FAILED:
                 self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
@@ -289,14 +289,14 @@ class Sweep:
         try:
             self._history.apply(SearchReported(self._policy.report()))
         except Exception as error:
-            self._viewer.said(f"the search is not reported: {_told(error)}")
+            self._viewer.said(f"the search is not reported: {_error_line(error)}")
 
     def _description(self) -> str:
         """What the sweep has come to, in Markdown; empty if that cannot be said."""
         try:
             return evidence.describe(self.state)
         except Exception as error:
-            self._viewer.said(f"the sweep is not described: {_told(error)}")
+            self._viewer.said(f"the sweep is not described: {_error_line(error)}")
             return ""
 
     def _save_plots(self) -> None:
@@ -308,7 +308,7 @@ class Sweep:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
                 self._draw(Path(folder))
         except Exception as error:  # pictures matter less than a sweep that has ended in order
-            self._viewer.said(f"no pictures were kept: {_told(error)}")
+            self._viewer.said(f"no pictures were kept: {_error_line(error)}")
 
     def _draw(self, folder: Path) -> None:
         state = self.state
@@ -321,7 +321,7 @@ class Sweep:
             self._store.keep_file(state.run_id, file)
 
 
-def _told(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """An error in one line; those of the program's own say all themselves."""
     own = isinstance(error, StoreError | OSError)
     return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

@@ -193,6 +193,6 @@ class Task(ABC):
         raise InputError(f"trial {record.trial.id}: its network cannot be exported")
 
     @classmethod
-    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         """What `export` says to people of what its writer has returned."""
         return []

@@ -118,7 +118,7 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = f"loss {result['loss']:.4f}"
         if result["parity"]["windows"]:
             return [loss, *told_of_parity(result, "rows of its training data")]

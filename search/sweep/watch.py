@@ -9,7 +9,7 @@ from lstm_sweep.search.sweep.health import Reports, Start
 from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Progressed, TrialProgress
 
 #: a driver that has not looked for so many seconds cannot tell who was silent
-BLIND_S = 5.0
+PAUSE_S = 5.0
 
 
 class Watch:
@@ -48,10 +48,10 @@ class Watch:
         all_progress = list(all_progress)
         self._starts = {progress.run_id: self._start_of(progress) for progress in all_progress}
         self._reports = {run: found for run, found in self._reports.items() if run in self._starts}
-        blind, self._looked = now - self._looked, now
-        if blind > BLIND_S:
+        pause, self._looked = now - self._looked, now
+        if pause > PAUSE_S:
             for run_id in self._starts:
-                self._forgive(run_id, blind, now)
+                self._shift_times(run_id, pause, now)
             return []
         hanging = ((progress, self._hung(progress, now)) for progress in all_progress)
         return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
@@ -60,7 +60,7 @@ class Watch:
         start = Start(progress.began, progress.began)
         return self._starts.setdefault(progress.run_id, start)
 
-    def _forgive(self, run_id: str, seconds: float, now: float) -> None:
+    def _shift_times(self, run_id: str, seconds: float, now: float) -> None:
         """What a trial has said for so many seconds may not have been heard."""
         if reports := self._reports.get(run_id):
             reports.last = min(now, reports.last + seconds)

@@ -16,7 +16,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import Holder, Lease, LeaseLostError, holder, is_driven
+from lstm_sweep.search.sweep.lease import Holder, Lease, LeaseLostError, find_driver, holder
 
 
 class Tags:
@@ -101,9 +101,9 @@ def test_of_two_that_take_it_at_once_one_is_refused(other: str, who: str) -> Non
 
 
 def test_nobody_drives_a_sweep_without_a_lease(store: Any) -> None:
-    assert is_driven(store, "r") is None
+    assert find_driver(store, "r") is None
     store.kept[Tag.LEASE] = ""
-    assert is_driven(store, "r") is None
+    assert find_driver(store, "r") is None
 
 
 def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
@@ -111,13 +111,13 @@ def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> 
     done.wait()
     ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
     store.kept[Tag.LEASE] = json.dumps(vars(ended))
-    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) is None
+    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) is None
 
 
 def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: Any) -> None:
     mine = Lease(store, "r")
     mine.take()
-    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
+    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
 
 
 def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> None:
@@ -131,14 +131,14 @@ def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
     def sleep(seconds: float) -> None:
         store.kept[Tag.LEASE] = elsewhere(beat=4)
 
-    found = is_driven(store, "r", sleep=sleep)
+    found = find_driver(store, "r", sleep=sleep)
     assert found and found.host == "another"
 
 
 def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
     store.kept[Tag.LEASE] = elsewhere(beat=3)
     slept: list[float] = []
-    assert is_driven(store, "r", sleep=slept.append) is None
+    assert find_driver(store, "r", sleep=slept.append) is None
     assert sum(slept) == lease.STALE_S
 
 
@@ -339,6 +339,6 @@ def test_a_process_that_has_released_its_lease_may_take_the_sweep_up_again(store
     mine = Lease(store, "r")
     mine.take()
     mine.release()
-    assert is_driven(store, "r") is None
+    assert find_driver(store, "r") is None
     Lease(store, "r").take()
-    assert is_driven(store, "r") is not None
+    assert find_driver(store, "r") is not None
