@@ -1,4 +1,4 @@
-"""How a sweep learns that somebody wants it to end; it installs no signal handler of its own."""
+"""How a sweep is told to end; it installs no signal handler of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Interrupts(Protocol):
-    """Says whether an end is wanted, and defers it while something must not be left half done.
+    """Says whether the sweep is to end, and defers that while a write must not be interrupted.
 
     `search.process.signals.Shield` is the one of the command line, which has taken over the
     signals. A program that has not gives `NEVER`, in which case a `KeyboardInterrupt` of its own
@@ -18,24 +18,24 @@ class Interrupts(Protocol):
 
     @property
     def signal_number(self) -> int:
-        """Number of the signal by which an end is wanted; 0 as long as nobody wants one."""
+        """Number of the signal that asks for the end; 0 as long as there was none."""
 
     @property
     def ending(self) -> bool:
-        """Whether the end has come already, so that another wish for it changes nothing."""
+        """Whether the sweep is ending already, so that another signal changes nothing."""
 
     @property
     def timed_out(self) -> bool:
-        """Whether a request was given up since an end is wanted."""
+        """Whether a request has reached its time limit since the end was asked for."""
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """Around a request to a server, which may be given up once an end is wanted.
+        """Around a request to a server, which has a time limit once the end was asked for.
 
         Raises:
-            TimeoutError: it was given up.
+            TimeoutError: the limit is reached.
         """
 
 
@@ -49,7 +49,7 @@ class Never:
         return nullcontext()
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """Nothing is given up."""
+        """No request has a time limit."""
         return nullcontext()
 
 
@@ -57,7 +57,7 @@ NEVER = Never()
 
 
 class EndRequest:
-    """An end that any thread may ask for; the sweep heeds it within a second."""
+    """An end that any thread may ask for; the sweep notices it within a second."""
 
     timed_out = False
 
@@ -71,7 +71,7 @@ class EndRequest:
 
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
-        """Note whether the end has come; what is asked for meanwhile is heeded afterwards."""
+        """Note whether the sweep is ending; a request meanwhile is noticed afterwards."""
         before, self.ending = self.ending, self.ending or to_the_end
         try:
             yield
@@ -79,5 +79,5 @@ class EndRequest:
             self.ending = before
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """Nothing is given up."""
+        """No request has a time limit."""
         return nullcontext()

@@ -12,7 +12,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 
 Answer = TypeVar("Answer")
 
-#: characters of a reason; the timeout of a request stands at the end of about 380
+#: characters of a reason; messages with the timeout of a request have about 380
 LONGEST_REASON = 400
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0

@@ -17,7 +17,7 @@ from lstm_sweep.spaces.template.config import TemplateConfig
 
 @dataclass(frozen=True)
 class RunKind:
-    """What has to be known of a kind of task to read the runs of its trials."""
+    """How the runs of one kind of task are recognized and read."""
 
     #: tag that its runs have, and those of no other kind
     tag: str
@@ -46,7 +46,7 @@ def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
 
 
 def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """What a template's `fit` has said of each epoch."""
+    """The metrics that a template's `fit` has reported of each epoch."""
     found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
     return tuple(sorted(found, key=lambda name: name not in RESULTS))
 

@@ -147,7 +147,8 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
     artifacts.check_place(settings.artifacts or "mlartifacts")
     if bind.is_open:
         print(_warning(bind, settings.auth is not None), file=sys.stderr, flush=True)
-    left_out = (*OPENING, *approval.OF_SERVERS)  # the latter would go where a run says it has files
+    # the server could send the passwords `OF_SERVERS` to an address that a run names
+    left_out = (*OPENING, *approval.OF_SERVERS)
     environment = {name: value for name, value in os.environ.items() if name not in left_out} | {
         # not an argument, since other users can list those of all processes
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
@@ -258,7 +259,9 @@ def _warning(bind: BindAddress, asks: bool) -> str:
     place = "this machine" if bind.ip.is_unspecified else bind.host
     who = f"--host {bind.host}: whoever reaches {place} over a network"
     if asks:
-        return f"{who} can try passwords, which travel as they are; with one, runs can be changed"
+        return (
+            f"{who} can try passwords, which are sent unencrypted; whoever has one can change runs"
+        )
     return (
         f"{who} can read, change and delete all runs; `auth: basic` in mlflow.yaml asks for a "
         f"password"

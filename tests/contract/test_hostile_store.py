@@ -296,7 +296,7 @@ def test_no_run_says_where_files_are_written_or_let_go(stored: Stored, place: st
         lambda: store.keep_file(stored.trial_id, stored.folder / "words.txt", "model"),
         lambda: store.fetch(stored.trial_id, "model/precious", stored.folder),
     ):
-        with pytest.raises(InputError, match=f"run {stored.trial_id}: its files lie at "):
+        with pytest.raises(InputError, match=f"run {stored.trial_id}: its files are at "):
             call()
     assert [path.name for path in home.rglob("*")] == ["model", "precious"]
 

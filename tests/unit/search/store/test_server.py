@@ -120,7 +120,7 @@ class _Socket(socket.socket):
     ("host", "asks", "said"),
     [
         ("0.0.0.0", False, ["reaches this machine", "read, change and delete", "auth: basic"]),
-        ("0.0.0.0", True, ["reaches this machine", "try passwords", "travel as they are"]),
+        ("0.0.0.0", True, ["reaches this machine", "try passwords", "sent unencrypted"]),
     ],
 )
 def test_a_warning_is_one_line(host: str, asks: bool, said: list[str]) -> None:
