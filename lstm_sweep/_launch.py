@@ -1,4 +1,4 @@
-"""Beginnings: a sweep is launched, found by its name, or listed."""
+"""Launches a sweep, finds one by its name, and lists all."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class NotebookTable:
         self._lines.append(without_secrets(text))
 
     def ended(self, state: SweepState) -> None:
-        """Show what the sweep has come to."""
+        """Show the result of the sweep."""
         self._paint(state, ended=True)
 
     def _paint(self, state: SweepState, *, ended: bool = False) -> None:
@@ -60,7 +60,7 @@ class NotebookTable:
 
 
 def summary(state: SweepState, *, ended: bool) -> str:
-    """How a sweep fares, in a line."""
+    """The state of a sweep in a line."""
     parts = [f"{state.name}: {state.trials_done} of {state.spec.trials} trials"]
     if state.leader:
         progress, loss = state.leader

@@ -97,7 +97,7 @@ class Sweep:
         return dict(api.trials(self.name, settings=self._settings, top=1).baselines)
 
     def status(self) -> SweepStatusReport:
-        """How the sweep fares, as far as its store knows."""
+        """The state of the sweep, as its store has it."""
         from lstm_sweep.search import api
 
         return api.status(self.name, settings=self._settings)

@@ -20,7 +20,7 @@ class DifferentSearchError(InputError):
 
 
 class SweepFailedError(StoreError):
-    """The store has failed while a sweep ran; `result` is what the sweep has come to."""
+    """The store has failed while a sweep ran; `result` is that of the sweep."""
 
     def __init__(self, message: str, result: SweepResult) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The life of a sweep: launched, resumed, stopped."""
+"""Launches, resumes and stops sweeps."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def stop(name: str, *, settings: Settings) -> StoppedSweep:
     is_open = run.info.status == "RUNNING"
     left_out = list[str]()
     if is_open and not lease.stop(store, run_id):
-        # nobody drives it, so its runs are put in order here
+        # no process drives it, so its runs are closed here
         close(store, run, lambda error: left_out.append(str(error)))
     tags = Tags(store.run(run_id))
     return StoppedSweep(

@@ -1,4 +1,4 @@
-"""How a sweep fares, as far as its store knows."""
+"""The state of a sweep, as its store has it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BROKEN_OFF = "broken off"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatusReport:
-    """How a sweep fares."""
+    """The state of a sweep."""
 
     sweep: str
     run_id: str
@@ -64,7 +64,7 @@ class SweepStatusReport:
 
 
 def status(name: str, *, settings: Settings) -> SweepStatusReport:
-    """How a sweep fares.
+    """The state of a sweep.
 
     Raises:
         InputError: there is no such sweep, or it cannot be read.

@@ -89,7 +89,7 @@ def _spec_file(arguments: Namespace) -> Path | None:
 def _drive(
     call: Callable[[Observer, Interrupts], SweepResult], settings: Settings, *, as_json: bool
 ) -> int:
-    """Run a sweep in front of whoever watches, say how it went, and return the exit code."""
+    """Run a sweep, print its progress and its result, and return the exit code."""
     console, shield = open_console(stderr=as_json), Shield()
     with shield.up():
         try:
@@ -122,7 +122,7 @@ def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, 
 
 
 def _judge(result: SweepResult) -> int:
-    """Say what is wrong with a sweep that has ended by itself; return the exit code."""
+    """Print what is wrong with a sweep that has ended by itself; return the exit code."""
     if result.state is SweepStatus.FAILED:
         print(f"lstm-sweep: {result.why}", file=sys.stderr)
         return FAILED

@@ -40,7 +40,7 @@ def sweeps(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
-    """Say how a sweep fares; with `--follow`, each time that changes, until it has ended."""
+    """Print the state of a sweep; with `--follow`, at each change, until it has ended."""
     settings = load(Path.cwd())
     report = api.status(arguments.sweep, settings=settings)
     line = _line(report)
@@ -59,7 +59,7 @@ def status(arguments: Namespace) -> int:
 
 
 def _line(report: SweepStatusReport) -> str:
-    """How a sweep fares, in a line for people."""
+    """The state of a sweep in a line for people."""
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.trials.items())
     parts = [report.state, counts or "no trials yet"]
     if report.best:

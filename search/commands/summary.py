@@ -1,4 +1,4 @@
-"""What is said at the end of a sweep: its best trials, and what to do with them."""
+"""Prints the result of a sweep at its end: its best trials, and the commands that come next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 10
 
 
 def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord]) -> None:
-    """Say what a sweep has come to; `trials` are those of the store, as far as it answers."""
+    """Print the result of a sweep; `trials` are those of the store, none if it does not answer."""
     records = archive.ranked(list(trials))
     if records:
         title = f"{result.sweep}: the best of {_counts(result)}"

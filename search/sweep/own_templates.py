@@ -77,7 +77,7 @@ def read(tags: Tags, given: str | None) -> Template | None:
         was = tags.json(Tag.TEMPLATE, dict).get("path")
         raise InputError(
             f"the sweep runs a template that you have not run here: expected --template FILE.py, "
-            f"your own file (it was {shown(was)}); no store says which file is run"
+            f"your own file (it was {shown(was)}); a path from the store is never run"
         )
     template = Template.read(str(path))
     if template.digest != digest:

@@ -90,10 +90,9 @@ def _take(store: Store, run: Any) -> Lease:
     """Take the lease of a sweep unless another process has driven it since `run` was read."""
     now = store.tags(run.info.run_id)
     if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
-        who = holder(now) or "somebody"
+        who = holder(now) or "another process"
         raise InputError(
-            f"sweep '{run.data.tags[Tag.NAME]}': {who} took it up at the same time, "
-            f"expected one to drive it"
+            f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can"
         )
     lease = Lease(store, run.info.run_id, driven_s(run))
     lease.take()

@@ -73,7 +73,7 @@ class Sweep:
         self._folder: Path | None = None
         self._policy: Policy | None = None
         self._loop: Loop | None = None
-        #: whether another driver has taken the sweep over
+        #: whether another driver has taken the sweep over, so that its runs are left alone
         self._lost = False
         began = clock() - (past.seconds if past else 0.0)
         state = SweepState(
@@ -104,6 +104,7 @@ class Sweep:
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
         try:
+            # while it waits for an answer, the store calls the listener
             with self._listener.listening_while_waiting(self._store):
                 self._run()
         finally:
@@ -216,7 +217,7 @@ class Sweep:
             self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
 
     def _new_policy(self) -> Policy:
-        """What decides: it knows the sweep's plan, data and slots, and no trial yet."""
+        """The policy for the sweep's plan, data and slots; it knows no trial yet."""
         problem = self._task.problem(self._spec, self.state.baselines)
         slots = max(1, len(self._engine.slots))
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
@@ -255,7 +256,7 @@ class Sweep:
             self._viewer.said(f"runs were left open: {fault}")
 
     def _close_runs(self, journal: Journal, lease: Lease) -> None:
-        """Close the runs of trials and then the sweep's own, which lets the lease go."""
+        """Close the runs of trials and then the sweep's own, which ends the lease."""
         with lease.beating(self._driven_s):
             self._close_trials(journal)
         self._report()
@@ -264,7 +265,7 @@ class Sweep:
         journal.close_sweep(state.status, why, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
-        """Close the runs of trials, and log what all have come to.
+        """Close the runs of trials, and log how many there are and the best loss.
 
         A trial whose run cannot be closed, though the store answers, is left to `resume`.
         """
@@ -283,7 +284,7 @@ class Sweep:
         journal.log_progress(state.trials_done, state.best_loss)
 
     def _report(self) -> None:
-        """Note what the search has found out, if that can be done."""
+        """Put the report of the search into the state, if there can be one."""
         if self._policy is None or self.state.report:
             return
         try:
@@ -292,7 +293,7 @@ class Sweep:
             self._viewer.said(f"the search is not reported: {_error_line(error)}")
 
     def _description(self) -> str:
-        """What the sweep has come to, in Markdown; empty if that cannot be said."""
+        """The result of the sweep in Markdown; empty if that fails."""
         try:
             return evidence.describe(self.state)
         except Exception as error:
@@ -307,8 +308,8 @@ class Sweep:
         try:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
                 self._draw(Path(folder))
-        except Exception as error:  # pictures matter less than a sweep that has ended in order
-            self._viewer.said(f"no pictures were kept: {_error_line(error)}")
+        except Exception as error:  # the sweep has ended, and its runs are closed
+            self._viewer.said(f"no plots were saved: {_error_line(error)}")
 
     def _draw(self, folder: Path) -> None:
         state = self.state
@@ -322,6 +323,6 @@ class Sweep:
 
 
 def _error_line(error: Exception) -> str:
-    """An error in one line; those of the program's own say all themselves."""
+    """An error in one line, with its type unless its message says enough."""
     own = isinstance(error, StoreError | OSError)
     return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

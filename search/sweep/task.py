@@ -28,8 +28,8 @@ WriteBundle = Callable[[Path, str], dict[str, Any]]
 class Task(ABC):
     """What a sweep trains.
 
-    A kind of task is a class of these, named in `tasks`. What it does not say, it does without:
-    baselines, a size rule, knowledge of what its trials cost. So most methods are optional hooks.
+    Each kind of task is a subclass, named in `tasks`. Most methods have a default: no baselines, no
+    size rule, no knowledge of what trials cost.
     """
 
     #: how its runs are read back, and what its trials are compared by
@@ -37,7 +37,7 @@ class Task(ABC):
     #: whether its trials run code of the user, which may need anything of Keras
     runs_user_code: ClassVar[bool] = False
 
-    # how one comes to be
+    # how one is made
 
     @classmethod  # noqa: B027
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
@@ -108,10 +108,10 @@ class Task(ABC):
 
     @abstractmethod
     def tags(self) -> dict[str, str]:
-        """What each run says of it."""
+        """The tags that each run has of it."""
 
     def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
-        """What people should know of it before its sweep begins on these devices.
+        """Lines that people are shown before its sweep begins on these devices.
 
         Raises:
             InputError: the space of the spec does not fit.
@@ -121,7 +121,7 @@ class Task(ABC):
     # what its trials need
 
     def save(self, folder: Path) -> None:  # noqa: B027
-        """Lay out in the sweep's folder what workers need."""
+        """Write what workers need to the sweep's folder."""
 
     @abstractmethod
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
@@ -129,7 +129,7 @@ class Task(ABC):
 
     def trials_per_gpu(self, spec: SweepSpec, engine: Engine) -> tuple[int, str]:
         """How many trials share a GPU at best, and why, for people."""
-        return 1, "--per-gpu auto: nothing is known of its networks"
+        return 1, "--per-gpu auto: what its networks need is not known"
 
     # what its trials are compared with
 
@@ -148,14 +148,14 @@ class Task(ABC):
         return {}
 
     def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
-        """What a search of it is told; `baselines` are the losses of all of them."""
+        """What a search is given of it; `baselines` are the losses of all baselines."""
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
     # what is known of its networks
 
     @property
     def training_symbols(self) -> int:
-        """How much there is to train on; 0 if nobody knows."""
+        """Symbols to train on; 0 if that is not known."""
         return 0
 
     def parameters_of(self, config: Config) -> int | None:
@@ -194,5 +194,5 @@ class Task(ABC):
 
     @classmethod
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
-        """What `export` says to people of what its writer has returned."""
+        """What `export` prints of the result of its writer, in lines for people."""
         return []

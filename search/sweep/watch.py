@@ -1,4 +1,4 @@
-"""Watches over running trials, of a sweep or of a rerun: those that hang are to be ended."""
+"""Finds the running trials, of a sweep or of a rerun, that hang and are to be ended."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.health import Reports, Start
 from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Progressed, TrialProgress
 
-#: a driver that has not looked for so many seconds cannot tell who was silent
+#: after so many seconds without a look, the driver may have unread messages
 PAUSE_S = 5.0
 
 
 class Watch:
-    """Remembers when trials were heard of; all times are seconds of the driver's clock."""
+    """Remembers when trials have reported; all times are seconds of the driver's clock."""
 
     def __init__(self, now: float, least_s: float = health.SILENT_S) -> None:
         self._least_s = least_s
@@ -26,7 +26,7 @@ class Watch:
         self._longest_start: float | None = None
 
     def hear(self, progress: TrialProgress, message: Message, now: float) -> None:
-        """A trial has said something."""
+        """Note a message of a trial."""
         start = self._start_of(progress)
         if isinstance(message, Computing):
             start.computed = now
@@ -61,7 +61,7 @@ class Watch:
         return self._starts.setdefault(progress.run_id, start)
 
     def _shift_times(self, run_id: str, seconds: float, now: float) -> None:
-        """What a trial has said for so many seconds may not have been heard."""
+        """After a pause of the driver, add it to all times, since messages may be unread."""
         if reports := self._reports.get(run_id):
             reports.last = min(now, reports.last + seconds)
         start = self._starts[run_id]
