@@ -63,6 +63,16 @@ def reruns(store: Store) -> list[tuple[str, str | None, str | None]]:
     ]
 
 
+def killing(server: Server) -> Callable[[EpochDone], None]:
+    """Kills a server when the first epoch is reported."""
+
+    def kill(done: EpochDone) -> None:
+        if done.epoch == 1:
+            server.kill()
+
+    return kill
+
+
 @pytest.fixture
 def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
     started = Server(workplace("rerun"))
@@ -77,12 +87,7 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     store = Store(Settings(server.address, None, "outage", "test"))
     record = one_trial(store, corpus, data)
     restart = threading.Thread(target=server.start)
-
-    def kill(done: EpochDone) -> None:
-        if done.epoch == 1:
-            server.kill()
-
-    engine = ScriptedEngine(LOSSES, watch=kill)
+    engine = ScriptedEngine(LOSSES, watch=killing(server))
     observer = Listening(at_outage=restart.start)
     again = rerun(store, record, engine, {}, observer=observer)
     restart.join()
@@ -98,7 +103,7 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
 ) -> None:
     store = Store(Settings(server.address, None, "outage", "test"))
     record = one_trial(store, corpus, data)
-    engine = ScriptedEngine(LOSSES, watch=lambda done: server.kill())
+    engine = ScriptedEngine(LOSSES, watch=killing(server))
     observer = Listening(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))
     shield = Shield()
     with pytest.raises(Interrupted) as caught, shield.up():
