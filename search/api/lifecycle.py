@@ -114,7 +114,7 @@ def launch(
         notes = task.notes(spec, devices(engine))
         task.remember()
         # Keras is imported over there while MLflow is imported here
-        engine.warm_up(foreign=task.runs_user_code)
+        engine.warm_up(user_code=task.runs_user_code)
         store = Store(settings)
         store.prepare()
         if spec.name:
@@ -176,7 +176,7 @@ def resume(
         _check_not_driven(store, name, run.info.run_id)
         notes = task.notes(now, devices(engine))
         store.prepare()
-        engine.warm_up(foreign=task.runs_user_code)
+        engine.warm_up(user_code=task.runs_user_code)
         with gpu_sharing.sharing(now, task, engine) as (shared, why):
             past = rebuild(store, run, was)
             drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)

@@ -56,10 +56,10 @@ class Engine(Protocol):
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
         """Memory of a slot's GPU as it is just now; None if there is no GPU, or nobody knows."""
 
-    def warm_up(self, *, foreign: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:
         """Get ready in the background, so that the first trial starts sooner.
 
-        `foreign` says that trials run code of the user, which may need anything of Keras.
+        `user_code` says that trials run code of the user, which may need anything of Keras.
         """
 
     def start(self, job: Job) -> None:
@@ -108,7 +108,7 @@ class Engine(Protocol):
         """Close the engine."""
 
 
-class Closing:
+class ClosesOnExit:
     """The part of an engine that makes it a context manager."""
 
     def close(self) -> None:

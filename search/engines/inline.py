@@ -9,11 +9,11 @@ from typing_extensions import override
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import Closing, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit, GpuMemory
 from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
-class InlineEngine(Closing):
+class InlineEngine(ClosesOnExit):
     """One slot, this process; each `wait` trains up to the next message."""
 
     slots = (Slot(0),)
@@ -34,7 +34,7 @@ class InlineEngine(Closing):
         """None, as no slot has a GPU."""
         return None
 
-    def warm_up(self, *, foreign: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:
         """Do nothing: the first trial imports Keras."""
 
     def start(self, job: Job) -> None:

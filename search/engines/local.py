@@ -18,7 +18,7 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
-from lstm_sweep.search.engines.base import Closing, Event, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot
@@ -46,7 +46,7 @@ class _Running:
                 os.kill(pid, signal.SIGKILL)
 
 
-class LocalEngine(Closing):
+class LocalEngine(ClosesOnExit):
     """A worker process on each slot."""
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
@@ -64,9 +64,9 @@ class LocalEngine(Closing):
         """What the driver says of the slot's GPU."""
         return gpus.memory().get(slot.gpu) if slot.gpu is not None else None
 
-    def warm_up(self, *, foreign: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:
         """Start the process that workers are forked from."""
-        forkserver.warm_up(foreign=foreign)
+        forkserver.warm_up(user_code=user_code)
 
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
@@ -76,7 +76,7 @@ class LocalEngine(Closing):
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
         log = KernelLog()
-        process, ours = forkserver.fork(worker.main, job, foreign=job.training.runs_user_code)
+        process, ours = forkserver.fork(worker.main, job, user_code=job.training.runs_user_code)
         self._running[job.slot] = _Running(job.slot, process, ours, log, memory_kills())
         self._folders[job.slot] = job.folder
 

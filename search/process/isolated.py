@@ -31,21 +31,21 @@ Answer = TypeVar("Answer")
 END_WITHIN_S = 5.0
 
 
-def call(function: Callable[..., Answer], *arguments: object, foreign: bool = False) -> Answer:
+def call(function: Callable[..., Answer], *arguments: object, user_code: bool = False) -> Answer:
     """Call a function of a module in another process, and return its result.
 
-    With `foreign`, the function may use all of Keras.
+    With `user_code`, the function may use all of Keras.
 
     Raises:
         InputError: the function has raised one.
         RuntimeError: the function has raised another error, or its process has died.
     """
-    answers: list[Answer] = list(stream(_once, function, *arguments, foreign=foreign))
+    answers: list[Answer] = list(stream(_once, function, *arguments, user_code=user_code))
     return answers[0]
 
 
 def stream(
-    function: Callable[..., Iterable[Answer]], *arguments: object, foreign: bool = False
+    function: Callable[..., Iterable[Answer]], *arguments: object, user_code: bool = False
 ) -> Iterator[Answer]:
     """Yield what a function yields in another process, which ends when the iterator is closed.
 
@@ -53,7 +53,7 @@ def stream(
         InputError: the function has raised one.
         RuntimeError: the function has raised another error, or its process has died.
     """
-    process, ours = forkserver.fork(_serve, function, arguments, Path.cwd(), foreign=foreign)
+    process, ours = forkserver.fork(_serve, function, arguments, Path.cwd(), user_code=user_code)
     try:
         yield from _answers(process, ours)
     finally:

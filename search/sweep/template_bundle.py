@@ -26,7 +26,7 @@ def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
         weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
         kept = record.tags.get(Tag.INPUTS) == "kept"
         seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
-        return isolated.call(_write, record, weights, seen, folder, format, foreign=True)
+        return isolated.call(_write, record, weights, seen, folder, format, user_code=True)
 
     return write
 
