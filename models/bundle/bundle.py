@@ -39,12 +39,12 @@ JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 #: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
 Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
-FOREIGN_LOAD = """\
+TEMPLATE_LOAD = """\
 import keras
 model = keras.models.load_model("model.keras", safe_mode=True)
 model.summary()
 """
-FOREIGN_README = """# The model of trial {trial}
+TEMPLATE_README = """# The model of trial {trial}
 
 The template returned it with loss {loss:.4f}.
 
@@ -257,7 +257,7 @@ def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
     return [arrays[name].astype(one.dtype) for name, one in zip(names, wanted, strict=True)]
 
 
-def write_foreign(
+def write_template_bundle(
     model: Any | None,
     weights: Path,
     config: dict[str, Any],
@@ -272,7 +272,7 @@ def write_foreign(
         model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
     _write_json(folder / CONFIG, config)
     _write_json(folder / METRICS, metrics)
-    text = FOREIGN_README.format(**metrics, load=FOREIGN_LOAD)
+    text = TEMPLATE_README.format(**metrics, load=TEMPLATE_LOAD)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

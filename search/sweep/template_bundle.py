@@ -58,7 +58,7 @@ def _write(
                 ) from None
             model, unknown = None, f"its network is not loaded ({reason(error)})"
         config = record.trial.config.to_dict()
-        bundle.write_foreign(model, weights, config, metrics, folder, format)
+        bundle.write_template_bundle(model, weights, config, metrics, folder, format)
         if model and seen:
             given = bundle.inputs_of(model, seen)
             here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
