@@ -20,7 +20,7 @@ from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.outage import TICK_S
+from lstm_sweep.search.sweep.inbox import TICK_S
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch

@@ -12,7 +12,6 @@ from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.sweep import health
-from lstm_sweep.search.sweep.driver import Driver, needing_room
 from lstm_sweep.search.sweep.events import (
     EpochReported,
     ProgressReported,
@@ -29,6 +28,7 @@ from lstm_sweep.search.sweep.events import (
     TrialStarted,
 )
 from lstm_sweep.search.sweep.lease import BEAT_S
+from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.resume import ResumeState, goes_on
 from lstm_sweep.search.sweep.state import ON_REQUEST, SweepState
 from lstm_sweep.search.sweep.watch import Watch
@@ -49,12 +49,12 @@ from lstm_sweep.search.trial import (
 class Loop:
     """The trials of a sweep that has begun, from the first one to the last."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver, self._history = driver, driver.history
+    def __init__(self, parts: LoopParts) -> None:
+        self._parts, self._history = parts, parts.history
         #: runs whose weights are in the store, by the number of their trial
         self._kept: dict[int, str] = {}
         self._beaten = self._state.now
-        self._watch = Watch(self._state.now, driver.silent_s)
+        self._watch = Watch(self._state.now, parts.silent_s)
         #: whether people know that there is no slot
         self._told_of_no_slot = False
 
@@ -64,14 +64,14 @@ class Loop:
 
     def take_up(self, past: ResumeState) -> None:
         """Take up the trials that have ended, and those that were under way."""
-        driver = self._driver
+        parts = self._parts
         self._kept = dict(past.weights)
         state = self._history.apply(Resumed(past.finished, past.again))
-        now, was = driver.spec, past.spec
+        now, was = parts.spec, past.spec
         more_time = (now.minutes or math.inf) > (was.minutes or math.inf)
         extended = more_time or now.trials > was.trials
-        driver.policy.restore(state.finished, state.waiting, extended=extended)
-        with driver.interrupts.hold():
+        parts.policy.restore(state.finished, state.waiting, extended=extended)
+        with parts.interrupts.hold():
             self._drop_displaced()
 
     def run(self) -> None:
@@ -80,17 +80,17 @@ class Loop:
         Raises:
             Interrupted: an end is wanted.
         """
-        driver = self._driver
+        parts = self._parts
         while True:
-            if driver.interrupts.asked:
-                raise Interrupted(driver.interrupts.asked)
-            with driver.interrupts.hold():
+            if parts.interrupts.asked:
+                raise Interrupted(parts.interrupts.asked)
+            with parts.interrupts.hold():
                 self._fill_slots()
                 over = not self._state.running and not self._waits_for_a_slot()
             if over:
                 return
-            heard = driver.listener.hear()
-            with driver.interrupts.hold():
+            heard = parts.inbox.receive()
+            with parts.interrupts.hold():
                 for slot, event in heard:
                     self._hear(slot, event)
                     self._beat()  # many may have come, and each takes its time to be written
@@ -98,7 +98,7 @@ class Loop:
                 self._beat()
                 self._make_room()
             self._heed_deadline()
-            driver.viewer.update(self._state)
+            parts.viewer.update(self._state)
 
     def break_off(self) -> None:
         """Record the trials under way, whose workers have ended already, as stopped."""
@@ -115,7 +115,7 @@ class Loop:
             self._close(Stop(StopReason.MINUTES, over))
 
     def _fill_slots(self) -> None:
-        there = self._driver.engine.slots
+        there = self._parts.engine.slots
         for slot in self._state.slots:
             if slot in self._state.running or slot not in there or self._state.closing:
                 continue
@@ -128,7 +128,7 @@ class Loop:
     def _next(self) -> Trial | None:
         """The trial to begin next, which waits; None if there is none now."""
         if not self._state.waiting:
-            policy = self._driver.policy
+            policy = self._parts.policy
             trial = policy.next(self._state.seconds)
             if policy.stop and not self._state.search_ended:
                 self._history.apply(SearchEnded(policy.stop))
@@ -139,30 +139,30 @@ class Loop:
 
     def _waits_for_a_slot(self) -> bool:
         """Whether there is something to be tried, and no slot for it as yet."""
-        slots = set(self._state.slots).intersection(self._driver.engine.slots)
+        slots = set(self._state.slots).intersection(self._parts.engine.slots)
         if slots or self._state.closing or self._next() is None:
             self._told_of_no_slot = False
             return False
         if not self._told_of_no_slot:
-            self._driver.viewer.said("no slot is left: waiting for one")
+            self._parts.viewer.said("no slot is left: waiting for one")
         self._told_of_no_slot = True
         return True
 
     def _place(self, trial: Trial, slot: Slot) -> None:
         """Begin a trial that waits; it waits until its run is there."""
-        driver = self._driver
-        job = driver.task.job(trial, slot, driver.folder)
+        parts = self._parts
+        job = parts.task.job(trial, slot, parts.folder)
         with needing_room(f"folder {job.folder}"):
             job.folder.mkdir(parents=True, exist_ok=True)
         self._history.tick()
-        device, remarks = driver.engine.describe(slot), driver.task.remarks(trial.config)
-        run_id = driver.journal.open_trial(trial, device, remarks)
+        device, remarks = parts.engine.describe(slot), parts.task.remarks(trial.config)
+        run_id = parts.journal.open_trial(trial, device, remarks)
         self._history.apply(TrialPlaced(trial, slot, run_id, job))
         progress = self._state.running[slot]
-        driver.policy.begin(progress)
-        driver.journal.log_config(progress, driver.task.params(trial.config))
-        driver.engine.start(job)
-        predicted_s = driver.policy.epoch_seconds(trial.config)
+        parts.policy.begin(progress)
+        parts.journal.log_config(progress, parts.task.params(trial.config))
+        parts.engine.start(job)
+        predicted_s = parts.policy.epoch_seconds(trial.config)
         self._history.apply(TrialStarted(slot, predicted_s))
 
     def _hear(self, slot: Slot, event: engines.Event) -> None:
@@ -173,7 +173,7 @@ class Loop:
             if slot in self._state.running:
                 self._hear_trial(slot, Ended(Outcome.LOST, event.reason))
             self._history.apply(SlotGone(slot))
-            self._driver.viewer.said(f"{slot} is lost: {event.reason}")
+            self._parts.viewer.said(f"{slot} is lost: {event.reason}")
         else:
             self._hear_trial(slot, event)
 
@@ -191,20 +191,20 @@ class Loop:
 
     def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
         """Log an epoch, and end the trial if it is not worth another one."""
-        driver = self._driver
+        parts = self._parts
         if not progress.unlogged:
-            driver.journal.log_epoch(progress)
+            parts.journal.log_epoch(progress)
         self._history.tick()
         if repeated:  # an earlier attempt was judged here, and went on
-            driver.policy.note(progress)
-        elif verdict := driver.policy.judge(progress):
-            driver.engine.stop(progress.slot, verdict)
+            parts.policy.note(progress)
+        elif verdict := parts.policy.judge(progress):
+            parts.engine.stop(progress.slot, verdict)
 
     def _end_hung(self) -> None:
         """End trials that are silent for too long."""
         now = self._history.tick()
         for progress, ended in self._watch.look(self._state.running.values(), now):
-            self._driver.engine.stop(progress.slot, ended)
+            self._parts.engine.stop(progress.slot, ended)
 
     def _beat(self) -> None:
         """Show that the sweep is driven, and see whether somebody wants it to stop."""
@@ -212,20 +212,20 @@ class Loop:
         if now - self._beaten < BEAT_S:
             return
         self._beaten = now
-        workdir.touch(self._driver.folder)
-        if self._driver.lease.beat(self._state.seconds) and not self._state.closing:
+        workdir.touch(self._parts.folder)
+        if self._parts.lease.beat(self._state.seconds) and not self._state.closing:
             self._close(ON_REQUEST)
 
     def _make_room(self) -> None:
         """End trials of the search once the time for confirming has come."""
-        for progress, ended in self._driver.policy.overdue(self._state.seconds):
-            self._driver.engine.stop(progress.slot, ended)
+        for progress, ended in self._parts.policy.overdue(self._state.seconds):
+            self._parts.engine.stop(progress.slot, ended)
 
     def _close(self, why: Stop) -> None:
         """Begin nothing more, and end what runs."""
         state = self._history.apply(SweepClosing(why))
         for slot in state.running:
-            self._driver.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
+            self._parts.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
         """Record a trial that has ended, and let TPE know.
@@ -233,64 +233,64 @@ class Loop:
         It counts as under way until its run is closed. If its end was recorded in part before,
         that end stays.
         """
-        driver, slot = self._driver, progress.slot
+        parts, slot = self._parts, progress.slot
         self._history.tick()
         if not progress.ended:
             ended = replace(ended, reason=without_secrets(ended.reason))
             progress = self._history.apply(TrialEnded(slot, ended)).running[slot]
         before, files = self._state.best, self._collect(progress)
-        among_best = self._state.is_among_best(progress, driver.spec.keep)
+        among_best = self._state.is_among_best(progress, parts.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
-        driver.journal.close_trial(progress, files, keep=keep)
+        parts.journal.close_trial(progress, files, keep=keep)
         state = self._history.apply(TrialClosed(slot))
         if keep:
             self._kept[progress.trial.number] = progress.run_id
         self._drop_displaced()
         if state.best is not before:
-            driver.journal.log_progress(state.trials_done, state.best_loss)
+            parts.journal.log_progress(state.trials_done, state.best_loss)
         again = goes_on(progress, state.finished)
         if not again:
             shutil.rmtree(progress.job.folder, ignore_errors=True)
         if again and not state.closing:
-            driver.policy.lose(progress)
+            parts.policy.lose(progress)
             self._history.apply(TrialQueuedAgain(progress.trial.number))
         else:
             self._learn(progress)
         if not self._state.closing:
             self._look_for_failure(progress)
-        driver.viewer.trial_ended(progress, self._state)
+        parts.viewer.trial_ended(progress, self._state)
 
     def _collect(self, progress: TrialProgress) -> TrialFiles | None:
         """What a trial has written; None if no worker was started for it."""
         if not progress.started:
             return None
         with needing_room(f"folder {progress.job.folder}"):
-            return TrialFiles(folder=self._driver.engine.collect(progress.slot))
+            return TrialFiles(folder=self._parts.engine.collect(progress.slot))
 
     def _drop_displaced(self) -> None:
         """Let go of weights of trials that are no longer among the best."""
-        best = {progress.run_id for progress in self._state.ranked[: self._driver.spec.keep]}
+        best = {progress.run_id for progress in self._state.ranked[: self._parts.spec.keep]}
         for number, run_id in list(self._kept.items()):
             if run_id not in best:
-                self._driver.journal.drop_weights(run_id)
+                self._parts.journal.drop_weights(run_id)
                 del self._kept[number]
 
     def _learn(self, progress: TrialProgress) -> None:
         """Let the policy learn from a trial that has ended, and end those not needed any more."""
-        policy = self._driver.policy
+        policy = self._parts.policy
         climbing = policy.ladder is None
         for other, ended in policy.end(progress):
-            self._driver.engine.stop(other.slot, ended)
+            self._parts.engine.stop(other.slot, ended)
         if climbing and (decision := policy.ladder):
             rates = policy.space[policy.space.rate or ""].describe()
             text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
-            self._driver.viewer.said(text)
+            self._parts.viewer.said(text)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
         """End a sweep in which nothing works any more."""
         assert progress.ended
         if progress.ended.unfinished:  # though nobody has broken it off: it found no room
-            folder = self._driver.folder
+            folder = self._parts.folder
             self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
-        elif why := health.failing(self._state.final, self._driver.spec.max_failures):
+        elif why := health.failing(self._state.final, self._parts.spec.max_failures):
             self._close(Stop(StopReason.FAILURES, why))

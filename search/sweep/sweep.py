@@ -23,7 +23,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
 from lstm_sweep.search.sweep.claim import claim
-from lstm_sweep.search.sweep.driver import Driver, needing_room
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
     RunOpened,
@@ -32,10 +31,11 @@ from lstm_sweep.search.sweep.events import (
     SweepClosing,
 )
 from lstm_sweep.search.sweep.history import History
+from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop
+from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
-from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, SweepState
 from lstm_sweep.search.sweep.task import Task
@@ -67,7 +67,7 @@ class Sweep:
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s
         self._interrupts, self._viewer = interrupts, Viewer(observer)
-        self._listener = Listener(engine, interrupts, self._viewer, str(store.settings))
+        self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
         #: what there is of the sweep as soon as it has begun
         self._lease: Lease | None = None
         self._journal: Journal | None = None
@@ -104,7 +104,7 @@ class Sweep:
             Interrupted: `interrupts` says that an end is wanted.
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
-        self._store.waiting = self._listener.wait_for_store
+        self._store.waiting = self._inbox.wait_for_store
         self._store.asking = self._interrupts.asking
         try:
             self._loop = self._begin()
@@ -144,12 +144,12 @@ class Sweep:
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
         self._policy = policy = self._new_policy()
-        driver = Driver(
+        parts = LoopParts(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
-            listener=self._listener, journal=journal, lease=lease, interrupts=self._interrupts,
+            inbox=self._inbox, journal=journal, lease=lease, interrupts=self._interrupts,
             viewer=self._viewer, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
-        return Loop(driver)
+        return Loop(parts)
 
     def _create(self, tags: dict[str, str]) -> Lease:
         """Make the sweep's run, which holds the lease from the beginning."""
@@ -225,7 +225,7 @@ class Sweep:
         What the sweep has found is drawn last, when nothing depends on it any more; not after a
         signal, which leaves seconds: `resume` draws it.
         """
-        self._listener.be_patient_again()
+        self._inbox.forget_waiting()
         try:
             try:
                 self._engine.close()

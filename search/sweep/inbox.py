@@ -1,4 +1,4 @@
-"""Hears the trials of a sweep, also while the store does not answer."""
+"""Receives the messages of trials, and keeps them while the store does not answer."""
 
 from __future__ import annotations
 
@@ -12,49 +12,51 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Slot
 
-#: seconds between two looks at the clock while nothing happens
+#: longest wait for an event of the engine, seconds
 TICK_S = 0.25
 
 
-class Listener:
-    """Hears trials in order; what they say while the store is away is kept until it is back."""
+class Inbox:
+    """Events of the engine, in order; those that come while the store is away are received later."""
 
     def __init__(self, engine: Engine, interrupts: Interrupts, viewer: Viewer, store: str) -> None:
+        """`store` is the name of the store for people."""
         self._engine, self._interrupts, self._viewer = engine, interrupts, viewer
-        #: the store's name for people
         self._store = store
-        self._heard: list[tuple[Slot, Event]] = []
+        #: events that came while the store did not answer
+        self._kept: list[tuple[Slot, Event]] = []
+        #: seconds for which the store was waited for, since `forget_waiting`
         self._waited = 0.0
 
-    def hear(self) -> list[tuple[Slot, Event]]:
-        """What trials have said, as soon as there is something; empty after a while."""
-        heard = self._heard or [*self._engine.wait(TICK_S)]
-        self._heard = []
-        return heard
+    def receive(self) -> list[tuple[Slot, Event]]:
+        """Events since the last call; waits up to `TICK_S` seconds if there are none."""
+        events = self._kept or [*self._engine.wait(TICK_S)]
+        self._kept = []
+        return events
 
-    def be_patient_again(self) -> None:
-        """Give the store its time anew."""
+    def forget_waiting(self) -> None:
+        """Count the seconds for which the store is waited for from 0 again."""
         self._waited = 0.0
 
     def wait_for_store(self, why: str, seconds: float) -> None:
-        """The store does not answer: listen to the trials for so many seconds.
+        """Receive and keep events for `seconds`, since the store does not answer.
 
         Raises:
-            Interrupted: the user wants an end, and it has not come yet.
-            StoreError: the end has come, and the store has had its time.
+            Interrupted: an end of the sweep is wanted and has not begun.
+            StoreError: the sweep is ending, and the store was waited for long enough.
         """
         self._waited += seconds
-        self._heed(why)
+        self._check_interrupts(why)
         self._viewer.said(f"the store does not answer, waiting: {why}")
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             began = time.monotonic()
-            self._heard += self._engine.wait(min(left, TICK_S))
+            self._kept += self._engine.wait(min(left, TICK_S))
             if time.monotonic() - began < TICK_S / 2:
                 time.sleep(min(left, TICK_S / 2))
-            self._heed(why)
+            self._check_interrupts(why)
 
-    def _heed(self, why: str) -> None:
+    def _check_interrupts(self, why: str) -> None:
         if not self._interrupts.asked:
             return
         if not self._interrupts.ending:
