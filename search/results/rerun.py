@@ -243,14 +243,14 @@ class _Again:
                 if isinstance(event, SlotLost):
                     event = Ended(Outcome.LOST, event.reason)
                 if not isinstance(event, SlotAdded):
-                    watch.hear(self.progress, event, time.monotonic())
-                    self._hear(event)
+                    watch.receive(self.progress, event, time.monotonic())
+                    self._receive(event)
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
                 self._engine.stop(hanging.slot, ended)
             yield
 
-    def _hear(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         if isinstance(message, EpochDone):
             self.progress = self.progress.with_epoch(message)
             if not self.progress.unlogged:

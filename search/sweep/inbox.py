@@ -17,7 +17,7 @@ TICK_S = 0.25
 
 
 class Inbox:
-    """Events of the engine, in order; those that come while the store is away are received later."""
+    """Events of the engine, in order; those that come while the store is away are kept."""
 
     def __init__(self, engine: Engine, interrupts: Interrupts, viewer: Viewer, store: str) -> None:
         """`store` is the name of the store for people."""

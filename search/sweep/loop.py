@@ -1,4 +1,4 @@
-"""The loop of a sweep: propose, place, listen, decide, record."""
+"""The loop of a sweep: propose trials, place them, receive messages, decide, log."""
 
 from __future__ import annotations
 
@@ -47,38 +47,38 @@ from lstm_sweep.search.trial import (
 
 
 class Loop:
-    """The trials of a sweep that has begun, from the first one to the last."""
+    """Runs the trials of a sweep that has begun, from the first to the last."""
 
     def __init__(self, parts: LoopParts) -> None:
         self._parts, self._history = parts, parts.history
         #: runs whose weights are in the store, by the number of their trial
         self._kept: dict[int, str] = {}
-        self._beaten = self._state.now
+        self._last_heartbeat = self._state.now
         self._watch = Watch(self._state.now, parts.silent_s)
-        #: whether people know that there is no slot
-        self._told_of_no_slot = False
+        #: whether the user was shown that there is no slot
+        self._showed_no_slot = False
 
     @property
     def _state(self) -> SweepState:
         return self._history.state
 
     def take_up(self, past: ResumeState) -> None:
-        """Take up the trials that have ended, and those that were under way."""
+        """Restore the trials of the earlier driver: those that have ended, and those that go on."""
         parts = self._parts
         self._kept = dict(past.weights)
         state = self._history.apply(Resumed(past.finished, past.again))
-        now, was = parts.spec, past.spec
-        more_time = (now.minutes or math.inf) > (was.minutes or math.inf)
-        extended = more_time or now.trials > was.trials
+        spec, old_spec = parts.spec, past.spec
+        more_time = (spec.minutes or math.inf) > (old_spec.minutes or math.inf)
+        extended = more_time or spec.trials > old_spec.trials
         parts.policy.restore(state.finished, state.waiting, extended=extended)
         with parts.interrupts.hold():
             self._drop_displaced()
 
     def run(self) -> None:
-        """Run trials until none is left to be tried.
+        """Run trials until none is left to try.
 
         Raises:
-            Interrupted: an end is wanted.
+            Interrupted: the user interrupts the sweep.
         """
         parts = self._parts
         while True:
@@ -89,35 +89,35 @@ class Loop:
                 over = not self._state.running and not self._waits_for_a_slot()
             if over:
                 return
-            heard = parts.inbox.receive()
+            events = parts.inbox.receive()
             with parts.interrupts.hold():
-                for slot, event in heard:
-                    self._hear(slot, event)
-                    self._beat()  # many may have come, and each takes its time to be written
-                self._end_hung()
+                for slot, event in events:
+                    self._receive(slot, event)
+                    self._beat()  # there may be many events, and logging each takes time
+                self._stop_hung()
                 self._beat()
-                self._make_room()
-            self._heed_deadline()
+                self._stop_overdue()
+            self._check_deadline()
             parts.viewer.update(self._state)
 
     def break_off(self) -> None:
-        """Record the trials under way, whose workers have ended already, as stopped."""
+        """Close the runs of running trials, whose workers have ended already, as stopped."""
         state = self._state
         reason = state.closing or "the sweep ended"
         stopped = Ended(Outcome.STOPPED, reason, state.broken_off)
         for progress in state.running.values():
             self._conclude(progress, stopped)
 
-    def _heed_deadline(self) -> None:
+    def _check_deadline(self) -> None:
         state = self._state
         if state.deadline is not None and state.now >= state.deadline and not state.closing:
             over = f"{state.spec.minutes:g} minutes are over"
             self._close(Stop(StopReason.MINUTES, over))
 
     def _fill_slots(self) -> None:
-        there = self._parts.engine.slots
+        usable = self._parts.engine.slots
         for slot in self._state.slots:
-            if slot in self._state.running or slot not in there or self._state.closing:
+            if slot in self._state.running or slot not in usable or self._state.closing:
                 continue
             self._history.tick()
             trial = self._next()
@@ -126,7 +126,7 @@ class Loop:
             self._place(trial, slot)
 
     def _next(self) -> Trial | None:
-        """The trial to begin next, which waits; None if there is none now."""
+        """The trial to place next, which is then waiting; None if there is none now."""
         if not self._state.waiting:
             policy = self._parts.policy
             trial = policy.next(self._state.seconds)
@@ -138,18 +138,22 @@ class Loop:
         return self._state.waiting[0]
 
     def _waits_for_a_slot(self) -> bool:
-        """Whether there is something to be tried, and no slot for it as yet."""
+        """Whether there is a trial to place, but no slot."""
         slots = set(self._state.slots).intersection(self._parts.engine.slots)
         if slots or self._state.closing or self._next() is None:
-            self._told_of_no_slot = False
+            self._showed_no_slot = False
             return False
-        if not self._told_of_no_slot:
+        if not self._showed_no_slot:
             self._parts.viewer.said("no slot is left: waiting for one")
-        self._told_of_no_slot = True
+        self._showed_no_slot = True
         return True
 
     def _place(self, trial: Trial, slot: Slot) -> None:
-        """Begin a trial that waits; it waits until its run is there."""
+        """Start a waiting trial on a slot.
+
+        MLflow creates a run without params, so the config is logged by a second request. The trial
+        counts as running before that, so that its run is closed if this request fails.
+        """
         parts = self._parts
         job = parts.task.job(trial, slot, parts.folder)
         with needing_room(f"folder {job.folder}"):
@@ -165,20 +169,20 @@ class Loop:
         predicted_s = parts.policy.epoch_seconds(trial.config)
         self._history.apply(TrialStarted(slot, predicted_s))
 
-    def _hear(self, slot: Slot, event: engines.Event) -> None:
+    def _receive(self, slot: Slot, event: engines.Event) -> None:
         self._history.tick()
         if isinstance(event, engines.SlotAdded):
             self._history.apply(SlotCame(slot))
         elif isinstance(event, engines.SlotLost):
             if slot in self._state.running:
-                self._hear_trial(slot, Ended(Outcome.LOST, event.reason))
+                self._receive_message(slot, Ended(Outcome.LOST, event.reason))
             self._history.apply(SlotGone(slot))
             self._parts.viewer.said(f"{slot} is lost: {event.reason}")
         else:
-            self._hear_trial(slot, event)
+            self._receive_message(slot, event)
 
-    def _hear_trial(self, slot: Slot, message: Message) -> None:
-        self._watch.hear(self._state.running[slot], message, self._state.now)
+    def _receive_message(self, slot: Slot, message: Message) -> None:
+        self._watch.receive(self._state.running[slot], message, self._state.now)
         if isinstance(message, Computing):
             return
         if isinstance(message, Progressed):
@@ -190,85 +194,94 @@ class Loop:
             self._conclude(self._state.running[slot], message)
 
     def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
-        """Log an epoch, and end the trial if it is not worth another one."""
+        """Log an epoch; stop the trial if the policy ends it (pruned, patience, ladder)."""
         parts = self._parts
         if not progress.unlogged:
             parts.journal.log_epoch(progress)
         self._history.tick()
-        if repeated:  # an earlier attempt was judged here, and went on
+        if repeated:  # an earlier attempt of this trial was judged at this epoch, and went on
             parts.policy.note(progress)
         elif verdict := parts.policy.judge(progress):
             parts.engine.stop(progress.slot, verdict)
 
-    def _end_hung(self) -> None:
-        """End trials that are silent for too long."""
+    def _stop_hung(self) -> None:
+        """Stop trials that have sent no message for too long."""
         now = self._history.tick()
         for progress, ended in self._watch.look(self._state.running.values(), now):
             self._parts.engine.stop(progress.slot, ended)
 
     def _beat(self) -> None:
-        """Show that the sweep is driven, and see whether somebody wants it to stop."""
+        """Renew the lease every `BEAT_S` seconds; close the sweep if `stop` was requested."""
         now = self._history.tick()
-        if now - self._beaten < BEAT_S:
+        if now - self._last_heartbeat < BEAT_S:
             return
-        self._beaten = now
+        self._last_heartbeat = now
         workdir.touch(self._parts.folder)
         if self._parts.lease.beat(self._state.seconds) and not self._state.closing:
             self._close(ON_REQUEST)
 
-    def _make_room(self) -> None:
-        """End trials of the search once the time for confirming has come."""
+    def _stop_overdue(self) -> None:
+        """Stop trials of the search when the time for confirmation begins."""
         for progress, ended in self._parts.policy.overdue(self._state.seconds):
             self._parts.engine.stop(progress.slot, ended)
 
     def _close(self, why: Stop) -> None:
-        """Begin nothing more, and end what runs."""
+        """Start no more trials, and stop those that run."""
         state = self._history.apply(SweepClosing(why))
         for slot in state.running:
             self._parts.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
-        """Record a trial that has ended, and let TPE know.
+        """Close the run of a trial that has ended; try it again, or let the policy learn from it.
 
-        It counts as under way until its run is closed. If its end was recorded in part before,
-        that end stays.
+        The trial counts as running until its run is closed. If an earlier call has failed while it
+        closed the run, the outcome of that call stays.
         """
-        parts, slot = self._parts, progress.slot
         self._history.tick()
         if not progress.ended:
             ended = replace(ended, reason=without_secrets(ended.reason))
-            progress = self._history.apply(TrialEnded(slot, ended)).running[slot]
-        before, files = self._state.best, self._collect(progress)
-        among_best = self._state.is_among_best(progress, parts.spec.keep)
+            state = self._history.apply(TrialEnded(progress.slot, ended))
+            progress = state.running[progress.slot]
+        self._close_run(progress)
+        self._retry_or_learn(progress)
+        if not self._state.closing:
+            self._look_for_failure(progress)
+        self._parts.viewer.trial_ended(progress, self._state)
+
+    def _close_run(self, progress: TrialProgress) -> None:
+        """Log how a trial has ended, with its weights if it is among the best."""
+        journal, best_before = self._parts.journal, self._state.best
+        files = self._collect(progress)
+        among_best = self._state.is_among_best(progress, self._parts.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
-        parts.journal.close_trial(progress, files, keep=keep)
-        state = self._history.apply(TrialClosed(slot))
+        journal.close_trial(progress, files, keep=keep)
+        state = self._history.apply(TrialClosed(progress.slot))
         if keep:
             self._kept[progress.trial.number] = progress.run_id
         self._drop_displaced()
-        if state.best is not before:
-            parts.journal.log_progress(state.trials_done, state.best_loss)
-        again = goes_on(progress, state.finished)
-        if not again:
+        if state.best is not best_before:  # this trial is the best one now
+            journal.log_progress(state.trials_done, state.best_loss)
+
+    def _retry_or_learn(self, progress: TrialProgress) -> None:
+        """Queue a trial that gets another attempt; tell the policy of any other end."""
+        retry = goes_on(progress, self._state.finished)
+        if not retry:
             shutil.rmtree(progress.job.folder, ignore_errors=True)
-        if again and not state.closing:
-            parts.policy.lose(progress)
+        if retry and not self._state.closing:
+            self._parts.policy.lose(progress)
             self._history.apply(TrialQueuedAgain(progress.trial.number))
         else:
             self._learn(progress)
-        if not self._state.closing:
-            self._look_for_failure(progress)
-        parts.viewer.trial_ended(progress, self._state)
 
     def _collect(self, progress: TrialProgress) -> TrialFiles | None:
-        """What a trial has written; None if no worker was started for it."""
+        """Files that a trial has written; None if no worker was started for it."""
         if not progress.started:
             return None
         with needing_room(f"folder {progress.job.folder}"):
             return TrialFiles(folder=self._parts.engine.collect(progress.slot))
 
     def _drop_displaced(self) -> None:
-        """Let go of weights of trials that are no longer among the best."""
+        """Delete stored weights of trials that are no longer among the best."""
         best = {progress.run_id for progress in self._state.ranked[: self._parts.spec.keep]}
         for number, run_id in list(self._kept.items()):
             if run_id not in best:
@@ -276,7 +289,7 @@ class Loop:
                 del self._kept[number]
 
     def _learn(self, progress: TrialProgress) -> None:
-        """Let the policy learn from a trial that has ended, and end those not needed any more."""
+        """Tell the policy that a trial has ended; stop the trials that it needs no more."""
         policy = self._parts.policy
         climbing = policy.ladder is None
         for other, ended in policy.end(progress):
@@ -287,9 +300,9 @@ class Loop:
             self._parts.viewer.said(text)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
-        """End a sweep in which nothing works any more."""
+        """Close the sweep if its trials keep failing, or if there is no room for files."""
         assert progress.ended
-        if progress.ended.unfinished:  # though nobody has broken it off: it found no room
+        if progress.ended.unfinished:  # the sweep is not closing: the trial found no room
             folder = self._parts.folder
             self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
         elif why := health.failing(self._state.final, self._parts.spec.max_failures):
