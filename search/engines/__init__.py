@@ -1,4 +1,4 @@
-"""Where trials run: one interface, several places."""
+"""Engines, which run trials. `open_engine` opens one by its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from lstm_sweep.search.spec import ENGINES
 
 
 def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> Engine:
-    """Open an engine by its name; `workers` bounds its slots, `per_gpu` trials share a GPU.
+    """Open an engine by its name.
+
+    `workers` is its number of slots, None for one on each core or GPU; `per_gpu` is the number of
+    slots on each GPU. `inline` has one slot and ignores both.
 
     Raises:
         InputError: there is no such engine, or it cannot have such slots.
