@@ -40,7 +40,8 @@ class FastOptimizer:
             ValueError: it is another one, such as `LossScaleOptimizer`.
         """
         if type(optimizer) not in KERNELS:
-            raise ValueError(f"{type(optimizer).__name__}: expected one of its own kernels")
+            names = ", ".join(known.__name__ for known in KERNELS)
+            raise ValueError(f"no CPU kernel for {type(optimizer).__name__}: expected {names}")
         if not optimizer.built:
             optimizer.build([weight.variable for weight in weights])
         slots, self._kernel = KERNELS[type(optimizer)]

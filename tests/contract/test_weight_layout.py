@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from tests.conftest import in_full
 from tests.contract.arithmetic import programs, steps_of
 
@@ -58,7 +58,7 @@ def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
-@pytest.mark.parametrize("optimizer", ["rmsprop", *in_full("adam", "adagrad", "sgd")])
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], *in_full(*OPTIMIZERS[1:])])
 def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
     config = TrialConfig(
         direction=direction, optimizer=optimizer, learning_rate=0.01, dropout=0.2, layer_size=128,
