@@ -121,7 +121,7 @@ def check_size(file: Path, config: TrialConfig, alphabet_size: int) -> None:
     """Refuse a file that is too small for the weights of the network that a config describes.
 
     Raises:
-        InputError: it is.
+        InputError: it is too small.
     """
     needed = WEIGHT_BYTES * parameters(config, alphabet_size)
     size = _stored_bytes(file)
@@ -148,7 +148,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[BinaryIO]:
-    """A file to read. Others are refused: whoever reads a pipe may wait for ever."""
+    """Open a file for reading; pipes and devices are refused, since reading may wait for ever."""
     with open(
         file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
     ) as stream:
@@ -158,7 +158,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 
 def _stored_bytes(file: Path) -> int:
-    """Bytes of a file that are really there: a hole in it takes no room on disk."""
+    """Bytes of a file without the holes of a sparse file."""
     with _opened(file) as stream:
         at, total = 0, 0
         end = os.fstat(stream.fileno()).st_size
@@ -198,7 +198,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(named) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} stands there twice")
+        raise ValueError(f"the key {shown(twice)} occurs twice")
     return named
 
 
@@ -253,8 +253,8 @@ def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
     if len(wanted) != len(arrays):
         return list(arrays.values())
     in_order = all(name.isdecimal() for name in arrays)
-    names = list(arrays) if in_order else [one.name for one in wanted]
-    return [arrays[name].astype(one.dtype) for name, one in zip(names, wanted, strict=True)]
+    names = list(arrays) if in_order else [tensor.name for tensor in wanted]
+    return [arrays[name].astype(tensor.dtype) for name, tensor in zip(names, wanted, strict=True)]
 
 
 def write_template_bundle(
