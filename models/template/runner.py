@@ -216,13 +216,13 @@ def _listening(report: Report) -> Iterator[_Listener]:
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
-    def heard(model: Any, *positional: Any, **words: Any) -> Any:
+    def fit_with_listener(model: Any, *positional: Any, **words: Any) -> Any:
         given = signature.bind(model, *positional, **words)
         listener.see(model, given.arguments.get("x"))
         given.arguments["callbacks"] = _with(given.arguments.get("callbacks"), listener)
         return fit(*given.args, **given.kwargs)
 
-    keras.Model.fit = heard
+    keras.Model.fit = fit_with_listener
     try:
         yield listener
     finally:

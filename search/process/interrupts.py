@@ -1,4 +1,4 @@
-"""How a sweep learns that somebody wants it to end; it installs no signal handler of its own."""
+"""How a sweep learns that it is interrupted; it installs no signal handler of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Interrupts(Protocol):
-    """Says whether an end is wanted, and defers it while something must not be left half done.
+    """Whether the sweep is interrupted; defers that while something must not be left half done.
 
     `search.process.signals.Shield` is the one of the command line, which has taken over the
     signals. A program that has not gives `NEVER`, in which case a `KeyboardInterrupt` of its own
@@ -18,21 +18,21 @@ class Interrupts(Protocol):
 
     @property
     def asked(self) -> int:
-        """Number of the signal by which an end is wanted; 0 as long as nobody wants one."""
+        """Number of the signal that interrupts the sweep; 0 if it is not interrupted."""
 
     @property
     def ending(self) -> bool:
-        """Whether the end has come already, so that another wish for it changes nothing."""
+        """Whether the sweep is ending already, so that a further signal changes nothing."""
 
     @property
     def gave_up(self) -> bool:
-        """Whether a request was given up since an end is wanted."""
+        """Whether a request was given up after the interruption."""
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
 
     def asking(self) -> AbstractContextManager[None]:
-        """Around a request to a server, which may be given up once an end is wanted.
+        """Context of a request to a server, which may be given up after an interruption.
 
         Raises:
             TimeoutError: it was given up.
@@ -40,16 +40,16 @@ class Interrupts(Protocol):
 
 
 class Never:
-    """Nobody asks for an end."""
+    """Never interrupts."""
 
     asked, ending, gave_up = 0, False, False
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
-        """Nothing is deferred."""
+        """Defer nothing."""
         return nullcontext()
 
     def asking(self) -> AbstractContextManager[None]:
-        """Nothing is given up."""
+        """Give up nothing."""
         return nullcontext()
 
 
@@ -79,5 +79,5 @@ class EndRequest:
             self.ending = before
 
     def asking(self) -> AbstractContextManager[None]:
-        """Nothing is given up."""
+        """Give up nothing."""
         return nullcontext()

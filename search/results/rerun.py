@@ -145,7 +145,7 @@ def rerun(
     `file` is the user's own file that the trial is about, where one was named.
 
     Raises:
-        Interrupted: `interrupts` says that an end is wanted.
+        Interrupted: the user interrupts the rerun.
     """
     first = record.trial
     config = first.config.evolve(**changes)
@@ -220,7 +220,7 @@ def _cut(record: TrialRecord, was: Epochs) -> tuple[int, Ended] | None:
 
 
 class _Again:
-    """A trial that is trained again, and what is known of it; `cut` says when it is to be ended."""
+    """A trial that is trained again, and what is known of it; `cut` is where it is stopped."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Compa
     cut_short = record.status == "KILLED" or _cut(record, was) is not None
     comparison = compare(was, progress.epochs, cut_short=cut_short)
     same_end = record.outcome == progress.ended.outcome
-    if progress.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
+    if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
         same_end = same_end and record.reason == journal.written_reason(progress.ended)
     failed = record.status == "FAILED" or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0

@@ -101,7 +101,7 @@ class Sweep:
         It may run in any thread.
 
         Raises:
-            Interrupted: `interrupts` says that an end is wanted.
+            Interrupted: the user interrupts the sweep.
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
         self._store.waiting = self._inbox.wait_for_store
@@ -175,7 +175,7 @@ class Sweep:
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
     def _take_up(self, past: ResumeState) -> Lease:
-        """Make sure that nobody else goes on with a sweep that was broken off."""
+        """Renew the lease of a sweep that was broken off, so that no other driver resumes it."""
         past.lease.beat(past.seconds)
         self._history.apply(RunOpened(past.run_id))
         return past.lease
@@ -220,10 +220,10 @@ class Sweep:
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
-        """End workers, close every run, and leave no files behind that nobody needs.
+        """Stop workers, close every run, and delete files that are no longer needed.
 
-        What the sweep has found is drawn last, when nothing depends on it any more; not after a
-        signal, which leaves seconds: `resume` draws it.
+        Pictures are drawn last, when nothing depends on them. After a signal, which leaves only
+        seconds, they are not drawn; `resume` draws them.
         """
         self._inbox.forget_waiting()
         try:
@@ -253,7 +253,7 @@ class Sweep:
         journal.close_sweep(state.status, why, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
-        """Close the runs of trials, and log what all have come to.
+        """Close the runs of trials, and log the number of trials and the best loss.
 
         A trial whose run cannot be closed, though the store answers, is left to `resume`.
         """
@@ -263,7 +263,7 @@ class Sweep:
         except StoreError:
             raise
         except Exception as error:
-            why = _told(error)
+            why = _one_line(error)
             self._viewer.said(f"runs of trials were left open: {why}")
             if self.state.stop.reason is not StopReason.FAILED:
                 self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
@@ -278,26 +278,26 @@ class Sweep:
         try:
             self._history.apply(SearchReported(self._policy.report()))
         except Exception as error:
-            self._viewer.said(f"the search is not reported: {_told(error)}")
+            self._viewer.said(f"the search is not reported: {_one_line(error)}")
 
     def _description(self) -> str:
-        """What the sweep has come to, in Markdown; empty if that cannot be said."""
+        """The result of the sweep in Markdown; empty if that fails."""
         try:
             return evidence.describe(self.state)
         except Exception as error:
-            self._viewer.said(f"the sweep is not described: {_told(error)}")
+            self._viewer.said(f"the sweep is not described: {_one_line(error)}")
             return ""
 
     def _keep_evidence(self) -> None:
-        """Keep pictures and numbers that say why the best trial is the best, if that can be done.
+        """Store pictures and numbers that show why the best trial is the best, if that can be done.
 
-        The sweep's run is closed, and whoever goes on with it may use its folder already.
+        The sweep's run is closed, and another driver may already use its folder.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
                 self._draw(Path(folder))
         except Exception as error:  # pictures matter less than a sweep that has ended in order
-            self._viewer.said(f"no pictures were kept: {_told(error)}")
+            self._viewer.said(f"no pictures were kept: {_one_line(error)}")
 
     def _draw(self, folder: Path) -> None:
         state = self.state
@@ -310,7 +310,7 @@ class Sweep:
             self._store.keep_file(state.run_id, file)
 
 
-def _told(error: Exception) -> str:
-    """An error in one line; those of the program's own say all themselves."""
+def _one_line(error: Exception) -> str:
+    """An error in one line; the name of its class is left out if its message is enough."""
     own = isinstance(error, StoreError | OSError)
     return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

@@ -108,10 +108,10 @@ class Task(ABC):
 
     @abstractmethod
     def tags(self) -> dict[str, str]:
-        """What each run says of it."""
+        """Tags of each run of the sweep."""
 
     def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
-        """What people should know of it before its sweep begins on these devices.
+        """Lines that the user should read before the sweep begins on these devices.
 
         Raises:
             InputError: the space of the spec does not fit.
@@ -144,18 +144,18 @@ class Task(ABC):
         return True
 
     def remarks(self, config: Config) -> dict[str, str]:
-        """What speaks against a config, as tags of its run."""
+        """Reasons against a config, as tags of its run."""
         return {}
 
     def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
-        """What a search of it is told; `baselines` are the losses of all of them."""
+        """What a search knows of the task; `baselines` are the losses of all baselines."""
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
     # what is known of its networks
 
     @property
     def training_symbols(self) -> int:
-        """How much there is to train on; 0 if nobody knows."""
+        """Number of symbols to train on; 0 if unknown."""
         return 0
 
     def parameters_of(self, config: Config) -> int | None:
@@ -163,7 +163,7 @@ class Task(ABC):
         return None
 
     def params(self, config: Config) -> dict[str, int | float]:
-        """What the run of a trial says of its network, as params."""
+        """Params of a trial's run that follow from its config, such as the size of its network."""
         return {}
 
     # with a finished trial
@@ -194,5 +194,5 @@ class Task(ABC):
 
     @classmethod
     def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
-        """What `export` says to people of what its writer has returned."""
+        """Lines that `export` prints about what its writer has returned."""
         return []
