@@ -29,7 +29,7 @@ ELSEWHERE = {
 
 
 def test_the_graphs_on_a_cpu_depend_on_a_field_or_it_takes_effect_elsewhere() -> None:
-    """The CPU kernels see only what is in `Form`: a field that it lacks would be ignored."""
+    """The CPU kernels ignore a field that is neither in `Form` nor an input, without an error."""
     assert sorted([*IN_FORM, *ELSEWHERE]) == sorted(FIELDS)
 
 
