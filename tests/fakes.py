@@ -63,7 +63,7 @@ class MemoryStore:
         """Take a tag away."""
         self.run_tags[run_id].pop(key, None)
 
-    def runs(self, **tags: str) -> list[Any]:
+    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
         """No other sweep."""
         return []
 
