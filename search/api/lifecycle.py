@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.api.references import store_of_sweep
@@ -40,7 +41,7 @@ class StoppedSweep:
     state: str
     #: whether it had ended before it was asked
     had_ended: bool
-    #: what to type so that it goes on; empty if this version cannot
+    #: what to do so that it goes on; empty if this version cannot
     advice: str
     #: trials that are left as they are, since they cannot be read, and why
     left_out: tuple[str, ...] = ()
@@ -167,7 +168,7 @@ def resume(
     now = _resumed_spec(was, name, changes, spec)
     check_budget(now)
     if all_spent := spent(tags, was, now):
-        unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
+        unchanged = worded("finished with ", all_spent, "; ", how_to_go_on(name, tags))
         return stored_result(store, run, unchanged)
     with preparation.engine_of(now) as engine:
         kind.check_devices(now, devices(engine))
@@ -192,7 +193,8 @@ def _check_not_driven(store: Store, name: str, run_id: str) -> None:
     if driver := lease.is_driven(store, run_id):
         raise SweepRunsError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-            f"To end it there: lstm-sweep stop {name}"
+            f"To end it there: ",
+            Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
         )
 
 

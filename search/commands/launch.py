@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
@@ -92,7 +93,7 @@ def _drive(
     if as_json:
         print_json(result.to_dict())
     elif result.unchanged:
-        print(f"sweep {result.sweep}: {plain(result.unchanged)}")
+        print(f"sweep {result.sweep}: {plain(for_command_line(result.unchanged))}")
     else:
         found = () if result.left_open else api.trials(result.sweep, settings=settings, top=SHOWN)
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads

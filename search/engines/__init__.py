@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.spec import ENGINES
 
@@ -24,4 +25,4 @@ def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> E
         from lstm_sweep.search.engines.local import LocalEngine, find_slots
 
         return LocalEngine(find_slots(workers, per_gpu))
-    raise InputError(f"--on is '{name}': expected one of {', '.join(ENGINES)}")
+    raise InputError(option("on"), f" is {shown(name)}: expected one of {', '.join(ENGINES)}")

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
+from typing_extensions import override
+
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import TrialProgress
 
@@ -29,23 +31,28 @@ class Observer(Protocol):
         """The sweep has ended, with or without success; the last call of all."""
 
 
-class Silent:
+class Silent(Observer):
     """An observer that shows nothing."""
 
+    @override
     def started(self, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def update(self, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def said(self, text: str) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def ended(self, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
 
 SILENT = Silent()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store.faults import reason
@@ -54,7 +55,8 @@ def _write(
             if format != "keras":
                 raise InputError(
                     f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
-                    f"expected layers of Keras alone, or --format keras"
+                    f"expected layers of Keras alone, or ",
+                    option("format", "keras"),
                 ) from None
             model, unknown = None, f"its network is not loaded ({reason(error)})"
         config = record.trial.config.to_dict()
