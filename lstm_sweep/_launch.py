@@ -185,10 +185,10 @@ def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
 
     if not isinstance(changes, Mapping):
         raise InputError(f"launch: set is {shown(changes)}: expected a mapping of fields to values")
-    if spec.template:
+    if origin := spec.space.stands_in:
         raise InputError(
-            "launch: set is given with a template, expected none: what varies stands in the "
-            "template"
+            f"launch: set is given with a {origin}, expected none: what varies stands in the "
+            f"{origin}"
         )
     dimensions = {}
     for name, values in changes.items():

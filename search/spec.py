@@ -310,9 +310,9 @@ def read_spec(
             raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
         given = content
     spec = SweepSpec.from_mapping({**given, **changes}, where, folder)
-    if spec.template and settings:
+    if settings and (origin := spec.space.stands_in):
         raise InputError(
-            f"{cut(settings[0])} is given with a template, expected none: what varies stands "
-            f"in the template"
+            f"{cut(settings[0])} is given with a {origin}, expected none: what varies stands "
+            f"in the {origin}"
         )
     return dataclasses.replace(spec, space=with_settings(spec.space, settings))

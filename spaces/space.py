@@ -32,6 +32,8 @@ class Space(Mapping[str, Dimension]):
 
     #: name of the field that is the learning rate; None if it is not known
     rate: str | None = "learning_rate"
+    #: what it is written in, if not in the fields of a sweep: its dimensions are not replaced then
+    stands_in: str = ""
 
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
         defaults = TrialConfig().to_dict()

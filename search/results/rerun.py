@@ -27,6 +27,7 @@ from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
     EpochDone,
+    Job,
     Message,
     Outcome,
     Phase,
@@ -173,7 +174,7 @@ def rerun(
         again = _Again(engine, writer, progress, None if variation else _cut(record, was))
         try:
             writer.log_config(progress, task.params(config))
-            for _ in again.train():
+            for _ in again.train(job):
                 if interrupts.asked:
                     raise Interrupted(interrupts.asked)
         finally:
@@ -232,11 +233,11 @@ class _Again:
         self.progress = progress
         self._engine, self._writer, self._cut = engine, writer, cut
 
-    def train(self) -> Iterator[None]:
+    def train(self, job: Job) -> Iterator[None]:
         """Train it to its end; yields between two looks at it."""
         began = time.monotonic()
         watch = Watch(began)
-        self._engine.start(self.progress.job)
+        self._engine.start(job)
         self.progress = replace(self.progress, began=began, started=True)
         while not self.progress.ended:
             for _, event in self._engine.wait(TICK_S):

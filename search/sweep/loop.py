@@ -265,7 +265,7 @@ class Loop:
     def _retry_or_learn(self, progress: TrialProgress) -> None:
         """Queue a trial that gets another attempt; tell the policy of any other end."""
         retry = goes_on(progress, self._state.finished)
-        if not retry:
+        if progress.job and not retry:
             shutil.rmtree(progress.job.folder, ignore_errors=True)
         if retry and not self._state.closing:
             self._parts.policy.lose(progress)
@@ -275,7 +275,7 @@ class Loop:
 
     def _collect(self, progress: TrialProgress) -> TrialFiles | None:
         """Files that a trial has written; None if no worker was started for it."""
-        if not progress.started:
+        if not (progress.started and progress.job):
             return None
         with needing_room(f"folder {progress.job.folder}"):
             return TrialFiles(folder=self._parts.engine.collect(progress.slot))

@@ -39,6 +39,11 @@ class Task(ABC):
 
     # how one comes to be
 
+    @classmethod
+    @abstractmethod
+    def accepts(cls, spec: SweepSpec) -> bool:
+        """Whether a spec is about this kind of task; the kinds in `tasks` are asked in turn."""
+
     @classmethod  # noqa: B027
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
         """Refuse a spec that one of the devices cannot run; called before data are read.
@@ -61,8 +66,8 @@ class Task(ABC):
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         """The spec of a sweep from its own run.
 
-        `tags` are those of the run that is to go on, `file` is what the user has named by
-        `--template`, if anything.
+        `tags` are those of the run that is to go on, `file` is the user's own file, if one was
+        named.
 
         Raises:
             InputError: the run holds none, or the file is not the one that it is about.

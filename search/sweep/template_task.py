@@ -42,6 +42,11 @@ class TemplateTask(Task):
 
     @classmethod
     @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.template is not None
+
+    @classmethod
+    @override
     def open(cls, spec: SweepSpec) -> Self:
         assert spec.template
         return cls(spec.template)

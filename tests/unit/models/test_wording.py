@@ -44,6 +44,6 @@ def refuse() -> None:
 
 
 def test_an_error_of_another_process_keeps_both_wordings() -> None:
-    with pytest.raises(InputError, match="^size_low is 0") as refused:
+    with pytest.raises(InputError, match=r"^size_low is 0") as refused:
         isolated.call(refuse)
     assert refused.value.command_line == REFUSED.command_line
