@@ -92,8 +92,10 @@ def launch(
 ) -> Sweep:
     """Run a sweep to the end of its budget, and return it.
 
-    The call blocks; its trials run in processes of their own. Ctrl-C (in a notebook: interrupt the
-    kernel) ends the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
+    The call blocks; its trials run in processes of their own. `on="inline"`, which is for a
+    debugger, trains in this one: it sets the random seeds, and lets TensorFlow compute on the CPU,
+    with one thread and deterministic operations. Ctrl-C (in a notebook: interrupt the kernel) ends
+    the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
     `KeyboardInterrupt` has the name.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral, Real
 from typing import Any
 
@@ -53,6 +54,15 @@ def check_range(name: str, value: Any, low: float, high: float, *, whole: bool =
     check_kind(name, value, whole=whole)
     if not low <= value <= high:
         raise InputError(name, f" is {shown(value)}: expected {low:,} to {high:,}")
+
+
+def path_text(name: str, value: object) -> str:
+    """A path as a text; refuses what is none."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise InputError(name, f" is {shown(value)}: expected a path")
+    return value
 
 
 def check_text(name: str, value: object) -> None:

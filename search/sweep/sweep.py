@@ -158,6 +158,7 @@ class Sweep:
             Tag.ROLE: "sweep",
             Tag.SEED: str(self._spec.seed),
             Tag.STATE: "running",
+            Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
         run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
         lease.run_id = run_id
@@ -190,7 +191,8 @@ class Sweep:
         self._store.reopen(past.run_id)
         before = self._store.tags(past.run_id)
         written = spec_tags(self._spec, self.state.name, before)
-        self._store.log(past.run_id, tags={Tag.STATE: "running"} | written)
+        driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
+        self._store.log(past.run_id, tags=driven | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""

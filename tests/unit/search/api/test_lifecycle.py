@@ -166,6 +166,7 @@ def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Pl
     assert (result.state, result.goes_on) == (SweepStatus.INTERRUPTED, True)
     assert watching.told == ["started", "s/0", "ended"]
     status = api.status("s", settings=place.settings)
+    assert status.slots == 1
     assert (status.state, status.why, status.eta_seconds) == ("interrupted", "interrupted", None)
     again = Watching()
     done = api.resume("s", {}, settings=place.settings, observer=again)
