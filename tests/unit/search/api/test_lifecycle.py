@@ -269,6 +269,7 @@ def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
         "finished", "the budget is spent", {"complete": 3},
     )  # fmt: skip
     assert status["best"] == result.to_dict()["best"]
+    assert status["slots"] == 1
     assert status["submitted"] == status["started"]
 
 
