@@ -92,8 +92,10 @@ def launch(
 ) -> Sweep:
     """Run a sweep to the end of its budget, and return it.
 
-    The call blocks; its trials run in processes of their own. Ctrl-C (in a notebook: interrupt the
-    kernel) ends the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
+    The call blocks; its trials run in processes of their own. `on="inline"`, which is for a
+    debugger, trains in this one: it sets the random seeds, and lets TensorFlow compute on the CPU,
+    with one thread and deterministic operations. Ctrl-C (in a notebook: interrupt the kernel) ends
+    the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
     `KeyboardInterrupt` has the name.
 
     Args:
@@ -186,10 +188,10 @@ def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
 
     if not isinstance(changes, Mapping):
         raise InputError(f"launch: set is {shown(changes)}: expected a mapping of fields to values")
-    if spec.template:
+    if origin := spec.space.stands_in:
         raise InputError(
-            "launch: set is given with a template, expected none: what varies stands in the "
-            "template"
+            f"launch: set is given with a {origin}, expected none: what varies stands in the "
+            f"{origin}"
         )
     dimensions = {}
     for name, values in changes.items():

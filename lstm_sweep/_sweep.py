@@ -11,6 +11,7 @@ from lstm_sweep._drive import drive
 from lstm_sweep._progress import observer_of
 from lstm_sweep._trial import Trial
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.field_checks import path_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ class Sweep:
         """
         from lstm_sweep.search import api
 
-        reference = f"{self.name}/{number}" if isinstance(number, int) else number
+        reference = number if isinstance(number, str) else f"{self.name}/{number}"
         record = api.show(reference, settings=self._settings).record
         if record.trial.sweep != self.name:
             raise InputError(
@@ -147,7 +148,7 @@ class Sweep:
                 self.name,
                 changes,
                 settings=self._settings,
-                template=None if template is None else os.fspath(template),
+                template=path_text("template", template) if template is not None else None,
                 observer=observer,
                 interrupts=interrupts,
             ),

@@ -308,7 +308,8 @@ class TrialProgress(_Results):
     trial: Trial
     run_id: str
     slot: Slot
-    job: Job
+    #: what a worker was given; None for a trial that was read back from the store
+    job: Job | None
     #: metrics of each finished epoch, in order
     epochs: Sequence[dict[str, float]] = ()
     #: whether the last epoch still has to be logged

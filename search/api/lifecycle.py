@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import (
     DifferentSearchError,
@@ -45,7 +46,7 @@ class StoppedSweep:
     state: str
     #: whether it had ended before it was asked
     had_ended: bool
-    #: what to type so that it goes on; empty if this version cannot
+    #: what to do so that it goes on; empty if this version cannot
     advice: str
     #: trials that are left as they are, since they cannot be read, and why
     left_out: tuple[str, ...] = ()
@@ -132,7 +133,7 @@ def launch(
         notes = task.notes(spec, devices(engine))
         task.remember()
         # Keras is imported over there while MLflow is imported here
-        engine.warm_up(foreign=task.runs_user_code)
+        engine.warm_up(user_code=task.runs_user_code)
         store = Store(settings)
         store.prepare()
         if spec.name:
@@ -186,7 +187,7 @@ def resume(
     now = _resumed_spec(was, name, changes, spec)
     check_budget(now)
     if all_spent := spent(tags, was, now):
-        unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
+        unchanged = worded("finished with ", all_spent, "; ", how_to_go_on(name, tags))
         return stored_result(store, run, unchanged)
     with preparation.engine_of(now) as engine:
         kind.check_devices(now, devices(engine))
@@ -195,7 +196,7 @@ def resume(
         _check_not_driven(store, name, run.info.run_id)
         notes = task.notes(now, devices(engine))
         store.prepare()
-        engine.warm_up(foreign=task.runs_user_code)
+        engine.warm_up(user_code=task.runs_user_code)
         with gpu_sharing.sharing(now, task, engine) as (shared, why):
             past = rebuild(store, run, was)
             drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
@@ -211,7 +212,8 @@ def _check_not_driven(store: Store, name: str, run_id: str) -> None:
     if driver := lease.find_driver(store, run_id):
         raise SweepRunsError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-            f"To end it there: lstm-sweep stop {name}"
+            f"To end it there: ",
+            Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
         )
 
 

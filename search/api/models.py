@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import check_switch, check_word, path_text
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.references import check_trial, existing_store, store_of_trial
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import devices
@@ -23,6 +26,8 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
+#: kinds of bundles
+FORMATS = ("keras", "savedmodel")
 #: what is said of a bundle whatever its trial is about
 USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version")
 
@@ -134,7 +139,11 @@ def rerun(
         Interrupted: `interrupts` says that an end is wanted.
         StoreError: the store has failed in a way that waiting does not resolve.
     """
-    changes = changes or {}
+    changes = {} if changes is None else changes
+    if not (isinstance(changes, Mapping) and all(isinstance(name, str) for name in changes)):
+        raise InputError(
+            option("set"), f" is {shown(changes)}: expected a mapping of fields to values"
+        )
     with open_engine(engine, workers=1) as opened:
         store = store_of_trial(reference, settings)
         record = archive.find_trial(store, reference)
@@ -163,8 +172,10 @@ def export(
         InputError: there is no such trial, it has no weights, the folder cannot be written, or the
             network cannot be checked.
     """
-    folder = exporting.new_folder(to)
-    if not NAME.fullmatch(reference):
+    folder = exporting.new_folder(path_text(option("to"), to))
+    check_word(option("format"), format, FORMATS)
+    check_switch(option("unchecked"), unchecked)
+    if not (isinstance(reference, str) and NAME.fullmatch(reference)):
         check_trial(reference)
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)

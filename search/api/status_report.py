@@ -34,7 +34,7 @@ class SweepStatusReport:
     #: trials by outcome, and how many are `running`
     trials: Mapping[str, int]
     best: BestTrial | None
-    #: places where its trials run; None where the store does not say
+    #: trials that can run at once where it is driven, or was; None if an earlier version drove it
     slots: int | None
     #: when it was handed in, and when its driver began
     submitted: datetime
@@ -86,7 +86,7 @@ def status(name: str, *, settings: Settings) -> SweepStatusReport:
         best=next(
             (best for record in archive.ranked(records) if (best := BestTrial.of(record))), None
         ),
-        slots=None,
+        slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
         submitted=began,
         started=None if state == "queued" else began,
         eta_seconds=_seconds_left(run, outcomes) if state == "running" else None,

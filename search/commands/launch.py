@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.errors import SweepFailedError
 from lstm_sweep.search.api.sweep_result import SweepResult
@@ -99,7 +100,7 @@ def _drive(
     if as_json:
         print_json(result.to_dict())
     elif result.unchanged:
-        print(f"sweep {result.sweep}: {plain(result.unchanged)}")
+        print(f"sweep {result.sweep}: {plain(for_command_line(result.unchanged))}")
     else:
         found = () if result.left_open else _best_trials(result, settings)
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.commands.display import duration, loss_text, open_console
@@ -79,7 +80,7 @@ def stop(arguments: Namespace) -> int:
         return DONE
     line = f"sweep {stopped.sweep}: {stopped.state}"
     line += ", nothing to stop" if stopped.had_ended else ""
-    print(f"{line}; {stopped.advice}" if stopped.advice else line)
+    print(f"{line}; {for_command_line(stopped.advice)}" if stopped.advice else line)
     return DONE
 
 

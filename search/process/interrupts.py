@@ -1,4 +1,4 @@
-"""How a sweep is told to end; it installs no signal handler of its own."""
+"""How a sweep learns that it is interrupted; it installs no signal handler of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Interrupts(Protocol):
-    """Says whether the sweep is to end, and defers that while a write must not be interrupted.
+    """Whether the sweep is interrupted; defers that while something must not be left half done.
 
     `search.process.signals.Shield` is the one of the command line, which has taken over the
     signals. A program that has not gives `NEVER`, in which case a `KeyboardInterrupt` of its own
@@ -18,21 +18,21 @@ class Interrupts(Protocol):
 
     @property
     def signal_number(self) -> int:
-        """Number of the signal that asks for the end; 0 as long as there was none."""
+        """Number of the signal that interrupts the sweep; 0 if it is not interrupted."""
 
     @property
     def ending(self) -> bool:
-        """Whether the sweep is ending already, so that another signal changes nothing."""
+        """Whether the sweep is ending already, so that a further signal changes nothing."""
 
     @property
     def timed_out(self) -> bool:
-        """Whether a request has reached its time limit since the end was asked for."""
+        """Whether a request was given up after the interruption."""
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """Around a request to a server, which has a time limit once the end was asked for.
+        """Context of a request to a server, which may be given up after an interruption.
 
         Raises:
             TimeoutError: the limit is reached.
@@ -40,16 +40,16 @@ class Interrupts(Protocol):
 
 
 class Never:
-    """Nobody asks for an end."""
+    """Never interrupts."""
 
     signal_number, ending, timed_out = 0, False, False
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
-        """Nothing is deferred."""
+        """Defer nothing."""
         return nullcontext()
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """No request has a time limit."""
+        """Give up nothing."""
         return nullcontext()
 
 
@@ -79,5 +79,5 @@ class EndRequest:
             self.ending = before
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """No request has a time limit."""
+        """Give up nothing."""
         return nullcontext()

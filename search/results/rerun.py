@@ -24,15 +24,16 @@ from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
-from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
     EpochDone,
+    Job,
     Outcome,
     Phase,
     Progressed,
@@ -125,10 +126,10 @@ def rerun(
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
     viewer = Viewer(observer)
-    listener = Listener(engine, interrupts, viewer, str(store.settings))
+    inbox = Inbox(engine, interrupts, viewer, str(store.settings))
     with (
         tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch,
-        listener.listening_while_waiting(store),
+        inbox.receiving_while_waiting(store),
     ):
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
@@ -136,12 +137,12 @@ def rerun(
             lease = Lease(store, "")
             run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id} | lease.tag)
         again = _Again(
-            record=record, was=was, engine=engine, writer=writer, listener=listener,
+            record=record, was=was, engine=engine, writer=writer, inbox=inbox,
             interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
             progress=TrialProgress(trial, run_id, slot, job),
         )  # fmt: skip
         try:
-            comparison, ended = again.run(task.params(config))
+            comparison, ended = again.run(job, task.params(config))
         finally:
             lease.release()
     return Rerun(
@@ -216,14 +217,14 @@ class _Again:
     was: Epochs
     engine: Engine
     writer: Journal
-    listener: Listener
+    inbox: Inbox
     interrupts: Interrupts
     viewer: Viewer
     #: after which epoch it is to be ended, and how, since the first run was; None: at its end
     cut: tuple[int, Ended] | None
     progress: TrialProgress
 
-    def run(self, params: Mapping[str, int | float]) -> tuple[Comparison, Ended]:
+    def run(self, job: Job, params: Mapping[str, int | float]) -> tuple[Comparison, Ended]:
         """Train it to its end, and close its run; `params` are known before it is trained.
 
         Raises:
@@ -233,7 +234,7 @@ class _Again:
         try:
             with self.interrupts.hold():
                 self.writer.log_config(self.progress, params)
-            self._train()
+            self._train(job)
         except BaseException as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
             with contextlib.suppress(StoreError):  # the first error is raised
@@ -246,28 +247,28 @@ class _Again:
                 raise Interrupted(number) from fault
             raise
 
-    def _train(self) -> None:
+    def _train(self, job: Job) -> None:
         """Train it to its end."""
         began = time.monotonic()
         watch = Watch(began)
-        self.engine.start(self.progress.job)
+        self.engine.start(job)
         self.progress = replace(self.progress, began=began, started=True)
         while not self.progress.ended:
             if self.interrupts.signal_number:
                 raise Interrupted(self.interrupts.signal_number)
-            heard = self.listener.hear()
+            events = self.inbox.receive()
             with self.interrupts.hold():
-                for _, event in heard:
-                    self._hear(event, watch)
+                for _, event in events:
+                    self._receive(event, watch)
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
                 self.engine.stop(hanging.slot, ended)
 
-    def _hear(self, event: Event, watch: Watch) -> None:
+    def _receive(self, event: Event, watch: Watch) -> None:
         if isinstance(event, SlotAdded):
             return
         message = Ended(Outcome.LOST, event.reason) if isinstance(event, SlotLost) else event
-        watch.hear(self.progress, message, time.monotonic())
+        watch.receive(self.progress, message, time.monotonic())
         if isinstance(message, EpochDone):
             self.progress = self.progress.with_epoch(message)
             if self.cut and self.cut[0] == len(self.progress.epochs):
@@ -286,7 +287,7 @@ class _Again:
             StoreError: the run is left open.
         """
         with self.interrupts.hold(to_the_end=True):
-            self.listener.reset_time_limit()
+            self.inbox.forget_waiting()
             self.engine.close()
             ended = self.progress.ended or ended
             assert ended
@@ -324,7 +325,7 @@ def _compare(record: TrialRecord, was: Epochs, progress: TrialProgress) -> Compa
     cut_short = record.status == "KILLED" or _cut(record, was) is not None
     comparison = compare(was, progress.epochs, cut_short=cut_short)
     same_end = record.outcome == progress.ended.outcome
-    if progress.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
+    if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
         same_end = same_end and record.reason == journal.written_reason(progress.ended)
     failed = record.status == "FAILED" or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0

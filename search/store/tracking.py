@@ -1,8 +1,9 @@
 """MLflow's client: the only store of runs, and the only place that writes to it.
 
-The driver is the only writer. A trial takes one call to create its run, one for its params, one per
-epoch (the last carries the outcome), and one for its final status, in that order: a run whose
-status is not final is not finished.
+The driver is the only writer. A trial takes one call to create its run, one for its params, one for
+each epoch, one for its outcome, and one for its final status, in that order: a run whose status is
+not final is not finished. The outcome of a trial that trains to its last epoch is logged in the
+call of that epoch.
 """
 
 from __future__ import annotations

@@ -66,6 +66,11 @@ class CorpusTask(Task):
 
     @classmethod
     @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.template is None
+
+    @classmethod
+    @override
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
         check_precision(spec, devices)
 

@@ -22,7 +22,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
 from lstm_sweep.search.sweep.claim import claim
-from lstm_sweep.search.sweep.driver import Driver, needing_room
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
     RunOpened,
@@ -31,10 +30,11 @@ from lstm_sweep.search.sweep.events import (
     SweepClosing,
 )
 from lstm_sweep.search.sweep.history import History
+from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop
+from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
-from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, SweepState
 from lstm_sweep.search.sweep.task import Task
@@ -66,7 +66,7 @@ class Sweep:
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s
         self._interrupts, self._viewer = interrupts, Viewer(observer)
-        self._listener = Listener(engine, interrupts, self._viewer, str(store.settings))
+        self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
         #: what there is of the sweep as soon as it has begun
         self._lease: Lease | None = None
         self._journal: Journal | None = None
@@ -100,12 +100,12 @@ class Sweep:
         It may run in any thread.
 
         Raises:
-            Interrupted: `interrupts` says that an end is wanted.
+            Interrupted: the user interrupts the sweep.
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
         try:
-            # while it waits for an answer, the store calls the listener
-            with self._listener.listening_while_waiting(self._store):
+            # while it waits for an answer, the store calls the inbox
+            with self._inbox.receiving_while_waiting(self._store):
                 self._run()
         finally:
             self._viewer.ended(self.state)
@@ -147,12 +147,12 @@ class Sweep:
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
         self._policy = policy = self._new_policy()
-        driver = Driver(
+        parts = LoopParts(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
-            listener=self._listener, journal=journal, lease=lease, interrupts=self._interrupts,
+            inbox=self._inbox, journal=journal, lease=lease, interrupts=self._interrupts,
             viewer=self._viewer, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
-        return Loop(driver)
+        return Loop(parts)
 
     def _create(self, tags: dict[str, str]) -> Lease:
         """Make the sweep's run, which holds the lease from the beginning."""
@@ -161,6 +161,7 @@ class Sweep:
             Tag.ROLE: "sweep",
             Tag.SEED: str(self._spec.seed),
             Tag.STATE: "running",
+            Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
         run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
         lease.run_id = run_id
@@ -193,7 +194,8 @@ class Sweep:
         self._store.reopen(past.run_id)
         before = self._store.tags(past.run_id)
         written = spec_tags(self._spec, self.state.name, before)
-        self._store.log(past.run_id, tags={Tag.STATE: "running"} | written)
+        driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
+        self._store.log(past.run_id, tags=driven | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""
@@ -227,7 +229,7 @@ class Sweep:
 
         After a signal, which leaves seconds, `resume` makes the plots.
         """
-        self._listener.reset_time_limit()
+        self._inbox.forget_waiting()
         try:
             self._close()
         finally:
@@ -265,7 +267,7 @@ class Sweep:
         journal.close_sweep(state.status, why, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
-        """Close the runs of trials, and log how many there are and the best loss.
+        """Close the runs of trials, and log the number of trials and the best loss.
 
         A trial whose run cannot be closed, though the store answers, is left to `resume`.
         """
@@ -275,7 +277,7 @@ class Sweep:
         except StoreError:
             raise
         except Exception as error:
-            why = _error_line(error)
+            why = _one_line(error)
             self._viewer.said(f"runs of trials were left open: {why}")
             if self.state.stop.reason is not StopReason.FAILED:
                 self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
@@ -290,26 +292,26 @@ class Sweep:
         try:
             self._history.apply(SearchReported(self._policy.report()))
         except Exception as error:
-            self._viewer.said(f"the search is not reported: {_error_line(error)}")
+            self._viewer.said(f"the search is not reported: {_one_line(error)}")
 
     def _description(self) -> str:
         """The result of the sweep in Markdown; empty if that fails."""
         try:
             return evidence.describe(self.state)
         except Exception as error:
-            self._viewer.said(f"the sweep is not described: {_error_line(error)}")
+            self._viewer.said(f"the sweep is not described: {_one_line(error)}")
             return ""
 
     def _save_plots(self) -> None:
-        """Save plots and the numbers behind them in the sweep's run, if that can be done.
+        """Store pictures and numbers that show why the best trial is the best, if that can be done.
 
-        The run is closed, and a process that resumes the sweep may use its folder already.
+        The sweep's run is closed, and another driver may already use its folder.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
                 self._draw(Path(folder))
-        except Exception as error:  # the sweep has ended, and its runs are closed
-            self._viewer.said(f"no plots were saved: {_error_line(error)}")
+        except Exception as error:  # pictures matter less than a sweep that has ended in order
+            self._viewer.said(f"no plots were saved: {_one_line(error)}")
 
     def _draw(self, folder: Path) -> None:
         state = self.state
@@ -322,7 +324,7 @@ class Sweep:
             self._store.keep_file(state.run_id, file)
 
 
-def _error_line(error: Exception) -> str:
-    """An error in one line, with its type unless its message says enough."""
+def _one_line(error: Exception) -> str:
+    """An error in one line; the name of its class is left out if its message is enough."""
     own = isinstance(error, StoreError | OSError)
     return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

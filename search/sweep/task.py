@@ -39,6 +39,11 @@ class Task(ABC):
 
     # how one is made
 
+    @classmethod
+    @abstractmethod
+    def accepts(cls, spec: SweepSpec) -> bool:
+        """Whether a spec is about this kind of task; the kinds in `tasks` are asked in turn."""
+
     @classmethod  # noqa: B027
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
         """Refuse a spec that one of the devices cannot run; called before data are read.
@@ -61,8 +66,8 @@ class Task(ABC):
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         """The spec of a sweep from its own run.
 
-        `tags` are those of the run that is to go on, `file` is what the user has named by
-        `--template`, if anything.
+        `tags` are those of the run that is to go on, `file` is the user's own file, if one was
+        named.
 
         Raises:
             InputError: the run holds none, or the file is not the one that it is about.
@@ -108,10 +113,10 @@ class Task(ABC):
 
     @abstractmethod
     def tags(self) -> dict[str, str]:
-        """The tags that each run has of it."""
+        """Tags of each run of the sweep."""
 
     def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
-        """Lines that people are shown before its sweep begins on these devices.
+        """Lines that the user should read before the sweep begins on these devices.
 
         Raises:
             InputError: the space of the spec does not fit.
@@ -144,18 +149,18 @@ class Task(ABC):
         return True
 
     def remarks(self, config: Config) -> dict[str, str]:
-        """What speaks against a config, as tags of its run."""
+        """Reasons against a config, as tags of its run."""
         return {}
 
     def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
-        """What a search is given of it; `baselines` are the losses of all baselines."""
+        """What a search knows of the task; `baselines` are the losses of all baselines."""
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
     # what is known of its networks
 
     @property
     def training_symbols(self) -> int:
-        """Symbols to train on; 0 if that is not known."""
+        """Number of symbols to train on; 0 if unknown."""
         return 0
 
     def parameters_of(self, config: Config) -> int | None:
@@ -163,7 +168,7 @@ class Task(ABC):
         return None
 
     def params(self, config: Config) -> dict[str, int | float]:
-        """What the run of a trial says of its network, as params."""
+        """Params of a trial's run that follow from its config, such as the size of its network."""
         return {}
 
     # with a finished trial
@@ -194,5 +199,5 @@ class Task(ABC):
 
     @classmethod
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
-        """What `export` prints of the result of its writer, in lines for people."""
+        """Lines that `export` prints about what its writer has returned."""
         return []

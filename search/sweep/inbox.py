@@ -1,4 +1,4 @@
-"""Hears the trials of a sweep, also while the store does not answer."""
+"""Receives the messages of trials, and keeps them while the store does not answer."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Slot
 
-#: seconds between two looks at the clock while nothing happens
+#: longest wait for an event of the engine, seconds
 TICK_S = 0.25
 
 
-class Listener:
-    """Hears trials in order; messages that come while the store does not answer are kept."""
+class Inbox:
+    """Events of the engine, in order; those that come while the store is away are kept."""
 
     def __init__(self, engine: Engine, interrupts: Interrupts, viewer: Viewer, store: str) -> None:
+        """`store` is the name of the store for people."""
         self._engine, self._interrupts, self._viewer = engine, interrupts, viewer
-        #: the store's name for people
         self._store = store
-        self._heard: list[tuple[Slot, Event]] = []
-        #: seconds that the store was waited for since `reset_time_limit`
-        self._waited_s = 0.0
+        #: events that came while the store did not answer
+        self._kept: list[tuple[Slot, Event]] = []
+        #: seconds for which the store was waited for, since `forget_waiting`
+        self._waited = 0.0
 
     @contextmanager
-    def listening_while_waiting(self, store: Store) -> Iterator[None]:
+    def receiving_while_waiting(self, store: Store) -> Iterator[None]:
         """Within the context, `store` calls `wait_for_store` while it does not answer.
 
-        Requests have a time limit once an end is wanted.
+        Requests have a time limit after an interruption.
         """
         store.wait_for_answer = self.wait_for_store
         store.limit_request = self._interrupts.limit_request
@@ -43,30 +44,30 @@ class Listener:
         finally:
             store.wait_for_answer, store.limit_request = None, nullcontext
 
-    def hear(self) -> list[tuple[Slot, Event]]:
-        """What trials have said, as soon as there is something; empty after a while."""
-        heard = self._heard or [*self._engine.wait(TICK_S)]
-        self._heard = []
-        return heard
+    def receive(self) -> list[tuple[Slot, Event]]:
+        """Events since the last call; waits up to `TICK_S` seconds if there are none."""
+        events = self._kept or [*self._engine.wait(TICK_S)]
+        self._kept = []
+        return events
 
-    def reset_time_limit(self) -> None:
-        """Count anew the seconds that the store is waited for once an end is wanted."""
-        self._waited_s = 0.0
+    def forget_waiting(self) -> None:
+        """Count the seconds for which the store is waited for from 0 again."""
+        self._waited = 0.0
 
     def wait_for_store(self, why: str, seconds: float) -> None:
-        """Listen to the trials for so many seconds, since the store does not answer.
+        """Receive and keep events for `seconds`, since the store does not answer.
 
         Raises:
-            Interrupted: an end is wanted, and the sweep is not ending yet.
-            StoreError: the sweep is ending, and the time limit is reached.
+            Interrupted: an end of the sweep is wanted and has not begun.
+            StoreError: the sweep is ending, and the store was waited for long enough.
         """
-        self._waited_s += seconds
+        self._waited += seconds
         self._check_interrupts(why)
         self._viewer.said(f"the store does not answer, waiting: {why}")
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             began = time.monotonic()
-            self._heard += self._engine.wait(min(left, TICK_S))
+            self._kept += self._engine.wait(min(left, TICK_S))
             if time.monotonic() - began < TICK_S / 2:
                 time.sleep(min(left, TICK_S / 2))
             self._check_interrupts(why)
@@ -76,5 +77,5 @@ class Listener:
             return
         if not self._interrupts.ending:
             raise Interrupted(self._interrupts.signal_number)
-        if self._interrupts.timed_out or self._waited_s > signals.GIVE_UP_S:
+        if self._interrupts.timed_out or self._waited > signals.GIVE_UP_S:
             raise StoreError(f"store {self._store} does not answer: {why}")
