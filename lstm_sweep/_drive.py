@@ -23,8 +23,8 @@ def drive(
     """What `work` returns in a thread of its own.
 
     If this thread is interrupted, `work` is asked to end and waited for, and then the interruption
-    is raised here, with a note of what `advice` makes of the answer. A second one does not wait:
-    what is open then, `Sweep.resume` closes.
+    is raised here, with a note of what `advice` makes of the answer, or of the result of a sweep
+    whose store has failed. A second one does not wait: what is open then, `Sweep.resume` closes.
     """
     request = EndRequest()
     answer = Future[Answer]()
@@ -40,13 +40,16 @@ def drive(
     thread = threading.Thread(target=context.run, args=(run,), name="lstm-sweep", daemon=True)
     try:
         thread.start()
-        while not wait([answer], LOOK_S).done:  # an interruption need not wake who waits for ever
+        while not wait([answer], LOOK_S).done:  # a wait without a timeout may not notice Ctrl-C
             pass
         return answer.result()
     except BaseException as error:
         request.request()
         with contextlib.suppress(RuntimeError):  # it was not started
             thread.join()
-        if advice and answer.done() and not answer.exception():
-            error.add_note(advice(answer.result()))
+        if advice and answer.done():
+            failure = answer.exception()
+            result = getattr(failure, "result", None) if failure else answer.result()
+            if result is not None:
+                error.add_note(advice(result))
         raise

@@ -1,4 +1,4 @@
-"""Beginnings: a sweep is launched, found by its name, or listed."""
+"""Launches a sweep, finds one by its name, and lists all."""
 
 from __future__ import annotations
 
@@ -95,8 +95,10 @@ def launch(
 ) -> Sweep:
     """Run a sweep to the end of its budget, and return it.
 
-    The call blocks; its trials run in processes of their own. Ctrl-C (in a notebook: interrupt the
-    kernel) ends the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
+    The call blocks; its trials run in processes of their own. `on="inline"`, which is for a
+    debugger, trains in this one: it sets the random seeds, and lets TensorFlow compute on the CPU,
+    with one thread and deterministic operations. Ctrl-C (in a notebook: interrupt the kernel) ends
+    the sweep in order, and `sweep(NAME).resume()` goes on with it; a note on the
     `KeyboardInterrupt` has the name.
 
     Args:
@@ -119,7 +121,7 @@ def launch(
         lambda interrupts: api.launch(
             spec, settings=settings, observer=observer, interrupts=interrupts
         ),
-        advice=lambda result: how_to_go_on(result.sweep),
+        advice=how_to_go_on,
     )
     return Sweep(result.sweep, settings)
 
@@ -132,8 +134,8 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
         store: as for `launch`
 
     Raises:
-        InputError: there is none
-        StoreError: the store does not answer
+        InputError: there is none, or the store does not answer
+        StoreError: the store fails once it has answered
     """
     found = Sweep(name, settings_of(store))
     found.status()
@@ -149,7 +151,8 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
         store: as for `launch`
 
     Raises:
-        StoreError: the store does not answer
+        InputError: the store does not answer
+        StoreError: the store fails once it has answered
     """
     from lstm_sweep import _tables
     from lstm_sweep.search import api
@@ -188,10 +191,10 @@ def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
 
     if not isinstance(changes, Mapping):
         raise InputError(f"launch: set is {shown(changes)}: expected a mapping of fields to values")
-    if spec.template:
+    if origin := spec.space.stands_in:
         raise InputError(
-            "launch: set is given with a template, expected none: what varies stands in the "
-            "template"
+            f"launch: set is given with a {origin}, expected none: what varies stands in the "
+            f"{origin}"
         )
     dimensions = {}
     for name, values in changes.items():

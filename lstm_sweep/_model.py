@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from lstm_sweep import _tables
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import path_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.models.bundle.bundle import Bundle
+    from lstm_sweep.models.bundle.bundle import Bundle, ForeignBundle
 
 
 class Model:
     """A model in a folder that `Trial.export`, or the command line, has written.
 
-    Its network is loaded by each call, in a process of its own on the CPU.
+    Its network is loaded by each call, in a process of its own on the CPU. That of a template is
+    not: it predicts no symbols, and `model.keras` in `folder` is for Keras to load.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
+    def __init__(self, folder: Path, bundle: Bundle | ForeignBundle) -> None:
         #: where it lies
         self.folder = folder
         self._bundle = bundle
@@ -36,18 +39,23 @@ class Model:
 
     @property
     def config(self) -> dict[str, Any]:
-        """How its network was built and trained."""
-        return self._bundle.config.to_dict()
+        """How its network was built and trained, or the template's hyperparameters."""
+        config = self._bundle.config
+        return dict(config) if isinstance(config, dict) else config.to_dict()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """How good it is: `val_loss`, `test_loss` (nats) and others, as in `metrics.json`."""
+        """How good it is: `val_loss`, `test_loss` (nats) and others, as in `metrics.json`.
+
+        Of a template, `loss` is what it has returned.
+        """
         return dict(self._bundle.metrics)
 
     @property
     def symbols(self) -> tuple[str, ...] | tuple[int, ...]:
-        """All symbols that it knows: characters, or event ids."""
-        return tuple(self._bundle.alphabet.symbols)  # type: ignore[return-value]
+        """All symbols that it knows: characters, or event ids; none for a template."""
+        alphabet = getattr(self._bundle, "alphabet", None)
+        return tuple(alphabet.symbols) if alphabet else ()
 
     @overload
     def generate(
@@ -90,12 +98,13 @@ class Model:
             seed: of the draws; the same seed gives the same sequences
 
         Raises:
-            InputError: an argument is outside its limits, or no symbol of the prompt is known
+            InputError: an argument is outside its limits, no symbol of the prompt is known, or the
+                network is one of a template
         """
         from lstm_sweep.search import api
         from lstm_sweep.search.results.generate import GenerationRequest
 
-        text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+        text = prompt if isinstance(prompt, str) else _ids_text(prompt)
         rows = 1 if count is None else count
         request = GenerationRequest(text, length, temperature, rows, seed)
         sequences: Any = api.generate(str(self.folder), request).sequences()
@@ -124,13 +133,21 @@ class Model:
             top: rows at most, 0 to 1,000,000
 
         Raises:
-            InputError: an argument is outside its limits, or the model knows none of the symbols
+            InputError: an argument is outside its limits, the model knows none of the symbols, or
+                its network is one of a template
         """
         from lstm_sweep.search import api
         from lstm_sweep.search.results.detect import Rule
 
-        found = api.detect(str(self.folder), os.fspath(data), Rule(below, candidates), top)
+        found = api.detect(str(self.folder), path_text("data", data), Rule(below, candidates), top)
         return _tables.findings(found.to_dict())
+
+
+def _ids_text(ids: object) -> str:
+    """Event ids with spaces between them."""
+    if not isinstance(ids, Iterable):
+        raise InputError(f"prompt is {shown(ids)}: expected a text or event ids")
+    return " ".join(map(str, ids))
 
 
 def load(folder: str | os.PathLike[str]) -> Model:
@@ -140,8 +157,8 @@ def load(folder: str | os.PathLike[str]) -> Model:
         folder: the folder
 
     Raises:
-        InputError: there is no model, it is damaged, or it is one of a template
+        InputError: there is no model, or it is damaged
     """
     from lstm_sweep.models.bundle import bundle
 
-    return Model(*bundle.read(os.fspath(folder)))
+    return Model(*bundle.read_any(path_text("folder", folder)))

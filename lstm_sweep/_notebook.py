@@ -43,7 +43,7 @@ class NotebookTable:
         self._lines.append(without_secrets(text))
 
     def ended(self, state: SweepState) -> None:
-        """Show what the sweep has come to."""
+        """Show the result of the sweep."""
         self._paint(state, ended=True)
 
     def _paint(self, state: SweepState, *, ended: bool = False) -> None:
@@ -61,7 +61,7 @@ class NotebookTable:
 
 
 def summary(state: SweepState, *, ended: bool) -> str:
-    """How a sweep fares, in a line."""
+    """The state of a sweep in a line."""
     parts = [f"{state.name}: {state.trials_done} of {state.spec.trials} trials"]
     if state.leader:
         progress, loss = state.leader
@@ -82,10 +82,10 @@ def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
         parts.append(_table("running", state.running.values()))
     parts.append(_table("best", state.ranked[:LISTED]))
     if state.baselines:
-        told = (
+        losses = (
             f"{name.replace('_', ' ')} {loss_text(loss)}" for name, loss in state.baselines.items()
         )
-        parts.append(f"<div>baselines: {escape(', '.join(told))}</div>")
+        parts.append(f"<div>baselines: {escape(', '.join(losses))}</div>")
     folded = "<br>".join(map(escape, lines))
     parts.append(f"<details><summary>details</summary>{folded}</details>" if folded else "")
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""Who is told how a sweep fares: a notebook, standard error, or nobody."""
+"""Where the progress of a sweep is shown: in a notebook, on standard error, or nowhere."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import path_text
 
 if TYPE_CHECKING:
     from lstm_sweep.search.store.settings import Settings
@@ -29,7 +30,7 @@ def settings_of(store: StoreLike) -> Settings:
 
     if store is None:
         return settings.load(Path.cwd())
-    given = os.fspath(store)
+    given = path_text("store", store)
     if "://" in given:
         return settings.load(Path.cwd(), given=given)
     try:

@@ -11,11 +11,13 @@ from lstm_sweep._drive import drive
 from lstm_sweep._progress import observer_of
 from lstm_sweep._trial import Trial
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.field_checks import path_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.api.status_report import SweepStatusReport
+    from lstm_sweep.search.api.sweep_result import SweepResult
     from lstm_sweep.search.store.settings import Settings
 
 
@@ -23,7 +25,8 @@ class Sweep:
     """A sweep in a store; `launch` and `sweep` return one.
 
     It keeps nothing: each question is asked of the store, which another process may be writing to.
-    Each may raise `InputError`, if the sweep is there no more, or `StoreError`.
+    Each may raise `InputError`, if the sweep is there no more or the store does not answer, or
+    `StoreError`, if the store fails once it has answered.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -60,7 +63,7 @@ class Sweep:
         """
         from lstm_sweep.search import api
 
-        reference = f"{self.name}/{number}" if isinstance(number, int) else number
+        reference = number if isinstance(number, str) else f"{self.name}/{number}"
         record = api.show(reference, settings=self._settings).record
         if record.trial.sweep != self.name:
             raise InputError(
@@ -95,7 +98,7 @@ class Sweep:
         return dict(api.trials(self.name, settings=self._settings, top=1).baselines)
 
     def status(self) -> SweepStatusReport:
-        """How the sweep fares, as far as its store knows."""
+        """The state of the sweep, as its store has it."""
         from lstm_sweep.search import api
 
         return api.status(self.name, settings=self._settings)
@@ -145,11 +148,11 @@ class Sweep:
                 self.name,
                 changes,
                 settings=self._settings,
-                template=None if template is None else os.fspath(template),
+                template=path_text("template", template) if template is not None else None,
                 observer=observer,
                 interrupts=interrupts,
             ),
-            advice=lambda result: how_to_go_on(result.sweep),
+            advice=how_to_go_on,
         )
 
     def stop(self) -> str:
@@ -164,9 +167,13 @@ class Sweep:
         return stopped.state
 
 
-def how_to_go_on(name: str) -> str:
-    """What goes on with a sweep that was interrupted."""
-    return f"sweep '{name}' has ended in order: lstm_sweep.sweep('{name}').resume() goes on with it"
+def how_to_go_on(result: SweepResult) -> str:
+    """The call that goes on with a sweep that was interrupted, or whose store has failed."""
+    name, call = result.sweep, f"lstm_sweep.sweep('{result.sweep}').resume()"
+    if result.left_open:
+        why = "the store failed at its end, so runs were left open"
+        return f"sweep '{name}': {why}; {call} closes them and goes on"
+    return f"sweep '{name}' has ended, and its runs are closed; {call} goes on with it"
 
 
 def warn_of_left_out(sentences: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lstm_sweep._drive import drive
 from lstm_sweep._model import Model, load
 from lstm_sweep._progress import observer_of
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.field_checks import path_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,9 @@ class Trial:
         """
         return _curve(self.run_id, self._settings)
 
-    def export(self, to: str | os.PathLike[str], *, format: str = "keras") -> Model:
+    def export(
+        self, to: str | os.PathLike[str], *, format: str = "keras", unchecked: bool = False
+    ) -> Model:
         """Write its network to a new folder that works without this package, and load it.
 
         The folder appears only if a clean process with plain Keras predicts the same from it. The
@@ -121,21 +123,22 @@ class Trial:
         Args:
             to: the folder
             format: `keras`, or `savedmodel` for a TensorFlow SavedModel beside it
+            unchecked: also the network of a template that cannot be checked, since it has layers
+                of your own, or the store has nothing that it was trained on
 
         Raises:
             InputError: the trial has no weights (a sweep keeps those of its best trials), its data
-                are not what they were, the folder is taken, or the trial is one of a template
-                (whose network the command line exports)
+                are not what they were, the folder is taken, or the network cannot be checked
         """
-        from lstm_sweep.models.config import TrialConfig
         from lstm_sweep.search import api
 
-        if not isinstance(self._record.trial.config, TrialConfig):
-            raise InputError(
-                f"trial {self.id} is about a template, whose network predicts no symbols: expected "
-                f"another; lstm-sweep export {self.id} --to DIR writes its network"
-            )
-        done = api.export(self.run_id, os.fspath(to), settings=self._settings, format=format)
+        done = api.export(
+            self.run_id,
+            path_text("to", to),
+            settings=self._settings,
+            format=format,
+            unchecked=unchecked,
+        )
         return load(done.bundle)
 
     def rerun(
@@ -166,13 +169,15 @@ class Trial:
                 settings=self._settings,
                 changes=set,
                 engine=on,
-                template=None if template is None else os.fspath(template),
+                template=path_text("template", template) if template is not None else None,
                 observer=observer,
                 interrupts=interrupts,
             )
         )
-        told = found.to_dict()
-        return Rerun(told.pop("trial"), told.pop("rerun_run_id"), **told, _settings=self._settings)
+        fields = found.to_dict()
+        return Rerun(
+            fields.pop("trial"), fields.pop("rerun_run_id"), **fields, _settings=self._settings
+        )
 
 
 @dataclass(frozen=True)

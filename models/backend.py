@@ -1,7 +1,6 @@
 """Settings of Keras's backend for a process: device, threads, memory, determinism.
 
-Only this module and the CPU kernels (`looped`, `graphs`, `stack`, `packed`, `fast_*`) use
-TensorFlow; all others are independent of the backend.
+Only this module and `models/fast` use TensorFlow; all others are independent of the backend.
 """
 
 from __future__ import annotations

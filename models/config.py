@@ -51,6 +51,8 @@ class Limit:
 
 DIRECTIONS = ("uni", "bi")
 PRECISIONS = ("float32", "bfloat16", "float16")
+#: each also needs an entry in `OPTIMIZER_CLASSES` of `models/network/lstm.py` and in `KERNELS` of
+#: `models/fast/optimizer.py`
 OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
 
 LIMITS: Mapping[str, Limit] = {

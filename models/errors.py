@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lstm_sweep.models.wording import worded
+
 #: largest number of characters of a quoted value and of a message
 LONGEST_VALUE, LONGEST = 120, 1_000
 
@@ -11,13 +13,22 @@ LONGEST_VALUE, LONGEST = 120, 1_000
 class InputError(ValueError):
     """Wrong input of a user; the message says what was found, what is expected, and where.
 
-    The message is one line of at most `LONGEST` characters: control characters are escaped, and the
-    middle of a long message is left out.
+    It is the concatenation of its parts: texts, or errors that say more. Parts that are a `Wording`
+    have other words in `command_line`, which is what the command line prints. Either is one line of
+    at most `LONGEST` characters: control characters are escaped, and the middle of a long message
+    is left out.
     """
 
-    def __init__(self, message: str) -> None:
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-        super().__init__(text if len(text) <= LONGEST else f"{text[:700]} ... {text[-290:]}")
+    def __init__(self, *parts: str | InputError) -> None:
+        message = worded(*parts)
+        super().__init__(_line(message))
+        #: the message in the words of the command line: `--length is 0` for `length is 0`
+        self.command_line = _line(message.command_line)
+
+
+def _line(message: str) -> str:
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    return text if len(text) <= LONGEST else f"{text[:700]} ... {text[-290:]}"
 
 
 def cut(text: str, longest: int = LONGEST_VALUE) -> str:

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
@@ -77,6 +77,10 @@ def _choice(found: str, known: Iterable[str]) -> str:
     return f"{shown(found)}, {one_of(found, known)}"
 
 
+#: what commands are added to
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
 def build_parser() -> Parser:
     """The parser of all commands."""
     parser = Parser(
@@ -86,124 +90,168 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (
+        _add_launch, _add_resume, _add_stop, _add_sweeps, _add_status, _add_trials, _add_show,
+        _add_rerun, _add_export, _add_generate, _add_detect, _add_ui, _add_size,
+    ):  # fmt: skip
+        add(commands)
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
 
-    launch = commands.add_parser("launch", help="run a sweep")
-    launch.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
-    _add_data(launch)
-    launch.add_argument(
+
+def _add_launch(commands: Commands) -> None:
+    command = commands.add_parser("launch", help="run a sweep")
+    command.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
+    _add_data(command)
+    command.add_argument(
         "--template", metavar="FILE.py", help="search a hyperas template in place of --data"
     )
-    launch.add_argument(
+    command.add_argument(
         "--learning-rate-field", metavar="NAME", help="the template's learning rate, for the ladder"
     )
-    launch.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
-    _add_extent(launch)
-    launch.add_argument("--epochs", type=_whole, metavar="E", help="epochs of every trial")
-    _add_space(launch)
-    launch.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
-    launch.add_argument(
+    command.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
+    _add_extent(command)
+    command.add_argument("--epochs", type=_whole, metavar="E", help="epochs of every trial")
+    _add_space(command)
+    command.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
+    command.add_argument(
         "--ladder", type=_switch, metavar="on|off", help="learning rates first, high to low (on)"
     )
-    launch.add_argument(
+    command.add_argument(
         "--halving", type=_switch, metavar="on|off", help="end trials that fall behind (on)"
     )
-    launch.add_argument(
+    command.add_argument(
         "--early-stopping", type=_whole, metavar="N", help="end a trial after N epochs without gain"
     )
-    launch.add_argument(
+    command.add_argument(
         "--patience", type=_whole, metavar="N", help="end the search after N trials without gain"
     )
-    launch.add_argument(
+    command.add_argument(
         "--confirm-configs", type=_whole, metavar="N", help="train the best N again in the end (3)"
     )
-    launch.add_argument(
+    command.add_argument(
         "--confirm-seeds", type=_whole, metavar="N", help="with so many further seeds each (3)"
     )
-    launch.add_argument("--seed", type=_whole, metavar="S", help="seed of the sweep (default 0)")
-    launch.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
-    launch.add_argument(
+    command.add_argument("--seed", type=_whole, metavar="S", help="seed of the sweep (default 0)")
+    command.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
+    command.add_argument(
         "--targets",
         type=_whole_or_auto,
         metavar="N",
         help="validation targets (auto: what takes a tenth of a trial, 2000 to 10000)",
     )
-    launch.add_argument(
+    command.add_argument(
         "--rounds-per-epoch",
         type=_whole_or_auto,
         metavar="N",
         help="parts of an epoch after each of which a trial is judged (auto: by what they cost)",
     )
 
-    resume = commands.add_parser("resume", help="go on with a sweep that was broken off")
-    resume.add_argument("sweep", metavar="NAME")
-    resume.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was")
-    resume.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    _add_extent(resume)
-    stop = commands.add_parser("stop", help="end a sweep that runs elsewhere; resume goes on")
-    stop.add_argument("sweep", metavar="NAME")
 
-    commands.add_parser("sweeps", help="list sweeps")
-    status = commands.add_parser("status", help="how a sweep fares")
-    status.add_argument("sweep", metavar="NAME")
-    status.add_argument(
-        "--follow", action="store_true", help="say so at each change, until it has ended"
+def _add_resume(commands: Commands) -> None:
+    command = commands.add_parser("resume", help="go on with a sweep that was broken off")
+    command.add_argument("sweep", metavar="NAME")
+    command.add_argument(
+        "spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was"
     )
-    trials = commands.add_parser("trials", help="list the trials of a sweep, the best first")
-    trials.add_argument("sweep", metavar="NAME")
-    trials.add_argument("--top", type=_whole, metavar="N", help="only the best N")
-    show = commands.add_parser("show", help="one trial, round by round")
-    show.add_argument("trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID")
+    command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
+    _add_extent(command)
 
-    rerun = commands.add_parser("rerun", help="train a trial again and compare")
-    rerun.add_argument(
+
+def _add_stop(commands: Commands) -> None:
+    command = commands.add_parser("stop", help="end a sweep that runs elsewhere; resume goes on")
+    command.add_argument("sweep", metavar="NAME")
+
+
+def _add_sweeps(commands: Commands) -> None:
+    commands.add_parser("sweeps", help="list sweeps")
+
+
+def _add_status(commands: Commands) -> None:
+    command = commands.add_parser("status", help="the state of a sweep")
+    command.add_argument("sweep", metavar="NAME")
+    command.add_argument(
+        "--follow", action="store_true", help="print each change, until it has ended"
+    )
+
+
+def _add_trials(commands: Commands) -> None:
+    command = commands.add_parser("trials", help="list the trials of a sweep, the best first")
+    command.add_argument("sweep", metavar="NAME")
+    command.add_argument("--top", type=_whole, metavar="N", help="only the best N")
+
+
+def _add_show(commands: Commands) -> None:
+    command = commands.add_parser("show", help="one trial, round by round")
+    command.add_argument(
         "trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID"
     )
-    rerun.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings")
-    rerun.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    rerun.add_argument("--on", default="local", metavar="ENGINE", help="local, or inline to debug")
 
-    export = commands.add_parser("export", help="write a model as a folder that works on its own")
-    export.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
-    export.add_argument("--to", required=True, metavar="DIR", help="a new folder")
-    export.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
-    export.add_argument(
+
+def _add_rerun(commands: Commands) -> None:
+    command = commands.add_parser("rerun", help="train a trial again and compare")
+    command.add_argument(
+        "trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID"
+    )
+    command.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings"
+    )
+    command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
+    command.add_argument(
+        "--on", default="local", metavar="ENGINE", help="local, or inline to debug"
+    )
+
+
+def _add_export(commands: Commands) -> None:
+    command = commands.add_parser("export", help="write a model as a folder that works on its own")
+    command.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
+    command.add_argument("--to", required=True, metavar="DIR", help="a new folder")
+    command.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
+    command.add_argument(
         "--unchecked", action="store_true", help="also a template's network that cannot be checked"
     )
 
-    generate = commands.add_parser("generate", help="sequences that an exported model continues")
-    generate.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
-    generate.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
-    generate.add_argument(
+
+def _add_generate(commands: Commands) -> None:
+    command = commands.add_parser("generate", help="sequences that an exported model continues")
+    command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
+    command.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
+    command.add_argument(
         "--length", type=_whole, default=400, metavar="N", help="symbols of each (400)"
     )
-    generate.add_argument(
+    command.add_argument(
         "--temperature", type=_number, default=1.0, metavar="T", help="0: the likeliest (1)"
     )
-    generate.add_argument("--count", type=_whole, default=1, metavar="N", help="sequences (1)")
-    generate.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the draws (0)")
+    command.add_argument("--count", type=_whole, default=1, metavar="N", help="sequences (1)")
+    command.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the draws (0)")
 
-    detect = commands.add_parser("detect", help="what an exported model does not expect in data")
-    detect.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
-    detect.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
-    detect.add_argument(
+
+def _add_detect(commands: Commands) -> None:
+    command = commands.add_parser("detect", help="what an exported model does not expect in data")
+    command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
+    command.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
+    command.add_argument(
         "--below", type=_number, default=0.001, metavar="P", help="unexpected: less likely (0.001)"
     )
-    detect.add_argument(
+    command.add_argument(
         "--candidates", type=_whole, metavar="G", help="unexpected: not among the G likeliest"
     )
-    detect.add_argument("--top", type=_whole, default=10, metavar="N", help="list so many (10)")
+    command.add_argument("--top", type=_whole, default=10, metavar="N", help="list so many (10)")
 
-    ui = commands.add_parser("ui", help="browse the runs in the MLflow UI")
-    ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)")
-    ui.add_argument("--port", type=_whole, metavar="P", help="its port (default: from 5000)")
 
-    size = commands.add_parser("size", help="ask the size rule about networks")
-    _add_data(size)
-    _add_space(size)
+def _add_ui(commands: Commands) -> None:
+    command = commands.add_parser("ui", help="browse the runs in the MLflow UI")
+    command.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)"
+    )
+    command.add_argument("--port", type=_whole, metavar="P", help="its port (default: from 5000)")
 
-    for command in commands.choices.values():
-        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    return parser
+
+def _add_size(commands: Commands) -> None:
+    command = commands.add_parser("size", help="ask the size rule about networks")
+    _add_data(command)
+    _add_space(command)
 
 
 def _add_extent(command: argparse.ArgumentParser) -> None:
@@ -271,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"lstm_sweep.search.commands.{MODULES[parsed.command]}")
         return int(getattr(module, parsed.command)(parsed))
     except InputError as error:
-        print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
+        print(f"lstm-sweep: {without_secrets(error.command_line)}", file=sys.stderr)
         return BAD_INPUT
     except StoreError as error:
         print(f"lstm-sweep: {plain(without_secrets(str(error)))}", file=sys.stderr)

@@ -226,7 +226,7 @@ class SweepSpec:
         try:
             return cls(**values)
         except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(where, ": ", error) from None
 
     @classmethod
     def _over_template(cls, values: dict[str, Any], where: str) -> Self:
@@ -247,7 +247,7 @@ class SweepSpec:
         try:
             return cls(**{**values, "template": given, "space": given.space(rate)})
         except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(where, ": ", error) from None
 
 
 def _paths(given: Mapping[str, Any], folder: Path | None) -> dict[str, str]:
@@ -287,7 +287,7 @@ def _space(given: object, where: str) -> Space:
     try:
         return presets.named(given)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(where, ": ", error) from None
 
 
 def _three_numbers(given: object, where: str) -> tuple[float, float, float]:
@@ -322,9 +322,9 @@ def read_spec(
             raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
         given = content
     spec = SweepSpec.from_mapping({**given, **changes}, where, folder)
-    if spec.template and settings:
+    if settings and (origin := spec.space.stands_in):
         raise InputError(
-            f"{cut(settings[0])} is given with a template, expected none: what varies stands "
-            f"in the template"
+            f"{cut(settings[0])} is given with a {origin}, expected none: what varies stands "
+            f"in the {origin}"
         )
     return dataclasses.replace(spec, space=with_settings(spec.space, settings))

@@ -298,7 +298,8 @@ class TrialProgress(_Results):
     trial: Trial
     run_id: str
     slot: Slot
-    job: Job
+    #: what a worker was given; None for a trial that was read back from the store
+    job: Job | None
     #: metrics of each finished round, in order
     rounds: Sequence[dict[str, float]] = ()
     #: whether the last round still has to be logged

@@ -15,6 +15,7 @@ import numpy as np
 
 from lstm_sweep.models.config import FIELDS, Config, TrialConfig, check_field
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.wording import option, worded
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.spaces.dimension import Dimension, Listed
 from lstm_sweep.spaces.field_values import parse
@@ -31,6 +32,8 @@ class Space(Mapping[str, Dimension]):
 
     #: name of the field that is the learning rate; None if it is not known
     rate: str | None = "learning_rate"
+    #: what it is written in, if not in the fields of a sweep: its dimensions are not replaced then
+    stands_in: str = ""
 
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
         defaults = TrialConfig().to_dict()
@@ -167,13 +170,13 @@ def with_settings(space: Space, settings: list[str]) -> Space:
     """
     for setting in settings:
         name, equals, values = setting.partition("=")
-        where = f"--set {cut(setting)}"
+        where = worded(option("set"), f" {cut(setting)}")
         if not equals:
-            raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
+            raise InputError(where, f": expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
         try:
             check_field(name.strip())
         except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(where, ": ", error) from None
         space = space.replace(**{name.strip(): parse(name.strip(), values, where)})
     return space
 

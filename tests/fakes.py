@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import Closing, Event, GpuMemory, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot
 
 
@@ -18,8 +18,8 @@ class MemoryStore:
     settings = "memory"
 
     def __init__(self) -> None:
-        self.waiting: Any = None
-        self.asking: Any = nullcontext
+        self.wait_for_answer: Any = None
+        self.limit_request: Any = nullcontext
         #: of each run, in the order in which they were made
         self.run_tags: dict[str, dict[str, str]] = {}
         self.statuses: dict[str, str] = {}
@@ -63,7 +63,7 @@ class MemoryStore:
         """Take a tag away."""
         self.run_tags[run_id].pop(key, None)
 
-    def runs(self, **tags: str) -> list[Any]:
+    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
         """No other sweep."""
         return []
 
@@ -82,7 +82,7 @@ class MemoryStore:
         """Nothing is kept of it."""
 
 
-class ScriptedEngine(Closing):
+class ScriptedEngine(ClosesOnExit):
     """An engine with one slot whose trials report given losses, an epoch at each `wait`."""
 
     slots: tuple[Slot, ...] = (Slot(0),)
@@ -115,7 +115,7 @@ class ScriptedEngine(Closing):
         """There is no GPU."""
         return None
 
-    def warm_up(self, *, foreign: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:
         """Nothing to warm."""
 
     def start(self, job: Job) -> None:

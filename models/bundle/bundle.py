@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -39,24 +38,6 @@ JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 #: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
 Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
-FOREIGN_LOAD = """\
-import keras
-model = keras.models.load_model("model.keras", safe_mode=True)
-model.summary()
-"""
-FOREIGN_README = """# The model of trial {trial}
-
-The template returned it with loss {loss:.4f}.
-
-- `model.keras`: the network.
-- `config.json`: the template's hyperparameters, `argument:line`. `metrics.json`: how good it is.
-
-It needs Keras alone, and your own layers if it has some. Run this in this folder:
-
-```python
-{load}```
-"""
-
 
 @dataclass(frozen=True)
 class Bundle:
@@ -65,6 +46,16 @@ class Bundle:
     trial: str
     config: TrialConfig
     alphabet: Alphabet
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ForeignBundle:
+    """Content of the bundle of a template except for the network, which predicts no symbols."""
+
+    trial: str
+    #: the template's hyperparameters, by their labels
+    config: dict[str, Any]
     metrics: dict[str, Any]
 
 
@@ -77,9 +68,9 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
     model.save(folder / MODEL)
     if format == "savedmodel":
         model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
-    _write_json(folder / ALPHABET, bundle.alphabet.to_dict())
-    _write_json(folder / CONFIG, bundle.config.to_dict())
-    _write_json(folder / METRICS, bundle.metrics)
+    write_json(folder / ALPHABET, bundle.alphabet.to_dict())
+    write_json(folder / CONFIG, bundle.config.to_dict())
+    write_json(folder / METRICS, bundle.metrics)
     (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
 
 
@@ -88,6 +79,46 @@ def read(given: str) -> tuple[Path, Bundle]:
 
     Raises:
         InputError: there is no bundle, or it is damaged.
+    """
+    where, folder = f"bundle {shown(given)}", _folder(given)
+    if _is_of_template(folder):
+        raise InputError(
+            f"{where}: it has no {ALPHABET}, as that of a template, expected a network that "
+            f"predicts symbols"
+        )
+    with _named(where):
+        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
+        alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
+        metrics = _read_json(folder / METRICS)
+        check_size(folder / MODEL, config, len(alphabet))
+    return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
+
+
+def read_any(given: str) -> tuple[Path, Bundle | ForeignBundle]:
+    """Read a bundle, also that of a template's network, without the network.
+
+    Raises:
+        InputError: there is no bundle, or it is damaged.
+    """
+    folder = _folder(given)
+    if not _is_of_template(folder):
+        return read(given)
+    with _named(f"bundle {shown(given)}"):
+        config, metrics = _read_json(folder / CONFIG), _read_json(folder / METRICS)
+        _stored_bytes(folder / MODEL)
+    return folder, ForeignBundle(str(metrics.get("trial", "")), config, metrics)
+
+
+def _is_of_template(folder: Path) -> bool:
+    """Whether a bundle has the network of a template."""
+    return not (folder / ALPHABET).exists() and (folder / CONFIG).exists()
+
+
+def _folder(given: str) -> Path:
+    """The folder of a bundle.
+
+    Raises:
+        InputError: there is none.
     """
     where, expected = f"bundle {shown(given)}", "expected a folder written by `export`"
     try:
@@ -99,29 +130,26 @@ def read(given: str) -> tuple[Path, Bundle]:
         is_there = False
     if not is_there:
         raise InputError(f"{where}: {cut(found)}, {expected}")
-    if not (folder / ALPHABET).exists() and (folder / CONFIG).exists():
-        raise InputError(
-            f"{where}: it has no {ALPHABET}, as that of a template, expected a network that "
-            f"predicts symbols"
-        )
+    return folder
+
+
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Errors of reading name the bundle."""
     try:
-        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
-        alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
-        metrics = _read_json(folder / METRICS)
-        check_size(folder / MODEL, config, len(alphabet))
+        yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except OSError as error:
         file = Path(error.filename or "").name
         raise InputError(f"{where}: {file}: {error.strerror}, expected a file to read") from None
-    return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
 
 
 def check_size(file: Path, config: TrialConfig, alphabet_size: int) -> None:
     """Refuse a file that is too small for the weights of the network that a config describes.
 
     Raises:
-        InputError: it is.
+        InputError: it is too small.
     """
     needed = WEIGHT_BYTES * parameters(config, alphabet_size)
     size = _stored_bytes(file)
@@ -148,7 +176,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[BinaryIO]:
-    """A file to read. Others are refused: whoever reads a pipe may wait for ever."""
+    """Open a file for reading; pipes and devices are refused, since reading may wait for ever."""
     with open(
         file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
     ) as stream:
@@ -158,7 +186,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 
 def _stored_bytes(file: Path) -> int:
-    """Bytes of a file that are really there: a hole in it takes no room on disk."""
+    """Bytes of a file without the holes of a sparse file."""
     with _opened(file) as stream:
         at, total = 0, 0
         end = os.fstat(stream.fileno()).st_size
@@ -198,7 +226,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(named) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} stands there twice")
+        raise ValueError(f"the key {shown(twice)} occurs twice")
     return named
 
 
@@ -241,39 +269,9 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
     return networks
 
 
-def _write_json(file: Path, content: Any) -> None:
+def write_json(file: Path, content: Any) -> None:
+    """Write a JSON file of a bundle."""
     file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
-
-
-def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
-    """Read training inputs that were kept in a file: an array for each input of the model."""
-    with np.load(file, allow_pickle=False) as given:
-        arrays = dict(given.items())
-    wanted = list(getattr(model, "inputs", None) or [])
-    if len(wanted) != len(arrays):
-        return list(arrays.values())
-    in_order = all(name.isdecimal() for name in arrays)
-    names = list(arrays) if in_order else [one.name for one in wanted]
-    return [arrays[name].astype(one.dtype) for name, one in zip(names, wanted, strict=True)]
-
-
-def write_foreign(
-    model: Any | None,
-    weights: Path,
-    config: dict[str, Any],
-    metrics: dict[str, Any],
-    folder: Path,
-    format: str,
-) -> None:
-    """Write the network of a template: its file, and with `savedmodel` a SavedModel, too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, folder / MODEL)
-    if format == "savedmodel" and model:
-        model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
-    _write_json(folder / CONFIG, config)
-    _write_json(folder / METRICS, metrics)
-    text = FOREIGN_README.format(**metrics, load=FOREIGN_LOAD)
-    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def _readme(bundle: Bundle, format: str) -> str:

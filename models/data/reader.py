@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import option
 
 BLOCK_BYTES = 1 << 20
 #: numbers below this are converted by a table, larger ones by a dict
@@ -226,8 +227,9 @@ def guess_symbols(path: Path) -> Guess:
     if b"\0" in head:
         line = head[: head.index(b"\0")].count(b"\n") + 1
         raise InputError(
-            f"{path}:{line}: found the byte 0x00, expected text or event ids; "
-            f"--symbols chars takes it for a character"
+            f"{path}:{line}: found the byte 0x00, expected text or event ids; ",
+            option("symbols", "chars"),
+            " takes it for a character",
         )
     tokens = head.removeprefix(codecs.BOM_UTF8).split()
     numeric = [bool(re.fullmatch(rb"[-+]?[0-9]+(\.[0-9]*)?", token)) for token in tokens]

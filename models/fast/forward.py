@@ -29,7 +29,10 @@ DRAWS = 1 << 16
 
 
 class Form(NamedTuple):
-    """Everything about a network that its graph depends on; sizes and rates are inputs of it."""
+    """What the graph of a network is traced for; sizes and rates are inputs of the graph.
+
+    A field of the config that is neither here nor an input cannot change what is computed.
+    """
 
     direction: str
     layers: int
@@ -123,16 +126,17 @@ class Stack:
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
 
         def gradients(logit_gradient: Any) -> list[Any]:
-            found = [tf.matmul(flat, logit_gradient, transpose_a=True), sum_of_rows(logit_gradient)]
+            kernel_gradient = tf.matmul(flat, logit_gradient, transpose_a=True)
+            weight_gradients = [kernel_gradient, sum_of_rows(logit_gradient)]
             gradient = tf.matmul(logit_gradient, self._kernel, transpose_b=True)
             gradient = tf.reshape(gradient, tf.shape(features))
             for backward in reversed(backwards):
-                gradient, weight_gradients = backward(gradient)
-                found = [*weight_gradients, *found]
+                gradient, layer_gradients = backward(gradient)
+                weight_gradients = [*layer_gradients, *weight_gradients]
             if self._embedding is None:
-                return found
+                return weight_gradients
             rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
-            return [inputs.sums(rows), *found]
+            return [inputs.sums(rows), *weight_gradients]
 
         return tf.matmul(flat, self._kernel) + self._bias, gradients
 
@@ -141,8 +145,11 @@ class Stack:
         symbols = tf.transpose(windows)
         features = self._features(Symbols(symbols, tf.shape(self._bias)[0]))
         for cells, options in self._layer_options(symbols, last_only=True):
-            directions = _directions(cells, options)
-            features = _joined([lstm_kernels.outputs(features, *one) for one in directions])
+            outputs = [
+                lstm_kernels.outputs(features, cell, cell_options)
+                for cell, cell_options in _directions(cells, options)
+            ]
+            features = _joined(outputs)
         return tf.matmul(features, self._kernel) + self._bias
 
     def _features(self, symbols: Symbols) -> Any:
@@ -168,17 +175,19 @@ class Stack:
 
 def _layer(features: Any, cells: list[Cell], options: LayerOptions) -> tuple[Any, LayerBackward]:
     """Outputs of a layer, of both directions side by side, and its backward pass."""
-    outputs, backwards = zip(
-        *(lstm_kernels.lstm(features, *one) for one in _directions(cells, options)), strict=True
-    )
+    directions = [
+        lstm_kernels.lstm(features, cell, cell_options)
+        for cell, cell_options in _directions(cells, options)
+    ]
+    outputs, backwards = zip(*directions, strict=True)
 
     def back(gradient: Any) -> tuple[Any, list[Any]]:
         parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
-        found = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
-        input_gradients = [one for one, _ in found if one is not None]
+        pairs = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
+        input_gradients = [gradient for gradient, _ in pairs if gradient is not None]
         return (
             tf.add_n(input_gradients) if input_gradients else None,
-            [weight for _, cell_gradient in found for weight in cell_gradient],
+            [weight for _, cell_gradient in pairs for weight in cell_gradient],
         )
 
     return _joined(outputs), back
@@ -200,19 +209,20 @@ def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, LayerBa
     The rate is rounded to a multiple of `1 / DRAWS`.
     """
     seed = dropout.seed + tf.constant([number, 0], tf.int64)
-    least = tf.round(dropout.rate * DRAWS)
-    kept = _drawn(tf.shape(features), seed) >= tf.cast(tf.cast(least, tf.int32), tf.uint16)
-    factors = tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - least))
+    dropped_draws = tf.round(dropout.rate * DRAWS)
+    draws = _uniform(tf.shape(features), seed)
+    kept = draws >= tf.cast(tf.cast(dropped_draws, tf.int32), tf.uint16)
+    factors = tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - dropped_draws))
     return features * factors, lambda gradient: (gradient * factors, [])
 
 
-def _drawn(shape: Any, seed: Any) -> Any:
+def _uniform(shape: Any, seed: Any) -> Any:
     """Draw uniform integers `<uint16>` below `DRAWS`; each 32-bit draw gives two of them."""
     count = tf.reduce_prod(tf.cast(shape, tf.int64))
-    drawn = tf.raw_ops.StatelessRandomUniformFullInt(
+    words = tf.raw_ops.StatelessRandomUniformFullInt(
         shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
     )
-    return tf.reshape(tf.reshape(tf.bitcast(drawn, tf.uint16), (-1,))[:count], shape)
+    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count], shape)
 
 
 def losses(logits: Any, targets: Any) -> tuple[Any, Any]:
@@ -221,5 +231,5 @@ def losses(logits: Any, targets: Any) -> tuple[Any, Any]:
     `logits` is `[predictions, alphabet]`, `targets` `<int32>[predictions]`. This raw operation is
     deterministic here; with determinism on, TensorFlow's public function takes a slower path.
     """
-    found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
-    return found.loss, found.backprop
+    outputs = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
+    return outputs.loss, outputs.backprop

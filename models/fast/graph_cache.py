@@ -80,11 +80,11 @@ class GraphCache:
             return _library_of(trace)
         key = hashlib.sha256(f"{CODE} {name}".encode()).hexdigest()
         file = self._folder / f"{key}.graph"
-        found = _read(file)
-        if found is None:
-            found = _library_of(trace)
-            _write(file, found)
-        return found
+        library = _read(file)
+        if library is None:
+            library = _library_of(trace)
+            _write(file, library)
+        return library
 
 
 class _CallableGraph:
@@ -106,7 +106,7 @@ class _CallableGraph:
 
     def __call__(self, *inputs: Any) -> Sequence[Any]:
         outputs: Sequence[Any] = tf.raw_ops.StatefulPartitionedCall(
-            args=[tf.convert_to_tensor(one) for one in inputs],
+            args=[tf.convert_to_tensor(value) for value in inputs],
             Tout=self._types,
             f=self._name,
             config_proto=self._config,

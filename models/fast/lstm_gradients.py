@@ -58,15 +58,19 @@ def fused_gradients(
     """As `gradients`, by TensorFlow's kernel; `block` has the outputs of `BlockLSTM`."""
     if options.last_only:
         gradient = tf.pad(gradient[None], ((options.steps - 1, 0), (0, 0), (0, 0)))
-    found = tf.raw_ops.BlockLSTMGrad(
+    block_gradients = tf.raw_ops.BlockLSTMGrad(
         **block_arguments(inputs, cell, options),
         **block._asdict(),
         cs_grad=tf.zeros_like(gradient),
         h_grad=gradient,
     )
     features = tf.shape(cell.kernel)[0]
-    kernel_gradient, recurrent_kernel_gradient = tf.split(found.w_grad, (features, options.units))
-    return found.x_grad, Cell(kernel_gradient, recurrent_kernel_gradient, found.b_grad)
+    kernel_gradient, recurrent_kernel_gradient = tf.split(
+        block_gradients.w_grad, (features, options.units)
+    )
+    return block_gradients.x_grad, Cell(
+        kernel_gradient, recurrent_kernel_gradient, block_gradients.b_grad
+    )
 
 
 def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gradient: Any) -> Any:
@@ -93,19 +97,19 @@ def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gra
         )
 
     def body(
-        step: Any, state: Any, output_gradient: Any, state_gradient: Any, found: Any
+        step: Any, state: Any, output_gradient: Any, state_gradient: Any, written: Any
     ) -> tuple[Any, ...]:
         for _ in range(options.unroll):
             at, place = TimeStep(step), place_of(step, options)
             before = at.of(forward.cs)
             if not options.last_only:
                 output_gradient += (TimeStep(place) if options.reverse else at).of(gradient)
-            one = cell_gradient(at, state, before, output_gradient, state_gradient)
-            output_gradient = product(one.dicfo, transposed, options.reduced)
-            state_gradient = one.cs_prev_grad
-            found, state = found.write(place, one.dicfo), before
+            step_gradients = cell_gradient(at, state, before, output_gradient, state_gradient)
+            output_gradient = product(step_gradients.dicfo, transposed, options.reduced)
+            state_gradient = step_gradients.cs_prev_grad
+            written, state = written.write(place, step_gradients.dicfo), before
             step -= 1
-        return step, state, output_gradient, state_gradient, found
+        return step, state, output_gradient, state_gradient, written
 
     step = options.steps - 1
     state = TimeStep(step + 1).of(forward.cs)
@@ -116,8 +120,8 @@ def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gra
         zeros,
         step_array(options.steps),
     )
-    *_, found = tf.while_loop(lambda step, *_: step >= 0, body, start, parallel_iterations=1)
-    return tf.reshape(found.stack(), (-1, 4 * options.units))
+    *_, written = tf.while_loop(lambda step, *_: step >= 0, body, start, parallel_iterations=1)
+    return tf.reshape(written.stack(), (-1, 4 * options.units))
 
 
 def _unused_arguments(cell: Cell, options: LayerOptions, zeros: Any) -> dict[str, Any]:

@@ -81,21 +81,21 @@ def outputs(inputs: Any, cell: Cell, options: LayerOptions) -> Any:
             return tf.gather(rows, at.of(inputs.codes)) + tf.matmul(output, cell.recurrent_kernel)
         return tf.matmul(tf.concat([at.of(inputs), output], 1), joined) + cell.bias
 
-    def body(step: Any, output: Any, state: Any, found: Any) -> tuple[Any, ...]:
+    def body(step: Any, output: Any, state: Any, written: Any) -> tuple[Any, ...]:
         for _ in range(options.unroll):
             place = place_of(step, options)
             *_, state, output = _cell_step(arguments(TimeStep(place), output), state)
             if not options.last_only:
-                found = found.write(place, output)
+                written = written.write(place, output)
             step += 1
-        return step, output, state, found
+        return step, output, state, written
 
-    zeros, found = zero_state(options), step_array(0 if options.last_only else options.steps)
-    start = (tf.constant(0), zeros, zeros, found)
-    _, output, _, found = tf.while_loop(
+    zeros, written = zero_state(options), step_array(0 if options.last_only else options.steps)
+    start = (tf.constant(0), zeros, zeros, written)
+    _, output, _, written = tf.while_loop(
         lambda step, *_: step < options.steps, body, start, parallel_iterations=1
     )
-    return output if options.last_only else found.stack()
+    return output if options.last_only else written.stack()
 
 
 def _lstm_by_block(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]:

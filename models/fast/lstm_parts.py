@@ -131,8 +131,8 @@ def factor(matrix: Any, reduced: bool) -> Any:
 
 def product(left: Any, right: Any, reduced: bool, **transposed: bool) -> Any:
     """Matrix product in float32, of factors that are rounded to bfloat16 if `reduced`."""
-    found = tf.matmul(factor(left, reduced), factor(right, reduced), **transposed)
-    return tf.cast(found, tf.float32) if reduced else found
+    matrix = tf.matmul(factor(left, reduced), factor(right, reduced), **transposed)
+    return tf.cast(matrix, tf.float32) if reduced else matrix
 
 
 def rows_of(inputs: Any, cell: Cell) -> Any:

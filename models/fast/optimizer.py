@@ -40,7 +40,8 @@ class FastOptimizer:
             ValueError: it is another one, such as `LossScaleOptimizer`.
         """
         if type(optimizer) not in KERNELS:
-            raise ValueError(f"{type(optimizer).__name__}: expected one of its own kernels")
+            names = ", ".join(known.__name__ for known in KERNELS)
+            raise ValueError(f"no CPU kernel for {type(optimizer).__name__}: expected {names}")
         if not optimizer.built:
             optimizer.build([weight.variable for weight in weights])
         slots, self._kernel = KERNELS[type(optimizer)]
@@ -57,16 +58,16 @@ class FastOptimizer:
     def handles(self) -> Handles:
         """Handles of the weights and of all variables of the optimizer."""
         return Handles(
-            [one.handle for one in self._weights],
-            [*(one.handle for one in self._slots), *self._increments],
+            [weight.handle for weight in self._weights],
+            [*(slot.handle for slot in self._slots), *self._increments],
             self._optimizer.iterations.value.handle,
             self._optimizer.learning_rate.value.handle,
         )
 
     def sync(self) -> None:
         """Write the slot variables to those of Keras's optimizer."""
-        for one in self._slots:
-            one.sync()
+        for slot in self._slots:
+            slot.sync()
 
     def step(self, handles: Handles, gradients: Sequence[Any]) -> None:
         """Update the variables of `handles` as `optimizer.apply` would, up to rounding.
@@ -79,8 +80,7 @@ class FastOptimizer:
         gradients = _clipped(gradients, self._optimizer.clipnorm)
         for number, (weight, gradient) in enumerate(zip(handles.weights, gradients, strict=True)):
             update(weight, gradient, *handles.slots[number :: len(gradients)])
-        one = tf.constant(1, tf.int64)
-        tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=one)
+        tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=tf.constant(1, tf.int64))
 
 
 def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
@@ -143,8 +143,8 @@ def _sgd(_: Any, rate: Any, __: Any) -> Kernel:
     return update
 
 
-#: for each optimizer: its slot variables, with their value for idle units, whose gradients are 0,
-#: and its kernel
+#: for each class of optimizer: {name of each slot variable: its value for idle units}, and its
+#: kernel; gradients of idle units are 0
 KERNELS: dict[type, tuple[dict[str, float], Callable[[Any, Any, Any], Kernel]]] = {
     keras.optimizers.RMSprop: ({"_velocities": 0.0}, _rmsprop),
     keras.optimizers.Adam: ({"_momentums": 0.0, "_velocities": 0.0}, _adam),

@@ -6,7 +6,7 @@ The loop over steps is part of the graph, so no Python runs between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,8 @@ class KerasProgram(Program):
 
     @override
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
-        found, weights = self._train(windows.codes, windows.first)
-        return found.numpy(), weights.numpy()
+        means, counts = self._train(windows.codes, windows.first)
+        return means.numpy(), counts.numpy()
 
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
@@ -59,20 +59,21 @@ class KerasProgram(Program):
         self._networks.sync()
 
     def _step(self, windows: Any, first: Any) -> tuple[Any, Any]:
-        targets, weights = _targets(tf.transpose(windows), first, self._every_step)
-        weight = tf.reduce_sum(weights)
+        targets, target_weights = _targets(tf.transpose(windows), first, self._every_step)
+        count = tf.reduce_sum(target_weights)
         variables = self._networks.trained.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._networks.trained(windows[:, :-1], training=True)
             if self._every_step:
                 logits = tf.transpose(logits, (1, 0, 2))
-            found = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-            loss = _mean(found, weights, weight)
+            target_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+            loss = tf.math.divide_no_nan(tf.reduce_sum(target_losses * target_weights), count)
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
         # the gradient of an embedding is sparse; Keras would square its parts and not their sum
-        self._optimizer.apply([tf.convert_to_tensor(one) for one in gradients], variables)
-        return loss, weight
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self._optimizer.apply(dense, variables)
+        return loss, count
 
 
 class FastProgram(Program):
@@ -86,14 +87,16 @@ class FastProgram(Program):
     ) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
         self._networks, self._layouts = networks, weight_layouts(config)
+        # each layer adds its number, at most 16, to the seed of its dropout
         self._dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
         self._train = graphs.function(f"train {config.optimizer} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
 
     @override
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
-        found, weights = self._train(windows.codes, windows.first, *self._dropout, *self._handles())
-        return found.numpy(), weights.numpy()
+        inputs = (windows.codes, windows.first, *self._dropout, *self._handles())
+        means, counts = self._train(*inputs)
+        return means.numpy(), counts.numpy()
 
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
@@ -113,7 +116,10 @@ class FastProgram(Program):
     def _weights(self) -> list[KernelVariable]:
         """Created at the first use, after a checkpoint may have set the Keras variables."""
         variables = self._networks.trained.trainable_variables
-        return [KernelVariable(*one) for one in zip(variables, self._layouts, strict=True)]
+        return [
+            KernelVariable(variable, layout)
+            for variable, layout in zip(variables, self._layouts, strict=True)
+        ]
 
     @cached_property
     def _optimizer(self) -> FastOptimizer:
@@ -127,9 +133,12 @@ class FastProgram(Program):
     def _trace_train(self) -> Any:
         count = len(self._optimizer.handles.weights)
 
-        def train(windows: Any, first: Any, rate: Any, seed: Any, *flat: Any) -> tuple[Any, Any]:
+        def train(
+            windows: Any, first: Any, dropout_rate: Any, dropout_seed: Any, *flat: Any
+        ) -> tuple[Any, Any]:
             handles = Handles(flat[:count], flat[count:-2], *flat[-2:])
-            return _loop(lambda *one: self._step(handles, rate, seed, *one), windows, first)
+            step = partial(self._step, handles, dropout_rate, dropout_seed)
+            return _loop(step, windows, first)
 
         signature = [
             tf.TensorSpec((None, None, None), tf.int32),
@@ -153,22 +162,22 @@ class FastProgram(Program):
         return tf.function(logits, signature, autograph=False).get_concrete_function()
 
     def _step(
-        self, handles: Handles, rate: Any, seed: Any, windows: Any, first: Any
+        self, handles: Handles, dropout_rate: Any, dropout_seed: Any, windows: Any, first: Any
     ) -> tuple[Any, Any]:
         windows = tf.transpose(windows)  # [time + 1, batch]
-        targets, weights = _targets(windows, first, self._form.every_step)
-        weights = tf.reshape(weights, (-1,))
-        weight = tf.reduce_sum(weights)
+        targets, target_weights = _targets(windows, first, self._form.every_step)
+        target_weights = tf.reshape(target_weights, (-1,))
+        count = tf.reduce_sum(target_weights)
         variables = _values(self._form, handles.weights)
         dropout = None
         if self._form.dropout:
             iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
-            dropout = Dropout(rate, tf.stack([seed, iteration]))
+            dropout = Dropout(dropout_rate, tf.stack([dropout_seed, iteration]))
         logits, gradients = Stack(self._form, variables).trained(windows[:-1], dropout)
-        loss, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
-        shares = tf.math.divide_no_nan(weights, weight)
+        target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
+        shares = tf.math.divide_no_nan(target_weights, count)  # of each target in the mean loss
         self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]))
-        return tf.reduce_sum(loss * shares), weight
+        return tf.reduce_sum(target_losses * shares), count
 
 
 def _loop(step: Step, windows: Any, first: Any) -> tuple[Any, Any]:
@@ -176,17 +185,17 @@ def _loop(step: Step, windows: Any, first: Any) -> tuple[Any, Any]:
 
     Returns mean losses and numbers of counted targets, both `[steps]`.
     """
-    count = tf.shape(windows)[0]
+    steps = tf.shape(windows)[0]
 
-    def body(number: Any, means: Any, weights: Any) -> tuple[Any, Any, Any]:
-        mean, weight = step(windows[number], first[number])
-        return number + 1, means.write(number, mean), weights.write(number, weight)
+    def body(number: Any, means: Any, counts: Any) -> tuple[Any, Any, Any]:
+        mean, count = step(windows[number], first[number])
+        return number + 1, means.write(number, mean), counts.write(number, count)
 
-    results = [tf.TensorArray(tf.float32, count, element_shape=()) for _ in range(2)]
-    _, means, weights = tf.while_loop(
-        lambda number, *_: number < count, body, (tf.constant(0), *results), parallel_iterations=1
+    results = [tf.TensorArray(tf.float32, steps, element_shape=()) for _ in range(2)]
+    _, means, counts = tf.while_loop(
+        lambda number, *_: number < steps, body, (tf.constant(0), *results), parallel_iterations=1
     )
-    return means.stack(), weights.stack()
+    return means.stack(), counts.stack()
 
 
 def _targets(windows: Any, first: Any, every_step: bool) -> tuple[Any, Any]:
@@ -198,10 +207,6 @@ def _targets(windows: Any, first: Any, every_step: bool) -> tuple[Any, Any]:
     if not every_step:
         return windows[-1], tf.cast(first < length, tf.float32)
     return windows[1:], tf.cast(tf.range(length)[:, None] >= first, tf.float32)
-
-
-def _mean(found: Any, weights: Any, weight: Any) -> Any:
-    return tf.math.divide_no_nan(tf.reduce_sum(found * weights), weight)
 
 
 def _values(form: Form, handles: Sequence[Any]) -> list[Any]:

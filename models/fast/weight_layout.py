@@ -38,13 +38,19 @@ def idle_units(layer_size: int) -> int:
 class WeightLayout(NamedTuple):
     """Converts one weight, or a gradient or slot variable of it, between the two layouts.
 
-    The last axis of a weight may be divided into gates, and the axis before it into units.
+    The columns of a weight may be four blocks, one for each gate; its rows may be one block for
+    each layer of units that it reads. Idle units are added at the end of each of these blocks. For
+    example, `pack` converts the kernel of an LSTM layer of 1 unit as follows, with one idle unit:
+
+        input  forget  candidate  output      input  -  candidate  -  forget  -  output  -
+         10      20        30       40    ->    10   0      30     0    20    0    40    0
     """
 
     #: number of axes, 1 or 2
     axes: int
-    #: how many times the rows contain the units of a layer; 0 if rows are not units
-    rows: int = 0
+    #: number of blocks of units along the rows: 2 after a bidirectional layer, 0 if rows are not
+    #: units
+    unit_blocks: int = 0
     #: whether columns are divided into the four gates
     gates: bool = False
     #: idle units of each layer
@@ -54,8 +60,8 @@ class WeightLayout(NamedTuple):
         """Convert from Keras's layout; idle units get `idle_value`."""
         blocks = self._blocks(array)
         count, rows, gates, columns = blocks.shape
-        wide = (rows + self.idle * bool(self.rows), columns + self.idle * self.gates)
-        packed = np.full((count, wide[0], gates, wide[1]), idle_value, array.dtype)
+        shape = (count, rows + self._idle_rows, gates, columns + self._idle_columns)
+        packed = np.full(shape, idle_value, array.dtype)
         for place, gate in enumerate(self._order):
             packed[:, :rows, place, :columns] = blocks[:, :, gate]
         return self._joined(packed)
@@ -64,8 +70,18 @@ class WeightLayout(NamedTuple):
         """Convert to Keras's layout, without idle units."""
         blocks = self._blocks(array)
         _, rows, _, columns = blocks.shape
-        own = blocks[:, : rows - self.idle * bool(self.rows), :, : columns - self.idle * self.gates]
-        return self._joined(own[:, :, self._order])
+        used = blocks[:, : rows - self._idle_rows, :, : columns - self._idle_columns]
+        return self._joined(used[:, :, self._order])
+
+    @property
+    def _idle_rows(self) -> int:
+        """Rows added to each block of rows."""
+        return self.idle if self.unit_blocks else 0
+
+    @property
+    def _idle_columns(self) -> int:
+        """Columns added to each gate."""
+        return self.idle if self.gates else 0
 
     @property
     def _order(self) -> tuple[int, ...]:
@@ -74,7 +90,7 @@ class WeightLayout(NamedTuple):
     def _blocks(self, array: Array) -> Array:
         """View as `[blocks of rows, rows, gates, columns]`."""
         rows, columns = array.shape if self.axes == 2 else (1, *array.shape)
-        blocks, gates = self.rows or 1, len(self._order)
+        blocks, gates = self.unit_blocks or 1, len(self._order)
         return array.reshape(blocks, rows // blocks, gates, columns // gates)
 
     def _joined(self, blocks: Array) -> Array:
@@ -89,9 +105,9 @@ def weight_layouts(config: TrialConfig) -> list[WeightLayout]:
     gated = partial(WeightLayout, gates=True, idle=idle)
     cells = list[WeightLayout]()
     for number in range(config.layers):
-        kernel = gated(2, rows=directions if number else 0)
-        cells += [kernel, gated(2, rows=1), gated(1)] * directions
-    dense = [WeightLayout(2, rows=directions, idle=idle), WeightLayout(1)]
+        kernel = gated(2, unit_blocks=directions if number else 0)
+        cells += [kernel, gated(2, unit_blocks=1), gated(1)] * directions
+    dense = [WeightLayout(2, unit_blocks=directions, idle=idle), WeightLayout(1)]
     return [WeightLayout(2)] * bool(config.embedding_size) + cells + dense
 
 

@@ -12,6 +12,13 @@ from lstm_sweep.models.fast.program_types import Networks
 
 #: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
 CLIP_NORM = 5.0
+#: class of each name in `models.config.OPTIMIZERS`
+OPTIMIZER_CLASSES = {
+    "rmsprop": keras.optimizers.RMSprop,
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+    "adagrad": keras.optimizers.Adagrad,
+}
 
 
 def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Networks:
@@ -65,13 +72,7 @@ def _features(symbols: Any, config: TrialConfig, alphabet_size: int) -> Any:
 
 def compile_for_training(model: Any, config: TrialConfig) -> None:
     """Attach loss and optimizer; the loss is the mean over targets whose weight is 1."""
-    optimizers = {
-        "rmsprop": keras.optimizers.RMSprop,
-        "adam": keras.optimizers.Adam,
-        "sgd": keras.optimizers.SGD,
-        "adagrad": keras.optimizers.Adagrad,
-    }
-    optimizer = optimizers[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM)
+    optimizer = OPTIMIZER_CLASSES[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM)
     if config.precision == "float16":  # without it, small gradients underflow to 0
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(

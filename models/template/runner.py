@@ -13,12 +13,10 @@ import linecache
 import math
 import re
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -34,6 +32,8 @@ from lstm_sweep.models.network.events import (
     Round,
     TemplateEvent,
 )
+from lstm_sweep.models.template import event_thread
+from lstm_sweep.models.template.event_thread import Report
 from lstm_sweep.models.template.file_isolation import own_files
 
 #: name of the program's module in `sys.modules`
@@ -65,13 +65,6 @@ class TemplateError(ValueError):
     """The program is no valid template; the message says what is expected."""
 
 
-class _Stopped(BaseException):
-    """Raised in the program's thread to end it, when no more events are requested."""
-
-
-Report = Callable[[TemplateEvent], None]
-
-
 def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[TemplateEvent]:
     """Run a program and report progress as events; its exceptions are raised here.
 
@@ -91,7 +84,10 @@ def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Templat
                 _save(model, listener.seen.get(id(model)), weights, inputs)
         report(result)
 
-    return _in_step(work)
+    try:
+        yield from event_thread.events_of(work, MODULE)
+    except SystemExit as error:
+        raise TemplateError("the template ended the program, expected a return") from error
 
 
 def place(error: BaseException, file: Path) -> str:
@@ -102,52 +98,6 @@ def place(error: BaseException, file: Path) -> str:
             found = f"{file.name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
-
-
-# --- the suspended thread -------------------------------------------------------------------------
-
-
-def _in_step(work: Callable[[Report], None]) -> Iterator[TemplateEvent]:
-    """Run `work` in a thread and yield its events; it is suspended between two requests."""
-    heard: SimpleQueue[TemplateEvent | BaseException | None] = SimpleQueue()
-    asked = threading.Semaphore(0)
-    over = False
-
-    def wait() -> None:
-        asked.acquire()
-        if over:
-            raise _Stopped
-
-    def report(event: TemplateEvent) -> None:
-        heard.put(event)
-        wait()
-
-    def body() -> None:
-        try:
-            wait()
-            work(report)
-            heard.put(None)
-        except BaseException as error:  # also SystemExit, which must not end the worker
-            heard.put(error)
-
-    thread = threading.Thread(target=body, name=MODULE, daemon=True)
-    thread.start()
-    try:
-        while True:
-            asked.release()
-            with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to results
-                event = heard.get()
-            if event is None:
-                return
-            if isinstance(event, SystemExit):
-                raise TemplateError("the template ended the program, expected a return") from event
-            if isinstance(event, BaseException):
-                raise event
-            yield event
-    finally:
-        over = True
-        asked.release()
-        thread.join()
 
 
 # --- the program ----------------------------------------------------------------------------------
@@ -174,23 +124,47 @@ def _call(program: UserProgram, module: ModuleType) -> object:
     """Call `data`, then `create_model` with its values, by name or position; return the result."""
     model = getattr(module, program.model)  # before `data` can change this name
     data = getattr(module, program.data)()
+    names, values = _named_values(program, data)
     parameters = list(inspect.signature(model).parameters.values())
-    names, values = program.returned, data if isinstance(data, tuple | list) else (data,)
-    if isinstance(data, Mapping):
-        names, values = tuple(map(str, data)), tuple(data.values())
-    if len(names) == 1 and names[0] and len(values) != 1:
-        values = (data,)  # a single value that is a list
     free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if len(parameters) == 1 and parameters[0].name not in names and not free:
         return model(data)
-    needed = {p.name for p in parameters if p.default is p.empty}
     if len(names) == len(values):
-        named = {name: value for name, value in zip(names, values, strict=True) if name}
-        kept = set(vars(module)) if isinstance(data, Mapping) else set()
-        for name in set(named) - kept:  # hyperas makes them globals, too
-            setattr(module, name, named[name])
-        if needed <= set(named) and not free:
-            return model(**{p.name: named[p.name] for p in parameters if p.name in named})
+        by_name = {name: value for name, value in zip(names, values, strict=True) if name}
+        _set_globals(module, by_name, replace=not isinstance(data, Mapping))
+        needed = {p.name for p in parameters if p.default is p.empty}
+        if needed <= set(by_name) and not free:
+            return model(**{p.name: by_name[p.name] for p in parameters if p.name in by_name})
+    return _call_by_position(program, model, values)
+
+
+def _named_values(program: UserProgram, data: object) -> tuple[Sequence[str], Sequence[Any]]:
+    """The values in what `data` has returned, and their names, empty if unknown."""
+    if isinstance(data, Mapping):
+        names: Sequence[str] = tuple(map(str, data))
+        values: Sequence[Any] = tuple(data.values())
+    else:
+        names, values = program.returned, data if isinstance(data, tuple | list) else (data,)
+    if len(names) == 1 and names[0] and len(values) != 1:
+        values = (data,)  # a single value that is a list
+    return names, values
+
+
+def _set_globals(module: ModuleType, values: Mapping[str, Any], *, replace: bool) -> None:
+    """Make values global variables of the program, as hyperas does; `replace` those it has."""
+    present = set() if replace else set(vars(module))
+    for name in set(values) - present:
+        setattr(module, name, values[name])
+
+
+def _call_by_position(
+    program: UserProgram, model: Callable[..., object], values: Sequence[Any]
+) -> object:
+    """Call `create_model` with values in their order.
+
+    Raises:
+        TemplateError: it takes another number of values.
+    """
     try:
         inspect.signature(model).bind(*values)
     except TypeError as error:
@@ -242,13 +216,13 @@ def _listening(report: Report) -> Iterator[_Listener]:
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
-    def heard(model: Any, *positional: Any, **words: Any) -> Any:
+    def fit_with_listener(model: Any, *positional: Any, **words: Any) -> Any:
         given = signature.bind(model, *positional, **words)
         listener.see(model, given.arguments.get("x"))
         given.arguments["callbacks"] = _with(given.arguments.get("callbacks"), listener)
         return fit(*given.args, **given.kwargs)
 
-    keras.Model.fit = heard
+    keras.Model.fit = fit_with_listener
     try:
         yield listener
     finally:

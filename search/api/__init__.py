@@ -3,7 +3,8 @@
 The command line, the service and the Python API are adapters to it. Nothing here prints, leaves the
 process, installs a signal handler, or changes the process's environment, working folder or file
 descriptors. What is returned is frozen; its `to_dict` is the JSON of the command line. What is
-refused is an `InputError`, a store that does not answer a `StoreError`.
+refused is an `InputError`, such as a store that does not answer when it is opened; a store that
+fails later is a `StoreError`.
 """
 
 from lstm_sweep.search.api.lifecycle import launch, resume, stop

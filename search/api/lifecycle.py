@@ -1,4 +1,4 @@
-"""The life of a sweep: launched, resumed, stopped."""
+"""Launches, resumes and stops sweeps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
+from lstm_sweep.search.api.errors import (
+    DifferentSearchError,
+    SweepFailedError,
+    SweepRunsError,
+)
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.engines.base import Engine, devices
@@ -18,6 +23,7 @@ from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
@@ -40,7 +46,7 @@ class StoppedSweep:
     state: str
     #: whether it had ended before it was asked
     had_ended: bool
-    #: what to type so that it goes on; empty if this version cannot
+    #: what to do so that it goes on; empty if this version cannot
     advice: str
     #: trials that are left as they are, since they cannot be read, and why
     left_out: tuple[str, ...] = ()
@@ -64,7 +70,12 @@ class _Drive:
     notes: list[str]
 
     def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
-        """Drive it to its end, or until an end is wanted."""
+        """Drive it to its end, or until an end is wanted.
+
+        Raises:
+            SweepFailedError: the store has failed since the sweep has begun.
+            StoreError: it has failed before, or another process has taken the sweep over.
+        """
         self._announce(name, len(self.engine.slots), past)
         sweep = Sweep(
             self.spec,
@@ -76,8 +87,14 @@ class _Drive:
             interrupts=self.interrupts,
             past=past,
         )
-        with contextlib.suppress(Interrupted):
+        try:
             sweep.run()
+        except Interrupted:
+            pass
+        except StoreError as error:
+            if isinstance(error, lease.LeaseLostError) or not sweep.state.run_id:
+                raise
+            raise SweepFailedError(str(error), SweepResult.of(sweep.state)) from error
         return SweepResult.of(sweep.state)
 
     def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
@@ -100,9 +117,11 @@ def launch(
     """Run a sweep to the end of its budget, or until `interrupts` says that an end is wanted.
 
     Raises:
-        InputError: the spec asks for what cannot be, or its data or the store cannot be used.
+        InputError: the spec asks for what cannot be, its data or the store cannot be used, or the
+            store does not answer at the beginning.
         SweepExistsError: the spec gives a name that a sweep has.
-        StoreError: the store does not answer.
+        SweepFailedError: the store has failed while the sweep ran, in a way that waiting does not
+            resolve.
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
     check_budget(spec)
@@ -114,7 +133,7 @@ def launch(
         notes = task.notes(spec, devices(engine))
         task.remember()
         # Keras is imported over there while MLflow is imported here
-        engine.warm_up(foreign=task.runs_user_code)
+        engine.warm_up(user_code=task.runs_user_code)
         store = Store(settings)
         store.prepare()
         if spec.name:
@@ -153,10 +172,11 @@ def resume(
     as it is, and the result says so (`unchanged`).
 
     Raises:
-        InputError: there is no such sweep, or its data or template are not what they were.
+        InputError: there is no such sweep, its data or template are not what they were, or the
+            store does not answer at the beginning.
         DifferentSearchError: `spec` describes another search; its differences are named.
         SweepRunsError: another process drives it.
-        StoreError: the store does not answer.
+        SweepFailedError: as for `launch`.
     """
     store = store_of_sweep(name, settings)
     run = archive.existing_sweep(store, name)
@@ -167,7 +187,7 @@ def resume(
     now = _resumed_spec(was, name, changes, spec)
     check_budget(now)
     if all_spent := spent(tags, was, now):
-        unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
+        unchanged = worded("finished with ", all_spent, "; ", how_to_go_on(name, tags))
         return stored_result(store, run, unchanged)
     with preparation.engine_of(now) as engine:
         kind.check_devices(now, devices(engine))
@@ -176,7 +196,7 @@ def resume(
         _check_not_driven(store, name, run.info.run_id)
         notes = task.notes(now, devices(engine))
         store.prepare()
-        engine.warm_up(foreign=task.runs_user_code)
+        engine.warm_up(user_code=task.runs_user_code)
         with gpu_sharing.sharing(now, task, engine) as (shared, why):
             past = rebuild(store, run, was)
             drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
@@ -189,10 +209,11 @@ def _check_not_driven(store: Store, name: str, run_id: str) -> None:
     Raises:
         SweepRunsError: one does.
     """
-    if driver := lease.is_driven(store, run_id):
+    if driver := lease.find_driver(store, run_id):
         raise SweepRunsError(
             f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-            f"To end it there: lstm-sweep stop {name}"
+            f"To end it there: ",
+            Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
         )
 
 
@@ -235,7 +256,7 @@ def stop(name: str, *, settings: Settings) -> StoppedSweep:
     is_open = run.info.status == "RUNNING"
     left_out = list[str]()
     if is_open and not lease.stop(store, run_id):
-        # nobody drives it, so its runs are put in order here
+        # no process drives it, so its runs are closed here
         close(store, run, lambda error: left_out.append(str(error)))
     tags = Tags(store.run(run_id))
     return StoppedSweep(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import check_kind
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
 from lstm_sweep.search.api.status_report import BROKEN_OFF
 from lstm_sweep.search.store import archive
@@ -112,7 +114,7 @@ def _row(run: Any) -> SweepRow:
 
 
 def _state_of(tags: dict[str, str]) -> str:
-    """SweepState of a sweep for a list, which may have been made by any version."""
+    """What a list says of the state of a sweep that any version may have made."""
     if archive.schema_of(tags) is None:
         return NEWER
     state = tags.get(Tag.STATE, "")
@@ -125,8 +127,10 @@ def trials(name: str, *, settings: Settings, top: int | None = None) -> SweepTri
     Raises:
         InputError: there is no such sweep, or `top` is below 1.
     """
-    if top is not None and top < 1:
-        raise InputError(f"--top is {shown(top)}: expected at least 1")
+    if top is not None:
+        check_kind(option("top"), top, whole=True)
+        if top < 1:
+            raise InputError(option("top"), f" is {shown(top)}: expected at least 1")
     store = store_of_sweep(name, settings)
     archive.existing_sweep(store, name)
     left_out = list[str]()

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import check_switch, check_word, path_text
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.references import check_trial, existing_store, store_of_trial
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import devices
@@ -23,6 +26,8 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
+#: kinds of bundles
+FORMATS = ("keras", "savedmodel")
 #: what is said of a bundle whatever its trial is about
 USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version")
 
@@ -43,12 +48,12 @@ class Exported:
     windows: int
     not_loaded: str = ""
     #: its losses and how it was checked, in lines for people
-    told: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     #: what belongs to its kind of task alone, such as the loss that a template has returned
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, written: Mapping[str, Any], told: Iterable[str]) -> Exported:
+    def of(cls, written: Mapping[str, Any], lines: Iterable[str]) -> Exported:
         """The same as a value."""
         parity = written["parity"]
         return cls(
@@ -59,7 +64,7 @@ class Exported:
             max_difference=parity["max_difference"],
             windows=parity["windows"],
             not_loaded=parity.get("not_loaded", ""),
-            told=tuple(told),
+            lines=tuple(lines),
             more={name: value for name, value in written.items() if name not in USUAL},
         )
 
@@ -125,18 +130,28 @@ def rerun(
     """Train a trial again in a new run, and compare every metric of every round.
 
     `changes` are other values of fields of its config, which make a variation. `template` is the
-    path of the user's own file, if the trial is about one.
+    path of the user's own file, if the trial is about one. While it is trained, a store that does
+    not answer is waited for.
 
     Raises:
-        InputError: there is no such trial, or its data or template are not what they were.
+        InputError: there is no such trial, or its data or template are not what they were, or the
+            store does not answer at the beginning.
+        Interrupted: `interrupts` says that an end is wanted.
+        StoreError: the store has failed in a way that waiting does not resolve.
     """
-    changes = changes or {}
+    changes = {} if changes is None else changes
+    if not (isinstance(changes, Mapping) and all(isinstance(name, str) for name in changes)):
+        raise InputError(
+            option("set"), f" is {shown(changes)}: expected a mapping of fields to values"
+        )
     with open_engine(engine, workers=1) as opened:
         store = store_of_trial(reference, settings)
         record = archive.find_trial(store, reference)
         task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
         observer.said(f"training {record.trial.id} again (run {record.run_id})")
-        return run_again(store, record, opened, changes, template, interrupts)
+        return run_again(
+            store, record, opened, changes, template, observer=observer, interrupts=interrupts
+        )
 
 
 def export(
@@ -157,13 +172,15 @@ def export(
         InputError: there is no such trial, it has no weights, the folder cannot be written, or the
             network cannot be checked.
     """
-    folder = exporting.new_folder(to)
-    if not NAME.fullmatch(reference):
+    folder = exporting.new_folder(path_text(option("to"), to))
+    check_word(option("format"), format, FORMATS)
+    check_switch(option("unchecked"), unchecked)
+    if not (isinstance(reference, str) and NAME.fullmatch(reference)):
         check_trial(reference)
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
     written = exporting.export(store, record, folder, format, unchecked=unchecked)
-    return Exported.of(written, task_kind_of_run(record.tags).told_of_bundle(written))
+    return Exported.of(written, task_kind_of_run(record.tags).bundle_lines(written))
 
 
 def generate(bundle: str, request: GenerationRequest) -> Generated:

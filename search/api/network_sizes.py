@@ -1,4 +1,4 @@
-"""What the size rule says of the networks of a space."""
+"""Sizes of the networks of a space, compared with the size rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE_FIELDS = ("direction", "layers", "layer_size", "embedding_size")
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """A network, and what the rule says of it."""
+    """A network, compared with the size rule."""
 
     config: TrialConfig
     verdict: Verdict
@@ -41,7 +41,7 @@ class NetworkSize:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeReport:
-    """What the size rule says of the networks of a space."""
+    """Sizes of the networks of a space, compared with the size rule."""
 
     #: what was found out about the corpus, for people
     corpus: str

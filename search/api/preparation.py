@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from lstm_sweep.models.wording import Wording, option, worded
 from lstm_sweep.search.api.errors import SweepExistsError
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
@@ -12,6 +13,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.continuation import resuming
 
 
 def engine_of(spec: SweepSpec) -> Engine:
@@ -30,12 +32,18 @@ def check_free(store: Store, name: str) -> None:
     if run is None:
         return
     state = run.data.tags.get(Tag.STATE, "")
+    call = f"lstm_sweep.sweep('{name}')"
+    lists = Wording(f"{call}.trials()", f"lstm-sweep trials {name}")
+    ends = Wording(f"{call}.stop()", f"lstm-sweep stop {name}")
     advice = {
-        "finished": f"lstm-sweep trials {name} lists its trials",
-        "running": f"lstm-sweep stop {name} ends it, lstm-sweep resume {name} goes on with it",
-    }.get(state, f"lstm-sweep resume {name} goes on with it")
+        "finished": worded(lists, " lists its trials"),
+        "running": worded(ends, " ends it, ", resuming(name)),
+    }.get(state, resuming(name))
     raise SweepExistsError(
-        f"sweep '{name}' exists in {store.settings}, it is {state}: expected a new --name; {advice}"
+        f"sweep '{name}' exists in {store.settings}, it is {state}: expected a new ",
+        option("name"),
+        "; ",
+        advice,
     )
 
 

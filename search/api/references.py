@@ -33,9 +33,9 @@ def store_of_trial(reference: str, settings: Settings) -> Store:
     return existing_store(f"trial '{reference}'", settings)
 
 
-def check_trial(reference: str) -> None:
+def check_trial(reference: object) -> None:
     """Refuse what can mean no trial."""
-    if not TRIAL.fullmatch(reference):
+    if not (isinstance(reference, str) and TRIAL.fullmatch(reference)):
         raise InputError(
             f"trial {shown(reference)}: expected SWEEP/NUMBER, the ID of a trial's run, or the "
             f"beginning of one"

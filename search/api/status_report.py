@@ -1,4 +1,4 @@
-"""How a sweep fares, as far as its store knows."""
+"""The state of a sweep, as its store has it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BROKEN_OFF = "broken off"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatusReport:
-    """How a sweep fares."""
+    """The state of a sweep."""
 
     sweep: str
     run_id: str
@@ -34,7 +34,7 @@ class SweepStatusReport:
     #: trials by outcome, and how many are `running`
     trials: Mapping[str, int]
     best: BestTrial | None
-    #: places where its trials run; None where the store does not say
+    #: trials that can run at once where it is driven, or was; None if an earlier version drove it
     slots: int | None
     #: when it was handed in, and when its driver began
     submitted: datetime
@@ -64,7 +64,7 @@ class SweepStatusReport:
 
 
 def status(name: str, *, settings: Settings) -> SweepStatusReport:
-    """How a sweep fares.
+    """The state of a sweep.
 
     Raises:
         InputError: there is no such sweep, or it cannot be read.
@@ -86,7 +86,7 @@ def status(name: str, *, settings: Settings) -> SweepStatusReport:
         best=next(
             (best for record in archive.ranked(records) if (best := BestTrial.of(record))), None
         ),
-        slots=None,
+        slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
         submitted=began,
         started=None if state == "queued" else began,
         eta_seconds=_seconds_left(run, outcomes) if state == "running" else None,

@@ -1,4 +1,4 @@
-"""What a sweep has come to, as a value."""
+"""The result of a sweep as a value."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ConfirmedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a sweep has come to."""
+    """The result of a sweep."""
 
     sweep: str
     run_id: str
@@ -127,12 +127,12 @@ class SweepResult:
 
     @property
     def goes_on(self) -> bool:
-        """Whether `resume` takes up trials that were under way."""
+        """Whether `resume` continues trials that were running."""
         return self.state is not SweepStatus.FINISHED
 
     @classmethod
     def of(cls, state: SweepState) -> SweepResult:
-        """What a sweep that was driven here has come to."""
+        """The result of a sweep that was driven here."""
         report = state.report
         return cls(
             sweep=state.name,
@@ -163,7 +163,7 @@ class SweepResult:
 
 
 def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
-    """What a sweep that has ended has come to, read from the runs of the store.
+    """The result of a sweep that has ended, read from the runs of the store.
 
     Raises:
         BadRunError: its run says no state that this program knows.

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
+from lstm_sweep.search.api.errors import SweepFailedError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
 from lstm_sweep.search.commands.exits import DONE, FAILED
@@ -19,9 +21,12 @@ from lstm_sweep.search.commands.summary import SHOWN, conclude
 from lstm_sweep.search.commands.terminal import plain, print_json
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec, read_spec
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.observer import Observer
 
 OPTIONS = (
@@ -85,27 +90,40 @@ def _spec_file(arguments: Namespace) -> Path | None:
 def _drive(
     call: Callable[[Observer, Interrupts], SweepResult], settings: Settings, *, as_json: bool
 ) -> int:
-    """Run a sweep in front of whoever watches, say how it went, and return the exit code."""
+    """Run a sweep, print its progress and its result, and return the exit code."""
     console, shield = open_console(stderr=as_json), Shield()
     with shield.up():
-        result = call(LiveTable(console) if console.is_terminal else Lines(console), shield)
+        try:
+            result = call(LiveTable(console) if console.is_terminal else Lines(console), shield)
+        except SweepFailedError as error:
+            result = error.result
     if as_json:
         print_json(result.to_dict())
     elif result.unchanged:
-        print(f"sweep {result.sweep}: {plain(result.unchanged)}")
+        print(f"sweep {result.sweep}: {plain(for_command_line(result.unchanged))}")
     else:
-        found = () if result.left_open else api.trials(result.sweep, settings=settings, top=SHOWN)
+        found = () if result.left_open else _best_trials(result, settings)
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
-            conclude(console, result, tuple(found))
+            conclude(console, result, found)
     if result.unchanged:
         return DONE
     if result.state is SweepStatus.INTERRUPTED:
-        return 128 + (shield.asked or signal.SIGINT)
+        return 128 + (shield.signal_number or signal.SIGINT)
     return _judge(result)
 
 
+def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, ...]:
+    """The best trials of a sweep that has ended, for the summary; none if the store fails."""
+    try:
+        return tuple(api.trials(result.sweep, settings=settings, top=SHOWN))
+    except (InputError, StoreError) as error:
+        why = plain(without_secrets(str(error)))
+        print(f"lstm-sweep: the table of trials is left out: {why}", file=sys.stderr)
+        return ()
+
+
 def _judge(result: SweepResult) -> int:
-    """Say what is wrong with a sweep that has ended by itself; return the exit code."""
+    """Print what is wrong with a sweep that has ended by itself; return the exit code."""
     if result.state is SweepStatus.FAILED:
         print(f"lstm-sweep: {result.why}", file=sys.stderr)
         return FAILED

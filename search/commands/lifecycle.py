@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.commands.display import duration, loss_text, open_console
@@ -40,7 +41,7 @@ def sweeps(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
-    """Say how a sweep fares; with `--follow`, each time that changes, until it has ended."""
+    """Print the state of a sweep; with `--follow`, at each change, until it has ended."""
     settings = load(Path.cwd())
     report = api.status(arguments.sweep, settings=settings)
     line = _line(report)
@@ -59,7 +60,7 @@ def status(arguments: Namespace) -> int:
 
 
 def _line(report: SweepStatusReport) -> str:
-    """How a sweep fares, in a line for people."""
+    """The state of a sweep in a line for people."""
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.trials.items())
     parts = [report.state, counts or "no trials yet"]
     if report.best:
@@ -79,7 +80,7 @@ def stop(arguments: Namespace) -> int:
         return DONE
     line = f"sweep {stopped.sweep}: {stopped.state}"
     line += ", nothing to stop" if stopped.had_ended else ""
-    print(f"{line}; {stopped.advice}" if stopped.advice else line)
+    print(f"{line}; {for_command_line(stopped.advice)}" if stopped.advice else line)
     return DONE
 
 

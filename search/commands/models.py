@@ -22,10 +22,10 @@ from lstm_sweep.search.store.settings import load
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.field_values import parse
 
-#: what `rerun` says where its own program may be the reason
-EARLIER = (
-    "another version of lstm-sweep made this trial: windows and dropout may be drawn otherwise, "
-    "and numbers added up in another order"
+#: what `rerun` prints if it differs from a trial of another version of this program
+OTHER_VERSION = (
+    "another version of lstm-sweep made this trial, and may draw other windows and other dropout, "
+    "or add numbers in another order"
 )
 
 
@@ -43,14 +43,14 @@ def rerun(arguments: Namespace) -> int:
             observer=Lines(console),
             interrupts=shield,
         )
-    talk = sys.stderr if arguments.json else sys.stdout
+    output = sys.stderr if arguments.json else sys.stdout
     for name, (was, now) in result.versions.items():
-        print(f"version of {name}: then {plain(was)}, now {now}", file=talk)
+        print(f"version of {name}: then {plain(was)}, now {now}", file=output)
     if result.device:
         was, now = result.device
-        print(f"device: then {plain(was)}, now {now}", file=talk)
+        print(f"device: then {plain(was)}, now {now}", file=output)
     for name, (was, now) in result.variation.items():
-        print(f"a variation: {name} is {now}, was {was}", file=talk)
+        print(f"a variation: {name} is {now}, was {was}", file=output)
     if arguments.json:
         print_json(result.to_dict())
     else:
@@ -58,7 +58,7 @@ def rerun(arguments: Namespace) -> int:
     if result.comparison.verdict != "different" or result.variation:
         return DONE
     if "lstm-sweep" in result.versions:
-        print(EARLIER, file=talk)
+        print(OTHER_VERSION, file=output)
     return DIFFERENT
 
 
@@ -101,7 +101,7 @@ def export(arguments: Namespace) -> int:
         print_json(exported.to_dict())
         return DONE
     print(f"{exported.trial} -> {exported.bundle}")
-    for line in exported.told:
+    for line in exported.lines:
         print(line)
     return DONE
 

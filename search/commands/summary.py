@@ -1,4 +1,4 @@
-"""What is said at the end of a sweep: its best trials, and what to do with them."""
+"""Prints the result of a sweep at its end: its best trials, and the commands that come next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 10
 
 
 def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord]) -> None:
-    """Say what a sweep has come to; `trials` are those of the store, as far as it answers."""
+    """Print the result of a sweep; `trials` are those of the store, none if it does not answer."""
     records = archive.ranked(list(trials))
     if records:
         title = f"{result.sweep}: the best of {_counts(result)}"
@@ -28,12 +28,12 @@ def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord
     best = result.best
     if best:
         loss, in_bits = best.val_loss, best.bits_per_symbol
-        told = (
+        measured = (
             f"loss {loss:.4f}"
             if in_bits is None
             else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
         )
-        console.print(f"best: {best.trial}, {told} ({best.config.headline()})")
+        console.print(f"best: {best.trial}, {measured} ({best.config.headline()})")
         for name, other in result.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"

@@ -1,4 +1,4 @@
-"""Texts of the store as a terminal may have them: whoever writes to it may have made them up."""
+"""Escapes control characters in texts from the store, which other people may have written."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lstm_sweep.models.strict_json import json_text
 
 #: characters of a text that are shown, at most
 LONGEST_SHOWN = 600
-#: characters that steer a terminal, where no quotes of JSON escape them
-STEERING = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: control characters of a terminal that JSON does not escape
+CONTROL = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def plain(text: object) -> str:
-    """A text in one line that is not long: what could steer a terminal is escaped."""
+    """A text in one short line, with control characters escaped."""
     shown = cut(str(text), LONGEST_SHOWN)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
 def plain_json(document: str) -> str:
-    """A JSON document of the same values, without characters that steer a terminal."""
-    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    """A JSON document of the same values, with control characters escaped."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def print_json(document: Any) -> None:

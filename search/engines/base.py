@@ -1,4 +1,4 @@
-"""What a sweep asks of the place where its trials run."""
+"""`Engine`: runs trials on slots."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 @dataclass(frozen=True)
 class SlotAdded:
-    """A slot has come, and is free."""
+    """A slot was added, and is free."""
 
 
 @dataclass(frozen=True)
 class SlotLost:
-    """A slot has gone, and a trial on it with it; nothing else is heard of either."""
+    """A slot is gone, with the trial on it; neither has another event."""
 
     reason: str
 
@@ -37,63 +37,66 @@ class GpuMemory:
 
 
 class Engine(Protocol):
-    """Gives slots, which may come and go; on each of them one trial at a time.
+    """Runs one trial at a time on each of its slots, which may be added and lost.
 
-    For each job started, `wait` gives its messages in order. The last of them is an `Ended`, also
-    if the worker dies (`lost`) or is stopped from outside; after that the slot is free again. Only
-    if the slot itself goes, `SlotLost` comes in its place.
+    `wait` returns the messages of each started job in order. The last of them is an `Ended`, also
+    if the worker dies (`lost`) or is stopped; the slot is free after it. If the slot is lost, its
+    last event is a `SlotLost` instead.
 
-    An engine is a context manager, which closes it.
+    An engine is a context manager that closes it.
     """
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """All places where a trial can run now, as far as `wait` has told."""
+        """All slots, as of the last call of `wait`."""
 
     def describe(self, slot: Slot) -> Device:
-        """What a slot computes on, or did before it has gone."""
+        """What a slot computes on; also of a slot that is lost."""
 
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """Memory of a slot's GPU as it is just now; None if there is no GPU, or nobody knows."""
+        """Current memory of a slot's GPU; None if it has no GPU or the memory is unknown."""
 
-    def warm_up(self, *, foreign: bool = False) -> None:
-        """Get ready in the background, so that the first trial starts sooner.
+    def warm_up(self, *, user_code: bool = False) -> None:
+        """Prepare in the background, so that the first trial starts sooner.
 
-        `foreign` says that trials run code of the user, which may need anything of Keras.
+        `user_code`: trials run code of the user, which may use any part of Keras.
         """
 
     def start(self, job: Job) -> None:
-        """Begin a trial in a fresh worker on its slot, which must be free.
+        """Start a trial in a fresh worker on its slot, which must be free.
 
-        If the slot has gone meanwhile, the next `wait` says so.
+        If the slot has been lost since the last `wait`, the next one returns its `SlotLost`.
 
         Raises:
             RuntimeError: the slot is taken, or the engine is closed.
         """
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """What has happened, as soon as something has; empty after `timeout_s` seconds."""
+        """Wait for events, at most `timeout_s` seconds; return those that there are.
+
+        It may return at once, with no event, if no trial runs.
+        """
 
     def stop(self, slot: Slot, ended: Ended) -> None:
-        """End the trial on a slot; `ended` comes through `wait`, unless it has ended by itself.
+        """Stop the trial on a slot; its last message is `ended`, unless it has ended by itself.
 
-        Of several calls for one trial the first counts. A slot without a trial stays free.
+        Only the first call for a trial counts. Nothing happens on a slot without a trial.
         """
 
     def collect(self, slot: Slot) -> Path:
-        """Folder, on this machine, with the files of the trial that was started last on a slot.
+        """Folder on this machine with the files of the trial that was started last on a slot.
 
-        They are whole once the trial has ended, or the engine is closed. Of a slot that is lost
-        there may be none.
+        The files are complete once the trial has ended or the engine is closed. If the slot was
+        lost, the folder may be empty.
 
         Raises:
-            OSError: there is no room for them here.
+            OSError: there is no room for the files on this machine.
         """
 
     def close(self) -> None:
-        """End every trial at once and let all processes go; a second call changes nothing.
+        """Stop all trials and processes at once; a second call does nothing.
 
-        What trials have written until then can be collected still.
+        Files that trials have written can still be collected.
         """
 
     def __enter__(self) -> Self:
@@ -108,11 +111,11 @@ class Engine(Protocol):
         """Close the engine."""
 
 
-class Closing:
-    """The part of an engine that makes it a context manager."""
+class ClosesOnExit:
+    """Base class of engines that are closed at the end of a `with` statement."""
 
     def close(self) -> None:
-        """End every trial at once and let all processes go."""
+        """Stop all trials and processes at once."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

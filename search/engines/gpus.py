@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of its GPUs, asked through NVML, which does not load CUDA."""
+"""GPUs as NVIDIA's driver reports them through NVML, which does not load CUDA."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def _first(name: str) -> str:
-    """What the system says of the first core; empty if it says nothing."""
+    """What the system reports of the first core; empty if nothing."""
     with contextlib.suppress(OSError):
         for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Trials in this process, one after the other, so that a debugger can step through them."""
+"""Runs trials in this process, one after the other, so that a debugger can step through them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing_extensions import override
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import Closing, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit, GpuMemory
 from lstm_sweep.search.trial import Ended, Job, Message, Slot
 
 
-class InlineEngine(Closing):
+class InlineEngine(ClosesOnExit):
     """One slot, this process; each `wait` trains up to the next message."""
 
     slots = (Slot(0),)
 
     def __init__(self) -> None:
         self._running: Iterator[Message] | None = None
-        #: the end that `stop` was told first
+        #: `ended` of the first call of `stop`
         self._stopped: Ended | None = None
         #: folder of the trial that was started last
         self._folder: Path | None = None
@@ -34,11 +34,11 @@ class InlineEngine(Closing):
         """None, as no slot has a GPU."""
         return None
 
-    def warm_up(self, *, foreign: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:
         """Do nothing: the first trial imports Keras."""
 
     def start(self, job: Job) -> None:
-        """Take on a trial; it is trained within `wait`."""
+        """Register a trial; calls of `wait` train it."""
         if self._closed:
             raise RuntimeError("the engine is closed")
         if self._running:
@@ -47,7 +47,7 @@ class InlineEngine(Closing):
         self._running, self._stopped, self._folder = worker.run(job), None, job.folder
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
-        """Train up to the trial's next message, and return it; the timeout is not kept."""
+        """Train up to the trial's next message, and return it; the timeout is ignored."""
         if not self._running:
             return []
         message = self._stopped or next(self._running)
@@ -56,7 +56,7 @@ class InlineEngine(Closing):
         return [(self.slots[0], message)]
 
     def stop(self, slot: Slot, ended: Ended) -> None:
-        """Let the next `wait` return `ended` and train nothing more."""
+        """Let the next `wait` return `ended`, without further training."""
         self._stopped = self._stopped or ended
 
     def collect(self, slot: Slot) -> Path:

@@ -1,4 +1,4 @@
-"""Trials in worker processes of this machine: a fresh process for each."""
+"""Runs trials on this machine, each in a fresh worker process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import check_kind
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
-from lstm_sweep.search.engines.base import Closing, Event, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot
 
-#: seconds that a worker gets to leave after its last message
-LEAVE_WITHIN_S = 10.0
+#: seconds within which a worker must exit after its last message
+EXIT_WITHIN_S = 10.0
 
 
 @dataclass
@@ -34,9 +36,9 @@ class _Running:
     pipe: Connection
     #: the kernel's log from the start of the worker on
     log: KernelLog
-    #: how many processes the kernel had killed for want of memory when the worker started
+    #: number of processes that the kernel had killed for lack of memory when the worker started
     memory_kills: int
-    #: the end that `stop` was told first; None if it was not stopped
+    #: `ended` of the first call of `stop`; None if it was not called
     stopped: Ended | None = None
 
     def kill(self) -> None:
@@ -46,8 +48,8 @@ class _Running:
                 os.kill(pid, signal.SIGKILL)
 
 
-class LocalEngine(Closing):
-    """A worker process on each slot."""
+class LocalEngine(ClosesOnExit):
+    """Runs one worker process on each slot."""
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
         self.slots = slots
@@ -61,12 +63,12 @@ class LocalEngine(Closing):
         return hardware.describe(gpu=slot.gpu is not None)
 
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """What the driver says of the slot's GPU."""
+        """Memory of the slot's GPU, as its driver reports it."""
         return gpus.memory().get(slot.gpu) if slot.gpu is not None else None
 
-    def warm_up(self, *, foreign: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:
         """Start the process that workers are forked from."""
-        forkserver.warm_up(foreign=foreign)
+        forkserver.warm_up(user_code=user_code)
 
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
@@ -76,12 +78,12 @@ class LocalEngine(Closing):
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
         log = KernelLog()
-        process, ours = forkserver.fork(worker.main, job, foreign=job.training.runs_user_code)
-        self._running[job.slot] = _Running(job.slot, process, ours, log, memory_kills())
+        process, pipe = forkserver.fork(worker.main, job, user_code=job.training.runs_user_code)
+        self._running[job.slot] = _Running(job.slot, process, pipe, log, memory_kills())
         self._folders[job.slot] = job.folder
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """Messages that have come, as soon as there is one; empty after `timeout_s` seconds."""
+        """Messages that workers have sent; empty after `timeout_s` seconds."""
         pipes = {running.pipe: running for running in self._running.values()}
         ready = connection.wait(list(pipes), timeout_s) if pipes else []
         return [
@@ -105,11 +107,14 @@ class LocalEngine(Closing):
                 return
 
     def _died(self, running: _Running) -> Ended:
-        code = forkserver.exit_code(running.process, LEAVE_WITHIN_S)
+        code = forkserver.exit_code(running.process, EXIT_WITHIN_S)
         if running.stopped:
             return running.stopped
-        if code is None or code >= 0:
-            return Ended(Outcome.LOST, f"its worker left with exit code {code}")
+        if code is None:
+            reason = f"its worker closed its pipe but did not exit within {EXIT_WITHIN_S:g} s"
+            return Ended(Outcome.LOST, reason)
+        if code >= 0:
+            return Ended(Outcome.LOST, f"its worker exited with code {code}")
         reason = f"its worker was killed by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
             kills = running.log.memory_kills()
@@ -117,12 +122,15 @@ class LocalEngine(Closing):
                 reason = "memory of the host: its worker was killed by the kernel"
                 return Ended(Outcome.OUT_OF_MEMORY, reason)
             if kills is None and memory_kills() > running.memory_kills:
-                reason += "; the kernel has killed for want of memory meanwhile, not saying whom"
+                reason += (
+                    "; meanwhile the kernel has killed a process for lack of memory, perhaps this "
+                    "one (the kernel's log cannot be read)"
+                )
         return Ended(Outcome.LOST, reason)
 
     def _free(self, running: _Running) -> None:
         del self._running[running.slot]
-        if forkserver.exit_code(running.process, LEAVE_WITHIN_S) is None:
+        if forkserver.exit_code(running.process, EXIT_WITHIN_S) is None:
             running.kill()
             forkserver.exit_code(running.process, None)
         running.process.close()
@@ -136,7 +144,7 @@ class LocalEngine(Closing):
             running.kill()
 
     def collect(self, slot: Slot) -> Path:
-        """The folder that the slot's worker has written to."""
+        """Folder that the slot's worker has written to."""
         if slot not in self._folders:
             raise LookupError(f"no trial was started on {slot}")
         return self._folders[slot]
@@ -154,15 +162,18 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
 
     `workers` sets another number of slots, spread evenly over the GPUs or cores.
     """
-    for name, number in (("workers", workers), ("per-gpu", per_gpu)):
-        if number is not None and number < 1:
-            raise InputError(f"--{name} is {number}: expected at least 1")
+    for name, number in (("workers", workers), ("per_gpu", per_gpu)):
+        if number is None:
+            continue
+        check_kind(option(name), number, whole=True)
+        if number < 1:
+            raise InputError(option(name), f" is {shown(number)}: expected at least 1")
     cards = find_gpus() * per_gpu  # each GPU once, then each a second time
-    own = hardware.cores()
-    count = workers or len(cards or own)
+    cores = hardware.cores()
+    count = workers or len(cards or cores)
     if cards:
         return tuple(Slot(index, gpu=cards[index % len(cards)]) for index in range(count))
-    return tuple(Slot(index, core=own[index % len(own)]) for index in range(count))
+    return tuple(Slot(index, core=cores[index % len(cores)]) for index in range(count))
 
 
 def find_gpus() -> list[str]:

@@ -80,10 +80,10 @@ class _Process(context.ForkServerProcess):
         return _Popen(process_obj)
 
 
-def warm_up(*, foreign: bool = False) -> None:
+def warm_up(*, user_code: bool = False) -> None:
     """Start the forkserver; what Keras and its backend print at import is discarded.
 
-    With `foreign`, all of Keras is imported, since the user's code is going to use it.
+    With `user_code`, all of Keras is imported, since the user's code is going to use it.
     """
     with _lock:
         if _is_running():
@@ -91,7 +91,7 @@ def warm_up(*, foreign: bool = False) -> None:
         _context.set_forkserver_preload(
             [
                 "lstm_sweep.search.process.muted",
-                "keras" if foreign else "lstm_sweep.search.engines.preload",
+                "keras" if user_code else "lstm_sweep.search.engines.preload",
                 "lstm_sweep.search.engines.worker",
                 "lstm_sweep.search.process.isolated",
             ]
@@ -101,7 +101,7 @@ def warm_up(*, foreign: bool = False) -> None:
 
 
 def fork(
-    target: Callable[..., None], *arguments: Any, foreign: bool = False
+    target: Callable[..., None], *arguments: Any, user_code: bool = False
 ) -> tuple[BaseProcess, Connection]:
     """Start a process that calls `target` with the arguments and one end of a pipe.
 
@@ -116,7 +116,7 @@ def fork(
         process = _Process(target=target, args=(*arguments, theirs), daemon=True)
         try:
             with _lock:
-                warm_up(foreign=foreign)
+                warm_up(user_code=user_code)
                 process.start()
             return process, ours
         except (OSError, EOFError):  # the forkserver was killed

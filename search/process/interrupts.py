@@ -1,4 +1,4 @@
-"""How a sweep learns that somebody wants it to end; it installs no signal handler of its own."""
+"""How a sweep learns that it is interrupted; it installs no signal handler of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Interrupts(Protocol):
-    """Says whether an end is wanted, and defers it while something must not be left half done.
+    """Whether the sweep is interrupted; defers that while something must not be left half done.
 
     `search.process.signals.Shield` is the one of the command line, which has taken over the
     signals. A program that has not gives `NEVER`, in which case a `KeyboardInterrupt` of its own
@@ -17,39 +17,39 @@ class Interrupts(Protocol):
     """
 
     @property
-    def asked(self) -> int:
-        """Number of the signal by which an end is wanted; 0 as long as nobody wants one."""
+    def signal_number(self) -> int:
+        """Number of the signal that interrupts the sweep; 0 if it is not interrupted."""
 
     @property
     def ending(self) -> bool:
-        """Whether the end has come already, so that another wish for it changes nothing."""
+        """Whether the sweep is ending already, so that a further signal changes nothing."""
 
     @property
-    def gave_up(self) -> bool:
-        """Whether a request was given up since an end is wanted."""
+    def timed_out(self) -> bool:
+        """Whether a request was given up after the interruption."""
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Around a request to a server, which may be given up once an end is wanted.
+    def limit_request(self) -> AbstractContextManager[None]:
+        """Context of a request to a server, which may be given up after an interruption.
 
         Raises:
-            TimeoutError: it was given up.
+            TimeoutError: the limit is reached.
         """
 
 
 class Never:
-    """Nobody asks for an end."""
+    """Never interrupts."""
 
-    asked, ending, gave_up = 0, False, False
+    signal_number, ending, timed_out = 0, False, False
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
-        """Nothing is deferred."""
+        """Defer nothing."""
         return nullcontext()
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Nothing is given up."""
+    def limit_request(self) -> AbstractContextManager[None]:
+        """Give up nothing."""
         return nullcontext()
 
 
@@ -57,27 +57,27 @@ NEVER = Never()
 
 
 class EndRequest:
-    """An end that any thread may ask for; the sweep heeds it within a second."""
+    """An end that any thread may ask for; the sweep notices it within a second."""
 
-    gave_up = False
+    timed_out = False
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.signal_number = 0
         self.ending = False
 
     def request(self) -> None:
         """Ask for the end."""
-        self.asked = int(signal.SIGINT)
+        self.signal_number = int(signal.SIGINT)
 
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
-        """Note whether the end has come; what is asked for meanwhile is heeded afterwards."""
+        """Note whether the sweep is ending; a request meanwhile is noticed afterwards."""
         before, self.ending = self.ending, self.ending or to_the_end
         try:
             yield
         finally:
             self.ending = before
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Nothing is given up."""
+    def limit_request(self) -> AbstractContextManager[None]:
+        """Give up nothing."""
         return nullcontext()

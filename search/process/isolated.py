@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.output import mute
 from lstm_sweep.search.process.secrets import take_secrets
@@ -31,21 +32,21 @@ Answer = TypeVar("Answer")
 END_WITHIN_S = 5.0
 
 
-def call(function: Callable[..., Answer], *arguments: object, foreign: bool = False) -> Answer:
+def call(function: Callable[..., Answer], *arguments: object, user_code: bool = False) -> Answer:
     """Call a function of a module in another process, and return its result.
 
-    With `foreign`, the function may use all of Keras.
+    With `user_code`, the function may use all of Keras.
 
     Raises:
         InputError: the function has raised one.
         RuntimeError: the function has raised another error, or its process has died.
     """
-    answers: list[Answer] = list(stream(_once, function, *arguments, foreign=foreign))
+    answers: list[Answer] = list(stream(_once, function, *arguments, user_code=user_code))
     return answers[0]
 
 
 def stream(
-    function: Callable[..., Iterable[Answer]], *arguments: object, foreign: bool = False
+    function: Callable[..., Iterable[Answer]], *arguments: object, user_code: bool = False
 ) -> Iterator[Answer]:
     """Yield what a function yields in another process, which ends when the iterator is closed.
 
@@ -53,7 +54,7 @@ def stream(
         InputError: the function has raised one.
         RuntimeError: the function has raised another error, or its process has died.
     """
-    process, ours = forkserver.fork(_serve, function, arguments, Path.cwd(), foreign=foreign)
+    process, ours = forkserver.fork(_serve, function, arguments, Path.cwd(), user_code=user_code)
     try:
         yield from _answers(process, ours)
     finally:
@@ -117,7 +118,7 @@ def _serve(
 def _sendable(error: Exception) -> Exception:
     """The same error in a form that can be unpickled, with its traceback as a note."""
     if isinstance(error, InputError):
-        return InputError(str(error))
+        return InputError(Wording(str(error), error.command_line))
     text = str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
     found = RuntimeError(text)
     found.add_note("".join(traceback.format_exception(error)))

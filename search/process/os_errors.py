@@ -27,7 +27,7 @@ PERMANENT_PHRASES = {
 
 
 def permanent_reason(error: BaseException) -> str:
-    """What is wrong if an error, or one of its causes, stays until somebody acts; else ""."""
+    """Why an error, or one of its causes, stays until somebody acts; "" if it need not."""
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in PERMANENT_ERRNOS:
             return PERMANENT_ERRNOS[cause.errno]

@@ -41,7 +41,7 @@ class Shield:
     no signals, nothing changes; neither does SIGHUP if it is ignored, as by `nohup`.
 
     A deferred signal must not wait for a server that does not answer: after the first signal,
-    requests within `asking()` have a time limit.
+    requests within `limit_request()` have a time limit.
     """
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ class Shield:
         self.ending = False
         self._pending = 0
         #: the first signal since `up`; 0 if there was none
-        self.asked = 0
+        self.signal_number = 0
         #: whether a request was interrupted since `up`, or since the program is ending
-        self.gave_up = False
-        self._asking = False
+        self.timed_out = False
+        self._requesting = False
         #: seconds left for requests, and when the limit of the present one began
         self._left = GIVE_UP_ALL_S
         self._since: float | None = None
@@ -65,7 +65,7 @@ class Shield:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.asked, self._left, self.gave_up = 0, GIVE_UP_ALL_S, False
+        self.signal_number, self._left, self.timed_out = 0, GIVE_UP_ALL_S, False
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         taken = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
         before = {number: signal.signal(number, self._handle) for number in taken}
@@ -80,9 +80,9 @@ class Shield:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _mute_closed_terminal()
-        if not self.asked:
-            self.asked = number
-            if self._asking:
+        if not self.signal_number:
+            self.signal_number = number
+            if self._requesting:
                 self._limit()
         if self.ending:
             return
@@ -97,7 +97,7 @@ class Shield:
         ending = self.ending
         self._holding += 1
         self.ending = ending or to_the_end
-        self.gave_up = self.gave_up and not to_the_end
+        self.timed_out = self.timed_out and not to_the_end
         failure: BaseException | None = None
         try:
             yield
@@ -114,19 +114,19 @@ class Shield:
                     raise Interrupted(pending) from failure
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def limit_request(self) -> Iterator[None]:
         """A request to a server, with a time limit once a signal has come.
 
         Raises:
             TimeoutError: the limit is reached.
         """
-        self._asking = True
+        self._requesting = True
         try:
-            if self.asked:
+            if self.signal_number:
                 self._limit()
             yield
         finally:
-            self._asking = False
+            self._requesting = False
             if self._since is not None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 self._left -= time.monotonic() - self._since
@@ -140,8 +140,8 @@ class Shield:
         signal.setitimer(signal.ITIMER_REAL, min(GIVE_UP_S, self._left), AGAIN_S)
 
     def _give_up(self, number: int = 0, frame: FrameType | None = None) -> None:
-        if self._asking:
-            self.gave_up = True
+        if self._requesting:
+            self.timed_out = True
             raise TimeoutError("no answer in time, now that an end is wanted")
 
 

@@ -62,7 +62,7 @@ def open_folder(run_id: str) -> Path:
         InputError: the ID, which comes from a server, could name a path outside the cache.
     """
     if not run_id.isalnum():
-        raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
+        raise InputError(f"the store returned run ID {shown(run_id)}, expected letters and digits")
     root = _cache() or Path(tempfile.mkdtemp(prefix=TEMPORARY))
     _delete_expired(root, {run_id, GRAPHS})
     _delete_expired(root / GRAPHS, set())

@@ -15,6 +15,8 @@ from lstm_sweep.models.bundle.bundle import Bundle, Predictor
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import check_kind, check_range
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.results.generate import predictor_of, printable
 
@@ -42,10 +44,18 @@ class Rule:
     candidates: int | None = None
 
     def __post_init__(self) -> None:
+        check_kind(option("below"), self.below)
         if not 0 < self.below < 1:
-            raise InputError(f"--below is {shown(self.below)}: expected a probability, 0 to 1")
-        if self.candidates is not None and self.candidates < 1:
-            raise InputError(f"--candidates is {shown(self.candidates)}: expected 1 or more")
+            raise InputError(
+                option("below"), f" is {shown(self.below)}: expected a probability, 0 to 1"
+            )
+        if self.candidates is None:
+            return
+        check_kind(option("candidates"), self.candidates, whole=True)
+        if self.candidates < 1:
+            raise InputError(
+                option("candidates"), f" is {shown(self.candidates)}: expected 1 or more"
+            )
 
     def breaks(self, surprise: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether symbols are unexpected, by their nats and by how many are likelier."""
@@ -112,8 +122,7 @@ def detect(given: str, data: str, rule: Rule, most: int) -> Detection:
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
-    if not 0 <= most <= MOST_LISTED:
-        raise InputError(f"--top is {shown(most)}: expected 0 to {MOST_LISTED:,}")
+    check_range(option("top"), most, 0, MOST_LISTED, whole=True)
     folder, bundle = bundles.read(given)
     sessions = read_sessions(data, bundle.alphabet)
     if (sessions.split.codes == UNKNOWN).all():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.wording import Wording, option, worded
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -30,8 +31,9 @@ def choose(store: Store, reference: str) -> TrialRecord:
         record = archive.find_trial(store, reference)
     if not record.has_weights:
         raise InputError(
-            f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); "
-            f"`lstm-sweep rerun {record.run_id}` makes a run that has them"
+            f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); ",
+            Wording("its rerun", f"`lstm-sweep rerun {record.run_id}`"),
+            " makes a run that has them",
         )
     return record
 
@@ -42,7 +44,7 @@ def new_folder(given: str) -> Path:
     Raises:
         InputError: something is there, or it cannot be.
     """
-    where = f"--to {shown(given)}"
+    where = worded(option("to"), f" {shown(given)}")
     try:
         to = Path(given).expanduser()
         dangling = to.is_symlink() and not to.exists()
@@ -51,12 +53,12 @@ def new_folder(given: str) -> Path:
         above = next(folder for folder in (to, *to.parents) if folder.exists())
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else cut(str(error))
-        raise InputError(f"{where}: {reason}, expected a new folder") from None
+        raise InputError(where, f": {reason}, expected a new folder") from None
     if taken or dangling or not given:
         found = "nothing" if not given else "a link to nothing" if dangling else "something there"
-        raise InputError(f"{where}: found {found}, expected a new or an empty folder")
+        raise InputError(where, f": found {found}, expected a new or an empty folder")
     if not above.is_dir():
-        raise InputError(f"{where}: {above} is a file, expected a new folder")
+        raise InputError(where, f": {above} is a file, expected a new folder")
     return to
 
 
@@ -79,7 +81,7 @@ def export(
         scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
     except OSError as error:
         raise InputError(
-            f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
+            option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"
         ) from None
     try:
         scratch.chmod(0o755)
@@ -87,7 +89,9 @@ def export(
         if not (result["parity"]["windows"] or unchecked):
             raise InputError(
                 f"trial {record.trial.id}: {unchecked_reason(result)}, so its bundle is not "
-                f"checked: expected --unchecked, to export it all the same"
+                f"checked: expected ",
+                Wording("unchecked=True", "--unchecked"),
+                ", to export it all the same",
             )
         if to.exists():
             to.rmdir()

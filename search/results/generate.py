@@ -17,6 +17,8 @@ from lstm_sweep.models.bundle.bundle import Bundle, Predictor
 from lstm_sweep.models.bundle.generation import continued
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.field_checks import check_range, check_text
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu
@@ -44,15 +46,11 @@ class GenerationRequest:
     seed: int
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("length", 1, MOST_SYMBOLS),
-            ("temperature", 0, MOST_TEMPERATURE),
-            ("count", 1, MOST_ROWS),
-            ("seed", 0, MOST_SEED),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"--{name} is {shown(value)}: expected {low:,} to {high:,}")
+        check_text(option("prompt"), self.prompt)
+        check_range(option("length"), self.length, 1, MOST_SYMBOLS, whole=True)
+        check_range(option("temperature"), self.temperature, 0, MOST_TEMPERATURE)
+        check_range(option("count"), self.count, 1, MOST_ROWS, whole=True)
+        check_range(option("seed"), self.seed, 0, MOST_SEED, whole=True)
 
 
 def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
@@ -65,8 +63,9 @@ def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[S
     past = encode(bundle.alphabet, request.prompt)
     if len(past) and (past == UNKNOWN).all():
         raise InputError(
-            f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
-            f"some of {_examples(bundle.alphabet)}"
+            option("prompt"),
+            f" {shown(request.prompt)}: the bundle knows none of its symbols, expected "
+            f"some of {_examples(bundle.alphabet)}",
         )
     turns = isolated.stream(_continued, folder, bundle, past, request)
     next(turns)
@@ -119,8 +118,9 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 18:
             raise InputError(
-                f"--prompt: found {shown(word)}, expected event ids with spaces between them, "
-                f"such as {_examples(alphabet)}"
+                option("prompt"),
+                f": found {shown(word)}, expected event ids with spaces between them, "
+                f"such as {_examples(alphabet)}",
             )
     return alphabet.encode(int(word) for word in words)
 

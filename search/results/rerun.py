@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.rounds import epochs_after
+from lstm_sweep.models.config import Config
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import Engine, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.results.comparison import Comparison, Rounds, compare, with_losses
 from lstm_sweep.search.store import archive, journal
+from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.outage import TICK_S
+from lstm_sweep.search.sweep.inbox import Inbox
+from lstm_sweep.search.sweep.lease import Lease, holder
+from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Ended,
-    Message,
+    Job,
     Outcome,
     Phase,
     Progressed,
@@ -35,55 +40,6 @@ from lstm_sweep.search.trial import (
     TrialFiles,
     TrialProgress,
 )
-
-#: relative difference of two metrics up to which a rerun is within tolerance
-TOLERANCE = 1e-3
-
-#: metrics of each round of a trial
-Rounds = Sequence[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a rerun has in common with the first run."""
-
-    verdict: str
-    #: epochs that both runs have; a whole number if rounds are epochs
-    epochs_compared: float
-    #: largest absolute difference of two values of one metric; infinite if one of them is none
-    max_difference: float
-    first_difference: dict[str, Any] | None
-
-
-def compare(
-    was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
-) -> Comparison:
-    """Compare two courses round by round, metric by metric.
-
-    `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
-    """
-    largest, relative, first = 0.0, 0.0, None
-    pairs = list(zip(was, now, strict=False))
-    for number, (before, after) in enumerate(pairs, start=1):
-        for metric in before:
-            a, b = before[metric], after.get(metric, math.nan)
-            if a == b or (math.isnan(a) and math.isnan(b)):
-                continue
-            gap = abs(a - b)
-            largest = max(largest, gap) if math.isfinite(gap) else math.inf
-            relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
-            epoch = epochs_after(number, rounds_per_epoch)
-            first = first or {"epoch": epoch, "metric": metric, "was": a, "is": after.get(metric)}
-    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
-        first = first or {
-            "epoch": epochs_after(len(pairs) + 1, rounds_per_epoch),
-            "metric": "epochs",
-            "was": epochs_after(len(was), rounds_per_epoch),
-            "is": epochs_after(len(now), rounds_per_epoch),
-        }
-        relative = math.inf
-    verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
-    return Comparison(verdict, epochs_after(len(pairs), rounds_per_epoch), largest, first)
 
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
@@ -125,7 +81,7 @@ class Rerun:
             "verdict": self.comparison.verdict,
             "epochs_compared": self.comparison.epochs_compared,
             "max_difference": plain(self.comparison.max_difference),
-            "first_difference": first and {name: _told(value) for name, value in first.items()},
+            "first_difference": first and {name: _in_json(value) for name, value in first.items()},
             "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
             "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
             "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
@@ -133,7 +89,7 @@ class Rerun:
         }
 
 
-def _told(value: Any) -> Any:
+def _in_json(value: Any) -> Any:
     """A value as JSON can hold it: `nan` and `inf` as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -144,50 +100,51 @@ def rerun(
     engine: Engine,
     changes: Mapping[str, Any],
     file: str | None = None,
+    *,
+    observer: Observer = SILENT,
     interrupts: Interrupts = NEVER,
 ) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every round.
 
-    `file` is the user's own file that the trial is about, where one was named.
+    `file` is the user's own file that the trial is about, where one was named. Once the new run is
+    to be created, a store that does not answer is waited for.
 
     Raises:
         Interrupted: `interrupts` says that an end is wanted.
+        StoreError: the store has failed in a way that waiting does not resolve.
     """
     first = record.trial
     config = first.config.evolve(**changes)
-    variation = {
-        name: (was, now)
-        for (name, was), now in zip(
-            first.config.to_dict().items(), config.to_dict().values(), strict=True
-        )
-        if was != now
-    }
+    variation = _variation(first.config, config)
     _check_proposed(store, record, file)
     slot = engine.slots[0]
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
     was = _rounds(store, record)
+    close_left_open(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+    viewer = Viewer(observer)
+    inbox = Inbox(engine, interrupts, viewer, str(store.settings))
+    with (
+        tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch,
+        inbox.receiving_while_waiting(store),
+    ):
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
         with interrupts.hold():
-            run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id})
-            progress = TrialProgress(trial, run_id, slot, job)
-        again = _Again(engine, writer, progress, None if variation else _cut(record, was))
+            lease = Lease(store, "")
+            run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id} | lease.tag)
+        again = _Again(
+            record=record, was=was, engine=engine, writer=writer, inbox=inbox,
+            interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
+            progress=TrialProgress(trial, run_id, slot, job),
+        )  # fmt: skip
         try:
-            writer.log_config(progress, task.params(config))
-            for _ in again.train():
-                if interrupts.asked:
-                    raise Interrupted(interrupts.asked)
+            comparison, ended = again.run(job, task.params(config))
         finally:
-            with interrupts.hold(to_the_end=True):
-                engine.close()
-                ended = again.close()
-                comparison = _compare(record, was, again.progress)
-                store.log(run_id, tags={Tag.VERDICT: comparison.verdict})
+            lease.release()
     return Rerun(
         record,
         run_id,
@@ -197,6 +154,32 @@ def rerun(
         changed_versions(record),
         changed_device(record.tags, device),
     )
+
+
+def _variation(was: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """Fields of a config that were changed: (then, now)."""
+    pairs = zip(was.to_dict().items(), now.to_dict().values(), strict=True)
+    return {name: (value, other) for (name, value), other in pairs if value != other}
+
+
+def close_left_open(store: Store, record: TrialRecord) -> None:
+    """Close the runs of reruns of a trial's sweep whose process has ended without closing them."""
+    parent = record.tags.text(Tag.PARENT)
+    for run in store.runs({Tag.PARENT: parent, Tag.PHASE: Phase.RERUN}):
+        run_id, driver = run.info.run_id, holder(run.data.tags)
+        if run.info.status != "RUNNING" or driver is None or not driver.is_gone:
+            continue
+        outcome = next((one for one in Outcome if one == run.data.tags.get(Tag.OUTCOME)), None)
+        if outcome is None:
+            outcome = Outcome.LOST
+            store.log(
+                run_id,
+                tags={
+                    Tag.OUTCOME: str(outcome),
+                    Tag.REASON: "its process ended without closing it",
+                },
+            )
+        store.finish(run_id, outcome.status)
 
 
 def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None:
@@ -225,59 +208,107 @@ def _cut(record: TrialRecord, was: Rounds) -> tuple[int, Ended] | None:
     return len(was), Ended(outcome, record.reason)
 
 
+@dataclass(kw_only=True)
 class _Again:
-    """A trial that is trained again, and what is known of it; `cut` says when it is to be ended."""
+    """A trial that is trained again, and its new run."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        writer: Journal,
-        progress: TrialProgress,
-        cut: tuple[int, Ended] | None,
-    ) -> None:
-        self.progress = progress
-        self._engine, self._writer, self._cut = engine, writer, cut
+    record: TrialRecord
+    #: epochs of the first run
+    was: Rounds
+    engine: Engine
+    writer: Journal
+    inbox: Inbox
+    interrupts: Interrupts
+    viewer: Viewer
+    #: after which epoch it is to be ended, and how, since the first run was; None: at its end
+    cut: tuple[int, Ended] | None
+    progress: TrialProgress
 
-    def train(self) -> Iterator[None]:
-        """Train it to its end; yields between two looks at it."""
+    def run(self, job: Job, params: Mapping[str, int | float]) -> tuple[Comparison, Ended]:
+        """Train it to its end, and close its run; `params` are known before it is trained.
+
+        Raises:
+            Interrupted: an end is wanted.
+            StoreError: the store has failed in a way that waiting does not resolve.
+        """
+        try:
+            with self.interrupts.hold():
+                self.writer.log_config(self.progress, params)
+            self._train(job)
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
+            with contextlib.suppress(StoreError):  # the first error is raised
+                self._close(Ended(Outcome.STOPPED, why))
+            raise
+        try:
+            return self._close(self.progress.ended)
+        except StoreError as fault:
+            if number := self.interrupts.signal_number:
+                raise Interrupted(number) from fault
+            raise
+
+    def _train(self, job: Job) -> None:
+        """Train it to its end."""
         began = time.monotonic()
         watch = Watch(began)
-        self._engine.start(self.progress.job)
+        self.engine.start(job)
         self.progress = replace(self.progress, began=began, started=True)
         while not self.progress.ended:
-            for _, event in self._engine.wait(TICK_S):
-                if isinstance(event, SlotLost):
-                    event = Ended(Outcome.LOST, event.reason)
-                if not isinstance(event, SlotAdded):
-                    watch.hear(self.progress, event, time.monotonic())
-                    self._hear(event)
+            if self.interrupts.signal_number:
+                raise Interrupted(self.interrupts.signal_number)
+            events = self.inbox.receive()
+            with self.interrupts.hold():
+                for _, event in events:
+                    self._receive(event, watch)
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
-                self._engine.stop(hanging.slot, ended)
-            yield
+                self.engine.stop(hanging.slot, ended)
 
-    def _hear(self, message: Message) -> None:
+    def _receive(self, event: Event, watch: Watch) -> None:
+        if isinstance(event, SlotAdded):
+            return
+        message = Ended(Outcome.LOST, event.reason) if isinstance(event, SlotLost) else event
+        watch.receive(self.progress, message, time.monotonic())
         if isinstance(message, RoundDone):
             self.progress = self.progress.with_round(message)
+            if self.cut and self.cut[0] == len(self.progress.rounds):
+                self.engine.stop(self.progress.slot, self.cut[1])
             if not self.progress.unlogged:
-                self._writer.log_round(self.progress)
-            if self._cut and self._cut[0] == len(self.progress.rounds):
-                self._engine.stop(self.progress.slot, self._cut[1])
+                self.writer.log_round(self.progress)
         elif isinstance(message, Progressed):
             self.progress = replace(self.progress, latest=message)
         elif isinstance(message, Ended):
             self.progress = self.progress.with_end(message, time.monotonic())
 
-    def close(self) -> Ended:
-        """Close its run, once the engine is closed; return how it has ended."""
-        ended = self.progress.ended or Ended(Outcome.STOPPED, "interrupted")
-        self.progress = replace(self.progress, ended=ended)
+    def _close(self, ended: Ended | None) -> tuple[Comparison, Ended]:
+        """Close the engine and the run; `ended` is how the trial has ended unless it is known.
+
+        Raises:
+            StoreError: the run is left open.
+        """
+        with self.interrupts.hold(to_the_end=True):
+            self.inbox.forget_waiting()
+            self.engine.close()
+            ended = self.progress.ended or ended
+            assert ended
+            self.progress = replace(self.progress, ended=ended)
+            comparison = _compare(self.record, self.was, self.progress)
+            try:
+                self._close_run()
+                tags = {Tag.VERDICT: comparison.verdict}
+                self.writer.store.log(self.progress.run_id, tags=tags)
+            except StoreError as fault:
+                run = f"run {self.progress.run_id} was left open"
+                self.viewer.said(f"{run}, and is closed by the next rerun: {fault}")
+                raise
+            return comparison, ended
+
+    def _close_run(self) -> None:
         files = None
         if self.progress.started:
-            files = TrialFiles(folder=self._engine.collect(self.progress.slot))
+            files = TrialFiles(folder=self.engine.collect(self.progress.slot))
         keep = files is not None and files.weights.exists()
-        self._writer.close_trial(self.progress, files, keep=keep)
-        return ended
+        self.writer.close_trial(self.progress, files, keep=keep)
 
 
 def _rounds(store: Store, record: TrialRecord) -> Rounds:
@@ -297,7 +328,7 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
         was, progress.rounds, cut_short=cut_short, rounds_per_epoch=rounds_per_epoch
     )
     same_end = record.outcome == progress.ended.outcome
-    if progress.ended.outcome is Outcome.ERROR:  # told by the text of the exception alone
+    if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
         same_end = same_end and record.reason == journal.written_reason(progress.ended)
     failed = record.status == "FAILED" or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0
@@ -310,23 +341,5 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
         }
         return replace(comparison, verdict="different", first_difference=difference)
     if record.trial.objective.returned and record.best_val_loss != progress.best_loss:
-        return _with_losses(comparison, record.best_val_loss, progress.best_loss)
+        return with_losses(comparison, record.best_val_loss, progress.best_loss)
     return comparison
-
-
-def _with_losses(found: Comparison, was: float | None, now: float | None) -> Comparison:
-    """What a comparison says if the losses that two trials have returned differ too."""
-    a, b = (math.inf if loss is None else loss for loss in (was, now))
-    gap = abs(a - b)
-    near = (
-        math.isfinite(gap)
-        and gap <= TOLERANCE * max(abs(a), 1e-12)
-        and found.verdict != "different"
-    )
-    difference = {"epoch": found.epochs_compared, "metric": "loss", "was": was, "is": now}
-    return Comparison(
-        "within_tolerance" if near else "different",
-        found.epochs_compared,
-        max(found.max_difference, gap),
-        found.first_difference or difference,
-    )

@@ -70,8 +70,9 @@ def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str])
     where = _list()
     raise InputError(
         f"{file}: {key} is {address.without_password(uri)}, which would be sent your password "
-        f"({secret}): expected that you name this address yourself, as a line in "
-        f"{where or 'the list of your servers'}, or in MLFLOW_TRACKING_URI, or this file in {NAMED}"
+        f"({secret}), and which only this file names; if you trust it, add the address to "
+        f"{where or 'the list of your servers'}, or set MLFLOW_TRACKING_URI to it, or {NAMED} to "
+        f"this file"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError
@@ -333,5 +334,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         raise InputError(f"trial '{reference}' is the beginning of {len(matching)} runs: {names}")
     raise InputError(
         f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning of "
-        f"one; `lstm-sweep trials NAME` lists them"
+        f"one; ",
+        Wording("`trials()` of a sweep", "`lstm-sweep trials NAME`"),
+        " lists them",
     )

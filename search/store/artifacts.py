@@ -72,15 +72,14 @@ def out_of_reach(location: str, settings: Settings) -> str:
             "place of the database's, or another `experiment` in mlflow.yaml"
         )
     why = lacking(location)
-    return why and f"its files lie at {location}, and {why}"
+    return why and f"its files are at {location}, and {why}"
 
 
 def elsewhere(location: str) -> str:
     """The message for a server whose experiment has its files in a place that is not accepted."""
     return (
-        f"its files lie at {shown(location)}, where whoever made it has chosen: expected another "
-        f"`experiment` in mlflow.yaml, whose files the server keeps, or `artifacts` with a place "
-        f"around it that you trust"
+        f"its files are at {shown(location)}, a place that your settings do not name: use another "
+        f"`experiment`, or set `artifacts` to it or a folder above it if you trust it"
     )
 
 

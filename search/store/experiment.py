@@ -96,12 +96,14 @@ class Experiment:
         """
         self.check_reach()
         if not run_id.isalnum():
-            raise InputError(f"the store says {shown(run_id)}: that is no ID of a run")
+            raise InputError(
+                f"the store returned run ID {shown(run_id)}, expected letters and digits"
+            )
         location = self._client.get_run(run_id).info.artifact_uri
         expected = artifacts.of_run(str(self._found.artifact_location), run_id)
         if location != expected:
             raise BadRunError(
-                f"run {run_id}: its files lie at {shown(location)}, expected {shown(expected)}, "
+                f"run {run_id}: its files are at {shown(location)}, expected {shown(expected)}, "
                 f"where its experiment keeps them"
             )
         return expected

@@ -12,7 +12,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 
 Answer = TypeVar("Answer")
 
-#: characters of a reason; the timeout of a request stands at the end of about 380
+#: characters of a reason; messages with the timeout of a request have about 380
 LONGEST_REASON = 400
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
@@ -43,7 +43,7 @@ class BadRunError(InputError):
 
 
 class StoreError(Exception):
-    """The store has failed in a way that retrying does not resolve; the message is for people."""
+    """The store refuses, cannot be written, or does not answer and the caller does not wait."""
 
 
 def refused(error: BaseException) -> str:
@@ -86,14 +86,14 @@ def reason(error: BaseException) -> str:
 
 
 #: called between two tries with the reason and the seconds to wait; it is what waits
-Waiting = Callable[[str, float], None]
+WaitForAnswer = Callable[[str, float], None]
 
 
-def retry(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> Answer:
-    """Call `ask` until the store answers, with growing pauses; once if `waiting` is None.
+def retry(ask: Callable[[], Answer], store: str, wait_for_answer: WaitForAnswer | None) -> Answer:
+    """Call `ask` until the store answers, with growing pauses; once if `wait_for_answer` is None.
 
     Raises:
-        StoreError: the failure is permanent, or `waiting` is None.
+        StoreError: the failure is permanent, or `wait_for_answer` is None.
     """
     wait = FIRST_WAIT_S
     while True:
@@ -104,9 +104,9 @@ def retry(ask: Callable[[], Answer], store: str, waiting: Waiting | None) -> Ans
                 raise StoreError(f"store {store}: {why} ({reason(error)})") from error
             if not is_transient(error):
                 raise
-            if waiting is None:
+            if wait_for_answer is None:
                 raise StoreError(f"store {store} does not answer: {reason(error)}") from error
-            waiting(reason(error), wait)
+            wait_for_answer(reason(error), wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 
 

@@ -31,7 +31,7 @@ def load() -> Any:
                 import mlflow
             for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
                 logging.getLogger(name).setLevel(logging.ERROR)
-            # it reports each failure of a database with its traceback; we report it in a line
+            # it logs each failure of a database with a traceback; `faults` reports it in a line
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         import mlflow
     return mlflow

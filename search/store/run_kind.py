@@ -18,7 +18,7 @@ from lstm_sweep.spaces.template.config import TemplateConfig
 
 @dataclass(frozen=True)
 class RunKind:
-    """What has to be known of a kind of task to read the runs of its trials."""
+    """How the runs of one kind of task are recognized and read."""
 
     #: tag that its runs have, and those of no other kind
     tag: str
@@ -47,7 +47,7 @@ def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
 
 
 def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """What a template's `fit` has said of each epoch."""
+    """The metrics that a template's `fit` has reported of each epoch."""
     found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
     return tuple(sorted(found, key=lambda name: name not in RESULTS))
 
@@ -56,13 +56,21 @@ def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
 CORPUS = RunKind(Tag.DATA, VALIDATION_LOSS, TrialConfig.from_dict, _lstm_results)
 #: a user's template
 TEMPLATE = RunKind(Tag.TEMPLATE, RETURNED_LOSS, _template_config, _template_results)
-#: kinds that have a tag of their own; runs with none of these are about a corpus
-KINDS: tuple[RunKind, ...] = (TEMPLATE,)
+#: all kinds; that of a run is the first whose tag it has
+KINDS: tuple[RunKind, ...] = (TEMPLATE, CORPUS)
 
 
-def run_kind(tags: Mapping[str, str]) -> RunKind:
-    """The kind of task that a run is about."""
-    return next((kind for kind in KINDS if kind.tag in tags), CORPUS)
+def run_kind(tags: Tags) -> RunKind:
+    """The kind of task that a run is about; runs of schema 0 are all about a corpus.
+
+    Raises:
+        BadRunError: this version knows no such kind.
+    """
+    found = next((kind for kind in KINDS if kind.tag in tags), None)
+    if found is None and Tag.SCHEMA in tags:
+        known = " or ".join(kind.tag for kind in KINDS)
+        raise BadRunError(f"run {tags.run_id}: it says not what it trains: expected tag {known}")
+    return found or CORPUS
 
 
 def config_of(tags: Tags, params: Mapping[str, str]) -> Config:

@@ -138,7 +138,7 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         StoreError: it ends by itself later.
     """
     if settings.is_server:
-        _announce(Store(settings), settings.address.rstrip("/"), as_json)
+        _announce(Store(settings), settings.address.rstrip("/"), as_json=as_json)
         return 0
     if settings.auth:
         auth.check(os.environ)
@@ -147,7 +147,8 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
     artifacts.check_place(settings.artifacts or "mlartifacts")
     if bind.is_open:
         print(_warning(bind, settings.auth is not None), file=sys.stderr, flush=True)
-    left_out = (*OPENING, *approval.OF_SERVERS)  # the latter would go where a run says it has files
+    # the server could send the passwords `OF_SERVERS` to an address that a run names
+    left_out = (*OPENING, *approval.OF_SERVERS)
     environment = {name: value for name, value in os.environ.items() if name not in left_out} | {
         # not an argument, since other users can list those of all processes
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
@@ -190,7 +191,9 @@ def _serve_at(
         _wait_for(server, bind, mark)
         if settings.auth:
             auth.check_server(bind.local_address, os.environ, (MARK, mark))
-        _announce(store, bind.address, as_json)
+        _announce(store, bind.address, as_json=as_json)
+        if not as_json:
+            print("Ctrl-C ends it", flush=True)
         raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
     finally:
         server.terminate()
@@ -256,7 +259,9 @@ def _warning(bind: BindAddress, asks: bool) -> str:
     place = "this machine" if bind.ip.is_unspecified else bind.host
     who = f"--host {bind.host}: whoever reaches {place} over a network"
     if asks:
-        return f"{who} can try passwords, which travel as they are; with one, runs can be changed"
+        return (
+            f"{who} can try passwords, which are sent unencrypted; whoever has one can change runs"
+        )
     return (
         f"{who} can read, change and delete all runs; `auth: basic` in mlflow.yaml asks for a "
         f"password"
@@ -281,14 +286,13 @@ def _wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> 
     raise InputError(f"the MLflow server does not answer at {bind.local_address}")
 
 
-def _announce(store: Store, address: str, as_json: bool) -> None:
+def _announce(store: Store, address: str, *, as_json: bool) -> None:
     sweeps = archive.sweeps(store)
     experiment = f"{address}{store.page()}"
     newest = f"{address}{store.page(sweeps[-1].info.run_id)}" if sweeps else None
     if as_json:
         print(json.dumps({"address": address, "runs": experiment, "sweep": newest}), flush=True)
         return
-    print(f"all runs: {experiment}")
+    print(f"all runs: {experiment}", flush=True)
     if newest:
-        print(f"newest sweep, {sweeps[-1].data.tags[Tag.NAME]}: {newest}")
-    print("Ctrl-C ends it", flush=True)
+        print(f"newest sweep, {sweeps[-1].data.tags[Tag.NAME]}: {newest}", flush=True)

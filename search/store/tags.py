@@ -79,6 +79,8 @@ class Tag:
     SEED = "sweep.seed"
     #: why a config violates the size rule
     SIZE_RULE = "sweep.size_rule"
+    #: trials that can run at once where a sweep was driven last
+    SLOTS = "sweep.slots"
     #: digest of the space
     SPACE_DIGEST = "sweep.space_digest"
     #: prefix of the tags with the parts of a sweep's spec, followed by the number of the part

@@ -1,8 +1,9 @@
 """MLflow's client: the only store of runs, and the only place that writes to it.
 
-The driver is the only writer. A trial takes one call to create its run, one for its params, one per
-round (the last carries the outcome), and one for its final status, in that order: a run whose
-status is not final is not finished.
+The driver is the only writer. A trial takes one call to create its run, one for its params, one for
+each round, one for its outcome, and one for its final status, in that order: a run whose status is
+not final is not finished. The outcome of a trial that trains to its last round is logged in the
+call of that round.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.store import address, artifacts, mlflow_setup
 from lstm_sweep.search.store.experiment import Experiment
-from lstm_sweep.search.store.faults import Waiting, reason, refused, retry, steady_clock
+from lstm_sweep.search.store.faults import WaitForAnswer, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 
@@ -49,9 +50,9 @@ class Store:
         mlflow = mlflow_setup.load()
         self.settings = settings
         #: what waits between retries; None: requests fail without a retry
-        self.waiting: Waiting | None = None
+        self.wait_for_answer: WaitForAnswer | None = None
         #: context in which each request is made, such as one with a time limit
-        self.asking: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.limit_request: Callable[[], AbstractContextManager[None]] = nullcontext
         #: place of the files of runs that has been checked
         self._reached: str | None = None
         #: places of the files of runs by run ID, a cache
@@ -72,10 +73,10 @@ class Store:
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         def ask() -> Answer:
-            with self.asking(), mlflow_setup.applied(self.settings):
+            with self.limit_request(), mlflow_setup.applied(self.settings):
                 return call()
 
-        return retry(ask, str(self.settings), self.waiting)
+        return retry(ask, str(self.settings), self.wait_for_answer)
 
     def _alone(self) -> AbstractContextManager[None]:
         """A lock on the creation of tables in SQLite: MLflow fails if two processes create them."""
@@ -316,7 +317,7 @@ class Store:
 def at_once(store: Store) -> Store:
     """A copy of a store for another thread: requests are not retried, and have no time limit."""
     other = copy.copy(store)
-    other.waiting, other.asking = None, nullcontext
+    other.wait_for_answer, other.limit_request = None, nullcontext
     return other
 
 

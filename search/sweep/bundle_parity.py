@@ -23,7 +23,7 @@ def check_parity(difference: float) -> None:
 
 
 def told_of_parity(result: Mapping[str, Any], rows: str) -> list[str]:
-    """What people are told of a check on so many `rows`."""
+    """Lines that are printed about a check on so many `rows`."""
     program = "Keras" if result["format"] == "keras" else "TensorFlow"
     parity = result["parity"]
     return [

@@ -1,4 +1,4 @@
-"""Whether a sweep that has ended can be continued, and by which command."""
+"""Whether a sweep that has ended can be continued, and how."""
 
 from __future__ import annotations
 
@@ -6,42 +6,57 @@ import math
 import re
 from collections.abc import Mapping
 
+from lstm_sweep.models.wording import Wording, option, worded
 from lstm_sweep.search.policy.stop_reason import DONE, StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
 
-#: how to continue after each limit; only the first two limits can be raised
-ADVICE = {
-    StopReason.TRIALS: "lstm-sweep resume {name} --trials N goes on with more of them",
-    StopReason.MINUTES: "lstm-sweep resume {name} --minutes M goes on with more of them",
-    StopReason.PATIENCE: "a new sweep with more --patience searches longer",
-    StopReason.SPACE: "a new sweep with a wider space has more to try",
-}
+#: limits after which a sweep can continue
+LIMITS = (StopReason.TRIALS, StopReason.MINUTES, StopReason.PATIENCE, StopReason.SPACE)
 
 
-def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
-    """The command that continues an ended sweep with these tags."""
+def resuming(name: str, option: str = "", number: str = "") -> Wording:
+    """The call, or command, that continues a sweep, with another value of an option."""
+    given = f"{option}={number}" if option else ""
+    typed = f" --{option} {number}" if option else ""
+    return worded(
+        Wording(f"lstm_sweep.sweep('{name}').resume({given})", f"lstm-sweep resume {name}{typed}"),
+        " goes on with more of them" if option else " goes on with it",
+    )
+
+
+def how_to_go_on(name: str, tags: Mapping[str, str]) -> Wording:
+    """What continues an ended sweep with these tags."""
     if tags[Tag.STATE] != "finished":
-        return f"lstm-sweep resume {name} goes on with it"
-    return ADVICE[_limit(tags)].format(name=name)
+        return resuming(name)
+    match _limit(tags):
+        case StopReason.MINUTES:
+            return resuming(name, "minutes", "M")
+        case StopReason.PATIENCE:
+            return worded("a new sweep with more ", option("patience"), " searches longer")
+        case StopReason.SPACE:
+            return Wording("a new sweep with a wider space has more to try")
+        case _:
+            return resuming(name, "trials", "N")
 
 
-def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
+def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> Wording:
     """The limit that ended a finished sweep, if `spec` does not raise it; else ""."""
     if tags[Tag.STATE] != "finished":
-        return ""
+        return Wording("")
     sentence, limit = tags.get(Tag.REASON, DONE.text), _limit(tags)
     if limit is StopReason.SPACE:
-        return f"the whole space ({sentence})"
+        return Wording(f"the whole space ({sentence})")
     before, now = getattr(was, limit), getattr(spec, limit)
     if (now or math.inf) > (before or math.inf):
-        return ""
-    return f"--{limit} {before or 0:g} ({sentence})"
+        return Wording("")
+    number = f"{before or 0:g}"
+    return worded(Wording(f"{limit}={number}", f"--{limit} {number}"), f" ({sentence})")
 
 
 def _limit(tags: Mapping[str, str]) -> StopReason:
     """The limit that ended a finished sweep."""
-    reason = next((one for one in ADVICE if one == tags.get(Tag.STOP_REASON)), None)
+    reason = next((one for one in LIMITS if one == tags.get(Tag.STOP_REASON)), None)
     return reason or read_from_sentence(tags.get(Tag.REASON, ""))
 
 

@@ -67,6 +67,11 @@ class CorpusTask(Task):
 
     @classmethod
     @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.template is None
+
+    @classmethod
+    @override
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
         check_precision(spec, devices)
 
@@ -228,7 +233,7 @@ class CorpusTask(Task):
 
     @classmethod
     @override
-    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = result["test_loss"]
         told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
         return [told, *told_of_parity(result, "windows")]

@@ -1,4 +1,4 @@
-"""A sweep as pictures, and the numbers behind them."""
+"""The plots of a sweep, and the numbers behind them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe(state: SweepState) -> str:
 
 
 class Measured(Protocol):
-    """What pictures have to know of a task."""
+    """The part of a task that plots need."""
 
     @property
     def objective(self) -> Objective:
@@ -44,7 +44,7 @@ class Measured(Protocol):
 
     @property
     def training_symbols(self) -> int:
-        """How much there is to train on; 0 if nobody knows."""
+        """Symbols to train on; 0 if that is not known."""
 
     def parameters_of(self, config: Config) -> int | None:
         """Parameters of a network; None if that is known only once it is built."""
@@ -53,7 +53,7 @@ class Measured(Protocol):
 def evidence(
     state: SweepState, task: Measured, importance: dict[str, float] | None = None
 ) -> dict[str, Any]:
-    """Everything that the pictures show, as plain values.
+    """Everything that the plots show, as plain values.
 
     `importance` is the share of the loss's variance that each hyperparameter explains.
     """
@@ -94,7 +94,7 @@ def _ladder(found: LadderReport) -> dict[str, Any]:
 
 
 def plots(found: dict[str, Any], state: SweepState) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Names of the pictures that there is something to draw for, and what draws them."""
+    """The plots for which there are numbers: their names, and the functions that draw them."""
     if state.finished:
         yield "learning_curves", lambda file: plot_learning_curves(state, file)
         yield "best_over_time", lambda file: _draw(_best_over_time, found, file)

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 
 from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
 
-#: a trial has hung after so many of its rounds without a report, but not before so many seconds
-SILENT_ROUNDS, SILENT_S = 5.0, 60.0
-#: a trial without any report has hung if it uses no CPU for so many seconds
+#: a trial that has reported has hung if it sends no report for this number of its rounds,
+SILENT_ROUNDS = 5.0
+#: and for this number of seconds
+SILENT_S = 60.0
+#: a trial that has not reported has hung if it uses no CPU for this number of seconds
 IDLE_S = 900.0
-#: or after so many seconds without a first report: once a trial of this sweep has reported; before
-#: that, of our own network; and of a template, which may never report
-KNOWN_START_S, START_S, UNKNOWN_START_S = 900.0, 3_600.0, 86_400.0
-#: all are at least so many times the longest time to a first report in this sweep
-STARTS = 10.0
+#: seconds within which the first report must come, if a trial of this sweep has reported before
+KNOWN_START_S = 900.0
+#: the same if none has, for an LSTM on a corpus
+START_S = 3_600.0
+#: the same if none has, for a template, which may never report
+UNKNOWN_START_S = 86_400.0
+#: the limits before a first report are at least this multiple of the longest time to a first report
+#: in this sweep
+FIRST_REPORT_FACTOR = 10.0
 #: characters of the reason that is shown for one kind of failure
 REASON_LENGTH = 160
 
@@ -36,7 +42,7 @@ class Reports:
     """When a trial has reported; seconds of the driver's clock."""
 
     last: float
-    #: when it first told how far a round was, and how far
+    #: when the first `Progressed` came, and the share of the round that it named
     first_progress: tuple[float, float] | None = None
 
 
@@ -47,7 +53,7 @@ def hung_at_start(
 
     `longest_s` is the longest time to a first report in this sweep; None if there was no report.
     """
-    usual = STARTS * (longest_s or 0.0)
+    usual = FIRST_REPORT_FACTOR * (longest_s or 0.0)
     idle, limit = now - start.computed, max(IDLE_S, usual)
     if idle > limit:
         return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
@@ -62,8 +68,9 @@ def hung_at_start(
 def hung(progress: TrialProgress, reports: Reports, now: float, least_s: float = SILENT_S) -> str:
     """Why a trial that has reported has hung; "" if it has not."""
     silent = now - reports.last
-    if progress.last and progress.trial.objective.returned:  # what it does then is not heard
-        limit = max(UNKNOWN_START_S, STARTS * (reports.last - progress.began))
+    # a template sends no report after its last epoch
+    if progress.last and progress.trial.objective.returned:
+        limit = max(UNKNOWN_START_S, FIRST_REPORT_FACTOR * (reports.last - progress.began))
         if silent <= limit:
             return ""
         return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"

@@ -1,4 +1,4 @@
-"""What has happened to a sweep, and the state that this has led to: the one door to it."""
+"""Holds the state of a sweep, and applies events to it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lstm_sweep.search.sweep.events import Event, ProgressReported, Ticked
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
 
-#: events that are told with one that cannot happen
-LENGTH = 30
-#: events that come by themselves all the time, and are not told
+#: number of earlier events listed in the message of an `InvalidTransitionError`
+EVENTS_LISTED = 30
+#: kinds of events that come several times a second, and are not listed
 FREQUENT = (Ticked, ProgressReported)
 
 
@@ -20,28 +20,28 @@ class History:
 
     def __init__(self, state: SweepState, clock: Callable[[], float]) -> None:
         self._state, self._clock = state, clock
-        self._events: deque[Event] = deque(maxlen=LENGTH)
+        self._events: deque[Event] = deque(maxlen=EVENTS_LISTED)
 
     @property
     def state(self) -> SweepState:
-        """The state just now; a value that does not change."""
+        """The current state, an immutable value."""
         return self._state
 
     def apply(self, event: Event) -> SweepState:
-        """Something has happened; return the state that follows.
+        """Apply an event; return the state that follows.
 
         Raises:
-            InvalidTransitionError: it cannot happen in this state; the last events are told.
+            InvalidTransitionError: it cannot happen in this state. The last events are listed.
         """
         try:
             self._state = after(self._state, event)
         except InvalidTransitionError as error:
-            told = "".join(f"\n  {earlier}" for earlier in self._events)
-            raise InvalidTransitionError(f"{error}: {event}; before that:{told}") from None
+            listed = "".join(f"\n  {earlier}" for earlier in self._events)
+            raise InvalidTransitionError(f"{error}: {event}; before that:{listed}") from None
         if not isinstance(event, FREQUENT):
             self._events.append(event)
         return self._state
 
     def tick(self) -> float:
-        """Look at the clock; return what it says."""
+        """Read the clock into the state; return what it shows."""
         return self.apply(Ticked(self._clock())).now

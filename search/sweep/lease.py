@@ -27,6 +27,10 @@ from lstm_sweep.search.store.tracking import Store, at_once
 BEAT_S, STALE_S = 5.0, 30.0
 
 
+#: tokens of leases that this process has released, also of those that the store still has
+_released: set[str] = set()
+
+
 class LeaseLostError(StoreError):
     """Another driver has taken the sweep over."""
 
@@ -65,8 +69,11 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the process has certainly ended."""
-        return self.is_here and _start_ticks(self.pid) != self.born
+        """Whether the process has certainly ended, or is this one and has released the lease."""
+        return self.is_here and (
+            _start_ticks(self.pid) != self.born
+            or (self.pid == os.getpid() and self.token in _released)
+        )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -92,7 +99,7 @@ def is_left(tags: dict[str, str]) -> bool:
     return driver is None or driver.is_gone
 
 
-def is_driven(
+def find_driver(
     store: Store,
     run_id: str,
     *,
@@ -120,7 +127,7 @@ def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep)
     store.log(run_id, tags={Tag.STOP: "yes"})
     if holder(store.tags(run_id)) is None:
         return False
-    while is_driven(store, run_id, sleep=sleep):
+    while find_driver(store, run_id, sleep=sleep):
         sleep(1.0)
     return holder(store.tags(run_id)) is None
 
@@ -136,6 +143,10 @@ class Lease:
         host, token = socket.gethostname(), uuid.uuid4().hex
         self.mine = Holder(host, _machine(), pid, _start_ticks(pid), token, seconds=seconds)
 
+    def release(self) -> None:
+        """Note that this process is done with it, also if the store still has it."""
+        _released.add(self.mine.token)
+
     @property
     def tag(self) -> dict[str, str]:
         """The tag with this lease."""
@@ -150,7 +161,8 @@ class Lease:
         self._store.log(self.run_id, tags=self.tag)
         now = holder(self._store.tags(self.run_id))
         if now is None or now.token != self.mine.token:
-            raise InputError(f"{now} began to drive this sweep at the same time, expected one")
+            who = now or "another process"
+            raise InputError(f"{who} is driving this sweep too; only one process may")
 
     def beat(self, seconds: float) -> bool:
         """Renew the lease; `seconds` is the total time for which the sweep has been driven.
@@ -165,7 +177,8 @@ class Lease:
     def _renew(self, store: Store, seconds: float, over: threading.Event | None = None) -> bool:
         tags = store.tags(self.run_id)
         if not self._is_mine(tags):
-            raise LeaseLostError(f"{holder(tags)} has taken the sweep over")
+            who = holder(tags) or "another process"
+            raise LeaseLostError(f"{who} has taken the sweep over")
         with self._writing:
             if over is None or not over.is_set():
                 self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
@@ -201,7 +214,7 @@ class Lease:
         finally:
             over.set()
             try:
-                with self._store.asking(), self._writing:
+                with self._store.limit_request(), self._writing:
                     pass
             except BaseException as error:
                 given_up.set()

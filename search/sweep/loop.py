@@ -1,4 +1,4 @@
-"""The loop of a sweep: propose, place, listen, decide, record."""
+"""The loop of a sweep: propose trials, place them, receive messages, decide, log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.sweep import health
-from lstm_sweep.search.sweep.driver import Driver, needing_room
 from lstm_sweep.search.sweep.events import (
     ProgressReported,
     Resumed,
@@ -29,6 +28,7 @@ from lstm_sweep.search.sweep.events import (
     TrialStarted,
 )
 from lstm_sweep.search.sweep.lease import BEAT_S
+from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.resume import ResumeState, goes_on
 from lstm_sweep.search.sweep.state import ON_REQUEST, SweepState
 from lstm_sweep.search.sweep.watch import Watch
@@ -47,77 +47,77 @@ from lstm_sweep.search.trial import (
 
 
 class Loop:
-    """The trials of a sweep that has begun, from the first one to the last."""
+    """Runs the trials of a sweep that has begun, from the first to the last."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver, self._history = driver, driver.history
+    def __init__(self, parts: LoopParts) -> None:
+        self._parts, self._history = parts, parts.history
         #: runs whose weights are in the store, by the number of their trial
         self._kept: dict[int, str] = {}
-        self._beaten = self._state.now
-        self._watch = Watch(self._state.now, driver.silent_s)
-        #: whether people know that there is no slot
-        self._told_of_no_slot = False
+        self._last_heartbeat = self._state.now
+        self._watch = Watch(self._state.now, parts.silent_s)
+        #: whether the user was shown that there is no slot
+        self._showed_no_slot = False
 
     @property
     def _state(self) -> SweepState:
         return self._history.state
 
     def take_up(self, past: ResumeState) -> None:
-        """Take up the trials that have ended, and those that were under way."""
-        driver = self._driver
+        """Restore the trials of the earlier driver: those that have ended, and those that go on."""
+        parts = self._parts
         self._kept = dict(past.weights)
         state = self._history.apply(Resumed(past.finished, past.again))
-        now, was = driver.spec, past.spec
-        more_time = (now.minutes or math.inf) > (was.minutes or math.inf)
-        extended = more_time or now.trials > was.trials
-        driver.policy.restore(state.finished, state.waiting, extended=extended)
-        with driver.interrupts.hold():
+        spec, old_spec = parts.spec, past.spec
+        more_time = (spec.minutes or math.inf) > (old_spec.minutes or math.inf)
+        extended = more_time or spec.trials > old_spec.trials
+        parts.policy.restore(state.finished, state.waiting, extended=extended)
+        with parts.interrupts.hold():
             self._drop_displaced()
 
     def run(self) -> None:
-        """Run trials until none is left to be tried.
+        """Run trials until none is left to try.
 
         Raises:
-            Interrupted: an end is wanted.
+            Interrupted: the user interrupts the sweep.
         """
-        driver = self._driver
+        parts = self._parts
         while True:
-            if driver.interrupts.asked:
-                raise Interrupted(driver.interrupts.asked)
-            with driver.interrupts.hold():
+            if parts.interrupts.signal_number:
+                raise Interrupted(parts.interrupts.signal_number)
+            with parts.interrupts.hold():
                 self._fill_slots()
                 over = not self._state.running and not self._waits_for_a_slot()
             if over:
                 return
-            heard = driver.listener.hear()
-            with driver.interrupts.hold():
-                for slot, event in heard:
-                    self._hear(slot, event)
-                    self._beat()  # many may have come, and each takes its time to be written
-                self._end_hung()
+            events = parts.inbox.receive()
+            with parts.interrupts.hold():
+                for slot, event in events:
+                    self._receive(slot, event)
+                    self._beat()  # there may be many events, and logging each takes time
+                self._stop_hung()
                 self._beat()
-                self._make_room()
-            self._heed_deadline()
-            driver.viewer.update(self._state)
+                self._stop_overdue()
+            self._check_deadline()
+            parts.viewer.update(self._state)
 
     def break_off(self) -> None:
-        """Record the trials under way, whose workers have ended already, as stopped."""
+        """Close the runs of running trials, whose workers have ended already, as stopped."""
         state = self._state
         reason = state.closing or "the sweep ended"
         stopped = Ended(Outcome.STOPPED, reason, state.broken_off)
         for progress in state.running.values():
             self._conclude(progress, stopped)
 
-    def _heed_deadline(self) -> None:
+    def _check_deadline(self) -> None:
         state = self._state
         if state.deadline is not None and state.now >= state.deadline and not state.closing:
             over = f"{state.spec.minutes:g} minutes are over"
             self._close(Stop(StopReason.MINUTES, over))
 
     def _fill_slots(self) -> None:
-        there = self._driver.engine.slots
+        usable = self._parts.engine.slots
         for slot in self._state.slots:
-            if slot in self._state.running or slot not in there or self._state.closing:
+            if slot in self._state.running or slot not in usable or self._state.closing:
                 continue
             self._history.tick()
             trial = self._next()
@@ -126,9 +126,9 @@ class Loop:
             self._place(trial, slot)
 
     def _next(self) -> Trial | None:
-        """The trial to begin next, which waits; None if there is none now."""
+        """The trial to place next, which is then waiting; None if there is none now."""
         if not self._state.waiting:
-            policy = self._driver.policy
+            policy = self._parts.policy
             trial = policy.next(self._state.seconds)
             if policy.stop and not self._state.search_ended:
                 self._history.apply(SearchEnded(policy.stop))
@@ -138,47 +138,51 @@ class Loop:
         return self._state.waiting[0]
 
     def _waits_for_a_slot(self) -> bool:
-        """Whether there is something to be tried, and no slot for it as yet."""
-        slots = set(self._state.slots).intersection(self._driver.engine.slots)
+        """Whether there is a trial to place, but no slot."""
+        slots = set(self._state.slots).intersection(self._parts.engine.slots)
         if slots or self._state.closing or self._next() is None:
-            self._told_of_no_slot = False
+            self._showed_no_slot = False
             return False
-        if not self._told_of_no_slot:
-            self._driver.viewer.said("no slot is left: waiting for one")
-        self._told_of_no_slot = True
+        if not self._showed_no_slot:
+            self._parts.viewer.said("no slot is left: waiting for one")
+        self._showed_no_slot = True
         return True
 
     def _place(self, trial: Trial, slot: Slot) -> None:
-        """Begin a trial that waits; it waits until its run is there."""
-        driver = self._driver
-        job = driver.task.job(trial, slot, driver.folder)
+        """Start a waiting trial on a slot.
+
+        MLflow creates a run without params, so the config is logged by a second request. The trial
+        counts as running before that, so that its run is closed if this request fails.
+        """
+        parts = self._parts
+        job = parts.task.job(trial, slot, parts.folder)
         with needing_room(f"folder {job.folder}"):
             job.folder.mkdir(parents=True, exist_ok=True)
         self._history.tick()
-        device, remarks = driver.engine.describe(slot), driver.task.remarks(trial.config)
-        run_id = driver.journal.open_trial(trial, device, remarks)
+        device, remarks = parts.engine.describe(slot), parts.task.remarks(trial.config)
+        run_id = parts.journal.open_trial(trial, device, remarks)
         self._history.apply(TrialPlaced(trial, slot, run_id, job))
         progress = self._state.running[slot]
-        driver.policy.begin(progress)
-        driver.journal.log_config(progress, driver.task.params(trial.config))
-        driver.engine.start(job)
-        predicted_s = driver.policy.round_seconds(trial.config)
+        parts.policy.begin(progress)
+        parts.journal.log_config(progress, parts.task.params(trial.config))
+        parts.engine.start(job)
+        predicted_s = parts.policy.round_seconds(trial.config)
         self._history.apply(TrialStarted(slot, predicted_s))
 
-    def _hear(self, slot: Slot, event: engines.Event) -> None:
+    def _receive(self, slot: Slot, event: engines.Event) -> None:
         self._history.tick()
         if isinstance(event, engines.SlotAdded):
             self._history.apply(SlotCame(slot))
         elif isinstance(event, engines.SlotLost):
             if slot in self._state.running:
-                self._hear_trial(slot, Ended(Outcome.LOST, event.reason))
+                self._receive_message(slot, Ended(Outcome.LOST, event.reason))
             self._history.apply(SlotGone(slot))
-            self._driver.viewer.said(f"{slot} is lost: {event.reason}")
+            self._parts.viewer.said(f"{slot} is lost: {event.reason}")
         else:
-            self._hear_trial(slot, event)
+            self._receive_message(slot, event)
 
-    def _hear_trial(self, slot: Slot, message: Message) -> None:
-        self._watch.hear(self._state.running[slot], message, self._state.now)
+    def _receive_message(self, slot: Slot, message: Message) -> None:
+        self._watch.receive(self._state.running[slot], message, self._state.now)
         if isinstance(message, Computing):
             return
         if isinstance(message, Progressed):
@@ -190,107 +194,116 @@ class Loop:
             self._conclude(self._state.running[slot], message)
 
     def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
-        """Log a round, and end the trial if it is not worth another one."""
-        driver = self._driver
+        """Log a round; stop the trial if the policy ends it (pruned, patience, ladder)."""
+        parts = self._parts
         if not progress.unlogged:
-            driver.journal.log_round(progress)
+            parts.journal.log_round(progress)
         self._history.tick()
-        if repeated:  # an earlier attempt was judged here, and went on
-            driver.policy.note(progress)
-        elif verdict := driver.policy.judge(progress):
-            driver.engine.stop(progress.slot, verdict)
+        if repeated:  # an earlier attempt of this trial was judged at this round, and went on
+            parts.policy.note(progress)
+        elif verdict := parts.policy.judge(progress):
+            parts.engine.stop(progress.slot, verdict)
 
-    def _end_hung(self) -> None:
-        """End trials that are silent for too long."""
+    def _stop_hung(self) -> None:
+        """Stop trials that have sent no message for too long."""
         now = self._history.tick()
         for progress, ended in self._watch.look(self._state.running.values(), now):
-            self._driver.engine.stop(progress.slot, ended)
+            self._parts.engine.stop(progress.slot, ended)
 
     def _beat(self) -> None:
-        """Show that the sweep is driven, and see whether somebody wants it to stop."""
+        """Renew the lease every `BEAT_S` seconds; close the sweep if `stop` was requested."""
         now = self._history.tick()
-        if now - self._beaten < BEAT_S:
+        if now - self._last_heartbeat < BEAT_S:
             return
-        self._beaten = now
-        workdir.touch(self._driver.folder)
-        if self._driver.lease.beat(self._state.seconds) and not self._state.closing:
+        self._last_heartbeat = now
+        workdir.touch(self._parts.folder)
+        if self._parts.lease.beat(self._state.seconds) and not self._state.closing:
             self._close(ON_REQUEST)
 
-    def _make_room(self) -> None:
-        """End trials of the search once the time for confirming has come."""
-        for progress, ended in self._driver.policy.overdue(self._state.seconds):
-            self._driver.engine.stop(progress.slot, ended)
+    def _stop_overdue(self) -> None:
+        """Stop trials of the search when the time for confirmation begins."""
+        for progress, ended in self._parts.policy.overdue(self._state.seconds):
+            self._parts.engine.stop(progress.slot, ended)
 
     def _close(self, why: Stop) -> None:
-        """Begin nothing more, and end what runs."""
+        """Start no more trials, and stop those that run."""
         state = self._history.apply(SweepClosing(why))
         for slot in state.running:
-            self._driver.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
+            self._parts.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
-        """Record a trial that has ended, and let TPE know.
+        """Close the run of a trial that has ended; try it again, or let the policy learn from it.
 
-        It counts as under way until its run is closed. If its end was recorded in part before,
-        that end stays.
+        The trial counts as running until its run is closed. If an earlier call has failed while it
+        closed the run, the outcome of that call stays.
         """
-        driver, slot = self._driver, progress.slot
         self._history.tick()
         if not progress.ended:
             ended = replace(ended, reason=without_secrets(ended.reason))
-            progress = self._history.apply(TrialEnded(slot, ended)).running[slot]
-        before, files = self._state.best, self._collect(progress)
-        among_best = self._state.is_among_best(progress, driver.spec.keep)
+            state = self._history.apply(TrialEnded(progress.slot, ended))
+            progress = state.running[progress.slot]
+        self._close_run(progress)
+        self._retry_or_learn(progress)
+        if not self._state.closing:
+            self._look_for_failure(progress)
+        self._parts.viewer.trial_ended(progress, self._state)
+
+    def _close_run(self, progress: TrialProgress) -> None:
+        """Log how a trial has ended, with its weights if it is among the best."""
+        journal, best_before = self._parts.journal, self._state.best
+        files = self._collect(progress)
+        among_best = self._state.is_among_best(progress, self._parts.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
-        driver.journal.close_trial(progress, files, keep=keep)
-        state = self._history.apply(TrialClosed(slot))
+        journal.close_trial(progress, files, keep=keep)
+        state = self._history.apply(TrialClosed(progress.slot))
         if keep:
             self._kept[progress.trial.number] = progress.run_id
         self._drop_displaced()
-        if state.best is not before:
-            driver.journal.log_progress(state.trials_done, state.best_loss)
-        again = goes_on(progress, state.finished)
-        if not again:
+        if state.best is not best_before:  # this trial is the best one now
+            journal.log_progress(state.trials_done, state.best_loss)
+
+    def _retry_or_learn(self, progress: TrialProgress) -> None:
+        """Queue a trial that gets another attempt; tell the policy of any other end."""
+        retry = goes_on(progress, self._state.finished)
+        if progress.job and not retry:
             shutil.rmtree(progress.job.folder, ignore_errors=True)
-        if again and not state.closing:
-            driver.policy.lose(progress)
+        if retry and not self._state.closing:
+            self._parts.policy.lose(progress)
             self._history.apply(TrialQueuedAgain(progress.trial.number))
         else:
             self._learn(progress)
-        if not self._state.closing:
-            self._look_for_failure(progress)
-        driver.viewer.trial_ended(progress, self._state)
 
     def _collect(self, progress: TrialProgress) -> TrialFiles | None:
-        """What a trial has written; None if no worker was started for it."""
-        if not progress.started:
+        """Files that a trial has written; None if no worker was started for it."""
+        if not (progress.started and progress.job):
             return None
         with needing_room(f"folder {progress.job.folder}"):
-            return TrialFiles(folder=self._driver.engine.collect(progress.slot))
+            return TrialFiles(folder=self._parts.engine.collect(progress.slot))
 
     def _drop_displaced(self) -> None:
-        """Let go of weights of trials that are no longer among the best."""
-        best = {progress.run_id for progress in self._state.ranked[: self._driver.spec.keep]}
+        """Delete stored weights of trials that are no longer among the best."""
+        best = {progress.run_id for progress in self._state.ranked[: self._parts.spec.keep]}
         for number, run_id in list(self._kept.items()):
             if run_id not in best:
-                self._driver.journal.drop_weights(run_id)
+                self._parts.journal.drop_weights(run_id)
                 del self._kept[number]
 
     def _learn(self, progress: TrialProgress) -> None:
-        """Let the policy learn from a trial that has ended, and end those not needed any more."""
-        policy = self._driver.policy
+        """Tell the policy that a trial has ended; stop the trials that it needs no more."""
+        policy = self._parts.policy
         climbing = policy.ladder is None
         for other, ended in policy.end(progress):
-            self._driver.engine.stop(other.slot, ended)
+            self._parts.engine.stop(other.slot, ended)
         if climbing and (decision := policy.ladder):
             rates = policy.space[policy.space.rate or ""].describe()
             text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
-            self._driver.viewer.said(text)
+            self._parts.viewer.said(text)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
-        """End a sweep in which nothing works any more."""
+        """Close the sweep if its trials keep failing, or if there is no room for files."""
         assert progress.ended
-        if progress.ended.unfinished:  # though nobody has broken it off: it found no room
-            folder = self._driver.folder
+        if progress.ended.unfinished:  # the sweep is not closing: the trial found no room
+            folder = self._parts.folder
             self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
-        elif why := health.failing(self._state.final, self._driver.spec.max_failures):
+        elif why := health.failing(self._state.final, self._parts.spec.max_failures):
             self._close(Stop(StopReason.FAILURES, why))

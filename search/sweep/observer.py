@@ -1,4 +1,4 @@
-"""Whoever watches a sweep; it goes on when nobody does any more."""
+"""Shows what a sweep does, until the reader has gone; the sweep goes on without one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
+from typing_extensions import override
+
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import TrialProgress
 
 
 class Observer(Protocol):
-    """Is told what a sweep does, in the thread that drives it; it only reads what it is given."""
+    """Called in the driver's thread when something happens; only reads what it is given."""
 
     def started(self, state: SweepState) -> None:
         """The sweep's run is there, and its trials begin."""
@@ -26,44 +28,49 @@ class Observer(Protocol):
         """A line for people, before, while or after the sweep runs."""
 
     def ended(self, state: SweepState) -> None:
-        """The sweep has ended, however it has; nothing is told after that."""
+        """The sweep has ended, with or without success; the last call of all."""
 
 
-class Silent:
+class Silent(Observer):
     """An observer that shows nothing."""
 
+    @override
     def started(self, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def update(self, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def said(self, text: str) -> None:
-        """Show nothing."""
+        pass
 
+    @override
     def ended(self, state: SweepState) -> None:
-        """Show nothing."""
+        pass
 
 
 SILENT = Silent()
 
 
 class Viewer:
-    """Passes on to an observer, until it fails since nobody reads any more."""
+    """Forwards calls to an observer; after a broken pipe, only `ended`."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._watched = True
+        self._has_reader = True
 
     def started(self, state: SweepState) -> None:
         """The sweep's run is there, and its trials begin."""
         self._show(lambda: self._observer.started(state))
 
     def update(self, state: SweepState) -> None:
-        """Something has changed, or time has passed."""
+        """Something has changed, or a quarter of a second has passed."""
         self._show(lambda: self._observer.update(state))
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
@@ -75,13 +82,13 @@ class Viewer:
         self._show(lambda: self._observer.said(text))
 
     def ended(self, state: SweepState) -> None:
-        """The sweep has ended; this is told even if nobody reads any more."""
+        """The sweep has ended; forwarded also after a broken pipe."""
         with contextlib.suppress(OSError, SystemExit):
             self._observer.ended(state)
 
     def _show(self, call: Callable[[], None]) -> None:
-        if self._watched:
+        if self._has_reader:
             try:
                 call()
             except (OSError, SystemExit):  # Rich turns a broken pipe into an exit
-                self._watched = False
+                self._has_reader = False

@@ -10,6 +10,7 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
+from lstm_sweep.models.wording import Wording, option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.spec import SweepSpec
@@ -48,7 +49,10 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
             f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
             f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
             f"{symbols:,} training symbols admit {rule.low * symbols:,.0f} to "
-            f"{rule.high * symbols:,.0f}; change layer_size by --set, or --size-rule warn"
+            f"{rule.high * symbols:,.0f}; change layer_size by ",
+            option("set"),
+            ", or ",
+            option("size_rule", "warn"),
         )
     return passed
 
@@ -95,9 +99,11 @@ def check_budget(spec: SweepSpec) -> None:
     rates = ladder.of(spec.space) if spec.ladder else ()
     if rates and spec.trials <= len(rates):
         raise InputError(
-            f"--trials is {spec.trials}, but the ladder alone may take {len(rates)} "
+            option("trials"),
+            f" is {spec.trials}, but the ladder alone may take {len(rates)} "
             f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
-            f"or --ladder off"
+            f"or ",
+            Wording("ladder=False", "--ladder off"),
         )
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
@@ -23,7 +21,6 @@ from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.trial import (
     Ended,
-    Job,
     Outcome,
     Phase,
     Slot,
@@ -37,8 +34,6 @@ DRIVER_DIED = "the program that drove the sweep died"
 EARLIER_NAMES = {"round_seconds": "epoch_seconds"}
 #: attempts of a trial whose worker dies each time
 ATTEMPTS = 3
-#: what a trial trains that has ended before
-_HAS_ENDED = CorpusTraining(Path(), 0, 0)
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,9 @@ def _take(store: Store, run: Any) -> Lease:
     """Take the lease of a sweep unless another process has driven it since `run` was read."""
     now = store.tags(run.info.run_id)
     if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
-        who = holder(now) or "somebody"
+        who = holder(now) or "another process"
         raise InputError(
-            f"sweep '{run.data.tags[Tag.NAME]}': {who} took it up at the same time, "
-            f"expected one to drive it"
+            f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can"
         )
     lease = Lease(store, run.info.run_id, driven_s(run))
     lease.take()
@@ -214,13 +208,11 @@ def _progress(
             store.log(run.info.run_id, tags=tags)
         store.finish(run.info.run_id, ended.outcome.status)
     took = max(0.0, end / 1000 - _start_s(run)) if end else sum(_seconds(curve))
-    slot = Slot(0)
-    job = Job(trial=record.trial, slot=slot, folder=Path(), training=_HAS_ENDED)
     return TrialProgress(
         record.trial,
         record.run_id,
-        slot,
-        job,
+        Slot(0),
+        job=None,
         rounds=curve,
         ended=ended,
         # time in which no process drove the sweep does not count

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
@@ -23,7 +22,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
 from lstm_sweep.search.sweep.claim import claim
-from lstm_sweep.search.sweep.driver import Driver, needing_room
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
     RunOpened,
@@ -32,10 +30,11 @@ from lstm_sweep.search.sweep.events import (
     SweepClosing,
 )
 from lstm_sweep.search.sweep.history import History
+from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop
+from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
-from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, SweepState
 from lstm_sweep.search.sweep.task import Task
@@ -67,14 +66,14 @@ class Sweep:
         self._engine, self._clock = engine, clock
         self._past, self._silent_s = past, silent_s
         self._interrupts, self._viewer = interrupts, Viewer(observer)
-        self._listener = Listener(engine, interrupts, self._viewer, str(store.settings))
+        self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
         #: what there is of the sweep as soon as it has begun
         self._lease: Lease | None = None
         self._journal: Journal | None = None
         self._folder: Path | None = None
         self._policy: Policy | None = None
         self._loop: Loop | None = None
-        #: whether another driver has taken the sweep over
+        #: whether another driver has taken the sweep over, so that its runs are left alone
         self._lost = False
         began = clock() - (past.seconds if past else 0.0)
         state = SweepState(
@@ -101,11 +100,18 @@ class Sweep:
         It may run in any thread.
 
         Raises:
-            Interrupted: `interrupts` says that an end is wanted.
+            Interrupted: the user interrupts the sweep.
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
-        self._store.waiting = self._listener.wait_for_store
-        self._store.asking = self._interrupts.asking
+        try:
+            # while it waits for an answer, the store calls the inbox
+            with self._inbox.receiving_while_waiting(self._store):
+                self._run()
+        finally:
+            self._viewer.ended(self.state)
+        return self.state
+
+    def _run(self) -> None:
         try:
             self._loop = self._begin()
             self._viewer.started(self.state)
@@ -124,15 +130,12 @@ class Sweep:
         finally:
             with self._interrupts.hold(to_the_end=True):
                 self._finish()
-            self._store.waiting, self._store.asking = None, nullcontext
-            self._viewer.ended(self.state)
-        return self.state
 
     def _begin(self) -> Loop:
         spec, past = self._spec, self._past
         tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
-            self._lease = lease = self._take_up(past) if past else self._create(tags)
+            self._lease = lease = self._renew_lease(past) if past else self._create(tags)
             dataset, run_id = self._task.dataset, self.state.run_id
             self._journal = journal = Journal(self._store, run_id, dataset, tags)
             if past:
@@ -144,12 +147,12 @@ class Sweep:
             self._folder = folder = self._open_folder()
             self._score_baselines(journal)
         self._policy = policy = self._new_policy()
-        driver = Driver(
+        parts = LoopParts(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
-            listener=self._listener, journal=journal, lease=lease, interrupts=self._interrupts,
+            inbox=self._inbox, journal=journal, lease=lease, interrupts=self._interrupts,
             viewer=self._viewer, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
-        return Loop(driver)
+        return Loop(parts)
 
     def _create(self, tags: dict[str, str]) -> Lease:
         """Make the sweep's run, which holds the lease from the beginning."""
@@ -158,6 +161,7 @@ class Sweep:
             Tag.ROLE: "sweep",
             Tag.SEED: str(self._spec.seed),
             Tag.STATE: "running",
+            Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
         run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
         lease.run_id = run_id
@@ -174,8 +178,8 @@ class Sweep:
         if not claim(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
-    def _take_up(self, past: ResumeState) -> Lease:
-        """Make sure that nobody else goes on with a sweep that was broken off."""
+    def _renew_lease(self, past: ResumeState) -> Lease:
+        """Make sure that no other process goes on with a sweep that was broken off."""
         past.lease.beat(past.seconds)
         self._history.apply(RunOpened(past.run_id))
         return past.lease
@@ -190,7 +194,8 @@ class Sweep:
         self._store.reopen(past.run_id)
         before = self._store.tags(past.run_id)
         written = spec_tags(self._spec, self.state.name, before)
-        self._store.log(past.run_id, tags={Tag.STATE: "running"} | written)
+        driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
+        self._store.log(past.run_id, tags=driven | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""
@@ -214,37 +219,46 @@ class Sweep:
             self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
 
     def _new_policy(self) -> Policy:
-        """What decides: it knows the sweep's plan, data and slots, and no trial yet."""
+        """The policy for the sweep's plan, data and slots; it knows no trial yet."""
         problem = self._task.problem(self._spec, self.state.baselines)
         slots = max(1, len(self._engine.slots))
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
-        """End workers, close every run, and leave no files behind that nobody needs.
+        """End workers, close every run, and delete files that nobody needs; plots come last.
 
-        What the sweep has found is drawn last, when nothing depends on it any more; not after a
-        signal, which leaves seconds: `resume` draws it.
+        After a signal, which leaves seconds, `resume` makes the plots.
         """
-        self._listener.be_patient_again()
+        self._inbox.forget_waiting()
+        try:
+            self._close()
+        finally:
+            if self._lease:
+                self._lease.release()
+            self._report()
+            if self._folder and not self._lost:
+                workdir.clear(self._folder, self.state.going_on)
+        is_closed = self._folder and not (self._lost or self.state.left_open)
+        if is_closed and not self._interrupts.signal_number:
+            self._save_plots()
+
+    def _close(self) -> None:
+        """End workers, and close every run, unless another driver has taken the sweep over.
+
+        If the store fails, `resume` closes what is left open.
+        """
         try:
             try:
                 self._engine.close()
             finally:
                 if self._journal and self._lease and not self._lost:
                     self._close_runs(self._journal, self._lease)
-        except StoreError as fault:  # what is open now, `resume` will close
+        except StoreError as fault:
             self._history.apply(RunsLeftOpen())
             self._viewer.said(f"runs were left open: {fault}")
-        finally:
-            self._report()
-            if self._folder and not self._lost:
-                workdir.clear(self._folder, self.state.going_on)
-        asked = self._interrupts.asked
-        if self._folder and not (self._lost or self.state.left_open or asked):
-            self._keep_evidence()
 
     def _close_runs(self, journal: Journal, lease: Lease) -> None:
-        """Close the runs of trials and then the sweep's own, which lets the lease go."""
+        """Close the runs of trials and then the sweep's own, which ends the lease."""
         with lease.beating(self._driven_s):
             self._close_trials(journal)
         self._report()
@@ -253,7 +267,7 @@ class Sweep:
         journal.close_sweep(state.status, why, state.seconds, note=self._description())
 
     def _close_trials(self, journal: Journal) -> None:
-        """Close the runs of trials, and log what all have come to.
+        """Close the runs of trials, and log the number of trials and the best loss.
 
         A trial whose run cannot be closed, though the store answers, is left to `resume`.
         """
@@ -263,7 +277,7 @@ class Sweep:
         except StoreError:
             raise
         except Exception as error:
-            why = _told(error)
+            why = _one_line(error)
             self._viewer.said(f"runs of trials were left open: {why}")
             if self.state.stop.reason is not StopReason.FAILED:
                 self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
@@ -272,32 +286,32 @@ class Sweep:
         journal.log_progress(state.trials_done, state.best_loss)
 
     def _report(self) -> None:
-        """Note what the search has found out, if that can be done."""
+        """Put the report of the search into the state, if there can be one."""
         if self._policy is None or self.state.report:
             return
         try:
             self._history.apply(SearchReported(self._policy.report()))
         except Exception as error:
-            self._viewer.said(f"the search is not reported: {_told(error)}")
+            self._viewer.said(f"the search is not reported: {_one_line(error)}")
 
     def _description(self) -> str:
-        """What the sweep has come to, in Markdown; empty if that cannot be said."""
+        """The result of the sweep in Markdown; empty if that fails."""
         try:
             return evidence.describe(self.state)
         except Exception as error:
-            self._viewer.said(f"the sweep is not described: {_told(error)}")
+            self._viewer.said(f"the sweep is not described: {_one_line(error)}")
             return ""
 
-    def _keep_evidence(self) -> None:
-        """Keep pictures and numbers that say why the best trial is the best, if that can be done.
+    def _save_plots(self) -> None:
+        """Store pictures and numbers that show why the best trial is the best, if that can be done.
 
-        The sweep's run is closed, and whoever goes on with it may use its folder already.
+        The sweep's run is closed, and another driver may already use its folder.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
                 self._draw(Path(folder))
         except Exception as error:  # pictures matter less than a sweep that has ended in order
-            self._viewer.said(f"no pictures were kept: {_told(error)}")
+            self._viewer.said(f"no plots were saved: {_one_line(error)}")
 
     def _draw(self, folder: Path) -> None:
         state = self.state
@@ -310,7 +324,7 @@ class Sweep:
             self._store.keep_file(state.run_id, file)
 
 
-def _told(error: Exception) -> str:
-    """An error in one line; those of the program's own say all themselves."""
+def _one_line(error: Exception) -> str:
+    """An error in one line; the name of its class is left out if its message is enough."""
     own = isinstance(error, StoreError | OSError)
     return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

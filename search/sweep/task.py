@@ -29,8 +29,8 @@ WriteBundle = Callable[[Path, str], dict[str, Any]]
 class Task(ABC):
     """What a sweep trains.
 
-    A kind of task is a class of these, named in `tasks`. What it does not say, it does without:
-    baselines, a size rule, knowledge of what its trials cost. So most methods are optional hooks.
+    Each kind of task is a subclass, named in `tasks`. Most methods have a default: no baselines, no
+    size rule, no knowledge of what trials cost.
     """
 
     #: how its runs are read back, and what its trials are compared by
@@ -38,7 +38,12 @@ class Task(ABC):
     #: whether its trials run code of the user, which may need anything of Keras
     runs_user_code: ClassVar[bool] = False
 
-    # how one comes to be
+    # how one is made
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, spec: SweepSpec) -> bool:
+        """Whether a spec is about this kind of task; the kinds in `tasks` are asked in turn."""
 
     @classmethod  # noqa: B027
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
@@ -62,8 +67,8 @@ class Task(ABC):
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         """The spec of a sweep from its own run.
 
-        `tags` are those of the run that is to go on, `file` is what the user has named by
-        `--template`, if anything.
+        `tags` are those of the run that is to go on, `file` is the user's own file, if one was
+        named.
 
         Raises:
             InputError: the run holds none, or the file is not the one that it is about.
@@ -109,10 +114,10 @@ class Task(ABC):
 
     @abstractmethod
     def tags(self) -> dict[str, str]:
-        """What each run says of it."""
+        """Tags of each run of the sweep."""
 
     def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
-        """What people should know of it before its sweep begins on these devices.
+        """Lines that the user should read before the sweep begins on these devices.
 
         Raises:
             InputError: the space of the spec does not fit.
@@ -122,7 +127,7 @@ class Task(ABC):
     # what its trials need
 
     def save(self, folder: Path) -> None:  # noqa: B027
-        """Lay out in the sweep's folder what workers need."""
+        """Write what workers need to the sweep's folder."""
 
     @abstractmethod
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
@@ -130,7 +135,7 @@ class Task(ABC):
 
     def trials_per_gpu(self, spec: SweepSpec, engine: Engine) -> tuple[int, str]:
         """How many trials share a GPU at best, and why, for people."""
-        return 1, "--per-gpu auto: nothing is known of its networks"
+        return 1, "--per-gpu auto: what its networks need is not known"
 
     # what its trials are compared with
 
@@ -145,18 +150,18 @@ class Task(ABC):
         return True
 
     def remarks(self, config: Config) -> dict[str, str]:
-        """What speaks against a config, as tags of its run."""
+        """Reasons against a config, as tags of its run."""
         return {}
 
     def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
-        """What a search of it is told; `baselines` are the losses of all of them."""
+        """What a search knows of the task; `baselines` are the losses of all baselines."""
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
     # what is known of its networks
 
     @property
     def training_symbols(self) -> int:
-        """How much there is to train on; 0 if nobody knows."""
+        """Number of symbols to train on; 0 if unknown."""
         return 0
 
     def parameters_of(self, config: Config) -> int | None:
@@ -164,7 +169,7 @@ class Task(ABC):
         return None
 
     def params(self, config: Config) -> dict[str, int | float]:
-        """What the run of a trial says of its network, as params."""
+        """Params of a trial's run that follow from its config, such as the size of its network."""
         return {}
 
     # with a finished trial
@@ -194,6 +199,6 @@ class Task(ABC):
         raise InputError(f"trial {record.trial.id}: its network cannot be exported")
 
     @classmethod
-    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
-        """What `export` says to people of what its writer has returned."""
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
+        """Lines that `export` prints about what its writer has returned."""
         return []

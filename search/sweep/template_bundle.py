@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store.faults import reason
@@ -26,7 +27,7 @@ def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
         weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
         kept = record.tags.get(Tag.INPUTS) == "kept"
         seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
-        return isolated.call(_write, record, weights, seen, folder, format, foreign=True)
+        return isolated.call(_write, record, weights, seen, folder, format, user_code=True)
 
     return write
 
@@ -45,7 +46,7 @@ def _write(
         import keras
 
         from lstm_sweep.models import backend
-        from lstm_sweep.models.bundle import bundle, clean_process
+        from lstm_sweep.models.bundle import clean_process, template
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         try:
@@ -54,13 +55,14 @@ def _write(
             if format != "keras":
                 raise InputError(
                     f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
-                    f"expected layers of Keras alone, or --format keras"
+                    f"expected layers of Keras alone, or ",
+                    option("format", "keras"),
                 ) from None
             model, unknown = None, f"its network is not loaded ({reason(error)})"
         config = record.trial.config.to_dict()
-        bundle.write_foreign(model, weights, config, metrics, folder, format)
+        template.write_template_bundle(model, weights, config, metrics, folder, format)
         if model and seen:
-            given = bundle.inputs_of(model, seen)
+            given = template.inputs_of(model, seen)
             here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
             theirs = clean_process.outputs(folder, format, given)
             pairs = zip(here, theirs, strict=True)

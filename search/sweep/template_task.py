@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.spec import SweepSpec
@@ -38,6 +39,11 @@ class TemplateTask(Task):
     runs_user_code: ClassVar[bool] = True
 
     template: Template
+
+    @classmethod
+    @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.template is not None
 
     @classmethod
     @override
@@ -102,8 +108,9 @@ class TemplateTask(Task):
         if changes:
             name, value = next(iter(changes.items()))
             raise InputError(
-                f"--set {cut(f'{name}={value}')}: trial {record.trial.id} is about a template, "
-                f"expected none"
+                option("set"),
+                f" {cut(f'{name}={value}')}: trial {record.trial.id} is about a template, "
+                f"expected none",
             )
 
     @classmethod
@@ -118,7 +125,7 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def told_of_bundle(cls, result: Mapping[str, Any]) -> list[str]:
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = f"loss {result['loss']:.4f}"
         if result["parity"]["windows"]:
             return [loss, *told_of_parity(result, "rows of its training data")]

@@ -1,4 +1,4 @@
-"""Watches over running trials, of a sweep or of a rerun: those that hang are to be ended."""
+"""Finds running trials that hang, in a sweep or a rerun."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.health import Reports, Start
 from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Progressed, TrialProgress
 
-#: a driver that has not looked for so many seconds cannot tell who was silent
-BLIND_S = 5.0
+#: if `look` was not called for so many seconds, messages may have been waiting: no trial hangs then
+PAUSE_S = 5.0
 
 
 class Watch:
-    """Remembers when trials were heard of; all times are seconds of the driver's clock."""
+    """Remembers when trials have sent messages; times are seconds of the driver's clock."""
 
     def __init__(self, now: float, least_s: float = health.SILENT_S) -> None:
         self._least_s = least_s
@@ -25,8 +25,8 @@ class Watch:
         #: the longest time that a trial took to its first report; None before any was seen
         self._longest_start: float | None = None
 
-    def hear(self, progress: TrialProgress, message: Message, now: float) -> None:
-        """A trial has said something."""
+    def receive(self, progress: TrialProgress, message: Message, now: float) -> None:
+        """Note that a trial has sent a message."""
         start = self._start_of(progress)
         if isinstance(message, Computing):
             start.computed = now
@@ -44,14 +44,14 @@ class Watch:
     def look(
         self, all_progress: Iterable[TrialProgress], now: float
     ) -> list[tuple[TrialProgress, Ended]]:
-        """The trials among those running that hang, and what to call their end."""
+        """The running trials that hang, each with the end that it is to get."""
         all_progress = list(all_progress)
         self._starts = {progress.run_id: self._start_of(progress) for progress in all_progress}
         self._reports = {run: found for run, found in self._reports.items() if run in self._starts}
-        blind, self._looked = now - self._looked, now
-        if blind > BLIND_S:
+        pause, self._looked = now - self._looked, now
+        if pause > PAUSE_S:
             for run_id in self._starts:
-                self._forgive(run_id, blind, now)
+                self._shift_times(run_id, pause, now)
             return []
         hanging = ((progress, self._hung(progress, now)) for progress in all_progress)
         return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
@@ -60,8 +60,8 @@ class Watch:
         start = Start(progress.began, progress.began)
         return self._starts.setdefault(progress.run_id, start)
 
-    def _forgive(self, run_id: str, seconds: float, now: float) -> None:
-        """What a trial has said for so many seconds may not have been heard."""
+    def _shift_times(self, run_id: str, seconds: float, now: float) -> None:
+        """Do not count `seconds`, in which no messages were received, as silence of a trial."""
         if reports := self._reports.get(run_id):
             reports.last = min(now, reports.last + seconds)
         start = self._starts[run_id]

@@ -69,6 +69,8 @@ def _short(value: Value) -> str:
 class TemplateSpace(Space):
     """Dimensions of the hyperparameters of a template, by their labels."""
 
+    stands_in = "template"
+
     def __init__(self, dimensions: Mapping[str, Dimension], rate: str | None = None) -> None:
         """`rate` is the label of the learning rate, if one is known."""
         self._dimensions = dict(dimensions)

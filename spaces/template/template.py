@@ -21,6 +21,7 @@ from types import CodeType
 from typing import Self
 
 from lstm_sweep.models.errors import InputError, cut, nearest
+from lstm_sweep.models.wording import option
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.template import (
     cudnn,
@@ -115,13 +116,15 @@ class Template:
             if isinstance(lowest, int | float) and lowest > 0:
                 return fitting[0]
             raise InputError(
-                f"--learning-rate-field {cut(name)}: its values are {dimension.describe()}, "
-                f"expected a list or a range of numbers above 0"
+                option("learning_rate_field"),
+                f" {cut(name)}: its values are {dimension.describe()}, "
+                f"expected a list or a range of numbers above 0",
             )
         some = "no hyperparameter" if not fitting else f"{len(fitting)} hyperparameters"
         raise InputError(
-            f"--learning-rate-field {cut(name)}: {some} of {self.where} of this name, expected one "
-            f"of {', '.join(self.hyperparameters)}"
+            option("learning_rate_field"),
+            f" {cut(name)}: {some} of {self.where} of this name, expected one "
+            f"of {', '.join(self.hyperparameters)}",
         )
 
     # content of the file

@@ -200,7 +200,7 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
     monkeypatch.setattr(gpu_sharing, "sharing", measure)
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
-    assert "took it up at the same time, expected one to drive it" in done.err
+    assert "resumed it at the same time, only one can" in done.err
     assert len(done.err.splitlines()) == 1
 
 

@@ -59,7 +59,7 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
     assert [uri.partition(":")[0] for uri in kept] == ["file", "mlflow-artifacts", "file"]
     [line] = refused.err.splitlines()
     assert (refused.code, refused.out) == (2, "")
-    assert f"its files lie at 'file://{folder}/mlartifacts', where whoever made it" in line
+    assert f"its files are at 'file://{folder}/mlartifacts', a place that your settings" in line
     assert "expected another `experiment` in mlflow.yaml" in line
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from tests.conftest import in_full
 from tests.contract.arithmetic import assert_near, by_both, configs, flat, networks_of, stack_of
 
@@ -80,7 +80,7 @@ def test_idle_units_change_no_result_and_no_gradient(
 
 
 @pytest.mark.parametrize("layer_size", [4, 128])
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_optimizer_takes_the_steps_of_keras(optimizer: str, layer_size: int) -> None:
     """Its variables too, with gradients that are clipped and others that are not."""
     import tensorflow as tf

@@ -14,6 +14,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.engines.local import LocalEngine
+from lstm_sweep.search.spec import ENGINES
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
 from tests.conftest import write_text
 from tests.contract.engine_jobs import CONFIG, ENDLESS, job, listen, losses, wait_for_progress
@@ -21,9 +22,9 @@ from tests.fakes import MemoryStore
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 
-@pytest.fixture(params=["inline", "local"])
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with open_engine(request.param, workers=2 if request.param == "local" else None) as opened:
+    with open_engine(request.param, workers=2) as opened:
         yield opened
 
 
@@ -148,14 +149,14 @@ def test_nothing_comes_from_an_idle_engine(engine: Engine) -> None:
     assert engine.wait(0.01) == []
 
 
-def test_both_engines_give_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+def test_all_engines_give_the_same_bits(corpus: Path, tmp_path: Path) -> None:
     found = []
-    for name in ("inline", "local"):
+    for name in ENGINES:
         with open_engine(name) as engine:
             slot = engine.slots[0]
             engine.start(job(corpus, tmp_path / name, slot, CONFIG.evolve(dropout=0.2)))
             found.append(losses(listen(engine)[slot]))
-    assert found[0] == found[1]
+    assert found == [found[0]] * len(ENGINES)
     assert len(found[0]) == 2
 
 

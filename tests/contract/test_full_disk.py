@@ -115,7 +115,7 @@ def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
     )
     display = Listening()
     four_trials(store, corpus, data, observer=display).run()
-    assert any("no pictures were kept" in text for text in display.told)
+    assert any("no plots were saved" in text for text in display.told)
     check(store)
 
 

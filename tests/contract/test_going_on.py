@@ -202,7 +202,7 @@ def test_a_driver_that_died_left_trials_that_are_lost(
     parent = archive.existing_sweep(store, "s")
     gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
     store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
-    assert lease.is_driven(store, parent.info.run_id) is None
+    assert lease.find_driver(store, parent.info.run_id) is None
     go_on(store, corpus, ScriptedEngine(LOSSES))
     runs = [
         archive.read_trial(run) for run in store.runs({"sweep.name": "s", "sweep.phase": "search"})

@@ -158,7 +158,7 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: list[str | None])
     check_lines(stored.run("trials", "good"), ids)
     check_lines(stored.run("show", "good/0"), ids)
     assert preparation.free_name(stored.store, "good.txt") == "good-1"
-    server._announce(stored.store, "http://127.0.0.1:5000", False)
+    server._announce(stored.store, "http://127.0.0.1:5000", as_json=False)
     for name, run_id in bad.items():
         for command in ("stop", "resume"):
             stored.answer(command, name)
@@ -296,7 +296,7 @@ def test_no_run_says_where_files_are_written_or_let_go(stored: Stored, place: st
         lambda: store.keep_file(stored.trial_id, stored.folder / "words.txt", "model"),
         lambda: store.fetch(stored.trial_id, "model/precious", stored.folder),
     ):
-        with pytest.raises(InputError, match=f"run {stored.trial_id}: its files lie at "):
+        with pytest.raises(InputError, match=f"run {stored.trial_id}: its files are at "):
             call()
     assert [path.name for path in home.rglob("*")] == ["model", "precious"]
 

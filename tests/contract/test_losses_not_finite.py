@@ -144,7 +144,7 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     strictly(json_text(SweepResult.of(state).to_dict()))
     strictly(store.kept["evidence.json"][0])
     assert all(math.isfinite(loss) for _, loss in state.best_over_time)
-    policy = sweep._loop and sweep._loop._driver.policy
+    policy = sweep._loop and sweep._loop._parts.policy
     assert policy and all(map(math.isfinite, policy.objective_values().values()))
     expected = []
     for progress in state.finished:

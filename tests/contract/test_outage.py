@@ -172,7 +172,7 @@ def test_a_lost_answer_doubles_nothing(store: Store, ask: Callable[[Store, str],
     run_id = store.create_run("r", {})
     client = store.client
     waits: list[str] = []
-    store.waiting = lambda why, seconds: waits.append(why)
+    store.wait_for_answer = lambda why, seconds: waits.append(why)
     store.client = forgetful = Forgetful(client)
     files_of = store._files_of
     vars(store)["_files_of"] = forgetful.files(files_of)

@@ -79,7 +79,7 @@ def test_bytes_that_are_no_text_in_a_file_are_one_line_and_not_waited_for(
     run_id = store.create_run("r", {"sweep.reason": "a text"})
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
         database.execute("UPDATE tags SET value = CAST(x'ff00' AS TEXT) WHERE value = 'a text'")
-    store.waiting = lambda why, seconds: pytest.fail("waited")
+    store.wait_for_answer = lambda why, seconds: pytest.fail("waited")
     with pytest.raises(StoreError, match="something in it is no text"):
         store.tags(run_id)
     assert capfd.readouterr().err == ""

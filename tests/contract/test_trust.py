@@ -294,5 +294,5 @@ def test_a_run_id_that_leads_out_ends_a_sweep_in_one_line(
     monkeypatch.setattr(store, "runs", lambda tags: [])  # a server knows none by its true ID
     for name in ("log_dataset", "keep_text", "keep_file", "finish"):
         monkeypatch.setattr(store, name, lambda *args, **more: None)
-    with pytest.raises(InputError, match="no ID of a run"):
+    with pytest.raises(InputError, match="expected letters and digits"):
         run_sweep(store, place, ScriptedEngine({0: [1.0]}), io.StringIO())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from tests.conftest import in_full
 from tests.contract.arithmetic import programs, steps_of
 
@@ -35,7 +35,7 @@ def test_a_packed_weight_is_unpacked_as_it_was(
     from lstm_sweep.models.fast.weight_layout import WeightLayout
 
     layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
-    shape = (rows * max(layout.rows, 1), columns * (4 if gates else 1))
+    shape = (rows * max(layout.unit_blocks, 1), columns * (4 if gates else 1))
     array = np.random.default_rng(0).normal(size=shape[2 - axes :])
     packed = layout.pack(array, idle_value)
     assert packed.ndim == axes
@@ -47,18 +47,18 @@ def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of
     from lstm_sweep.models.fast.weight_layout import WeightLayout
 
     kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
-    packed = WeightLayout(2, rows=1, gates=True, idle=1).pack(kernel)
+    packed = WeightLayout(2, unit_blocks=1, gates=True, idle=1).pack(kernel)
     assert packed.tolist() == [
         [10, 0, 30, 0, 20, 0, 40, 0],
         [11, 0, 31, 0, 21, 0, 41, 0],
         [0] * 8,
     ]
-    two_ways = WeightLayout(2, rows=2, idle=1).pack(np.array([[1], [2]]))
+    two_ways = WeightLayout(2, unit_blocks=2, idle=1).pack(np.array([[1], [2]]))
     assert two_ways.tolist() == [[1], [0], [2], [0]]
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
-@pytest.mark.parametrize("optimizer", ["rmsprop", *in_full("adam", "adagrad", "sgd")])
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], *in_full(*OPTIMIZERS[1:])])
 def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
     config = TrialConfig(
         direction=direction, optimizer=optimizer, learning_rate=0.01, dropout=0.2, layer_size=128,

@@ -161,7 +161,7 @@ def test_other_stores_are_refused(folder: Path, store: str) -> None:
 
 
 def test_what_is_driven_answers_or_raises() -> None:
-    assert drive(lambda interrupts: interrupts.asked) == 0
+    assert drive(lambda interrupts: interrupts.signal_number) == 0
 
     def fails(interrupts: Interrupts) -> None:
         raise ls.InputError("no")
@@ -176,7 +176,7 @@ def test_an_interruption_asks_for_the_end_and_waits_for_it() -> None:
     def work(interrupts: Interrupts) -> str:
         time.sleep(0.1)  # until the caller waits
         _thread.interrupt_main()
-        while not interrupts.asked:
+        while not interrupts.signal_number:
             time.sleep(0.01)
         said.append("closed in order")
         return "docs-1"

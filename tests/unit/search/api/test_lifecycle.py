@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import DifferentSearchError, SweepExistsError, SweepRunsError
@@ -165,6 +166,7 @@ def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Pl
     assert (result.state, result.goes_on) == (SweepStatus.INTERRUPTED, True)
     assert watching.told == ["started", "s/0", "ended"]
     status = api.status("s", settings=place.settings)
+    assert status.slots == 1
     assert (status.state, status.why, status.eta_seconds) == ("interrupted", "interrupted", None)
     again = Watching()
     done = api.resume("s", {}, settings=place.settings, observer=again)
@@ -192,7 +194,7 @@ def test_a_finished_sweep_is_left_alone_and_told_from_the_store(place: Place) ->
     assert launched.confirmed and launched.baselines
     for changes in ({}, {"trials": 8}, {"keep": 1}):
         told = api.resume("s", changes, settings=place.settings)
-        assert told.unchanged == (
+        assert for_command_line(told.unchanged) == (
             "finished with --trials 8 (the budget is spent); "
             "lstm-sweep resume s --trials N goes on with more of them"
         )
@@ -238,7 +240,7 @@ def test_a_sweep_whose_driver_has_died_is_told_as_such_and_put_in_order(place: P
     assert (left.state, left.why) == ("broken off", "the program that drove the sweep died")
     assert [row.state for row in api.sweeps(settings=place.settings)] == ["broken off"]
     stopped = api.stop("s", settings=place.settings)
-    assert not stopped.had_ended and "lstm-sweep resume s" in stopped.advice
+    assert not stopped.had_ended and "lstm-sweep resume s" in for_command_line(stopped.advice)
     assert stopped.to_dict() == {"sweep": "s", "run_id": run_id, "state": "stopped"}
 
 
@@ -267,6 +269,7 @@ def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
         "finished", "the budget is spent", {"complete": 3},
     )  # fmt: skip
     assert status["best"] == result.to_dict()["best"]
+    assert status["slots"] == 1
     assert status["submitted"] == status["started"]
 
 
@@ -306,9 +309,9 @@ def test_what_can_mean_nothing_is_refused(place: Place) -> None:
     asked: list[tuple[str, Callable[[], object]]] = [
         ("sweep is '../s'", lambda: api.status("../s", settings=settings)),
         ("sweep 't': no such sweep", lambda: api.trials("t", settings=settings)),
-        ("--top is 0", lambda: api.trials("s", settings=settings, top=0)),
+        ("^top is 0", lambda: api.trials("s", settings=settings, top=0)),
         ("trial 's/x'", lambda: api.show("s/x", settings=settings)),
-        ("--on is 'moon'", lambda: api.rerun("s/1", settings=settings, engine="moon")),
+        ("^on is 'moon'", lambda: api.rerun("s/1", settings=settings, engine="moon")),
     ]
     for message, ask in asked:
         with pytest.raises(InputError, match=message):

@@ -9,8 +9,15 @@ import pytest
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.continuation import ADVICE, how_to_go_on, read_from_sentence, spent
+from lstm_sweep.search.sweep.continuation import how_to_go_on, read_from_sentence, spent
 
+#: what the command line says after each limit
+ADVICE = {
+    StopReason.TRIALS: "lstm-sweep resume s --trials N goes on with more of them",
+    StopReason.MINUTES: "lstm-sweep resume s --minutes M goes on with more of them",
+    StopReason.PATIENCE: "a new sweep with more --patience searches longer",
+    StopReason.SPACE: "a new sweep with a wider space has more to try",
+}
 SPEC = SweepSpec(trials=10, minutes=6.0, patience=5)
 
 
@@ -22,8 +29,9 @@ def tags(reason: str | None, sentence: str = "words that nobody reads") -> dict[
 
 @pytest.mark.parametrize("reason", ADVICE)
 def test_what_to_type_follows_from_the_value_whatever_the_sentence_says(reason: StopReason) -> None:
-    said = {how_to_go_on("s", tags(reason, text)) for text in ("", "5 minutes are over", "no room")}
-    assert said == {ADVICE[reason].format(name="s")}
+    texts = ("", "5 minutes are over", "no room")
+    said = {how_to_go_on("s", tags(reason, text)).command_line for text in texts}
+    assert said == {ADVICE[reason]}
 
 
 @pytest.mark.parametrize(
@@ -43,14 +51,17 @@ def test_what_to_type_follows_from_the_value_whatever_the_sentence_says(reason: 
 def test_what_is_spent_follows_from_the_value(
     reason: str, more: dict[str, float | None], expected: str
 ) -> None:
-    assert spent(tags(reason, "words"), SPEC, replace(SPEC, **more)) == expected  # type: ignore[arg-type]
+    found = spent(tags(reason, "words"), SPEC, replace(SPEC, **more))  # type: ignore[arg-type]
+    assert found.command_line == expected
 
 
 @pytest.mark.parametrize("state", ["interrupted", "stopped", "failed"])
 def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> None:
     for reason in StopReason:
         found = tags(reason) | {"sweep.state": state}
-        assert how_to_go_on("s", found) == "lstm-sweep resume s goes on with it"
+        advice = how_to_go_on("s", found)
+        assert advice.command_line == "lstm-sweep resume s goes on with it"
+        assert advice == "lstm_sweep.sweep('s').resume() goes on with it"
         assert spent(found, SPEC, SPEC) == ""
 
 
@@ -69,12 +80,12 @@ def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> N
 )
 def test_sentences_of_earlier_versions_are_read(sentence: str, expected: StopReason) -> None:
     assert read_from_sentence(sentence) is expected
-    assert how_to_go_on("s", tags(None, sentence)) == ADVICE[expected].format(name="s")
+    assert how_to_go_on("s", tags(None, sentence)).command_line == ADVICE[expected]
 
 
 def test_a_value_of_a_newer_version_is_taken_for_what_the_sentence_says() -> None:
     found = tags("weather", "6 minutes are over")
-    assert how_to_go_on("s", found) == ADVICE[StopReason.MINUTES].format(name="s")
+    assert how_to_go_on("s", found).command_line == ADVICE[StopReason.MINUTES]
 
 
 def test_sentences_are_read_in_one_place_alone() -> None:

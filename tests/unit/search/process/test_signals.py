@@ -86,7 +86,7 @@ def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_i
         shield = Shield()
         with shield.up():
             os.kill(os.getpid(), signal.SIGHUP)
-        assert not shield.asked
+        assert not shield.signal_number
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -106,18 +106,18 @@ def test_a_request_that_is_never_answered_is_given_up_once_an_end_is_wanted(
     shield, mute = Shield(), socket.socketpair()
     with pytest.raises(Interrupted), shield.up(), shield.hold():
         for _ in range(2):  # the one under way, and the next one
-            with pytest.raises(TimeoutError, match="an end is wanted"), shield.asking():
-                if not shield.asked:
+            with pytest.raises(TimeoutError, match="an end is wanted"), shield.limit_request():
+                if not shield.signal_number:
                     interrupt()
                 mute[0].recv(1)
-    assert shield.gave_up
+    assert shield.timed_out
 
 
 def test_a_request_that_swallows_its_end_is_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GIVE_UP_S", "AGAIN_S"):
         monkeypatch.setattr(f"lstm_sweep.search.process.signals.{name}", 0.1)
     shield, mute = Shield(), socket.socketpair()
-    with pytest.raises(TimeoutError), shield.up(), shield.asking():
+    with pytest.raises(TimeoutError), shield.up(), shield.limit_request():
         with contextlib.suppress(Interrupted):
             interrupt()
         with contextlib.suppress(TimeoutError):
@@ -134,7 +134,7 @@ def test_all_requests_together_have_a_limit_once_an_end_is_wanted(
         interrupt()
         with contextlib.suppress(TimeoutError):
             while True:
-                with shield.asking():
+                with shield.limit_request():
                     time.sleep(0.2)
                 answered += 1
     assert 0 < answered < 6
@@ -144,7 +144,7 @@ def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.Monk
     monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
     before = signal.getsignal(signal.SIGALRM)
     shield = Shield()
-    with shield.up(), shield.hold(), shield.asking():
+    with shield.up(), shield.hold(), shield.limit_request():
         time.sleep(0.3)
-    assert not shield.gave_up
+    assert not shield.timed_out
     assert signal.getsignal(signal.SIGALRM) == before

@@ -48,7 +48,7 @@ def test_files_behind_a_server_are_reached_by_its_address_alone(
 def test_a_bucket_without_its_package_is_named(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     why = artifacts.out_of_reach("s3://bucket/a", settings_of(uri))
-    assert why.startswith("its files lie at s3://bucket/a, and it needs boto3")
+    assert why.startswith("its files are at s3://bucket/a, and it needs boto3")
     assert why.endswith("expected: pip install lstm-sweep[server]")
     assert artifacts.out_of_reach("mlflow-artifacts:/1", settings_of(HTTP)) == ""
 

@@ -99,7 +99,7 @@ def test_files_behind_a_server_are_not_reached_through_a_database() -> None:
      "file:///minefield", "http://stranger/1"],
 )  # fmt: skip
 def test_a_server_does_not_say_where_else_files_lie(location: str) -> None:
-    with pytest.raises(InputError, match=r"where whoever made it has chosen: expected another"):
+    with pytest.raises(InputError, match=r"a place that your settings do not name: use another"):
         experiment_of(Client(location), HTTP, "file:///mine").check_reach()
 
 
@@ -111,7 +111,7 @@ def test_a_server_does_not_say_where_else_files_lie(location: str) -> None:
 def test_neither_does_a_database_name_a_server_which_would_be_sent_a_password(
     location: str,
 ) -> None:
-    with pytest.raises(InputError, match=r"where whoever made it has chosen: expected another"):
+    with pytest.raises(InputError, match=r"a place that your settings do not name: use another"):
         experiment_of(Client(location), SQLITE, "http://runs.example").check_reach()
     experiment_of(Client("http://runs.example/1"), SQLITE, "http://runs.example").check_reach()
 
@@ -133,7 +133,7 @@ def test_files_of_a_run_lie_where_its_experiment_has_them(uri: str, named: str) 
     assert experiment_of(client, uri, "file:///mine").place_of("a1") == client.named
     client.named = named
     with pytest.raises(
-        BadRunError, match=r"run a1: its files lie at .*, expected 'file:///mine/a1"
+        BadRunError, match=r"run a1: its files are at .*, expected 'file:///mine/a1"
     ):
         experiment_of(client, uri, "file:///mine").place_of("a1")
 
@@ -157,7 +157,7 @@ def test_the_place_of_a_run_is_what_mlflow_makes_of_that_of_its_experiment(
 
 
 def test_an_id_that_leads_out_is_none() -> None:
-    with pytest.raises(InputError, match="that is no ID of a run"):
+    with pytest.raises(InputError, match="expected letters and digits"):
         experiment_of(Client("file:///mine"), SQLITE).place_of("../../home")
 
 

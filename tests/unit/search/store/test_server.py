@@ -11,7 +11,7 @@ from mlflow.server.security_utils import is_allowed_host_header
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.store import artifacts
+from lstm_sweep.search.store import archive, artifacts
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import choose_bind_address
 
@@ -120,7 +120,7 @@ class _Socket(socket.socket):
     ("host", "asks", "said"),
     [
         ("0.0.0.0", False, ["reaches this machine", "read, change and delete", "auth: basic"]),
-        ("0.0.0.0", True, ["reaches this machine", "try passwords", "travel as they are"]),
+        ("0.0.0.0", True, ["reaches this machine", "try passwords", "sent unencrypted"]),
     ],
 )
 def test_a_warning_is_one_line(host: str, asks: bool, said: list[str]) -> None:
@@ -183,8 +183,22 @@ def test_a_server_that_ends_later_is_one_clear_line(
     monkeypatch.setattr(mlflow_server, "_wait_for", lambda server, bind, mark: None)
     monkeypatch.setattr(mlflow_server, "_announce", lambda store, address, as_json: None)
     assert main(["ui"]) == 1
-    *_, line = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    *_, line = said.err.splitlines()
     assert line == "lstm-sweep: the MLflow server has ended by itself, with code 7"
+    assert said.out == "Ctrl-C ends it\n"
+
+
+def test_of_a_tracking_server_only_the_address_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    store = SimpleNamespace(page=lambda: "/#/runs")
+    monkeypatch.setattr(mlflow_server, "Store", lambda settings: store)
+    monkeypatch.setattr(archive, "sweeps", lambda store: [])
+    assert main(["ui"]) == 0
+    assert capsys.readouterr().out == "all runs: http://127.0.0.1:1/#/runs\n"
 
 
 def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(

@@ -33,8 +33,8 @@ class Runs:
     def finish(self, run_id: str) -> None:
         self.kept[run_id].info.status = "FINISHED"
 
-    def runs(self, **tags: str) -> list[Any]:
-        return [run for run in self.kept.values() if run.role == tags["sweep_role"]]
+    def runs(self, tags: dict[str, str]) -> list[Any]:
+        return [run for run in self.kept.values() if run.role == tags["sweep.role"]]
 
     def log(self, run_id: str, *, tags: dict[str, str]) -> None:
         self.kept[run_id].role = tags["sweep.role"]

@@ -16,7 +16,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import Holder, Lease, LeaseLostError, holder, is_driven
+from lstm_sweep.search.sweep.lease import Holder, Lease, LeaseLostError, find_driver, holder
 
 
 class Tags:
@@ -24,8 +24,8 @@ class Tags:
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
-        self.waiting = None
-        self.asking: Any = nullcontext
+        self.wait_for_answer = None
+        self.limit_request: Any = nullcontext
         #: a mark for each time that the tags were read, by copies of this store too
         self.looks: list[None] = []
 
@@ -79,20 +79,31 @@ def test_a_driver_whose_sweep_was_taken_over_hears_of_it(store: Any) -> None:
         mine.beat(1.0)
 
 
-def test_of_two_that_take_it_at_once_one_is_refused(store: Any) -> None:
+def test_a_driver_whose_lease_cannot_be_read_hears_of_another_process(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    store.kept[Tag.LEASE] = "unreadable"
+    with pytest.raises(LeaseLostError, match=r"^another process has taken the sweep over$"):
+        mine.beat(1.0)
+
+
+@pytest.mark.parametrize(
+    "other, who", [(elsewhere(), r"process \d+ on another"), ("", "another process")]
+)
+def test_of_two_that_take_it_at_once_one_is_refused(other: str, who: str) -> None:
     class Late(Tags):
         def log(self, run_id: str, *, tags: dict[str, str]) -> None:
             super().log(run_id, tags=tags)
-            self.kept[Tag.LEASE] = elsewhere()
+            self.kept[Tag.LEASE] = other
 
-    with pytest.raises(InputError, match="another"):
+    with pytest.raises(InputError, match=f"^{who} is driving this sweep too"):
         Lease(Late(), "r").take()  # type: ignore[arg-type]
 
 
 def test_nobody_drives_a_sweep_without_a_lease(store: Any) -> None:
-    assert is_driven(store, "r") is None
+    assert find_driver(store, "r") is None
     store.kept[Tag.LEASE] = ""
-    assert is_driven(store, "r") is None
+    assert find_driver(store, "r") is None
 
 
 def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
@@ -100,13 +111,13 @@ def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> 
     done.wait()
     ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
     store.kept[Tag.LEASE] = json.dumps(vars(ended))
-    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) is None
+    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) is None
 
 
 def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: Any) -> None:
     mine = Lease(store, "r")
     mine.take()
-    assert is_driven(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
+    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
 
 
 def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> None:
@@ -120,14 +131,14 @@ def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
     def sleep(seconds: float) -> None:
         store.kept[Tag.LEASE] = elsewhere(beat=4)
 
-    found = is_driven(store, "r", sleep=sleep)
+    found = find_driver(store, "r", sleep=sleep)
     assert found and found.host == "another"
 
 
 def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
     store.kept[Tag.LEASE] = elsewhere(beat=3)
     slept: list[float] = []
-    assert is_driven(store, "r", sleep=slept.append) is None
+    assert find_driver(store, "r", sleep=slept.append) is None
     assert sum(slept) == lease.STALE_S
 
 
@@ -273,7 +284,7 @@ def test_a_renewal_that_is_not_waited_for_takes_itself_back(
         yield
 
     store, mine = slow_and_mine(monkeypatch, "log")
-    store.asking = asking
+    store.limit_request = asking
     with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
         with mine.beating(lambda: 7.0):
             assert store.begun.wait(60)
@@ -292,7 +303,7 @@ def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
         yield
 
     store, mine = slow_and_mine(monkeypatch, "tags")
-    store.asking = asking
+    store.limit_request = asking
     with mine.beating(lambda: 7.0):
         assert store.begun.wait(60)
     store.kept[Tag.LEASE] = elsewhere()
@@ -322,3 +333,12 @@ def test_neither_is_one_whose_seconds_cannot_be_counted_with(seconds: str) -> No
 def test_a_holder_survives_json() -> None:
     one = Holder("h", "m", 1, 2, "t", 3, 4.5)
     assert holder({Tag.LEASE: json.dumps(vars(one))}) == one
+
+
+def test_a_process_that_has_released_its_lease_may_take_the_sweep_up_again(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    mine.release()
+    assert find_driver(store, "r") is None
+    Lease(store, "r").take()
+    assert find_driver(store, "r") is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,15 +13,21 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.journal import Dataset
+from lstm_sweep.search.store import archive, run_kind
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.run_kind import RunKind
-from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep import tasks
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import Job, Phase, Slot, Trial
@@ -36,7 +42,7 @@ SPACE = TemplateSpace(
     }
 )
 TAGS: Any = {}
-SPEC = SweepSpec(space=SPACE, trials=16, halving=False)
+SPEC = SweepSpec(data="iris.trees", name="trees", space=SPACE, trials=16, halving=False)
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,19 @@ class TreeTask(Task):
 
     @classmethod
     @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.data.endswith(".trees")
+
+    @classmethod
+    @override
     def open(cls, spec: SweepSpec) -> Self:
         return cls()
 
     @classmethod
     @override
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
-        return SPEC
+        written = archive.written_spec(run) | {"space": SPACE}
+        return SweepSpec.from_mapping(written, "trees")
 
     @classmethod
     @override
@@ -86,7 +98,7 @@ class TreeTask(Task):
 
     @override
     def tags(self) -> dict[str, str]:
-        return {self.runs.tag: "iris"}
+        return {self.runs.tag: "iris", Tag.SCHEMA: str(SCHEMA)}
 
     @override
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
@@ -168,3 +180,53 @@ def test_what_it_does_not_offer_is_refused_in_a_sentence(sweep: Sweep) -> None:
     store: Any = sweep._store
     with pytest.raises(InputError, match="trial trees/0: its network cannot be exported"):
         TreeTask.bundle_writer(store, record)
+
+
+# --- the same through the whole program -----------------------------------------------------------
+
+
+@pytest.fixture
+def settings(
+    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, engine: Listening
+) -> Settings:
+    """A store, for a program that knows trees and has a scripted engine."""
+    monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
+    monkeypatch.setattr(run_kind, "KINDS", (TreeTask.runs, *run_kind.KINDS))
+    losses = {number: [0.9, 0.8 - 0.01 * number] for number in range(SPEC.trials + 4)}
+    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(losses))
+    return load(workplace("trees"), {})
+
+
+def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings) -> None:
+    result = api.launch(SPEC, settings=settings)
+    assert (result.state, result.trials) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
+    [row] = api.sweeps(settings=settings)
+    assert (row.sweep, row.trials_done) == ("trees", SPEC.trials)
+
+    listed = api.trials("trees", settings=settings)
+    assert len(listed) == SPEC.trials and not listed.left_out
+    assert result.best and listed.rows[0].trial.id == result.best.trial
+    shown = api.show("trees/0", settings=settings)
+    assert set(shown.record.trial.config.to_dict()) == {"depth:1", "leaves:2"}
+    assert shown.record.trial.objective == TreeTask.runs.objective
+    assert len(shown.by_epoch) == 2
+
+    more = api.resume("trees", {"trials": SPEC.trials + 4}, settings=settings)
+    assert SPEC.trials < more.trials["complete"] <= SPEC.trials + 4 and len(more.trials) == 1
+    assert api.status("trees", settings=settings).state == "finished"
+
+
+def test_runs_of_a_kind_that_is_not_known_are_left_out_with_a_reason(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.launch(SPEC, settings=settings)
+    monkeypatch.setattr(run_kind, "KINDS", run_kind.KINDS[1:])
+    listed = api.trials("trees", settings=settings)
+    assert not listed.rows and len(listed.left_out) == SPEC.trials
+    assert "it says not what it trains: expected tag sweep.template or" in listed.left_out[0]
+    with pytest.raises(BadRunError, match="it says not what it trains"):
+        api.resume("trees", {"trials": SPEC.trials + 4}, settings=settings)
+
+
+def test_every_kind_of_task_is_known_by_its_runs() -> None:
+    assert [kind.runs for kind in tasks.KINDS] == list(run_kind.KINDS)

@@ -35,7 +35,7 @@ from lstm_sweep.search.sweep.events import (
     TrialQueuedAgain,
     TrialStarted,
 )
-from lstm_sweep.search.sweep.history import LENGTH, History
+from lstm_sweep.search.sweep.history import EVENTS_LISTED, History
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
 from lstm_sweep.search.trial import (
@@ -334,5 +334,5 @@ def test_the_story_is_no_longer_than_can_be_read() -> None:
         history.apply(BaselineScored(f"b{number}", 1.0))
     with pytest.raises(InvalidTransitionError) as caught:
         history.apply(TrialClosed(A))
-    assert len(str(caught.value).splitlines()) == 1 + LENGTH
+    assert len(str(caught.value).splitlines()) == 1 + EVENTS_LISTED
     assert "b99" in str(caught.value) and "b9'" not in str(caught.value)

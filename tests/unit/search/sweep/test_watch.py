@@ -50,7 +50,7 @@ def test_one_that_computes_has_more_time() -> None:
     watch, trial = Watch(0.0), progress()
     for now in every(1.0, 0.0, 3_600.0):
         if now % 15 == 0:
-            watch.hear(trial, Computing(), now)
+            watch.receive(trial, Computing(), now)
         assert watch.look([trial], now) == []
     assert reasons(watch, trial, 3_601.0) == [
         "no first report for 3601 s, expected one within 3600 s"
@@ -60,7 +60,7 @@ def test_one_that_computes_has_more_time() -> None:
 def test_a_slow_machine_is_known_by_its_starts() -> None:
     watch, first = Watch(0.0), progress()
     assert reasons(watch, first, *every(4.0, 0.0, 400.0)) == []
-    watch.hear(first, Progressed(1, 0.1, 2.0), 400.0)
+    watch.receive(first, Progressed(1, 0.1, 2.0), 400.0)
     second = progress(400.0, number=1)
     assert reasons(watch, second, *every(4.0, 400.0, 4_400.0)) == []
     assert len(reasons(watch, second, 4_401.0)) == 1
@@ -70,7 +70,7 @@ def test_a_trial_that_only_reports_at_its_end_tells_how_long_starts_are_but_no_f
     for outcome, patient in ((Outcome.ERROR, False), (Outcome.COMPLETE, True)):
         watch, first = Watch(0.0), progress()
         assert reasons(watch, first, *every(4.0, 0.0, 800.0)) == []
-        watch.hear(first, Ended(outcome), 800.0)
+        watch.receive(first, Ended(outcome), 800.0)
         assert reasons(watch, progress(800.0, number=1), *every(4.0, 800.0, 1_700.0)) == []
         assert (reasons(watch, progress(800.0, number=1), 1_704.0) == []) is patient
 
@@ -78,7 +78,7 @@ def test_a_trial_that_only_reports_at_its_end_tells_how_long_starts_are_but_no_f
 def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
     watch, trial = Watch(0.0, least_s=3.0), progress()
     done = RoundDone(1, {"val_loss": 1.0, "round_seconds": 1.0})
-    watch.hear(trial, done, 2.0)
+    watch.receive(trial, done, 2.0)
     trial = trial.with_round(done)
     assert reasons(watch, trial, 4.0, 7.0) == []
     assert reasons(watch, trial, 7.5) == [
@@ -89,7 +89,7 @@ def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
 def test_a_driver_that_could_not_look_blames_nobody() -> None:
     watch, silent, heard = Watch(0.0, least_s=3.0), progress(), progress(number=1)
     done = RoundDone(1, {"round_seconds": 0.1})
-    watch.hear(heard, done, 1.0)
+    watch.receive(heard, done, 1.0)
     heard = heard.with_round(done)
     assert watch.look([silent, heard], 2.0) == []
     assert watch.look([silent, heard], 5_000.0) == []  # such as one that waits for the store

@@ -1,4 +1,4 @@
-"""What a sweep hears and heeds while the store does not answer."""
+"""Events that are kept, and interrupts that are obeyed, while the store does not answer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.observer import Silent, Viewer
-from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.trial import Ended, Message, Outcome, Slot
 from tests.fakes import ScriptedEngine
 
@@ -20,7 +20,7 @@ LOST = Ended(Outcome.LOST)
 
 
 class Talking(ScriptedEngine):
-    """An engine that has a word, and does something, whenever it is listened to."""
+    """An engine with an event at each call of `wait`, which also calls `do`."""
 
     def __init__(self, do: Callable[[], None] = lambda: None) -> None:
         super().__init__({})
@@ -35,27 +35,27 @@ def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def listener(shield: Shield, do: Callable[[], None] = lambda: None) -> Listener:
-    return Listener(Talking(do), shield, Viewer(Silent()), "here")
+def inbox_of(shield: Shield, do: Callable[[], None] = lambda: None) -> Inbox:
+    return Inbox(Talking(do), shield, Viewer(Silent()), "here")
 
 
-def test_what_trials_say_meanwhile_is_heard_later() -> None:
-    ears = listener(Shield())
-    ears.wait_for_store("nobody there", 0.3)
-    assert len(ears.hear()) > 1
-    assert len(ears.hear()) == 1
+def test_events_that_come_meanwhile_are_received_later() -> None:
+    inbox = inbox_of(Shield())
+    inbox.wait_for_store("nobody there", 0.3)
+    assert len(inbox.receive()) > 1
+    assert len(inbox.receive()) == 1
 
 
 def test_who_wants_an_end_does_not_wait_for_the_store() -> None:
     shield = Shield()
     with pytest.raises(Interrupted), shield.up(), shield.hold():
-        listener(shield, terminate).wait_for_store("nobody there", 600)
+        inbox_of(shield, terminate).wait_for_store("nobody there", 600)
 
 
 def test_who_wants_an_end_while_it_comes_does_not_wait_for_the_store() -> None:
     shield, said = Shield(), "store here does not answer: nobody there"
     with pytest.raises(StoreError, match=said), shield.up(), shield.hold(to_the_end=True):
-        listener(shield, terminate).wait_for_store("nobody there", 600)
+        inbox_of(shield, terminate).wait_for_store("nobody there", 600)
 
 
 def test_at_the_end_the_store_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_at_the_end_the_store_gets_a_little_time(monkeypatch: pytest.MonkeyPatch
     shield = Shield()
     with shield.up(), shield.hold(to_the_end=True):
         terminate()
-        ears = listener(shield)
-        ears.wait_for_store("nobody there", 0.1)
+        inbox = inbox_of(shield)
+        inbox.wait_for_store("nobody there", 0.1)
         with pytest.raises(StoreError):
-            ears.wait_for_store("nobody there", 0.25)  # its time is over now, and was not before
+            inbox.wait_for_store("nobody there", 0.25)  # its time is over now, and was not before

@@ -1,4 +1,4 @@
-"""What the loop of a sweep works with."""
+"""The parts that the loop of a sweep uses."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.sweep.history import History
+from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.observer import Viewer
-from lstm_sweep.search.sweep.outage import Listener
 from lstm_sweep.search.sweep.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Driver:
-    """A sweep that has begun: what is to be done, who decides, where it runs, who is told."""
+class LoopParts:
+    """The parts that the loop of a sweep uses, once the sweep has begun."""
 
     spec: SweepSpec
     task: Task
     history: History
     policy: Policy
     engine: Engine
-    listener: Listener
+    inbox: Inbox
     journal: Journal
     lease: Lease
     interrupts: Interrupts

@@ -1,0 +1,81 @@
+"""Receives the messages of trials, and keeps them while the store does not answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from lstm_sweep.search.engines.base import Engine, Event
+from lstm_sweep.search.process import signals
+from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.observer import Viewer
+from lstm_sweep.search.trial import Slot
+
+#: longest wait for an event of the engine, seconds
+TICK_S = 0.25
+
+
+class Inbox:
+    """Events of the engine, in order; those that come while the store is away are kept."""
+
+    def __init__(self, engine: Engine, interrupts: Interrupts, viewer: Viewer, store: str) -> None:
+        """`store` is the name of the store for people."""
+        self._engine, self._interrupts, self._viewer = engine, interrupts, viewer
+        self._store = store
+        #: events that came while the store did not answer
+        self._kept: list[tuple[Slot, Event]] = []
+        #: seconds for which the store was waited for, since `forget_waiting`
+        self._waited = 0.0
+
+    @contextmanager
+    def receiving_while_waiting(self, store: Store) -> Iterator[None]:
+        """Within the context, `store` calls `wait_for_store` while it does not answer.
+
+        Requests have a time limit after an interruption.
+        """
+        store.wait_for_answer = self.wait_for_store
+        store.limit_request = self._interrupts.limit_request
+        try:
+            yield
+        finally:
+            store.wait_for_answer, store.limit_request = None, nullcontext
+
+    def receive(self) -> list[tuple[Slot, Event]]:
+        """Events since the last call; waits up to `TICK_S` seconds if there are none."""
+        events = self._kept or [*self._engine.wait(TICK_S)]
+        self._kept = []
+        return events
+
+    def forget_waiting(self) -> None:
+        """Count the seconds for which the store is waited for from 0 again."""
+        self._waited = 0.0
+
+    def wait_for_store(self, why: str, seconds: float) -> None:
+        """Receive and keep events for `seconds`, since the store does not answer.
+
+        Raises:
+            Interrupted: an end of the sweep is wanted and has not begun.
+            StoreError: the sweep is ending, and the store was waited for long enough.
+        """
+        self._waited += seconds
+        self._check_interrupts(why)
+        self._viewer.said(f"the store does not answer, waiting: {why}")
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            began = time.monotonic()
+            self._kept += self._engine.wait(min(left, TICK_S))
+            if time.monotonic() - began < TICK_S / 2:
+                time.sleep(min(left, TICK_S / 2))
+            self._check_interrupts(why)
+
+    def _check_interrupts(self, why: str) -> None:
+        if not self._interrupts.signal_number:
+            return
+        if not self._interrupts.ending:
+            raise Interrupted(self._interrupts.signal_number)
+        if self._interrupts.timed_out or self._waited > signals.GIVE_UP_S:
+            raise StoreError(f"store {self._store} does not answer: {why}")

@@ -1,0 +1,179 @@
+"""A rerun whose store fails while it trains: a server that is down, a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.search.results.rerun import rerun
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.lease import Lease
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.trial import RoundDone
+from tests.fakes import ScriptedEngine
+from tests.servers import Server
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+
+class Listening(Silent):
+    """Remembers what it was told; calls `at_outage` when the store is waited for the first time."""
+
+    def __init__(self, at_outage: Callable[[], object] = lambda: None) -> None:
+        self.told: list[str] = []
+        self._at_outage = at_outage
+
+    @property
+    def waits(self) -> list[str]:
+        """What it was told of a store that does not answer."""
+        return [text for text in self.told if text.startswith("the store does not answer")]
+
+    def said(self, text: str) -> None:
+        """Remember it."""
+        self.told.append(text)
+        if self.waits == [text]:
+            self._at_outage()
+
+
+def one_trial(store: Store, corpus: Corpus, data: Path) -> TrialRecord:
+    """The trial of a sweep that has ended."""
+    spec = tiny_spec(data=str(data), trials=1, **PLAIN)
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
+    [record] = archive.trials(store, "s")
+    return record
+
+
+def reruns(store: Store) -> list[tuple[str, str | None, str | None]]:
+    """Status, outcome and reason of each run that a rerun has made."""
+    return [
+        (run.info.status, run.data.tags.get("sweep.outcome"), run.data.tags.get("sweep.reason"))
+        for run in store.runs({"sweep.phase": "rerun"})
+    ]
+
+
+def killing(server: Server) -> Callable[[RoundDone], None]:
+    """Kills a server when the first epoch is reported."""
+
+    def kill(done: RoundDone) -> None:
+        if done.number == 1:
+            server.kill()
+
+    return kill
+
+
+@pytest.fixture
+def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
+    started = Server(workplace("rerun"))
+    started.start()
+    yield started
+    started.stop()
+
+
+def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
+    server: Server, corpus: Corpus, data: Path
+) -> None:
+    store = Store(Settings(server.address, None, "outage", "test"))
+    record = one_trial(store, corpus, data)
+    restart = threading.Thread(target=server.start)
+    engine = ScriptedEngine(LOSSES, watch=killing(server))
+    observer = Listening(at_outage=restart.start)
+    again = rerun(store, record, engine, {}, observer=observer)
+    restart.join()
+    assert observer.waits
+    assert again.comparison.verdict == "identical"
+    assert reruns(store) == [("FINISHED", "complete", "")]
+    assert store.history(again.run_id, "val_loss") == dict(enumerate(LOSSES[0], start=1))
+    assert store.wait_for_answer is None
+
+
+def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_run(
+    server: Server, corpus: Corpus, data: Path
+) -> None:
+    store = Store(Settings(server.address, None, "outage", "test"))
+    record = one_trial(store, corpus, data)
+    engine = ScriptedEngine(LOSSES, watch=killing(server))
+    observer = Listening(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))
+    shield = Shield()
+    with pytest.raises(Interrupted) as caught, shield.up():
+        rerun(store, record, engine, {}, observer=observer, interrupts=shield)
+    assert caught.value.code == 130
+    assert "was left open" in observer.told[-1]
+
+    server.start()
+    assert reruns(store) == [("RUNNING", None, None)]
+    at_work = store.create_run(
+        "other",
+        {"sweep.phase": "rerun"} | Lease(store, "").tag,
+        archive.sweeps(store)[0].info.run_id,
+    )
+    rerun(store, record, ScriptedEngine(LOSSES), {})
+    ended = [
+        ("KILLED", "lost", "its process ended without closing it"),
+        ("FINISHED", "complete", ""),
+    ]
+    assert reruns(store) == [ended[0], ("RUNNING", None, None), ended[1]]
+    assert store.run(at_work).info.status == "RUNNING"
+
+
+class Full:
+    """A client that cannot write."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "log_batch":
+            return self._fail
+        return getattr(self._client, name)
+
+    def _fail(self, *arguments: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_rerun_that_a_full_disk_ends_is_closed_if_there_is_space_again(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+) -> None:
+    store = store_in(workplace("full"))
+    record = one_trial(store, corpus, data)
+    client = store.client
+
+    class Freed(ScriptedEngine):
+        def close(self) -> None:
+            store.client = client
+
+    def fill(done: object) -> None:
+        store.client = Full(client)
+
+    with pytest.raises(StoreError, match="no space left"):
+        rerun(store, record, Freed(LOSSES, watch=fill), {})
+    [(status, outcome, reason)] = reruns(store)
+    assert (status, outcome) == ("KILLED", "stopped")
+    assert reason and "no space left" in reason
+
+
+def test_the_first_error_of_a_rerun_is_raised_if_its_run_cannot_be_closed_either(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+) -> None:
+    store = store_in(workplace("interrupted"))
+    record = one_trial(store, corpus, data)
+
+    class Pressed(ScriptedEngine):
+        def close(self) -> None:
+            store.client = Full(store.client)
+
+    observer = Listening()
+    with pytest.raises(KeyboardInterrupt):
+        rerun(store, record, Pressed(LOSSES, interrupt=True), {}, observer=observer)
+    assert "was left open" in observer.told[-1]

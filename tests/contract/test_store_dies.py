@@ -1,0 +1,116 @@
+"""A store that fails while the program runs a sweep: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+import lstm_sweep as ls
+from lstm_sweep.search import api
+from lstm_sweep.search.process.interrupts import Interrupts
+from tests.conftest import TINY, run_here
+from tests.servers import Server
+
+ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")
+#: the same for Python
+FIELDS: dict[str, Any] = {
+    "space": {"layer_size": 8, "sequence_length": 10, "stride": 10, "epochs": 1}, "trials": 1,
+    "targets": 500, "size_rule": "off", "name": "s", "on": "inline",
+}  # fmt: skip
+
+
+@pytest.fixture
+def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
+    started = Server(workplace("dies"))
+    started.start()
+    yield started
+    started.stop()
+
+
+def test_a_sweep_that_has_ended_is_summed_up_if_its_store_is_gone(
+    server: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = api.trials
+
+    def gone(*arguments: Any, **more: Any) -> Any:
+        server.kill()
+        return trials(*arguments, **more)
+
+    monkeypatch.setattr(api, "trials", gone)
+    at = {"MLFLOW_TRACKING_URI": server.address}
+    done = run_here("launch", "--data", data, *TINY, *ONE, cwd=tmp_path, **at)
+    assert done.code == 0, done.err
+    assert "the table of trials is left out: store " in done.err
+    assert "best: s/0" in done.out
+    assert "ended after" in done.out
+
+
+@pytest.fixture
+def full_at_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store in which nothing can be written from the first epoch on."""
+    log_batch = MlflowClient.log_batch
+
+    def write(client: Any, run_id: str, metrics: Any = (), *more: Any, **named: Any) -> Any:
+        if any(metric.key == "epochs_done" for metric in metrics):
+            raise OSError(errno.ENOSPC, "full")
+        return log_batch(client, run_id, metrics, *more, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", write)
+
+
+@pytest.mark.usefixtures("full_at_first_epoch")
+def test_a_sweep_that_a_full_disk_ends_prints_its_json_or_what_goes_on_with_it(
+    workplace: Callable[[str], Path], data: Path
+) -> None:
+    folder = workplace("full")
+    done = run_here("launch", "--data", data, *TINY, *ONE, "--json", cwd=folder)
+    assert (done.code, done.json["state"]) == (1, "failed")
+    assert "no space left" in done.err.splitlines()[-1]
+    done = run_here("resume", "s", cwd=folder)
+    assert done.code == 1
+    assert "no space left" in done.err.splitlines()[-1]
+    assert "failed: store " in done.out
+    assert "resume s\n" in done.out
+
+
+@pytest.mark.usefixtures("full_at_first_epoch")
+def test_so_does_the_error_in_python_and_the_same_process_can_go_on(
+    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = workplace("python")
+    with pytest.raises(ls.StoreError, match="no space left") as caught:
+        ls.launch(data=data, store=store, **FIELDS)
+    assert caught.value.__notes__ == [
+        "sweep 's': the store failed at its end, so runs were left open; "
+        "lstm_sweep.sweep('s').resume() closes them and goes on"
+    ]
+    monkeypatch.undo()
+    sweep = ls.sweep("s", store=store)
+    sweep.resume()
+    assert sweep.status().state == "finished"
+
+
+def test_an_interrupted_call_says_whether_all_runs_are_closed(
+    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = api.launch
+
+    def interrupted(*arguments: Any, interrupts: Interrupts, **more: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        while not interrupts.signal_number:
+            pass
+        return launch(*arguments, interrupts=interrupts, **more)
+
+    monkeypatch.setattr(api, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        ls.launch(data=data, store=workplace("interrupted"), **FIELDS)
+    assert caught.value.__notes__ == [
+        "sweep 's' has ended, and its runs are closed; "
+        "lstm_sweep.sweep('s').resume() goes on with it"
+    ]
