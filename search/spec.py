@@ -148,11 +148,8 @@ class SweepSpec:
         return Scoring(self.targets, self.seed)
 
     def rounds(self) -> int:
-        """Rounds of an epoch, of a spec that is settled; those of a template are its epochs."""
-        if self.template:
-            return 1
-        assert isinstance(self.rounds_per_epoch, int)
-        return self.rounds_per_epoch
+        """Rounds of an epoch, of a spec that is settled; 1 if its task has left them open."""
+        return self.rounds_per_epoch if isinstance(self.rounds_per_epoch, int) else 1
 
     def plan(self) -> Plan:
         """How to search."""
