@@ -140,7 +140,9 @@ class _Training:
                 return
             yield Progress(number, share, meter.mean)
         trained = self._clock()
-        if not meter.mean <= self._limit:
+        # a few steps may be high by chance; those of a whole epoch are not
+        enough = meter.steps >= DIVERGED_STEPS or self._rounds_per_epoch == 1
+        if enough and not meter.mean <= self._limit:
             reason = _excess("training", meter.mean, self._limit)
             yield Diverged(f"{where}: {reason}")
             return
@@ -264,11 +266,11 @@ class _CallSize:
 
     @contextmanager
     def timing(self, steps: int) -> Iterator[None]:
-        """Measure a call with `steps` steps and set `self.steps` for the next one."""
+        """Measure a call with `steps` steps, `self.steps` or fewer; set `self.steps` anew."""
         began = self._clock()
         yield
         fitting = steps * CALL_S / max(self._clock() - began, 1e-9)
-        self.steps = int(min(max(1, fitting), 4 * steps, self._most))
+        self.steps = int(min(max(1, fitting), 4 * self.steps, self._most))
 
 
 class _LossMeter:
@@ -306,10 +308,8 @@ def _excess(kind: str, loss: float, limit: float) -> str:
     """Describe a loss that is not finite or above the limit."""
     if not math.isfinite(loss):
         return f"the {kind} loss is {loss}"
-    unigram_loss = limit / DIVERGED_AT
-    return (
-        f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({unigram_loss:.3g})"
-    )
+    guessing = limit / DIVERGED_AT
+    return f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({guessing:.3g})"
 
 
 def evaluate(

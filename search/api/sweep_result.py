@@ -179,26 +179,30 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         why=tags.get(Tag.REASON, DONE.text),
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         best=next(filter(None, map(BestTrial.of, archive.ranked(records))), None),
-        confirmed=tuple(map(ConfirmedConfig.of, _confirmed(records))),
+        confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(records))),
         baselines=archive.baselines(store, name),
         seconds=driven_s(run),
         unchanged=unchanged,
     )
 
 
-def _confirmed(records: Iterable[TrialRecord]) -> list[Confirmed]:
+def confirmed_of(records: Iterable[TrialRecord]) -> list[Confirmed]:
     """The configs of a sweep's trials that were trained again."""
     found = {record.trial.number: _snapshot_of(record) for record in records}
     return Confirmation(Plan(), found, ObservedCosts(), slots=1).results()
 
 
 def _snapshot_of(record: TrialRecord) -> TrialSnapshot:
-    """A trial that has ended, with nothing of its epochs but the best loss."""
-    loss = record.best_val_loss
+    """A trial that has ended, with nothing of its rounds but their number and the best loss."""
+    loss, each = record.best_val_loss, record.trial.rounds_per_epoch
+    count, best = round(record.epochs * each), round((record.best_epoch or 0) * each)
+    rounds: list[dict[str, float]] = [{} for _ in range(max(count, best))]
+    if loss is not None and best:
+        rounds[best - 1] = {"val_loss": loss}
     return TrialSnapshot(
         record.trial,
         Slot(0),
-        rounds=() if loss is None else ({"val_loss": loss},),
+        rounds=tuple(rounds),
         ended=Ended(Outcome(record.outcome), loss=loss) if record.outcome else None,
         last=False,
         began=0.0,

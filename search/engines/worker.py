@@ -1,4 +1,4 @@
-"""The far side: trains one trial and says how it goes. The only meeting of `search` with Keras."""
+"""A worker process: trains one trial and sends messages about it."""
 
 from __future__ import annotations
 
@@ -126,9 +126,10 @@ def main(job: Job, connection: Connection) -> None:
 
 @contextlib.contextmanager
 def telling_that_it_computes(connection: Connection) -> Iterator[Callable[[Message], None]]:
-    """What sends the messages of a trial; before the first one, say now and then that it computes.
+    """Yield a function that sends the messages of a trial.
 
-    A process that waits for what never comes computes nothing, and does not say so.
+    Until its first call, `Computing` is sent now and then as long as CPU time is used. A process
+    that is blocked uses none, so that it can be found to hang.
     """
     lock, reported = threading.Lock(), threading.Event()
 

@@ -40,10 +40,17 @@ def lstm_problem(
         smallest=small,
         rounds_per_epoch=data_size.rounds_per_epoch,
         first_rung=max(1, enough),
+        judged_from=lambda config: judged_from(as_lstm_config(config), data_size),
         ladder_rounds=min(parted, rounds),
         opening=lambda best, admits: opening(space, small, best, admits),
         needs_as_much_memory=needs_as_much_memory,
     )
+
+
+def judged_from(config: TrialConfig, data_size: DataSize) -> int:
+    """The round by whose end a config has taken `FEWEST_STEPS`; an epoch at most."""
+    rounds = math.ceil(FEWEST_STEPS / steps_per_round(config, data_size))
+    return min(rounds, data_size.rounds_per_epoch)
 
 
 _WINDOWS = ("sequence_length", "batch_size")

@@ -19,6 +19,10 @@ def admits_all(config: Config) -> bool:
     return True
 
 
+def _first_round(config: Config) -> int:
+    return 1
+
+
 def _no_opening(best_rate: float, admits: Admits) -> Config | None:
     return None
 
@@ -44,6 +48,8 @@ class SearchProblem:
     rounds_per_epoch: int = 1
     #: round after which trials are judged for the first time
     first_rung: int = 1
+    #: round before which the losses of a config say little, so that it is not judged
+    judged_from: Callable[[Config], int] = _first_round
     #: rounds that a trial of the ladder is trained; None: as many as any
     ladder_rounds: int | None = None
     #: with what the search begins, by the best learning rate; None if nothing is more sensible

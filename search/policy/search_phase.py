@@ -182,6 +182,8 @@ class SearchPhase:
         number, first = len(one.rounds), self._problem.first_rung
         if not self._plan.halving or number not in halving.rungs(one.trial.rounds, first):
             return None
+        if number < self._problem.judged_from(one.trial.config):
+            return None
         others = [v for n, v in self._rungs[number].items() if n != one.trial.number]
         places = halving.FIRST_PLACES if number == first else 1
         epoch = one.trial.epoch_text(number)

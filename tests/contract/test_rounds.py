@@ -132,3 +132,19 @@ def test_rounds_without_a_step_change_nothing(corpus: Corpus, tmp_path: Path) ->
     assert scores(found[0]) == scores(found[1])
     assert scores(found[2]) == scores(whole[0])
     assert found[2]["train_loss"] == whole[0]["train_loss"]
+
+
+def test_a_few_high_losses_in_a_short_round_are_no_divergence(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    from lstm_sweep.models.network.events import Diverged, Round
+    from lstm_sweep.models.network.training import DIVERGED_STEPS
+
+    config = CONFIG.evolve(optimizer="adam", learning_rate=100.0, batch_size=32)
+    whole = list(training_of(config, corpus, tmp_path / "whole", 1))
+    assert isinstance(whole[-1], Diverged)
+    steps = len(corpus.train) // (config.sequence_length * config.batch_size)
+    assert DIVERGED_STEPS < steps < 4 * DIVERGED_STEPS
+    events = training_of(config, corpus, tmp_path / "parts", 4)
+    ended = next(event for event in events if isinstance(event, Round | Diverged))
+    assert isinstance(ended, Round)

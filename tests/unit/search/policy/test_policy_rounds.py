@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, LADDER_STEPS, lstm_problem, smallest
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces import presets
 from tests.unit.search.policy.player import (
     PLAIN,
@@ -19,10 +21,13 @@ from tests.unit.search.policy.player import (
     SPACE,
     Curve,
     Curves,
+    course_of,
     each_plan,
     each_slots,
     play,
+    policy_of,
     problem_of,
+    with_rounds,
 )
 
 ROUNDS = 4
@@ -119,3 +124,46 @@ def test_what_tpe_is_told_is_the_loss_at_the_end_of_all_rounds() -> None:
     first = played.all_progress[0]
     assert told[0] == first.best_loss == pytest.approx(1 - 0.001 * (9 * ROUNDS - 1))
     assert told[0] < told[1] < told[2] < 3.0
+
+
+def test_a_config_with_few_steps_in_a_round_is_judged_once_it_has_taken_enough() -> None:
+    size = DataSize(1_000_000, alphabet=90, targets=2_000, rounds_per_epoch=20)
+    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
+    small = TrialConfig(sequence_length=20, batch_size=16)
+    assert problem.judged_from(small) == 1
+    large = TrialConfig(sequence_length=160, batch_size=64)  # 98 steps an epoch
+    assert problem.judged_from(large) == math.ceil(FEWEST_STEPS / (98 / 20)) == 11
+    assert problem.judged_from(large.evolve(batch_size=256)) == 20  # an epoch at most
+    whole = lstm_problem(presets.DEFAULT, replace(size, rounds_per_epoch=1), unigram_loss=3.0)
+    assert whole.judged_from(large.evolve(batch_size=256)) == 1
+
+
+def test_before_that_a_trial_is_not_pruned() -> None:
+    plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
+    played = play(
+        plan, SMALL, curves=falling([1.0, 2.0, 3.0]), slots=1, first_rung=1,
+        rounds_per_epoch=ROUNDS, judged_from=lambda config: 2,
+    )  # fmt: skip
+    assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 3, 3]
+
+
+def test_rounds_that_come_after_a_verdict_do_not_count_at_later_rungs() -> None:
+    plan = Plan(**{**PLAIN, "trials": 4, "halving": True})
+    policy = policy_of(
+        plan, SMALL, slots=4, first_rung=1, rounds_per_epoch=ROUNDS, judged_from=lambda config: 1
+    )
+    trials = [course_of(trial, Slot(n)) for n in range(4) if (trial := policy.next())]
+    for one in trials:
+        policy.begin(one)
+    verdicts = []
+    for place, losses in enumerate([[1.0, 1.0, 1.0], [2.0] * 3, [3.0] * 3, [4.0] * 3]):
+        one = trials[place]
+        for loss in losses[: 1 if place == 1 else 3]:
+            one = with_rounds(one, {"val_loss": loss})
+            verdicts.append((place, policy.judge(one)))
+        trials[place] = one
+    assert [place for place, verdict in verdicts if verdict] == [2, 3]  # after their first rounds
+    one = with_rounds(trials[1], {"val_loss": 2.0})
+    assert policy.judge(one) is None
+    verdict = policy.judge(with_rounds(one, {"val_loss": 2.0}))
+    assert verdict and verdict.reason.endswith("2 is not among the best of 2 at this rung")
