@@ -33,6 +33,8 @@ from tests.launcher import PROGRAM
 from tests.servers import free_port
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
+pytestmark = pytest.mark.full
+
 PASSWORD = "a password of the tests"
 LOGIN: dict[str, Any] = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 PAGE = "/api/2.0/mlflow/experiments/search?max_results=1"

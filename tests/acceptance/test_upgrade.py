@@ -14,7 +14,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.spec import digest_of
 from lstm_sweep.search.sweep import same_corpus
-from tests.conftest import Done, in_full, run_here
+from tests.conftest import Done, run_here
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FIRST = FIXTURES / "first-version.tar.xz"
@@ -277,8 +277,9 @@ def test_a_trial_from_before_the_package_is_trained_again(broken_off: Path, tria
     assert done.json["max_difference"] < 1e-3
 
 
-@pytest.mark.parametrize("place", ["resumed", *in_full("broken_off")])
-@pytest.mark.parametrize("sweep", ["text", *in_full("lines")])
+@pytest.mark.full
+@pytest.mark.parametrize("place", ["resumed", "broken_off"])
+@pytest.mark.parametrize("sweep", ["text", "lines"])
 def test_the_best_network_from_before_the_package_is_exported(
     request: pytest.FixtureRequest, tmp_path: Path, place: str, sweep: str
 ) -> None:

@@ -81,6 +81,7 @@ def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
     started.stop()
 
 
+@pytest.mark.full
 def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     server: Server, corpus: Corpus, data: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     assert store.wait_for_answer is None
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_run(
     server: Server, corpus: Corpus, data: Path
 ) -> None:

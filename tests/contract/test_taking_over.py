@@ -63,7 +63,7 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
     run(ScriptedEngine(LOSSES), trials=2)
     seen = archive.existing_sweep(store, "s")
     rebuild(store, seen)
-    with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* took it up"):
+    with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* resumed it"):
         rebuild(store, seen)
 
 
