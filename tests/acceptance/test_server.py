@@ -60,7 +60,7 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
     [line] = refused.err.splitlines()
     assert (refused.code, refused.out) == (2, "")
     assert f"its files are at 'file://{folder}/mlartifacts', a place that your settings" in line
-    assert "expected another `experiment` in mlflow.yaml" in line
+    assert "use another `experiment`, or set `artifacts`" in line
 
 
 def launch_elsewhere(folder: Path, experiment: str, address: str) -> Done:
