@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +112,12 @@ class Engine(Protocol):
         """Close the engine."""
 
 
-class ClosesOnExit:
+class ClosesOnExit(ABC):
     """Base class of engines that are closed at the end of a `with` statement."""
 
+    @abstractmethod
     def close(self) -> None:
         """Stop all trials and processes at once."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

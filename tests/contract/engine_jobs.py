@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Message, RoundDone, Slot, Trial
+from tests.conftest import write_text
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 ENDLESS = CONFIG.evolve(epochs=10_000)
@@ -49,3 +52,9 @@ def worker_of(engine: Engine, slot: Slot) -> int:
     pid = engine._running[slot].process.pid  # type: ignore[attr-defined]
     assert isinstance(pid, int)
     return pid
+
+
+def saved_corpus(folder: Path) -> Path:
+    """A corpus as workers find it, in a folder of its own."""
+    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
+    return folder / "corpus"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.corpus import Corpus
@@ -13,7 +14,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import RoundDone
-from tests.sweeps import sweep_of
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 
 def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepState:
@@ -42,3 +43,13 @@ def after(epochs: int, do: Callable[[], None]) -> Callable[[RoundDone], None]:
 
 def interrupt() -> None:
     raise KeyboardInterrupt
+
+
+def runner(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+    """What runs a small sweep on an engine, with other fields of its spec."""
+
+    def run(engine: Any, **fields: Any) -> SweepState:
+        spec = tiny_spec(data=str(data), **(PLAIN | fields))
+        return sweep_of(store, corpus, engine, spec).run()
+
+    return run

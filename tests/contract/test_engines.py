@@ -10,14 +10,20 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.spec import ENGINES
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
-from tests.conftest import write_text
-from tests.contract.engine_jobs import CONFIG, ENDLESS, job, listen, losses, wait_for_progress
+from tests.contract.engine_jobs import (
+    CONFIG,
+    ENDLESS,
+    job,
+    listen,
+    losses,
+    saved_corpus,
+    wait_for_progress,
+)
 from tests.fakes import MemoryStore
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
@@ -30,9 +36,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("engines")
-    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
-    return folder / "corpus"
+    return saved_corpus(tmp_path_factory.mktemp("engines"))
 
 
 def test_a_trial_reports_each_epoch_and_ends_complete(

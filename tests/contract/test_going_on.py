@@ -25,7 +25,7 @@ from lstm_sweep.search.sweep.resume import DRIVER_DIED, rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import Ended, Outcome
-from tests.contract.sittings import after, found, go_on, interrupt
+from tests.contract.sittings import after, found, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -37,11 +37,7 @@ def store(workplace: Callable[[str], Path]) -> Store:
 
 @pytest.fixture
 def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
-    def run(engine: Any, **fields: Any) -> SweepState:
-        spec = tiny_spec(data=str(data), **(PLAIN | fields))
-        return sweep_of(store, corpus, engine, spec).run()
-
-    return run
+    return runner(store, corpus, data)
 
 
 def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(

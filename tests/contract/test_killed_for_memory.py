@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.trial import Ended, Outcome, Slot
-from tests.conftest import write_text
-from tests.contract.engine_jobs import ENDLESS, job, listen, wait_for_progress, worker_of
+from tests.contract.engine_jobs import (
+    ENDLESS,
+    job,
+    listen,
+    saved_corpus,
+    wait_for_progress,
+    worker_of,
+)
 
 #: of processes, where this one is
 NAMESPACE = str(Path("/proc/self/ns/pid").readlink())
@@ -30,9 +34,7 @@ def local() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("engines")
-    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
-    return folder / "corpus"
+    return saved_corpus(tmp_path_factory.mktemp("engines"))
 
 
 def killed_by_hand(engine: Engine, slot: Slot) -> Ended:

@@ -14,18 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.trial import Ended, Message, Outcome, RoundDone
-from tests.conftest import write_text
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,
     job,
     listen,
     losses,
+    saved_corpus,
     wait_for_progress,
     worker_of,
 )
@@ -39,9 +37,7 @@ def local() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("engines")
-    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
-    return folder / "corpus"
+    return saved_corpus(tmp_path_factory.mktemp("engines"))
 
 
 def test_trials_side_by_side_give_the_same_bits_as_alone(

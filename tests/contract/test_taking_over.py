@@ -22,7 +22,7 @@ from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
-from tests.contract.sittings import after
+from tests.contract.sittings import after, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -34,11 +34,7 @@ def store(workplace: Callable[[str], Path]) -> Store:
 
 @pytest.fixture
 def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
-    def run(engine: Any, **fields: Any) -> SweepState:
-        spec = tiny_spec(data=str(data), **(PLAIN | fields))
-        return sweep_of(store, corpus, engine, spec).run()
-
-    return run
+    return runner(store, corpus, data)
 
 
 def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(

@@ -55,7 +55,7 @@ class TreeTraining:
         """Nothing is imported."""
 
     def events(self, job: Job) -> Iterator[Any]:
-        raise NotImplementedError
+        return iter(())
 
     def place_of(self, error: Exception) -> str:
         return ""
