@@ -14,7 +14,7 @@ from lstm_sweep.models.field_checks import path_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.models.bundle.bundle import Bundle, ForeignBundle
+    from lstm_sweep.models.bundle.bundle import Bundle, TemplateBundle
 
 
 class Model:
@@ -24,7 +24,7 @@ class Model:
     not: it predicts no symbols, and `model.keras` in `folder` is for Keras to load.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle | ForeignBundle) -> None:
+    def __init__(self, folder: Path, bundle: Bundle | TemplateBundle) -> None:
         #: where it lies
         self.folder = folder
         self._bundle = bundle

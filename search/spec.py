@@ -147,7 +147,7 @@ class SweepSpec:
         assert isinstance(self.targets, int)
         return Scoring(self.targets, self.seed)
 
-    def rounds(self) -> int:
+    def settled_rounds_per_epoch(self) -> int:
         """Rounds of an epoch, of a spec that is settled; 1 if its task has left them open."""
         return self.rounds_per_epoch if isinstance(self.rounds_per_epoch, int) else 1
 

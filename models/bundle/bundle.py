@@ -50,7 +50,7 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class ForeignBundle:
+class TemplateBundle:
     """Content of the bundle of a template except for the network, which predicts no symbols."""
 
     trial: str
@@ -94,7 +94,7 @@ def read(given: str) -> tuple[Path, Bundle]:
     return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
 
 
-def read_any(given: str) -> tuple[Path, Bundle | ForeignBundle]:
+def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
     """Read a bundle, also that of a template's network, without the network.
 
     Raises:
@@ -106,7 +106,7 @@ def read_any(given: str) -> tuple[Path, Bundle | ForeignBundle]:
     with _named(f"bundle {shown(given)}"):
         config, metrics = _read_json(folder / CONFIG), _read_json(folder / METRICS)
         _stored_bytes(folder / MODEL)
-    return folder, ForeignBundle(str(metrics.get("trial", "")), config, metrics)
+    return folder, TemplateBundle(str(metrics.get("trial", "")), config, metrics)
 
 
 def _is_of_template(folder: Path) -> bool:

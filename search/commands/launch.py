@@ -117,7 +117,7 @@ def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, 
     try:
         return tuple(api.trials(result.sweep, settings=settings, top=SHOWN))
     except (InputError, StoreError) as error:
-        why = plain(without_secrets(str(error)))
+        why = plain(without_secrets(for_command_line(error)))
         print(f"lstm-sweep: the table of trials is left out: {why}", file=sys.stderr)
         return ()
 

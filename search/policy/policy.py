@@ -204,7 +204,7 @@ class Policy:
         """A trial has finished a round."""
         one = self._take(progress)
         self._costs.observe(one.trial.number, one.trial.config, one.round_seconds)
-        # only trials of the search are compared at rungs, up to the one that has ended them
+        # only trials of the search are compared at rungs, up to the rung that has ended them
         if one.trial.phase is Phase.SEARCH and one.trial.number not in self._judged:
             self._search.note_round(one)
         return one

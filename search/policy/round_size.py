@@ -33,7 +33,7 @@ REPORT_S = 0.1
 OVERHEAD = 0.1
 #: validation targets where an epoch has several rounds, at least: such losses are compared with
 #: those of the same targets, so fewer are enough
-FEWEST_TARGETS = 2_000
+FEWEST_ROUND_TARGETS = 2_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def fitting_round_size(
     rounds = rounds_per_epoch
     if rounds is None:
         cheapest = _Predicted(cheapest_network(space, alphabet, admits), symbols, alphabet)
-        beside = costs.score_s(FEWEST_TARGETS if targets is None else targets) + REPORT_S
+        beside = costs.score_s(FEWEST_ROUND_TARGETS if targets is None else targets) + REPORT_S
         fitting = min(
             costs.epoch_s / USUAL_S,
             cheapest.epoch_s / CHEAPEST_S,
@@ -95,7 +95,7 @@ class _Predicted:
         """How many whole blocks of targets take the share of a round that is for scoring."""
         free = self.epoch_s / rounds * OVERHEAD / (1 - OVERHEAD) - REPORT_S
         blocks = int(max(0.0, free) / self.score_s(SCORING_ROWS))
-        return min(max(blocks * SCORING_ROWS, FEWEST_TARGETS), MOST_TARGETS)
+        return min(max(blocks * SCORING_ROWS, FEWEST_ROUND_TARGETS), MOST_TARGETS)
 
     def _seconds(self, targets: int) -> float:
         size = DataSize(self._symbols, self._alphabet, targets)

@@ -213,14 +213,14 @@ class _Again:
     """A trial that is trained again, and its new run."""
 
     record: TrialRecord
-    #: epochs of the first run
+    #: rounds of the first run
     was: Rounds
     engine: Engine
     writer: Journal
     inbox: Inbox
     interrupts: Interrupts
     viewer: Viewer
-    #: after which epoch it is to be ended, and how, since the first run was; None: at its end
+    #: after which round it is to be ended, and how, since the first run was; None: at its end
     cut: tuple[int, Ended] | None
     progress: TrialProgress
 

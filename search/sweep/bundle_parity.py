@@ -22,7 +22,7 @@ def check_parity(difference: float) -> None:
         )
 
 
-def told_of_parity(result: Mapping[str, Any], rows: str) -> list[str]:
+def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
     """Lines that are printed about a check on so many `rows`."""
     program = "Keras" if result["format"] == "keras" else "TensorFlow"
     parity = result["parity"]

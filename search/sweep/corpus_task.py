@@ -36,7 +36,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import gpu_sharing, own_templates
-from lstm_sweep.search.sweep.bundle_parity import told_of_parity
+from lstm_sweep.search.sweep.bundle_parity import parity_lines
 from lstm_sweep.search.sweep.lstm_bundle import lstm_bundle_writer
 from lstm_sweep.search.sweep.preflight import (
     check_instructions,
@@ -144,7 +144,7 @@ class CorpusTask(Task):
             + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
             f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
             f"scoring: {self.data_size.targets:,} validation targets"
-            + _after_rounds(spec.rounds(), len(corpus.train)),
+            + _after_rounds(spec.settled_rounds_per_epoch(), len(corpus.train)),
         ]
 
     @property
@@ -194,7 +194,7 @@ class CorpusTask(Task):
 
     @override
     def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
-        size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.rounds())
+        size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.settled_rounds_per_epoch())
         return lstm_problem(spec.space, size, unigram_loss=baselines[UNIGRAM], admits=self.admits)
 
     @property
@@ -236,7 +236,7 @@ class CorpusTask(Task):
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = result["test_loss"]
         told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
-        return [told, *told_of_parity(result, "windows")]
+        return [told, *parity_lines(result, "windows")]
 
 
 def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
@@ -248,7 +248,7 @@ def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
     steps = fewest_steps(spec.space, symbols)
-    if isinstance(rounds, int) and rounds > max(1, steps):
+    if isinstance(rounds, int) and rounds > steps:
         raise InputError(
             f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
             f"epoch has in this space"

@@ -139,8 +139,10 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     check_stored(record, spec.space)
     if not set(record.trial.point) <= set(spec.space.varying):
         raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
-    if record.trial.rounds_per_epoch != spec.rounds():
-        raise record.tags.bad(Tag.ROUNDS_PER_EPOCH, f"{spec.rounds()}, as in the sweep's spec")
+    if record.trial.rounds_per_epoch != spec.settled_rounds_per_epoch():
+        raise record.tags.bad(
+            Tag.ROUNDS_PER_EPOCH, f"{spec.settled_rounds_per_epoch()}, as in the sweep's spec"
+        )
     return record
 
 

@@ -9,7 +9,7 @@ from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.sweep.template_task import TemplateTask
 
-#: all kinds; the last one takes every spec that no other takes
+#: all kinds; exactly one of them accepts a spec
 KINDS: tuple[type[Task], ...] = (TemplateTask, CorpusTask)
 
 

@@ -23,7 +23,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import own_templates
-from lstm_sweep.search.sweep.bundle_parity import told_of_parity, unchecked_reason
+from lstm_sweep.search.sweep.bundle_parity import parity_lines, unchecked_reason
 from lstm_sweep.search.sweep.task import Task, WriteBundle
 from lstm_sweep.search.sweep.template_bundle import template_bundle_writer
 from lstm_sweep.search.trial import Job, Slot, Trial
@@ -128,5 +128,5 @@ class TemplateTask(Task):
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = f"loss {result['loss']:.4f}"
         if result["parity"]["windows"]:
-            return [loss, *told_of_parity(result, "rows of its training data")]
+            return [loss, *parity_lines(result, "rows of its training data")]
         return [loss, f"not checked: {unchecked_reason(result)}"]

@@ -19,7 +19,7 @@ from lstm_sweep.search.store import archive, server
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
@@ -39,13 +39,20 @@ WRONG = [None, "", "-1", "nan", "[[1]]", '{"layers": 99}', STEERING, LONG, "[" *
 DEVICE = Device(kind="cpu: one", memory=1 << 33)
 OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
             "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
-            "sweep.spec_digest", "sweep.template"]  # fmt: skip
+            "sweep.spec_digest", "sweep.template", "sweep.slots", "sweep.stop", "sweep.role",
+            "sweep.stop_reason"]  # fmt: skip
 OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
             "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",
             "sweep.schema", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",
             "sweep.weights", "sweep.rerun_of", "sweep.verdict", "version.keras",
-            "mlflow.parentRunId"]  # fmt: skip
+            "mlflow.parentRunId", "sweep.rounds_per_epoch", "sweep.inputs",
+            "sweep.unfinished"]  # fmt: skip
 OF_BASELINE = ["sweep.phase", "sweep.baseline"]
+#: tags that are written for people, for MLflow, or to be compared by users; nothing reads them
+WRITTEN_ALONE = {
+    Tag.CREATION, Tag.DATA_CONTEXT, Tag.EXPERIMENT_KIND, Tag.NOTE, Tag.PROGRAM, Tag.SIZE_RULE,
+    Tag.SPACE_DIGEST, Tag.USER,
+}  # fmt: skip
 
 
 class Stored:
@@ -145,6 +152,12 @@ def check_lines(done: Done, bad: list[str], good: str = "good") -> None:
     assert len({found[0] for found in named}) == len(lines)
 
 
+def test_every_tag_that_is_read_is_tried() -> None:
+    tags = {value for name, value in vars(Tag).items() if name.isupper()} - WRITTEN_ALONE
+    tried = {*OF_SWEEP, *OF_TRIAL, *OF_BASELINE}
+    assert [tag for tag in tags if not any(name.startswith(tag) for name in tried)] == []
+
+
 @pytest.mark.parametrize("wrong", [WRONG[::3], *in_full(WRONG)], ids=len)
 def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: list[str | None]) -> None:
     cases = [(tag, value) for tag in OF_SWEEP for value in wrong]
@@ -160,7 +173,7 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: list[str | None])
     assert preparation.free_name(stored.store, "good.txt") == "good-1"
     server._announce(stored.store, "http://127.0.0.1:5000", as_json=False)
     for name, run_id in bad.items():
-        for command in ("stop", "resume"):
+        for command in ("status", "stop", "resume"):
             stored.answer(command, name)
         answered(lambda: preparation.check_free(stored.store, name))  # noqa: B023
         assert isinstance(lease.is_left(dict(Tags(stored.store.run(run_id)))), bool)

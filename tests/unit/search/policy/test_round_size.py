@@ -20,7 +20,7 @@ from lstm_sweep.search.policy.cost import (
 from lstm_sweep.search.policy.problem import Admits
 from lstm_sweep.search.policy.round_size import (
     CHEAPEST_S,
-    FEWEST_TARGETS,
+    FEWEST_ROUND_TARGETS,
     OVERHEAD,
     REPORT_S,
     USUAL_S,
@@ -92,14 +92,14 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
     round_s, beside_s = seconds(cheapest, symbols, alphabet, found)
     assert round_s - beside_s >= CHEAPEST_S * (1 - 1e-9)
     if targets is None:
-        assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
+        assert FEWEST_ROUND_TARGETS <= found.targets <= MOST_TARGETS
 
 
 @given(spaces(), sizes, alphabets)
 def test_a_round_is_no_longer_than_it_must_be(space: Space, symbols: int, alphabet: int) -> None:
     """Another round an epoch would break one of the bounds."""
     found = fitting_round_size(space, symbols, alphabet)
-    more = RoundSize(found.rounds_per_epoch + 1, FEWEST_TARGETS)
+    more = RoundSize(found.rounds_per_epoch + 1, FEWEST_ROUND_TARGETS)
     usual = usual_network(space, lambda config: True)
     cheapest = cheapest_network(space, alphabet, lambda config: True)
     round_s, beside_s = seconds(usual, symbols, alphabet, more)
@@ -151,7 +151,7 @@ def test_the_default_space_on_known_corpora(
 
 def test_what_is_given_is_taken() -> None:
     given_rounds = fitting_round_size(presets.DEFAULT, 1_000_000, 68, rounds_per_epoch=9)
-    assert given_rounds == RoundSize(9, FEWEST_TARGETS)
+    assert given_rounds == RoundSize(9, FEWEST_ROUND_TARGETS)
     many = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=10_000)
     few = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=2_000)
     assert (many.targets, few.targets) == (10_000, 2_000)
