@@ -14,6 +14,7 @@ import pytest
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from tests import postgres
+from tests.conftest import TINY, run_here, start_program, write_text
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
@@ -109,3 +110,17 @@ def test_two_make_the_same_experiment_in_postgresql_at_once(
         openers = Openers(stack)
         for turn in range(ROUNDS):
             ids_of(f"e{turn}", openers.open(address, f"e{turn}"), address)
+
+
+@pytest.mark.full
+def test_two_first_launches_in_an_empty_folder_both_work(tmp_path: Path) -> None:
+    write_text(tmp_path / "words.txt")
+    given = ("--data", "words.txt", *TINY, "--trials", "1", "--workers", "1")
+    both = [start_program("launch", *given, "--name", name, cwd=tmp_path) for name in ("a", "b")]
+    said = [process.communicate(300) for process in both]
+    assert [process.wait() for process in both] == [0, 0], said
+    listed = run_here("sweeps", "--json", cwd=tmp_path).json
+    assert {(row["sweep"], row["state"]) for row in listed} == {
+        ("a", "finished"),
+        ("b", "finished"),
+    }
