@@ -77,10 +77,10 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
         engine = LocalEngine((Slot(0, core=min(os.sched_getaffinity(0))),))
         return sweep_of(store_in(folder), corpus, engine, spec).run().counts
 
-    def export_best(folder: Path) -> dict[str, Any]:
+    def export_best(folder: Path, to: str = "best") -> dict[str, Any]:
         store = store_in(folder)
         record = archive.ranked(archive.trials(store, "s"))[0]
-        return export(store, record, folder / "best", "keras")
+        return export(store, record, folder / to, "keras")
 
     store_in(folders[0])  # MLflow is imported
     with nothing_changed():
@@ -91,6 +91,12 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
     assert exported[0] | {"bundle": ""} == exported[1] | {"bundle": ""}  # of the same bits
     told = json.loads((folders[0] / "best" / "metrics.json").read_text(encoding="utf-8"))
     assert told["trial"] == exported[0]["trial"]
+    third = workplace("third")
+    with nothing_changed(), ThreadPoolExecutor(2) as threads:
+        swept = threads.submit(sweep, third)
+        again = threads.submit(export_best, folders[0], "again")
+    assert swept.result() == {"complete": 3}
+    assert again.result() | {"bundle": ""} == exported[0] | {"bundle": ""}
 
 
 def test_a_store_leaves_the_environment_as_it_was(workplace: Callable[[str], Path]) -> None:
