@@ -6,7 +6,7 @@ all epochs; with one round an epoch, a round is an epoch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,10 @@ class RoundPart:
     #: steps of the epoch from `begin` up to and without `end`
     begin: int
     end: int
+
+    def up_to(self, steps: int) -> RoundPart:
+        """The part of it that lies within the first `steps` steps of the epoch."""
+        return replace(self, end=min(self.end, max(self.begin, steps)))
 
 
 def epoch_of(number: int, rounds_per_epoch: int) -> int:

@@ -1,19 +1,22 @@
-"""The best configs trained again: which, how often, and what their further seeds say."""
+"""The best configs trained again: which, how often, and for how long."""
 
 from __future__ import annotations
 
 import heapq
 import math
 import statistics
-import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy.confirmed import Confirmed, confirmed, is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.trial import Outcome, Phase, TrialSnapshot
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Phase, Trial
 
 #: share of a budget that is kept for confirming the best configs, at most
 SHARE = 0.25
@@ -24,53 +27,16 @@ FEWEST_SEEDS = 2
 #: room for it have ended
 SLACK, GRACE_S = 1.15, 2.0
 
-#: differences that chance makes at least this often are called none
-SIGNIFICANCE = 0.05
-
 
 @dataclass(frozen=True)
-class Confirmed:
-    """A config that was trained again with further seeds.
+class Shortened:
+    """Further runs of one config that have fewer rounds than its first run."""
 
-    The first run is left out of mean and spread: it was chosen for its low loss, so it would make
-    the config look better than it is.
-    """
-
-    first: TrialSnapshot
-    #: best validation loss for each further seed, nats
-    losses: tuple[float, ...]
-    #: probability of so large a difference to the best by chance; None for the best itself, or if
-    #: there are too few seeds
-    p: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean over the further seeds, nats."""
-        return statistics.fmean(self.losses)
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation over the further seeds, nats; 0 for one seed."""
-        return statistics.stdev(self.losses) if len(self.losses) > 1 else 0.0
-
-    def __str__(self) -> str:
-        seeds = f"{len(self.losses)} further seed{'s' if len(self.losses) > 1 else ''}"
-        text = f"{self.first.trial.id}: {self.mean:.4f} +- {self.spread:.4f} over {seeds}"
-        text += f", first run {self.first.ranked_loss or 0:.4f}"
-        if self.p is None:
-            return text
-        told = "worse" if self.p < SIGNIFICANCE else "cannot be told apart from the best"
-        return f"{text}; {told} (p = {self.p:.2g})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The config as `launch --json` prints it."""
-        return {
-            "trial": self.first.trial.id,
-            "mean": self.mean,
-            "spread": self.spread,
-            "losses": list(self.losses),
-            "p": self.p,
-        }
+    config: Config
+    rounds: int
+    #: runs at most, and seconds until all have ended
+    trials: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +46,8 @@ class Reserve:
     trials: int
     #: of the end of the time; 0 if that is not limited, or nothing is known yet
     seconds: float = 0.0
+    #: further runs of the best that are shorter than its first one, if no such run would fit
+    shortened: Shortened | None = None
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:
@@ -90,26 +58,6 @@ def makespan(seconds: Sequence[float], slots: int) -> float:
     return max(free)
 
 
-def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
-    """Order by mean and compare each with the first by Welch's t test.
-
-    Where the test has no answer, as for losses that are all the same, chance explains everything.
-    """
-    from scipy.stats import ttest_ind
-
-    ordered = sorted(found, key=lambda confirmed: confirmed.mean)
-    compared = ordered[:1]
-    for other in ordered[1:]:
-        p = None
-        if min(len(other.losses), len(ordered[0].losses)) > 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of losses that are nearly the same
-                p = float(ttest_ind(other.losses, ordered[0].losses, equal_var=False).pvalue)
-            p = p if math.isfinite(p) else 1.0
-        compared.append(Confirmed(other.first, other.losses, p))
-    return compared
-
-
 class Confirmation:
     """Which configs are trained again, and how much of the budget that may take.
 
@@ -117,58 +65,66 @@ class Confirmation:
     """
 
     def __init__(
-        self, plan: Plan, trials: Mapping[int, TrialSnapshot], costs: Costs, slots: int
+        self,
+        plan: Plan,
+        problem: SearchProblem,
+        trials: Trials,
+        costs: Costs,
+        slots: int,
     ) -> None:
-        self._plan, self._trials, self._costs, self._slots = plan, trials, costs, slots
+        self._plan, self._problem, self._trials = plan, problem, trials
+        self._costs, self._slots = costs, slots
         #: trials that are trained again in all; None before the search is over
         self._total: int | None = None
         #: those of an earlier end of the search, which has gone on since
         self._earlier: frozenset[int] = frozenset()
+        #: which config is trained again, if its runs are shorter than its first one
+        self._shortened: Shortened | None = None
+        #: number of the trial of the search that goes on meanwhile, since it leads
+        self.going_on: int | None = None
 
     # which
 
     def ranked(self) -> list[TrialSnapshot]:
         """First runs of configs that have ended with a loss, the best first."""
-        first = [c for c in self._trials.values() if c.trial.phase is not Phase.CONFIRM]
-        with_loss = [c for c in first if c.ranked_loss is not None]
-        return sorted(with_loss, key=lambda progress: (progress.ranked_loss, progress.trial.number))
+        return self._trials.ranked()
 
-    def leaders(self) -> list[TrialSnapshot]:
-        """The best configs that have ended, the best first: those that are confirmed."""
-        return self.ranked()[: self._plan.confirm_configs]
+    def to_confirm(self) -> list[TrialSnapshot]:
+        """The best configs that have ended, the best first: those that are confirmed.
 
-    def of(self, config: Config) -> list[TrialSnapshot]:
-        """Trials that were begun to confirm a config."""
-        return [progress for progress in self._again() if progress.trial.config == config]
+        Those of a ladder that were trained for a number of steps only are not: they are small
+        networks that nobody has seen trained.
+        """
+        trained = [one for one in self.ranked() if one.trial.steps is None]
+        return trained[: self._plan.confirm_configs]
+
+    def _counts(self, configs: Iterable[Config]) -> dict[Config, int]:
+        """How many trials were begun to confirm each config."""
+        begun = Counter(progress.trial.config for progress in self._again())
+        return {config: begun[config] for config in configs}
 
     def _again(self) -> list[TrialSnapshot]:
-        return [c for c in self._trials.values() if c.trial.phase is Phase.CONFIRM]
+        return self._trials.again
 
     def results(self) -> list[Confirmed]:
-        """The configs that have losses for further seeds, the best mean first.
-
-        Runs that were cut short count as far as `_counts` says.
-        """
-        found = []
-        for progress in self.ranked():
-            ended = [c for c in self.of(progress.trial.config) if _counts(c, progress)]
-            losses = tuple(c.ranked_loss for c in ended if c.ranked_loss is not None)
-            if losses:
-                found.append(Confirmed(progress, losses))
-        return compare(found)
+        """The configs that have losses for further seeds, the best mean first."""
+        return confirmed(self._trials)
 
     def omitted(self) -> str:
         """Why the best config was not trained again, if there was too little time; else nothing."""
-        plan, best = self._plan, next(iter(self.ranked()), None)
+        plan, best = self._plan, next(iter(self.to_confirm()), None)
         wanted = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * SHARE))
         if plan.seconds is None or best is None or wanted < max(1, self._fewest):
             return ""
-        if any(_counts(progress, best) for progress in self.of(best.trial.config)):
+        if any(one.first.trial.number == best.trial.number for one in self.results()):
             return ""
-        needs, kept = self._turns() * self.seconds_of(best), SHARE * plan.seconds
+        least = self._least_rounds(best) if self._problem.pausable else None
+        needs, kept = self._turns() * self.seconds_of(best, least), SHARE * plan.seconds
         few = (
             f"at most {kept:.0f} s are kept for that" if SLACK * needs > kept else "none were left"
         )
+        if self._shortened:
+            return f"{best.trial.id} was not trained again: it was not yet the best when that began"
         seeds = f"{self._fewest} seed{'s' if self._fewest > 1 else ''}"
         return f"{best.trial.id} was not trained again: {seeds} take about {needs:.0f} s, and {few}"
 
@@ -182,8 +138,9 @@ class Confirmation:
         """What is kept for the runs that are still to be begun.
 
         `left` is the time left in seconds, None if it is not limited. At most `SHARE` of the time
-        is kept: for fewer runs if they take long, for none if that is too short for `FEWEST_SEEDS`.
-        Trials under way count as if they ended now, so that one that leads can be confirmed.
+        is kept: for fewer runs if they take long, and for shorter ones of the best config if
+        `FEWEST_SEEDS` of it would take longer. Trials under way count as if they ended now, so that
+        one that leads can be confirmed.
         """
         plan = self._plan
         most = plan.confirm_configs * plan.confirm_seeds
@@ -195,37 +152,61 @@ class Confirmation:
             most, fewest = self._total - len(self._again()), 1
         if most < max(1, fewest):
             return Reserve(0)
-        so_far = self._ranked_so_far()
-        if left is None or plan.seconds is None or not so_far:
+        best = self._trials.best_so_far(plan.confirm_configs)
+        if left is None or plan.seconds is None or not best:
             return Reserve(most)
-        best = so_far[: plan.confirm_configs]
+        if self._shortened:
+            return Reserve(most, self._shortened.seconds, self._shortened)
         share = SHARE * plan.seconds / SLACK
         needs = {progress.trial.config: self.seconds_of(progress) for progress in best}
         needs = {c: s for c, s in needs.items() if self._turns() * s <= min(share, left)}
+        too_long = self._total is None and best[0].trial.config not in needs
+        if too_long and (shortened := self._shorten(best[0], most)):
+            return Reserve(shortened.trials, shortened.seconds, shortened)
         for trials in range(most, fewest - 1, -1):
-            order = self._order(list(needs), trials)
+            order = self.order(list(needs), trials)
             seconds = makespan([needs[config] for config in order], self._slots)
             if order and seconds <= share:
                 return Reserve(trials, SLACK * seconds + GRACE_S)
         return Reserve(0)
 
+    def _shorten(
+        self, first: TrialSnapshot, most: int, *, goes_on: bool = False
+    ) -> Shortened | None:
+        """Further runs of a config, `most` of them at most, as short as the time that is kept.
+
+        None if they would have so few rounds that their losses say little, and for a template,
+        which has no rounds. If the first run `goes_on`, it keeps its slot.
+        """
+        plan = self._plan
+        if plan.seconds is None or not self._problem.pausable or most < max(1, self._fewest):
+            return None
+        slots = max(1, self._slots - goes_on)
+        trials = min(most, plan.confirm_seeds, max(self._fewest, slots))
+        turns = math.ceil(trials / slots)
+        kept = (SHARE * plan.seconds - GRACE_S) / SLACK / turns
+        rounds = math.floor((kept - self._costs.fixed_seconds) / self._each(first))
+        rounds = min(rounds, len(first.rounds))
+        if rounds < self._least_rounds(first):
+            return None
+        seconds = SLACK * turns * self.seconds_of(first, rounds) + GRACE_S
+        return Shortened(first.trial.config, rounds, trials, seconds)
+
+    def _least_rounds(self, first: TrialSnapshot) -> int:
+        """Rounds of a config before which its losses say little."""
+        return max(self._problem.first_rung, self._problem.judged_from(first.trial.config))
+
     def _turns(self, begun: int = 0) -> int:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
         return max(1, math.ceil((self._fewest - begun) / self._slots))
 
-    def _ranked_so_far(self) -> list[TrialSnapshot]:
-        """First runs by their loss so far, the best first, those under way too."""
-        found = []
-        for progress in self._trials.values():
-            loss = progress.ranked_loss if progress.ended else progress.best_loss
-            if loss is not None and progress.trial.phase is not Phase.CONFIRM:
-                found.append((loss, progress.trial.number, progress))
-        return [progress for *_, progress in sorted(found, key=lambda one: one[:2])]
+    def order(self, configs: list[Config], trials: int, begun: int = 0) -> list[Config]:
+        """Configs of the next so many runs, in the order in which they are begun.
 
-    def _order(self, configs: list[Config], trials: int) -> list[Config]:
-        """Configs of the next so many runs, in the order in which they are begun."""
-        configs = configs[: self._room(trials)]
-        counts = {config: len(self.of(config)) for config in configs}
+        `begun` are the runs before them that count for how many configs there may be.
+        """
+        configs = configs[: self._room(trials + begun)]
+        counts = self._counts(configs)
         order: list[Config] = []
         while len(order) < trials and (config := self._pick(counts)):
             order.append(config)
@@ -245,17 +226,39 @@ class Confirmation:
         """How many configs may be confirmed with so many runs."""
         return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
-    def seconds_of(self, progress: TrialSnapshot) -> float:
-        """Seconds of another run of a config, which is not cut short."""
-        trial = progress.trial
+    # how long
+
+    def most_rounds(self, first: TrialSnapshot) -> int | None:
+        """Rounds of a further run, which is compared with the first; None if all are trained."""
+        if self._shortened and self._shortened.config == first.trial.config:
+            return self._shortened.rounds
+        return None if self._is_whole(first) else len(first.rounds)
+
+    def _is_whole(self, first: TrialSnapshot) -> bool:
+        """Whether further runs of a config come to their own end, and not to that of the first.
+
+        If the first has not come to its own end, that was for lack of time.
+        """
+        whole = is_complete(first) or first.trial.phase is Phase.LADDER
+        return whole or not self._problem.pausable or self._plan.seconds is None
+
+    def seconds_of(self, first: TrialSnapshot, rounds: int | None = None) -> float:
+        """Seconds of a further run with a number of rounds, if it is given; else as it is begun."""
+        trial = first.trial
         if trial.objective.returned:  # such a trial is trained to its end
-            return max(progress.seconds, sum(progress.round_seconds))
-        own = progress.round_seconds[1:]  # the first includes tracing
-        each = statistics.median(own) if own else self._costs.round_seconds(trial.config)
-        whole = _is_complete(progress) and trial.phase is not Phase.LADDER
-        rounds = len(progress.rounds) if whole else trial.rounds
-        predicted = self._costs.fixed_seconds + rounds * each
-        return max(predicted, progress.seconds) if whole else predicted
+            return max(first.seconds, sum(first.round_seconds))
+        complete = is_complete(first) and trial.phase is not Phase.LADDER
+        usual = len(first.rounds) if complete else trial.rounds
+        rounds = rounds or self.most_rounds(first) or usual
+        predicted = self._costs.fixed_seconds + rounds * self._each(first)
+        # `seconds` of a trial that has waited include several starts
+        known = complete and not first.waited and rounds == len(first.rounds)
+        return max(predicted, first.seconds) if known else predicted
+
+    def _each(self, first: TrialSnapshot) -> float:
+        """Seconds of a round of a config that was trained."""
+        own = first.round_seconds[1:]  # the first includes tracing
+        return statistics.median(own) if own else self._costs.round_seconds(first.trial.config)
 
     # once the search is over
 
@@ -269,47 +272,73 @@ class Confirmation:
         """Whether all trials that may be trained again are begun."""
         return self._total == len(self._again())
 
-    def begin(self, trials: int) -> None:
-        """The search is over and has left a number of trials; a second call changes nothing."""
+    def begin(
+        self, trials: int, left: float | None = None, leader: TrialSnapshot | None = None
+    ) -> None:
+        """The search is over and has left a number of trials; a second call changes nothing.
+
+        `leader` is the trial that is expected to end best, if it is trained just now. It goes on if
+        further runs of the best are too short to say all, and there is another slot.
+        """
+        if self._total is not None:
+            return
+        most = self._plan.confirm_configs * self._plan.confirm_seeds
+        kept = self.reserve(left)
+        if kept.shortened:
+            beside = None
+            if leader and self._slots > 1:
+                best = self._trials.best_so_far(1)[0]
+                beside = self._shorten(best, kept.trials, goes_on=True)
+                self.going_on = leader.trial.number if beside else None
+            # with the leader's slot there may be more rounds
+            self._shortened = beside or kept.shortened
+            most = self._shortened.trials
+        self._earlier = frozenset(progress.trial.number for progress in self._again())
+        self._total = len(self._earlier) + min(most, trials)
+
+    def take_up(self, waiting: Sequence[Trial]) -> None:
+        """Go on with further runs of a sweep that was broken off; `waiting` were under way then."""
         if self._total is None:
-            most = self._plan.confirm_configs * self._plan.confirm_seeds
-            self._earlier = frozenset(progress.trial.number for progress in self._again())
-            self._total = len(self._earlier) + min(most, trials)
+            return
+        searched = (trial.number for trial in waiting if trial.phase is Phase.SEARCH)
+        self.going_on = next(searched, None)
+        now = [one.trial for one in self._again() if one.trial.number not in self._earlier]
+        now += [trial for trial in waiting if trial.phase is Phase.CONFIRM]
+        rounds = {one.trial.config: len(one.rounds) for one in self._trials.best_so_far()}
+        for trial in now:
+            most = trial.most_rounds
+            # a first run that is not known yet was under way, too
+            known = rounds.get(trial.config, math.inf)
+            if most is not None and (most < known or self.going_on is not None):
+                trials = max(len(now), self._fewest)
+                seconds = SHARE * (self._plan.seconds or 0.0)
+                self._shortened = Shortened(trial.config, most, trials, seconds)
+                self._total = len(self._earlier) + trials
 
     def next(self, left: float | None = None) -> TrialSnapshot | None:
-        """The config to train again next, if a run of it fits into the time that is left.
+        """The first run of the config to train again next, if that fits into the time left.
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
         """
         total, again = self._total or 0, self._again()
         if len(again) >= total:
             return None
+        if self._shortened:
+            config = self._shortened.config
+            first = next((o for o in self._trials.best_so_far() if o.trial.config == config), None)
+            if first is None or left is None:
+                return first
+            return first if self.seconds_of(first, self._least_rounds(first)) <= left else None
         now = [progress for progress in again if progress.trial.number not in self._earlier]
         begun = {progress.trial.config for progress in now}
         chosen = [c for c in self.ranked() if c.trial.config in begun]
-        new = [c for c in self.leaders() if c.trial.config not in begun]
+        new = [c for c in self.to_confirm() if c.trial.config not in begun]
         chosen += new[: max(0, self._room(total - len(self._earlier)) - len(chosen))]
         by_config = {progress.trial.config: progress for progress in chosen}
-        counts = {config: len(self.of(config)) for config in by_config}
+        counts = self._counts(by_config)
         if left is not None:
-            needs = {config: self.seconds_of(progress) for config, progress in by_config.items()}
-            enough = {c: n for c, n in counts.items() if self._turns(n) * needs[c] <= left}
-            counts = enough or {c: n for c, n in counts.items() if needs[c] <= left}
-        config = self._pick(counts)
-        return by_config[config] if config else None
-
-
-def _is_complete(progress: TrialSnapshot) -> bool:
-    return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE
-
-
-def _counts(again: TrialSnapshot, first: TrialSnapshot) -> bool:
-    """Whether a further run says how good the config of a first run is.
-
-    One that the deadline has cut short does if it had as many rounds as the first run needed for
-    its lowest loss; with fewer its own lowest loss would be too high.
-    """
-    if _is_complete(again):
-        return True
-    needed = None if first.trial.objective.returned else first.best_round
-    return bool(again.ended and needed and len(again.rounds) >= needed)
+            needs_of = {config: self.seconds_of(first) for config, first in by_config.items()}
+            enough = {c: n for c, n in counts.items() if self._turns(n) * needs_of[c] <= left}
+            counts = enough or {c: n for c, n in counts.items() if needs_of[c] <= left}
+        chosen_config = self._pick(counts)
+        return by_config[chosen_config] if chosen_config else None

@@ -7,14 +7,16 @@ from the rounds that have been seen there.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.data.scoring_streams import ROWS, RUN_UP
+from lstm_sweep.search.policy.arrays import Array
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -25,8 +27,12 @@ PRIOR_WEIGHT = 0.1
 PRIOR_FIXED = 3.0
 #: windows that are scored at once
 SCORING_ROWS = 256
-#: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
-#: chosen would decide more between two configs than their seeds do; more would tell little more
+#: share of the validation split that is read more than once where streams are scored
+TWICE = 0.2
+#: validation targets of a sweep that asks for no number of its own, if its epochs are one round
+#: each: with fewer, which ones were chosen would decide more between two configs than their seeds
+#: do; more would tell little more. `round_size.FEWEST_ROUND_TARGETS` says why several rounds have
+#: fewer
 FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 
 
@@ -41,6 +47,8 @@ class DataSize:
     #: validation targets, which are scored after each round
     targets: int
     rounds_per_epoch: int = 1
+    #: symbols of the validation split; None: an eighth of the training symbols, as is usual
+    validation: int | None = None
 
 
 def windows_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
@@ -68,7 +76,24 @@ def fitting_targets(config: TrialConfig, symbols: int) -> int:
     return min(max(windows // 3, FEWEST_TARGETS), MOST_TARGETS)
 
 
-def operations(config: TrialConfig, data_size: DataSize) -> NDArray[np.float64]:
+def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, float]:
+    """What scoring reads, in windows of `sequence_length` symbols, and the batches of these.
+
+    Streams are read once up to their last targets, at one step a symbol, and a few targets in a
+    large split with a run-up each.
+    """
+    targets = data_size.targets
+    if not config.carried:
+        return targets, math.ceil(targets / SCORING_ROWS)
+    validation = data_size.validation
+    if validation is None:
+        validation = data_size.symbols // 8
+    symbols = min(targets * RUN_UP, (1 + TWICE) * validation) if targets else 0
+    windows = symbols / config.sequence_length
+    return windows, windows / ROWS
+
+
+def operations(config: TrialConfig, data_size: DataSize) -> Array:
     """Work of one round, training and scoring: (matrix operations, steps through time, elements).
 
     A product of an m x k with a k x n matrix counts 2mkn; the backward pass counts twice the
@@ -83,9 +108,10 @@ def operations(config: TrialConfig, data_size: DataSize) -> NDArray[np.float64]:
     head = 2 * width * data_size.alphabet
     windows = windows_per_epoch(config, data_size) / data_size.rounds_per_epoch
     heads = windows * (time if config.direction == "uni" else 1)
-    passes = 3 * windows + data_size.targets
+    scored, scored_batches = scored_windows(config, data_size)
+    passes = 3 * windows + scored
     cells = directions * config.layers
-    batches = 3 * steps_per_round(config, data_size) + math.ceil(data_size.targets / SCORING_ROWS)
+    batches = 3 * steps_per_round(config, data_size) + scored_batches
     return np.array(
         [
             passes * time * layers + (3 * heads + data_size.targets) * head,
@@ -93,6 +119,21 @@ def operations(config: TrialConfig, data_size: DataSize) -> NDArray[np.float64]:
             passes * time * cells * config.layer_size,
         ]
     )
+
+
+def prior_seconds(config: TrialConfig, data_size: DataSize) -> float:
+    """Seconds of one round, training and scoring, by `PRIOR`."""
+    return float(operations(config, data_size) @ np.array(PRIOR))
+
+
+def pace(config: TrialConfig, data_size: DataSize, rounds: Sequence[float]) -> float | None:
+    """What rounds took, as a multiple of what `PRIOR` predicts; None if they are too few.
+
+    The first, which includes tracing, is left out.
+    """
+    if len(rounds) < 2:
+        return None
+    return float(np.median(rounds[1:])) / prior_seconds(config, data_size)
 
 
 class Costs(Protocol):
@@ -161,11 +202,16 @@ class CostModel:
     one.
     """
 
-    def __init__(self, data_size: DataSize) -> None:
-        self._data_size = data_size
-        self._seen: dict[int, tuple[TrialConfig, float]] = {}
+    def __init__(self, data_size: DataSize, pace: float = 1.0) -> None:
+        """`pace` is that of rounds before this sweep, as a multiple of what `PRIOR` predicts."""
+        self._data_size, self._pace = data_size, pace
+        #: rows of the trials that were seen, the operations of a round of each, and its seconds
+        self._rows: dict[int, int] = {}
+        self._work, self._typical = np.empty((64, len(PRIOR))), np.empty(64)
         self._fixed: dict[int, float] = {}
-        self._rates: NDArray[np.float64] | None = None
+        #: the median of these; None if it is to be computed
+        self._usual_fixed: float | None = PRIOR_FIXED
+        self._rates: Array | None = None
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
@@ -177,11 +223,19 @@ class CostModel:
         """
         if len(rounds) < 2:
             return
-        typical = float(np.median(rounds[1:]))
-        self._seen[number] = as_lstm_config(config), typical
+        typical = float(statistics.median(rounds[1:]))
+        row = self._rows.get(number)
+        if row is None:
+            row = self._rows[number] = len(self._rows)
+            if row == len(self._typical):  # they are full
+                self._work = np.concatenate([self._work, np.empty_like(self._work)])
+                self._typical = np.concatenate([self._typical, np.empty_like(self._typical)])
+            self._work[row] = operations(as_lstm_config(config), self._data_size)
+        self._typical[row] = typical
         self._rates = None
         if total is not None:
             self._fixed[number] = max(0.0, total - sum(rounds[1:]) - typical)
+            self._usual_fixed = None
 
     def round_seconds(self, config: Config) -> float:
         """Seconds that one round of `config` will take."""
@@ -196,20 +250,21 @@ class CostModel:
     @property
     def fixed_seconds(self) -> float:
         """Seconds that a trial takes beyond its rounds."""
-        return float(np.median(list(self._fixed.values()))) if self._fixed else PRIOR_FIXED
+        if self._usual_fixed is None:
+            self._usual_fixed = float(np.median(list(self._fixed.values())))
+        return self._usual_fixed
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
         """Seconds from the start of a trial to the end of a number of rounds."""
         return self.fixed_seconds + rounds * self.round_seconds(config)
 
-    def _fit(self) -> NDArray[np.float64]:
+    def _fit(self) -> Array:
         from scipy.optimize import nnls
 
         prior = np.array(PRIOR)
-        if not self._seen:
-            return prior
-        work = np.array([operations(config, self._data_size) for config, _ in self._seen.values()])
-        seconds = np.array([value for _, value in self._seen.values()])
+        if not self._rows:
+            return prior * self._pace
+        work, seconds = self._work[: len(self._rows)], self._typical[: len(self._rows)]
         # the machine's pace against the prior's first, so that the prior fits its speed
         pace = float(np.exp(np.median(np.log(seconds / (work @ prior)))))
         scaled = work * prior * pace  # seconds that each kind of work would take by the prior

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lstm_sweep.models.config import LIMITS, Config
+from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.process.scoped import restored
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import Space
@@ -64,7 +64,7 @@ def shares(space: Space, losses: Mapping[AConfig, float], seed: int = 0) -> dict
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _features(configs: Sequence[Config], space: Space, fields: list[str]) -> NDArray[np.float64]:
+def _features(configs: Sequence[Config], space: Space, fields: list[str]) -> Array:
     """Configs as numbers, `<float64>[configs, fields]`."""
     rows = [config.to_dict() for config in configs]
     return np.array([[_number(name, row[name], space) for name in fields] for row in rows])

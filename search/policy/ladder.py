@@ -1,13 +1,14 @@
 """The ladder: a coarse sweep of learning rates from high to low, and what follows from it.
 
 Greff et al. (LSTM: A Search Space Odyssey, arXiv 1503.04069) find that the learning rate explains
-most of the variance of a network's loss and hardly depends on the network's size. So it is found
-first, on a small network: start high, divide by ten until the loss stops improving. The search then
-keeps to the best rate and its neighbours, a factor of ten to each side.
+most of the variance of a network's loss. The best one depends on the network's size, but by less
+than a step of ten. So it is found first, on a small network: start high, divide by ten until the
+loss stops improving. What the search makes of it for larger ones is in found_rate.py.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ FACTOR = 10.0
 LEARNED = 0.98
 #: numbers that differ by less than this share are the same rate
 SAME = 1e-6
+#: neighbours whose ratio is off ten by less than this share are a tenth of each other
+SAME_TENTH = 0.01
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,18 @@ def of(space: Space) -> tuple[float, ...]:
     return found if len(found) > 2 else ()
 
 
+def is_by_tens(dimension: Dimension) -> bool:
+    """Whether a dimension lists three rates or more, each a tenth of the one before."""
+    listed, found = dimension.values() or [], rates(dimension)
+    return (
+        len(found) > 2
+        and len(found) == len(listed)
+        and all(
+            abs(high / low / FACTOR - 1) < SAME_TENTH for high, low in itertools.pairwise(found)
+        )
+    )
+
+
 def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision:
     """Decide from the steps, highest rate first, which are still needed.
 
@@ -103,11 +118,3 @@ def _compare(step: Step, best: Step) -> str:
     failed = step.loss is None or not math.isfinite(step.loss)
     worse = "failed" if failed else f"reached {step.loss:.4f}"
     return f"{best.loss:.4f}, and {step.rate:g} {worse}"
-
-
-def narrowed(space: Space, best: float) -> Space:
-    """The space with learning rates no further than a factor of ten from the best one."""
-    low, high = best / FACTOR * (1 - SAME), best * FACTOR * (1 + SAME)
-    assert space.rate
-    kept = space[space.rate].between(low, high)
-    return space.replace(**{space.rate: kept}) if kept else space

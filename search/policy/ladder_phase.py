@@ -3,36 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.policy import found_rate, ladder
+from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.ladder import LadderDecision, Step
-from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.trial import Ended, Outcome, Phase, TrialSnapshot
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
+from lstm_sweep.search.policy.report import LadderReport
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.spaces.space import Space
 
 
 class LadderPhase:
     """Which rates are tried, and how their trials end; `trials` are all of the sweep."""
 
     def __init__(
-        self, problem: SearchProblem, trials: Mapping[int, TrialSnapshot], *, climbs: bool
+        self, plan: Plan, problem: SearchProblem, trials: Mapping[int, TrialSnapshot], slots: int
     ) -> None:
-        self._trials, self._untrained_loss = trials, problem.untrained_loss
+        self._trials, self._problem, self._refine = trials, problem, plan.refine
         self._rate_field = problem.space.rate or ""
         self._small = problem.smallest or problem.space.middle()
-        self._rounds = problem.ladder_rounds or problem.rounds
-        self.rates = ladder.of(problem.space) if climbs else ()
+        self._length = problem.ladder_length(plan.seconds, slots)
+        self.rates = ladder.of(problem.space) if plan.ladder else ()
         #: None while rates are tried
         self.decision: LadderDecision | None = None
         if not self.rates:
-            reason = "no rates to climb" if climbs else "switched off"
+            reason = "no rates to climb" if plan.ladder else "switched off"
             self.decision = LadderDecision((), None, reason)
 
     @property
-    def best_rate(self) -> float | None:
-        """The rate that the search goes on with; None if there is none, or none yet."""
-        return self.decision.best if self.decision else None
+    def steps(self) -> int | None:
+        """Steps of the optimizer that a trial takes; None if it is trained for whole rounds."""
+        return self._length.steps
+
+    def take_up(self, waiting: Sequence[Trial]) -> None:
+        """Train the next trials as long as those before the sweep was broken off.
+
+        `waiting` are those that were under way then.
+        """
+        own = self._own()
+        begun = [*(one.trial for one in own), *(t for t in waiting if t.phase is Phase.LADDER)]
+        if not begun:
+            return
+        steps = begun[0].steps
+        whole = (o for o in own if o.ended and o.ended.outcome is Outcome.COMPLETE)
+        known = max((len(one.rounds) for one in whole), default=self._length.rounds)
+        self._length = LadderLength(known if steps is None else 1, steps)
+
+    def found(self) -> FoundRate | None:
+        """What the search goes on with; None if there is nothing, or nothing yet."""
+        best, problem = self.decision.best if self.decision else None, self._problem
+        if best is None:
+            return None
+        return found_rate.found(
+            problem.space,
+            self.tried(),
+            best,
+            problem.untrained_loss,
+            problem.rate_share,
+            problem.lowest_rate_share,
+            refine=self._refine,
+        )
 
     def next_config(self) -> Config | None:
         """The config with the next rate; None if all are begun."""
@@ -44,25 +78,31 @@ class LadderPhase:
         """How a trial ends after a round; None if it goes on."""
         if self.decision is not None:  # it was under way when the sweep was broken off
             return self._not_needed(self.decision)
-        if len(one.rounds) >= self._rounds:
+        if len(one.rounds) >= (self._length.rounds or self._problem.rounds):
             epochs = one.trial.epoch_text(len(one.rounds))
             return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epochs} epochs")
         return None
 
     def end(self) -> list[tuple[TrialSnapshot, Ended]]:
         """Decide after a trial has ended; return those not needed any more, and how they end."""
-        limit = math.inf if self._untrained_loss is None else self._untrained_loss
-        decision = ladder.decide(self.steps(), limit)
+        untrained = self._problem.untrained_loss
+        decision = ladder.decide(self.tried(), math.inf if untrained is None else untrained)
         if not decision.done:
             return []
         self.decision = decision
         ended = self._not_needed(decision)
         return [(trial, ended) for trial in self._own() if trial.ended is None]
 
-    def steps(self) -> list[Step]:
+    def tried(self) -> list[Step]:
         """The rates and their losses so far."""
         found = {self._rate(trial): trial for trial in self._own()}
         return [Step(rate, _loss(found.get(rate))) for rate in self.rates]
+
+    def report(self, space: Space) -> LadderReport | None:
+        """What came of it; None if there was none. `space` is what is searched by now."""
+        if not self.rates:
+            return None
+        return LadderReport(tuple(self.tried()), self.decision, space[self._rate_field].describe())
 
     def _own(self) -> list[TrialSnapshot]:
         return [one for one in self._trials.values() if one.trial.phase is Phase.LADDER]

@@ -5,44 +5,67 @@ from __future__ import annotations
 import itertools
 import math
 
-from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.config import OPTIMIZERS, Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, nearest_size
+from lstm_sweep.search.policy.ladder_length import ladder_length
 from lstm_sweep.search.policy.problem import Admits, SearchProblem, admits_all
 from lstm_sweep.spaces.space import Space
 
-#: steps of the optimizer before which losses say little about how a trial will end, and steps by
-#: which the rates of a ladder have parted
+#: steps of the optimizer before which losses say little about how a trial will end
 FEWEST_STEPS = 50
-LADDER_STEPS = 300
+#: optimizers whose steps do not grow with the gradient: their best rate falls as layers grow
+NORMALIZING = ("rmsprop", "adam")
 #: fields of which a ladder takes the first value
-FIRST = ("dropout", "sequence_length", "batch_size", "offset", "optimizer", "embedding_size")
+FIRST = (
+    "dropout", "sequence_length", "batch_size", "offset", "state", "optimizer", "beta_1",
+    "clipping", "weight_decay", "averaging", "embedding_size",
+)  # fmt: skip
 #: fields that a trial's need of memory grows with
 MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")
 
 
 def lstm_problem(
-    space: Space, data_size: DataSize, *, unigram_loss: float, admits: Admits = admits_all
+    space: Space,
+    data_size: DataSize,
+    *,
+    unigram_loss: float,
+    admits: Admits = admits_all,
+    experience: Experience = NO_EXPERIENCE,
 ) -> SearchProblem:
     """The problem of a search of `space` on a corpus; `unigram_loss` is in nats."""
-    small = smallest(space, data_size.alphabet, admits)
+    # whatever the size rule says: it is about networks that are searched
+    small = smallest(space, data_size.alphabet, admits_all)
+    sizes = {name: space.largest(name) for name in ("layers", "layer_size")}
+    largest = [
+        small.evolve(**sizes, optimizer=optimizer)
+        for optimizer in OPTIMIZERS
+        if optimizer in space["optimizer"]
+    ]
     middle = {name: space[name].decode(space[name].at(0.5)) for name in _WINDOWS}
     rounds = space.epochs * data_size.rounds_per_epoch
     steps = steps_per_round(small.evolve(**middle), data_size)
     enough = min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR)
-    parted = math.ceil(LADDER_STEPS / steps_per_round(small, data_size))
     return SearchProblem(
         space=space,
         admits=admits,
         untrained_loss=unigram_loss,
-        costs=lambda: CostModel(data_size),
+        costs=lambda: CostModel(data_size, experience.pace),
         smallest=small,
+        pausable=True,
         rounds_per_epoch=data_size.rounds_per_epoch,
         first_rung=max(1, enough),
         judged_from=lambda config: judged_from(as_lstm_config(config), data_size),
-        ladder_rounds=min(parted, rounds),
-        opening=lambda best, admits: opening(space, small, best, admits),
+        ladder_length=lambda seconds, slots: ladder_length(
+            small, data_size, rounds, seconds, slots
+        ),
+        rate_share=lambda config: rate_share(as_lstm_config(config), small),
+        lowest_rate_share=min(rate_share(config, small) for config in largest),
+        experience=experience,
+        openings=lambda best, admits: openings(space, small, best, admits),
+        features=lambda config, best: features(as_lstm_config(config), small, best),
         needs_as_much_memory=needs_as_much_memory,
     )
 
@@ -51,6 +74,43 @@ def judged_from(config: TrialConfig, data_size: DataSize) -> int:
     """The round by whose end a config has taken `FEWEST_STEPS`; an epoch at most."""
     rounds = math.ceil(FEWEST_STEPS / steps_per_round(config, data_size))
     return min(rounds, data_size.rounds_per_epoch)
+
+
+def rate_share(config: TrialConfig, small: TrialConfig) -> float:
+    """Best learning rate of a config, as a share of that of the ladder's network.
+
+    It falls as layers grow in size and in number; batches and windows have little influence
+    (benchmarks/README.md).
+    """
+    if config.optimizer not in NORMALIZING:
+        return 1.0
+    return small.layer_size * small.layers / (config.layer_size * config.layers)
+
+
+#: learning rate of the ladder's network that counts as the best if there was no ladder
+USUAL_RATE = 0.01
+
+
+def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -> tuple[float, ...]:
+    """What of a network may tell how its losses fall, in units of about the same influence.
+
+    The learning rate counts in decades from the one that suits the network, and its distance
+    squared: both too high and too low a rate learn slowly.
+    """
+    suited = (best_rate or USUAL_RATE) * rate_share(config, small)
+    decades = math.log10(config.learning_rate / suited)
+    return (
+        decades,
+        decades**2,
+        math.log2(config.layer_size),
+        float(config.layers),
+        4 * config.dropout,
+        math.log2(config.sequence_length),
+        math.log2(config.batch_size),
+        float(config.direction == "bi"),
+        float(config.optimizer in NORMALIZING),
+        float(config.carried),
+    )
 
 
 _WINDOWS = ("sequence_length", "batch_size")
@@ -86,11 +146,28 @@ def opening(space: Space, small: TrialConfig, best: float, admits: Admits) -> Tr
     Its size is the one nearest to the middle of the space that is admitted; None if none is.
     """
     dimension = space["layer_size"]
-    middle = float(dimension.decode(dimension.at(0.5)))
-    sizes = [float(size) for size in dimension.values() or []]
-    by_distance = sorted(sizes, key=lambda size: abs(math.log(size / middle)))
-    configs = (small.evolve(learning_rate=best, layer_size=int(size)) for size in by_distance)
-    return next((config for config in configs if admits(config)), None)
+    middle = int(dimension.decode(dimension.at(0.5)))
+    return nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
+
+
+#: fields in which the other openings differ from the first, one each, and where in the space
+VARIED = {"sequence_length": 0.5, "layer_size": 0.75, "dropout": 0.25}
+
+
+def openings(
+    space: Space, small: TrialConfig, best: float, admits: Admits
+) -> tuple[TrialConfig, ...]:
+    """With what a search may begin: `opening`, and this with another value of one field each.
+
+    They tell early whether longer windows, larger layers or some dropout pay, which most spaces
+    leave open.
+    """
+    first = opening(space, small, best, admits)
+    if first is None:
+        return ()
+    values = {name: space[name].decode(space[name].at(share)) for name, share in VARIED.items()}
+    others = (first.evolve(**{name: value}) for name, value in values.items())
+    return tuple(dict.fromkeys([first, *filter(admits, others)]))
 
 
 def needs_as_much_memory(config: Config, other: Config) -> bool:

@@ -18,8 +18,13 @@ class Plan:
     trials: int = 50
     seconds: float | None = None
     ladder: bool = True
-    #: begin the search with the ladder's network in a middling size and the best rate
+    #: let the search try learning rates between those of the ladder, where the space allows it
+    refine: bool = True
+    #: begin the search with the ladder's network in a middling size and the best rate, and with
+    #: some that differ from it in one field
     opening: bool = True
+    #: begin with what earlier sweeps have found
+    prior: bool = True
     halving: bool = True
     #: end a trial whose validation loss has not improved for this many epochs; 0: never
     early_stopping: int = 10

@@ -8,25 +8,21 @@ and hands out snapshots.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.confirmation import Confirmation
+from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
 from lstm_sweep.search.policy.ladder import LadderDecision
 from lstm_sweep.search.policy.ladder_phase import LadderPhase
+from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.report import LadderReport, SearchReport
+from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason
-from lstm_sweep.search.trial import (
-    Ended,
-    Outcome,
-    Phase,
-    Trial,
-    TrialProgress,
-    TrialSnapshot,
-    trial_seed,
-)
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
 
 #: what the end of the time is for
@@ -37,19 +33,18 @@ class Policy:
     """Decides for one sweep."""
 
     def __init__(self, plan: Plan, problem: SearchProblem, *, sweep: str, slots: int) -> None:
-        self.plan, self._problem, self._sweep = plan, problem, sweep
-        self._costs = problem.costs()
+        self.plan, self.problem, self._sweep = plan, problem, sweep
+        #: what predicts the seconds of trials
+        self.costs = problem.costs()
         #: the last attempt of each trial, by its number
-        self._trials: dict[int, TrialSnapshot] = {}
+        self._trials = Trials()
         #: trials that were told to end
         self._judged: set[int] = set()
         self._next = 0
         self._stop: Stop | None = None
-        self._ladder = LadderPhase(problem, self._trials, climbs=plan.ladder)
-        self._search = SearchPhase(plan, problem, self._trials, self._costs)
-        self._confirmation = Confirmation(plan, self._trials, self._costs, slots)
-
-    # what is known
+        self._ladder = LadderPhase(plan, problem, self._trials, slots)
+        self._search = SearchPhase(plan, problem, self._trials, self.costs, slots)
+        self.confirmation = Confirmation(plan, problem, self._trials, self.costs, slots)
 
     @property
     def stop(self) -> Stop | None:
@@ -69,7 +64,7 @@ class Policy:
     @property
     def confirms(self) -> bool:
         """Whether the search is over and the best configs are trained again."""
-        return self._confirmation.begun
+        return self.confirmation.begun
 
     @property
     def trials(self) -> tuple[TrialSnapshot, ...]:
@@ -77,9 +72,9 @@ class Policy:
         return tuple(self._trials.values())
 
     @property
-    def leaders(self) -> tuple[TrialSnapshot, ...]:
+    def to_confirm(self) -> tuple[TrialSnapshot, ...]:
         """First runs of the configs that are trained again, the best first."""
-        return tuple(self._confirmation.leaders())
+        return tuple(self.confirmation.to_confirm())
 
     def objective_values(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number."""
@@ -89,54 +84,73 @@ class Policy:
         """Whether a config that is smaller in nothing has used up the memory."""
         return self._search.too_large(config)
 
-    def round_seconds(self, config: Config) -> float:
-        """Seconds that one round of a config will take."""
-        return self._costs.round_seconds(config)
-
-    def trial_seconds(self, config: Config, rounds: int) -> float:
-        """Seconds from the start of a trial to the end of a number of rounds."""
-        return self._costs.trial_seconds(config, rounds)
-
     def importance(self) -> dict[str, float] | None:
-        """Share of the variance of the loss that each hyperparameter explains.
+        """Share of the variance of the loss by hyperparameter; None if the trials are too few.
 
-        Trials that failed or did worse than guessing count as guessing; None if the trials are too
-        few.
+        Trials that failed or did worse than guessing count as guessing.
         """
         return self._search.importance()
 
     def report(self) -> SearchReport:
         """What was found out so far."""
-        again, climbed = self._confirmation, None
-        if self._ladder.rates:
-            rates = self.space[self.space.rate or ""].describe()
-            climbed = LadderReport(tuple(self._ladder.steps()), self.ladder, rates)
+        again = self.confirmation
+        climbed = self._ladder.report(self.space)
         return SearchReport(climbed, tuple(again.results()), again.omitted())
 
-    # what comes next
-
     def next(self, gone: float = 0.0) -> Trial | None:
-        """The next trial, `gone` seconds after the beginning.
+        """The next trial, `gone` seconds after the beginning: a new one, or one that has waited.
 
         None if there is none now; once `stop` says why, there will be none later either.
         """
         if self._stop:
             return None
-        if self._next >= self.plan.trials:
+        left = self._left(gone)
+        kept = self.confirmation.reserve(left)
+        if paused := self._next_paused(left, kept):
+            return paused
+        if self._next >= self.plan.trials and not self._may_pause():
             self._stop = DONE
             return None
-        left = self._left(gone)
         if self.ladder is None:
             config = self._ladder.next_config()
             if config is None:
                 return None
             return self._trial(config, Phase.LADDER, self.space.encode(config))
-        if not self._confirmation.begun and not self._search_is_over(left):
-            kept = self._confirmation.reserve(left).seconds
-            proposal = self._search.next(self._next, None if left is None else left - kept)
-            if proposal:
+        pausing = self._search.pausing
+        is_late = pausing is not None and pausing.is_late(left)
+        if not (self.confirmation.begun or self._search_is_over(left, kept) or is_late):
+            free = None if left is None else left - kept.seconds
+            if proposal := self._search.next(self._next, free):
                 return self._trial(proposal.config, Phase.SEARCH, proposal.point)
-        return self._next_confirmation(left)
+        if pausing:
+            over = self._search.over
+            short = left is not None and (over is None or over.reason is StopReason.MINUTES)
+            unspent = short or (over is not None and over.reason is StopReason.SPACE)
+            pausing.ending = unspent and self._next < self.plan.trials - kept.trials
+        return self._next_paused(left, kept, last=True) or self._next_confirmation(left)
+
+    def _may_pause(self) -> bool:
+        """Whether a trial is paused, or runs and may be paused later."""
+        pausing, trials = self._search.pausing, self._trials.open
+        return pausing is not None and any(one.trial.phase is Phase.SEARCH for one in trials)
+
+    def _next_paused(
+        self, left: float | None, kept: Reserve, *, last: bool = False
+    ) -> Trial | None:
+        """A paused trial that goes on now; with `last`, since no new one is begun."""
+        pausing = self._search.pausing
+        if pausing is None or not self._trials.any_paused or self.confirmation.begun:
+            return None
+        if left is not None and left - kept.seconds <= self.costs.fixed_seconds:
+            return None
+        one = pausing.last() if last else pausing.next()
+        return one.trial if one else None
+
+    def dropped(self) -> list[tuple[TrialSnapshot, Ended]]:
+        """Paused trials that will not go on; how they end."""
+        if not self.confirmation.begun and not self._stop:
+            return []
+        return [(one, pruned(one.paused)) for one in self._trials.paused]
 
     def _left(self, gone: float) -> float | None:
         return None if self.plan.seconds is None else self.plan.seconds - gone
@@ -151,12 +165,12 @@ class Policy:
             seed=trial_seed(self.plan.seed, number),
             point=point,
             phase=phase,
-            objective=self._problem.objective,
-            rounds_per_epoch=self._problem.rounds_per_epoch,
+            objective=self.problem.objective,
+            rounds_per_epoch=self.problem.rounds_per_epoch,
+            steps=self._ladder.steps if phase is Phase.LADDER else None,
         )
 
-    def _search_is_over(self, left: float | None) -> bool:
-        kept = self._confirmation.reserve(left)
+    def _search_is_over(self, left: float | None, kept: Reserve) -> bool:
         if self._next >= self.plan.trials - kept.trials:
             return True
         if left is not None and kept.seconds >= left:
@@ -165,29 +179,39 @@ class Policy:
         return self._search.has_lost_patience()
 
     def _next_confirmation(self, left: float | None) -> Trial | None:
-        again = self._confirmation
-        again.begin(self.plan.trials - self._next)
-        running = [one for one in self._trials.values() if one.ended is None]
+        again, pausing = self.confirmation, self._search.pausing
+        late = pausing and pausing.ending and left is not None
+        if pausing and not (late or again.begun) and pausing.running_leader():
+            return None  # the best may be the last to end
+        self._end_search(left)
+        if self._trials.any_paused:  # they are ended first
+            return None
+        running = self._trials.open
         if any(one.trial.number in self._judged for one in running):
-            return None  # it ends just now, and may be a leader then
+            return None  # it ends just now, and may be one of the best then
         first = again.next(left)
         if first is not None:
-            return self._trial(first.trial.config, Phase.CONFIRM, {})
-        # as long as trials run, there may be leaders still
+            trial = self._trial(first.trial.config, Phase.CONFIRM, {})
+            return replace(trial, most_rounds=again.most_rounds(first))
+        # as long as trials run, they may be among the best still
         if again.full or not running:
             self._stop = self._end(left)
         return None
 
+    def _end_search(self, left: float | None) -> None:
+        pausing = self._search.pausing
+        leader = pausing.running_leader() if pausing else None
+        going = leader and leader.trial.number not in self._judged  # else it ends or waits just now
+        self.confirmation.begin(self.plan.trials - self._next, left, leader if going else None)
+
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
-        if (first := self._confirmation.next()) and left is not None:
-            needs = self._confirmation.seconds_of(first)
+        if (first := self.confirmation.next()) and left is not None:
+            needs = self.confirmation.seconds_of(first)
             text = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
             return Stop(StopReason.MINUTES, text)
         none = Stop(StopReason.TRIALS, "no trial has a result")
-        return self._search.over or (DONE if self._confirmation.ranked() else none)
-
-    # what trials do
+        return self._search.over or (DONE if self.confirmation.ranked() else none)
 
     def begin(self, progress: TrialProgress) -> None:
         """A trial has begun."""
@@ -197,20 +221,22 @@ class Policy:
 
     def _take(self, progress: TrialProgress) -> TrialSnapshot:
         """Keep what is known of a trial by now."""
-        one = self._trials[progress.trial.number] = progress.snapshot()
+        one = progress.snapshot()
+        self._trials.put(one)
+        self._search.put(one)
         return one
 
     def note(self, progress: TrialProgress) -> TrialSnapshot:
         """A trial has finished a round."""
         one = self._take(progress)
-        self._costs.observe(one.trial.number, one.trial.config, one.round_seconds)
+        self.costs.observe(one.trial.number, one.trial.config, one.round_seconds)
         # only trials of the search are compared at rungs, up to the rung that has ended them
         if one.trial.phase is Phase.SEARCH and one.trial.number not in self._judged:
-            self._search.note_round(one)
+            self._search.note_rounds(one)
         return one
 
-    def judge(self, progress: TrialProgress) -> Ended | None:
-        """After a round: how to end the trial; None if it goes on."""
+    def judge(self, progress: TrialProgress) -> Ended | Paused | None:
+        """After a round: how to end the trial, or that it waits; None if it goes on."""
         one = self.note(progress)
         trial = one.trial
         if len(one.rounds) >= trial.rounds or one.last or trial.number in self._judged:
@@ -220,11 +246,16 @@ class Policy:
             self._judged.add(trial.number)
         return verdict
 
-    def _verdict(self, one: TrialSnapshot) -> Ended | None:
+    def pause(self, progress: TrialProgress) -> None:
+        """A trial waits, as `judge` has said."""
+        self._judged.discard(progress.trial.number)
+        self._take(progress)
+
+    def _verdict(self, one: TrialSnapshot) -> Ended | Paused | None:
         trial, done = one.trial, len(one.rounds)
         best = one.best_round or done
-        patience = self.plan.early_stopping * trial.rounds_per_epoch
-        if patience and done - best >= patience:
+        most_without_gain = self.plan.early_stopping * trial.rounds_per_epoch
+        if most_without_gain and done - best >= most_without_gain:
             return Ended(Outcome.COMPLETE, f"no better since epoch {trial.epoch_text(best)}")
         if trial.phase is Phase.LADDER:
             return self._ladder.judge(one)
@@ -236,17 +267,17 @@ class Policy:
 
     def end(self, progress: TrialProgress) -> list[tuple[TrialSnapshot, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
-        one = progress.snapshot()
-        if one.trial.number in self._trials:  # of those that confirm, `restore` begins some later
-            self._trials[one.trial.number] = one
-        total = one.seconds if _is_whole(one) else None
-        self._costs.observe(one.trial.number, one.trial.config, one.round_seconds, total)
+        # of those that confirm, `restore` begins some later
+        known = progress.trial.number in self._trials
+        one = self._take(progress) if known else progress.snapshot()
+        total = one.seconds if _is_whole(one) and not one.waited else None
+        self.costs.observe(one.trial.number, one.trial.config, one.round_seconds, total)
         self._search.note_end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:
             return []
         needless = self._ladder.end()
-        if self._ladder.best_rate is not None:
-            self._search.narrow(self._ladder.best_rate)
+        if found := self._ladder.found():
+            self._search.narrow(found)
         return needless
 
     def overdue(self, gone: float) -> list[tuple[TrialSnapshot, Ended]]:
@@ -257,52 +288,57 @@ class Policy:
         left = self._left(gone)
         if left is None or self.ladder is None:
             return []
-        kept = self._confirmation.reserve(left)
+        kept = self.confirmation.reserve(left)
         if not kept.trials or left > kept.seconds:
             return []
         ended = Ended(Outcome.STOPPED, f"{left:.0f} s are left, {KEPT}")
         self._search.over = self._search.over or Stop(StopReason.MINUTES, ended.reason)
-        self._confirmation.begin(self.plan.trials - self._next)
-        late = [
-            one
-            for one in self._trials.values()
-            if one.trial.phase is Phase.SEARCH
-            and not one.ended
-            and one.trial.number not in self._judged
-        ]
+        self._end_search(left)
+        spared = {*self._judged, self.confirmation.going_on}
+        searched = (one for one in self._trials.open if one.trial.phase is Phase.SEARCH)
+        late = [o for o in searched if not o.paused and o.trial.number not in spared]
         self._judged |= {one.trial.number for one in late}
         return [(one, ended) for one in late]
 
-    # a sweep that goes on
-
     def restore(
-        self, all_progress: Sequence[TrialProgress], waiting: Sequence[Trial], *, extended: bool
+        self,
+        all_progress: Sequence[TrialProgress],
+        waiting: Sequence[Trial],
+        paused: Sequence[TrialProgress] = (),
+        *,
+        extended: bool,
     ) -> None:
         """Know what a sweep that was broken off knew: its trials, in order of their ends.
 
-        `waiting` are those that were under way, and will be tried again. If the budget was
-        `extended`, the search goes on even if it was over.
+        `waiting` are those that were under way, and will be tried again, and `paused` those that
+        had no slot. If the budget was `extended`, the search goes on even if it was over.
         """
         last = {progress.trial.number: progress for progress in all_progress}
-        trials = [*(progress.trial for progress in last.values()), *waiting]
+        trials = [*(progress.trial for progress in (*last.values(), *paused)), *waiting]
         searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
         again = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
         #: those since the search has ended last
         confirming = {number for number in again if number > searched}
-        under_way = {trial.number for trial in waiting}
-        for number in sorted(set(last) - confirming):
-            self.begin(last[number])
+        under_way = {trial.number for trial in (*waiting, *(one.trial for one in paused))}
+        begun = {number: last[number] for number in set(last) - confirming}
+        begun |= {progress.trial.number: progress for progress in paused}
+        for number in sorted(begun):
+            self.begin(begun[number])
+        self._ladder.take_up(waiting)
+        for progress in paused:
+            self.costs.observe(progress.trial.number, progress.trial.config, progress.round_seconds)
         for progress in all_progress:
             if progress is not last[progress.trial.number]:
                 continue
             if progress.trial.phase is Phase.SEARCH:
-                self._search.restore_rounds(progress.snapshot())
+                self._search.note_rounds(progress.snapshot())
             if progress.trial.number not in under_way:
                 self.end(progress)
         if confirming and not extended:
-            self._confirmation.begin(self.plan.trials - min(confirming))
+            self.confirmation.begin(self.plan.trials - min(confirming))
         for number in sorted(confirming & set(last)):
             self.begin(last[number])
+        self.confirmation.take_up(waiting)
 
 
 def _is_whole(one: TrialSnapshot) -> bool:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.objective import VALIDATION_LOSS, Objective
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.spaces.space import Space
 
 #: whether a config may be tried
 Admits = Callable[[Config], bool]
+
+
+@dataclass(frozen=True)
+class LadderLength:
+    """How long a trial of the ladder is trained."""
+
+    #: None: as many as any trial
+    rounds: int | None = None
+    #: steps of the optimizer if it ends within its first round, else None
+    steps: int | None = None
+
+
+def _as_long_as_any(seconds: float | None, slots: int) -> LadderLength:
+    return LadderLength()
 
 
 def admits_all(config: Config) -> bool:
@@ -23,8 +38,16 @@ def _first_round(config: Config) -> int:
     return 1
 
 
-def _no_opening(best_rate: float, admits: Admits) -> Config | None:
-    return None
+def _no_openings(best_rate: float, admits: Admits) -> Sequence[Config]:
+    return ()
+
+
+def _same_rate(config: Config) -> float:
+    return 1.0
+
+
+def _no_features(config: Config, best_rate: float | None) -> Sequence[float]:
+    return ()
 
 
 def _not_comparable(config: Config, other: Config) -> bool:
@@ -44,16 +67,28 @@ class SearchProblem:
     costs: Callable[[], Costs] = ObservedCosts
     #: config of the ladder's trials, but for their learning rate; None: the middle of the space
     smallest: Config | None = None
+    #: whether a trial can wait after a round, and go on later
+    pausable: bool = False
     #: rounds into which each epoch is divided
     rounds_per_epoch: int = 1
     #: round after which trials are judged for the first time
     first_rung: int = 1
     #: round before which the losses of a config say little, so that it is not judged
     judged_from: Callable[[Config], int] = _first_round
-    #: rounds that a trial of the ladder is trained; None: as many as any
-    ladder_rounds: int | None = None
-    #: with what the search begins, by the best learning rate; None if nothing is more sensible
-    opening: Callable[[float, Admits], Config | None] = _no_opening
+    #: how long a trial of the ladder is trained, by the seconds that the sweep may take (None: no
+    #: limit) and its slots
+    ladder_length: Callable[[float | None, int], LadderLength] = _as_long_as_any
+    #: best learning rate of a config, as a share of that of the ladder's network; and the lowest
+    #: one in the space
+    rate_share: Callable[[Config], float] = _same_rate
+    lowest_rate_share: float = 1.0
+    #: with what the search begins, by the best learning rate; empty if nothing is more sensible
+    openings: Callable[[float, Admits], Sequence[Config]] = _no_openings
+    #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
+    #: ladder has found; each config has as many
+    features: Callable[[Config, float | None], Sequence[float]] = _no_features
+    #: what earlier sweeps have found
+    experience: Experience = NO_EXPERIENCE
     #: whether a config is known to need as much memory as another, or more
     needs_as_much_memory: Callable[[Config, Config], bool] = _not_comparable
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import tpe
+from lstm_sweep.search.policy.observations import GOOD, Observation, Observations
 from lstm_sweep.spaces.space import LISTABLE, Space
 
 ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
@@ -28,10 +29,6 @@ SUGGESTIONS = 20
 GAMMA = 0.25
 #: random points drawn for one trial before the space counts as used up
 DRAWS = 2_000
-#: trials that TPE looks at: the best ones, and of the others the last; its time grows with them
-HISTORY = 300
-#: of these, how many TPE counts as good, at most (Hyperopt's own bound)
-GOOD = 25
 #: hypercubes that are drawn while points of earlier ones are turned down
 HYPERCUBES = 50
 
@@ -44,20 +41,6 @@ class Proposal:
     point: dict[str, float]
     #: logarithm of the expected improvement, up to a constant; None if nothing is known of it
     acquisition: float | None = None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A trial that was begun, and what is known of it."""
-
-    number: int
-    config: Config
-    #: raw number of each varying field; empty if the trial lies outside of the space
-    point: Mapping[str, float]
-    #: nats; None: it failed, so that TPE keeps away, or is not known yet
-    loss: float | None
-    #: whether the trial is still under way
-    pending: bool = False
 
 
 class Proposer:
@@ -90,33 +73,32 @@ class Proposer:
         self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
         self._first = list(self._spread()) if algorithm != "random" else []
 
-    def propose(self, number: int, seen: Sequence[Observation]) -> Proposal | None:
+    def propose(self, number: int, seen: Observations) -> Proposal | None:
         """A config for trial `number`; None if the space has no other left."""
         return next(self.candidates(number, seen), None)
 
-    def candidates(self, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
+    def candidates(self, number: int, seen: Observations) -> Iterator[Proposal]:
         """Configs for trial `number` that may be proposed, each once, the most promising first."""
-        used = {trial.config for trial in seen}
+        proposed: set[Config] = set()
         for proposal in self._suggestions(number, seen):
-            if proposal.config not in used and self._admits(proposal.config):
-                used.add(proposal.config)
+            used = proposal.config in seen.configs or proposal.config in proposed
+            if not used and self._admits(proposal.config):
+                proposed.add(proposal.config)
                 yield proposal
-        yield from self._leftovers(number, used)
+        yield from self._leftovers(number, proposed.union(seen.configs))
 
-    def _suggestions(self, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
+    def _suggestions(self, number: int, seen: Observations) -> Iterator[Proposal]:
         import hyperopt
 
         if not self._space.varying:
             return
-        inside = [trial for trial in seen if trial.point]
-        if len(inside) < STARTUP:
+        if seen.inside < STARTUP:
             yield from self._first
-        if self._algorithm == "tpe" and _known(inside) >= FEWEST_LOSSES:
-            used = {trial.config for trial in seen}
+        if self._algorithm == "tpe" and seen.known >= FEWEST_LOSSES:
             yield from self._by_acquisition(
-                number, inside, lambda config: config not in used and self._admits(config)
+                number, seen, lambda config: config not in seen.configs and self._admits(config)
             )
-        learn = self._learner(inside)
+        learn = self._learner(seen)
         listable = (self._space.size() or math.inf) <= LISTABLE
         for attempt in range(SUGGESTIONS if listable else DRAWS):
             suggest, trials = (
@@ -148,32 +130,31 @@ class Proposer:
             if len(found) == STARTUP:
                 return
 
-    def _learner(self, inside: Sequence[Observation]) -> tuple[Any, Any]:
+    def _learner(self, seen: Observations) -> tuple[Any, Any]:
         """What of Hyperopt suggests the next point, and the trials it learns from."""
         import hyperopt
 
-        if self._algorithm not in ("hyperopt", "anneal") or _known(inside) < FEWEST_LOSSES:
+        if self._algorithm not in ("hyperopt", "anneal") or seen.known < FEWEST_LOSSES:
             return hyperopt.rand.suggest, hyperopt.Trials()
-        history = _worth_knowing(inside)
-        documents = [self._document(trial) for trial in history]
+        documents = [self._document(trial) for trial in seen.history]
         trials = hyperopt.trials_from_docs(documents, validate=False)
         if self._algorithm == "anneal":
             return hyperopt.anneal.suggest, trials
         # Hyperopt counts gamma * sqrt(trials) as good; those left out count too
-        gamma = GAMMA * math.sqrt(len(inside) / len(history))
+        gamma = GAMMA * math.sqrt(seen.inside / len(seen.history))
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
     def _by_acquisition(
-        self, number: int, inside: Sequence[Observation], accepts: Callable[[Config], bool]
+        self, number: int, seen: Observations, accepts: Callable[[Config], bool]
     ) -> Iterator[Proposal]:
         """What TPE suggests."""
-        history = _worth_knowing(inside)
+        history = seen.history
 
         def rank(trial: Observation) -> float:
             return PENDING_VALUE if trial.loss is None else trial.loss
 
         ranked = [trial.point for trial in sorted(history, key=rank)]
-        count = min(math.ceil(GAMMA * math.sqrt(len(inside))), GOOD, _known(history))
+        count = min(math.ceil(GAMMA * math.sqrt(seen.inside)), GOOD, _known(history))
         rng = np.random.default_rng(_seed(self._seed, number))
         found = tpe.suggest(self._space, ranked[:count], ranked[count:], accepts, rng)
         yield from (Proposal(*one) for one in found)
@@ -221,20 +202,6 @@ class Proposer:
 
 def _known(trials: Sequence[Observation]) -> int:
     return sum(trial.loss is not None for trial in trials)
-
-
-def _worth_knowing(inside: Sequence[Observation]) -> list[Observation]:
-    """At most `HISTORY` trials, in order: all under way, the best ones, the last of the others."""
-    if len(inside) <= HISTORY:
-        return list(inside)
-    done = [trial for trial in inside if trial.loss is not None and not trial.pending]
-    best = sorted(done, key=lambda trial: (trial.loss, trial.number))[:GOOD]
-    kept = {trial.number for trial in best} | {t.number for t in inside if t.pending}
-    for trial in reversed(inside):
-        if len(kept) >= HISTORY:
-            break
-        kept.add(trial.number)
-    return [trial for trial in inside if trial.number in kept]
 
 
 def _seed(*parts: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.search.policy.confirmation import Confirmed
+from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.policy.ladder import LadderDecision, Step
 
 

@@ -1,23 +1,36 @@
-"""The search proper: which config is tried next, which trials are cut short, and when it ends."""
+"""The search proper: which config is tried next, which trials are pruned, and when it ends."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 
-from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy import halving, importance, ladder
+import numpy as np
+
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.policy import halving, importance
+from lstm_sweep.search.policy.arrays import Array, grown
 from lstm_sweep.search.policy.cost import Costs
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Opening, network
+from lstm_sweep.search.policy.extrapolation import Extrapolation
+from lstm_sweep.search.policy.forecast import Curve, Forecasts
+from lstm_sweep.search.policy.found_rate import FoundRate
+from lstm_sweep.search.policy.observations import ObservedTrials
+from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.proposer import STARTUP, Observation, Proposal, Proposer
+from lstm_sweep.search.policy.proposer import STARTUP, Proposal, Proposer
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
-from lstm_sweep.search.trial import Ended, Outcome, Phase, TrialSnapshot
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase
 
-#: proposals that are looked at for one that reaches its first rung before the deadline
+#: proposals that are looked at for one that comes far enough before the deadline
 LOOKS = 30
+#: rungs that a trial should come to by then, so that it can show what it is worth
+RUNGS = 3
 
 
 class SearchPhase:
@@ -27,8 +40,9 @@ class SearchPhase:
         self,
         plan: Plan,
         problem: SearchProblem,
-        trials: Mapping[int, TrialSnapshot],
+        trials: Trials,
         costs: Costs,
+        slots: int,
     ) -> None:
         self._plan, self._problem, self._trials, self._costs = plan, problem, trials, costs
         #: what is searched: the ladder makes it narrower
@@ -39,19 +53,69 @@ class SearchPhase:
         self._rungs: dict[int, dict[int, float]] = {}
         #: configs that used up the memory
         self._exhausting: list[Config] = []
-        self._best_rate: float | None = None
+        self._rate: FoundRate | None = None
         self._proposer: Proposer | None = None
+        #: which trials wait and which go on; None if a trial that does not go on has ended
+        self.pausing: Pausing | None = None
+        rungs = halving.rungs(problem.rounds, problem.first_rung)
+        self._forecasts = Forecasts((*rungs, problem.rounds))
+        if plan.halving and problem.pausable:
+            self.pausing = Pausing(problem, trials, slots, self._forecasts.losses)
+        self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
+        #: what trials have returned, by their number; NaN without a result
+        self._returned = np.full(0, np.nan)
+        self._observed = ObservedTrials()
 
-    def narrow(self, best_rate: float) -> None:
+    def narrow(self, rate: FoundRate) -> None:
         """Keep to learning rates near to the best one."""
-        self._best_rate = best_rate
-        self.space = ladder.narrowed(self.space, best_rate)
+        self._rate, self.space = rate, rate.narrowed
+        self._observed = ObservedTrials()
+        for one in self._trials.values():
+            self._observe(one)
+            self._forecast(one)
+
+    def put(self, one: TrialSnapshot) -> None:
+        """Know a trial of any phase, or what has become of it."""
+        number, ended = one.trial.number, one.ended
+        if self._problem.objective.returned:
+            self._returned = grown(self._returned, number + 1)
+            self._returned[number] = np.nan if one.ranked_loss is None else one.ranked_loss
+        else:
+            failed = ended is not None and not ended.outcome.ranks
+            self._extrapolation.put(number, () if failed else one.best_so_far)
+        if self.pausing:
+            self._forecast(one)
+            if one.trial.phase is Phase.SEARCH:
+                self.pausing.put(one)
+        self._observe(one)
+
+    def _forecast(self, one: TrialSnapshot) -> None:
+        ended, config = one.ended, one.trial.config
+        curve = None
+        if ended is None or ended.outcome.ranks:
+            features = self._problem.features(config, self._rate.rate if self._rate else None)
+            rungs, over = self._forecasts.rungs, ended is not None
+            curve = Curve.of(one.best_so_far, rungs, features, over=over)
+        self._forecasts.put(one.trial.number, curve)
+
+    def _observe(self, one: TrialSnapshot) -> None:
+        if one.trial.phase is not Phase.CONFIRM:
+            number, known = one.trial.number, self._observed.point(one.trial.number)
+            point = self._point(one) if known is None else known
+            self._observed.put(number, one.trial.config, point, pending=not self._is_judged(one))
+
+    def _losses(self) -> Array:
+        """What TPE is told of each trial, by its number; NaN of those that have no loss."""
+        if self._problem.objective.returned:
+            return self._returned
+        return self._extrapolation.losses()
 
     # what is tried
 
     def admits(self, config: Config) -> bool:
         """Whether a config may be tried."""
-        return self._problem.admits(config) and not self.too_large(config)
+        suits = self._rate is None or self._rate.suits(config)
+        return suits and self._problem.admits(config) and not self.too_large(config)
 
     def too_large(self, config: Config) -> bool:
         """Whether a config that is smaller in nothing has used up the memory."""
@@ -66,24 +130,34 @@ class SearchPhase:
         if opening := self._opening(left):
             return Proposal(opening, self.space.encode(opening))
         some: list[Proposal] = []
+        #: those that only come to their first rung
+        short: list[Proposal] = []
         least = math.inf
         wanted = self._plan.choices if number < STARTUP else 1
-        candidates = self._propose().candidates(number, self._observations())
+        candidates = self._propose().candidates(number, self._observed.observations(self._losses()))
         for proposal in itertools.islice(candidates, LOOKS):
             needs = self._costs.trial_seconds(proposal.config, self._problem.first_rung)
             least = min(least, needs)
-            if left is None or needs <= left:
+            if left is None or self._costs.trial_seconds(proposal.config, self._far) <= left:
                 some.append(proposal)
+            elif needs <= left:
+                short.append(proposal)
             if len(some) == wanted:
                 break
-        if some:
-            return max(some, key=self._worth)
+        if some or short:
+            return max(some or short[:wanted], key=self._worth)
         text = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
         self.over = Stop(StopReason.MINUTES, text)
         if least == math.inf:
             text = f"all {number} configs of the space that may be tried are begun"
             self.over = Stop(StopReason.SPACE, text)
         return None
+
+    @property
+    def _far(self) -> int:
+        """Rounds that a trial should come to before the deadline."""
+        rungs = halving.rungs(self._problem.rounds, self._problem.first_rung)[:RUNGS]
+        return rungs[-1] if rungs else self._problem.rounds
 
     def _worth(self, proposal: Proposal) -> float:
         if proposal.acquisition is None:  # nothing is known of any: the one that learns soonest
@@ -100,40 +174,56 @@ class SearchPhase:
         return self._proposer
 
     def _opening(self, left: float | None) -> Config | None:
-        """A sensible config to begin with, once the ladder has found a rate; else None."""
-        if self._best_rate is None or not self._plan.opening or self._own():
+        """A sensible config to begin with; None if none is left."""
+        if not self._plan.opening:
             return None
-        config = self._problem.opening(self._best_rate, self.admits)
-        used = {one.trial.config for one in self._trials.values()}
-        if config is None or config in used:
-            return None
-        needs = self._costs.trial_seconds(config, self._problem.first_rung)
-        return None if left is not None and needs > left else config
+        used = self._trials.configs
+        for config in self._openings():
+            needs = self._costs.trial_seconds(config, self._problem.first_rung)
+            if config not in used and (left is None or needs <= left):
+                return config
+        return None
+
+    def _openings(self) -> Iterator[Config]:
+        """With what the search begins: what is known of its corpus, the usual, and of others."""
+        rate = self._rate
+        known = self._problem.experience if self._plan.prior else NO_EXPERIENCE
+        begun = list(self._suited(known.first))
+        if rate is not None:
+            usual = self._problem.openings(rate.rate, lambda one: self.admits(rate.suited(one)))
+            begun += map(rate.suited, usual)
+        yield from begun
+        # their networks are not tried again with another rate
+        networks = {network(as_lstm_config(config)) for config in begun}
+        yield from self._suited(one for one in known.later if network(one.config) not in networks)
+
+    def _suited(self, openings: Iterable[Opening]) -> Iterator[Config]:
+        """Openings of earlier sweeps, with rates that suit them; those that may be tried."""
+        rate = self._rate
+        for one in openings:
+            config = rate.suited(one.config, one.multiple) if rate else one.config
+            if self.space.admits(config) and self.admits(config):
+                yield config
 
     # what is known
 
     def _own(self) -> list[TrialSnapshot]:
         return [one for one in self._trials.values() if one.trial.phase is Phase.SEARCH]
 
-    def _observations(self) -> list[Observation]:
-        trained = [one for one in self._trials.values() if one.trial.phase is not Phase.CONFIRM]
-        losses = self.objective_values()
-        return [
-            Observation(
-                one.trial.number,
-                one.trial.config,
-                self._point(one),
-                losses.get(one.trial.number) if one.ended else None,
-                pending=one.ended is None,
-            )
-            for one in sorted(trained, key=lambda one: one.trial.number)
-        ]
+    def _is_judged(self, one: TrialSnapshot) -> bool:
+        """Whether TPE is told how good a trial is."""
+        if one.ended or not self.pausing:
+            return one.ended is not None
+        return one.trial.phase is Phase.SEARCH and self.pausing.may_judge(one)
 
     def _point(self, one: TrialSnapshot) -> dict[str, float]:
-        if one.trial.phase is Phase.SEARCH:
-            return one.trial.point
-        inside = self.space.admits(one.trial.config)
-        return self.space.encode(one.trial.config) if inside else {}
+        point, config = one.trial.point, one.trial.config
+        if one.trial.steps is not None:  # its loss is that of fewer steps than others take
+            return {}
+        if set(self.space.varying) <= set(point) and self.space.decode(point) == config:
+            return point
+        # one of the ladder, or of a version of this program that searched listed rates only
+        return self.space.encode(config) if self.space.admits(config) else {}
 
     def objective_values(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number.
@@ -141,15 +231,8 @@ class SearchPhase:
         Of one that was cut short that is what its loss would have come to; if losses are returned,
         it has none.
         """
-        if self._problem.objective.returned:
-            ranked = {number: one.ranked_loss for number, one in self._trials.items()}
-            return {number: loss for number, loss in ranked.items() if loss is not None}
-        curves = {
-            number: one.best_so_far
-            for number, one in self._trials.items()
-            if one.rounds and (one.ended is None or one.ended.outcome.ranks)
-        }
-        return halving.extrapolated_losses(curves, self._problem.rounds, self._problem.first_rung)
+        losses = self._losses()
+        return {int(number): float(losses[number]) for number in np.flatnonzero(~np.isnan(losses))}
 
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
@@ -168,21 +251,19 @@ class SearchPhase:
 
     # what is cut short, and when all is over
 
-    def note_round(self, one: TrialSnapshot) -> None:
-        """Remember how good a trial is after its last round."""
-        self._rungs.setdefault(len(one.rounds), {})[one.trial.number] = one.best_so_far[-1]
-
-    def restore_rounds(self, one: TrialSnapshot) -> None:
-        """Remember how good a trial was after each of its rounds."""
+    def note_rounds(self, one: TrialSnapshot) -> None:
+        """Remember how good a trial was after each of its rounds, if that is asked at rungs."""
+        if self.pausing:
+            return
         for number, best in enumerate(one.best_so_far, start=1):
             self._rungs.setdefault(number, {})[one.trial.number] = best
 
-    def judge(self, one: TrialSnapshot) -> Ended | None:
-        """How a trial ends after a round; None if it goes on."""
+    def judge(self, one: TrialSnapshot) -> Ended | Paused | None:
+        """How a trial ends after a round, or why it is paused; None if it goes on."""
+        if self.pausing:
+            return self.pausing.judge(one)
         number, first = len(one.rounds), self._problem.first_rung
         if not self._plan.halving or number not in halving.rungs(one.trial.rounds, first):
-            return None
-        if number < self._problem.judged_from(one.trial.config):
             return None
         others = [v for n, v in self._rungs[number].items() if n != one.trial.number]
         places = halving.FIRST_PLACES if number == first else 1
@@ -198,22 +279,29 @@ class SearchPhase:
     def has_lost_patience(self) -> bool:
         """Whether too many trials have brought nothing; `over` says so then."""
         patience = self._plan.patience
+        if self.over and self.over.reason is StopReason.PATIENCE:
+            return True
         if patience is None or self.trials_without_gain() < patience:
             return False
         self.over = Stop(StopReason.PATIENCE, f"no better for {patience} trials")
         return True
 
     def trials_without_gain(self) -> int:
-        """Trials of the search that have ended since the best loss improved by more than noise."""
-        since, best = 0, math.inf
-        ended = [one for one in self._own() if one.ended]
-        for one in sorted(ended, key=lambda one: one.began + one.seconds):
-            loss = one.ranked_loss
+        """Most trials in a row of the search, ended or paused, in which the best loss stayed.
+
+        It has to improve by more than noise. What trials gain that still run once patience is lost
+        does not bring it back, also to a sweep that is resumed then.
+        """
+        since, most, best = 0, 0, math.inf
+        shown = [one for one in self._own() if one.ended or one.paused]
+        for one in sorted(shown, key=lambda one: one.began + one.seconds):
+            loss = one.best_loss if one.paused else one.ranked_loss
             if loss is not None and loss < best - noise(one):
                 since, best = 0, loss
             else:
                 since += 1
-        return since
+            most = max(most, since)
+        return most
 
 
 def noise(one: TrialSnapshot) -> float:

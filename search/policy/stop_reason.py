@@ -27,6 +27,8 @@ class StopReason(StrEnum):
     INTERRUPTED = "interrupted"
     #: `stop`
     ASKED = "asked"
+    #: `pause`
+    PAUSED = "paused"
     #: the program that drove the sweep was killed
     DRIVER_DIED = "driver_died"
 
@@ -36,6 +38,7 @@ class SweepStatus(StrEnum):
 
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"
     STOPPED = "stopped"
     FAILED = "failed"
 
@@ -44,6 +47,7 @@ class SweepStatus(StrEnum):
 STATUSES = {
     StopReason.INTERRUPTED: SweepStatus.INTERRUPTED,
     StopReason.ASKED: SweepStatus.STOPPED,
+    StopReason.PAUSED: SweepStatus.PAUSED,
     StopReason.DRIVER_DIED: SweepStatus.STOPPED,
     StopReason.FAILURES: SweepStatus.FAILED,
     StopReason.NO_ROOM: SweepStatus.FAILED,

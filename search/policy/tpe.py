@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
@@ -30,7 +30,6 @@ DRAWS = 20 * CANDIDATES
 WIDTH = 0.15
 
 Point = Mapping[str, float]
-Array = NDArray[np.float64]
 
 
 def suggest(
@@ -74,8 +73,7 @@ class Density:
     def __init__(self, space: Space, points: Sequence[Point]) -> None:
         self._dimensions = list(space.varying.values())
         #: `<float64>[points, fields]`
-        self._centres = np.array([_row(space, point) for point in points])
-        self._centres = self._centres.reshape(len(points), len(self._dimensions))
+        self._centres = _rows(space, points)
         self._width = WIDTH * max(1, len(points)) ** (-1 / 5)
 
     def log(self, rows: Array) -> Array:
@@ -131,13 +129,14 @@ def _count(dimension: Dimension) -> int:
     return len(dimension.values() or ())
 
 
-def _row(space: Space, point: Point) -> list[float]:
-    row = []
-    for name, dimension in space.varying.items():
+def _rows(space: Space, points: Sequence[Point]) -> Array:
+    """Points as rows, `<float64>[points, fields]`."""
+    rows = np.empty((len(points), len(space.varying)))
+    for column, (name, dimension) in enumerate(space.varying.items()):
         low, high = dimension.ends or (0.0, 1.0)
-        share = (point[name] - low) / (high - low)
-        row.append(min(max(share, 0.0), 1.0) if dimension.ends else share)
-    return row
+        shares = (np.array([point[name] for point in points]) - low) / (high - low)
+        rows[:, column] = np.clip(shares, 0.0, 1.0) if dimension.ends else shares
+    return rows
 
 
 def _point(space: Space, row: Array) -> dict[str, float]:

@@ -52,3 +52,8 @@ def test_epochs_are_written_with_the_places_that_tell_rounds_apart(
 def test_rounds_have_texts_of_their_own(number: int, rounds: int) -> None:
     assert epoch_text(number, rounds) != epoch_text(number + 1, rounds)
     assert float(epochs_text(number, rounds)) == number
+
+
+@pytest.mark.parametrize("steps, end", [(100, 20), (20, 20), (15, 15), (10, 10), (3, 10), (-4, 10)])
+def test_a_part_up_to_a_step_ends_there_and_never_before_it_begins(steps: int, end: int) -> None:
+    assert RoundPart(2, 10, 20).up_to(steps) == RoundPart(2, 10, end)

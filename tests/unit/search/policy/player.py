@@ -20,7 +20,8 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial, TrialProgress
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 
@@ -158,6 +159,8 @@ class Player:
         #: when something is heard next, and of which trial
         self._events: list[tuple[float, int, int]] = []
         self._order = itertools.count()
+        #: trials in the order in which they got slots
+        self.placed: list[Trial] = []
 
     def play(self) -> Played:
         played, limit = self.played, self._policy.plan.seconds
@@ -174,16 +177,33 @@ class Player:
             played.now = now
             self._hear(progress)
             self._fill()
+        for progress in self.played.all_progress:
+            if progress.paused:  # the time is over
+                self._close(progress)
         assert all(progress.ended for progress in played.all_progress)
         return played
 
     def _fill(self) -> None:
-        now = self.played.now
-        while self._free and (trial := self._policy.next(now)):
-            progress = course_of(trial, self._free.pop(0), now)
+        now, known = self.played.now, self.played.known
+        while self._free and (trial := self._next()):
+            slot = self._free.pop(0)
+            progress = course_of(trial, slot, now)
+            if waited := known.get(trial.number):
+                assert waited.paused and progress.job
+                progress = waited.with_slot(slot, progress.job, now)
             self._policy.begin(progress)
-            self.played.known[trial.number] = progress
+            known[trial.number] = progress
+            self.placed.append(trial)
             self._wait(trial.number, 1.0 + self._curves(trial).seconds)
+
+    def _next(self) -> Trial | None:
+        while (trial := self._policy.next(self.played.now)) is None:
+            if not (dropped := self._policy.dropped()):
+                return None
+            for one, ended in dropped:
+                assert self.played.known[one.trial.number].paused
+                self._end(self.played.known[one.trial.number], ended)
+        return trial
 
     def _wait(self, number: int, seconds: float) -> None:
         heapq.heappush(self._events, (self.played.now + seconds, next(self._order), number))
@@ -200,15 +220,24 @@ class Player:
         if len(progress.rounds) == progress.trial.rounds:
             assert verdict is None
             verdict = Ended(Outcome.COMPLETE)
-        if verdict:
+        if isinstance(verdict, Paused):
+            self._pause(progress, verdict)
+        elif verdict:
             self._end(progress, verdict)
         else:
             self._wait(number, curve.seconds)
 
-    def _end(self, progress: TrialProgress, ended: Ended) -> None:
-        progress = progress.with_end(ended, self.played.now)
+    def _pause(self, progress: TrialProgress, paused: Paused) -> None:
+        progress = progress.with_pause(paused, self.played.now)
         self.played.known[progress.trial.number] = progress
         self._free.append(progress.slot)
+        self._policy.pause(progress)
+
+    def _end(self, progress: TrialProgress, ended: Ended) -> None:
+        if not progress.paused:
+            self._free.append(progress.slot)
+        progress = progress.with_end(ended, self.played.now)
+        self.played.known[progress.trial.number] = progress
         for other, why in self._policy.end(progress):
             assert other.ended is None
             self._end(self.played.known[other.trial.number], why)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.proposer import ALGORITHMS, Observation, Proposal, Proposer
+from lstm_sweep.search.policy.observations import Observation, Observations
+from lstm_sweep.search.policy.proposer import ALGORITHMS, Proposal, Proposer
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 
@@ -36,7 +37,7 @@ def by_dropout(config: TrialConfig) -> float:
 
 def asked(proposer: Proposer, number: int, seen: Sequence[Observation]) -> Proposal:
     """A proposal where there has to be one."""
-    proposal = proposer.propose(number, seen)
+    proposal = proposer.propose(number, Observations.of(seen))
     assert proposal
     return proposal
 

@@ -1,96 +1,39 @@
-from __future__ import annotations
+"""How long further runs are where there is little time."""
 
-from dataclasses import replace
-from pathlib import Path
+from __future__ import annotations
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.confirmation import Confirmation, Confirmed, compare
+from lstm_sweep.search.policy.confirmation import Confirmation
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    Slot,
-    Trial,
-    TrialProgress,
-    TrialSnapshot,
-)
-
-
-def first(number: int, loss: float) -> TrialSnapshot:
-    trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
-    nowhere = Path("/none")
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
-    epochs = [{"val_loss": loss}]
-    ended = Ended(Outcome.COMPLETE)
-    return TrialProgress(trial, "", Slot(0), job, rounds=epochs, ended=ended).snapshot()
-
-
-def test_mean_and_spread_leave_the_first_run_out() -> None:
-    one = Confirmed(first(4, 1.0), (1.4, 1.5, 1.6))
-    assert one.mean == pytest.approx(1.5)
-    assert one.spread == pytest.approx(0.1)
-
-
-def test_the_best_mean_comes_first_whatever_the_first_runs_were() -> None:
-    lucky, steady = Confirmed(first(1, 1.0), (1.5, 1.6)), Confirmed(first(2, 1.3), (1.3, 1.31))
-    assert [one.first.trial.number for one in compare([lucky, steady])] == [2, 1]
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.trial import Trial
+from tests.unit.search.policy.player import SMALL, course_of, problem_of, with_rounds
 
 
 @pytest.mark.parametrize(
-    ("losses", "p", "words"),
+    ("seconds", "rounds", "goes_on"),
     [
-        # Welch's t for (2.0, 2.1, 2.2) against (1.0, 1.1, 1.2): t = 1 / sqrt(0.02 / 3), 4 degrees
-        ((2.0, 2.1, 2.2), 0.000255, "; worse (p = 0.00026)"),
-        # t = 0.05 / sqrt(0.02 / 3) = 0.612, 4 degrees of freedom
-        ((1.05, 1.15, 1.25), 0.573, "; cannot be told apart from the best (p = 0.57)"),
+        (200.0, 2, True),  # two runs of 20 s, one after the other
+        (90.0, 1, False),  # on one slot none would fit, on both one of 10 s does
+        (40.0, None, False),
     ],
 )
-def test_configs_are_told_apart_by_welchs_t_test(
-    losses: tuple[float, ...], p: float, words: str
+def test_the_leader_goes_on_only_if_further_runs_fit_beside_it(
+    seconds: float, rounds: int | None, goes_on: bool
 ) -> None:
-    best, other = compare(
-        [Confirmed(first(1, 1.0), (1.0, 1.1, 1.2)), Confirmed(first(2, 1), losses)]
-    )
-    assert best.p is None and "p =" not in str(best)
-    assert other.p == pytest.approx(p, rel=0.01)
-    assert str(other).endswith(words)
-
-
-def test_one_seed_gives_no_verdict() -> None:
-    both = compare([Confirmed(first(1, 1.0), (1.0,)), Confirmed(first(2, 1.0), (2.0,))])
-    assert [one.p for one in both] == [None, None]
-    assert [one.spread for one in both] == [0.0, 0.0]
-    assert str(both[0]) == "s/1: 1.0000 +- 0.0000 over 1 further seed, first run 1.0000"
-
-
-def test_nothing_confirmed_compares_to_nothing() -> None:
-    assert compare([]) == []
-
-
-@pytest.mark.parametrize(
-    ("outcome", "epochs", "counts"),
-    [
-        (Outcome.COMPLETE, 1, True),
-        (Outcome.STOPPED, 3, True),  # as many as the first run needed for its lowest loss
-        (Outcome.STOPPED, 2, False),
-    ],
-)
-def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_first_on(
-    outcome: Outcome, epochs: int, counts: bool
-) -> None:
-    losses = [2.0, 1.5, 1.0, 1.2]
-    leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
-    again = replace(
-        first(1, 1.0),
-        trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
-        rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
-        ended=Ended(outcome),
-    )
-    found = Confirmation(Plan(), {0: leader, 1: again}, ObservedCosts(), slots=1).results()
-    assert [one.losses for one in found] == ([(min(losses[:epochs]),)] if counts else [])
+    trial = Trial(sweep="s", number=0, config=TrialConfig(epochs=9), seed=0)
+    progress = with_rounds(course_of(trial), *[{"val_loss": 2.0, "round_seconds": 10.0}] * 8)
+    leader = progress.snapshot()
+    plan = Plan(seconds=seconds, trials=50)
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    again = Confirmation(plan, problem, Trials([leader]), ObservedCosts(), 2)
+    again.begin(40, 0.25 * seconds, leader)
+    assert (again.going_on == 0) == goes_on
+    if rounds is not None:
+        assert again.most_rounds(leader) == rounds
+        assert again.next(0.25 * seconds) == leader
+    else:
+        assert again.next(0.25 * seconds) is None

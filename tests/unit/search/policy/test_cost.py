@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.data.scoring_streams import RUN_UP
+from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.cost import (
     FEWEST_TARGETS,
     MOST_TARGETS,
@@ -259,3 +263,21 @@ def test_a_clock_that_runs_backwards_makes_nothing_negative() -> None:
     model, config = CostModel(EXTENT), TrialConfig()
     model.observe(0, config, [5.0, 4.0, 4.0], total=1.0)
     assert model.fixed_seconds == 0.0
+
+
+def test_streams_are_scored_at_one_step_a_symbol() -> None:
+    size = DataSize(symbols=80_000, alphabet=5, targets=10_000, validation=10_000)
+    reset = TrialConfig(layers=1, layer_size=10, sequence_length=50, batch_size=8)
+    carried = reset.evolve(state="carried")
+
+    def scored(config: TrialConfig, targets: int) -> Array:
+        with_targets = dataclasses.replace(size, targets=targets)
+        without = dataclasses.replace(size, targets=0)
+        return operations(config, with_targets) - operations(config, without)
+
+    assert scored(reset, 10_000)[2] == 10_000 * 50 * 10  # elements: time x units of each target
+    assert scored(carried, 10_000)[2] == pytest.approx(1.2 * 10_000 * 10)
+    assert scored(carried, 20)[2] == pytest.approx(20 * RUN_UP * 10)
+    assert list(operations(carried, dataclasses.replace(size, targets=0))) == list(
+        operations(reset, dataclasses.replace(size, targets=0))
+    )

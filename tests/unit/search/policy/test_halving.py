@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
@@ -11,7 +10,6 @@ from lstm_sweep.search.policy.halving import (
     FACTOR,
     RungDecision,
     decide,
-    extrapolated_losses,
     rungs,
 )
 
@@ -138,95 +136,3 @@ def test_the_order_of_the_others_does_not_matter(losses: list[float], loss: floa
         == decide("1", loss, losses[::-1])
         == decide("1", loss, sorted(losses))
     )
-
-
-# prospects -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "curves, expected",
-    [
-        ({}, {}),
-        # nobody went on: what is there is all there is
-        ({0: [2.0], 1: [3.0]}, {0: 2.0, 1: 3.0}),
-        # one halved its loss from epoch 1 to 3 and again to the end
-        ({0: [4.0, 3, 2, 2, 2, 2, 2, 2, 1], 1: [6.0]}, {0: 1.0, 1: 1.5}),
-        # the median of those that went on
-        (
-            {
-                0: [4.0, 4, 2],
-                1: [4.0, 4, 3],
-                2: [4.0, 4, 4],
-                3: [8.0],
-            },
-            {0: 2.0, 1: 3.0, 2: 4.0, 3: 6.0},
-        ),
-        # between two rungs: what is lower, its own loss or what the rung promised
-        ({0: [4.0, 2, 2, 2, 2, 2, 2, 2, 2], 1: [4.0, 1.0]}, {0: 2.0, 1: 1.0}),
-        ({0: [4.0, 2, 2, 2, 2, 2, 2, 2, 2], 1: [4.0, 3.0]}, {0: 2.0, 1: 2.0}),
-    ],
-)
-def test_a_trial_that_was_cut_short_is_worth_what_others_would_have_made_of_it(
-    curves: dict[int, list[float]], expected: dict[int, float]
-) -> None:
-    assert extrapolated_losses(curves, 9) == pytest.approx(expected)
-
-
-def test_a_trial_that_has_not_reached_a_rung_has_no_prospects() -> None:
-    assert extrapolated_losses({0: [], 1: [2.0]}, 9) == {1: 2.0}
-
-
-def test_of_one_epoch_the_prospect_is_its_loss() -> None:
-    assert extrapolated_losses({0: [2.0], 1: [1.0]}, 1) == {0: 2.0, 1: 1.0}
-
-
-EPOCHS = 27
-curve = st.lists(st.floats(0.01, 5), min_size=1, max_size=EPOCHS).map(
-    lambda losses: list(itertools.accumulate(losses, min))
-)
-many = st.lists(curve, max_size=12).map(lambda found: dict(enumerate(found)))
-
-
-@given(curves=many)
-def test_prospects_are_never_above_the_last_loss_and_above_nothing(
-    curves: dict[int, list[float]],
-) -> None:
-    found = extrapolated_losses(curves, EPOCHS)
-    assert set(found) == set(curves)
-    assert all(0 < found[number] <= curves[number][-1] for number in curves)
-
-
-@given(curves=many, losses=st.lists(st.floats(0.01, 5), min_size=EPOCHS, max_size=EPOCHS))
-def test_the_prospect_of_a_trial_that_went_all_the_way_is_its_loss(
-    curves: dict[int, list[float]], losses: list[float]
-) -> None:
-    assert extrapolated_losses({**curves, 99: list(itertools.accumulate(losses, min))}, EPOCHS)[
-        99
-    ] == min(losses)
-
-
-@given(curves=many, mark=st.sampled_from(rungs(EPOCHS)), data=st.data())
-def test_trials_that_were_cut_at_the_same_rung_keep_their_order(
-    curves: dict[int, list[float]], mark: int, data: st.DataObject
-) -> None:
-    exactly = st.lists(st.floats(0.01, 5), min_size=mark, max_size=mark)
-    cut = {100 + index: list(itertools.accumulate(data.draw(exactly), min)) for index in range(3)}
-    found = extrapolated_losses({**curves, **cut}, EPOCHS)
-    for one, other in itertools.permutations(cut, 2):
-        if cut[one][-1] <= cut[other][-1]:
-            assert found[one] <= found[other]
-
-
-@given(curves=many)
-def test_prospects_do_not_depend_on_the_order_of_the_trials(
-    curves: dict[int, list[float]],
-) -> None:
-    backwards = dict(reversed(curves.items()))
-    assert extrapolated_losses(curves, EPOCHS) == extrapolated_losses(backwards, EPOCHS)
-
-
-def test_a_loss_of_zero_has_prospects_too() -> None:
-    assert extrapolated_losses({0: [0.0, 0.0, 0.0]}, 9) == {0: 0.0}
-
-
-# the highest rung ------------------------------------------------------------------------------

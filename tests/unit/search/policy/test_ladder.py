@@ -3,15 +3,13 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, narrowed, rates
+from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, is_by_tens, rates
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
-from lstm_sweep.spaces.space import Space
 
 UNIGRAM = 3.0
 RATES = (1.0, 0.1, 0.01, 0.001, 0.0001)
@@ -183,56 +181,23 @@ def test_a_ladder_that_has_ended_is_not_changed_by_losses_that_come_later(
         assert decide(steps(*later), UNIGRAM) == decision
 
 
-# narrowing -------------------------------------------------------------------------------------
+# decades ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "best, kept",
+    "listed, expected",
     [
-        (1.0, (0.1, 1.0)),
-        (0.01, (0.001, 0.01, 0.1)),
-        (1e-5, (1e-5, 1e-4)),
-        (0.03, (0.01, 0.1)),  # not in the space itself
-        (50.0, presets.DEFAULT["learning_rate"].values()),  # nothing near: all are kept
+        ((0.001, 0.01, 0.1), True),
+        ((0.002, 0.02, 0.2, 2.0), True),
+        ((0.01, 0.1), False),  # too few for a ladder
+        ((0.001, 0.003, 0.01, 0.03, 0.1), False),  # finer than a ladder
+        ((0.0001, 0.007, 0.1), False),
+        ((0.001, 0.01, 0.1, 0.5), False),
     ],
 )
-def test_a_list_is_narrowed_to_the_best_rate_and_its_neighbours(
-    best: float, kept: tuple[float, ...]
-) -> None:
-    assert narrowed(presets.DEFAULT, best)["learning_rate"].values() == list(kept)
+def test_three_rates_by_tens_are_by_tens(listed: tuple[float, ...], expected: bool) -> None:
+    assert is_by_tens(Listed("learning_rate", listed)) is expected
 
 
-def test_only_learning_rates_are_narrowed() -> None:
-    space = narrowed(presets.DEFAULT, 0.01)
-    assert {name for name in space if space[name] != presets.DEFAULT[name]} == {"learning_rate"}
-
-
-@given(
-    dimension=listed | log_range,
-    place=st.integers(0, 11),
-    share=st.floats(0, 1, exclude_max=True),
-)
-def test_narrowing_keeps_the_best_rate_and_never_leaves_the_space(
-    dimension: Dimension, place: int, share: float
-) -> None:
-    space = Space({"learning_rate": dimension})
-    found = rates(dimension)
-    best = found[place % len(found)]
-    kept = narrowed(space, best)["learning_rate"]
-    assert best in kept
-    drawn = float(kept.decode(kept.at(share)))
-    assert drawn in dimension
-    assert best / 10 * 0.999 <= drawn <= best * 10 * 1.001
-
-
-@given(dimension=listed, place=st.integers(0, 11))
-def test_narrowing_twice_is_narrowing_once(dimension: Dimension, place: int) -> None:
-    best = rates(dimension)[place % len(rates(dimension))]
-    once = narrowed(Space({"learning_rate": dimension}), best)
-    assert narrowed(once, best)["learning_rate"] == once["learning_rate"]
-
-
-def test_narrowing_a_linear_range_never_leaves_the_space() -> None:
-    space = Space({"learning_rate": Range("learning_rate", 0.001, 1.0)})
-    small, rng = narrowed(space, 0.01), np.random.default_rng(0)
-    assert all(space.admits(small.sample(rng)) for _ in range(100))
+def test_a_range_is_no_list_by_tens() -> None:
+    assert not is_by_tens(Range("learning_rate", 0.001, 0.1, log=True))

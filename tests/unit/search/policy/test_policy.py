@@ -40,7 +40,8 @@ def test_no_config_is_tried_twice_except_to_confirm_it(plan: Plan, slots: int) -
     played = play(plan, slots=slots)
     tried = [c.trial.config for c in played.of(Phase.LADDER) + played.of(Phase.SEARCH)]
     assert len(set(tried)) == len(tried)
-    assert all(SPACE.admits(config) for config in tried)
+    spaces = (SPACE, played.policy.space)  # the second has rates between those of the first
+    assert all(any(space.admits(config) for space in spaces) for config in tried)
     assert {c.trial.config for c in played.of(Phase.CONFIRM)} <= set(tried)
 
 
@@ -52,7 +53,7 @@ def test_a_sweep_is_a_pure_function_of_its_plan_and_what_trials_do(plan: Plan) -
 
 def test_another_seed_gives_another_sweep() -> None:
     one, other = (play(Plan(trials=12, seed=seed)) for seed in (0, 1))
-    assert one.of(Phase.SEARCH)[1].trial.config != other.of(Phase.SEARCH)[1].trial.config
+    assert one.of(Phase.SEARCH)[-1].trial.config != other.of(Phase.SEARCH)[-1].trial.config
 
 
 @settings(max_examples=25)

@@ -59,7 +59,7 @@ def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
 
 def test_a_confirmation_has_the_same_config_another_seed_and_all_epochs() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    leaders = {progress.trial.config for progress in played.policy.leaders}
+    leaders = {progress.trial.config for progress in played.policy.to_confirm}
     confirmed = played.of(Phase.CONFIRM)
     assert {progress.trial.config for progress in confirmed} == leaders
     seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
@@ -72,12 +72,12 @@ def test_leaders_are_the_best_that_have_ended_and_were_not_confirmations() -> No
     played = play(Plan(trials=36, algorithm="random"))
     tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
     losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [progress.ranked_loss for progress in played.policy.leaders] == losses[:3]
+    assert [progress.ranked_loss for progress in played.policy.to_confirm] == losses[:3]
 
 
 def test_confirmations_of_a_config_are_found() -> None:
     played = play(Plan(trials=36, algorithm="random"))
-    best = played.policy.leaders[0].trial.config
+    best = played.policy.to_confirm[0].trial.config
     [found] = [one for one in played.policy.report().confirmed if one.first.trial.config == best]
     again = [c for c in played.of(Phase.CONFIRM) if c.trial.config == best]
     assert list(found.losses) == [progress.best_loss for progress in again]

@@ -19,7 +19,7 @@ from tests.unit.search.policy.player import (
 
 
 def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
-    played = play(Plan(trials=40))
+    played = play(Plan(trials=40), pausable=False)
     pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
     assert len(pruned) > 10
     rungs = halving.rungs(9, problem_of().first_rung)
@@ -33,7 +33,9 @@ def test_the_search_prunes_trials_that_fall_behind_and_says_why() -> None:
 def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
     """Each is worse than the one before: of the first three to come two pass the first rung."""
     plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
-    played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1, first_rung=1)
+    played = play(
+        plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=1, first_rung=1, pausable=False
+    )
     assert [len(progress.rounds) for progress in played.all_progress] == [9, 3, 1]
 
 

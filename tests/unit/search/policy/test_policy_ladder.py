@@ -8,6 +8,7 @@ import pytest
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.search.policy import ladder, lstm_problem
 from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
@@ -23,6 +24,7 @@ from tests.unit.search.policy.player import (
     each_slots,
     play,
     policy_of,
+    with_rounds,
 )
 
 
@@ -44,13 +46,35 @@ def test_on_one_slot_rates_fall_until_one_is_worse() -> None:
 def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> None:
     policy = play(Plan(trials=10), slots=slots).policy
     assert policy.ladder and policy.ladder.best == 0.01
-    assert policy.space["learning_rate"].values() == [0.001, 0.01, 0.1]
+    # from an eighth of a tenth, for two layers four times as large, to twice the best one
+    rates = policy.space["learning_rate"].describe()
+    assert rates["scale"] == "log"
+    assert 0.01 / 80 <= rates["low"] <= 0.0003 and 0.01 < rates["high"] < 0.032
 
 
 @each_slots
-def test_the_search_keeps_to_the_best_rate_and_its_neighbours(slots: int) -> None:
+def test_the_search_tries_rates_near_the_best_one_and_none_that_has_failed(slots: int) -> None:
     searched = play(Plan(trials=24), slots=slots).of(Phase.SEARCH)
-    assert {as_lstm_config(c.trial.config).learning_rate for c in searched} == {0.001, 0.01, 0.1}
+    rates = {as_lstm_config(c.trial.config).learning_rate for c in searched}
+    assert len(rates) > 6 and min(rates) >= 0.000125 and max(rates) < 0.032
+    assert all(float(f"{rate:.2g}") == rate for rate in rates)
+
+
+@each_slots
+def test_larger_layers_get_lower_rates(slots: int) -> None:
+    played = play(Plan(trials=24), slots=slots)
+    highest = played.policy.space["learning_rate"].describe()["high"]
+    for one in played.of(Phase.SEARCH):
+        config = as_lstm_config(one.trial.config)
+        best = highest / 2 * 16 / (config.layer_size * config.layers)
+        assert best / 10.5 <= config.learning_rate <= best * 2.1
+
+
+def test_without_refining_the_search_keeps_to_listed_rates_that_have_not_failed() -> None:
+    played = play(Plan(trials=24, refine=False))
+    searched = played.of(Phase.SEARCH)
+    assert {as_lstm_config(c.trial.config).learning_rate for c in searched} == {0.001, 0.01}
+    assert played.policy.space["learning_rate"].values() == [0.001, 0.01]
 
 
 def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
@@ -88,7 +112,7 @@ def test_slots_wait_while_the_ladder_has_no_rate_left() -> None:
     assert policy.next() is None and policy.stop is None
 
 
-def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted() -> None:
+def test_rates_of_the_ladder_are_tried_on_the_smallest_network_whether_admitted_or_not() -> None:
     played = play(Plan(trials=10), admits=lambda config: as_lstm_config(config).layer_size >= 32)
     for progress in played.of(Phase.LADDER):
         config = progress.trial.config
@@ -96,17 +120,39 @@ def test_rates_of_the_ladder_are_tried_on_the_smallest_network_that_is_admitted(
             as_lstm_config(config).layers,
             as_lstm_config(config).layer_size,
             as_lstm_config(config).dropout,
-        ) == (1, 32, 0.0)
+        ) == (1, 16, 0.0)
         assert SPACE.decode(SPACE.encode(config)) == config
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 5])
 def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(epochs: int) -> None:
-    played = play(Plan(trials=10), slots=1, ladder_rounds=epochs)
+    played = play(Plan(trials=10), slots=1, ladder_length=lambda *_: LadderLength(epochs))
     survived = [c for c in played.of(Phase.LADDER) if c.rounds]
     assert {len(progress.rounds) for progress in survived} == {epochs}
     reason = f"a trial of the ladder takes {epochs} epochs"
     assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
+
+
+@pytest.mark.parametrize("before", [LadderLength(3), LadderLength(1, 200)])
+@pytest.mark.parametrize("now", [LadderLength(2), LadderLength(1, 150)])
+def test_a_ladder_that_goes_on_is_trained_as_long_as_before(
+    before: LadderLength, now: LadderLength
+) -> None:
+    """Though more minutes or slots would make it longer or shorter."""
+    first = policy_of(Plan(), ladder_length=lambda seconds, slots: before)
+    trial = first.next()
+    assert trial
+    rounds = [{"val_loss": 2.0}] * (before.rounds or 9)
+    done = with_rounds(course_of(trial), *rounds).with_end(Ended(Outcome.COMPLETE), 9.0)
+    rebuilt = policy_of(Plan(), ladder_length=lambda seconds, slots: now)
+    rebuilt.restore([done], [], extended=False)
+    following = rebuilt.next()
+    assert following and (following.phase, following.steps) == (Phase.LADDER, before.steps)
+    one = course_of(following)
+    rebuilt.begin(one)
+    for number in range(1, (before.rounds or 9) + 1):
+        one = with_rounds(one, {"val_loss": 1.9})
+        assert bool(rebuilt.judge(one)) is (number == before.rounds)
 
 
 def test_where_no_rate_learns_the_search_goes_on_in_the_whole_space() -> None:
@@ -186,16 +232,10 @@ def test_the_search_begins_with_a_middling_network_at_the_best_rate(slots: int) 
     played = play(Plan(trials=12), slots=slots)
     first, *others = played.of(Phase.SEARCH)
     config = first.trial.config
-    assert (
-        as_lstm_config(config).learning_rate,
-        as_lstm_config(config).layers,
-        as_lstm_config(config).layer_size,
-    ) == (
-        0.01,
-        1,
-        48,
-    )
-    assert as_lstm_config(config).dropout == 0.0
+    opening = as_lstm_config(config)
+    assert (opening.layers, opening.layer_size, opening.dropout) == (1, 48, 0.0)
+    highest = played.policy.space["learning_rate"].describe()["high"]  # twice the best of size 16
+    assert opening.learning_rate == pytest.approx(highest / 2 * 16 / 48, rel=0.05)
     assert played.policy.space.decode(first.trial.point) == config
     assert config not in [other.trial.config for other in others]
 
@@ -213,6 +253,41 @@ def test_the_opening_is_admitted(admits: Callable[[Config], bool], size: int) ->
     found = lstm_problem.opening(SPACE, small, 0.01, admits)
     assert found == small.evolve(learning_rate=0.01, layer_size=size)
     assert lstm_problem.opening(SPACE, small, 0.01, lambda config: False) is None
+
+
+def test_the_other_openings_differ_from_the_first_in_one_field() -> None:
+    small = lstm_problem.smallest(presets.DEFAULT, 90, lambda config: True)
+    first, *others = lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: True)
+    assert first == lstm_problem.opening(presets.DEFAULT, small, 0.01, lambda config: True)
+    changed = [
+        {name for name, value in other.to_dict().items() if value != first.to_dict()[name]}
+        for other in others
+    ]
+    assert changed == [{"sequence_length"}, {"layer_size"}, {"dropout"}]
+    assert others[0].sequence_length > first.sequence_length
+    assert others[1].layer_size > first.layer_size and others[2].dropout > 0
+    none = lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: False)
+    assert none == ()
+    few = lstm_problem.openings(
+        presets.DEFAULT,
+        small,
+        0.01,
+        lambda config: as_lstm_config(config).layer_size <= first.layer_size,
+    )
+    assert few == (first, others[0], others[2])
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_search_begins_with_its_openings_whatever_comes_of_them(slots: int) -> None:
+    played = play(Plan(trials=14), presets.DEFAULT, slots=slots)
+    found = played.policy.space
+    openings = [as_lstm_config(one.trial.config) for one in played.of(Phase.SEARCH)[:4]]
+    assert len({one.layer_size for one in openings}) == 2
+    assert len({one.sequence_length for one in openings}) == 2
+    assert [one.dropout > 0 for one in openings] == [False, False, False, True]
+    rates = [one.learning_rate for one in openings]
+    assert rates[0] == rates[1] == rates[3] > rates[2], "a larger network has a lower rate"
+    assert all(found.admits(one) for one in openings)
 
 
 def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:

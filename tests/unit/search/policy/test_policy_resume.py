@@ -9,7 +9,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial, TrialProgress
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SPACE,
     Curve,
@@ -42,23 +43,34 @@ class Doubter(Player):
 
     def _fill(self) -> None:
         while self._free:
-            trial = self._rebuilt().next(self.played.now)
-            before = len(self.played.all_progress)
-            free, self._free = self._free, self._free[:1]
+            rebuilt = self._rebuilt()
+            trial, dropped = rebuilt.next(self.played.now), rebuilt.dropped()
+            placed, free = len(self.placed), self._free
+            self._free = free[:1]
             super()._fill()
-            self._free = free[1:] if len(self.played.all_progress) > before else free
-            assert trial == (self.played.all_progress[-1].trial if trial else None)
+            taken = len(self.placed) > placed
+            self._free = free[1:] if taken else free
             self.compared += 1
+            if dropped:  # which ends them; what comes next is asked anew
+                assert trial is None and all(
+                    self.played.known[o.trial.number].ended for o, _ in dropped
+                )
+                if taken:
+                    continue
+            else:
+                assert trial == (self.placed[-1] if taken else None)
             if trial is None:
                 return
 
     def _rebuilt(self) -> Policy:
         policy = policy_of(self._policy.plan, SPACE, self._slots)
-        under_way = [c for c in self.played.all_progress if c.ended is None]
+        open_ = [c for c in self.played.all_progress if c.ended is None]
+        under_way = [c.trial for c in open_ if not c.paused]
+        paused = [c for c in open_ if c.paused]
         ended = [self.played.known[number] for number in self._ended]
-        policy.restore(ended, [c.trial for c in under_way], extended=False)
+        policy.restore(ended, under_way, paused, extended=False)
         for progress in self.played.all_progress:
-            if progress.ended is None:
+            if progress.ended is None and not progress.paused:
                 policy.begin(progress)
                 for number in range(1, len(progress.rounds) + 1):
                     policy.note(replace(progress, rounds=progress.rounds[:number]))
@@ -109,5 +121,5 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     rebuilt.restore(played.all_progress, [again.trial], extended=False)
     rebuilt.begin(again)
     ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
-    assert ended and ended.outcome is Outcome.STOPPED
+    assert isinstance(ended, Ended) and ended.outcome is Outcome.STOPPED
     assert ended.reason.startswith("the ladder has ended: ")

@@ -11,8 +11,9 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
-from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, LADDER_STEPS, lstm_problem, smallest
+from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces import presets
 from tests.unit.search.policy.player import (
@@ -46,39 +47,43 @@ def falling(first: Sequence[float]) -> Curves:
 def test_a_bad_trial_is_ended_before_its_first_epoch_is_over() -> None:
     plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
     curves = falling([1.0, 2.0, 3.0])
-    played = play(plan, SMALL, curves=curves, slots=1, first_rung=1, rounds_per_epoch=ROUNDS)
-    assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 3, 1]
+    played = play(
+        plan, SMALL, curves=curves, slots=2, first_rung=1, rounds_per_epoch=ROUNDS,
+        judged_from=lambda config: 1,
+    )  # fmt: skip
+    assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 1, 1]
     last = played.all_progress[-1].ended
     assert last and last.outcome is Outcome.PRUNED
-    assert last.reason == "pruned at epoch 0.25: 3 is not among the best 2 of 3 at this rung"
+    assert last.reason == "pruned at epoch 0.25: 3 is number 3 of 3"
 
 
-def test_trials_are_judged_at_three_times_nine_times_the_first_rung() -> None:
-    problem = problem_of(rounds_per_epoch=ROUNDS)
+def test_trials_that_cannot_be_paused_are_judged_at_three_times_nine_times_the_first_rung() -> None:
+    problem = problem_of()
     pruned = [
         progress
-        for progress in play(Plan(trials=40), rounds_per_epoch=ROUNDS).of(Phase.SEARCH)
+        for progress in play(Plan(trials=40), pausable=False).of(Phase.SEARCH)
         if progress.ended and progress.ended.outcome is Outcome.PRUNED
     ]
     assert len(pruned) > 10
-    rungs = halving.rungs(9 * ROUNDS, problem.first_rung)
+    rungs = halving.rungs(9, problem.first_rung)
     assert {len(progress.rounds) for progress in pruned} <= set(rungs)
 
 
 def test_a_trial_of_the_ladder_takes_a_part_of_an_epoch() -> None:
-    played = play(Plan(trials=10), slots=1, ladder_rounds=3, rounds_per_epoch=ROUNDS)
+    length = LadderLength(3)
+    played = play(
+        Plan(trials=10), slots=1, ladder_length=lambda *_: length, rounds_per_epoch=ROUNDS
+    )
     survived = [one for one in played.of(Phase.LADDER) if one.rounds]
     assert {len(one.rounds) for one in survived} == {3}
     assert survived[0].ended == Ended(Outcome.COMPLETE, "a trial of the ladder takes 0.75 epochs")
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 10, 60])
-def test_ladder_and_first_rung_are_the_steps_that_they_need_and_no_round_more(rounds: int) -> None:
+def test_the_first_rung_is_the_steps_that_it_needs_and_no_round_more(rounds: int) -> None:
     size = DataSize(10_000_000, alphabet=90, targets=2_000, rounds_per_epoch=rounds)
     problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
     small = smallest(presets.DEFAULT, 90, lambda config: True)
-    steps = steps_per_epoch(small, size) / rounds
-    assert problem.ladder_rounds == math.ceil(LADDER_STEPS / steps)
     middle = {
         name: presets.DEFAULT[name].decode(presets.DEFAULT[name].at(0.5))
         for name in ("sequence_length", "batch_size")
@@ -138,20 +143,18 @@ def test_a_config_with_few_steps_in_a_round_is_judged_once_it_has_taken_enough()
     assert whole.judged_from(large.evolve(batch_size=256)) == 1
 
 
-def test_before_that_a_trial_is_not_pruned() -> None:
+def test_before_that_a_trial_is_not_paused() -> None:
     plan = Plan(**{**PLAIN, "trials": 3, "halving": True})
     played = play(
-        plan, SMALL, curves=falling([1.0, 2.0, 3.0]), slots=1, first_rung=1,
+        plan, SMALL, curves=falling([1.0, 2.0, 3.0]), slots=2, first_rung=1,
         rounds_per_epoch=ROUNDS, judged_from=lambda config: 2,
     )  # fmt: skip
-    assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 3, 3]
+    assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 2, 2]
 
 
 def test_rounds_that_come_after_a_verdict_do_not_count_at_later_rungs() -> None:
     plan = Plan(**{**PLAIN, "trials": 4, "halving": True})
-    policy = policy_of(
-        plan, SMALL, slots=4, first_rung=1, rounds_per_epoch=ROUNDS, judged_from=lambda config: 1
-    )
+    policy = policy_of(plan, SMALL, slots=4, first_rung=1, pausable=False)
     trials = [course_of(trial, Slot(n)) for n in range(4) if (trial := policy.next())]
     for one in trials:
         policy.begin(one)
@@ -166,4 +169,6 @@ def test_rounds_that_come_after_a_verdict_do_not_count_at_later_rungs() -> None:
     one = with_rounds(trials[1], {"val_loss": 2.0})
     assert policy.judge(one) is None
     verdict = policy.judge(with_rounds(one, {"val_loss": 2.0}))
-    assert verdict and verdict.reason.endswith("2 is not among the best of 2 at this rung")
+    assert isinstance(verdict, Ended) and verdict.reason.endswith(
+        "2 is not among the best of 2 at this rung"
+    )

@@ -43,7 +43,7 @@ def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
     policy = policy_of(plan, SMALL, slots=1)
     trial = policy.next(59.99)
     assert trial is None
-    least = min(policy.round_seconds(config) for config in SMALL.points())
+    least = min(policy.costs.round_seconds(config) for config in SMALL.points())
     seconds = 3.0 + problem_of(SMALL).first_rung * least
     assert reason_of(policy).startswith("0 s are left, and a trial's first rung takes ")
     assert float(reason_of(policy).split()[-2]) >= math.floor(seconds)
@@ -95,9 +95,12 @@ def test_a_confirmation_that_takes_too_long_is_not_begun() -> None:
     assert reason_of(policy) == "30 s are left, and another trial takes 31 s"
 
 
-def test_a_confirmation_of_a_trial_that_was_pruned_needs_time_for_all_epochs() -> None:
-    policy = after_one_trial(ONE, Outcome.PRUNED, confirm_configs=1)
-    assert policy.next(50.0) is None  # nine epochs take 91 s
+@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
+def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome: Outcome) -> None:
+    policy = after_one_trial(ONE, outcome, confirm_configs=1)
+    trial = policy.next(50.0)  # nine epochs would take 91 s
+    assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
+    assert after_one_trial(ONE, outcome, confirm_configs=1).next(80.0) is None
 
 
 @each_slots
@@ -127,7 +130,7 @@ def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one(
         plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed, "choices": 1})
         policy = policy_of(plan, sizes, slots=1)
         dear, cheap = (
-            policy.trial_seconds(
+            policy.costs.trial_seconds(
                 TrialConfig(layers=1, layer_size=size), problem_of(sizes).first_rung
             )
             for size in (1024, 16)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
 from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.search.policy.observations import Observation, Observations
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.proposer import Observation, Proposal, Proposer
+from lstm_sweep.search.policy.proposer import Proposal, Proposer
 from lstm_sweep.search.trial import Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
@@ -29,8 +30,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Observation]]:
     found: list[list[Observation]] = []
     candidates = Proposer.candidates
 
-    def listen(self: Proposer, number: int, seen: Sequence[Observation]) -> Iterator[Proposal]:
-        found.append(list(seen))
+    def listen(self: Proposer, number: int, seen: Observations) -> Iterator[Proposal]:
+        found.append(list(seen.history))
         return candidates(self, number, seen)
 
     monkeypatch.setattr(Proposer, "candidates", listen)
@@ -68,7 +69,8 @@ def test_trials_of_the_ladder_are_told_and_confirmations_are_not(
 ) -> None:
     played = play(Plan(trials=24), slots=2)
     numbers = {trial.number for seen in told for trial in seen}
-    assert numbers >= {c.trial.number for c in played.of(Phase.LADDER)}
+    climbed = [c for c in played.of(Phase.LADDER) if played.policy.space.admits(c.trial.config)]
+    assert climbed and numbers >= {c.trial.number for c in climbed}
     assert not numbers & {c.trial.number for c in played.of(Phase.CONFIRM)}
 
 
@@ -77,11 +79,11 @@ def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
 ) -> None:
     played = play(Plan(trials=10), slots=1)
     climbed = {as_lstm_config(t.config).learning_rate: t for t in told[-1] if t.number < 4}
-    assert climbed[1.0].point == {}  # fails, and lies outside
+    assert {0.01, 0.001} == set(climbed)  # that of 1 fails, that of 0.1 was worse: they lie outside
     space = played.policy.space
-    for rate in (0.1, 0.01, 0.001):
+    for rate in (0.01, 0.001):
         assert space.decode(climbed[rate].point) == climbed[rate].config
-    assert all(climbed[rate].loss is not None for rate in (0.1, 0.01, 0.001))
+    assert all(trial.loss is not None for trial in climbed.values())
 
 
 def test_what_a_trial_that_was_cut_short_would_come_to_is_no_worse_than_its_loss() -> None:
@@ -97,8 +99,8 @@ def test_what_a_trial_that_was_cut_short_would_come_to_is_no_worse_than_its_loss
 def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
     policy = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 3}))
     proposer = Proposer(SPACE, seed=0)
-    some = [p.config for p in itertools.islice(proposer.candidates(0, []), 3)]
+    some = [p.config for p in itertools.islice(proposer.candidates(0, Observations.of([])), 3)]
     trial = policy.next()
-    assert trial and trial.config == min(some, key=policy.round_seconds)
+    assert trial and trial.config == min(some, key=policy.costs.round_seconds)
     blind = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 1})).next()
     assert blind and blind.config == some[0]

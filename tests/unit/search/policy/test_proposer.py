@@ -7,7 +7,8 @@ import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.proposer import STARTUP, Observation, Proposer
+from lstm_sweep.search.policy.observations import Observation, Observations
+from lstm_sweep.search.policy.proposer import STARTUP, Proposer
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -40,7 +41,8 @@ def test_a_proposer_remembers_nothing_of_what_it_was_asked(algorithm: str) -> No
     seen = search(old, 15)
     new = Proposer(presets.DEFAULT, seed=3, algorithm=algorithm)
     for number in (0, 7, 14):
-        assert new.propose(number, seen[:number]) == old.propose(number, seen[:number])
+        known = Observations.of(seen[:number])
+        assert new.propose(number, known) == old.propose(number, known)
 
 
 @each_algorithm
@@ -90,7 +92,7 @@ def test_a_space_that_can_be_listed_is_used_up_exactly(algorithm: str) -> None:
     proposer = Proposer(SMALL, seed=5, algorithm=algorithm)
     seen = search(proposer, 12, lambda config: float(config.layers))
     assert set(configs(seen)) == set(SMALL.points())
-    assert proposer.propose(12, seen) is None
+    assert proposer.propose(12, Observations.of(seen)) is None
 
 
 @each_algorithm
@@ -100,7 +102,7 @@ def test_a_space_is_used_up_by_trials_that_are_still_under_way(algorithm: str) -
     for number in range(12):
         seen.append(under_way(number, asked(proposer, number, seen)))
     assert set(configs(seen)) == set(SMALL.points())
-    assert proposer.propose(12, seen) is None
+    assert proposer.propose(12, Observations.of(seen)) is None
 
 
 @each_algorithm
@@ -113,7 +115,7 @@ def test_only_what_is_admitted_is_proposed_until_it_is_used_up(algorithm: str) -
     assert set(configs(seen)) == {
         config for config in SMALL.points() if admits(as_lstm_config(config))
     }
-    assert proposer.propose(4, seen) is None
+    assert proposer.propose(4, Observations.of(seen)) is None
 
 
 @each_algorithm
@@ -129,7 +131,9 @@ def test_only_what_is_admitted_is_proposed_from_a_continuous_space(algorithm: st
 
 def test_a_continuous_space_of_which_nothing_is_admitted_is_used_up() -> None:
     space = Space({"dropout": Range("dropout", 0.0, 0.8)})
-    assert Proposer(space, seed=0, admits=lambda config: False).propose(0, []) is None
+    assert (
+        Proposer(space, seed=0, admits=lambda config: False).propose(0, Observations.of([])) is None
+    )
 
 
 @each_algorithm
@@ -137,7 +141,7 @@ def test_a_space_of_one_point_gives_it_once(algorithm: str) -> None:
     proposer = Proposer(Space({}), seed=0, algorithm=algorithm)
     proposal = asked(proposer, 0, [])
     assert proposal.config == TrialConfig() and proposal.point == {}
-    assert proposer.propose(1, [ended(0, proposal, 1.0)]) is None
+    assert proposer.propose(1, Observations.of([ended(0, proposal, 1.0)])) is None
 
 
 @each_algorithm
@@ -169,7 +173,7 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("known", [0, 5, 30])
 def test_the_first_candidate_is_what_is_proposed(algorithm: str, known: int) -> None:
     proposer = Proposer(presets.QUICK, seed=1, algorithm=algorithm)
-    seen = search(proposer, known)
+    seen = Observations.of(search(proposer, known))
     assert next(proposer.candidates(known, seen)) == proposer.propose(known, seen)
 
 
@@ -181,7 +185,9 @@ def test_candidates_are_new_admitted_and_no_two_alike(algorithm: str, known: int
 
     proposer = Proposer(presets.QUICK, seed=1, algorithm=algorithm, admits=admits)
     seen = search(proposer, known)
-    found = [p.config for p in itertools.islice(proposer.candidates(known, seen), 6)]
+    found = [
+        p.config for p in itertools.islice(proposer.candidates(known, Observations.of(seen)), 6)
+    ]
     assert len(found) == 6 == len(set(found) - set(configs(seen)))
     assert all(admits(as_lstm_config(config)) for config in found)
 
@@ -189,5 +195,5 @@ def test_candidates_are_new_admitted_and_no_two_alike(algorithm: str, known: int
 def test_candidates_of_a_space_that_can_be_listed_are_all_that_is_left() -> None:
     proposer = Proposer(SMALL, seed=1)
     seen = search(proposer, 5)
-    left = [p.config for p in proposer.candidates(5, seen)]
+    left = [p.config for p in proposer.candidates(5, Observations.of(seen))]
     assert len(left) == 7 and {*left, *configs(seen)} == set(SMALL.points())

@@ -10,8 +10,8 @@ import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.policy.ladder import narrowed
-from lstm_sweep.search.policy.proposer import STARTUP, Observation, Proposer
+from lstm_sweep.search.policy.observations import Observation
+from lstm_sweep.search.policy.proposer import STARTUP, Proposer
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Range
 from lstm_sweep.spaces.space import Space
@@ -38,7 +38,9 @@ def test_the_first_trials_spread_over_the_space() -> None:
 
 @pytest.mark.parametrize("best", [1e-5, 1e-3, 1.0])
 def test_each_learning_rate_near_the_best_is_among_the_first_trials(best: float) -> None:
-    space = narrowed(presets.DEFAULT, best)
+    near = presets.DEFAULT["learning_rate"].between(best / 11, best * 11)
+    assert near
+    space = presets.DEFAULT.replace(learning_rate=near)
     for seed in range(20):
         first = configs(search(Proposer(space, seed=seed), STARTUP))
         assert {c.learning_rate for c in first} == set(space["learning_rate"].values() or [])

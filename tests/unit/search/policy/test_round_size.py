@@ -32,7 +32,7 @@ from lstm_sweep.search.policy.round_size import (
 )
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
-from lstm_sweep.spaces.space import Space
+from lstm_sweep.spaces.space import Space, with_settings
 
 DIRECTIONS = [("uni",), ("bi",), ("uni", "bi")]
 sizes = st.integers(100, 10**9)
@@ -156,3 +156,29 @@ def test_what_is_given_is_taken() -> None:
     few = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=2_000)
     assert (many.targets, few.targets) == (10_000, 2_000)
     assert many.rounds_per_epoch < few.rounds_per_epoch
+
+
+def test_no_more_targets_are_scored_than_there_are_validation_symbols() -> None:
+    def rounds(targets: int, validation_symbols: int | None = None) -> int:
+        found = fitting_round_size(
+            presets.DEFAULT, 10_000_000, 68, targets=targets, validation_symbols=validation_symbols
+        )
+        assert found.targets == targets
+        return found.rounds_per_epoch
+
+    assert rounds(50_000, 2_000) == rounds(2_000) > rounds(50_000)
+    assert rounds(2_000, 50_000) == rounds(2_000)
+
+
+def test_where_all_networks_carry_their_state_all_symbols_are_targets() -> None:
+    uni = with_settings(presets.DEFAULT, ["direction=uni"])
+    carried = with_settings(uni, ["state=carried"])
+    both = with_settings(uni, ["state=reset,carried"])
+
+    def found(space: Space, symbols: int) -> RoundSize:
+        return fitting_round_size(space, symbols, 68, validation_symbols=symbols // 8)
+
+    for symbols in (200_000, 1_000_000):
+        assert found(carried, symbols).targets == symbols // 8
+    assert found(both, 1_000_000) == found(uni, 1_000_000)
+    assert found(carried, 100_000_000).targets < 100_000_000 // 8

@@ -1,0 +1,114 @@
+"""`Trials`: the last attempt of each trial of a sweep, with what is asked of all of them often."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Phase
+
+
+class Ranking:
+    """Numbers of trials in order of their losses; of equal ones the lower number comes first."""
+
+    def __init__(self) -> None:
+        self._keys: list[tuple[float, int]] = []
+        self._losses: dict[int, float] = {}
+
+    def put(self, number: int, loss: float | None) -> None:
+        """Note the loss of a trial; None if it has none any more."""
+        old = self._losses.get(number)
+        if old == loss:
+            return
+        if old is not None:
+            del self._keys[bisect_left(self._keys, (old, number))]
+            del self._losses[number]
+        if loss is not None:
+            insort(self._keys, (loss, number))
+            self._losses[number] = loss
+
+    def numbers(self, count: int | None = None) -> list[int]:
+        """The first so many numbers, or all."""
+        return [number for _, number in self._keys[:count]]
+
+
+class Trials(Mapping[int, TrialSnapshot]):
+    """Trials by their number, in the order in which they were first put."""
+
+    def __init__(self, trials: Iterable[TrialSnapshot] = ()) -> None:
+        self._trials: dict[int, TrialSnapshot] = {}
+        self._places: dict[int, int] = {}
+        self._open: set[int] = set()
+        self._paused: set[int] = set()
+        self._again: set[int] = set()
+        self._ranked, self._so_far = Ranking(), Ranking()
+        #: configs of all trials but those that confirm
+        self.configs: set[Config] = set()
+        for one in trials:
+            self.put(one)
+
+    def put(self, one: TrialSnapshot) -> None:
+        """Know a trial, or what has become of it."""
+        number, first = one.trial.number, one.trial.phase is not Phase.CONFIRM
+        self._places.setdefault(number, len(self._places))
+        self._trials[number] = one
+        _keep(self._open, number, one.ended is None)
+        _keep(self._paused, number, bool(one.paused))
+        _keep(self._again, number, not first)
+        if first:
+            self.configs.add(one.trial.config)
+            self._ranked.put(number, one.ranked_loss)
+        if first and one.trial.steps is None:
+            self._so_far.put(number, one.ranked_loss if one.ended else one.best_loss)
+
+    def __getitem__(self, number: int) -> TrialSnapshot:
+        return self._trials[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def _in_order(self, numbers: Iterable[int]) -> list[TrialSnapshot]:
+        return [self._trials[number] for number in sorted(numbers, key=self._places.__getitem__)]
+
+    @property
+    def any_paused(self) -> bool:
+        """Whether a trial is paused."""
+        return bool(self._paused)
+
+    @property
+    def open(self) -> list[TrialSnapshot]:
+        """Those that have not ended."""
+        return self._in_order(self._open)
+
+    @property
+    def paused(self) -> list[TrialSnapshot]:
+        """Those that are paused."""
+        return self._in_order(self._paused)
+
+    @property
+    def again(self) -> list[TrialSnapshot]:
+        """Those that confirm a config."""
+        return self._in_order(self._again)
+
+    def ranked(self) -> list[TrialSnapshot]:
+        """First runs of configs that have ended with a loss, the best first."""
+        return [self._trials[number] for number in self._ranked.numbers()]
+
+    def best_so_far(self, count: int | None = None) -> list[TrialSnapshot]:
+        """The best so many first runs, or all, by their loss so far, those under way too.
+
+        Those that take a number of steps only are left out.
+        """
+        return [self._trials[number] for number in self._so_far.numbers(count)]
+
+
+def _keep(numbers: set[int], number: int, holds: bool) -> None:
+    if holds:
+        numbers.add(number)
+    else:
+        numbers.discard(number)

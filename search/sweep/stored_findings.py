@@ -1,0 +1,298 @@
+"""Reads all that a report shows of a sweep from its runs, whatever version has written them.
+
+What a run does not have, or has in a form that cannot be read, is left out of the report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lstm_sweep.models.config import LIMITS
+from lstm_sweep.models.data import samples
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
+from lstm_sweep.search.pages.parallel import Axis
+from lstm_sweep.search.policy import importance
+from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.progress import comparable, round_seconds
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.run_kind import TEMPLATE, run_kind
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.resume import driven_s
+from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
+from lstm_sweep.search.sweep.stored_curve import read_curve
+from lstm_sweep.search.sweep.tasks import task_kind_of_run
+from lstm_sweep.search.sweep.time_spent import SHARES, stored_time
+from lstm_sweep.search.trial import Outcome, Phase
+from lstm_sweep.spaces.template.config import shown_label
+
+#: the baseline that knows nothing but how frequent each symbol is
+UNIGRAM = "unigram"
+
+
+def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = None) -> Findings:
+    """All that a report shows of the sweep with this run.
+
+    `matters` are the shares of the hyperparameters if they are known already (`importance`).
+
+    Raises:
+        BadRunError: the run itself cannot be read.
+    """
+    tags = Tags(run)
+    name, kind = archive.name_of(tags), run_kind(tags)
+    spec, left_out = _spec(run), list[BadRunError]()
+    children = store.runs({Tag.PARENT: run.info.run_id})
+    trained = [one for one in children if one.data.tags.get(Tag.PHASE) in archive.TRAINED]
+    pairs = archive.readable_trials(trained, left_out.append)
+    state, driven = lease.state_of(run), driven_s(run)
+    attempts = [_attempt(store, child, record, run, driven) for child, record in pairs]
+    last = {one.trial.number: one for one in sorted((r for _, r in pairs), key=_attempt_of)}
+    again = [one for one in confirmed_of(store, list(last.values())) if one.losses]
+    baselines = _baselines(children, left_out)
+    axes = _axes(spec)
+    return Findings(
+        sweep=name,
+        run_id=tags.run_id,
+        state=state,
+        why=tags.get(Tag.REASON, "") if state != "running" else "",
+        loss_name=kind.objective.name,
+        in_nats=kind.objective.nats_per_symbol,
+        attempts=tuple(sorted(attempts, key=lambda one: (one.number, one.attempt))),
+        baselines=baselines,
+        entropy=_entropy(run, spec),
+        confirmed=tuple(map(_confirmation, again)),
+        axes=axes,
+        rate=_rate(spec, axes),
+        seconds=driven,
+        training_symbols=_training_symbols(pairs),
+        size_rule=_size_rule(spec),
+        trials_wanted=_number(spec, "trials", int),
+        minutes=_number(spec, "minutes", float),
+        is_template=kind is TEMPLATE,
+        about=_about(tags, spec, [record for _, record in pairs]),
+        left_out=len(left_out),
+        time=_time(tags, attempts, state),
+        importance=_named(matters if matters is not None else _importance(run, last, baselines)),
+    )
+
+
+def _attempt_of(record: TrialRecord) -> int:
+    return record.trial.attempt
+
+
+def _spec(run: Any) -> dict[str, Any]:
+    """The spec of a sweep as it is written; empty if its version has written none."""
+    try:
+        return archive.written_spec(run)
+    except InputError:
+        return {}
+
+
+def _number(spec: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
+    found = spec.get(name)
+    return kind(found) if is_finite(found) else None
+
+
+def _attempt(
+    store: Store, run: Any, record: TrialRecord, sweep: Any, driven: float
+) -> TrialFinding:
+    trial = record.trial
+    try:
+        rounds = read_curve(store, record)
+    except BadRunError:
+        rounds = []
+    start, end = (run.info.start_time or 0) / 1000, (run.info.end_time or 0) / 1000
+    took = max(0.0, end - start) if end else math.fsum(round_seconds(rounds))
+    if Tag.SECONDS in record.tags:  # it has waited
+        with contextlib.suppress(BadRunError):
+            took = record.tags.seconds(Tag.SECONDS)
+    # time in which no process drove the sweep does not count
+    ended = min(max(0.0, end - (sweep.info.start_time or 0) / 1000), driven or math.inf)
+    losses = ((n, one.get("val_loss")) for n, one in enumerate(rounds, start=1))
+    curve = tuple((trial.epochs_after(n), comparable(loss)) for n, loss in losses)
+    return TrialFinding(
+        id=trial.id,
+        number=trial.number,
+        attempt=trial.attempt,
+        phase=str(trial.phase),
+        outcome=record.outcome or record.open_state,
+        reason=record.reason,
+        loss=record.best_val_loss,
+        config=_named(trial.config.to_dict()),
+        label=trial.config.label(),
+        parameters=record.parameters or None,
+        curve=curve,
+        best_epoch=record.best_epoch,
+        epochs=record.epochs,
+        planned_epochs=trial.config.planned_epochs,
+        seconds=took,
+        ended_at=ended if end and record.outcome else None,
+    )
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of their hyperparameters for people."""
+    return {_shown(name): value for name, value in values.items()}
+
+
+def _shown(name: str) -> str:
+    parts = name.split(":")
+    return shown_label(name) if len(parts) in (2, 3) else name
+
+
+def _baselines(children: Iterable[Any], left_out: list[BadRunError]) -> dict[str, float]:
+    found = {}
+    for run in children:
+        if run.data.tags.get(Tag.PHASE) == Phase.BASELINE and run.info.status == "FINISHED":
+            try:
+                name, loss = archive.read_baseline(run)
+            except BadRunError as error:
+                left_out.append(error)
+            else:
+                found[name] = loss
+    return found
+
+
+def _confirmation(one: Confirmed) -> Confirmation:
+    return Confirmation(
+        trial=one.first.trial.id,
+        mean=one.mean,
+        spread=one.spread,
+        losses=one.losses,
+        first=one.first_loss,
+        p=one.p,
+        epoch=one.epoch,
+    )
+
+
+def _entropy(run: Any, spec: Mapping[str, Any]) -> float | None:
+    """Entropy of the data, nats per symbol; known of the sample that was generated."""
+    data = spec.get("data", run.data.params.get("data"))
+    return samples.WORKFLOW.entropy() if data == "workflow-log" else None
+
+
+def _axes(spec: Mapping[str, Any]) -> tuple[Axis, ...]:
+    """The hyperparameters that vary, from a space as `Space.describe` has written it."""
+    space: Any = spec.get("space")
+    found = space.items() if isinstance(space, dict) else ()
+    return tuple(axis for name, values in found if (axis := _axis(name, values)))
+
+
+def _axis(name: str, written: object) -> Axis | None:
+    shown, limit = _shown(name), LIMITS.get(name)
+    is_whole = limit is not None and limit.kind is int
+    if isinstance(written, list) and len(written) > 1:
+        if all(map(is_finite, written)):
+            marks = tuple(sorted(map(float, written)))
+            log = marks[0] > 0 and limit is not None and limit.ratio
+            return Axis(shown, marks[0], marks[-1], log, is_whole=is_whole, marks=marks)
+        return Axis(shown, words=tuple(dict.fromkeys(map(str, written))))
+    if not isinstance(written, dict):
+        return None
+    log = written.get("scale") == "log"
+    low: Any = written.get("low")
+    high: Any = written.get("high")
+    if low is None and is_finite(written.get("mu")) and is_finite(written.get("sigma")):
+        low, high = (written["mu"] + n * written["sigma"] for n in (-2, 2))  # a normal distribution
+        low, high = (math.exp(min(x, 700.0)) if log else x for x in (low, high))
+    if not (is_finite(low) and is_finite(high)) or low >= high or (log and low <= 0):
+        return None
+    return Axis(shown, low, high, log=log, is_whole=is_whole)
+
+
+def _rate(spec: Mapping[str, Any], axes: Sequence[Axis]) -> str | None:
+    """The hyperparameter that is the learning rate, as it is shown."""
+    field = spec.get("learning_rate_field") if spec.get("template") else "learning_rate"
+    names = [axis.name for axis in axes]
+    same = (name for name in names if isinstance(field, str) and name.split(" ")[0] == field)
+    return _shown(field) if field in names else next(same, None)
+
+
+def _training_symbols(pairs: Iterable[tuple[Any, TrialRecord]]) -> int:
+    """About how many symbols there are to train on, by the sizes of the networks; else 0."""
+    found = [0.0, 0.0]
+    for run, record in pairs:
+        with contextlib.suppress(ValueError):
+            share = float(run.data.params.get("parameters_per_symbol", ""))
+            if share > found[0]:  # the largest is rounded least
+                found = [share, record.parameters / share]
+    return round(found[1]) if math.isfinite(found[1]) else 0
+
+
+def _size_rule(spec: Mapping[str, Any]) -> tuple[float, float] | None:
+    low: Any = spec.get("size_low")
+    high: Any = spec.get("size_high")
+    if spec.get("size_rule") == "off" or not (is_finite(low) and is_finite(high)):
+        return None
+    return (float(low), float(high)) if 0 < low < high else None
+
+
+def _time(tags: Tags, attempts: Sequence[TrialFinding], state: str) -> dict[str, float]:
+    """Seconds of slots by what they were used for; of a sweep that runs, of its trials so far."""
+    stored = None
+    with contextlib.suppress(BadRunError):
+        stored = stored_time(tags) if state != "running" else None
+    if stored:
+        return {words: getattr(stored, name) for name, words in SHARES.items()}
+    ranked = sorted((one for one in attempts if one.ranks), key=lambda one: one.loss or 0.0)
+    best = ranked[0].number if ranked else None
+    spent = dict.fromkeys(SHARES, 0.0)
+    for one in attempts:
+        spent["best" if one.number == best else _share(one)] += one.seconds
+    return {words: spent[name] for name, words in SHARES.items()}
+
+
+def _share(one: TrialFinding) -> str:
+    """What an attempt that is none of the best trial's was for."""
+    if one.failed:
+        return "failures"
+    phases = {str(Phase.LADDER): "ladder", str(Phase.CONFIRM): "confirmation"}
+    return phases.get(one.phase, "beaten" if one.outcome == Outcome.COMPLETE else "cut_short")
+
+
+def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) -> dict[str, str]:
+    """Further facts: data, seed, devices, versions."""
+    devices = dict.fromkeys(device for one in records if (device := one.tags.get(Tag.DEVICE)))
+    facts = {
+        "data": spec.get("data"),
+        "template": spec.get("template"),
+        "digest of the data": tags.get(Tag.CORPUS_DIGEST),
+        "validation targets": spec.get("targets"),
+        "algorithm": spec.get("algo"),
+        "seed": spec.get("seed"),
+        "devices": ", ".join(devices),
+        "versions": ", ".join(
+            f"{tag.removeprefix(Tag.VERSION)} {value}"
+            for tag, value in sorted(records[0].tags.items() if records else ())
+            if tag.startswith(Tag.VERSION)
+        ),
+    }
+    return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+
+
+def _importance(
+    run: Any, last: Mapping[int, TrialRecord], baselines: Mapping[str, float]
+) -> dict[str, float]:
+    """Shares of the hyperparameters; none if the trials are too few or the space is not known."""
+    worst = baselines.get(UNIGRAM, math.inf)
+    found = {
+        one.trial.config: min(math.inf if one.best_val_loss is None else one.best_val_loss, worst)
+        for one in last.values()
+        if one.trial.phase is not Phase.CONFIRM and one.outcome
+    }
+    finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
+    if len(finite) < importance.FEWEST_TRIALS:
+        return {}
+    try:
+        tags = Tags(run)
+        spec = task_kind_of_run(tags).read_spec(run, tags, None)
+        return importance.shares(spec.space, finite, spec.seed) or {}
+    except (InputError, ValueError, KeyError):  # a template that is not on this machine
+        return {}

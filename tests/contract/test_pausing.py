@@ -1,0 +1,238 @@
+"""Trials that wait with a checkpoint and go on: in an SQLite store, and with the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search import api
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.resume import close, rebuild
+from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone, Slot
+from tests.contract.engine_jobs import (
+    CONFIG,
+    EVERY_ENGINE,
+    job,
+    listen,
+    losses,
+    opened,
+    saved_corpus,
+)
+from tests.contract.four_trials import Listening
+from tests.contract.sittings import after, go_on, interrupt
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+
+EPOCHS = 9
+#: each trial is worse than the first, which is the leader all the time
+CURVES = {n: [3.0 + n - epoch / 100 for epoch in range(EPOCHS)] for n in range(6)}
+
+
+def spec_of(data: Path, **fields: Any) -> Any:
+    return tiny_spec(EPOCHS, data=str(data), trials=4, **(PLAIN | {"halving": True} | fields))
+
+
+class Noting(ScriptedEngine):
+    """Notes which trials were given the slot; each round takes a second."""
+
+    def __init__(self, losses: dict[int, list[float]], **more: Any) -> None:
+        super().__init__(losses, **more)
+        self.started: list[int] = []
+
+    def start(self, job: Any) -> None:
+        """Note it."""
+        self.started.append(job.trial.number)
+        super().start(job)
+        for message in self._messages:
+            if isinstance(message, RoundDone):
+                message.metrics["round_seconds"] = 1.0
+
+
+def test_trials_wait_and_go_on_in_one_run_each(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store, engine = store_in(workplace("waits")), Noting(CURVES)
+    state = sweep_of(store, corpus, engine, spec_of(data)).run()
+    assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
+    assert {1, 2, 3} <= set(engine.started)
+    records = archive.trials(store, "s")
+    assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
+    assert {one.status for one in records} == {"FINISHED"}
+    assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
+    assert state.counts == {"complete": 1, "pruned": 3} and not state.paused
+    for record in records:
+        seen = store.history(record.run_id, "val_loss")
+        assert list(seen.values()) == CURVES[record.trial.number][: len(seen)]
+        assert [*seen] == [*range(1, len(seen) + 1)]
+    assert records[0].epochs == EPOCHS
+    assert records[1].reason == "pruned at epoch 3: 3.98 is number 2 of 2"
+
+
+def test_a_trial_that_waits_is_scheduled(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("scheduled"))
+    seen: list[tuple[str, str]] = []
+    counts: dict[str, int] = {}
+    display = Listening()
+
+    def look() -> None:
+        seen.extend(
+            (one.status, one.tags.get(Tag.PAUSED, "")) for one in archive.trials(store, "s")
+        )
+        counts.update(api.status("s", settings=store.settings).trials)
+
+    engine = Noting(CURVES, watch=after(5, look))
+    sweep_of(store, corpus, engine, spec_of(data), observer=display).run()
+    assert counts == {"running": 1, "paused": 1}
+    assert "s/0 paused at epoch 3: 2.98 is number 1 of 1" in display.told
+    assert ("SCHEDULED", "at epoch 3: 2.98 is number 1 of 1") in seen
+    assert ("RUNNING", "") in seen
+    leader = archive.trials(store, "s")[0]
+    assert (leader.outcome, leader.tags[Tag.PAUSED]) == ("complete", "")
+
+
+@pytest.fixture
+def broken_off(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Store:
+    """A sweep that was interrupted while two trials waited."""
+    store = store_in(workplace("broken"))
+    engine = Noting(CURVES, watch=after(19, interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, engine, spec_of(data)).run()
+    return store
+
+
+def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
+    broken_off: Store, corpus: Corpus
+) -> None:
+    records = archive.trials(broken_off, "s")
+    waiting = [one for one in records if one.tags.get(Tag.PAUSED)]
+    assert [one.trial.number for one in waiting] == [1, 2]
+    assert {one.status for one in records} == {"KILLED", "FINISHED"}
+    counts: dict[str, int] = {}
+    look = after(1, lambda: counts.update(api.status("s", settings=broken_off.settings).trials))
+    engine = Noting(CURVES, watch=look)
+    state = go_on(broken_off, corpus, engine)
+    assert counts == {"complete": 1, "paused": 2, "running": 1}
+    assert state.counts == {"complete": 1, "pruned": 3}
+    assert engine.started == [3], "those that wait are given no slot"
+    again = {one.run_id: one for one in archive.trials(broken_off, "s")}
+    for one in waiting:  # in the same run
+        assert (again[one.run_id].status, again[one.run_id].trial.attempt) == ("FINISHED", 1)
+        seen = broken_off.history(one.run_id, "val_loss")
+        assert list(seen.values()) == CURVES[one.trial.number][: len(seen)]
+
+
+def test_a_trial_that_was_lost_before_it_waited_is_no_second_trial(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("lost"))
+    engine = Noting(CURVES, lose_first=1, watch=after(5, interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, engine, spec_of(data)).run()
+    waiting = [one for one in archive.trials(store, "s") if one.tags.get(Tag.PAUSED)]
+    assert [(one.trial.number, one.trial.attempt) for one in waiting] == [(0, 2)]
+    again = Noting(CURVES)
+    state = go_on(store, corpus, again)
+    assert state.counts == {"complete": 1, "pruned": 3}
+    names = [run.info.run_name for run in store.runs({Tag.NAME: "s"})]
+    assert sorted(names) == sorted(set(names))
+    assert again.started.count(0) == 1
+
+
+def test_what_waited_and_was_pruned_in_a_later_sitting_stays_so(
+    broken_off: Store, corpus: Corpus
+) -> None:
+    go_on(broken_off, corpus, Noting(CURVES))
+    pruned = {one.run_id: one for one in archive.trials(broken_off, "s") if one.trial.number}
+    assert {one.tags.get(Tag.UNFINISHED) for one in pruned.values()} <= {None, ""}
+    engine = Noting(CURVES)
+    state = go_on(broken_off, corpus, engine, trials=5)
+    assert engine.started == [4]
+    assert state.counts["pruned"] == 4
+    for one in archive.trials(broken_off, "s"):
+        if one.run_id in pruned:
+            assert one.has_weights is pruned[one.run_id].has_weights
+    assert any(one.has_weights for one in archive.trials(broken_off, "s"))
+
+
+def test_time_for_which_a_trial_waited_is_not_its_own_after_a_resume(
+    broken_off: Store, corpus: Corpus
+) -> None:
+    go_on(broken_off, corpus, Noting(CURVES))
+    first, second, *_ = archive.trials(broken_off, "s")
+    assert Tag.SECONDS in first.tags and Tag.SECONDS in second.tags, "both have waited"
+    for record in (first, second):
+        assert record.tags.seconds(Tag.SECONDS) < 60
+        broken_off.log(record.run_id, tags={Tag.SECONDS: "1234.5"})
+    past = rebuild(broken_off, archive.existing_sweep(broken_off, "s"))
+    waited = {one.trial.number: one for one in past.finished if one.waited}
+    assert [waited[number].seconds for number in (0, 1)] == [1234.5, 1234.5]
+    others = [one for one in past.finished if not one.waited]
+    assert all(one.seconds < 60 for one in others)
+
+
+def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
+    broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workdir.open_folder(archive.existing_sweep(broken_off, "s").info.run_id)
+    kept = {one.name for one in folder.iterdir() if one.is_dir()}
+    assert {"1", "2", "3"} <= kept
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusTask, "baselines", lambda self, known: interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            go_on(broken_off, corpus, Noting(CURVES))
+    assert {"1", "2", "3"} <= {one.name for one in folder.iterdir()}
+
+
+def test_a_sweep_that_is_closed_without_a_driver_leaves_no_run_open(
+    broken_off: Store, corpus: Corpus
+) -> None:
+    for one in archive.trials(broken_off, "s"):  # as if its driver had been killed
+        if one.tags.get(Tag.PAUSED):
+            broken_off.log(one.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
+            broken_off.reopen(one.run_id, "SCHEDULED")
+    run = archive.existing_sweep(broken_off, "s")
+    close(broken_off, run, on_skipped=lambda error: pytest.fail(str(error)))
+    assert {one.status for one in archive.trials(broken_off, "s")} == {"KILLED", "FINISHED"}
+    assert go_on(broken_off, corpus, ScriptedEngine(CURVES)).counts["complete"] == 1
+
+
+@pytest.mark.parametrize("name", EVERY_ENGINE)
+def test_a_trial_that_has_waited_has_the_bits_of_one_that_has_not(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    corpus, config = saved_corpus(tmp_path), CONFIG.evolve(dropout=0.2, epochs=4)
+    with opened(request, name, workers=1) as engine:
+        slot = engine.slots[0]
+        engine.start(job(corpus, tmp_path / "whole", slot, config))
+        whole = losses(listen(engine)[slot])
+        found: dict[int, float] = {}
+        for waits in (1, 2, 3, 4):
+            engine.start(job(corpus, tmp_path / "parts", slot, config))
+            found |= until_round(engine, slot, waits)
+    assert found == dict(enumerate(whole, start=1)) and len(whole) == 4
+
+
+def until_round(engine: Engine, slot: Slot, number: int) -> dict[int, float]:
+    """Losses of a trial's rounds up to the one after which it is paused, or has ended."""
+    found = {}
+    while True:
+        for _, message in engine.wait(0.2):
+            if isinstance(message, RoundDone):
+                found[message.number] = message.metrics["val_loss"]
+                if message.number == number:
+                    engine.stop(slot, Paused("waits"))
+            elif isinstance(message, Ended | Paused):
+                expected = (Paused("waits"), Ended(Outcome.COMPLETE))
+                assert message in expected
+                return found

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed
+from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
+
+
+def first(number: int, loss: float) -> TrialSnapshot:
+    trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
+    nowhere = Path("/none")
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
+    epochs = [{"val_loss": loss}]
+    ended = Ended(Outcome.COMPLETE)
+    return TrialProgress(trial, "", Slot(0), job, rounds=epochs, ended=ended).snapshot()
+
+
+def test_mean_and_spread_leave_the_first_run_out() -> None:
+    one = Confirmed(first(4, 1.0), (1.4, 1.5, 1.6))
+    assert one.mean == pytest.approx(1.5)
+    assert one.spread == pytest.approx(0.1)
+
+
+def test_the_best_mean_comes_first_whatever_the_first_runs_were() -> None:
+    lucky, steady = Confirmed(first(1, 1.0), (1.5, 1.6)), Confirmed(first(2, 1.3), (1.3, 1.31))
+    assert [one.first.trial.number for one in compare([lucky, steady])] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "p", "words"),
+    [
+        # Welch's t for (2.0, 2.1, 2.2) against (1.0, 1.1, 1.2): t = 1 / sqrt(0.02 / 3), 4 degrees
+        ((2.0, 2.1, 2.2), 0.000255, "; worse (p = 0.00026)"),
+        # t = 0.05 / sqrt(0.02 / 3) = 0.612, 4 degrees of freedom
+        ((1.05, 1.15, 1.25), 0.573, "; cannot be told apart from the best (p = 0.57)"),
+    ],
+)
+def test_configs_are_told_apart_by_welchs_t_test(
+    losses: tuple[float, ...], p: float, words: str
+) -> None:
+    best, other = compare(
+        [Confirmed(first(1, 1.0), (1.0, 1.1, 1.2)), Confirmed(first(2, 1), losses)]
+    )
+    assert best.p is None and "p =" not in str(best)
+    assert other.p == pytest.approx(p, rel=0.01)
+    assert str(other).endswith(words)
+
+
+def test_one_seed_gives_no_verdict() -> None:
+    both = compare([Confirmed(first(1, 1.0), (1.0,)), Confirmed(first(2, 1.0), (2.0,))])
+    assert [one.p for one in both] == [None, None]
+    assert [one.spread for one in both] == [0.0, 0.0]
+    assert str(both[0]) == "s/1: 1.0000 +- 0.0000 over 1 further seed, first run 1.0000"
+
+
+def test_nothing_confirmed_compares_to_nothing() -> None:
+    assert compare([]) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "epochs", "counts"),
+    [
+        (Outcome.COMPLETE, 1, True),
+        (Outcome.STOPPED, 3, True),  # as many as the first run needed for its lowest loss
+        (Outcome.STOPPED, 2, False),
+    ],
+)
+def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_first_on(
+    outcome: Outcome, epochs: int, counts: bool
+) -> None:
+    losses = [2.0, 1.5, 1.0, 1.2]
+    leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
+    again = replace(
+        first(1, 1.0),
+        trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
+        rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
+        ended=Ended(outcome),
+    )
+    found = confirmed({0: leader, 1: again})
+    assert [(one.losses, one.at) for one in found] == [
+        ((min(losses[:epochs]),), None if counts else epochs)
+    ]

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.search.policy.found_rate import FoundRate, between_steps, found, refinable
+from lstm_sweep.search.policy.ladder import Step, rates
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Dimension, Listed, Range
+from lstm_sweep.spaces.space import Space
+
+GUESSING = 3.0
+SMALL = TrialConfig(layer_size=32)
+
+
+def by_size(config: Config) -> float:
+    return 32 / as_lstm_config(config).layer_size
+
+
+def found_in(
+    dimension: Dimension, *losses: float, refine: bool = True, untrained: float | None = GUESSING
+) -> FoundRate:
+    """What comes of a ladder over a dimension with these losses, sizes 32 to 512."""
+    space = Space({"learning_rate": dimension, "layer_size": Range("layer_size", 32, 512, 16)})
+    known = [*losses, *[None] * len(rates(dimension))]
+    steps = [Step(rate, loss) for rate, loss in zip(rates(dimension), known, strict=False)]
+    best = min(steps, key=lambda step: math.inf if step.loss is None else step.loss).rate
+    return found(space, steps, best, untrained, by_size, 32 / 512, refine=refine)
+
+
+DECADES = Listed("learning_rate", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))
+
+
+# the best rate ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "above, own, below, expected",
+    [
+        (2.5, 2.0, 2.5, 0.01),  # as steep to both sides
+        (math.inf, 2.0, 3.0, 0.01),  # a failure counts as guessing
+        (9.0, 2.0, 3.0, 0.01),  # so does a loss that is worse
+        (2.0, 2.0, 3.0, 0.032),  # half way up
+        (3.0, 2.0, 2.0, 0.0032),
+        (2.206, 2.006, 3.17, 0.022),
+        (3.17, 2.006, 2.205, 0.0046),
+    ],
+)
+def test_the_best_rate_lies_between_the_neighbours_of_the_best_step(
+    above: float, own: float, below: float, expected: float
+) -> None:
+    steps = [Step(0.1, above), Step(0.01, own), Step(0.001, below)]
+    assert between_steps(steps, 0.01, GUESSING) == expected
+
+
+@pytest.mark.parametrize(
+    "losses, best, expected",
+    [
+        ((2.9, 2.5, 2.0), 0.001, 0.001),  # the lowest
+        ((2.0, 2.9, 3.0), 0.1, 0.094),  # the highest: a higher one counts as guessing
+        ((2.0, 2.1, 3.0), 0.1, 0.039),
+    ],
+)
+def test_a_best_step_at_an_end_of_the_ladder(
+    losses: tuple[float, ...], best: float, expected: float
+) -> None:
+    steps = [Step(rate, loss) for rate, loss in zip((0.1, 0.01, 0.001), losses, strict=True)]
+    assert between_steps(steps, best, GUESSING) == expected
+
+
+def test_where_guessing_is_not_known_a_failure_says_nothing_of_the_rates_between() -> None:
+    steps = [Step(0.1, math.inf), Step(0.01, 2.0), Step(0.001, 2.5)]
+    assert between_steps(steps, 0.01, None) == 0.01
+
+
+# which spaces ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dimension, expected",
+    [
+        (DECADES, True),
+        (Listed("learning_rate", (0.001, 0.01)), False),
+        (Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)), False),
+        (Range("learning_rate", 1e-4, 1.0, log=True), True),
+        (Range("learning_rate", 1e-4, 1.0), True),
+        (Range("learning_rate", 0.01, 0.11, step=0.05), False),
+    ],
+)
+def test_lists_by_tens_and_ranges_are_refined(dimension: Dimension, expected: bool) -> None:
+    assert refinable(Space({"learning_rate": dimension})) is expected
+
+
+def test_what_a_template_says_is_not_refined() -> None:
+    space = Space({"learning_rate": DECADES})
+    space.stands_in = "template"
+    assert not refinable(space)
+
+
+# what the search keeps to ----------------------------------------------------------------------
+
+
+def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None:
+    rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)  # 0.01, for 32 units
+    kept = rate.narrowed["learning_rate"]
+    # a tenth of what suits 512 units, to twice what suits 32
+    assert kept.describe() == {"low": 1e-4, "high": 0.02, "scale": "log"}
+    assert 0.01 in kept and 0.0037 in kept and 0.00371 not in kept
+
+
+@pytest.mark.parametrize(
+    "size, learning_rate, expected",
+    [
+        (32, 0.02, True),
+        (32, 0.021, False),
+        (32, 0.001, True),
+        (32, 0.00099, False),
+        (64, 0.01, True),
+        (64, 0.011, False),
+        (512, 0.0012, True),
+        (512, 0.0013, False),
+        (512, 1e-4, True),
+    ],
+)
+def test_each_config_gets_the_rates_that_suit_its_size(
+    size: int, learning_rate: float, expected: bool
+) -> None:
+    rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)
+    assert rate.suits(SMALL.evolve(layer_size=size, learning_rate=learning_rate)) is expected
+
+
+@pytest.mark.parametrize("size, expected", [(32, 0.01), (64, 0.005), (96, 0.0033), (512, 0.00063)])
+def test_the_rate_that_suits_a_config(size: int, expected: float) -> None:
+    rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)
+    suited = as_lstm_config(rate.suited(SMALL.evolve(layer_size=size)))
+    assert suited.learning_rate == expected and rate.suits(suited)
+    assert rate.narrowed.admits(suited)
+
+
+def test_where_all_that_would_suit_lies_below_the_space_its_lowest_rates_are_left() -> None:
+    rate = found_in(Listed("learning_rate", (0.01, 0.1, 1.0)), 3.5, 2.4, 2.0)
+    large = SMALL.evolve(layer_size=512)
+    assert as_lstm_config(rate.suited(large)).learning_rate == 0.01
+    assert rate.suits(large.evolve(learning_rate=0.02))
+    assert not rate.suits(large.evolve(learning_rate=0.03))
+
+
+@pytest.mark.parametrize("top", [1.0, 0.1])
+def test_rates_never_leave_the_space(top: float) -> None:
+    listed = Listed("learning_rate", tuple(v for v in (0.001, 0.01, 0.1, 1.0) if v <= top))
+    rate = found_in(listed, 2.0, 2.5)  # its highest rate is the best
+    space = rate.narrowed
+    rng = np.random.default_rng(0)
+    drawn = [as_lstm_config(space.sample(rng)).learning_rate for _ in range(200)]
+    assert 0.001 <= min(drawn) < max(drawn) <= top
+    assert all(float(f"{one:.2g}") == one for one in drawn)
+
+
+def test_a_range_on_a_linear_scale_stays_one() -> None:
+    kept = found_in(Range("learning_rate", 0.001, 1.0), 3.5, 2.4, 2.0, 2.9).narrowed
+    assert kept["learning_rate"].describe()["scale"] == "linear"
+
+
+# listed rates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "losses, kept",
+    [
+        ((math.inf, 2.9, 2.0, 2.5), [0.001, 0.01]),  # 0.1 has lost clearly
+        ((math.inf, math.inf, 2.0, 2.5), [0.001, 0.01]),
+        ((math.inf, 2.05, 2.0, 2.5), [0.001, 0.01, 0.1]),  # nearly as good
+        ((2.0, 2.5), [0.1, 1.0]),
+    ],
+)
+def test_without_refining_listed_rates_are_kept_that_have_not_lost(
+    losses: tuple[float, ...], kept: list[float]
+) -> None:
+    rate = found_in(DECADES, *losses, refine=False)
+    assert rate.narrowed["learning_rate"].values() == kept
+    config = SMALL.evolve(layer_size=512, learning_rate=0.01)
+    assert rate.suits(config) and rate.suited(config) == config
+
+
+def test_a_finer_list_keeps_its_rates_between_those_that_have_lost() -> None:
+    listed = Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1))
+    kept = found_in(listed, math.inf, 2.0, 2.5).narrowed["learning_rate"]
+    assert kept.values() == [0.001, 0.003, 0.01, 0.03]
+
+
+@pytest.mark.parametrize("above, kept", [(2.9, [0.001, 0.01, 0.1]), (math.inf, [0.001, 0.01])])
+def test_where_guessing_is_not_known_only_what_has_failed_is_left_out(
+    above: float, kept: list[float]
+) -> None:
+    rate = found_in(DECADES, math.inf, above, 2.0, 2.5, untrained=None, refine=False)
+    assert rate.narrowed["learning_rate"].values() == kept
+
+
+listed = st.lists(st.floats(1e-6, 10), min_size=1, max_size=12, unique=True).map(
+    lambda values: Listed("learning_rate", tuple(sorted(values)))
+)
+log_range = st.tuples(st.floats(1e-6, 1.0), st.floats(1.1, 1e6)).map(
+    lambda ends: Range("learning_rate", ends[0], min(ends[0] * ends[1], 1e3), log=True)
+)
+
+
+@given(
+    dimension=listed | log_range,
+    losses=st.lists(st.floats(1.0, 3.5), min_size=7, max_size=7),
+    share=st.floats(0, 1, exclude_max=True),
+)
+def test_the_search_never_leaves_the_space_and_keeps_a_best_rate(
+    dimension: Dimension, losses: list[float], share: float
+) -> None:
+    rate = found_in(dimension, *losses)
+    space = rate.narrowed
+    kept = space["learning_rate"]
+    values = [float(value) for value in dimension.values() or []]
+    low = values[0] if values else getattr(dimension, "low", math.nan)
+    high = values[-1] if values else getattr(dimension, "high", math.nan)
+    drawn = float(kept.decode(kept.at(share)))
+    assert low * (1 - 1e-9) <= drawn <= high * (1 + 1e-9)
+    assert rate.refines or drawn in dimension
+    suited = as_lstm_config(rate.suited(SMALL.evolve(learning_rate=rate.rate)))
+    assert suited.learning_rate in kept and rate.suits(suited)
+
+
+def test_the_declared_space_finds_what_suits_its_sizes() -> None:
+    """By the losses that were measured with 32 units, see benchmarks/README.md."""
+    dimension = presets.DEFAULT["learning_rate"]
+    rate = found_in(dimension, math.inf, 2.006, 2.205)
+    assert rate.rate == pytest.approx(0.042, rel=0.1)
+    best = {64: 0.02, 128: 0.01, 256: 0.006}
+    for size, measured in best.items():
+        suited = as_lstm_config(rate.suited(SMALL.evolve(layer_size=size)))
+        assert measured / 1.5 <= suited.learning_rate <= measured * 1.5

@@ -1,0 +1,139 @@
+"""Which trials wait, go on, and end as pruned, in whole sweeps that are played."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search.policy.pausing import pruned
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.stop_reason import StopReason
+from lstm_sweep.search.trial import Ended, Outcome, Phase
+from tests.unit.search.policy.player import (
+    PLAIN,
+    SMALL,
+    Played,
+    Player,
+    in_order,
+    play,
+    policy_of,
+    usual,
+)
+
+HALVING: dict[str, Any] = {**PLAIN, "halving": True}
+
+
+def rounds_of(played: Played) -> list[int]:
+    return [len(one.rounds) for one in played.all_progress]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_best_is_trained_to_its_end_and_all_others_wait_until_the_search_is_over(
+    slots: int,
+) -> None:
+    losses = [3.0, 2.0, 1.0]
+    plan = Plan(**{**HALVING, "trials": 3})
+    played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
+    assert rounds_of(played)[2] == 9
+    assert [one.ended and one.ended.outcome for one in played.all_progress] == [
+        Outcome.PRUNED, Outcome.PRUNED, Outcome.COMPLETE,
+    ]  # fmt: skip
+    assert max(rounds_of(played)[:2]) < 9, "they led only until the better one came"
+
+
+def test_one_that_waits_is_promoted_once_enough_are_behind_it() -> None:
+    """On two slots the first leads; the second is one of the best third when six have come."""
+    losses = [1.0, 1.1, 5.0, 5.1, 5.2, 5.3]
+    plan = Plan(**{**HALVING, "trials": 6})
+    player = Player(policy_of(plan, SMALL, 2, first_rung=1), in_order(losses), 2)
+    played = player.play()
+    assert [trial.number for trial in player.placed].count(1) == 2
+    assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_where_all_configs_are_tried_before_the_budget_is_spent_all_go_on(slots: int) -> None:
+    plan = Plan(**{**HALVING, "trials": 50})
+    losses = [3.0 - number / 100 for number in range(12)]
+    played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
+    assert rounds_of(played) == [9] * 12
+    assert played.policy.stop and played.policy.stop.reason is StopReason.SPACE
+
+
+def test_a_trial_that_waited_says_at_its_end_how_it_stood() -> None:
+    plan = Plan(**{**HALVING, "trials": 3})
+    played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=2, first_rung=1)
+    assert played.all_progress[2].ended == Ended(
+        Outcome.PRUNED, "pruned at epoch 1: 3 is number 3 of 3"
+    )
+    assert pruned("at epoch 1: 3 is number 3 of 3") == played.all_progress[2].ended
+
+
+def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
+    losses = [1.0 + number / 10 for number in range(12)]
+    plan = Plan(**{**HALVING, "trials": 12})
+    player = Player(policy_of(plan, SMALL, 1, first_rung=1), in_order(losses), 1)
+    player.play()
+    order = [trial.number for trial in player.placed]
+    assert order.count(0) == 3, "it goes from rung to rung: 1, 3 and 9 epochs"
+    second, third = [place for place, number in enumerate(order) if number == 0][1:]
+    assert 1 <= second < third and third - second > 2
+
+
+def test_near_the_end_those_that_wait_go_on_and_none_is_begun() -> None:
+    played = play(Plan(trials=1_000, seconds=200.0, confirm_configs=0), slots=2, curves=usual)
+    searched = played.of(Phase.SEARCH)
+    leader = min((one for one in searched if one.best_loss), key=lambda one: one.best_loss or 9)
+    last = max(one.began for one in searched)
+    assert 200 - last > 0.4 * sum(leader.round_seconds)
+    assert sum(len(one.rounds) > 1 for one in searched) > 3
+
+
+@pytest.mark.parametrize("seconds", [None, 10_000.0])
+def test_once_all_trials_are_begun_only_the_best_go_on(seconds: float | None) -> None:
+    """With time left, too: `trials` is a limit of its own."""
+    losses = [1.0, *(2.0 + number / 100 for number in range(20))]
+    plan = Plan(**{**HALVING, "trials": 6, "seconds": seconds})
+    played = play(plan, SMALL, curves=in_order(losses), slots=2, first_rung=1)
+    assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
+    assert played.now < 100
+
+
+def test_near_the_end_trials_do_not_change_places_after_each_round() -> None:
+    """Each pause costs a start; so a trial keeps its slot until its next rung."""
+    plan = Plan(trials=1_000, seconds=300.0, confirm_configs=0)
+    player = Player(policy_of(plan, slots=2), usual, 2)
+    played = player.play()
+    searched = played.of(Phase.SEARCH)
+    begins = len(player.placed) - len(played.of(Phase.LADDER))
+    assert begins - len(searched) < sum(len(one.rounds) for one in searched) / 3
+
+
+def test_the_best_are_not_confirmed_while_the_leader_runs() -> None:
+    """Without a limit of time: the best may be the last to end."""
+    losses = [1.0, 5.0, 5.1, 5.2, 5.3, 5.4, 5.5, 5.6]
+    plan = Plan(**{**HALVING, "trials": 12, "confirm_configs": 2, "confirm_seeds": 2})
+    played = play(plan, SMALL, curves=in_order(losses), slots=2, first_rung=1)
+    assert played.of(Phase.CONFIRM)[0].trial.config == played.all_progress[0].trial.config
+
+
+@pytest.mark.parametrize("seconds", [None, 10_000.0])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
+    slots: int, seconds: float | None
+) -> None:
+    plan = Plan(**{**HALVING, "trials": 100, "patience": 5, "seconds": seconds})
+    losses = [1.0, *(2.0 + number / 100 for number in range(100))]
+    played = Player(policy_of(plan, slots=slots), in_order(losses), slots).play()
+    assert len(played.all_progress) < 12
+    assert played.policy.stop and played.policy.stop.reason is StopReason.PATIENCE
+    assert max(rounds_of(played)) == 9, "the best goes on to its end"
+    assert sum(rounds_of(played)) < 40, "and the others do not"
+
+
+def test_without_a_limit_of_time_the_search_ends_though_trials_wait() -> None:
+    played = play(Plan(trials=30, confirm_configs=0), slots=4, curves=usual)
+    assert all(one.ended and not one.paused for one in played.all_progress)
+    outcomes = [one.ended.outcome for one in played.of(Phase.SEARCH) if one.ended]
+    assert outcomes.count(Outcome.PRUNED) > outcomes.count(Outcome.COMPLETE) > 0

@@ -1,0 +1,56 @@
+"""What is asked of all trials of a sweep, kept up to date and found anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
+
+ENDED = [None, Ended(Outcome.COMPLETE), Ended(Outcome.ERROR), Ended(Outcome.LOST)]
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> TrialSnapshot:
+    number = draw(st.integers(0, 12))
+    phase = [Phase.SEARCH, Phase.SEARCH, Phase.LADDER, Phase.CONFIRM][number % 4]
+    trial = Trial(
+        sweep="s", number=number, config=TrialConfig(layer_size=number + 1), seed=0, phase=phase,
+        steps=5 if number == 6 else None,
+    )  # fmt: skip
+    losses = draw(st.lists(st.sampled_from([1.0, 2.0, 3.0]), max_size=3))
+    ended = draw(st.sampled_from(ENDED))
+    return TrialSnapshot(
+        trial, Slot(0), tuple({"val_loss": loss} for loss in losses), ended, last=False,
+        began=0.0, seconds=1.0, paused="" if ended else draw(st.sampled_from(["", "at epoch 1"])),
+    )  # fmt: skip
+
+
+def by_loss(found: Sequence[tuple[float | None, TrialSnapshot]]) -> list[TrialSnapshot]:
+    known = [(loss, one.trial.number, one) for loss, one in found if loss is not None]
+    return [one for *_, one in sorted(known, key=lambda key: key[:2])]
+
+
+@given(st.lists(snapshots(), max_size=40))
+def test_what_is_kept_up_to_date_is_what_is_found_anew(puts: list[TrialSnapshot]) -> None:
+    trials, plain = Trials(), dict[int, TrialSnapshot]()
+    for one in puts:
+        trials.put(one)
+        plain[one.trial.number] = one
+    every = list(plain.values())
+    first = [one for one in every if one.trial.phase is not Phase.CONFIRM]
+    trained = [one for one in first if one.trial.steps is None]
+    so_far = by_loss([(one.ranked_loss if one.ended else one.best_loss, one) for one in trained])
+    assert list(trials.items()) == list(plain.items()) and len(trials) == len(plain)
+    assert trials.open == [one for one in every if not one.ended]
+    assert trials.paused == [one for one in every if one.paused]
+    assert trials.any_paused == bool(trials.paused)
+    assert trials.again == [one for one in every if one.trial.phase is Phase.CONFIRM]
+    assert trials.configs == {one.trial.config for one in first}
+    assert trials.ranked() == by_loss([(one.ranked_loss, one) for one in first])
+    assert [trials.best_so_far(count) for count in (1, 3)] == [so_far[:1], so_far[:3]]

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import math
+
+from lstm_sweep.search.policy.experience import distilled
+from lstm_sweep.search.policy.problem import admits_all
+from lstm_sweep.search.sweep.shipped_past import FILE, shipped
+from lstm_sweep.spaces import presets
+
+
+def test_sweeps_of_several_corpora_ship_with_the_program() -> None:
+    found = shipped()
+    assert len(found) >= 3 and FILE.stat().st_size < 50_000
+    for sweep in found:
+        behind = [one.behind for one in sweep.trials]
+        assert behind == sorted(behind) and behind[0] == 0 and behind[-1] <= 1
+        assert len(behind) > 20 and not sweep.same_corpus
+        multiples = [one.multiple for one in sweep.trials]
+        assert all(rate is not None and 0 < rate < math.inf for rate in multiples)
+
+
+def test_none_of_them_is_of_a_corpus_that_is_held_out() -> None:
+    assert "large" not in FILE.read_text(encoding="utf-8")
+
+
+def test_the_default_space_gets_openings_from_them() -> None:
+    found = distilled(presets.DEFAULT, admits_all, shipped())
+    assert found.first == () and found.later
+    assert all(presets.DEFAULT.admits(one.config) for one in found.later)

@@ -1,0 +1,70 @@
+"""Which configs were trained again, read back from records of trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
+from lstm_sweep.search.trial import Phase, Trial
+
+ROUNDS = 4
+NO_STORE = cast("Store", None)
+
+
+def record_of(number: int, phase: Phase, losses: Sequence[float], **more: Any) -> TrialRecord:
+    """A trial of the same config as the others, whose curve is in a tag."""
+    trial = Trial(
+        sweep="s",
+        number=number,
+        config=TrialConfig(epochs=10),
+        seed=number,
+        phase=phase,
+        rounds_per_epoch=ROUNDS,
+        most_rounds=more.pop("most_rounds", None),
+    )
+    curve = more.pop("curve", json.dumps([[loss, 1.0] for loss in losses]))
+    data = SimpleNamespace(tags={Tag.CURVE: curve})
+    tags = Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data))
+    known = {"outcome": "complete", "best_val_loss": min(losses), "tags": tags}
+    return cast("TrialRecord", mock.Mock(trial=trial, **(known | more)))
+
+
+FIRST = [1.5, 1.4, 1.3, 1.2, 1.0, 1.1]
+
+
+def test_a_further_run_that_was_cut_short_counts_as_it_does_in_a_running_sweep() -> None:
+    first = record_of(0, Phase.SEARCH, FIRST)
+    whole = record_of(1, Phase.CONFIRM, [2.0, 1.1])
+    early = record_of(2, Phase.CONFIRM, [3.0], outcome="stopped")
+    late = record_of(3, Phase.CONFIRM, [2.0, 1.9, 1.8, 1.7, 1.2], outcome="stopped")
+    [found] = confirmed_of(NO_STORE, [first, whole, early, late])
+    assert found.losses == (1.1, 1.2) and found.at is None
+
+
+def test_runs_that_were_shorter_than_the_first_are_compared_at_the_same_round() -> None:
+    first = record_of(0, Phase.SEARCH, FIRST, outcome="stopped")
+    again = [record_of(n, Phase.CONFIRM, [1.6, 1.4 + n / 10, 1.25], most_rounds=3) for n in (1, 2)]
+    stopped = record_of(3, Phase.CONFIRM, [1.6, 1.3], outcome="stopped", most_rounds=3)
+    [found] = confirmed_of(NO_STORE, [first, *again, stopped])
+    assert found.losses == pytest.approx((1.5, 1.6, 1.3)) and found.first_loss == 1.4
+    assert found.epoch == pytest.approx(0.5)
+    assert str(found) == (
+        "s/0: 1.4667 +- 0.1528 over 3 further seeds at epoch 0.5, first run 1.4000"
+    )
+    assert found.to_dict()["epoch"] == 0.5
+
+
+def test_a_curve_that_cannot_be_read_compares_to_nothing() -> None:
+    first = record_of(0, Phase.SEARCH, FIRST, outcome="stopped")
+    again = record_of(1, Phase.CONFIRM, [1.1] * 6, curve="no JSON")
+    assert confirmed_of(NO_STORE, [first, again]) == []
