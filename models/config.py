@@ -50,10 +50,14 @@ class Limit:
 
 
 DIRECTIONS = ("uni", "bi")
+STATES = ("reset", "carried")
 PRECISIONS = ("float32", "bfloat16", "float16")
 #: each also needs an entry in `OPTIMIZER_CLASSES` of `models/network/lstm.py` and in `KERNELS` of
 #: `models/fast/optimizer.py`
 OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
+AVERAGINGS = ("polynomial", "off")
+#: `global` scales all gradients by one factor, `weight` that of each weight by its own
+CLIPPINGS = ("global", "weight")
 
 LIMITS: Mapping[str, Limit] = {
     "direction": Limit(str, choices=DIRECTIONS),
@@ -65,11 +69,23 @@ LIMITS: Mapping[str, Limit] = {
     "batch_size": Limit(int, 1, 65536, ratio=True),
     "stride": Limit(int, 0, 10000),
     "offset": Limit(str, choices=("random", "fixed")),
+    "state": Limit(str, choices=STATES),
     "optimizer": Limit(str, choices=OPTIMIZERS),
+    "beta_1": Limit(float, 0, 0.999),
+    "clipping": Limit(str, choices=CLIPPINGS),
+    "weight_decay": Limit(float, 0, 100),
+    "averaging": Limit(str, choices=AVERAGINGS),
+    "averaging_eta": Limit(float, 0, 10000),
     "embedding_size": Limit(int, 0, 16384),
     "precision": Limit(str, choices=PRECISIONS),
     "epochs": Limit(int, 1, 100000),
 }
+
+#: what was done before there was such a field; runs of those versions do not have it
+EARLIER: Mapping[str, str | float] = {
+    "state": "reset", "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0,
+    "averaging": "off", "averaging_eta": 32.0,
+}  # fmt: skip
 
 
 class Config(Hashable, Protocol):
@@ -129,8 +145,23 @@ class TrialConfig:
     stride: int = 0
     #: start of the first window: `random` below the stride in each epoch, or `fixed` at 0
     offset: str = "random"
+    #: state before a window: zero (`reset`), or that after the window before it in its session
+    #: (`carried`), without a gradient; `bi` is always `reset`
+    state: str = "reset"
     #: name of the optimizer
     optimizer: str = "rmsprop"
+    #: share of the gradients before in the momentum of `adam`; others have none
+    beta_1: float = 0.9
+    #: norm that is limited in a training step: that of all gradients (`global`) or of each one
+    clipping: str = "global"
+    #: decoupled weight decay: each step takes this share, times the learning rate, off all weights
+    #: but biases
+    weight_decay: float = 0.0
+    #: which weights are scored and kept: a `polynomial` decay average over the steps, or, if `off`,
+    #: those of the last step
+    averaging: str = "polynomial"
+    #: the average is mostly over the last 1 / (1 + eta) of all steps (`models/averaging.py`)
+    averaging_eta: float = 32.0
     #: width of a learned embedding of the symbols; 0: one-hot input
     embedding_size: int = 0
     #: precision of matrix products in training; scoring is in float32
@@ -147,13 +178,21 @@ class TrialConfig:
         """Symbols from one training window to the next.
 
         The default is `sequence_length`, or an eighth of it for `bi`, since a unidirectional window
-        has a target at each step and a bidirectional one has a single target.
+        has a target at each step and a bidirectional one has a single target. If the state is
+        carried, each window begins where the one before it ends.
         """
+        if self.carried:
+            return self.sequence_length
         if self.stride:
             return self.stride
         return (
             self.sequence_length if self.direction == "uni" else max(1, self.sequence_length // 8)
         )
+
+    @property
+    def carried(self) -> bool:
+        """Whether the state is carried from window to window, in training, scoring and use."""
+        return self.state == "carried" and self.direction == "uni"
 
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with some fields replaced.
@@ -166,6 +205,11 @@ class TrialConfig:
     def to_dict(self) -> dict[str, int | float | str]:
         """All fields as plain values, in the order of their declaration."""
         return asdict(self)
+
+    def identity(self) -> str:
+        """A text that no other config has; a config of an earlier version keeps its own."""
+        values = self.to_dict().items()
+        return str({name: value for name, value in values if EARLIER.get(name) != value})
 
     def table_columns(self) -> dict[str, str]:
         """Columns for tables of trials: heading -> text."""
@@ -186,12 +230,13 @@ class TrialConfig:
         """Network and learning rate in a line for people."""
         return (
             f"{self.direction}, {self.layers} layers of {self.layer_size}, "
-            f"learning rate {self.learning_rate:g}"
+            f"{'carried state, ' if self.carried else ''}learning rate {self.learning_rate:g}"
         )
 
     def label(self) -> str:
         """Network and learning rate for the legend of a picture."""
-        return f"{self.direction} {self.layers}x{self.layer_size}, lr {self.learning_rate:g}"
+        kind = f"{self.direction} carried" if self.carried else self.direction
+        return f"{kind} {self.layers}x{self.layer_size}, lr {self.learning_rate:g}"
 
     @property
     def planned_epochs(self) -> int:
@@ -204,6 +249,14 @@ class TrialConfig:
         for name in values:
             check_field(name)
         return cls(**values)
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Self:
+        """Make a config from what a run, bundle or recording holds, perhaps of an earlier version.
+
+        Fields that its version did not have get the value of what was done then.
+        """
+        return cls.from_dict({**EARLIER, **values})
 
 
 def as_lstm_config(config: Config) -> TrialConfig:

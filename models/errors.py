@@ -26,8 +26,13 @@ class InputError(ValueError):
         self.command_line = _line(message.command_line)
 
 
+def escaped(text: str, kept: str = "") -> str:
+    """A text without control characters, but for those that are `kept`."""
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
+
+
 def _line(message: str) -> str:
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    text = escaped(message)
     return text if len(text) <= LONGEST else f"{text[:700]} ... {text[-290:]}"
 
 

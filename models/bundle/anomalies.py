@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.bundle.bundle import Predictor
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import RESERVED
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.windows import Indices
-from lstm_sweep.models.network.training import predictions
+from lstm_sweep.models.fast.program_types import Predictor
+from lstm_sweep.models.network.evaluation import predictions
 from lstm_sweep.models.scoring import Floats
 
 KNOWN = len(RESERVED)
 
 
 def judge(
-    logits: Predictor, config: TrialConfig, alphabet: int, split: Split
+    predictor: Predictor, config: TrialConfig, alphabet: int, split: Split
 ) -> tuple[Floats, Indices]:
     """Score each symbol of a split, given those before it in its session.
 
@@ -29,19 +29,17 @@ def judge(
         of all symbols.
     """
     surprise, rank = np.empty(len(split)), np.empty(len(split), np.int64)
-    done = 0
     everywhere = np.arange(len(split))
-    for found, true in predictions(logits, config, alphabet, split, everywhere):
+    for found, true, numbers in predictions(predictor, config, alphabet, split, everywhere):
         own = found[np.arange(len(true)), true]
         likelier = (found[:, KNOWN:] > own[:, None]).sum(axis=1)
-        surprise[done : done + len(true)] = -own
-        rank[done : done + len(true)] = np.where(true < KNOWN, alphabet - KNOWN, likelier)
-        done += len(true)
+        surprise[numbers] = -own
+        rank[numbers] = np.where(true < KNOWN, alphabet - KNOWN, likelier)
     return surprise, rank
 
 
 def likeliest(
-    logits: Predictor,
+    predictor: Predictor,
     config: TrialConfig,
     alphabet: int,
     split: Split,
@@ -54,13 +52,10 @@ def likeliest(
         Codes, the most likely first, and their probabilities, both `[places, count]`, or with fewer
         columns if the alphabet has fewer symbols.
     """
-    codes, chances = [], []
-    for found, _ in predictions(logits, config, alphabet, split, places):
+    shape = (len(places), min(count, alphabet - KNOWN))
+    codes, chances = np.empty(shape, np.int64), np.empty(shape)
+    for found, _, numbers in predictions(predictor, config, alphabet, split, places):
         best = np.argsort(-found[:, KNOWN:], axis=1, kind="stable")[:, :count] + KNOWN
-        codes.append(best)
-        chances.append(np.exp(np.take_along_axis(found, best, axis=1)))
-    nothing = np.empty((0, min(count, alphabet - KNOWN)))
-    return (
-        np.concatenate([nothing.astype(np.int64), *codes]),
-        np.concatenate([nothing, *chances]),
-    )
+        codes[numbers] = best
+        chances[numbers] = np.exp(np.take_along_axis(found, best, axis=1))
+    return codes, chances

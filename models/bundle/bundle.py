@@ -11,14 +11,14 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lstm_sweep.models.bundle import by_symbol
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
@@ -26,7 +26,7 @@ from lstm_sweep.models.size import parameters
 from lstm_sweep.models.strict_json import json_text
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.fast.program_types import Networks
+    from lstm_sweep.models.fast.program_types import Networks, Predictor
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 #: where Keras has the weights in its file
@@ -34,9 +34,6 @@ WEIGHTS = "model.weights.h5"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
 #: largest size of a JSON file, and bytes of a weight on disk
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
-
-#: maps windows `<int32>[rows, sequence_length]` to logits `[rows, alphabet]`
-Predictor = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class TemplateBundle:
 
 
 def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
-    """Write a network and all files of its bundle to `folder`; `format` is `keras` or `savedmodel`.
+    """Write a network and all files of its bundle to `folder`; `format` as of `export`.
 
     `model` maps `<int32>[batch, sequence_length]` to logits `<float32>[batch, alphabet]`.
     """
@@ -87,7 +84,7 @@ def read(given: str) -> tuple[Path, Bundle]:
             f"predicts symbols"
         )
     with _named(where):
-        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
+        config = TrialConfig.from_record(_read_json(folder / CONFIG))
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
         check_size(folder / MODEL, config, len(alphabet))
@@ -233,15 +230,17 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def predictor(folder: Path, bundle: Bundle) -> Predictor:
     """Load the network of a bundle; all calls should have the same number of rows.
 
+    It predicts as the program of its config does: in windows, or in streams.
+
     Raises:
         InputError: the file has no weights of such a network.
     """
     from lstm_sweep.models import backend
-    from lstm_sweep.models.network.program import program_of
+    from lstm_sweep.models.network.program import predictor_of, program_of
 
     backend.run_operations_alone()
     networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
-    return program_of(networks, bundle.config, seed=0).logits
+    return predictor_of(program_of(networks, bundle.config, seed=0))
 
 
 def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:
@@ -255,7 +254,8 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
     """
     from lstm_sweep.models.network import lstm
 
-    networks = lstm.build(config, alphabet_size)
+    # nothing is trained, so there are no averages beside the weights
+    networks = lstm.build(config.evolve(averaging="off"), alphabet_size)
     try:
         _check_weights(file)
         networks.scored.load_weights(file)
@@ -274,11 +274,15 @@ def write_json(file: Path, content: Any) -> None:
     file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _readme(bundle: Bundle, format: str) -> str:
-    length = bundle.config.sequence_length
-    symbols = bundle.alphabet.symbols
+def example_past(alphabet: Alphabet) -> str:
+    """A few symbols as an example of a past, as Python has them."""
+    symbols = alphabet.symbols
     middle = symbols[len(symbols) // 3 : len(symbols) // 3 + 3]
-    past = repr("".join(map(str, middle))) if bundle.alphabet.is_text else str([*middle])
+    return repr("".join(map(str, middle))) if alphabet.is_text else str([*middle])
+
+
+def _readme(bundle: Bundle, format: str) -> str:
+    length, past = bundle.config.sequence_length, example_past(bundle.alphabet)
     extra = (
         "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
         '`tf.saved_model.load("saved_model").serve(windows)`.\n'
@@ -311,4 +315,4 @@ logits = model.predict(np.array([window], "int32"), verbose=0)[0]
 chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
 ```
-"""
+{by_symbol.readme() if bundle.config.carried else ""}"""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.bundle.by_symbol import STEP
+
 #: source of the programs, by format; `-I` keeps them from importing this package
 PROGRAMS = {
     "keras": """
@@ -28,7 +30,66 @@ given = list(np.load(sys.argv[2]).values())
 made = model.serve(given if len(given) > 1 else given[0])
 np.savez(sys.argv[3], *[part.numpy() for part in tf.nest.flatten(made)])
 """,
+    # logits of whole windows, milliseconds, and logits of the step that is fed symbol by symbol
+    "onnx": """
+import os, sys, time, numpy as np, onnxruntime
+[windows] = np.load(sys.argv[2]).values()
+def opened(name):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(sys.argv[1] + "/" + name, options, ["CPUExecutionProvider"])
+def shortest(call):
+    call()
+    times, end = [], time.perf_counter() + 0.5
+    while not times or (len(times) < 20 and time.perf_counter() < end):
+        began = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - began))
+    return min(times)
+whole = opened("model.onnx")
+[logits] = whole.run(["logits"], {"symbols": windows})
+times = [shortest(lambda: whole.run(None, {"symbols": part})) for part in (windows[:1], windows)]
+made = [logits]
+if os.path.exists(sys.argv[1] + "/step.onnx"):
+    step = opened("step.onnx")
+    layers, _, size = step.get_inputs()[1].shape
+    h = c = np.zeros((layers, len(windows), size), "float32")
+    for symbols in windows.T[:, :, None]:
+        logits, h, c = step.run(None, {"symbols": symbols, "h": h, "c": c})
+    made.append(logits[:, -1])
+    one = {"symbols": windows[:1, :1], "h": h[:, :1], "c": c[:, :1]}
+    times.append(shortest(lambda: step.run(None, one)))
+np.savez(sys.argv[3], made[0], np.array(times), *made[1:])
+""",
 }
+
+#: source of a program that keeps the state and is given one symbol after the other
+BY_SYMBOL = (
+    """
+import sys, keras, numpy as np
+model = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True)
+[codes] = np.load(sys.argv[2]).values()
+"""
+    + STEP
+    + """
+states = None
+for column in codes.T:
+    logits, states = step(column, states)
+np.savez(sys.argv[3], np.asarray(logits))
+"""
+)
+
+
+def predict_by_symbol(folder: Path, codes: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Logits `<float32>[rows, alphabet]` of the symbols after `codes`, `<int32>[rows, time]`.
+
+    The network keeps its state from symbol to symbol, as the bundle's README says.
+
+    Raises:
+        RuntimeError: the process could not load the network or predict.
+    """
+    [logits] = _run(BY_SYMBOL, folder, [codes])
+    return logits
 
 
 def predict(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -47,10 +108,15 @@ def outputs(folder: Path, format: str, inputs: Sequence[NDArray[Any]]) -> list[N
     Raises:
         RuntimeError: the process could not load the network or predict.
     """
+    return _run(PROGRAMS[format], folder, inputs)
+
+
+def _run(program: str, folder: Path, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """What a program makes of the network of a bundle and its inputs, in a new process."""
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
         np.savez(given, *inputs, allow_pickle=False)
-        command = [sys.executable, "-I", "-c", PROGRAMS[format]]
+        command = [sys.executable, "-I", "-c", program]
         done = subprocess.run(
             [*command, str(folder), str(given), str(returned)],
             capture_output=True,

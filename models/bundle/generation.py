@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.alphabet import RESERVED, START
+from lstm_sweep.models.fast.program_types import States, StreamPredictor
 
 Codes = NDArray[np.int32]
 
@@ -45,7 +46,7 @@ def continued(
     Each time it yields the next symbol of all sequences, `<int32>[rows]`. The network is given the
     last `window` symbols. The draws are determined by `seed`.
     """
-    rng = np.random.default_rng([seed, 0x5A])
+    rng = _random(seed)
     seen = np.full((rows, window), START, np.int32)
     if known := min(window, len(past)):
         seen[:, -known:] = past[-known:]
@@ -53,3 +54,22 @@ def continued(
         symbols = draw(logits(seen), temperature, rng)
         yield symbols
         seen = np.concatenate([seen[:, 1:], symbols[:, None]], axis=1)
+
+
+def continued_stream(
+    stream: StreamPredictor, past: Codes, *, rows: int, temperature: float, seed: int
+) -> Iterator[Codes]:
+    """As `continued`, with a network whose state is carried: it reads each symbol once."""
+    rng = _random(seed)
+    codes = np.tile(np.concatenate([[START], past]).astype(np.int32), (rows, 1))
+    states: States | None = None
+    while True:
+        last = (codes.shape[1] - 1) * rows + np.arange(rows)
+        logits, states = stream(codes, last, states)
+        symbols = draw(logits, temperature, rng)
+        yield symbols
+        codes = symbols[:, None]
+
+
+def _random(seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 0x5A])

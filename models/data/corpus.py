@@ -103,18 +103,18 @@ class Corpus:
         for name, split in self.splits().items():
             np.save(folder / f"{name}.codes.npy", split.codes)
             np.save(folder / f"{name}.starts.npy", split.starts)
-        about = {
+        fields = {
             "name": self.name,
             "alphabet": self.alphabet.to_dict(),
             "digest": self.digest,
             "decided": self.decided,
         }
-        (folder / "corpus.json").write_text(json.dumps(about), encoding="utf-8")
+        (folder / "corpus.json").write_text(json.dumps(fields), encoding="utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Map a saved corpus into memory."""
-        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        fields = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         splits = {
             name: Split(
                 np.load(folder / f"{name}.codes.npy", mmap_mode="r"),
@@ -122,7 +122,7 @@ class Corpus:
             )
             for name in SPLITS
         }
-        return cls(**(about | splits | {"alphabet": Alphabet.from_dict(about["alphabet"])}))
+        return cls(**(fields | splits | {"alphabet": Alphabet.from_dict(fields["alphabet"])}))
 
 
 def load(source: Source) -> Corpus:
@@ -140,8 +140,8 @@ def load(source: Source) -> Corpus:
         for session in sample.sessions():
             sequences.start_file()
             sequences.append(code_points(session) if isinstance(session, str) else session)
-        about = _About(source.data, sample.symbols, f"sample: {sample.about}")
-        return _split_in_time(sequences, source.split, about)
+        described = _Description(source.data, sample.symbols, f"sample: {sample.about}")
+        return _split_in_time(sequences, source.split, described)
     path = existing(source.data)
     groups = file_groups(path)
     symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
@@ -152,16 +152,22 @@ def load(source: Source) -> Corpus:
         ends.append(sequences.length)
     symbol = "a character" if symbols == "chars" else "an event id"
     session = "a line" if sequences.lines_are_sessions else "a file"
-    about = _About(path.name, symbols, f"{why}: a symbol is {symbol}, {session} is a session")
+    described = _Description(
+        path.name, symbols, f"{why}: a symbol is {symbol}, {session} is a session"
+    )
     if len(groups) == 1:
-        return _split_in_time(sequences, source.split, about)
-    return _assemble(sequences, (ends[0], ends[1]), about)
+        return _split_in_time(sequences, source.split, described)
+    return _assemble(sequences, (ends[0], ends[1]), described)
 
 
 @dataclass(frozen=True)
-class _About:
+class _Description:
+    """Name of a corpus, and how its symbols and sessions were chosen."""
+
     name: str
+    #: `chars` or `ids`
     symbols: str
+    #: how its symbols and sessions were chosen, for people
     decided: str
 
 
@@ -173,7 +179,7 @@ def _decide(symbols: str, first: Path) -> tuple[str, str]:
 
 
 def _split_in_time(
-    sequences: Sequences, shares: tuple[float, float, float], about: _About
+    sequences: Sequences, shares: tuple[float, float, float], described: _Description
 ) -> Corpus:
     starts = sequences.session_starts()
     snap = min(SESSION_SNAP, *(share / 4 for share in shares))
@@ -183,10 +189,10 @@ def _split_in_time(
         nearest = int(starts[np.argmin(np.abs(starts - cut))]) if len(starts) else cut
         close = nearest > 0 and abs(nearest - cut) <= snap * sequences.length
         cuts.append(nearest if close else cut)
-    return _assemble(sequences, (cuts[0], cuts[1]), about)
+    return _assemble(sequences, (cuts[0], cuts[1]), described)
 
 
-def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Corpus:
+def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Description) -> Corpus:
     """Make a corpus with boundaries `cuts`; the alphabet comes from the first part.
 
     Empties `sequences`, so that symbols are in memory only once.
@@ -195,7 +201,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Cor
     for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
         if end <= begin:
             raise InputError(
-                f"{about.name}: the {split} split has no symbols; all have {sequences.length:,}"
+                f"{described.name}: the {split} split has no symbols; all have {sequences.length:,}"
             )
     values = np.array(sequences.values, np.int64)
     by_value = np.argsort(values)
@@ -204,7 +210,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Cor
     rank[by_value] = np.arange(len(values), dtype=np.uint32)
     codes, starts = _joined(sequences, rank), sequences.session_starts()
 
-    digest = hashlib.blake2b(about.symbols.encode(), digest_size=16)
+    digest = hashlib.blake2b(described.symbols.encode(), digest_size=16)
     for part in (ordered, np.array(bounds, np.int64), starts):
         digest.update(part.astype("<i8").tobytes())
     for block in _blocks(codes):
@@ -218,11 +224,13 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], about: _About) -> Cor
     for block in _blocks(codes):
         block[:] = final[block]
     known = ordered[in_training].tolist()
-    is_text = about.symbols == "chars"
+    is_text = described.symbols == "chars"
     alphabet = Alphabet(tuple(chr(value) for value in known) if is_text else tuple(known))
     whole = Split(codes, starts)
     train, validation, test = (whole.part(*pair) for pair in itertools.pairwise(bounds))
-    return Corpus(about.name, alphabet, train, validation, test, digest.hexdigest(), about.decided)
+    return Corpus(
+        described.name, alphabet, train, validation, test, digest.hexdigest(), described.decided
+    )
 
 
 def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # programs that only send data to a service have no NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
-Session = str | NDArray[np.int64]
+Session: TypeAlias = "str | NDArray[np.int64]"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Workflow:
 
     def session(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Draw one session, `<int64>[events]`."""
+        import numpy as np
+
         kind = int(rng.integers(self.kinds))
         events = [kind]
         for _ in range(self.rounds):
@@ -68,6 +72,8 @@ class Workflow:
 
     def sessions(self, events: int, seed: int) -> Iterator[NDArray[np.int64]]:
         """Draw sessions until they hold at least `events` events."""
+        import numpy as np
+
         rng = np.random.default_rng(seed)
         while events > 0:
             session = self.session(rng)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ class Batch:
     targets: NDArray[np.int32]
     #: 1 for targets that count, else 0; `<float32>`, of the shape of `targets`
     weights: NDArray[np.float32]
+
+    @property
+    def arguments(self) -> Any:
+        """What a Keras model is called with."""
+        return self.inputs
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,21 @@ def scoring_windows(
         yield block[:, :-1], block[:, -1]
 
 
+class Epoch(Protocol):
+    """The windows of one epoch in the order of its training steps."""
+
+    #: number of training steps
+    steps: int
+
+    def select(self, begin: int, end: int) -> StepWindows:
+        """Windows of the steps from `begin` up to and without `end`."""
+        ...
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all steps, one at a time."""
+        ...
+
+
 class TrainingWindows:
     """The training windows of a trial."""
 
@@ -102,7 +123,7 @@ class TrainingWindows:
         self._config = config
         self._seed = seed
 
-    def epoch(self, number: int) -> EpochWindows:
+    def epoch(self, number: int) -> Epoch:
         """The windows of epoch `number`, in an order that depends on the seed and `number` only."""
         rng = np.random.default_rng([self._seed, number])
         if self._config.direction == "uni":

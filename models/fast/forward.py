@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast import lstm_kernels
-from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, Symbols, sum_of_rows
+from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, State, Symbols, sum_of_rows
 
 #: gradient of the logits -> gradients of all weights
 Gradients = Callable[[Any], list[Any]]
@@ -47,6 +47,8 @@ class Form(NamedTuple):
     fused: bool = False
     #: as in `LayerOptions`
     reduced: bool = False
+    #: whether the state is carried from window to window
+    carried: bool = False
 
     @classmethod
     def of(cls, config: TrialConfig, alphabet_size: int) -> Form:
@@ -63,12 +65,18 @@ class Form(NamedTuple):
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
             reduced=not full,
+            carried=config.carried,
         )
 
     @property
     def scored(self) -> Form:
         """The form of the graph for scoring."""
         return Form(self.direction, self.layers, self.embedding, self.unroll)
+
+    @property
+    def streamed(self) -> Form:
+        """The form of the graph for predictions at each step, in streams of any length."""
+        return self.scored._replace(unroll=1)
 
     @property
     def every_step(self) -> bool:
@@ -114,12 +122,21 @@ class Stack:
 
         `symbols` is `<int32>[time, batch]`.
         """
+        return self.carried(symbols, dropout, [None] * self._form.layers)[:2]
+
+    def carried(
+        self, symbols: Any, dropout: Dropout | None, before: Sequence[State | None]
+    ) -> tuple[Any, Gradients, list[State]]:
+        """As `trained`, from a state of each layer (None: zeros); returns the states after, too."""
         inputs = Symbols(symbols, tf.shape(self._bias)[0])
         features = self._features(inputs)
         backwards: list[LayerBackward] = []
-        for number, (cells, options) in enumerate(self._layer_options(symbols), start=1):
-            features, backward = _layer(features, cells, options)
+        after: list[State] = []
+        layers = zip(self._layer_options(symbols), before, strict=True)
+        for number, ((cells, options), state) in enumerate(layers, start=1):
+            features, backward, state = _layer(features, cells, options._replace(before=state))
             backwards.append(backward)
+            after.append(state)
             if dropout:
                 features, backward = _dropped(features, dropout, number)
                 backwards.append(backward)
@@ -138,7 +155,7 @@ class Stack:
             rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
             return [inputs.sums(rows), *weight_gradients]
 
-        return tf.matmul(flat, self._kernel) + self._bias, gradients
+        return tf.matmul(flat, self._kernel) + self._bias, gradients, after
 
     def scored(self, windows: Any) -> Any:
         """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
@@ -151,6 +168,22 @@ class Stack:
             ]
             features = _joined(outputs)
         return tf.matmul(features, self._kernel) + self._bias
+
+    def streamed(
+        self, symbols: Any, places: Any, before: Sequence[State]
+    ) -> tuple[Any, list[State]]:
+        """Logits `[places, alphabet]` at some steps of a unidirectional network, and its states.
+
+        `symbols` is `<int32>[time, batch]`; `places` are indices of steps, in the order of time.
+        """
+        features = self._features(Symbols(symbols, tf.shape(self._bias)[0]))
+        after: list[State] = []
+        for ([cell], options), state in zip(self._layer_options(symbols), before, strict=True):
+            options = options._replace(before=state)
+            features, state = lstm_kernels.outputs_and_state(features, cell, options)
+            after.append(state)
+        flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
+        return tf.matmul(tf.gather(flat, places), self._kernel) + self._bias, after
 
     def _features(self, symbols: Symbols) -> Any:
         return symbols if self._embedding is None else tf.gather(self._embedding, symbols.codes)
@@ -173,13 +206,18 @@ class Stack:
             yield cells, options._replace(fused=fused, last_only=last)
 
 
-def _layer(features: Any, cells: list[Cell], options: LayerOptions) -> tuple[Any, LayerBackward]:
-    """Outputs of a layer, of both directions side by side, and its backward pass."""
+def _layer(
+    features: Any, cells: list[Cell], options: LayerOptions
+) -> tuple[Any, LayerBackward, State]:
+    """Outputs of a layer, of both directions side by side, its backward pass, and its state.
+
+    The state is that of the forward direction after the last step.
+    """
     directions = [
-        lstm_kernels.lstm(features, cell, cell_options)
+        lstm_kernels.passed(features, cell, cell_options)
         for cell, cell_options in _directions(cells, options)
     ]
-    outputs, backwards = zip(*directions, strict=True)
+    outputs, backwards, states = zip(*directions, strict=True)
 
     def back(gradient: Any) -> tuple[Any, list[Any]]:
         parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
@@ -190,7 +228,7 @@ def _layer(features: Any, cells: list[Cell], options: LayerOptions) -> tuple[Any
             [weight for _, cell_gradient in pairs for weight in cell_gradient],
         )
 
-    return _joined(outputs), back
+    return _joined(outputs), back, states[0]
 
 
 def _directions(cells: list[Cell], options: LayerOptions) -> Iterator[tuple[Cell, LayerOptions]]:

@@ -23,7 +23,6 @@ from lstm_sweep.models.fast.lstm_parts import (
     rows_of,
     step_array,
     sum_of_rows,
-    zero_state,
 )
 
 
@@ -41,6 +40,10 @@ def gradients(
         options.reduced,
         transpose_a=True,
     )
+    if options.before is not None:
+        recurrent_kernel_gradient += product(
+            options.before.output, rows[: options.batch], options.reduced, transpose_a=True
+        )
     if isinstance(inputs, Symbols):
         kernel_gradient = inputs.sums(rows)
         # each row of `rows` is in one row of the kernel's gradient, so their sums are equal
@@ -75,7 +78,7 @@ def fused_gradients(
 
 def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gradient: Any) -> Any:
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of time."""
-    zeros = zero_state(options)
+    zeros = tf.zeros((options.batch, options.units))
     unused = _unused_arguments(cell, options, zeros)
     transposed = factor(tf.transpose(cell.recurrent_kernel), options.reduced)
 

@@ -21,6 +21,7 @@ from lstm_sweep.models.fast.lstm_parts import (
     Cell,
     ForwardPass,
     LayerOptions,
+    State,
     Symbols,
     TimeStep,
     block_arguments,
@@ -29,8 +30,8 @@ from lstm_sweep.models.fast.lstm_parts import (
     product,
     reversed_steps,
     rows_of,
+    state_before,
     step_array,
-    zero_state,
 )
 
 #: gradient of a layer's outputs -> gradients of its inputs, None for `Symbols`, and of its weights
@@ -38,10 +39,16 @@ Backward = Callable[[Any], tuple[Any, Cell]]
 
 
 def lstm(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]:
-    """Outputs of a layer that starts from zero states, and its backward pass, as in `jax.vjp`.
+    """Outputs of a layer and its backward pass, as in `jax.vjp`: `passed` without the state."""
+    return passed(inputs, cell, options)[:2]
 
-    `inputs` is `[time, batch, features]`, or `Symbols`. Outputs are `[time, batch, units]`, in the
-    order of time, or `[batch, units]` with `options.last_only`.
+
+def passed(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward, State]:
+    """Outputs of a layer, its backward pass, and its state after the step that is read last.
+
+    No gradient is given of the state before the first step, nor is one taken of that after the
+    last. `inputs` is `[time, batch, features]`, or `Symbols`. Outputs are `[time, batch, units]`,
+    in the order of time, or `[batch, units]` with `options.last_only`.
     """
     if options.reduced:
         return _lstm_by_step(inputs, cell, options)
@@ -51,7 +58,7 @@ def lstm(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]
     if options.reverse:
         inputs = inputs.reversed() if symbols else reversed_steps(inputs)
     vectors = inputs.one_hot() if symbols else inputs
-    outputs, backward = _lstm_by_block(vectors, cell, options._replace(reverse=False))
+    outputs, backward, after = _lstm_by_block(vectors, cell, options._replace(reverse=False))
 
     def back(gradient: Any) -> tuple[Any, Cell]:
         if options.reverse and not options.last_only:
@@ -65,11 +72,16 @@ def lstm(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]
 
     if options.reverse and not options.last_only:
         outputs = reversed_steps(outputs)
-    return outputs, back
+    return outputs, back, after
 
 
 def outputs(inputs: Any, cell: Cell, options: LayerOptions) -> Any:
-    """Outputs as those of `lstm`, without a backward pass.
+    """Outputs as those of `lstm`, without a backward pass."""
+    return outputs_and_state(inputs, cell, options)[0]
+
+
+def outputs_and_state(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, State]:
+    """Outputs as those of `lstm`, without a backward pass, and the state after the last step.
 
     Nothing but the output of a step is kept, so that the working set stays in the cache.
     """
@@ -90,48 +102,51 @@ def outputs(inputs: Any, cell: Cell, options: LayerOptions) -> Any:
             step += 1
         return step, output, state, written
 
-    zeros, written = zero_state(options), step_array(0 if options.last_only else options.steps)
-    start = (tf.constant(0), zeros, zeros, written)
-    _, output, _, written = tf.while_loop(
+    written = step_array(0 if options.last_only else options.steps)
+    start = (tf.constant(0), *state_before(options), written)
+    _, output, state, written = tf.while_loop(
         lambda step, *_: step < options.steps, body, start, parallel_iterations=1
     )
-    return output if options.last_only else written.stack()
+    return output if options.last_only else written.stack(), State(output, state)
 
 
-def _lstm_by_block(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]:
-    """As `lstm`, with the forward pass in one TensorFlow kernel; always in the order of time."""
+def _lstm_by_block(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward, State]:
+    """As `passed`, with the forward pass in one TensorFlow kernel; always in the order of time."""
     arguments = block_arguments(inputs, cell, options)
     block = tf.raw_ops.BlockLSTM(**arguments, forget_bias=0.0, cell_clip=0.0)
 
     def back(gradient: Any) -> tuple[Any, Cell]:
         if options.fused:
             return fused_gradients(block, inputs, cell, options, gradient)
-        states = tf.concat([zero_state(options)[None], block.cs], 0)
+        states = tf.concat([state_before(options).state[None], block.cs], 0)
         forward = ForwardPass(block.i, block.ci, block.f, block.o, block.co, states, block.h)
         return gradients(forward, inputs, cell, options, gradient)
 
-    return block.h[-1] if options.last_only else block.h, back
+    outputs = block.h[-1] if options.last_only else block.h
+    return outputs, back, State(block.h[-1], block.cs[-1])
 
 
-def _lstm_by_step(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]:
-    """As `lstm`, with the forward pass in a loop over time steps."""
+def _lstm_by_step(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward, State]:
+    """As `passed`, with the forward pass in a loop over time steps."""
     if isinstance(inputs, Symbols):
         rows = cell.kernel + cell.bias
-        forward = _forward(lambda at: tf.gather(rows, at.of(inputs.codes)), cell, options)
+        forward, after = _forward(lambda at: tf.gather(rows, at.of(inputs.codes)), cell, options)
     else:
         products = product(rows_of(inputs, cell), cell.kernel, options.reduced) + cell.bias
         products = tf.reshape(products, (options.steps, options.batch, -1))
-        forward = _forward(lambda at: at.of(products), cell, options)
+        forward, after = _forward(lambda at: at.of(products), cell, options)
 
     def back(gradient: Any) -> tuple[Any, Cell]:
         return gradients(forward, inputs, cell, options, gradient)
 
     if options.last_only:
-        return forward.h[0] if options.reverse else forward.h[-1], back
-    return forward.h, back
+        return forward.h[0] if options.reverse else forward.h[-1], back, after
+    return forward.h, back, after
 
 
-def _forward(products: Callable[[TimeStep], Any], cell: Cell, options: LayerOptions) -> ForwardPass:
+def _forward(
+    products: Callable[[TimeStep], Any], cell: Cell, options: LayerOptions
+) -> tuple[ForwardPass, State]:
     """Run the loop; `products` gives inputs times kernel plus bias of a step `[batch, 4 units]`."""
     recurrent = factor(cell.recurrent_kernel, options.reduced)
 
@@ -147,13 +162,13 @@ def _forward(products: Callable[[TimeStep], Any], cell: Cell, options: LayerOpti
             states = states.write(step, state)
         return step, output, state, *gates, states, outputs
 
-    zeros = zero_state(options)
+    before = state_before(options)
     gates = [step_array(options.steps) for _ in range(5)]
-    states = step_array(options.steps + 1).write(0, zeros)
-    start = (tf.constant(0), zeros, zeros, *gates, states, step_array(options.steps))
+    states = step_array(options.steps + 1).write(0, before.state)
+    start = (tf.constant(0), *before, *gates, states, step_array(options.steps))
     loop = tf.while_loop(lambda step, *_: step < options.steps, body, start, parallel_iterations=1)
     i, ci, f, o, co, cs, h = loop[3:]
-    return ForwardPass(i, ci, f, o, co, cs, h.stack())
+    return ForwardPass(i, ci, f, o, co, cs, h.stack()), State(*loop[1:3])
 
 
 def _cell_step(arguments: Any, state: Any) -> tuple[Any, ...]:

@@ -23,6 +23,13 @@ class Cell(NamedTuple):
     bias: Any
 
 
+class State(NamedTuple):
+    """Output and state of a layer between two time steps, `[batch, units]` each."""
+
+    output: Any
+    state: Any
+
+
 class LayerOptions(NamedTuple):
     """How a layer is computed, and its sizes.
 
@@ -46,6 +53,8 @@ class LayerOptions(NamedTuple):
     #: whether factors of matrix products are rounded to bfloat16 in training; states, gates and
     #: weights remain float32
     reduced: bool = False
+    #: before the step that is read first; None: zeros. Not with `reverse`
+    before: State | None = None
 
 
 class Symbols:
@@ -150,9 +159,12 @@ def reversed_steps(steps: Any) -> Any:
     return tf.gather(steps, tf.range(tf.shape(steps)[0] - 1, -1, -1))
 
 
-def zero_state(options: LayerOptions) -> Any:
-    """State or output before the first step, `[batch, units]`."""
-    return tf.zeros((options.batch, options.units))
+def state_before(options: LayerOptions) -> State:
+    """State and output before the first step."""
+    if options.before is not None:
+        return options.before
+    zeros = tf.zeros((options.batch, options.units))
+    return State(zeros, zeros)
 
 
 def step_array(size: Any) -> Any:
@@ -162,10 +174,12 @@ def step_array(size: Any) -> Any:
 
 def block_arguments(inputs: Any, cell: Cell, options: LayerOptions) -> dict[str, Any]:
     """Arguments that `BlockLSTM` and `BlockLSTMGrad` have in common."""
+    before = state_before(options)
     return {
         "seq_len_max": tf.cast(options.steps, tf.int64),
         "x": inputs,
-        **dict.fromkeys(("cs_prev", "h_prev"), zero_state(options)),
+        "cs_prev": before.state,
+        "h_prev": before.output,
         "w": tf.concat([cell.kernel, cell.recurrent_kernel], 0),
         **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((options.units,))),
         "b": cell.bias,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from lstm_sweep.models import averaging
 from lstm_sweep.models.fast.weight_layout import KernelVariable
 from lstm_sweep.models.keras_import import keras
 
@@ -25,16 +26,36 @@ class Handles(NamedTuple):
     weights: Sequence[Any]
     #: slot variables: the first slot of every weight, then the second slot of every weight ...
     slots: Sequence[Any]
+    #: average of every weight, or none if there is no averaging
+    averages: Sequence[Any]
     #: number of steps taken so far, `<int64>[]`
     iterations: Any
     learning_rate: Any
 
 
-class FastOptimizer:
-    """Takes the steps of a Keras optimizer that clips each gradient to a maximal norm."""
+class Numbers(NamedTuple):
+    """What a step is told beside its variables; tensors, `<float32>[]`."""
 
-    def __init__(self, optimizer: Any, weights: Sequence[KernelVariable]) -> None:
-        """`optimizer` is one of `KERNELS` with default options, except for `clipnorm`.
+    #: decoupled weight decay, as in `TrialConfig`
+    weight_decay: Any
+    #: `eta` of `models/averaging.py`
+    averaging_eta: Any
+
+
+class FastOptimizer:
+    """Takes the steps of a Keras optimizer, and averages the weights."""
+
+    def __init__(
+        self,
+        optimizer: Any,
+        weights: Sequence[KernelVariable],
+        averages: Sequence[KernelVariable] = (),
+    ) -> None:
+        """`optimizer` is one of `KERNELS`.
+
+        Its options are the defaults, except for `clipnorm` or `global_clipnorm`, of which one must
+        be given, `weight_decay`, and `beta_1` of Adam. `averages` are one for each of `weights`,
+        or none.
 
         Raises:
             ValueError: it is another one, such as `LossScaleOptimizer`.
@@ -44,51 +65,99 @@ class FastOptimizer:
             raise ValueError(f"no CPU kernel for {type(optimizer).__name__}: expected {names}")
         if not optimizer.built:
             optimizer.build([weight.variable for weight in weights])
-        slots, self._kernel = KERNELS[type(optimizer)]
-        self._optimizer, self._weights = optimizer, weights
+        slots, self._kernel, unused = KERNELS[type(optimizer)]
+        self._optimizer, self._weights, self._averages = optimizer, weights, averages
         self._slots = [
             KernelVariable(variable, weight.layout, idle_value)
             for name, idle_value in slots.items()
             for variable, weight in zip(getattr(optimizer, name), weights, strict=True)
         ]
-        # the RMSprop kernel has one more slot, for momentum, which is 0 here
-        self._increments = [weight.zeros() for weight in weights if self._kernel is _rmsprop]
+        self._unused_slots = [weight.zeros() for _ in range(unused) for weight in weights]
 
     @property
     def handles(self) -> Handles:
         """Handles of the weights and of all variables of the optimizer."""
         return Handles(
             [weight.handle for weight in self._weights],
-            [*(slot.handle for slot in self._slots), *self._increments],
+            [*(slot.handle for slot in self._slots), *self._unused_slots],
+            [average.handle for average in self._averages],
             self._optimizer.iterations.value.handle,
             self._optimizer.learning_rate.value.handle,
         )
 
     def sync(self) -> None:
-        """Write the slot variables to those of Keras's optimizer."""
-        for slot in self._slots:
-            slot.sync()
+        """Write slot variables and averages to the variables of Keras."""
+        for kept in (*self._slots, *self._averages):
+            kept.sync()
 
-    def step(self, handles: Handles, gradients: Sequence[Any]) -> None:
+    def step(self, handles: Handles, gradients: Sequence[Any], numbers: Numbers) -> None:
         """Update the variables of `handles` as `optimizer.apply` would, up to rounding.
 
-        `handles` may belong to another optimizer with the same class and options.
+        `handles` may belong to another optimizer with the same class and options, except for
+        another `weight_decay` above 0.
         """
         iterations = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
         rate = tf.raw_ops.ReadVariableOp(resource=handles.learning_rate, dtype=tf.float32)
         update = self._kernel(self._optimizer, rate, iterations)
-        gradients = _clipped(gradients, self._optimizer.clipnorm)
+        if self._optimizer.clipnorm:
+            gradients = clipped_each(gradients, self._optimizer.clipnorm)
+        else:
+            gradients = clipped(gradients, self._optimizer.global_clipnorm)
+        if self._optimizer.weight_decay:
+            self._decay(handles.weights, rate * numbers.weight_decay)
         for number, (weight, gradient) in enumerate(zip(handles.weights, gradients, strict=True)):
             update(weight, gradient, *handles.slots[number :: len(gradients)])
         tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=tf.constant(1, tf.int64))
+        if handles.averages:
+            _average(handles, iterations + 1, numbers.averaging_eta)
+
+    def _decay(self, weights: Sequence[Any], share: Any) -> None:
+        """Take a share off each weight but the biases."""
+        for handle, weight in zip(weights, self._weights, strict=True):
+            if weight.layout.axes > 1:
+                value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+                tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=share, delta=value)
 
 
-def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
+def clipped(gradients: Sequence[Any], most: float) -> list[Any]:
+    """Gradients scaled down by one factor to the norm `most` of all, if that is larger.
+
+    After Pascanu et al. (arXiv 1211.5063).
+    """
+    half = tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])  # norm^2 / 2
+    limit = most * most / 2
+    scale = tf.sqrt(limit / tf.maximum(half, limit))
+    return [gradient * scale for gradient in gradients]
+
+
+def clipped_each(gradients: Sequence[Any], most: float) -> list[Any]:
     """Each gradient scaled down to the norm `most` if its norm is larger, else unchanged."""
     halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])  # norm^2 / 2
     limit = most * most / 2
     scales = tf.unstack(tf.sqrt(limit / tf.maximum(halves, limit)))
     return [gradient * scale for gradient, scale in zip(gradients, scales, strict=True)]
+
+
+def _average(handles: Handles, step: Any, eta: Any) -> None:
+    """Average the weights after step `step`, `<int64>[]`, as `models/averaging.py` says."""
+    early = step <= averaging.EACH_UNTIL
+    due = tf.logical_or(early, tf.equal(step % averaging.INTERVAL, 0))
+    steps = tf.cast(step, tf.float32)
+    place = tf.where(early, steps, steps / averaging.INTERVAL)
+    share = averaging.share_of_each(place, eta)
+
+    def update(number: Any) -> Any:
+        for average, weight in zip(handles.averages, handles.weights, strict=True):
+            old, new = (
+                tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+                for handle in (average, weight)
+            )
+            tf.raw_ops.ResourceApplyGradientDescent(var=average, alpha=share, delta=old - new)
+        return (number + 1,)
+
+    # a loop of one turn or none: on one thread, the executor waits for ever for a `tf.cond`
+    turns = tf.cast(due, tf.int32)
+    tf.while_loop(lambda number: number < turns, update, (tf.constant(0),), parallel_iterations=1)
 
 
 def _rmsprop(optimizer: Any, rate: Any, _: Any) -> Kernel:
@@ -143,12 +212,23 @@ def _sgd(_: Any, rate: Any, __: Any) -> Kernel:
     return update
 
 
-#: for each class of optimizer: {name of each slot variable: its value for idle units}, and its
-#: kernel; gradients of idle units are 0
-KERNELS: dict[type, tuple[dict[str, float], Callable[[Any, Any, Any], Kernel]]] = {
-    keras.optimizers.RMSprop: ({"_velocities": 0.0}, _rmsprop),
-    keras.optimizers.Adam: ({"_momentums": 0.0, "_velocities": 0.0}, _adam),
+class KernelEntry(NamedTuple):
+    """How the steps of a class of optimizers are taken."""
+
+    #: name of each slot variable of Keras's optimizer, in the order in which the kernel takes them:
+    #: its value for idle units, whose gradients are 0
+    slots: dict[str, float]
+    #: (optimizer, learning rate, iterations) -> kernel
+    kernel_of: Callable[[Any, Any, Any], Kernel]
+    #: number of further slots that the kernel takes and Keras's optimizer does not have; they are 0
+    unused_slots: int = 0
+
+
+KERNELS: dict[type, KernelEntry] = {
+    # without momentum, which the kernel has a slot for
+    keras.optimizers.RMSprop: KernelEntry({"_velocities": 0.0}, _rmsprop, unused_slots=1),
+    keras.optimizers.Adam: KernelEntry({"_momentums": 0.0, "_velocities": 0.0}, _adam),
     # gradients are divided by the root of the accumulator, so it must not be 0
-    keras.optimizers.Adagrad: ({"_accumulators": 1.0}, _adagrad),
-    keras.optimizers.SGD: ({}, _sgd),
+    keras.optimizers.Adagrad: KernelEntry({"_accumulators": 1.0}, _adagrad),
+    keras.optimizers.SGD: KernelEntry({}, _sgd),
 }

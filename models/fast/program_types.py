@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.windows import StepWindows
+from lstm_sweep.models.data.windows import Indices, StepWindows
 
 Float32s = NDArray[np.float32]
+#: states of all layers, in a form that belongs to the program
+States = Sequence[Any]
+#: logits and states
+Stream = tuple[Float32s, States]
+#: maps windows `<int32>[rows, time]` to logits `[rows, alphabet]` of the symbols after them
+WindowPredictor = Callable[[NDArray[np.int32]], Float32s]
+#: `StreamProgram.stream`
+StreamPredictor = Callable[[NDArray[np.int32], Indices, States | None], Stream]
+#: the one or, if the state is carried, the other
+Predictor = WindowPredictor | StreamPredictor
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The Keras model that is trained and the one that is scored, saved and exported.
-
-    They share their variables unless `separate_weights` is set.
-    """
+    """The Keras model that is trained and the one that is scored, saved and exported."""
 
     #: `<int32>[batch, time]` -> logits `[batch, time, alphabet]` (uni) or `[batch, alphabet]` (bi)
     trained: Any
     #: `<int32>[batch, time]` -> logits of the symbol after the window, `[batch, alphabet]`
     scored: Any
-    #: whether `scored` has float32 weights of its own, since `trained` has another precision
-    separate_weights: bool = False
+    #: whose variables `scored` has: those of `trained`, copies of them in float32, or averages of
+    #: them over the steps so far
+    scored_weights: Literal["shared", "copies", "averages"] = "shared"
+    #: if the state is carried: the layers of `scored`, from `<int32>[batch, time]` and the state of
+    #: each layer (output and cell, `[batch, units]` each) to logits `[batch, time, alphabet]` and
+    #: the states after the last step. `trained` then takes whether a row goes on,
+    #: `<float32>[batch]`, too
+    streamed: Any = None
+
+    @property
+    def averages(self) -> list[Any]:
+        """The variables of `scored` if they are averages, in the order of `trained`; else none."""
+        averaged = self.scored_weights == "averages"
+        return list(self.scored.trainable_variables) if averaged else []
 
     def sync(self) -> None:
-        """Copy the weights of `trained` to `scored`, if they are not shared."""
-        if self.separate_weights:
-            self.scored.set_weights(self.trained.get_weights())
+        """Copy the weights of `trained` to `scored`, if it has copies."""
+        if self.scored_weights == "copies":
+            self.copy_weights()
+
+    def copy_weights(self) -> None:
+        """Copy the weights of `trained`, without its states, to `scored`, unless shared."""
+        if self.scored_weights != "shared":
+            self.scored.set_weights([one.numpy() for one in self.trained.trainable_variables])
 
 
 class Program(Protocol):
@@ -61,5 +86,21 @@ class Program(Protocol):
         """Write the trained weights and optimizer state to the Keras variables.
 
         Call it after training, before these are read or `logits` is called.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamProgram(Program, Protocol):
+    """The computations of a trial whose state is carried."""
+
+    def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
+        """Read more of several streams: one step a symbol, `<int32>[streams, time]`.
+
+        `states` are those after the steps before; None: zeros, at the beginning of sessions.
+        `places` are steps, as indices in the order of time.
+
+        Returns:
+            Logits of the symbols after these steps, `<float32>[places, alphabet]`, and the states.
         """
         ...

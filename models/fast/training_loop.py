@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from lstm_sweep.models import averaging
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import StepWindows
 from lstm_sweep.models.fast.forward import Dropout, Form, Stack, losses
 from lstm_sweep.models.fast.graph_cache import GraphCache
-from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles
+from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles, Numbers
 from lstm_sweep.models.fast.program_types import Float32s, Networks, Program
 from lstm_sweep.models.fast.weight_layout import KernelVariable, weight_layouts
-
-#: one training step: windows `<int32>[batch, time + 1]` and the first time step of each whose
-#: target counts, `<int32>[batch]` -> mean loss and number of counted targets
-Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class KerasProgram(Program):
@@ -32,11 +30,11 @@ class KerasProgram(Program):
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
         self._networks, self._every_step = networks, config.direction == "uni"
-        self._optimizer = networks.trained.optimizer
+        self._optimizer, self._averaging_eta = networks.trained.optimizer, config.averaging_eta
         windows = tf.TensorSpec((None, config.batch_size, config.sequence_length + 1), tf.int32)
         first = tf.TensorSpec((None, config.batch_size), tf.int32)
         self._train = tf.function(
-            lambda windows, first: _loop(self._step, windows, first),
+            lambda windows, first: loop(self._step, windows, first),
             input_signature=(windows, first),
             autograph=False,
         )
@@ -60,10 +58,14 @@ class KerasProgram(Program):
 
     def _step(self, windows: Any, first: Any) -> tuple[Any, Any]:
         targets, target_weights = _targets(tf.transpose(windows), first, self._every_step)
+        return self._update(windows[:, :-1], targets, target_weights)
+
+    def _update(self, inputs: Any, targets: Any, target_weights: Any) -> tuple[Any, Any]:
+        """Take the step of the optimizer; return the mean loss and the number of targets."""
         count = tf.reduce_sum(target_weights)
         variables = self._networks.trained.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self._networks.trained(windows[:, :-1], training=True)
+            logits = self._networks.trained(inputs, training=True)
             if self._every_step:
                 logits = tf.transpose(logits, (1, 0, 2))
             target_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
@@ -73,7 +75,19 @@ class KerasProgram(Program):
         # the gradient of an embedding is sparse; Keras would square its parts and not their sum
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         self._optimizer.apply(dense, variables)
+        self._average(variables)
         return loss, count
+
+    def _average(self, variables: Sequence[Any]) -> None:
+        """Average the weights after each step: a choice in the graph would make a GPU wait."""
+        if not self._networks.averages:
+            return
+        optimizer = getattr(self._optimizer, "inner_optimizer", self._optimizer)
+        # none is counted if the gradients of a first step were not finite
+        step = tf.maximum(tf.cast(optimizer.iterations, tf.float32), 1.0)
+        share = averaging.share_of_each(step, self._averaging_eta)
+        for average, variable in zip(self._networks.averages, variables, strict=True):
+            average.assign_add(share * (variable.value - average.value))
 
 
 class FastProgram(Program):
@@ -88,19 +102,25 @@ class FastProgram(Program):
         self._form = Form.of(config, networks.scored.output_shape[-1])
         self._networks, self._layouts = networks, weight_layouts(config)
         # each layer adds its number, at most 16, to the seed of its dropout
-        self._dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
-        self._train = graphs.function(f"train {config.optimizer} {self._form}", self._trace_train)
+        dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
+        self._numbers = (*dropout, *map(tf.constant, (config.weight_decay, config.averaging_eta)))
+        beta_1 = config.beta_1 if config.optimizer == "adam" else None
+        steps = (
+            config.optimizer, beta_1, config.clipping, bool(config.weight_decay), config.averaging,
+        )  # fmt: skip
+        self._train = graphs.function(f"train {steps} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
 
     @override
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
-        inputs = (windows.codes, windows.first, *self._dropout, *self._handles())
+        inputs = (windows.codes, windows.first, *self._numbers, *self._handles())
         means, counts = self._train(*inputs)
         return means.numpy(), counts.numpy()
 
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
-        (logits,) = self._logits(windows, *[weight.handle for weight in self._weights])
+        scored = self._averages or self._weights
+        (logits,) = self._logits(windows, *[weight.handle for weight in scored])
         result: Float32s = logits.numpy()
         return result
 
@@ -122,29 +142,45 @@ class FastProgram(Program):
         ]
 
     @cached_property
+    def _averages(self) -> list[KernelVariable]:
+        """Averages of the weights, if there are any; created as the weights are."""
+        return list(map(KernelVariable, self._networks.averages, self._layouts))
+
+    @cached_property
     def _optimizer(self) -> FastOptimizer:
-        return FastOptimizer(self._networks.trained.optimizer, self._weights)
+        optimizer = self._networks.trained.optimizer
+        return FastOptimizer(optimizer, self._weights, self._averages)
 
     def _handles(self) -> list[Any]:
         """All handles of the optimizer as one list."""
-        weights, slots, *others = self._optimizer.handles
-        return [*weights, *slots, *others]
+        weights, slots, averages, *others = self._optimizer.handles
+        return [*weights, *slots, *averages, *others]
+
+    def _counts(self) -> list[int]:
+        """Numbers of weights, slot variables and averages."""
+        return [len(part) for part in self._optimizer.handles[:3]]
 
     def _trace_train(self) -> Any:
-        count = len(self._optimizer.handles.weights)
+        counts = self._counts()
 
         def train(
-            windows: Any, first: Any, dropout_rate: Any, dropout_seed: Any, *flat: Any
+            windows: Any,
+            first: Any,
+            dropout_rate: Any,
+            dropout_seed: Any,
+            weight_decay: Any,
+            averaging_eta: Any,
+            *flat: Any,
         ) -> tuple[Any, Any]:
-            handles = Handles(flat[:count], flat[count:-2], *flat[-2:])
-            step = partial(self._step, handles, dropout_rate, dropout_seed)
-            return _loop(step, windows, first)
+            numbers = Numbers(weight_decay, averaging_eta)
+            dropout = (dropout_rate, dropout_seed)
+            step = partial(self._step, handles_of(counts, flat), dropout, numbers)
+            return loop(step, windows, first)
 
         signature = [
             tf.TensorSpec((None, None, None), tf.int32),
             tf.TensorSpec((None, None), tf.int32),
-            tf.TensorSpec((), tf.float32),
-            tf.TensorSpec((), tf.int64),
+            *[tf.TensorSpec((), number.dtype) for number in self._numbers],
             *[tf.TensorSpec((), tf.resource) for _ in self._handles()],
         ]
         return tf.function(train, signature, autograph=False).get_concrete_function()
@@ -153,7 +189,7 @@ class FastProgram(Program):
         form = self._form.scored
 
         def logits(windows: Any, *weights: Any) -> tuple[Any]:
-            return (Stack(form, _values(form, weights)).scored(windows),)
+            return (Stack(form, values_of(form, weights)).scored(windows),)
 
         signature = [
             tf.TensorSpec((None, None), tf.int32),
@@ -162,33 +198,55 @@ class FastProgram(Program):
         return tf.function(logits, signature, autograph=False).get_concrete_function()
 
     def _step(
-        self, handles: Handles, dropout_rate: Any, dropout_seed: Any, windows: Any, first: Any
+        self,
+        handles: Handles,
+        dropout_numbers: tuple[Any, Any],
+        numbers: Numbers,
+        windows: Any,
+        first: Any,
     ) -> tuple[Any, Any]:
         windows = tf.transpose(windows)  # [time + 1, batch]
         targets, target_weights = _targets(windows, first, self._form.every_step)
+        stack = Stack(self._form, values_of(self._form, handles.weights))
+        dropout = self._dropout_of(handles, dropout_numbers)
+        logits, gradients = stack.trained(windows[:-1], dropout)
+        return self._update(handles, numbers, logits, gradients, targets, target_weights)
+
+    def _dropout_of(self, handles: Handles, numbers: tuple[Any, Any]) -> Dropout | None:
+        """Dropout of the step that is next."""
+        if not self._form.dropout:
+            return None
+        iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
+        rate, seed = numbers
+        return Dropout(rate, tf.stack([seed, iteration]))
+
+    def _update(
+        self,
+        handles: Handles,
+        numbers: Numbers,
+        logits: Any,
+        gradients: Any,
+        targets: Any,
+        target_weights: Any,
+    ) -> tuple[Any, Any]:
+        """Take the step of the optimizer; return the mean loss and the number of targets."""
         target_weights = tf.reshape(target_weights, (-1,))
         count = tf.reduce_sum(target_weights)
-        variables = _values(self._form, handles.weights)
-        dropout = None
-        if self._form.dropout:
-            iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
-            dropout = Dropout(dropout_rate, tf.stack([dropout_seed, iteration]))
-        logits, gradients = Stack(self._form, variables).trained(windows[:-1], dropout)
         target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
         shares = tf.math.divide_no_nan(target_weights, count)  # of each target in the mean loss
-        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]))
+        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), numbers)
         return tf.reduce_sum(target_losses * shares), count
 
 
-def _loop(step: Step, windows: Any, first: Any) -> tuple[Any, Any]:
-    """Take one step for each of `windows` `<int32>[steps, batch, time + 1]`.
+def loop(step: Callable[..., tuple[Any, Any]], *inputs: Any) -> tuple[Any, Any]:
+    """Take steps, each with one part of the inputs, whose first axis is that of steps.
 
     Returns mean losses and numbers of counted targets, both `[steps]`.
     """
-    steps = tf.shape(windows)[0]
+    steps = tf.shape(inputs[0])[0]
 
     def body(number: Any, means: Any, counts: Any) -> tuple[Any, Any, Any]:
-        mean, count = step(windows[number], first[number])
+        mean, count = step(*[one[number] for one in inputs])
         return number + 1, means.write(number, mean), counts.write(number, count)
 
     results = [tf.TensorArray(tf.float32, steps, element_shape=()) for _ in range(2)]
@@ -209,7 +267,14 @@ def _targets(windows: Any, first: Any, every_step: bool) -> tuple[Any, Any]:
     return windows[1:], tf.cast(tf.range(length)[:, None] >= first, tf.float32)
 
 
-def _values(form: Form, handles: Sequence[Any]) -> list[Any]:
+def handles_of(counts: Sequence[int], flat: Sequence[Any]) -> Handles:
+    """The handles of a list as `FastProgram._handles` makes it; `counts` is its `_counts`."""
+    rest = iter(flat)
+    parts = [list(islice(rest, count)) for count in counts]
+    return Handles(*parts, *rest)
+
+
+def values_of(form: Form, handles: Sequence[Any]) -> list[Any]:
     """Read the variables of `handles`; only their numbers of axes are known to the graph."""
     values = []
     for handle, axes in zip(handles, form.axes, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: names of the arrays in the file
-_ABOUT, _STATE, _BEST = "about", "state", "best"
+_HEADER, _STATE, _BEST = "about", "state", "best"
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """Where the state of a training is written, and how often."""
+
+    file: Path
+    #: seconds between two checkpoints, at least; they are written at the end of a round
+    every_s: float = 5.0
+    #: loss of the network that is written already; worse ones do not replace it
+    best_loss: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,8 @@ class Checkpoint:
 
         `identity` identifies the training; `load` returns the checkpoint for the same one only.
         """
-        about = json.dumps({"identity": identity, "rounds": self.rounds}).encode()
-        arrays = {_ABOUT: np.frombuffer(about, np.uint8)}
+        header = json.dumps({"identity": identity, "rounds": self.rounds}).encode()
+        arrays = {_HEADER: np.frombuffer(header, np.uint8)}
         arrays |= {f"{_STATE}{number}": array for number, array in enumerate(self.state)}
         arrays |= {f"{_BEST}{number}": array for number, array in enumerate(self.best)}
         partial = path.with_name(f"partial-{path.name}")
@@ -46,10 +58,10 @@ def load(path: Path, identity: str) -> Checkpoint | None:
     """Read a checkpoint; None if it is missing, damaged, or of another training."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            about = json.loads(file[_ABOUT].tobytes())
-            if about["identity"] != identity:
+            header = json.loads(file[_HEADER].tobytes())
+            if header["identity"] != identity:
                 return None
-            rounds = about["rounds"] if "rounds" in about else _earlier_rounds(about["epochs"])
+            rounds = header["rounds"] if "rounds" in header else _earlier_rounds(header["epochs"])
             return Checkpoint(rounds, _numbered(file, _STATE), _numbered(file, _BEST))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -29,7 +29,7 @@ class Round:
 
 @dataclass(frozen=True)
 class LastRound(Round):
-    """The last round of a call of `fit` in a template."""
+    """The last round of a call of `fit` in a template, or of so many steps of a training."""
 
 
 @dataclass(frozen=True)

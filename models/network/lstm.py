@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,6 +11,7 @@ from keras import layers, ops
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
+from lstm_sweep.models.network import carried
 
 #: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
 CLIP_NORM = 5.0
@@ -27,12 +30,17 @@ def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Ne
     With `mixed`, the model that is trained computes in the config's precision by Keras's mixed
     policy. The model that is scored and saved always computes in float32.
     """
-    if mixed and config.precision != "float32":
-        trained = _build(config, alphabet_size, f"mixed_{config.precision}").trained
-        return Networks(
-            trained, _build(config, alphabet_size, "float32").scored, separate_weights=True
-        )
-    return _build(config, alphabet_size, "float32")
+    reduced, averaged = mixed and config.precision != "float32", config.averaging != "off"
+    first = _build(config, alphabet_size, f"mixed_{config.precision}" if reduced else "float32")
+    if not (reduced or averaged):
+        return first
+    networks = replace(
+        _build(config, alphabet_size, "float32"),
+        trained=first.trained,
+        scored_weights="averages" if averaged else "copies",
+    )
+    networks.copy_weights()
+    return networks
 
 
 def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
@@ -43,9 +51,11 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     of its window. A bidirectional one predicts only the symbol after its window, since the backward
     half has already read the symbols inside it.
     """
+    if config.carried:
+        return carried.networks(config, alphabet_size, dtype, _features(config, alphabet_size))
     many_to_many = config.direction == "uni"
     symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
-    features = _features(symbols, config, alphabet_size)
+    features = _features(config, alphabet_size)(symbols)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
         layer = layers.LSTM(
@@ -63,16 +73,28 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     return Networks(trained, keras.Model(symbols, logits(features[:, -1]), name="next_symbol"))
 
 
-def _features(symbols: Any, config: TrialConfig, alphabet_size: int) -> Any:
-    """Embedding or one-hot vectors of symbols, `[batch, time, features]`."""
+def _features(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:
+    """What maps symbols to their embedding or one-hot vectors, `[batch, time, features]`."""
     if config.embedding_size:
-        return layers.Embedding(alphabet_size, config.embedding_size, name="embedding")(symbols)
-    return ops.one_hot(symbols, alphabet_size)
+        embedding: Callable[[Any], Any] = layers.Embedding(
+            alphabet_size, config.embedding_size, name="embedding"
+        )
+        return embedding
+    return lambda symbols: ops.one_hot(symbols, alphabet_size)
 
 
 def compile_for_training(model: Any, config: TrialConfig) -> None:
     """Attach loss and optimizer; the loss is the mean over targets whose weight is 1."""
-    optimizer = OPTIMIZER_CLASSES[config.optimizer](config.learning_rate, clipnorm=CLIP_NORM)
+    options: dict[str, float] = {
+        {"global": "global_clipnorm", "weight": "clipnorm"}[config.clipping]: CLIP_NORM
+    }
+    if config.weight_decay:
+        options["weight_decay"] = config.weight_decay
+    if config.optimizer == "adam":
+        options["beta_1"] = config.beta_1
+    optimizer = OPTIMIZER_CLASSES[config.optimizer](config.learning_rate, **options)
+    biases = [one for one in model.trainable_variables if len(one.shape) == 1]
+    optimizer.exclude_from_weight_decay(biases)
     if config.precision == "float16":  # without it, small gradients underflow to 0
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(

@@ -7,15 +7,24 @@ With another backend of Keras, steps are taken one by one.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from lstm_sweep.models import backend
+from lstm_sweep.models import averaging, backend
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import StepWindows
-from lstm_sweep.models.fast.program_types import Float32s, Networks, Program
+from lstm_sweep.models.data.windows import Indices, StepWindows
+from lstm_sweep.models.fast.program_types import (
+    Float32s,
+    Networks,
+    Predictor,
+    Program,
+    States,
+    Stream,
+    StreamProgram,
+)
 
 
 def program_of(
@@ -27,30 +36,48 @@ def program_of(
     (`models/fast/graph_cache.py`); without one, every graph is traced.
     """
     if not backend.is_tensorflow():
-        return StepwiseProgram(networks, config)
-    from lstm_sweep.models.fast import training_loop
+        kind = CarriedStepwiseProgram if config.carried else StepwiseProgram
+        return kind(networks, config)
+    from lstm_sweep.models.fast import carried_loop, training_loop
     from lstm_sweep.models.fast.graph_cache import GraphCache
 
     if backend.own_arithmetic():
-        return training_loop.FastProgram(networks, config, seed, GraphCache(graphs))
-    return training_loop.KerasProgram(networks, config)
+        fast = carried_loop.CarriedFastProgram if config.carried else training_loop.FastProgram
+        return fast(networks, config, seed, GraphCache(graphs))
+    stock = carried_loop.CarriedKerasProgram if config.carried else training_loop.KerasProgram
+    return stock(networks, config)
+
+
+def predictor_of(program: Program) -> Predictor:
+    """What predicts with the network of a program: in streams, if its state is carried."""
+    return program.stream if isinstance(program, StreamProgram) else program.logits
 
 
 class StepwiseProgram(Program):
     """One call of `train_on_batch` for each step; works with every backend of Keras."""
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
-        self._networks, self._every_step = networks, config.direction == "uni"
+        self._networks, self._config = networks, config
 
     @override
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
         model, losses, weights = self._networks.trained, list[float](), list[float]()
-        for batch in windows.batches(every_step=self._every_step):
+        for batch in windows.batches(every_step=self._config.direction == "uni"):
             model.reset_metrics()
-            loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
+            loss = model.train_on_batch(batch.arguments, batch.targets, sample_weight=batch.weights)
             losses.append(float(loss))
             weights.append(float(batch.weights.sum()))
+            self._average()
         return np.array(losses, np.float32), np.array(weights, np.float32)
+
+    def _average(self) -> None:
+        """Average the weights after a step."""
+        model, averages = self._networks.trained, self._networks.averages
+        step = int(model.optimizer.iterations)
+        if averages and step and averaging.is_due(step):
+            share = averaging.share(step, self._config.averaging_eta)
+            for average, weight in zip(averages, model.trainable_variables, strict=True):
+                average.assign_add(share * (weight - average))
 
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
@@ -59,3 +86,20 @@ class StepwiseProgram(Program):
     @override
     def sync(self) -> None:
         self._networks.sync()
+
+
+class CarriedStepwiseProgram(StepwiseProgram, StreamProgram):
+    """As `StepwiseProgram`, of networks whose state is carried."""
+
+    @override
+    def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
+        streamed = self._networks.streamed
+        states = zero_states(streamed, len(codes)) if states is None else states
+        logits, *after = streamed.predict_on_batch([codes, *states])
+        step, row = np.divmod(places, len(codes))
+        return np.asarray(logits)[row, step], after
+
+
+def zero_states(streamed: Any, rows: int) -> list[Float32s]:
+    """States before the first step of `rows` streams."""
+    return [np.zeros((rows, one.shape[-1]), np.float32) for one in streamed.inputs[1:]]

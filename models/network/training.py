@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +18,25 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.windows import EpochWindows, Indices, TrainingWindows, scoring_windows
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.streams import training_windows
+from lstm_sweep.models.data.windows import Epoch, Indices
 from lstm_sweep.models.fast.program_types import Networks, Program
 from lstm_sweep.models.network import checkpoint, lstm
-from lstm_sweep.models.network.checkpoint import Checkpoint
-from lstm_sweep.models.network.events import Diverged, Progress, Round, TrainingEvent
-from lstm_sweep.models.network.program import program_of
+from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings
+from lstm_sweep.models.network.evaluation import evaluate
+from lstm_sweep.models.network.events import Diverged, LastRound, Progress, Round, TrainingEvent
+from lstm_sweep.models.network.loss_meter import (
+    DIVERGED_AT,
+    DIVERGED_STEPS,
+    LossMeter,
+    excess,
+)
+from lstm_sweep.models.network.program import predictor_of, program_of
 from lstm_sweep.models.rounds import RoundPart, epoch_of, epoch_text, epochs_after, part_of_epoch
-from lstm_sweep.models.scoring import Floats, log_softmax, score
 
-#: a trial has diverged if its loss is above this multiple of ln(alphabet), the loss of guessing
-DIVERGED_AT = 2.0
-#: training steps over which the loss is averaged for that comparison
-DIVERGED_STEPS = 10
-#: rows of windows in one scoring call, and numbers in one of its arrays, at most
-SCORING_ROWS, SCORING_NUMBERS = 256, 1 << 24
 #: seconds that one training call should take, and symbols in it at most
 CALL_S, CALL_SYMBOLS = 0.25, 1 << 22
-
-Logits = Callable[[NDArray[np.int32]], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """Where the state of a training is written, and how often."""
-
-    file: Path
-    #: seconds between two checkpoints, at least; they are written at the end of a round
-    every_s: float = 5.0
 
 
 def train(
@@ -60,8 +49,13 @@ def train(
     graphs: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
     rounds_per_epoch: int = 1,
+    steps: int | None = None,
+    most_rounds: int | None = None,
 ) -> Iterator[TrainingEvent]:
     """Train the network of `config` and report progress as events.
+
+    After `steps` steps of the optimizer it ends, also within a round, and after `most_rounds`
+    rounds; None: after all epochs.
 
     Each epoch is divided into `rounds_per_epoch` rounds (`models/rounds.py`), which changes nothing
     of its training. After each round the network is scored on `targets`, positions of the
@@ -75,15 +69,21 @@ def train(
     `graphs` is the folder of the graph cache (`models/fast/graph_cache.py`), shared by all trials.
     """
     training = _Training(
-        config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch
+        config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch, steps
     )
     done = training.restore()
     for number, metrics in enumerate(done, start=1):
-        yield Round(number, metrics, repeated=number < len(done))
-    for number in range(len(done) + 1, config.epochs * rounds_per_epoch + 1):
+        known = training.done(number, metrics, repeated=number < len(done))
+        yield known
+        if isinstance(known, LastRound):
+            return
+    rounds = config.epochs * rounds_per_epoch
+    if most_rounds is not None:
+        rounds = min(rounds, most_rounds)
+    for number in range(len(done) + 1, rounds + 1):
         for event in training.round(number):
             yield event
-            if isinstance(event, Diverged):
+            if isinstance(event, Diverged | LastRound):
                 return
 
 
@@ -101,6 +101,7 @@ class _Training:
         graphs: Path | None,
         clock: Callable[[], float],
         rounds_per_epoch: int,
+        steps: int | None,
     ) -> None:
         backend.run_operations_alone()
         mixed = not backend.own_arithmetic()
@@ -108,32 +109,41 @@ class _Training:
         lstm.compile_for_training(self._networks.trained, config)
         self._config, self._corpus, self._targets = config, corpus, targets
         self._weights, self._clock = weights, clock
-        identity = f"{config.to_dict()} {seed} {corpus.digest}"
+        identity = f"{config.identity()} {seed} {corpus.digest}"
         if rounds_per_epoch > 1:
             identity += f" {rounds_per_epoch} rounds"
+        if steps is not None:
+            identity += f" {steps} steps"
         self._checkpointer = _Checkpointer(self._networks, checkpoints, identity, clock)
         self._program = program_of(self._networks, config, seed, graphs)
-        self._windows = TrainingWindows(corpus.train, config, seed)
-        self._epoch: tuple[int, EpochWindows] | None = None
-        self._rounds_per_epoch = rounds_per_epoch
+        self._predictor = predictor_of(self._program)
+        self._windows = training_windows(corpus.train, config, seed)
+        self._epoch: tuple[int, Epoch] | None = None
+        #: steps of the epochs so far, if they are counted
+        self._epoch_steps: list[int] = []
+        self._rounds_per_epoch, self._steps = rounds_per_epoch, steps
         most = max(1, CALL_SYMBOLS // (config.batch_size * config.sequence_length))
         self._call_size = _CallSize(most, clock)
         self._limit = DIVERGED_AT * math.log(len(corpus.alphabet))
         self._best = math.inf
+        #: loss of the network in `weights`
+        self._written = checkpoints.best_loss if checkpoints and weights.exists() else math.inf
 
     def restore(self) -> list[dict[str, float]]:
         """Restore the checkpoint, if there is one; return the metrics of its rounds."""
-        done = self._checkpointer.restore(self._weights)
+        done = self._checkpointer.restore(self._weights, self._written)
         self._best = min((metrics["val_loss"] for metrics in done), default=math.inf)
+        self._written = min(self._written, self._best)
         return done
 
     def round(self, number: int) -> Iterator[TrainingEvent]:
         """Train and score one round; the last event is `Round` or `Diverged`."""
         began = self._clock()
         windows = self._windows_of(epoch_of(number, self._rounds_per_epoch))
-        part = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
+        whole = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
+        part = whole if self._steps is None else whole.up_to(self._steps - self._before(whole))
         where = f"epoch {epoch_text(number, self._rounds_per_epoch)}"
-        meter = _LossMeter(self._limit)
+        meter = LossMeter(self._limit)
         for share in _train_part(self._program, windows, part, meter, self._call_size):
             if meter.verdict:
                 yield Diverged(f"{where}: {meter.verdict}")
@@ -141,22 +151,24 @@ class _Training:
             yield Progress(number, share, meter.mean)
         trained = self._clock()
         # a few steps may be high by chance; those of a whole epoch are not
-        enough = meter.steps >= DIVERGED_STEPS or self._rounds_per_epoch == 1
+        enough = meter.steps >= DIVERGED_STEPS or part == RoundPart(part.epoch, 0, windows.steps)
         if enough and not meter.mean <= self._limit:
-            reason = _excess("training", meter.mean, self._limit)
-            yield Diverged(f"{where}: {reason}")
+            yield Diverged(f"{where}: {excess('training', meter.mean, self._limit)}")
             return
         self._program.sync()
+        scoring = self._clock()
         result = evaluate(
-            self._program.logits, self._config, self._corpus, self._corpus.validation, self._targets
+            self._predictor, self._config, self._corpus, self._corpus.validation, self._targets
         )
+        scoring_s = self._clock() - scoring
         if not math.isfinite(result["loss"]):
-            reason = _excess("validation", result["loss"], self._limit)
-            yield Diverged(f"{where}: {reason}")
+            yield Diverged(f"{where}: {excess('validation', result['loss'], self._limit)}")
             return
         if result["loss"] < self._best:
             self._best = result["loss"]
-            save_whole(self._networks.scored, self._weights)
+            if self._best <= self._written:
+                self._written = self._best
+                save_whole(self._networks.scored, self._weights)
             self._checkpointer.note_best()
         symbols = meter.steps * self._config.batch_size * self._config.sequence_length
         before = len(self._corpus.train) * (part.epoch - 1)
@@ -166,13 +178,34 @@ class _Training:
             **{f"val_{name}": value for name, value in result.items()},
             "symbols_per_second": symbols / max(trained - began, 1e-9),
             "round_seconds": self._clock() - began,
-            "epoch": epochs_after(number, self._rounds_per_epoch),
+            "scoring_seconds": scoring_s,
+            "epoch": (
+                epochs_after(number, self._rounds_per_epoch)
+                if part == whole
+                else part.epoch - 1 + part.end / windows.steps
+            ),
             "symbols_seen": float(before + len(self._corpus.train) * part.end // windows.steps),
         }
         self._checkpointer.note_round(metrics)
-        yield Round(number, metrics)
+        yield self.done(number, metrics)
 
-    def _windows_of(self, epoch: int) -> EpochWindows:
+    def done(self, number: int, metrics: dict[str, float], *, repeated: bool = False) -> Round:
+        """The event that a round is done, `LastRound` if all steps have been taken by then."""
+        if self._steps is None:
+            return Round(number, metrics, repeated)
+        windows = self._windows_of(epoch_of(number, self._rounds_per_epoch))
+        part = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
+        last = self._before(part) + part.end >= self._steps
+        return LastRound(number, metrics) if last else Round(number, metrics, repeated)
+
+    def _before(self, part: RoundPart) -> int:
+        """Steps of all epochs before that of a part."""
+        known = self._epoch_steps
+        while len(known) < part.epoch - 1:
+            known.append(self._windows.epoch(len(known) + 1).steps)
+        return sum(known[: part.epoch - 1])
+
+    def _windows_of(self, epoch: int) -> Epoch:
         """The windows of an epoch, which are kept from one of its rounds to the next."""
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, self._windows.epoch(epoch)
@@ -195,18 +228,22 @@ class _Checkpointer:
         self._scored, self._settings, self._identity = networks.scored, settings, identity
         optimizer = networks.trained.optimizer
         optimizer.build(networks.trained.trainable_variables)
-        self._variables = [*networks.trained.variables, *optimizer.variables]
+        self._variables = [*networks.trained.variables, *optimizer.variables, *networks.averages]
         self._rounds: list[dict[str, float]] = []
         self._best: list[NDArray[Any]] = []
         self._clock, self._saved = clock, clock()
 
-    def restore(self, weights: Path) -> list[dict[str, float]]:
-        """Set all variables, write the best model to `weights`; return the rounds' metrics."""
+    def restore(self, weights: Path, written: float) -> list[dict[str, float]]:
+        """Set all variables; return the rounds' metrics.
+
+        The best model goes to `weights`, unless that has a loss as low, `written`.
+        """
         found = self._settings and checkpoint.load(self._settings.file, self._identity)
         if not found or not checkpoint.fits(found.state, self._variables):
             return []
         _assign(self._scored.weights, found.best)
-        save_whole(self._scored, weights)
+        if min(metrics["val_loss"] for metrics in found.rounds) < written:
+            save_whole(self._scored, weights)
         _assign(self._variables, found.state)
         self._rounds, self._best = found.rounds, found.best
         return list(found.rounds)
@@ -239,9 +276,9 @@ def _assign(variables: Iterable[Any], values: Iterable[NDArray[Any]]) -> None:
 
 def _train_part(
     program: Program,
-    windows: EpochWindows,
+    windows: Epoch,
     part: RoundPart,
-    meter: _LossMeter,
+    meter: LossMeter,
     call_size: _CallSize,
 ) -> Iterator[float]:
     """Take all steps of a part of an epoch; yield the share of it that is done after each call."""
@@ -271,75 +308,6 @@ class _CallSize:
         yield
         fitting = steps * CALL_S / max(self._clock() - began, 1e-9)
         self.steps = int(min(max(1, fitting), 4 * self.steps, self._most))
-
-
-class _LossMeter:
-    """Mean training loss of a round so far; detects divergence.
-
-    `verdict` is empty until a loss is not finite or the mean of the last `DIVERGED_STEPS` losses is
-    above `limit`; then it says which.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self.steps = 0
-        self.verdict = ""
-        self._limit = limit
-        self._sum = 0.0
-        self._weight = 0.0
-        self._recent: list[float] = []
-
-    @property
-    def mean(self) -> float:
-        return self._sum / max(self._weight, 1.0)
-
-    def add(self, loss: float, weight: float) -> None:
-        """Add the mean loss of a step, in nats, over `weight` targets."""
-        self.steps += 1
-        self._sum += loss * weight
-        self._weight += weight
-        self._recent = [*self._recent[1 - DIVERGED_STEPS :], loss]
-        recent = sum(self._recent) / len(self._recent)
-        enough = len(self._recent) == DIVERGED_STEPS
-        if not math.isfinite(loss) or (enough and recent > self._limit):
-            self.verdict = f"step {self.steps}: {_excess('training', recent, self._limit)}"
-
-
-def _excess(kind: str, loss: float, limit: float) -> str:
-    """Describe a loss that is not finite or above the limit."""
-    if not math.isfinite(loss):
-        return f"the {kind} loss is {loss}"
-    guessing = limit / DIVERGED_AT
-    return f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({guessing:.3g})"
-
-
-def evaluate(
-    logits: Logits, config: TrialConfig, corpus: Corpus, split: Split, targets: Indices
-) -> dict[str, float]:
-    """Score a network on `targets`, positions of `split`; see `scoring.score` for the metrics."""
-    return score(predictions(logits, config, len(corpus.alphabet), split, targets))
-
-
-def predictions(
-    logits: Logits, config: TrialConfig, alphabet: int, split: Split, targets: Indices
-) -> Iterator[tuple[Floats, NDArray[np.int32]]]:
-    """Predict the symbols at `targets`, positions of `split`, block by block.
-
-    `logits` maps windows `<int32>[rows, time]` to `[rows, alphabet]`. Every call has the same
-    number of rows, so that a backend traces one shape only. `alphabet` is the size with reserved
-    codes.
-
-    Yields:
-        Log-probabilities `<float64>[rows, alphabet]` and true codes `<int32>[rows]`.
-    """
-    widest = max(alphabet, 2 * config.layer_size)
-    rows = min(SCORING_ROWS, max(16, SCORING_NUMBERS // (config.sequence_length * widest)))
-    for windows, true in scoring_windows(split, targets, config.sequence_length, rows):
-        yield log_softmax(_padded_call(logits, windows, rows)), true
-
-
-def _padded_call(logits: Logits, windows: NDArray[np.int32], rows: int) -> NDArray[np.float32]:
-    padded = np.pad(windows, ((0, rows - len(windows)), (0, 0)))
-    return np.asarray(logits(padded))[: len(windows)]
 
 
 def save_whole(model: Any, path: Path) -> None:

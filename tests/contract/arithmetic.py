@@ -32,6 +32,7 @@ def networks_of(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     for weight in networks.trained.weights:
         weight.assign(rng.normal(size=weight.shape, scale=0.4))
+    networks.copy_weights()
     return networks
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import FIELDS, OPTIMIZERS, TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
+from tests.conftest import in_full, write_text
 
 CONFIG = TrialConfig(layer_size=128, sequence_length=40)
 #: fields that `Form` depends on, each with a value that gives another form than `CONFIG`
@@ -16,11 +24,17 @@ IN_FORM = {
     "sequence_length": 39,
     "embedding_size": 8,
     "precision": "bfloat16",
+    "state": "carried",
 }
 #: all other fields, each with a value that gives the form of `CONFIG`
 ELSEWHERE = {
     "learning_rate": 0.5,  # a variable that the graph reads
     "optimizer": "adam",  # in the name of the training graph
+    "beta_1": 0.5,  # the same, for adam
+    "clipping": "weight",  # the same
+    "weight_decay": 0.1,  # the same, and an input of the graph
+    "averaging": "off",  # in the name of the training graph
+    "averaging_eta": 4.0,  # an input of the graph
     "batch_size": 3,  # the shape of an input of the graph
     "stride": 5,  # where windows begin
     "offset": "fixed",  # the same
@@ -48,6 +62,84 @@ def test_networks_that_differ_in_another_field_share_their_form(field: str) -> N
     other = CONFIG.evolve(**{field: ELSEWHERE[field]})
     assert other != CONFIG
     assert Form.of(other, 9) == Form.of(CONFIG, 9)
+
+
+#: of small networks that are trained with each field as it is in `IN_FORM` or `ELSEWHERE`
+SMALL = TrialConfig(layers=1, layer_size=12, sequence_length=10, batch_size=16, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> None:
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+
+
+@pytest.fixture(scope="module")
+def graphs(prepared: None, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph cache that has the graphs of `SMALL`, beside its weights."""
+    folder = tmp_path_factory.mktemp("trained")
+    np.savez(folder / "weights.npz", *trained(SMALL, corpus, folder / "graphs"))
+    return folder / "graphs"
+
+
+def trained(config: TrialConfig, corpus: Corpus, graphs: Path) -> list[Any]:
+    """Weights of a network after its training on a CPU, by the graphs of a cache."""
+    import keras
+
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import training
+
+    backend.prepare(gpu=False, seed=3)
+    assert backend.own_arithmetic()
+    file, targets = graphs.parent / "m.keras", scoring_targets(corpus.validation, 300, 0)
+    for _ in training.train(config, corpus, targets, 3, file, None, graphs):
+        pass
+    weights: list[Any] = keras.models.load_model(file, safe_mode=True).get_weights()
+    return weights
+
+
+#: gradients as short as those of `SMALL` are never clipped, and it has no momentum
+CHANGING = sorted(ELSEWHERE.keys() - {"clipping", "beta_1"})
+
+
+@pytest.mark.parametrize("field", [*CHANGING, *in_full(*IN_FORM)])
+def test_each_field_changes_what_is_trained_on_a_cpu(
+    field: str, corpus: Corpus, graphs: Path
+) -> None:
+    """Also if a graph was kept before: it reads the field, or there is another graph for it."""
+    other = SMALL.evolve(**{field: (IN_FORM | ELSEWHERE)[field]})
+    with np.load(graphs.parent / "weights.npz") as kept:
+        weights = list(kept.values())
+    found = trained(other, corpus, graphs)
+    same_shapes = [one.shape for one in found] == [one.shape for one in weights]
+    assert not same_shapes or any(
+        (one != before).any() for one, before in zip(found, weights, strict=True)
+    )
+
+
+def test_momentum_changes_what_is_trained_on_a_cpu(corpus: Corpus, graphs: Path) -> None:
+    adam = SMALL.evolve(optimizer="adam")
+    some, none = (trained(adam.evolve(beta_1=value), corpus, graphs) for value in (0.9, 0.0))
+    assert any((one != other).any() for one, other in zip(some, none, strict=True))
+
+
+def test_which_norm_is_limited_changes_what_is_trained_on_a_cpu(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: None
+) -> None:
+    from lstm_sweep.models.network import lstm
+
+    monkeypatch.setattr(lstm, "CLIP_NORM", 0.01)
+    each, of_all = (
+        trained(SMALL.evolve(optimizer="sgd", clipping=kind), corpus, tmp_path / "graphs")
+        for kind in ("weight", "global")
+    )
+    assert any((one != other).any() for one, other in zip(each, of_all, strict=True))
 
 
 def test_each_optimizer_has_a_class_of_keras_and_a_kernel_for_a_cpu() -> None:

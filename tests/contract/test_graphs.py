@@ -21,7 +21,7 @@ CONFIG = TrialConfig(
 )  # fmt: skip
 OTHERS = {
     "layer_size": 128, "sequence_length": 10, "batch_size": 3, "dropout": 0.1,
-    "learning_rate": 0.001, "epochs": 2, "stride": 2,
+    "learning_rate": 0.001, "epochs": 2, "stride": 2, "averaging_eta": 3.0, "beta_1": 0.5,
 }  # fmt: skip
 REMAINING = sorted(OTHERS.keys() - {"layer_size", "dropout"})
 
@@ -129,6 +129,10 @@ def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str
         {"sequence_length": 7},
         {"embedding_size": 3},
         {"optimizer": "adam"},
+        {"optimizer": "adam", "beta_1": 0.0},
+        {"clipping": "weight"},
+        {"weight_decay": 0.1},
+        {"averaging": "off"},
         {"precision": "bfloat16"},
     ],
     ids=str,
@@ -208,7 +212,6 @@ def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.full
 def test_other_code_has_other_graphs(
     known: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

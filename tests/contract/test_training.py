@@ -7,13 +7,14 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import StepWindows, TrainingWindows, scoring_targets
@@ -22,6 +23,8 @@ from tests.conftest import in_full, write_text
 CONFIG = TrialConfig(
     layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, epochs=3
 )
+#: where trainings keep their graphs, so that those of one form are traced once
+GRAPHS: dict[str, Path] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,6 +39,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for the graphs of all trainings of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(GRAPHS, "folder", tmp_path_factory.mktemp("graphs"))
+        yield
+
+
 def training_of(
     config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, checkpoints: Any = None
 ) -> Any:
@@ -44,8 +55,7 @@ def training_of(
 
     backend.prepare(gpu=False, seed=seed)
     targets = scoring_targets(corpus.validation, 300, 0)
-    graphs = weights.parent / "graphs"
-    return training.train(config, corpus, targets, seed, weights, checkpoints, graphs)
+    return training.train(config, corpus, targets, seed, weights, checkpoints, GRAPHS["folder"])
 
 
 def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:
@@ -86,7 +96,7 @@ def test_a_network_learns_and_beats_the_unigram(
     assert losses[-1] < unigram
 
 
-@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("direction", ["uni", *in_full("bi")])
 def test_the_same_seed_gives_the_same_bits(corpus: Corpus, tmp_path: Path, direction: str) -> None:
     config = CONFIG.evolve(direction=direction, dropout=0.2, epochs=2)
     first, second = (epochs(trained(config, corpus, tmp_path / "m.keras")) for _ in range(2))
@@ -100,13 +110,13 @@ def test_the_same_seed_gives_the_same_bits(corpus: Corpus, tmp_path: Path, direc
 def test_the_weights_of_the_best_epoch_are_kept(corpus: Corpus, tmp_path: Path) -> None:
     import keras
 
-    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network import evaluation
 
     config = CONFIG.evolve(learning_rate=0.05, epochs=5)
     metrics = epochs(trained(config, corpus, tmp_path / "m.keras"))
     model = keras.models.load_model(tmp_path / "m.keras")
     targets = scoring_targets(corpus.validation, 300, 0)
-    again = training.evaluate(
+    again = evaluation.evaluate(
         model.predict_on_batch, config, corpus, corpus.validation, targets
     )  # by the layers of Keras, which add in another order
     best = min(epoch["val_loss"] for epoch in metrics)
@@ -149,33 +159,38 @@ def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
     assert not epochs(events)
 
 
-@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("kind", [{}, {"direction": "bi"}, {"state": "carried"}], ids=str)
 def test_no_network_scores_below_the_entropy_of_independent_symbols(
-    tmp_path: Path, direction: str
+    tmp_path: Path, kind: dict[str, str]
 ) -> None:
     text = "".join(np.random.default_rng(5).choice(list("abcdefgh"), 12_000))
     (tmp_path / "noise.txt").write_text(text, encoding="utf-8")
     noise = load(Source(data=str(tmp_path / "noise.txt")))
-    config = CONFIG.evolve(direction=direction, layer_size=24, stride=2, epochs=3)
+    config = CONFIG.evolve(layer_size=24, stride=2, epochs=3, **kind)
     metrics = epochs(trained(config, noise, tmp_path / "m.keras"))
     noise_of_the_score = 3 * 0.5 / math.sqrt(300)  # a loss varies by far less than 0.5 nats here
     assert min(epoch["val_loss"] for epoch in metrics) > math.log(8) - noise_of_the_score
 
 
-@pytest.mark.parametrize("direction", ["uni", "bi"])
+@pytest.mark.parametrize("direction", ["bi", *in_full("uni")])
 @pytest.mark.parametrize(
     ("optimizer", "layer_size"),
-    [("rmsprop", 12), *in_full(("adam", 12), ("adagrad", 128))],
+    # of 128 units some are idle, for which Adagrad's variable must not be 0
+    [
+        (OPTIMIZERS[0], 12),
+        *in_full(*((name, 12) for name in OPTIMIZERS[1:]), ("adagrad", 128)),
+    ],
 )
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
 ) -> None:
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.network.events import Round
-    from lstm_sweep.models.network.training import CheckpointSettings
 
+    averages = "off" if (direction, optimizer) == ("uni", "adam") else "polynomial"
     config = CONFIG.evolve(
         direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
-        stride=CONFIG.sequence_length,
+        stride=CONFIG.sequence_length, averaging=averages, weight_decay=0.1,
     )  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
@@ -212,9 +227,9 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     """A better epoch that came after the checkpoint is forgotten, and its network with it."""
     import keras
 
-    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network import evaluation, training
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.network.events import Round
-    from lstm_sweep.models.network.training import CheckpointSettings
 
     config = CONFIG.evolve(epochs=3)
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
@@ -238,12 +253,31 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     going_on = training_of(config, corpus, model, checkpoints=CheckpointSettings(file))
     assert next(going_on).metrics["val_loss"] == kept[0]["val_loss"]
     network = keras.models.load_model(model)
-    again = training.evaluate(network.predict_on_batch, config, corpus, corpus.validation, targets)
+    again = evaluation.evaluate(
+        network.predict_on_batch, config, corpus, corpus.validation, targets
+    )
     assert again["loss"] == pytest.approx(kept[0]["val_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("best_loss", [0.0, math.inf])
+def test_a_better_network_that_is_written_already_stays(
+    corpus: Corpus, tmp_path: Path, best_loss: float
+) -> None:
+    """A trial that has waited trains rounds again that came after its checkpoint."""
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
+
+    file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
+    model.write_bytes(b"of a later round")
+    settings = CheckpointSettings(file, 0, best_loss)
+    list(training_of(CONFIG, corpus, model, checkpoints=settings))
+    assert (model.read_bytes() == b"of a later round") is (best_loss == 0.0)
+    going_on = CheckpointSettings(file, 0, best_loss)
+    next(training_of(CONFIG, corpus, model, checkpoints=going_on))
+    assert (model.read_bytes() == b"of a later round") is (best_loss == 0.0)
+
+
 def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:
-    from lstm_sweep.models.network.training import CheckpointSettings
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
 
     file = tmp_path / "checkpoint.npz"
     file.write_bytes(b"PK not a checkpoint")

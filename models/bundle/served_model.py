@@ -1,0 +1,197 @@
+"""A network as MLflow serves it: a file that works alone, with NumPy, Keras and MLflow.
+
+MLflow keeps a copy of this file with each model that is logged, and calls `_load_pyfunc` of it. So
+it imports nothing of this program.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: reserved codes, which no prediction names: `<start>` pads, `<unk>` is any other symbol
+START, UNKNOWN, KNOWN = 0, 1, 2
+#: windows in one call of the network; a call has one or so many, since each number is traced anew
+ROWS = 128
+#: limits of the parameters of a request, lowest and highest
+LIMITS = {
+    "top": (1, 1_000_000),
+    "length": (0, 100_000),
+    "temperature": (0, 100),
+    "seed": (0, 2**63),
+}
+#: values of parameters that a request leaves out
+DEFAULTS = {"top": 5, "surprise": True, "length": 0, "temperature": 1.0, "seed": 0}
+
+
+def _load_pyfunc(folder: str) -> NextSymbolModel | KerasModel:
+    """The model in a folder: with an alphabet it predicts symbols, else it is any Keras model."""
+    has_symbols = (Path(folder) / "alphabet.json").exists()
+    return NextSymbolModel(Path(folder)) if has_symbols else KerasModel(Path(folder))
+
+
+def _network(folder: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(folder / "model.keras", safe_mode=True)
+
+
+class NextSymbolModel:
+    """Says of sessions which symbol comes next, and how unexpected each of their symbols is."""
+
+    def __init__(self, folder: Path) -> None:
+        alphabet = json.loads((folder / "alphabet.json").read_text(encoding="utf-8"))
+        self._is_text = alphabet["kind"] == "chars"
+        #: name of the column of a request that has the sessions
+        self._column = "text" if self._is_text else "ids"
+        self._symbols = [*alphabet["reserved"], *alphabet["symbols"]]
+        self._codes = {symbol: code for code, symbol in enumerate(self._symbols) if code >= KNOWN}
+        self._network = _network(folder)
+        self._length = int(self._network.input_shape[1])
+        self._alone = threading.Lock()
+
+    def predict(
+        self, model_input: Any, params: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Predictions for each session: a row of a data frame with the column `text` or `ids`.
+
+        Params, all optional: `top`, how many symbols are named; `surprise`, whether each symbol of
+        the session is judged, too; `length`, symbols by which the session is continued, drawn with
+        `temperature` and `seed`.
+
+        Returns:
+            For each session `next`, the likeliest symbols with their probabilities; `surprise`, the
+            negative log-probability in nats of each symbol given those before it; `continuation`.
+        """
+        wanted = _checked(params or {})
+        sessions = [self._encoded(session) for session in self._given(model_input)]
+        found = [self._judged(codes, wanted) for codes in sessions]
+        if wanted["length"]:
+            rows = self._continued(sessions, wanted)
+            for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
+                symbols = [self._symbols[code] for code in drawn]
+                one["continuation"] = "".join(symbols) if self._is_text else symbols
+        return found
+
+    def _given(self, model_input: Any) -> list[Any]:
+        """The sessions of a request."""
+        if hasattr(model_input, "columns"):
+            if self._column not in model_input.columns:
+                names = ", ".join(map(str, model_input.columns))
+                _refuse(f"found columns {names}, expected '{self._column}'")
+            return list(model_input[self._column])
+        return [model_input] if isinstance(model_input, str) else list(model_input)
+
+    def _encoded(self, session: Any) -> NDArray[np.int32]:
+        """Codes of the symbols of a session, `<int32>[symbols]`."""
+        if self._is_text != isinstance(session, str):
+            _refuse(f"found {str(session)[:50]!r}, expected a text or a list of event ids")
+        symbols = session if self._is_text else [int(one) for one in session]
+        return np.array([self._codes.get(one, UNKNOWN) for one in symbols], np.int32)
+
+    def _judged(self, codes: NDArray[np.int32], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        padded = np.concatenate([np.full(self._length, START, np.int32), codes])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self._length)
+        logs = self._log_probabilities(windows if wanted["surprise"] else windows[-1:])
+        last = logs[-1]
+        best = np.argsort(-last[KNOWN:], kind="stable")[: wanted["top"]] + KNOWN
+        found: dict[str, Any] = {
+            "next": [
+                {"symbol": self._symbols[code], "probability": float(np.exp(last[code]))}
+                for code in best
+            ]
+        }
+        if wanted["surprise"]:
+            found["surprise"] = [float(-row[code]) for row, code in zip(logs, codes, strict=False)]
+        return found
+
+    def _continued(
+        self, sessions: list[NDArray[np.int32]], wanted: Mapping[str, Any]
+    ) -> Iterator[list[int]]:
+        """The next code of each session, symbol by symbol.
+
+        Codes are drawn from the softmax of the logits divided by the temperature, by adding Gumbel
+        noise; at 0 the likeliest is taken.
+        """
+        seen = np.full((len(sessions), self._length), START, np.int32)
+        for row, codes in zip(seen, sessions, strict=True):
+            if known := min(self._length, len(codes)):
+                row[-known:] = codes[-known:]
+        draws = [np.random.default_rng([wanted["seed"], 0x5A]) for _ in sessions]
+        for _ in range(wanted["length"]):
+            scores = self._logits(seen)
+            scores[:, :KNOWN] = -np.inf
+            if wanted["temperature"] > 0:
+                scores -= scores.max(axis=1, keepdims=True)
+                with np.errstate(over="ignore"):  # to -inf, for very unlikely symbols
+                    scores /= wanted["temperature"]
+                scores += [draw.gumbel(size=len(self._symbols)) for draw in draws]
+            drawn = scores.argmax(axis=1).astype(np.int32)
+            yield drawn.tolist()
+            seen = np.concatenate([seen[:, 1:], drawn[:, None]], axis=1)
+
+    def _log_probabilities(self, windows: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Natural logarithms of the probabilities after each window, `[windows, alphabet]`."""
+        logs = self._logits(windows)
+        logs -= logs.max(axis=1, keepdims=True)
+        logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+        return logs
+
+    def _logits(self, windows: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Logits after each window, `[windows, alphabet]`; requests of other threads wait."""
+        found, rows = [], 1 if len(windows) == 1 else ROWS
+        for begin in range(0, len(windows), rows):
+            part = windows[begin : begin + rows]
+            padded = np.pad(part, ((0, rows - len(part)), (0, 0)))
+            with self._alone:
+                logits = self._network.predict_on_batch(padded)
+            found.append(np.asarray(logits, np.float64)[: len(part)])
+        return np.concatenate([np.empty((0, len(self._symbols))), *found])
+
+
+class KerasModel:
+    """Any Keras model: arrays in, arrays out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._network = _network(folder)
+        self._alone = threading.Lock()
+
+    def predict(self, model_input: Any) -> Any:
+        """Outputs for a batch: an array, or arrays by the names of the inputs.
+
+        Returns:
+            An array, or with several outputs arrays by their names `output_0`, `output_1`, ...
+        """
+        import keras
+
+        if isinstance(model_input, Mapping):
+            names = [tensor.name for tensor in self._network.inputs]
+            model_input = [model_input[name] for name in names]
+        with self._alone:
+            made = keras.tree.flatten(self._network.predict_on_batch(model_input))
+        arrays = [np.asarray(part) for part in made]
+        if len(arrays) == 1:
+            return arrays[0]
+        return {f"output_{number}": array for number, array in enumerate(arrays)}
+
+
+def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a request, with those that it leaves out."""
+    wanted = DEFAULTS | dict(params)
+    for name, (low, high) in LIMITS.items():
+        if not low <= wanted[name] <= high:
+            _refuse(f"{name} is {wanted[name]}, expected {low} to {high}")
+    return wanted
+
+
+def _refuse(why: str) -> NoReturn:
+    """Refuse a request; a server answers with status 400."""
+    from mlflow.exceptions import MlflowException
+
+    raise MlflowException.invalid_parameter_value(why)

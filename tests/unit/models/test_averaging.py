@@ -1,0 +1,53 @@
+"""The average of weights: what counts how much, whenever one looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lstm_sweep.models.averaging import EACH_UNTIL, INTERVAL, is_due, share
+
+
+def weights_of_steps(steps: int, eta: float) -> NDArray[np.float64]:
+    """How much the weights after each of so many steps count in their average."""
+    counts = np.zeros(steps)
+    for step in range(1, steps + 1):
+        if is_due(step):
+            counts *= 1 - share(step, eta)
+            counts[step - 1] = share(step, eta)
+    return counts
+
+
+@pytest.mark.parametrize("eta", [0.0, 3.0, 16.0])
+@pytest.mark.parametrize("steps", [1, 2, 50, EACH_UNTIL, EACH_UNTIL + INTERVAL + 1, 5000])
+def test_the_shares_of_all_steps_are_a_whole(steps: int, eta: float) -> None:
+    counts = weights_of_steps(steps, eta)
+    assert (counts >= 0).all()
+    assert counts.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("steps", [7, 100])
+def test_without_eta_all_steps_count_the_same(steps: int) -> None:
+    np.testing.assert_allclose(weights_of_steps(steps, 0.0), 1 / steps)
+
+
+def test_with_eta_3_a_step_counts_by_the_third_power_of_its_number() -> None:
+    found = weights_of_steps(100, 3.0)
+    number = np.arange(1, 101)
+    expected = number * (number + 1.0) * (number + 2)  # Shamir and Zhang's product
+    np.testing.assert_allclose(found, expected / expected.sum())
+
+
+@pytest.mark.parametrize("steps", [EACH_UNTIL, 8 * EACH_UNTIL, 80 * EACH_UNTIL])
+def test_the_average_is_over_the_last_part_of_the_steps_so_far(steps: int) -> None:
+    counts = weights_of_steps(steps, 16.0)
+    middle = (counts * np.arange(1, steps + 1)).sum() / steps
+    assert middle == pytest.approx(17 / 18, abs=0.01)
+    assert counts[: steps * 3 // 4].sum() < 0.02
+
+
+def test_after_the_first_steps_few_enter() -> None:
+    due = [step for step in range(1, 3 * EACH_UNTIL + 1) if is_due(step)]
+    assert due[:EACH_UNTIL] == list(range(1, EACH_UNTIL + 1))
+    assert set(np.diff(due[EACH_UNTIL - 1 :])) == {INTERVAL}
