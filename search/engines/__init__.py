@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.wording import option
+from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.spec import ENGINES
 
 
-def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> Engine:
+def open_engine(
+    name: str, *, workers: int | None = None, per_gpu: int = 1, address: str | None = None
+) -> Engine:
     """Open an engine by its name.
 
     `workers` is its number of slots, None for one on each core or GPU; `per_gpu` is the number of
-    slots on each GPU. `inline` has one slot and ignores both.
+    slots on each GPU. `inline` has one slot and ignores both. `address` is Ray's own of a cluster,
+    for `ray`; None for that in RAY_ADDRESS, or else for the cluster of this machine.
 
     Raises:
         InputError: there is no such engine, or it cannot have such slots.
@@ -22,7 +25,11 @@ def open_engine(name: str, *, workers: int | None = None, per_gpu: int = 1) -> E
 
         return InlineEngine()
     if name == "local":
-        from lstm_sweep.search.engines.local import LocalEngine, find_slots
+        from lstm_sweep.search.engines.local import open_local
 
-        return LocalEngine(find_slots(workers, per_gpu))
+        return open_local(workers, per_gpu)
+    if name == "ray":
+        from lstm_sweep.search.engines.ray import RayEngine
+
+        return RayEngine(workers, per_gpu, address)
     raise InputError(option("on"), f" is {shown(name)}: expected one of {', '.join(ENGINES)}")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.trial import Ended, Job, Message, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Paused, Slot
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Engine(Protocol):
     """Runs one trial at a time on each of its slots, which may be added and lost.
 
     `wait` returns the messages of each started job in order. The last of them is an `Ended`, also
-    if the worker dies (`lost`) or is stopped; the slot is free after it. If the slot is lost, its
-    last event is a `SlotLost` instead.
+    if the worker dies (`lost`) or is stopped, or it is `Paused`; the slot is free after it. If the
+    slot is lost, its last event is a `SlotLost` instead.
 
     An engine is a context manager that closes it.
     """
@@ -63,8 +63,24 @@ class Engine(Protocol):
         `user_code`: trials run code of the user, which may use any part of Keras.
         """
 
+    def reserve(self, slot: Slot) -> str:
+        """Keep a free slot for a trial that is started before the next `wait`; empty if it is kept.
+
+        Else why it cannot be had: other sweeps use it, or this one has all that it may have.
+        """
+
+    def surplus(self) -> int:
+        """How many of the trials that run are to make room for other sweeps."""
+
+    def demand(self, count: int) -> None:
+        """Note how many trials could run at once now; other sweeps may have further slots."""
+
     def start(self, job: Job) -> None:
         """Start a trial in a fresh worker on its slot, which must be free.
+
+        `job.folder` is a folder on the driver's machine, created if it is missing; the driver
+        removes it. It may have files of an earlier attempt, or of the trial before it was paused.
+        An engine that runs workers elsewhere gives them a folder of its own, with these files.
 
         If the slot has been lost since the last `wait`, the next one returns its `SlotLost`.
 
@@ -75,11 +91,14 @@ class Engine(Protocol):
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """Wait for events, at most `timeout_s` seconds; return those that there are.
 
-        It may return at once, with no event, if no trial runs.
+        It may return at once, with no event, if no trial runs. Once the engine is closed there are
+        none.
         """
 
-    def stop(self, slot: Slot, ended: Ended) -> None:
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """Stop the trial on a slot; its last message is `ended`, unless it has ended by itself.
+
+        A trial that is `Paused` goes on from its checkpoint if `start` is given the same folder.
 
         Only the first call for a trial counts. Nothing happens on a slot without a trial.
         """
@@ -87,10 +106,12 @@ class Engine(Protocol):
     def collect(self, slot: Slot) -> Path:
         """Folder on this machine with the files of the trial that was started last on a slot.
 
-        The files are complete once the trial has ended or the engine is closed. If the slot was
-        lost, the folder may be empty.
+        It is the `folder` of the trial's job; an engine that runs workers elsewhere first copies
+        their files to it. The files are complete once the trial has ended or the engine is closed.
+        If the slot was lost, the folder may be empty.
 
         Raises:
+            LookupError: no trial was started on this slot; the message names the slot.
             OSError: there is no room for the files on this machine.
         """
 
@@ -113,11 +134,25 @@ class Engine(Protocol):
 
 
 class ClosesOnExit(ABC):
-    """Base class of engines that are closed at the end of a `with` statement."""
+    """Base class of engines: closed at the end of a `with` statement, and with slots of their own.
+
+    An engine that shares slots with other sweeps overrides `reserve`, `surplus` and `demand`.
+    """
 
     @abstractmethod
     def close(self) -> None:
         """Stop all trials and processes at once."""
+
+    def reserve(self, slot: Slot) -> str:
+        """Any slot can be had."""
+        return ""
+
+    def surplus(self) -> int:
+        """No trial has to make room."""
+        return 0
+
+    def demand(self, count: int) -> None:  # noqa: B027
+        """Nobody asks."""
 
     def __enter__(self) -> Self:
         return self

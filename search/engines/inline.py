@@ -10,7 +10,7 @@ from typing_extensions import override
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit, GpuMemory
-from lstm_sweep.search.trial import Ended, Job, Message, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Paused, Slot
 
 
 class InlineEngine(ClosesOnExit):
@@ -21,7 +21,7 @@ class InlineEngine(ClosesOnExit):
     def __init__(self) -> None:
         self._running: Iterator[Message] | None = None
         #: `ended` of the first call of `stop`
-        self._stopped: Ended | None = None
+        self._stopped: Ended | Paused | None = None
         #: folder of the trial that was started last
         self._folder: Path | None = None
         self._closed = False
@@ -51,11 +51,11 @@ class InlineEngine(ClosesOnExit):
         if not self._running:
             return []
         message = self._stopped or next(self._running)
-        if isinstance(message, Ended):
+        if isinstance(message, Ended | Paused):
             self._running = None
         return [(self.slots[0], message)]
 
-    def stop(self, slot: Slot, ended: Ended) -> None:
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """Let the next `wait` return `ended`, without further training."""
         self._stopped = self._stopped or ended
 

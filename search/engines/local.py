@@ -6,8 +6,10 @@ import contextlib
 import os
 import pickle
 import signal
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,8 +24,9 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
+from lstm_sweep.search.engines.slot_sharing import SlotSharing, allotment_file, shared_folder
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, Slot
 
 #: seconds within which a worker must exit after its last message
 EXIT_WITHIN_S = 10.0
@@ -36,10 +39,12 @@ class _Running:
     pipe: Connection
     #: the kernel's log from the start of the worker on
     log: KernelLog
+    #: name of the slot of this machine that is locked for it; empty if slots are not shared
+    place: str
     #: number of processes that the kernel had killed for lack of memory when the worker started
     memory_kills: int
     #: `ended` of the first call of `stop`; None if it was not called
-    stopped: Ended | None = None
+    stopped: Ended | Paused | None = None
 
     def kill(self) -> None:
         """Send SIGKILL by PID, which works also if the forkserver, its parent, has died."""
@@ -51,12 +56,17 @@ class _Running:
 class LocalEngine(ClosesOnExit):
     """Runs one worker process on each slot."""
 
-    def __init__(self, slots: tuple[Slot, ...]) -> None:
-        self.slots = slots
+    def __init__(self, slots: tuple[Slot, ...], sharing: SlotSharing | None = None) -> None:
+        """With `sharing`, slots are taken as they are needed, and as other sweeps leave some."""
+        self.slots, self._sharing = slots, sharing
+        #: where the trial of a reserved slot will run: the name of a slot of this machine
+        self._reserved: dict[Slot, str] = {}
         self._running: dict[Slot, _Running] = {}
         #: folder of the trial that was started last on each slot
         self._folders: dict[Slot, Path] = {}
         self._closed = False
+        #: why the last slot that was to be reserved could not be had
+        self._refused = ""
 
     def describe(self, slot: Slot) -> Device:
         """A GPU of this machine, or its CPU."""
@@ -70,6 +80,27 @@ class LocalEngine(ClosesOnExit):
         """Start the process that workers are forked from."""
         forkserver.warm_up(user_code=user_code)
 
+    @override
+    def reserve(self, slot: Slot) -> str:
+        if self._sharing is None or slot in self._reserved:
+            return ""
+        name, self._refused = self._sharing.take(place_of(slot))
+        if name:
+            self._reserved[slot] = name
+        return self._refused
+
+    @override
+    def surplus(self) -> int:
+        if self._sharing is None:
+            return 0
+        staying = sum(running.stopped is None for running in self._running.values())
+        return max(0, staying - self._sharing.most())
+
+    @override
+    def demand(self, count: int) -> None:
+        if self._sharing:
+            self._sharing.demand(count)
+
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
         if self._closed:
@@ -77,15 +108,21 @@ class LocalEngine(ClosesOnExit):
         if job.slot in self._running:
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
+        place = self._reserved.pop(job.slot, "")
+        own = replace(job, slot=slot_at(place, job.slot))
         log = KernelLog()
-        process, pipe = forkserver.fork(worker.main, job, user_code=job.training.runs_user_code)
-        self._running[job.slot] = _Running(job.slot, process, pipe, log, memory_kills())
+        process, pipe = forkserver.fork(worker.main, own, user_code=job.training.runs_user_code)
+        self._running[job.slot] = _Running(job.slot, process, pipe, log, place, memory_kills())
         self._folders[job.slot] = job.folder
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """Messages that workers have sent; empty after `timeout_s` seconds."""
+        for slot in list(self._reserved):
+            self._give_back(self._reserved.pop(slot))
         pipes = {running.pipe: running for running in self._running.values()}
         ready = connection.wait(list(pipes), timeout_s) if pipes else []
+        if not pipes and self._refused:
+            time.sleep(timeout_s)
         return [
             (pipes[pipe].slot, message)
             for pipe in ready
@@ -100,13 +137,13 @@ class LocalEngine(ClosesOnExit):
             except (EOFError, OSError, pickle.UnpicklingError):
                 message = self._died(running)
             yield message
-            if isinstance(message, Ended):
+            if isinstance(message, Ended | Paused):
                 self._free(running)
                 return
             if not running.pipe.poll():
                 return
 
-    def _died(self, running: _Running) -> Ended:
+    def _died(self, running: _Running) -> Ended | Paused:
         code = forkserver.exit_code(running.process, EXIT_WITHIN_S)
         if running.stopped:
             return running.stopped
@@ -136,8 +173,13 @@ class LocalEngine(ClosesOnExit):
         running.process.close()
         running.pipe.close()
         running.log.close()
+        self._give_back(running.place)
 
-    def stop(self, slot: Slot, ended: Ended) -> None:
+    def _give_back(self, place: str) -> None:
+        if self._sharing and place:
+            self._sharing.give_back(place)
+
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """Kill the worker on a slot; messages that it has sent before still arrive."""
         if running := self._running.get(slot):
             running.stopped = running.stopped or ended
@@ -155,6 +197,8 @@ class LocalEngine(ClosesOnExit):
         for running in list(self._running.values()):
             running.kill()
             self._free(running)
+        if self._sharing:
+            self._sharing.close()
 
 
 def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]:
@@ -174,6 +218,38 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
     if cards:
         return tuple(Slot(index, gpu=cards[index % len(cards)]) for index in range(count))
     return tuple(Slot(index, core=cores[index % len(cores)]) for index in range(count))
+
+
+def place_of(slot: Slot, share: int = 0) -> str:
+    """The name of a slot among those of this machine; `share` counts those on one GPU or core."""
+    kind, which = ("core", slot.core) if slot.gpu is None else ("gpu", slot.gpu)
+    return f"{kind}-{which}-{share}"
+
+
+def slot_at(place: str, slot: Slot) -> Slot:
+    """A slot with the GPU or core of a place; as it is without a place."""
+    if not place:
+        return slot
+    kind, which = place.rpartition("-")[0].split("-", 1)
+    return replace(slot, gpu=which) if kind == "gpu" else replace(slot, core=int(which))
+
+
+def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
+    """The engine with slots as `find_slots` says, shared with other sweeps of this machine.
+
+    A sweep with fewer workers than there are GPUs or cores takes those that are free.
+    """
+    slots, every = find_slots(workers, per_gpu), find_slots(None, per_gpu)
+    folder, allotment = shared_folder(), allotment_file()
+    if folder is None and allotment is None:
+        return LocalEngine(slots)
+    counts = Counter[str | int | None]()
+    places = []
+    for slot in every if len(slots) <= len(every) else slots:
+        which = slot.core if slot.gpu is None else slot.gpu
+        places.append(place_of(slot, counts[which]))
+        counts[which] += 1
+    return LocalEngine(slots, SlotSharing(places, folder, allotment))
 
 
 def find_gpus() -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
@@ -29,16 +29,27 @@ class CorpusTraining:
     targets_seed: int
     runs_user_code: bool = False
 
+    @property
+    def reads(self) -> Path:
+        """The folder of the corpus."""
+        return self.corpus
+
+    def reading(self, folder: Path) -> Self:
+        """The same with the corpus in another folder."""
+        return replace(self, corpus=folder)
+
     def load(self) -> None:
         """Import nothing beforehand: all of it is imported with the backend."""
 
     def events(self, job: Job) -> Iterator[events.TrainingEvent]:
         """Train the network of a job's trial."""
-        from lstm_sweep.models.network import training
+        from lstm_sweep.models.network import checkpoint, training
 
         corpus = Corpus.open(self.corpus)
         targets = scoring_targets(corpus.validation, self.targets, self.targets_seed)
-        checkpoints = training.CheckpointSettings(job.checkpoint, job.checkpoint_every_s)
+        checkpoints = checkpoint.CheckpointSettings(
+            job.checkpoint, job.checkpoint_every_s, job.best_loss
+        )
         config = as_lstm_config(job.trial.config)
         yield from training.train(
             config,
@@ -49,6 +60,8 @@ class CorpusTraining:
             checkpoints,
             workdir.graphs(),
             rounds_per_epoch=job.trial.rounds_per_epoch,
+            steps=job.trial.steps,
+            most_rounds=job.trial.most_rounds,
         )
 
     def place_of(self, error: Exception) -> str:
@@ -62,6 +75,12 @@ class TemplateTraining:
 
     template: Template
     runs_user_code: bool = True
+    #: the text of the template is part of this value
+    reads: None = None
+
+    def reading(self, folder: Path) -> Self:
+        """The same: there is no folder to read."""
+        return self
 
     def load(self) -> None:
         """Import Keras as a whole, which the template may need."""

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING
 from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
 from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
-from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, Progressed, RoundDone
+from lstm_sweep.search.trial import (
+    Computing,
+    Ended,
+    Job,
+    Message,
+    Outcome,
+    Progressed,
+    RoundDone,
+    Trial,
+)
 
 if TYPE_CHECKING:
     from lstm_sweep.models.network import events
@@ -71,7 +80,16 @@ def _train(job: Job) -> Iterator[Message]:
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
             yield Progressed(event.number, event.share, event.loss)
-    yield Ended(Outcome.COMPLETE)
+    yield Ended(Outcome.COMPLETE, _own_end(job.trial))
+
+
+def _own_end(trial: Trial) -> str:
+    """Why a trial that was not cut short ends before its last epoch; empty if it does not."""
+    if trial.steps is not None:
+        return f"it takes {trial.steps} steps at most"
+    if trial.most_rounds is not None:
+        return f"it takes {trial.epoch_text(trial.rounds)} epochs at most"
+    return ""
 
 
 def _returned(result: events.Result) -> Ended:

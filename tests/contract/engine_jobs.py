@@ -5,16 +5,30 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Message, RoundDone, Slot, Trial
-from tests.conftest import write_text
+from tests.conftest import in_full, write_text
+
+#: each engine; `make test` leaves out the one that needs a cluster
+EVERY_ENGINE = [*(name for name in ENGINES if name != "ray"), *in_full("ray")]
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2)
 ENDLESS = CONFIG.evolve(epochs=10_000)
+
+
+def opened(request: pytest.FixtureRequest, name: str, workers: int | None = None) -> Engine:
+    """An engine on this machine, or on the cluster that tests share."""
+    if name == "ray":
+        request.getfixturevalue("ray_cluster")
+    return open_engine(name, workers=workers)
 
 
 def job(corpus: Path, folder: Path, slot: Slot, config: TrialConfig = CONFIG, seed: int = 1) -> Job:

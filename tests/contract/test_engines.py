@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.spec import ENGINES
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,
+    EVERY_ENGINE,
     job,
     listen,
     losses,
+    opened,
     saved_corpus,
     wait_for_progress,
 )
@@ -28,10 +30,10 @@ from tests.fakes import MemoryStore
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=EVERY_ENGINE)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with open_engine(request.param, workers=2) as opened:
-        yield opened
+    with opened(request, request.param, workers=2) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,30 @@ def test_a_trial_reports_each_epoch_and_ends_complete(
     messages = listen(engine)[slot]
     assert messages[-1] == Ended(Outcome.COMPLETE)
     assert [m.number for m in messages if isinstance(m, RoundDone)] == [1, 2]
+
+
+def test_a_trial_of_so_many_steps_ends_with_them(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    begun = job(corpus, tmp_path, slot)
+    engine.start(replace(begun, trial=replace(begun.trial, steps=5)))
+    *_, done, ended = listen(engine)[slot]
+    assert isinstance(done, RoundDone) and (done.number, done.last) == (1, True)
+    assert 0 < done.metrics["epoch"] < 0.5
+    assert ended == Ended(Outcome.COMPLETE, "it takes 5 steps at most")
+
+
+def test_a_trial_of_so_many_rounds_ends_after_them(
+    engine: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = engine.slots[0]
+    begun = job(corpus, tmp_path, slot)
+    assert begun.trial.rounds == 2
+    engine.start(replace(begun, trial=replace(begun.trial, most_rounds=1)))
+    messages = listen(engine)[slot]
+    assert [m.number for m in messages if isinstance(m, RoundDone)] == [1]
+    assert messages[-1] == Ended(Outcome.COMPLETE, "it takes 1 epochs at most")
 
 
 def test_the_files_of_a_trial_are_collected_once_it_has_ended(
@@ -153,15 +179,23 @@ def test_nothing_comes_from_an_idle_engine(engine: Engine) -> None:
     assert engine.wait(0.01) == []
 
 
-def test_all_engines_give_the_same_bits(corpus: Path, tmp_path: Path) -> None:
-    found = []
-    for name in ENGINES:
-        with open_engine(name) as engine:
-            slot = engine.slots[0]
-            engine.start(job(corpus, tmp_path / name, slot, CONFIG.evolve(dropout=0.2)))
-            found.append(losses(listen(engine)[slot]))
-    assert found == [found[0]] * len(ENGINES)
-    assert len(found[0]) == 2
+@pytest.fixture(scope="module")
+def local_losses(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    with open_engine("local", workers=1) as engine:
+        return losses_with_dropout(engine, corpus, tmp_path_factory.mktemp("local"))
+
+
+def losses_with_dropout(engine: Engine, corpus: Path, folder: Path) -> list[float]:
+    slot = engine.slots[0]
+    engine.start(job(corpus, folder, slot, CONFIG.evolve(dropout=0.2)))
+    return losses(listen(engine)[slot])
+
+
+def test_all_engines_give_the_same_bits(
+    engine: Engine, local_losses: list[float], corpus: Path, tmp_path: Path
+) -> None:
+    assert losses_with_dropout(engine, corpus, tmp_path) == local_losses
+    assert len(local_losses) == 2
 
 
 class Elastic(LocalEngine):

@@ -26,11 +26,14 @@ def fails(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     replace_nvml(monkeypatch, fail)
 
 
-@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a driver")
-def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpus_of_this_machine_are_those_that_its_driver_lists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None where there is no driver; NVML is the real one."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert find_gpus() == []
-    assert gpus.memory() == {}
+    listed = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    assert find_gpus() == [str(index) for index in range(listed)]
+    assert len(gpus.memory()) == 2 * listed, "each by its index and by its UUID"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from lstm_sweep.search.engines.local import find_slots
@@ -22,3 +26,30 @@ def test_places_are_spread_evenly_over_gpus(
     slots = find_slots(workers, per_gpu)
     assert [slot.gpu for slot in slots] == expected
     assert [slot.index for slot in slots] == list(range(len(expected)))
+
+
+#: prints core and GPU of each slot that a process finds
+SLOTS = """
+from lstm_sweep.search.engines.local import find_slots
+for slot in find_slots():
+    print(slot.core, slot.gpu)
+"""
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [("-1", ["{core} None"]), ("3", ["None 3"]), ("0,2", ["None 0", "None 2"])],
+)
+def test_a_batch_job_has_slots_where_it_was_given_cpus_or_gpus(
+    gpus: str, expected: list[str]
+) -> None:
+    core = max(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [sys.executable, "-c", SLOTS],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": gpus},
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # as Slurm does with --cpus-per-task 1
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [line.format(core=core) for line in expected]

@@ -1,0 +1,301 @@
+"""Runs trials on the nodes of a Ray cluster, by agents that hold slots there.
+
+An agent is an actor that runs `local` on its node, for as many slots as it was given CPUs or GPUs.
+The driver is a process on a node of the cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines import ray_cluster, ray_folder
+from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
+from lstm_sweep.search.engines.ray_agent import Hello, Report, versions
+from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
+from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot
+
+#: seconds that nodes have to give their first slots
+OPEN_WITHIN_S = 60.0
+#: seconds that an agent has to answer: what memory a GPU has, and with the files of a trial
+ANSWER_WITHIN_S, FILES_WITHIN_S = 5.0, 600.0
+#: seconds that agents have in the end: to end their trials, to give their files, to delete theirs
+END_WITHIN_S, LAST_FILES_WITHIN_S, CLEAR_WITHIN_S = 3.0, 4.0, 1.0
+
+
+class RayEngine(ClosesOnExit):
+    """Slots on all nodes of a cluster, also on those that join while it is open."""
+
+    def __init__(
+        self, workers: int | None = None, per_gpu: int = 1, address: str | None = None
+    ) -> None:
+        """Connect to the cluster, and wait for the slots of the nodes that it has.
+
+        `address` is Ray's own; None for that in RAY_ADDRESS, or else for that of this machine.
+
+        Raises:
+            InputError: there is no cluster, or a node has other versions of what computes trials.
+        """
+        self.slots: tuple[Slot, ...] = ()
+        self._versions = versions()
+        self._owners: dict[Slot, Member] = {}
+        self._devices: dict[Slot, Device] = {}
+        #: slots with a trial
+        self._running: set[Slot] = set()
+        self._checkpoints = Checkpoints()
+        #: folder of the trial that was started last on each slot
+        self._folders: dict[Slot, Path] = {}
+        #: slots whose last trial has files on its node that were not collected
+        self._uncollected: set[Slot] = set()
+        #: what a corpus consists of in Ray's object store by its digest, and the digest by folder
+        self._corpora: dict[str, dict[str, list[Any]]] = {}
+        self._digests: dict[Path, str] = {}
+        #: whether agents are to be warmed up, and for user code; None if not
+        self._warm: bool | None = None
+        self._closed = False
+        ray_cluster.connect(address)
+        self._fleet = Fleet(workers, per_gpu)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._fleet.begin()
+        until = time.monotonic() + OPEN_WITHIN_S
+        while time.monotonic() < until:
+            begun = all(member.hello for member in self._fleet.members)
+            if self.slots and begun and self._fleet.inbox.empty():
+                return
+            with contextlib.suppress(queue.Empty):
+                member, item = said = self._fleet.inbox.get(timeout=0.1)
+                if isinstance(item, Gone) and item.for_good:
+                    raise InputError(f"node {member.node.name}: {item.reason}")
+                self._receive(said)
+
+    def describe(self, slot: Slot) -> Device:
+        """A GPU or the CPU of the slot's node."""
+        return self._devices[slot]
+
+    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
+        """Memory of the slot's GPU, as its driver on the node reports it."""
+        import ray
+
+        if slot.gpu is None or slot not in self.slots:
+            return None
+        with contextlib.suppress(ray.exceptions.RayError):
+            answer = self._owners[slot].call("gpu_memory", slot)
+            found: GpuMemory | None = ray.get(answer, timeout=ANSWER_WITHIN_S)
+            return found
+        return None
+
+    def warm_up(self, *, user_code: bool = False) -> None:
+        """Start the process that workers are forked from on each node."""
+        self._warm = user_code
+        for member in self._fleet.members:
+            if member.hello:
+                member.call("warm_up", user_code)
+
+    def start(self, job: Job) -> None:
+        """Send a trial to the agent of its slot, with its files, and its corpus if it is new."""
+        if self._closed:
+            raise RuntimeError("the engine is closed")
+        if job.slot in self._running:
+            raise RuntimeError(f"{job.slot} is taken")
+        if job.slot not in self.slots:
+            raise RuntimeError(f"{job.slot} is lost")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        member = self._owners[job.slot]
+        self._running.add(job.slot)
+        self._folders[job.slot] = job.folder
+        self._uncollected.add(job.slot)
+        self._note_load()
+        if member.lost:
+            return  # its `SlotLost` is in the inbox
+        corpus = self._send_corpus(member, job.training.reads)
+        files = ray_folder.read(job.folder)
+        member.call_in_order("start", job, files, corpus)
+        self._checkpoints.begin(job, member)
+
+    def _send_corpus(self, member: Member, folder: Path | None) -> str | None:
+        """Have an agent fetch the folder that a trial reads, once; its digest, if there is one."""
+        import ray
+
+        if folder is None or not folder.is_dir():
+            return None
+        digest = self._digests.get(folder)
+        if digest is None:
+            digest = self._digests[folder] = ray_folder.digest(folder)
+        if digest not in self._corpora:
+            self._corpora[digest] = ray_folder.put(folder, ray.put)
+        if digest not in member.corpora:
+            member.corpora.add(digest)
+            member.call("fetch", digest, self._corpora[digest])
+        return digest
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """What agents have said; empty after `timeout_s` seconds."""
+        heard: list[tuple[Slot, Event]] = []
+        if self._closed:
+            return heard
+        with contextlib.suppress(queue.Empty):
+            heard += self._receive(self._fleet.inbox.get(timeout=timeout_s))
+            while True:
+                heard += self._receive(self._fleet.inbox.get_nowait())
+        return heard
+
+    def _receive(self, said: Said) -> list[tuple[Slot, Event]]:
+        member, item = said
+        if isinstance(item, Gone):
+            return self._lose(member, item.reason)
+        if member.lost:
+            return []
+        if isinstance(item, Leaving):
+            return self._leave(member)
+        if isinstance(item, Hello):
+            return self._welcome(member, item)
+        return self._report(member, item)
+
+    def _welcome(self, member: Member, hello: Hello) -> list[tuple[Slot, Event]]:
+        """Slots of an agent that has begun."""
+        member.hello = hello
+        if why := different(hello.versions, self._versions):
+            self._fleet.give_up(member, why, for_good=True)
+        elif self._warm is not None:
+            member.call("warm_up", self._warm)
+        first = len(self._owners)
+        slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
+        self._owners |= dict.fromkeys(slots, member)
+        self._devices |= dict.fromkeys(slots, hello.device)
+        self.slots = (*self.slots, *slots)
+        self._note_load()
+        return [(slot, SlotAdded()) for slot in slots]
+
+    def _report(self, member: Member, report: Report) -> list[tuple[Slot, Event]]:
+        member.reports += 1
+        if report.number != member.reports:
+            expected = f"expected report {member.reports} of its agent, found {report.number}"
+            self._fleet.give_up(member, expected)
+            return []
+        heard: list[tuple[Slot, Event]] = [(report.slot, report.event)]
+        if isinstance(report.event, Ended | Paused):
+            self._free(report.slot)
+            self._note_load()
+            if report.slot not in self.slots:  # `_leave` has taken it away
+                heard += [(report.slot, SlotLost(LEAVING))]
+        return heard
+
+    def _leave(self, member: Member) -> list[tuple[Slot, Event]]:
+        """End the trials on a node that is to leave while their files can still be had."""
+        own = [slot for slot in self.slots if self._owners[slot] is member]
+        self.slots = tuple(slot for slot in self.slots if slot not in own)
+        for slot in own:
+            self.stop(slot, Ended(Outcome.LOST, LEAVING))
+        return [(slot, SlotLost(LEAVING)) for slot in own if slot not in self._running]
+
+    def _lose(self, member: Member, reason: str) -> list[tuple[Slot, Event]]:
+        gone = [
+            slot
+            for slot, owner in self._owners.items()
+            if owner is member and (slot in self.slots or slot in self._running)
+        ]
+        self.slots = tuple(slot for slot in self.slots if slot not in gone)
+        for slot in gone:
+            self._free(slot)
+        self._note_load()
+        return [(slot, SlotLost(reason)) for slot in gone]
+
+    def _free(self, slot: Slot) -> None:
+        """Note that no trial runs on a slot any more."""
+        self._running.discard(slot)
+        self._checkpoints.end(slot)
+
+    def _note_load(self) -> None:
+        self._fleet.busy = len(self._running) >= len(self.slots)
+
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
+        """Have the agent kill the worker on a slot; messages that were sent before still arrive."""
+        if slot in self._running and not self._owners[slot].lost:
+            self._owners[slot].call_in_order("stop", slot, ended)
+
+    def collect(self, slot: Slot) -> Path:
+        """Copy the files of the slot's last trial from its node; the folder that they are in."""
+        if slot not in self._folders:
+            raise LookupError(f"no trial was started on {slot}")
+        if slot in self._uncollected and not (self._closed or self._owners[slot].lost):
+            self._fetch_files({slot: self._owners[slot].call("collect", slot)}, FILES_WITHIN_S)
+        return self._folders[slot]
+
+    def _fetch_files(self, answers: dict[Slot, Any], within_s: float) -> None:
+        """Write the files of trials that agents give within so many seconds."""
+        import ray
+
+        until = time.monotonic() + within_s
+        for slot, answer in answers.items():
+            try:
+                files = ray.get(answer, timeout=max(0.0, until - time.monotonic()))
+            except ray.exceptions.RayError:  # the node is gone, or too slow
+                continue
+            folder = self._folders[slot]
+            if folder.is_dir():  # the driver has removed it if it needs nothing of it
+                ray_folder.write(folder, {name: [data] for name, data in files.items()})
+            self._uncollected.discard(slot)
+
+    @override
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._checkpoints.close()
+        self._fleet.stop_looking()
+        try:
+            self._end_agents()
+        finally:
+            self._fleet.close()
+            self._corpora.clear()
+            ray_cluster.disconnect()
+
+    def _end_agents(self) -> None:
+        """End all trials, fetch the files that they leave, and have agents delete their own."""
+        members = [member for member in self._fleet.members if member.hello]
+        _wait([member.call("end", group=CONTROL) for member in members], END_WITHIN_S)
+        answers = {
+            slot: self._owners[slot].call("collect", slot)
+            for slot in self._uncollected
+            if self._owners[slot] in members
+        }
+        with contextlib.suppress(OSError):
+            self._fetch_files(answers, LAST_FILES_WITHIN_S)
+        _wait([member.call("clear") for member in members], CLEAR_WITHIN_S)
+
+
+#: why trials end on a node that is drained
+LEAVING = "its node is about to leave the cluster"
+
+
+def _wait(answers: list[Any], within_s: float) -> None:
+    import ray
+
+    if answers:
+        ray.wait(answers, num_returns=len(answers), timeout=within_s)
+
+
+def different(theirs: dict[str, str], ours: dict[str, str]) -> str:
+    """What differs between a node's versions and the driver's, in a line; empty if nothing does."""
+    names = [name for name in ours if theirs.get(name) != ours[name]]
+    if not names:
+        return ""
+    there = ", ".join(f"{name} {theirs.get(name)}" for name in names)
+    here = ", ".join(f"{name} {ours[name]}" for name in names)
+    return f"it has {there} and the driver {here}: expected the same on all nodes"

@@ -1,0 +1,295 @@
+"""For `ray`: the agent, an actor that holds slots on a node and runs trials on them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines import gpus, hardware, ray_folder
+from lstm_sweep.search.engines.base import Event, GpuMemory
+from lstm_sweep.search.engines.local import LocalEngine, find_gpus
+from lstm_sweep.search.engines.ray_folder import Bytes
+from lstm_sweep.search.engines.ray_scratch import Scratch
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
+
+#: packages whose versions on all nodes must be the driver's
+PACKAGES = ("keras", "tensorflow", "numpy", "ray")
+#: folders of this program, whose code must be the driver's too
+CODE = tuple(Path(__file__).parents[2] / name for name in ("models", "search", "spaces"))
+#: seconds between two looks for calls of the driver while trials run, and while none does
+BUSY_S, IDLE_S = 0.02, 0.5
+#: seconds between two looks at whether Ray's own process on the node lives
+PARENT_EVERY_S = 0.5
+#: seconds between two messages of a trial that waits for its corpus
+COMPUTING_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first that an agent says: what it has."""
+
+    #: each `core` or `gpu` is that of a slot
+    slots: tuple[Slot, ...]
+    device: Device
+    versions: dict[str, str]
+    pid: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What has happened on a slot; agents number their reports from 1."""
+
+    number: int
+    slot: Slot
+    event: Event
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """The checkpoint of a trial that runs."""
+
+    #: another one for each checkpoint of the trial
+    version: int
+    #: the file, `<uint8>[bytes]`
+    data: Bytes
+
+
+@dataclass
+class _Waiting:
+    """A trial whose corpus is not there yet."""
+
+    job: Job
+    corpus: str
+    reported: float
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this program and of the packages that compute a trial.
+
+    That of this program is a hash of its code, which it has also where it was sent as `py_modules`.
+    """
+    code = hashlib.blake2b(digest_size=4)
+    for file in sorted(file for folder in CODE for file in folder.rglob("*.py")):
+        code.update(file.read_bytes())
+    found = {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "lstm-sweep": f"with code {code.hexdigest()}",
+    }
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+class Agent:
+    """Runs trials on the slots of a node, as `local` does on those of its machine.
+
+    `run` does so, in one thread of the actor; calls of the driver come in others. Calls that change
+    what runs are numbered by the driver, and are carried out in this order.
+    """
+
+    def __init__(self, node: str, slots: int, *, on_gpus: bool, root: Path | None = None) -> None:
+        """Take `slots` slots: on the GPUs that Ray gives, or on CPU cores."""
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+        # Ray sets it to the number of CPUs; workers of `local` do not have it
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if not on_gpus:  # Ray leaves the GPUs of the node visible
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        self._scratch = Scratch(root)
+        if on_gpus:
+            cards = find_gpus()
+            own = [Slot(i, gpu=cards[i % len(cards)], node=node) for i in range(slots)]
+        else:
+            cores = self._scratch.take_cores(slots, hardware.cores())
+            own = [Slot(i, core=core, node=node) for i, core in enumerate(cores)]
+        device = replace(hardware.describe(gpu=on_gpus), node=node)
+        self._hello = Hello(tuple(own), device, versions(), os.getpid())
+        self._engine = LocalEngine(self._hello.slots)
+        self._calls: queue.Queue[tuple[int, Callable[..., None], tuple[Any, ...]]] = queue.Queue()
+        #: calls that came before earlier ones, by their number
+        self._early: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+        self._next_call = 1
+        self._trials = 0
+        #: slots with a worker, and the trial that was started last on each slot
+        self._running: set[Slot] = set()
+        self._jobs: dict[Slot, Job] = {}
+        self._waiting: dict[Slot, _Waiting] = {}
+        #: folder of each corpus that is there, or why it could not be had, by its digest
+        self._corpora: dict[str, Path | str] = {}
+        self._events: list[tuple[Slot, Event]] = []
+        self._closing = False
+        self._ended = threading.Event()
+
+    # the stream
+
+    def run(self) -> Iterator[Hello | Report]:
+        """Run trials until `close` is called; yield what happens."""
+        yield self._hello
+        number = 0
+        try:
+            while not self._closing:
+                self._take_calls()
+                self._begin_waiting()
+                for slot, event in self._heard():
+                    if isinstance(event, Ended | Paused):
+                        self._running.discard(slot)
+                    number += 1
+                    yield Report(number, slot, event)
+        finally:
+            self._engine.close()
+            self._ended.set()
+
+    def _heard(self) -> list[tuple[Slot, Event]]:
+        events, self._events = self._events, []
+        return [*events, *(self._engine.wait(0 if events else BUSY_S) if self._running else ())]
+
+    def _take_calls(self) -> None:
+        """Carry out the calls of the driver; wait for one while no trial runs."""
+        wait_s = 0.0 if self._running or self._events else BUSY_S if self._waiting else IDLE_S
+        try:
+            while True:
+                number, call, arguments = self._calls.get(timeout=wait_s)
+                wait_s = 0.0
+                self._early[number] = call, arguments
+                while self._next_call in self._early:
+                    call, arguments = self._early.pop(self._next_call)
+                    self._next_call += 1
+                    call(*arguments)
+        except queue.Empty:
+            return
+
+    def _begin_waiting(self) -> None:
+        """Start trials whose corpus has come."""
+        for slot, waiting in list(self._waiting.items()):
+            corpus = self._corpora.get(waiting.corpus)
+            if isinstance(corpus, Path):
+                del self._waiting[slot]
+                job = waiting.job
+                self._begin(replace(job, training=job.training.reading(corpus)))
+            elif corpus is not None:
+                del self._waiting[slot]
+                self._events.append((slot, Ended(Outcome.LOST, corpus)))
+            elif time.monotonic() - waiting.reported > COMPUTING_EVERY_S:
+                waiting.reported = time.monotonic()
+                self._events.append((slot, Computing()))
+
+    def _begin(self, job: Job) -> None:
+        try:
+            self._engine.start(job)
+        except (OSError, EOFError) as error:
+            reason = f"no worker could be started: {type(error).__name__}: {error}"
+            self._events.append((job.slot, Ended(Outcome.LOST, reason)))
+        else:
+            self._running.add(job.slot)
+
+    # calls of the driver, which change what runs
+
+    def start(self, number: int, job: Job, files: Mapping[str, Bytes], corpus: str | None) -> None:
+        """Start a trial with the files of its folder, once the corpus of this digest has come."""
+        self._calls.put((number, self._start, (job, files, corpus)))
+
+    def _start(self, job: Job, files: Mapping[str, Bytes], corpus: str | None) -> None:
+        self._trials += 1
+        folder = self._scratch.folder / str(self._trials)
+        if before := self._jobs.get(job.slot):
+            shutil.rmtree(before.folder, ignore_errors=True)
+        job = self._jobs[job.slot] = replace(job, folder=folder)
+        try:
+            ray_folder.write(folder, {name: [data] for name, data in files.items()})
+        except OSError as error:
+            reason = f"its files could not be written on {job.slot.node}: {error}"
+            self._events.append((job.slot, Ended(Outcome.LOST, reason)))
+            return
+        if corpus is None:
+            self._begin(job)
+        else:
+            self._waiting[job.slot] = _Waiting(job, corpus, time.monotonic())
+
+    def stop(self, number: int, slot: Slot, ended: Ended | Paused) -> None:
+        """Stop the trial on a slot."""
+        self._calls.put((number, self._stop, (slot, ended)))
+
+    def _stop(self, slot: Slot, ended: Ended | Paused) -> None:
+        if self._waiting.pop(slot, None):
+            self._events.append((slot, ended))
+        else:
+            self._engine.stop(slot, ended)
+
+    # calls of the driver, which change nothing that runs
+
+    def fetch(self, digest: str, chunks: Mapping[str, Sequence[Any]]) -> None:
+        """Fetch a corpus from Ray's object store; `chunks` are references by name of the file."""
+        try:
+            self._corpora[digest] = self._scratch.corpus(digest, partial(_fetch, chunks))
+        except Exception as error:  # of the disk, or of Ray
+            self._corpora[digest] = f"its corpus did not come: {type(error).__name__}: {error}"
+
+    def collect(self, slot: Slot) -> dict[str, Bytes]:
+        """The files of the trial that was started last on a slot."""
+        job = self._jobs.get(slot)
+        return ray_folder.read(job.folder) if job else {}
+
+    def checkpoint(self, slot: Slot, trial: Trial, before: int) -> KeptCheckpoint | None:
+        """The checkpoint of a trial on a slot.
+
+        None if there is none, or none but that of version `before`, or if the trial has not begun.
+        """
+        job = self._jobs.get(slot)
+        if not job or job.trial != trial:
+            return None
+        with contextlib.suppress(FileNotFoundError), job.checkpoint.open("rb") as file:
+            version = os.fstat(file.fileno()).st_mtime_ns
+            if version != before:
+                return KeptCheckpoint(version, np.fromfile(file, np.uint8))
+        return None
+
+    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
+        """Memory of the slot's GPU, as its driver reports it."""
+        return gpus.memory().get(slot.gpu or "")
+
+    def warm_up(self, user_code: bool) -> None:
+        """Start the process that workers are forked from."""
+        forkserver.warm_up(user_code=user_code)
+
+    def end(self) -> None:
+        """End all trials, and wait until they have ended; their files stay until `clear`."""
+        self._closing = True
+        self._ended.wait()
+
+    def clear(self) -> None:
+        """Delete what the agent keeps on its node."""
+        self._scratch.close()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process, and so its workers, once Ray's process on this node has ended.
+
+    Ray would wait for `run`, which does not return.
+    """
+    while os.getppid() == parent:
+        time.sleep(PARENT_EVERY_S)
+    os._exit(1)
+
+
+def _fetch(chunks: Mapping[str, Sequence[Any]], folder: Path) -> None:
+    import ray
+
+    ray_folder.write(folder, {name: map(ray.get, parts) for name, parts in chunks.items()})

@@ -1,0 +1,217 @@
+"""For `ray`: the connection to a cluster, its nodes, and which agents they are to have."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import math
+import os
+import random
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.wording import option
+from lstm_sweep.search.process import scoped
+
+#: variable of Ray that it reads at its import
+NO_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
+#: held while the connection is opened or closed; how many engines use it, if it is ours
+_lock = threading.Lock()
+_users: list[int] = []
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is alive."""
+
+    id: str
+    #: its name for people, which no other node has
+    name: str
+    #: CPUs and GPUs that nobody has taken in Ray
+    cpus: int
+    gpus: int
+    #: all of its GPUs
+    all_gpus: int = 0
+    #: whether it is being drained: it will leave the cluster before long
+    leaving: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An agent that a node is to have."""
+
+    node: Node
+    cpus: int
+    gpus: int
+    slots: int
+
+
+def connect(address: str | None = None) -> None:
+    """Connect this process to the cluster at Ray's own `address`, such as HOST:PORT.
+
+    None stands for the one that RAY_ADDRESS names, or else for the one of this machine.
+
+    No signal handler is installed, and nothing is printed: Ray does either in the main thread, or
+    of errors of workers, which agents report themselves.
+
+    Raises:
+        InputError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        with _process_restored():
+            import ray
+    except ImportError:
+        raise InputError(
+            option("on", "ray"), ": it needs ray, expected: pip install lstm-sweep[ray]"
+        ) from None  # fmt: skip
+    with _lock:
+        if _users or not ray.is_initialized():
+            if not _users:
+                _init(ray, address)
+                _take_signals_back()
+            _users.append(1)
+
+
+def _init(ray: Any, address: str | None) -> None:
+    name, given = "address", address
+    if given is None:
+        name, given = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "auto")
+    if "://" in given:
+        raise InputError(
+            f"{name} is '{cut(given)}': expected HOST:PORT of a cluster of which this "
+            f"machine is a node, since trials report through Ray's own connections"
+        )
+    failed: list[BaseException] = []
+
+    def init() -> None:
+        try:
+            with _process_restored():
+                # `auto` reads RAY_ADDRESS
+                name = address or "auto"
+                ray.init(address=name, log_to_driver=False, logging_level=logging.CRITICAL)
+            _mute(ray)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=init, name="ray.init")
+    thread.start()
+    thread.join()
+    if failed:
+        lines = str(failed[0]).strip().splitlines() or [type(failed[0]).__name__]
+        why = " ".join(map(str.strip, lines))
+        raise InputError(
+            option("on", "ray"), f": found no cluster that this machine can join as a driver "
+            f"({cut(why, 300)}), expected a node of one, as `ray start` makes it"
+        ) from failed[0]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _process_restored() -> Iterator[None]:
+    """Undo what Ray changes in this process at its import, and as it connects.
+
+    These are environment variables, `sys.excepthook`, `faulthandler` and the state of `random`.
+    Within, it does not take over SIGTERM, at which it would print a stack.
+    """
+    hook, state, handles_faults = sys.excepthook, random.getstate(), faulthandler.is_enabled()
+    variables = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
+    try:
+        with scoped.restored(*variables), scoped.variable(NO_HANDLER, "1"):
+            yield
+    finally:
+        sys.excepthook = hook
+        if not handles_faults:
+            faulthandler.disable()
+        random.setstate(state)
+
+
+def _take_signals_back() -> None:
+    """Give SIGTERM back to Python: Ray prints a stack in its handler before it calls Python's."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _mute(ray: Any) -> None:
+    """End the thread that prints errors of workers and nodes to this program's output."""
+    with contextlib.suppress(AttributeError):  # not public
+        worker = ray._private.worker.global_worker
+        worker.threads_stopped.set()
+        worker.gcs_error_subscriber.close()
+        worker.listener_thread.join()
+        worker.threads_stopped.clear()
+
+
+def disconnect() -> None:
+    """Close the connection if `connect` has opened it and no other engine uses it."""
+    import ray
+
+    with _lock:
+        if _users:
+            _users.pop()
+            if not _users:
+                ray.shutdown()
+
+
+def alive() -> dict[str, Node]:
+    """The nodes that are alive, by their ID."""
+    import ray
+    from ray._private.state import state
+
+    free = state.available_resources_per_node()
+    leaving = set(state.get_draining_nodes())
+    found = [node for node in ray.nodes() if node["Alive"]]
+    names = names_of(found)
+    return {
+        node["NodeID"]: Node(
+            node["NodeID"],
+            names[node["NodeID"]],
+            int(free.get(node["NodeID"], {}).get("CPU", 0)),
+            int(free.get(node["NodeID"], {}).get("GPU", 0)),
+            int(node["Resources"].get("GPU", 0)),
+            node["NodeID"] in leaving,
+        )
+        for node in found
+    }
+
+
+def names_of(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Names of nodes for people, by ID: as given to `ray start`, else of the host.
+
+    Nodes of one name have the beginning of their ID beside it.
+    """
+    names = {}
+    for node in nodes:
+        given = node["NodeName"] != node["NodeManagerAddress"]
+        names[node["NodeID"]] = node["NodeName" if given else "NodeManagerHostname"]
+    often = Counter(names.values())
+    return {id: f"{name}-{id[:6]}" if often[name] > 1 else name for id, name in names.items()}
+
+
+def wanted(nodes: Iterable[Node], missing: int | None, per_gpu: int, *, gpus: bool) -> list[Wanted]:
+    """Agents that are to be made on nodes; they take `missing` slots, None for all that are free.
+
+    The slots are spread evenly over the nodes.
+    """
+    rooms = {node: node.gpus * per_gpu if gpus else node.cpus for node in nodes}
+    rooms = {node: room for node, room in rooms.items() if room > 0 and not node.leaving}
+    given = dict.fromkeys(rooms, 0)
+    left = math.inf if missing is None else missing
+    while left > 0 and (open_nodes := [node for node in rooms if given[node] < rooms[node]]):
+        for node in open_nodes[: int(min(left, len(open_nodes)))]:
+            given[node] += 1
+            left -= 1
+    return [_agent(node, slots, per_gpu, gpus=gpus) for node, slots in given.items() if slots]
+
+
+def _agent(node: Node, slots: int, per_gpu: int, *, gpus: bool) -> Wanted:
+    if not gpus:
+        return Wanted(node, slots, 0, slots)
+    cards = min(slots, node.gpus)  # each GPU once, then each a second time
+    return Wanted(node, min(node.cpus, slots), cards, slots)

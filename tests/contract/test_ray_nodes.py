@@ -1,0 +1,290 @@
+"""Nodes, agents and workers of a Ray cluster that die, join, stop for a while or are drained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines import open_engine, ray, ray_agent
+from lstm_sweep.search.engines.base import SlotAdded, SlotLost
+from lstm_sweep.search.engines.ray import LEAVING, RayEngine
+from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone
+from tests.contract.engine_jobs import ENDLESS, job, listen, losses, saved_corpus
+from tests.contract.ray_nodes import (
+    LONG,
+    WITHIN_S,
+    agent_of,
+    hear,
+    is_lost,
+    is_round,
+    left_of,
+    slot_of,
+)
+from tests.ray_cluster import RayCluster, family
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_corpus(tmp_path_factory.mktemp("nodes"))
+
+
+@pytest.fixture
+def engine(ray_cluster: RayCluster) -> Iterator[RayEngine]:
+    with RayEngine() as opened:
+        yield opened
+
+
+@pytest.fixture
+def third(ray_cluster: RayCluster) -> Iterator[str]:
+    """A node that is there before the engine, and that a test may kill."""
+    ray_cluster.add("third", num_cpus=1)
+    yield "third"
+    ray_cluster.remove("third")
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bits(
+    engine: RayEngine, corpus: Path, tmp_path: Path
+) -> None:
+    first, second = slot_of(engine, "one"), slot_of(engine, "two")
+    engine.start(job(corpus, tmp_path / "whole", first, LONG))
+    whole = losses(listen(engine)[first])
+    begun = job(corpus, tmp_path / "parts", first, LONG)
+    engine.start(replace(begun, checkpoint_every_s=0.0))
+    heard = hear(engine, lambda slot, event: getattr(event, "number", 0) >= 5)
+    os.kill(max(family(agent_of(engine, first))), signal.SIGKILL)
+    heard += hear(engine, lambda slot, event: isinstance(event, Ended))
+    assert heard[-1][1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    folder = engine.collect(first)
+    assert (folder / "checkpoint.npz").exists() and (folder / "log.txt").exists()
+    engine.start(replace(begun, slot=second))
+    messages = listen(engine)[second]
+    assert any(isinstance(one, RoundDone) and one.repeated for one in messages)
+    assert losses(messages) == whole and len(whole) == 40
+
+
+def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
+    engine: RayEngine, corpus: Path, tmp_path: Path
+) -> None:
+    slot = slot_of(engine, "one")
+    engine.start(job(corpus, tmp_path, slot, ENDLESS))
+    hear(engine, is_round)
+    agent = agent_of(engine, slot)
+    processes = family(agent)
+    assert len(processes) > 2
+    os.kill(agent, signal.SIGKILL)
+    heard = hear(engine, is_lost)
+    lost = {slot for slot, event in heard if isinstance(event, SlotLost)}
+    assert {gone.node for gone in lost} == {"one"} and slot in lost
+    assert left_of(processes) == set()
+    heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
+    new = next(slot for slot, event in heard if isinstance(event, SlotAdded))
+    assert new.node == "one" and new not in lost
+    engine.start(job(corpus, tmp_path / "next", new))
+    assert listen(engine)[new][-1] == Ended(Outcome.COMPLETE)
+
+
+@pytest.mark.parametrize("killed", ["its raylet", "all at once"])
+def test_nothing_of_a_node_that_is_killed_stays(
+    killed: str, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
+) -> None:
+    with RayEngine() as engine:
+        slot = slot_of(engine, third)
+        engine.start(job(corpus, tmp_path, slot, ENDLESS))
+        hear(engine, is_round)
+        raylet = ray_cluster.raylet(third)
+        processes = family(raylet)
+        assert agent_of(engine, slot) in processes
+        began = time.monotonic()
+        for pid in processes if killed == "all at once" else {raylet}:
+            os.kill(pid, signal.SIGKILL)
+        [(gone, _)] = [found for found in hear(engine, is_lost) if is_lost(*found)]
+        print(f"{killed} killed: noticed after {time.monotonic() - began:.1f} s")
+        assert gone == slot and slot not in engine.slots
+        assert left_of(processes) == set()
+        assert engine.collect(slot).is_dir()
+        with pytest.raises(RuntimeError, match="lost"):
+            engine.start(job(corpus, tmp_path, slot))
+
+
+def test_a_node_that_joins_is_used(
+    engine: RayEngine, ray_cluster: RayCluster, corpus: Path, tmp_path: Path
+) -> None:
+    before = engine.slots
+    ray_cluster.add("late", num_cpus=1)
+    try:
+        began = time.monotonic()
+        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
+        print(f"a node that joined has slots after {time.monotonic() - began:.1f} s")
+        [(slot, _)] = heard
+        assert slot.node == "late" and engine.slots == (*before, slot)
+        engine.start(job(corpus, tmp_path, slot))
+        assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
+        assert engine.describe(slot).node == "late"
+    finally:
+        ray_cluster.remove("late")
+
+
+def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
+    ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
+) -> None:
+    with RayEngine() as engine:
+        slot = slot_of(engine, third)
+        engine.start(job(corpus, tmp_path, slot, ENDLESS))
+        hear(engine, is_round)
+        processes = family(ray_cluster.raylet(third))
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        hear(engine, is_lost)
+        print(f"a node that is silent is lost after {time.monotonic() - began:.1f} s")
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+        assert left_of(processes) == set()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert all(other.node != third for other, _ in engine.wait(0.2))
+
+
+def test_a_trial_on_a_node_that_is_drained_is_lost_with_its_files(
+    ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
+) -> None:
+    with RayEngine() as engine:
+        slot = slot_of(engine, third)
+        engine.start(replace(job(corpus, tmp_path, slot, ENDLESS), checkpoint_every_s=0.0))
+        hear(engine, is_round)
+        ray_cluster.drain(third)
+        heard = hear(engine, is_lost)
+        ends = [event for _, event in heard if isinstance(event, Ended | SlotLost)]
+        assert ends == [Ended(Outcome.LOST, LEAVING), SlotLost(LEAVING)]
+        assert slot not in engine.slots
+        assert (engine.collect(slot) / "checkpoint.npz").exists()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from lstm_sweep.search.engines import open_engine
+from tests.contract.engine_jobs import ENDLESS, job
+engine = open_engine("ray", workers=2)
+for slot in engine.slots:
+    engine.start(job(Path(sys.argv[1]), Path(sys.argv[2]), slot, ENDLESS))
+begun = set()
+while True:
+    for slot, message in engine.wait(1):
+        if type(message).__name__ == "RoundDone" and slot not in begun:
+            begun.add(slot)
+            print(engine._owners[slot].hello.pid, flush=True)
+"""
+
+
+def test_nothing_stays_on_any_node_when_the_driver_is_killed(
+    ray_cluster: RayCluster, corpus: Path, tmp_path: Path
+) -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(corpus), str(tmp_path)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert driver.stdout
+    agents = {int(driver.stdout.readline()) for _ in range(2)}
+    processes = set[int]().union(*map(family, agents))
+    assert len(agents) == 2 and len(processes) >= 8
+    driver.kill()
+    driver.communicate()
+    assert left_of(processes) == set()
+
+
+def test_other_versions_on_a_node_are_refused_in_a_line(
+    ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = ray_agent.versions()
+    monkeypatch.setattr(ray, "versions", lambda: theirs | {"keras": "2.0"})
+    with pytest.raises(InputError) as caught:
+        open_engine("ray")
+    assert str(caught.value).removeprefix("node one: ").removeprefix("node two: ") == (
+        f"it has keras {theirs['keras']} and the driver keras 2.0: expected the same on all nodes"
+    )
+
+
+def test_agents_on_gpus_have_those_that_ray_gives_and_others_see_none(
+    ray_cluster: RayCluster,
+) -> None:
+    with RayEngine() as engine:
+        assert {(slot.gpu, engine.describe(slot).gpu) for slot in engine.slots} == {(None, False)}
+    ray_cluster.add("cards", num_gpus=2)
+    try:
+        with RayEngine(per_gpu=2) as engine:
+            assert [(slot.node, slot.gpu, slot.core) for slot in engine.slots] == [
+                ("cards", gpu, None) for gpu in ("0", "1", "0", "1")
+            ]
+            assert engine.describe(engine.slots[0]).kind == "gpu"
+        with RayEngine(workers=1) as engine:
+            [slot] = engine.slots
+            assert slot.gpu == "0"
+    finally:
+        ray_cluster.remove("cards")
+
+
+def test_a_corpus_is_fetched_once_for_all_trials_on_a_node(
+    engine: RayEngine, corpus: Path, tmp_path: Path
+) -> None:
+    found = set()
+    for number in range(2):
+        slot = slot_of(engine, "one")
+        engine.start(job(corpus, tmp_path / str(number), slot))
+        assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
+        [digest] = engine._owners[slot].corpora
+        kept = (
+            Path(tempfile.gettempdir())
+            / f"lstm-sweep-{os.getuid()}"
+            / "corpora"
+            / digest
+            / "complete"
+        )
+        found.add((kept.stat().st_ino, kept.stat().st_mtime))
+    assert len(found) == 1
+    engine.close()
+    assert not kept.exists()
+
+
+def test_slots_that_are_missing_are_a_demand_that_an_autoscaler_sees(
+    ray_cluster: RayCluster,
+) -> None:
+    with RayEngine(workers=9) as engine:
+        assert len(engine.slots) == 4
+        see(ray_cluster, lambda status: "{'CPU': 1.0} * 5 (PACK): 1+ pending" in status)
+    see(ray_cluster, lambda status: "pending" not in status.partition("Demands:")[2])
+
+
+def see(cluster: RayCluster, wanted: Callable[[str], bool]) -> None:
+    """Wait for what the autoscaler sees, which looks every few seconds."""
+    until = time.monotonic() + WITHIN_S
+    while not wanted(status := cluster.status()):
+        assert time.monotonic() < until, status
+        time.sleep(1)
+
+
+def test_a_paused_trial_goes_on_on_another_node(
+    engine: RayEngine, corpus: Path, tmp_path: Path
+) -> None:
+    first, second = slot_of(engine, "one"), slot_of(engine, "two")
+    engine.start(replace(job(corpus, tmp_path, first, LONG), checkpoint_every_s=0.0))
+    hear(engine, lambda slot, event: getattr(event, "number", 0) >= 5)
+    engine.stop(first, Paused("waits"))
+    hear(engine, lambda slot, event: event == Paused("waits"))
+    engine.collect(first)
+    engine.start(replace(job(corpus, tmp_path, first, LONG), slot=second))
+    messages = listen(engine)[second]
+    assert messages[-1] == Ended(Outcome.COMPLETE)
+    assert isinstance(messages[0], RoundDone) and messages[0].repeated

@@ -1,0 +1,140 @@
+"""A real Ray cluster on this machine, whose nodes are processes of their own, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+#: CPUs of a node, as Ray counts them
+CPUS = 2
+#: settings with which a node that is silent is dead after 8 seconds instead of a minute
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
+
+
+class RayCluster:
+    """A head without CPUs, and nodes that come and go."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """Start the head; `settings` are environment variables of it and of all nodes."""
+        #: what a driver needs in its environment, and what nodes have
+        self.login = {
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_TMPDIR": str(folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self._environment = self.login | {"HOME": str(folder)} | HEALTH | settings
+        self._nodes: dict[str, Any] = {}
+        with self._starting():
+            from ray.cluster_utils import Cluster
+
+            head = {"num_cpus": 0, "include_dashboard": False, "node_name": "head"}
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.login["RAY_ADDRESS"] = self._cluster.address
+
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        with mock.patch.dict(os.environ, self._environment):
+            for name in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
+                os.environ.pop(name, None)
+            yield
+
+    def add(self, name: str, **arguments: Any) -> None:
+        """Start a node of this name."""
+        with self._starting():
+            node = self._cluster.add_node(node_name=name, **{"num_cpus": CPUS} | arguments)
+            self._nodes[name] = node
+
+    def remove(self, name: str) -> None:
+        """Kill a node with SIGKILL, unless it is gone, and leave what it has started to itself."""
+        node = self._nodes.pop(name)
+        if node.any_processes_alive():
+            self._cluster.remove_node(node, allow_graceful=False)
+
+    def drain(self, name: str, within_s: int = 30) -> None:
+        """Announce that a node is to leave within so many seconds."""
+        self._command(
+            *("drain-node", "--node-id", self._nodes[name].node_id),
+            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "wanted elsewhere"),
+            *("--deadline-remaining-seconds", str(within_s)),
+        )
+
+    def status(self) -> str:
+        """What the autoscaler knows of the cluster and of what is demanded."""
+        return self._command("status")
+
+    def _command(self, command: str, *arguments: str) -> str:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", command, *arguments),
+                *("--address", self.login["RAY_ADDRESS"]),
+            ],
+            env=os.environ | self._environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def raylet(self, name: str) -> int:
+        """Process ID of a node's raylet."""
+        [info] = self._nodes[name].all_processes["raylet"]
+        pid: int = info.process.pid
+        return pid
+
+    def agents(self, name: str) -> set[int]:
+        """Processes of agents on a node, and of all that these have started."""
+        processes = family(self.raylet(name))
+        agents = [pid for pid in processes if title(pid).startswith("ray::Agent")]
+        return set[int]().union(*map(family, agents))
+
+    def stop(self) -> None:
+        """End all nodes and the head."""
+        self._cluster.shutdown()
+
+
+@contextlib.contextmanager
+def running(*nodes: str, **settings: str) -> Iterator[RayCluster]:
+    """A cluster with nodes of these names, gone in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # its sockets need a short path
+    try:
+        cluster = RayCluster(folder, **settings)
+        try:
+            for name in nodes:
+                cluster.add(name)
+            yield cluster
+        finally:
+            cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def family(pid: int) -> set[int]:
+    """A process, its children, theirs and so on."""
+    listing = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    rows = (row.split() for row in listing.stdout.splitlines())
+    parents = {int(child): int(parent) for child, parent in rows}
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def title(pid: int) -> str:
+    """The command line of a process; empty if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""

@@ -1,0 +1,109 @@
+"""What the engine makes of what agents say, without Ray; tests of all engines start one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines import ray as ray_engine
+from lstm_sweep.search.engines import ray_cluster
+from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines.ray import RayEngine
+from lstm_sweep.search.engines.ray_agent import Hello, Report, versions
+from lstm_sweep.search.engines.ray_cluster import Node, Wanted
+from lstm_sweep.search.engines.ray_fleet import Fleet, Gone, Leaving, Member
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+
+NODE = Node("a", "one", cpus=2, gpus=0)
+
+
+@pytest.fixture
+def member(monkeypatch: pytest.MonkeyPatch) -> Member:
+    """An agent with two slots, whose methods do nothing."""
+    member = Member(Wanted(NODE, 2, 0, 2), mock.Mock(), 0.0)
+
+    class OneAgent(Fleet):
+        def begin(self) -> None:
+            self._members = [member]
+            slots = tuple(Slot(index, core=index, node="one") for index in range(2))
+            self.inbox.put((member, Hello(slots, Device(kind="cpu", node="one"), versions(), 1)))
+
+        def close(self) -> None:
+            """Nothing runs."""
+
+    monkeypatch.setattr(ray_engine, "Fleet", OneAgent)
+    monkeypatch.setattr(ray_cluster, "connect", lambda address: None)
+    monkeypatch.setattr(ray_cluster, "disconnect", lambda: None)
+    return member
+
+
+def job(slot: Slot, folder: Path) -> Job:
+    trial = Trial(sweep="s", number=slot.index, config=TrialConfig(), seed=0)
+    return Job(trial=trial, slot=slot, training=CorpusTraining(folder / "no", 1, 0), folder=folder)
+
+
+def heard(engine: RayEngine, *said: tuple[Member, Any]) -> list[tuple[Slot, Event]]:
+    for one in said:
+        engine._fleet.inbox.put(one)
+    return list(engine.wait(0.0))
+
+
+def test_a_slot_of_a_node_that_leaves_is_lost_once(member: Member, tmp_path: Path) -> None:
+    """The fleet knows that a node leaves before the engine has read so."""
+    engine = RayEngine()
+    slot, free = engine.slots
+    engine.start(job(slot, tmp_path))
+    member.leaving = True
+    ended = Ended(Outcome.COMPLETE)
+    found = heard(engine, (member, Report(1, slot, ended)), (member, Leaving()))
+    lost = [where for where, event in found if isinstance(event, SlotLost)]
+    assert found[0] == (slot, ended) and sorted(lost, key=str) == [slot, free]
+    assert engine.slots == ()
+
+
+def test_a_trial_on_a_node_that_leaves_ends_before_its_slot_is_lost(
+    member: Member, tmp_path: Path
+) -> None:
+    engine = RayEngine()
+    slot, free = engine.slots
+    engine.start(job(slot, tmp_path))
+    member.leaving = True
+    [(where, event)] = heard(engine, (member, Leaving()))
+    assert where == free and isinstance(event, SlotLost)
+    ended = Ended(Outcome.LOST, "its node leaves")
+    assert [type(event) for _, event in heard(engine, (member, Report(1, slot, ended)))] == [
+        Ended, SlotLost,
+    ]  # fmt: skip
+
+
+def test_an_agent_that_is_gone_says_nothing_any_more(member: Member, tmp_path: Path) -> None:
+    engine = RayEngine()
+    slot, _ = engine.slots
+    engine.start(job(slot, tmp_path))
+    member.lost = "its agent has died"
+    late = Report(1, slot, Ended(Outcome.COMPLETE))
+    found = heard(engine, (member, Gone(member.lost)), (member, late))
+    assert [event for _, event in found] == [SlotLost(member.lost)] * 2
+
+
+def test_reports_that_are_missing_end_an_agent(member: Member, tmp_path: Path) -> None:
+    engine = RayEngine()
+    slot, _ = engine.slots
+    engine.start(job(slot, tmp_path))
+    heard(engine, (member, Report(2, slot, Ended(Outcome.COMPLETE))))
+    assert member.lost == "expected report 1 of its agent, found 2"
+
+
+def test_slots_of_an_agent_are_added_when_it_begins(member: Member) -> None:
+    engine = RayEngine()
+    late = Member(Wanted(Node("b", "two", 1, 0), 1, 0, 1), mock.Mock(), 0.0)
+    hello = Hello((Slot(0, core=0, node="two"),), Device(kind="cpu", node="two"), versions(), 2)
+    [(slot, event)] = heard(engine, (late, hello))
+    assert (slot, event) == (Slot(2, core=0, node="two"), SlotAdded())
+    assert engine.slots[2] == slot and engine.describe(slot).node == "two"

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.engines import ray_agent
+from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.engines.ray_agent import Agent, Hello, Report, versions
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
+
+COMPLETE = Ended(Outcome.COMPLETE)
+
+
+class Local:
+    """Stands in for `local`: trials end when they are stopped."""
+
+    def __init__(self, slots: tuple[Slot, ...]) -> None:
+        self.started: list[Job] = []
+        self.fails: OSError | None = None
+        self._events: list[tuple[Slot, Event]] = []
+
+    def start(self, job: Job) -> None:
+        if self.fails:
+            raise self.fails
+        self.started.append(job)
+
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
+        self._events.append((slot, ended))
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Event]]:
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Place:
+    """An agent with a slot, and what it has said."""
+
+    agent: Agent
+    local: Local
+    stream: Iterator[Hello | Report]
+    slot: Slot
+    folder: Path
+
+    def job(self, number: int = 0) -> Job:
+        trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=1)
+        training = CorpusTraining(Path("/of/the/driver"), 10, 0)
+        return Job(trial=trial, slot=self.slot, training=training, folder=Path("/of/the/driver/0"))
+
+    def next(self) -> Report:
+        said = next(self.stream)
+        assert isinstance(said, Report)
+        return said
+
+
+@pytest.fixture(autouse=True)
+def without_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the tests does not end with the one that has started it."""
+    monkeypatch.setattr(ray_agent, "_end_with_parent", lambda parent: None)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(ray_agent, "LocalEngine", Local)
+    monkeypatch.setattr(ray_agent, "IDLE_S", 0.01)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    agent = Agent("node", 1, on_gpus=False, root=tmp_path / "scratch")
+    stream = agent.run()
+    hello = next(stream)
+    assert isinstance(hello, Hello)
+    local: Any = agent._engine
+    yield Place(agent, local, stream, hello.slots[0], tmp_path)
+    agent._closing = True
+    assert list(stream) == []
+
+
+def test_an_agent_says_what_it_has_and_sees_no_gpu_that_it_was_not_given(place: Place) -> None:
+    assert place.slot.node == "node" and place.slot.core in os.sched_getaffinity(0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_an_agent_on_gpus_has_those_that_ray_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    hello = next(Agent("node", 3, on_gpus=True, root=tmp_path).run())
+    assert isinstance(hello, Hello)
+    assert [slot.gpu for slot in hello.slots] == ["3", "5", "3"] and hello.device.gpu
+
+
+def test_a_trial_runs_in_a_folder_of_the_agent_with_the_files_of_the_driver(place: Place) -> None:
+    checkpoint = np.frombuffer(b"state", np.uint8)
+    place.agent.start(1, place.job(), {"checkpoint.npz": checkpoint}, None)
+    place.agent.stop(2, place.slot, COMPLETE)
+    assert place.next() == Report(1, place.slot, COMPLETE)
+    [job] = place.local.started
+    assert job.checkpoint.read_bytes() == b"state" and place.folder in job.folder.parents
+    job.weights.write_bytes(b"weights")
+    found = {name: bytes(data) for name, data in place.agent.collect(place.slot).items()}
+    assert found == {"checkpoint.npz": b"state", "model.keras": b"weights"}
+    place.agent.start(3, place.job(1), {}, None)
+    place.agent.stop(4, place.slot, COMPLETE)
+    assert place.next().number == 2
+    assert not job.folder.exists() and place.agent.collect(place.slot) == {}
+
+
+def test_the_checkpoint_of_a_trial_is_given_once_for_each_version(place: Place) -> None:
+    begun, other = place.job(), place.job(1)
+    assert place.agent.checkpoint(place.slot, begun.trial, 0) is None
+    place.agent.start(1, begun, {"checkpoint.npz": np.frombuffer(b"state", np.uint8)}, None)
+    place.agent.stop(2, place.slot, COMPLETE)
+    place.next()
+    found = place.agent.checkpoint(place.slot, begun.trial, 0)
+    assert found and bytes(found.data) == b"state"
+    assert place.agent.checkpoint(place.slot, begun.trial, found.version) is None
+    assert place.agent.checkpoint(place.slot, other.trial, 0) is None
+    [job] = place.local.started
+    job.checkpoint.unlink()
+    assert place.agent.checkpoint(place.slot, begun.trial, 0) is None
+
+
+def test_calls_are_carried_out_in_the_order_of_their_numbers(place: Place) -> None:
+    place.agent.stop(4, place.slot, COMPLETE)
+    place.agent.start(3, place.job(1), {}, None)
+    place.agent.stop(2, place.slot, Paused("waits"))
+    place.agent.start(1, place.job(0), {}, None)
+    assert [place.next().event for _ in range(2)] == [Paused("waits"), COMPLETE]
+    assert [job.trial.number for job in place.local.started] == [0, 1]
+
+
+def test_a_trial_begins_once_its_corpus_has_come(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_agent, "COMPUTING_EVERY_S", 0.0)
+    place.agent.start(1, place.job(), {}, "abc")
+    assert place.next().event == Computing(), "or it would seem to hang"
+    assert place.local.started == []
+    place.agent._corpora["abc"] = place.folder / "corpus"
+    place.agent._begin_waiting()
+    place.agent.stop(2, place.slot, COMPLETE)
+    assert place.next().event == COMPLETE
+    [job] = place.local.started
+    assert job.training == replace(place.job().training, corpus=place.folder / "corpus")  # type: ignore[type-var]
+
+
+def test_a_trial_that_waits_for_its_corpus_can_be_stopped(place: Place) -> None:
+    place.agent.start(1, place.job(), {}, "abc")
+    place.agent.stop(2, place.slot, Ended(Outcome.PRUNED, "enough"))
+    assert place.next().event == Ended(Outcome.PRUNED, "enough")
+    assert place.local.started == []
+
+
+def test_a_trial_whose_corpus_does_not_come_is_lost(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(chunks: Any, folder: Path) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(ray_agent, "_fetch", fail)
+    place.agent.fetch("abc", {})
+    place.agent.start(1, place.job(), {}, "abc")
+    reason = "its corpus did not come: OSError: No space left on device"
+    assert place.next().event == Ended(Outcome.LOST, reason)
+
+
+def test_a_worker_that_cannot_be_started_is_lost(place: Place) -> None:
+    place.local.fails = OSError("Cannot allocate memory")
+    place.agent.start(1, place.job(), {}, None)
+    reason = "no worker could be started: OSError: Cannot allocate memory"
+    assert place.next().event == Ended(Outcome.LOST, reason)
+
+
+def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(place: Place) -> None:
+    place.agent.start(1, place.job(), {}, None)
+    place.agent.stop(2, place.slot, Paused("waits"))
+    place.next()
+    ending = threading.Thread(target=place.agent.end)
+    ending.start()
+    assert list(place.stream) == []
+    ending.join()
+    assert place.local.closed
+    place.agent.clear()
+    assert [*(place.folder / "scratch" / "agents").iterdir()] == []
+
+
+def test_versions_are_those_that_decide_what_a_trial_computes() -> None:
+    found = versions()
+    assert list(found) == ["Python", "lstm-sweep", "keras", "tensorflow", "numpy", "ray"]
+    assert "none" not in found.values() and versions() == found
+
+
+def test_other_code_of_the_program_is_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = set()
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "module.py").write_text(text)
+        monkeypatch.setattr(ray_agent, "CODE", (tmp_path,))
+        found.add(versions()["lstm-sweep"])
+    assert len(found) == 2

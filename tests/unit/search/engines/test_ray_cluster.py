@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.ray_cluster import Node, Wanted, connect, names_of, wanted
+
+A = Node("a1", "a", cpus=4, gpus=0)
+B = Node("b1", "b", cpus=2, gpus=0)
+CARDS = Node("c1", "c", cpus=3, gpus=2, all_gpus=2)
+
+
+def slots(found: list[Wanted]) -> dict[str, int]:
+    return {one.node.name: one.slots for one in found}
+
+
+def test_all_free_cpus_are_slots_if_nobody_says_how_many() -> None:
+    assert wanted([A, B], None, 1, gpus=False) == [Wanted(A, 4, 0, 4), Wanted(B, 2, 0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [(0, {}), (1, {"a": 1}), (3, {"a": 2, "b": 1}), (5, {"a": 3, "b": 2}), (9, {"a": 4, "b": 2})],
+)
+def test_so_many_slots_are_spread_over_the_nodes(missing: int, expected: dict[str, int]) -> None:
+    assert slots(wanted([A, B], missing, 1, gpus=False)) == expected
+
+
+def test_gpus_are_shared() -> None:
+    assert wanted([A, CARDS], None, 2, gpus=True) == [Wanted(CARDS, 3, 2, 4)]
+    assert wanted([CARDS], 1, 2, gpus=True) == [Wanted(CARDS, 1, 1, 1)]
+    assert wanted([CARDS], 3, 2, gpus=True) == [Wanted(CARDS, 3, 2, 3)]
+
+
+def test_nodes_that_are_full_or_leaving_get_no_agent() -> None:
+    full, leaving = Node("d", "d", 0, 0), Node("e", "e", 4, 0, leaving=True)
+    assert wanted([full, leaving], None, 1, gpus=False) == []
+
+
+def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> dict[str, Any]:
+    return {"NodeID": id, "NodeName": name, "NodeManagerHostname": host,
+            "NodeManagerAddress": address}  # fmt: skip
+
+
+def test_a_node_has_the_name_that_it_was_given_or_that_of_its_host() -> None:
+    nodes = [node("0123456789", "given"), node("abcdef0123", "10.0.0.1")]
+    assert names_of(nodes) == {"0123456789": "given", "abcdef0123": "host"}
+
+
+def test_nodes_of_one_host_are_told_apart() -> None:
+    nodes = [node("0123456789", "10.0.0.1"), node("abcdef0123", "10.0.0.1")]
+    assert names_of(nodes) == {"0123456789": "host-012345", "abcdef0123": "host-abcdef"}
+
+
+class Rayless:
+    """Stands in for Ray where there is no cluster."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **options: Any) -> None:
+        self.thread = threading.current_thread()
+        raise ConnectionError("Could not find any\n  running Ray instance.")
+
+
+def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    rayless = Rayless()
+    monkeypatch.setitem(sys.modules, "ray", rayless)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(InputError) as caught:
+        connect()
+    assert str(caught.value) == (
+        "on='ray': found no cluster that this machine can join as a driver (Could not find any "
+        "running Ray instance.), expected a node of one, as `ray start` makes it"
+    )
+    assert rayless.thread is not threading.main_thread(), "Ray would take over SIGTERM"
+
+
+def test_an_address_of_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Rayless())
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(InputError, match="RAY_ADDRESS is 'ray://head:10001': expected HOST:PORT"):
+        connect()
+
+
+def test_ray_that_is_not_installed_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"it needs ray, expected: pip install lstm-sweep\[ray\]"):
+        connect()

@@ -1,0 +1,145 @@
+"""Slots shared between drivers; other drivers are other objects, and a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.search.engines.slot_sharing import (
+    TURN_S,
+    SlotSharing,
+    read_allotment,
+    shared_folder,
+    write_allotment,
+)
+
+NAMES = ("core-0-0", "core-1-0")
+
+
+class Time:
+    """A clock that tests set; each reading is a second later."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def driver(folder: Path, time: Time, demand: int = 2, allotment: Path | None = None) -> SlotSharing:
+    """A driver that could use so many slots."""
+    made = SlotSharing(NAMES, folder, allotment, time)
+    made.demand(demand)
+    return made
+
+
+def take_all(sharing: SlotSharing) -> list[str]:
+    """Names of the slots that it gets, until it gets none."""
+    found = []
+    while name := sharing.take(NAMES[0])[0]:
+        found.append(name)
+    return found
+
+
+def test_a_driver_alone_has_all_slots_and_the_preferred_one_first(
+    tmp_path: Path, time: Time
+) -> None:
+    alone = driver(tmp_path, time)
+    assert alone.take(NAMES[1]) == (NAMES[1], "")
+    assert alone.take(NAMES[1]) == (NAMES[0], "")
+    assert alone.take(NAMES[1])[0] == ""
+
+
+def test_a_second_driver_gets_what_the_first_must_give_back(tmp_path: Path, time: Time) -> None:
+    first = driver(tmp_path, time)
+    assert take_all(first) == list(NAMES)
+    second = driver(tmp_path, time)
+    assert second.take(NAMES[0]) == ("", "other sweeps use all 2 slots of this machine")
+    assert (first.held, first.most()) == (2, 1)
+    first.give_back(NAMES[0])
+    assert first.take(NAMES[0]) == ("", "2 sweeps share 2 slots")
+    assert take_all(second) == [NAMES[0]]
+
+
+def test_what_a_driver_does_not_want_is_for_the_others(tmp_path: Path, time: Time) -> None:
+    first, second = driver(tmp_path, time), driver(tmp_path, time)
+    assert first.most() == 1
+    second.demand(0)
+    assert first.most() == 2
+    second.demand(1)
+    assert first.most() == 1
+    second.close()
+    assert first.most() == 2
+
+
+def test_more_drivers_than_slots_take_turns_and_each_has_one(tmp_path: Path, time: Time) -> None:
+    drivers = [driver(tmp_path, time) for _ in range(3)]
+    had = [0, 0, 0]
+    for turn in range(9):
+        time.now = TURN_S * turn + 1
+        most = [one.most() for one in drivers]
+        assert sum(most) == 2
+        had = [sum(pair) for pair in zip(had, most, strict=True)]
+    assert had == [6, 6, 6]
+
+
+def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path, time: Time) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from lstm_sweep.search.engines.slot_sharing import SlotSharing\n"
+        f"other = SlotSharing({NAMES!r}, Path(sys.argv[1]))\n"
+        "other.demand(2)\n"
+        "assert other.take('core-0-0')[0] and other.take('core-0-0')[0]\n"
+        "print('taken', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout
+    assert other.stdout.readline() == "taken\n"
+    mine = driver(tmp_path, time)
+    assert mine.take(NAMES[0])[0] == ""
+    os.kill(other.pid, signal.SIGKILL)
+    other.communicate()
+    assert take_all(mine) == list(NAMES)
+    assert len(list(tmp_path.glob("*.driver"))) == 1
+
+
+def test_an_allotment_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time: Time) -> None:
+    file = tmp_path / "s.slots"
+    mine = driver(tmp_path, time, allotment=file)
+    assert file.with_suffix(".demand").read_text() == "2"
+    assert len(take_all(mine)) == 2
+    write_allotment(file, 0, "waits: a higher priority")
+    assert mine.most() == 0
+    mine.give_back(NAMES[0])
+    assert mine.take(NAMES[0]) == ("", "waits: a higher priority")
+    file.write_text("{")
+    assert read_allotment(file)[0] > 2
+    assert mine.most() == 2
+
+
+@pytest.mark.parametrize("given, expected", [("off", False), ("place", True)])
+def test_the_folder_is_that_of_the_variable(tmp_path: Path, given: str, expected: bool) -> None:
+    folder = shared_folder({"LSTM_SWEEP_SLOTS": given if given == "off" else str(tmp_path / given)})
+    assert (folder == tmp_path / "place") is expected
+    assert folder is None or folder.stat().st_mode & 0o1777 == 0o1777
+
+
+def test_a_link_in_place_of_a_slot_is_not_followed(tmp_path: Path, time: Time) -> None:
+    target = tmp_path / "target"
+    (tmp_path / f"{NAMES[0]}.slot").symlink_to(target)
+    assert driver(tmp_path, time).take(NAMES[0]) == (NAMES[0], "")
+    assert not target.exists()

