@@ -1,0 +1,224 @@
+"""The queue of a service: sweeps whose runs are `SCHEDULED`, and those that it drives.
+
+The store has all of it: what a sweep is about, who has submitted it, when, and with which priority.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.errors import SweepExistsError
+from lstm_sweep.search.api.lifecycle import resumed_spec
+from lstm_sweep.search.policy.stop_reason import Stop, StopReason
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import spec_tags
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.sweep.claim import OWNS_NAME, claim
+from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
+from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.search.sweep.resume import close
+from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
+
+#: priorities from, to
+LOWEST, HIGHEST = -100, 100
+#: value of `Tag.QUEUED` of sweeps that a service is to drive, and of those that it has driven
+QUEUED, LEFT = "yes", "no"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """Who submits a sweep, and how."""
+
+    owner: str
+    client_token: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedRun:
+    """A sweep that a service is to drive, as its run says it."""
+
+    name: str
+    run_id: str
+    owner: str
+    priority: int
+    #: when it was queued first, seconds since 1970
+    submitted: float
+    #: `queued`, `running`, or how it has ended
+    state: str
+    #: process that drives it by its lease; None if there certainly is none
+    driver: lease.Holder | None
+    changes: Mapping[str, Any]
+    #: trials that it may run at once, by its spec; None: as many as there are slots
+    workers: int | None
+    #: trials that are left, and seconds to its end by its pace; None if that is unknown
+    trials_left: int
+    seconds_left: float | None
+
+
+def submit(store: Store, spec: SweepSpec, submission: Submission) -> str:
+    """Queue a sweep; return its name. What was submitted with the same token is not queued again.
+
+    Raises:
+        InputError: the spec asks for what cannot be.
+        SweepExistsError: the spec gives a name that a sweep has.
+    """
+    check_budget(spec)
+    check_priority(submission.priority)
+    about = task_kind(spec).queued_tags(spec)
+    store.prepare()
+    own = {Tag.OWNER: submission.owner}
+    if submission.client_token is not None:
+        own[Tag.CLIENT_TOKEN] = submission.client_token.encode().hex()
+        for run in store.runs(own):
+            if run.data.tags.get(Tag.SUBMITTED_DIGEST) != spec.digest():
+                raise SweepExistsError(
+                    f"sweep '{run.data.tags[Tag.NAME]}' was submitted with the same token, but "
+                    f"another spec: expected a token for each sweep"
+                )
+            with contextlib.suppress(SweepExistsError):
+                return _enter(store, run.info.run_id)
+    about |= own | {Tag.SUBMITTED_DIGEST: spec.digest()}
+    about |= {Tag.PRIORITY: str(submission.priority), Tag.SUBMITTED: f"{time.time():.3f}"}
+    about |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.SEED: str(spec.seed)}
+    while True:
+        name = spec.name or preparation.free_name(store, _about(spec))
+        preparation.check_free(store, name)
+        tags = about | {Tag.NAME: name, Tag.QUEUED: QUEUED} | spec_tags(spec, name)
+        run_id = store.create_run(name, tags)
+        try:
+            return _enter(store, run_id)
+        except SweepExistsError:
+            if spec.name:
+                raise
+
+
+def _about(spec: SweepSpec) -> str:
+    """The name of the data of a spec, or of its template."""
+    path = str(spec.template.path) if spec.template else spec.data
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _enter(store: Store, run_id: str) -> str:
+    """Let a sweep wait whose run exists; return its name. A second call does nothing.
+
+    Raises:
+        SweepExistsError: another sweep has its name.
+    """
+    run = store.run(run_id)
+    name: str = run.data.tags[Tag.NAME]
+    if run.data.params.get(OWNS_NAME) != "yes" and not claim(store, name, run_id):
+        store.log(run_id, tags={Tag.QUEUED: LEFT})
+        store.finish(run_id, "KILLED")
+        raise SweepExistsError(
+            f"sweep '{name}' was begun by another at the same time: expected another name"
+        )
+    if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
+        store.reopen(run_id, "SCHEDULED")
+    return name
+
+
+def check_priority(priority: object) -> None:
+    """Refuse what is no priority."""
+    if type(priority) is not int or not LOWEST <= priority <= HIGHEST:
+        raise InputError(
+            f"priority is {priority!r}: expected a whole number from {LOWEST} to {HIGHEST}"
+        )
+
+
+def queued(store: Store) -> list[QueuedRun]:
+    """The sweeps that a service is to drive, oldest first; those that cannot be read are left out.
+
+    The states of those that have ended are final; `leave` takes them out.
+    """
+    found = []
+    for run in store.runs({Tag.ROLE: "sweep", Tag.QUEUED: QUEUED}):
+        if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
+            with contextlib.suppress(SweepExistsError):  # whoever queued it was killed meanwhile
+                _enter(store, run.info.run_id)
+        with contextlib.suppress(BadRunError, InputError):
+            found.append(_read(run))
+    return sorted(found, key=lambda one: (one.submitted, one.run_id))
+
+
+def _read(run: Any) -> QueuedRun:
+    tags = Tags(run)
+    spec, done = archive.written_spec(run), int(run.data.metrics.get("trials_done", 0))
+    workers, trials = spec.get("workers"), spec.get("trials", 1)
+    left = max(1, int(trials) - done)
+    driven = lease.holder(run.data.tags)
+    seconds = driven.seconds if driven else tags.seconds(Tag.SECONDS)
+    changes = tags.get(Tag.CHANGES) or "{}"
+    return QueuedRun(
+        name=archive.name_of(tags),
+        run_id=tags.run_id,
+        owner=tags.get(Tag.OWNER, ""),
+        priority=tags.whole(Tag.PRIORITY, LOWEST, 0, HIGHEST),
+        submitted=tags.seconds(Tag.SUBMITTED),
+        state=archive.state_of(tags),
+        driver=None if driven is None or driven.is_gone else driven,
+        changes=json.loads(changes),
+        workers=workers if isinstance(workers, int) else None,
+        trials_left=left,
+        seconds_left=seconds * left / done if done else None,
+    )
+
+
+def leave(store: Store, run_id: str) -> None:
+    """Take a sweep out of the queue; what it does otherwise stays as it is."""
+    store.log(run_id, tags={Tag.QUEUED: LEFT})
+
+
+def prioritise(store: Store, run_id: str, priority: int) -> None:
+    """Give a sweep another priority.
+
+    Raises:
+        InputError: this is no priority.
+    """
+    check_priority(priority)
+    store.log(run_id, tags={Tag.PRIORITY: str(priority)})
+
+
+def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> None:
+    """Queue a sweep again that waits or has ended; of one that was launched, `owner` is the owner.
+
+    Raises:
+        InputError: it has nothing to do, or the changes are none.
+    """
+    run = archive.existing_sweep(store, name)
+    tags = Tags(run)
+    state = archive.state_of(tags)
+    was = task_kind_of_run(tags).read_spec(run, tags, None)
+    now = resumed_spec(was, name, changes, None)
+    check_budget(now)
+    if all_spent := spent(tags, was, now):
+        raise InputError(
+            f"sweep '{name}': finished with ", all_spent, "; ", how_to_go_on(name, tags)
+        )
+    new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(dict(changes)) if changes else ""}
+    if Tag.SUBMITTED not in tags:
+        new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}"}
+        new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}
+    if state != "running":
+        new[Tag.STATE] = "queued"
+    store.log(run.info.run_id, tags=new)
+    if state != "running":
+        store.reopen(run.info.run_id, "SCHEDULED")
+
+
+def give_up(store: Store, run_id: str, why: str) -> None:
+    """Close a sweep that cannot be driven, as failed, and take it out of the queue."""
+    run = store.run(run_id)
+    close(store, run, lambda error: None, Stop(StopReason.FAILED, why))
+    leave(store, run_id)

@@ -1,0 +1,199 @@
+"""`serve`: the service, its HTTP side and MLflow's server, until they are told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.process.signals import SIGNALS
+from lstm_sweep.search.store import server as mlflow_server
+from lstm_sweep.search.store.server import BindAddress
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.watched_server import WatchedServer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lstm_sweep.search.service.http_settings import HttpSettings
+    from lstm_sweep.search.service.sweep_service import SweepService
+
+#: the port of the service by default
+FIRST_PORT = 8000
+#: seconds that open requests have to end once the service ends
+GRACE_S = 2
+
+
+def serve(arguments: Namespace) -> int:
+    """Run the service until a signal ends it; drivers are ended too, and go on later."""
+    for name in ("port", "slots", "per_user"):
+        number, most = getattr(arguments, name), 65_535 if name == "port" else 1_000
+        if number is not None and not 1 <= number <= most:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {shown(number)}: expected 1 to {most}")
+    if arguments.store:  # drivers and reruns use it too
+        load(Path.cwd(), given=arguments.store)
+        os.environ["MLFLOW_TRACKING_URI"] = arguments.store
+    settings = load(Path.cwd())
+    bind = mlflow_server.choose_bind_address(
+        arguments.host, arguments.port, FIRST_PORT, settings.allowed_hosts
+    )
+    from lstm_sweep.search.service.app import create_app
+    from lstm_sweep.search.service.http_settings import service_folder
+    from lstm_sweep.search.service.pages import actions
+    from lstm_sweep.search.service.pages.rendering import for_browser
+
+    with contextlib.ExitStack() as stack:
+        service = _service(arguments, settings)
+        mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
+        if not settings.is_server and not arguments.no_mlflow:
+            note = service_folder(settings, Path.cwd()) / "mlflow-process"
+            mlflow = WatchedServer(settings, arguments.host, note)
+            stack.callback(mlflow.close)
+            mlflow_url = mlflow.address
+        http = _http_settings(arguments, settings, bind, mlflow, mlflow_url)
+        service.start()
+        if mlflow:
+            mlflow.start()
+        told = {"url": bind.address, "mlflow_url": mlflow_url, "auth": _auth(http)}
+        ends = (service.drain, mlflow.close) if mlflow else (service.drain,)
+        app = create_app(
+            service, http, pages=actions.PAGES, open_paths=actions.OPEN, on_refusal=for_browser
+        )
+        return _run(app, bind, told, ends, as_json=arguments.json)
+
+
+def _service(arguments: Namespace, settings: Settings) -> SweepService:
+    from lstm_sweep.search.service.http_settings import service_folder
+    from lstm_sweep.search.service.service import ServiceSettings
+    from lstm_sweep.search.service.sweep_service import SweepService
+
+    return SweepService(
+        ServiceSettings(
+            store=settings,
+            folder=Path.cwd(),
+            state=service_folder(settings, Path.cwd()) / "drivers",
+            slots=arguments.slots,
+            most_per_user=arguments.per_user,
+        )
+    )
+
+
+def _http_settings(
+    arguments: Namespace,
+    settings: Settings,
+    bind: BindAddress,
+    mlflow: WatchedServer | None,
+    mlflow_page: str | None,
+) -> HttpSettings:
+    from lstm_sweep.search.service.http_settings import (
+        HttpSettings,
+        checked_roots,
+        service_folder,
+    )
+
+    login = None
+    if settings.auth:
+        login = mlflow.local_address if mlflow else settings.address
+    return HttpSettings(
+        folder=service_folder(settings, Path.cwd()),
+        names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
+        asks_login=bind.is_open or arguments.login or bool(settings.auth),
+        data_roots=checked_roots(tuple(arguments.data_root)),
+        allow_code=arguments.allow_code,
+        mlflow=login,
+        mlflow_page=mlflow_page,
+    )
+
+
+def _auth(http: HttpSettings) -> str | None:
+    """How requests log in; None if they do not."""
+    if not http.asks_login:
+        return None
+    return "token or basic" if http.mlflow else "token"
+
+
+def _run(
+    app: FastAPI,
+    bind: BindAddress,
+    told: dict[str, Any],
+    ends: tuple[Callable[[], None], ...],
+    *,
+    as_json: bool,
+) -> int:
+    """Answer requests until a signal comes; `ends` are called then, beside each other."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        host=str(bind.ip),
+        port=bind.port,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        proxy_headers=False,
+    )
+
+    class Server(uvicorn.Server):
+        """Leaves signals to `end`, which ends drivers too."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Do nothing."""
+            yield
+
+    server = Server(config)
+    ending = [threading.Thread(target=call) for call in ends]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not server.should_exit:
+            server.should_exit = True
+            app.state.site.feeds.closing = True
+            for thread in ending:
+                thread.start()
+
+    threading.Thread(
+        target=_announce, args=(server, told), kwargs={"as_json": as_json}, daemon=True
+    ).start()
+    before = {number: signal.signal(number, end) for number in SIGNALS}
+    try:
+        server.run()
+    except SystemExit:  # it could not listen
+        raise InputError(f"--port {bind.port}: it is taken, expected a free one") from None
+    finally:
+        if not server.should_exit:
+            end(0, None)
+        for thread in ending:
+            thread.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return DONE
+
+
+def _announce(server: Any, told: dict[str, Any], *, as_json: bool) -> None:
+    """Say where the service is once it answers."""
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.02)
+    if as_json:
+        print(json.dumps(told), flush=True)
+        return
+    print(f"service: {told['url']}", flush=True)
+    if told["mlflow_url"]:
+        print(f"MLflow: {told['mlflow_url']}", flush=True)
+    if told["auth"]:
+        print("requests need a token: lstm-sweep token add NAME --role run", flush=True)
+    print("Ctrl-C ends it; sweeps go on when it is started again", file=sys.stderr, flush=True)

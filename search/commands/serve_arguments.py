@@ -1,0 +1,42 @@
+"""Arguments of `serve` and `pause`; only the standard library is imported."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lstm_sweep.search.commands.option_types import whole
+
+
+def add_pause(commands: Any) -> None:
+    """Add the command `pause`."""
+    command = commands.add_parser("pause", help="let a sweep wait; resume goes on")
+    command.add_argument("sweep", metavar="NAME")
+
+
+def add_serve(commands: Any) -> None:
+    """Add the command `serve`."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "serve", help="run sweeps that others submit over HTTP"
+    )
+    command.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)"
+    )
+    command.add_argument("--port", type=whole, metavar="P", help="its port (default: from 8000)")
+    command.add_argument("--store", metavar="URI", help="tracking_uri in place of mlflow.yaml's")
+    command.add_argument("--slots", type=whole, metavar="N", help="trials at once, of all sweeps")
+    command.add_argument("--per-user", type=whole, metavar="N", help="slots of one user at most")
+    command.add_argument(
+        "--data-root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="sweeps may use data below it, as server:PATH (repeatable)",
+    )
+    command.add_argument(
+        "--allow-code", action="store_true", help="accept templates, which run with your rights"
+    )
+    command.add_argument(
+        "--no-mlflow", action="store_true", help="start no MLflow server beside it"
+    )
+    command.add_argument("--login", action="store_true", help="demand a token also on this machine")

@@ -1,0 +1,1 @@
+"""The service: queues sweeps, starts their drivers, and answers over HTTP."""

@@ -1,0 +1,191 @@
+"""Bodies of requests, as the service describes them.
+
+What is described is checked by the core, which has the sentences: `SweepSpec` checks the fields of
+a sweep. The types below only say in JSON Schema what it takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lstm_sweep.models.field_checks import LARGEST
+from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.service.service import PRIORITIES
+from lstm_sweep.search.service.tokens import LONGEST as LONGEST_TOKEN
+from lstm_sweep.search.spec import AUTO, MOST_PLACES, NAME, RULES
+from lstm_sweep.spaces.presets import SPACES
+
+#: SHA-256 in hexadecimal
+SHA256 = "[0-9a-f]{64}"
+#: what names an uploaded corpus
+CORPUS_ID = "[0-9a-f]{32}"
+SWEEP_PATTERN = f"^{NAME.pattern}$"
+#: what a client may choose as its token of a request
+KEY_PATTERN = "^[!-~]{1,200}$"
+
+
+def _taken(
+    schema: dict[str, Any], default: Any = ..., about: str = "", *, optional: bool = False
+) -> Any:
+    """A field that takes anything, and is described by a schema; `optional`: or null."""
+    shown: Any = {"anyOf": [schema, {"type": "null"}]} if optional else schema
+    if isinstance(default, dict | list):
+        return Field(default_factory=default.copy, description=about, json_schema_extra=shown)
+    return Field(default=default, description=about or None, json_schema_extra=shown)
+
+
+def _whole(low: int, high: int = LARGEST) -> dict[str, Any]:
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _word(*words: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(words)}
+
+
+def _or_auto(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, _word(AUTO)]}
+
+
+DATA = "name of a sample, `corpus:ID` of an uploaded corpus, or `server:PATH`"
+TEXT = {"type": "string", "minLength": 1}
+SWITCH = {"type": "boolean"}
+NUMBER = {"type": "number", "minimum": 0, "maximum": LARGEST}
+SPLIT = {
+    "type": "array", "items": {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST},
+    "minItems": 3, "maxItems": 3,
+}  # fmt: skip
+SETTINGS = {"type": "array", "items": {"type": "string"}}
+SPACE = {
+    "anyOf": [
+        _word(*SPACES),
+        {"type": "object", "description": "dimensions, as in a space file"},
+    ]
+}
+
+
+class _Body(BaseModel):
+    """A body; fields that are not described are refused by the core, which names similar ones."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the client has sent."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Networks(_Body):
+    """Networks whose sizes are asked for: the fields of `SWEEP.yaml` that decide on them."""
+
+    data: Any = _taken(TEXT, ..., DATA)
+    symbols: Any = _taken(_word("auto", "chars", "ids"), "auto")
+    split: Any = _taken(SPLIT, [0.8, 0.1, 0.1])
+    space: Any = _taken(SPACE, "default")
+    set: Any = _taken(SETTINGS, [], "dimensions in place of others: `layer_size=32,64`")
+    size_low: Any = _taken(NUMBER, 0.1, "parameters per training symbol that are admitted")
+    size_high: Any = _taken(NUMBER, 10)
+
+
+class SweepSubmission(_Body):
+    """A sweep that is to be queued: the fields of `SWEEP.yaml`, and its priority."""
+
+    data: Any = _taken(TEXT, "python-docs", DATA)
+    symbols: Any = _taken(_word("auto", "chars", "ids"), "auto")
+    split: Any = _taken(SPLIT, [0.8, 0.1, 0.1])
+    name: Any = _taken(
+        {"type": "string", "pattern": SWEEP_PATTERN},
+        None,
+        "null: that of the data, and a number",
+        optional=True,
+    )
+    space: Any = _taken(SPACE, "default")
+    set: Any = _taken(SETTINGS, [], "dimensions in place of others: `layer_size=32,64`")
+    template: Any = _taken(
+        TEXT, None, "`corpus:ID` or `server:PATH` of a template, in place of data", optional=True
+    )
+    learning_rate_field: Any = _taken({"type": "string"}, None, optional=True)
+    trials: Any = _taken(_whole(1), 50)
+    minutes: Any = _taken(NUMBER, None, "wall time at most", optional=True)
+    workers: Any = _taken(_whole(1, MOST_PLACES), None, "trials at once, at most", optional=True)
+    per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), 1)
+    on: Any = _taken(_word(*ENGINES), "local")
+    algo: Any = _taken(_word(*ALGORITHMS), "tpe")
+    ladder: Any = _taken(SWITCH, True)
+    halving: Any = _taken(SWITCH, True)
+    prior: Any = _taken({"anyOf": [SWITCH, _word("on", "off")]}, True)
+    early_stopping: Any = _taken(_whole(0), 10)
+    patience: Any = _taken(_whole(1), None, optional=True)
+    confirm_configs: Any = _taken(_whole(0), 3)
+    confirm_seeds: Any = _taken(_whole(0), 3)
+    max_failures: Any = _taken(_whole(1), 10)
+    seed: Any = _taken(_whole(0), 0)
+    size_rule: Any = _taken(_word(*RULES), "reject")
+    size_low: Any = _taken(NUMBER, 0.1)
+    size_high: Any = _taken(NUMBER, 10)
+    targets: Any = _taken(_or_auto(_whole(1)), AUTO)
+    rounds_per_epoch: Any = _taken(_or_auto(_whole(1)), AUTO)
+    keep: Any = _taken(_whole(1), 5, "trials whose weights stay")
+    priority: Any = _taken(
+        _whole(PRIORITIES[0], PRIORITIES[-1]), 0, "sweeps with a higher one go first"
+    )
+
+
+class Changes(_Body):
+    """What a sweep may do differently from now on."""
+
+    trials: Any = _taken(_whole(1), None, "trials at most")
+    minutes: Any = _taken(NUMBER, None, optional=True)
+    workers: Any = _taken(_whole(1, MOST_PLACES), None, optional=True)
+    per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), None)
+    on: Any = _taken(_word(*ENGINES), None)
+    max_failures: Any = _taken(_whole(1), None)
+    keep: Any = _taken(_whole(1), None)
+
+
+class Priority(_Body):
+    """The place of a sweep in the queue."""
+
+    priority: Any = _taken(_whole(PRIORITIES[0], PRIORITIES[-1]), ...)
+
+
+class CorpusFile(BaseModel):
+    """A file of a corpus that was uploaded."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: str = Field(
+        min_length=1,
+        max_length=1_000,
+        description="relative to the corpus, with `/`; empty parts, `.` and `..` are refused",
+    )
+    sha256: str = Field(pattern=f"^{SHA256}$")
+
+
+class CorpusSubmission(BaseModel):
+    """A corpus made of uploaded files."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(
+        min_length=1, max_length=200, description="name of the file or folder; no path"
+    )
+    files: list[CorpusFile] = Field(min_length=1)
+    is_folder: bool = Field(
+        default=False, description="whether it is a folder, also if it has one file"
+    )
+
+
+class RerunSubmission(_Body):
+    """A trial that is to be trained again."""
+
+    changes: Any = _taken({"type": "object"}, {}, "other values for fields of its config")
+
+
+class TokenSubmission(BaseModel):
+    """A token that a browser is to send from now on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: str = Field(min_length=1, max_length=LONGEST_TOKEN)

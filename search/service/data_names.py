@@ -1,0 +1,117 @@
+"""What names data in a request: a sample, `corpus:ID` or `server:PATH`; never a path alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.uploads import Uploads
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.spaces.presets import SPACES
+from lstm_sweep.spaces.space import with_settings
+
+CORPUS, SERVER = "corpus:", "server:"
+#: what stands before a sentence about a field, as `SWEEP.yaml` does on the command line
+WHERE = "request"
+
+
+class DataNames:
+    """Finds the data that a request names."""
+
+    def __init__(self, uploads: Uploads, roots: tuple[Path, ...], *, allow_code: bool) -> None:
+        self._uploads, self._roots, self._allow_code = uploads, roots, allow_code
+
+    def spec_of(self, fields: Mapping[str, Any]) -> SweepSpec:
+        """The spec that the fields of a request make.
+
+        Raises:
+            InputError: a field is not allowed, or there are no such data.
+            ProblemError: 403 for a template that is not allowed, 404 for an unknown corpus.
+        """
+        given = dict(fields)
+        settings = given.pop("set", [])
+        if not isinstance(settings, list) or not all(isinstance(one, str) for one in settings):
+            raise InputError(f"{WHERE}: set is {shown(settings)}: expected FIELD=VALUES in a list")
+        space = given.get("space", "default")
+        if isinstance(space, str) and space not in SPACES:  # which would be the path of a file
+            raise InputError(
+                f"{WHERE}: space is {shown(space)}: expected {' or '.join(SPACES)}, or its "
+                f"dimensions as in a space file"
+            )
+        if given.get("template") is not None:
+            given["template"] = self._template(given["template"])
+        elif "data" in given:
+            given["data"] = self.data(given["data"])
+        spec = SweepSpec.from_mapping(given, WHERE)
+        if settings and spec.space.stands_in:
+            raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")
+        return dataclasses.replace(spec, space=with_settings(spec.space, settings))
+
+    def data(self, given: object) -> str:
+        """The sample or the path that is meant.
+
+        Raises:
+            InputError: it can be none, or leads out of the folders that may be named.
+            ProblemError: 404 for a corpus that was not uploaded.
+        """
+        if not isinstance(given, str) or not given:
+            raise InputError(f"{WHERE}: data is {shown(given)}: expected a text")
+        if given in SAMPLES:
+            return given
+        return str(self._path("data", given))
+
+    def _template(self, given: object) -> str:
+        if not self._allow_code:
+            raise ProblemError(
+                403,
+                "template: it is code, which this service does not run: expected one that was "
+                "started with --allow-code",
+            )
+        if not isinstance(given, str) or not given:
+            raise InputError(f"{WHERE}: template is {shown(given)}: expected a text")
+        return str(self._path("template", given))
+
+    def _path(self, field: str, given: str) -> Path:
+        if given.startswith(CORPUS):
+            return self._uploads.path_of(given.removeprefix(CORPUS))
+        if given.startswith(SERVER):
+            return self._below_a_root(field, given.removeprefix(SERVER))
+        samples = f"the name of a sample ({', '.join(SAMPLES)}), " if field == "data" else ""
+        raise InputError(
+            f"{WHERE}: {field} is {shown(given)}: expected {samples}{CORPUS}ID of an uploaded one, "
+            f"or {SERVER}PATH below a folder of the service"
+        )
+
+    def _below_a_root(self, field: str, given: str) -> Path:
+        """A path below one of the folders that were given with `--data-root`."""
+        named = f"{WHERE}: {field} is {shown(SERVER + given)}"
+        if not self._roots:
+            raise InputError(f"{named}: this service was started without --data-root")
+        for root in self._roots:
+            try:
+                path = (root / given).resolve()
+                if not path.is_relative_to(root) or not path.exists():
+                    continue
+            except (OSError, RuntimeError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else cut(str(error))
+                raise InputError(f"{named}: {why}, expected a file or folder") from None
+            if field == "data":
+                _check_links(named, path, root)
+            return path
+        raise InputError(
+            f"{named}: no such file or folder below the folders of this service (--data-root)"
+        )
+
+
+def _check_links(named: str, path: Path, root: Path) -> None:
+    """Refuse a folder with a link that leads out of the folder of the service."""
+    for files in file_groups(existing(str(path))).values():
+        for file in files:
+            if not file.resolve().is_relative_to(root):
+                raise InputError(f"{named}: {shown(file.name)} is a link that leads out of it")

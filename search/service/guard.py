@@ -1,0 +1,242 @@
+"""What each request passes before its endpoint: host, origin, login, role; and what is noted."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.audit import Audit
+from lstm_sweep.search.service.http_settings import API, HttpSettings, host_of, name_of
+from lstm_sweep.search.service.login import Login, cookie_of
+from lstm_sweep.search.service.problems import ProblemError, response_of
+from lstm_sweep.search.service.tokens import Role, User
+
+LOOPBACK = ("localhost",)
+#: methods that change nothing
+READING = ("GET", "HEAD", "OPTIONS")
+#: what is answered without a login
+OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", "/client"})
+#: requests with a body that change nothing
+READ_ALL_THE_SAME = frozenset({f"{API}/sizes"})
+#: beginnings of paths whose bodies have limits of their own
+UPLOADS = (f"{API}/uploads/", "/launch")
+#: of each answer: nothing is loaded from elsewhere, framed, guessed or kept by proxies
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+#: unless the endpoint says otherwise
+CACHE_CONTROL = "no-store"
+
+log = logging.getLogger("lstm_sweep.service")
+#: is told of each request: method, path of its route, status, seconds
+OnAnswer = Callable[[str, str, int, float], None]
+#: what a refusal of a path is to whoever accepts some media types
+OnRefusal = Callable[[str, str, Response], Response]
+
+
+class Guard:
+    """Lets a request through to the app if it may be; the middleware around it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: HttpSettings,
+        login: Login,
+        audit: Audit,
+        on_answer: OnAnswer,
+        open_paths: frozenset[str] = frozenset(),
+        on_refusal: OnRefusal | None = None,
+    ) -> None:
+        self._app, self._settings, self._login = app, settings, login
+        self._audit, self._on_answer = audit, on_answer
+        self._open, self._on_refusal = OPEN | open_paths, on_refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        sending = _Sending(send)
+        try:
+            user = await self._checked(scope)
+            scope.setdefault("state", {})["user"] = user
+            limit = (
+                None if scope["path"].startswith(UPLOADS) else self._settings.limits.request_bytes
+            )
+            await self._app(scope, _limited(scope, receive, limit), sending)
+        except Exception as error:
+            await self._on_error(error, sending, scope, receive)
+        route = getattr(scope.get("route"), "path", "other")
+        self._on_answer(scope["method"], route, sending.status, time.monotonic() - began)
+        self._note(scope, sending)
+
+    async def _checked(self, scope: Scope) -> User | None:
+        """Who sends a request; None if it needs no login.
+
+        Raises:
+            ProblemError: it is refused.
+        """
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        changes = scope["method"] not in READING
+        if changes:
+            _check_origin(headers)
+        path = scope["path"]
+        if path in self._open or path.startswith("/static/"):
+            return None
+        user = await self._login.user_of(headers, address_of(scope))
+        if changes and user.role is not Role.RUN and path not in READ_ALL_THE_SAME:
+            raise ProblemError(
+                403, f"'{user.name}' may read: expected a token with the role run for changes"
+            )
+        return user
+
+    def _check_host(self, headers: Mapping[str, str]) -> None:
+        """Refuse a name that is not this service's: a browser may have been led here by it."""
+        host = host_of(headers)
+        if host in (*LOOPBACK, *self._settings.names) or _is_address(host):
+            return
+        raise ProblemError(
+            421,
+            f"the request is for the host {shown(host)}: expected the name of this service, "
+            f"to which allowed_hosts in mlflow.yaml adds others",
+        )
+
+    async def _on_error(
+        self, error: Exception, sending: _Sending, scope: Scope, receive: Receive
+    ) -> None:
+        """Answer an error that no handler has; what is unexpected goes to the log."""
+        if not isinstance(error, ProblemError | InputError):
+            log.error("%s", without_secrets(traceback.format_exc()))
+        if sending.status:
+            raise ConnectionError("an answer has broken off")  # so that it is not taken as whole
+        answer = response_of(error)
+        if self._on_refusal:
+            accepts = Headers(scope=scope).get("accept", "")
+            answer = self._on_refusal(scope["path"], accepts, answer)
+        await answer(scope, receive, sending)
+
+    def _note(self, scope: Scope, sending: _Sending) -> None:
+        user = scope.get("state", {}).get("user")
+        if user is None or scope["method"] in READING or scope["path"] in READ_ALL_THE_SAME:
+            return
+        try:
+            self._audit.note(
+                user,
+                address_of(scope),
+                f"{scope['method']} {scope['path']}",
+                sending.status,
+                made=sending.location,
+                details=scope["state"].get("details"),
+            )
+        except OSError as error:
+            log.error("%s: %s, the change is not noted", self._audit.file, error.strerror)
+
+
+class _Sending:
+    """Sends an answer with the headers of all answers, and remembers its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        #: 0 until the answer has begun
+        self.status = 0
+        self.location = ""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", CACHE_CONTROL)
+            self.location = headers.get("location", "")
+        await self._send(message)
+
+
+def _limited(scope: Scope, receive: Receive, limit: int | None) -> Receive:
+    """`receive` that refuses a body with more bytes than `limit`, if there is one."""
+    if limit is None:
+        return receive
+    announced = Headers(scope=scope).get("content-length", "")
+    came = 0
+
+    async def counted() -> Message:
+        nonlocal came
+        if announced.isdecimal() and len(announced) < 20 and int(announced) > limit:
+            raise HTTPException(413)
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > limit:
+            raise HTTPException(413)
+        return message
+
+    return counted
+
+
+def address_of(scope: Scope) -> str:
+    """Address that a request comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _check_origin(headers: Mapping[str, str]) -> None:
+    """Refuse a change that a page of another site makes a browser ask for.
+
+    Programs send neither of the two headers; browsers send one, and no page can change it.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None and site not in ("same-origin", "none"):
+        raise ProblemError(403, f"the request comes from a page of another site ({shown(site)})")
+    if origin is not None and not _is_own(origin, headers.get("host", "")):
+        raise ProblemError(
+            403, f"the request comes from {shown(origin)}: expected a page of this service"
+        )
+    if site is None and origin is None and cookie_of(headers):
+        raise ProblemError(
+            403, "the request has a cookie but no Origin: expected a browser's, or a token"
+        )
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether an origin is this service's; behind a proxy it may be https."""
+    try:
+        place = urlsplit(origin)
+        port = place.port
+    except ValueError:
+        return False
+    usual = {"http": 80, "https": 443}.get(place.scheme)
+    if usual is None or not place.hostname or place.hostname != name_of(host):
+        return False
+    given = host.rpartition(":")[2]
+    own = int(given) if given.isdecimal() and ":" in host and not host.endswith("]") else None
+    return (port or usual) == (own or usual)

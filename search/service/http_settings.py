@@ -1,0 +1,114 @@
+"""`HttpSettings`: what the HTTP side of a service was started with, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.process.workdir import private
+from lstm_sweep.search.store.settings import Settings
+
+#: name of the folder of a service beside an SQLite store, or in its working folder
+FOLDER = "lstm-sweep-service"
+#: where each request begins that a program makes
+API = "/api/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What requests may take."""
+
+    #: bytes of the body of a request, but for uploads
+    request_bytes: int = 1 << 20
+    #: bytes of one uploaded file, and of all of them together
+    file_bytes: int = 10 << 30
+    uploads_bytes: int = 50 << 30
+    #: bytes of zipped bundles that are kept; the oldest ones go first
+    bundles_bytes: int = 2 << 30
+    #: bytes of the disk that uploads and bundles leave free
+    free_bytes: int = 1 << 30
+    #: files of one corpus
+    files: int = 10_000
+    #: logins of one address that may fail within a minute
+    failures: int = 10
+    #: streams of events that are open at once
+    listeners: int = 1_000
+    #: reruns that are trained at once, and that wait or are trained
+    reruns: int = 1
+    waiting_reruns: int = 100
+    #: seconds between two parts of the body of an upload
+    silence_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpSettings:
+    """What the HTTP side of a service was started with."""
+
+    #: tokens, uploads, bundles and the list of changes; only this user may read it
+    folder: Path
+    #: host names under which it may be requested; addresses are accepted, and names of loopback
+    names: tuple[str, ...] = ()
+    #: whether each request needs a token
+    asks_login: bool = False
+    #: folders below which data may be named as `server:PATH`
+    data_roots: tuple[Path, ...] = ()
+    #: whether templates, which are code, are taken
+    allow_code: bool = False
+    #: address of the MLflow server whose users may log in; None: they may not
+    mlflow: str | None = None
+    #: address of MLflow's pages, to which those of the service link
+    mlflow_page: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    #: seconds for which an answer is given again to those who ask the same
+    remembered_s: float = 1.0
+    #: seconds between two looks at a sweep that is listened to
+    look_every_s: float = 1.0
+
+
+def service_folder(store: Settings, folder: Path) -> Path:
+    """The folder of a service, created if missing: beside an SQLite store, else in `folder`.
+
+    Raises:
+        InputError: it cannot be made, or other users may write to it.
+    """
+    file = store.database_file
+    own = (file.parent if file else folder) / FOLDER
+    if private(own) is None:
+        raise InputError(
+            f"{own}: expected a folder of your own, or none, that no other user may write to"
+        )
+    own.chmod(0o700)
+    return own
+
+
+def checked_roots(given: tuple[str, ...]) -> tuple[Path, ...]:
+    """The folders that `--data-root` names, without links.
+
+    Raises:
+        InputError: one of them is no folder.
+    """
+    found = []
+    for text in given:
+        try:
+            root = Path(text).expanduser().resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            root = Path()
+        if not text or not root.is_dir() or root == Path():
+            raise InputError(f"--data-root {shown(text)}: expected a folder")
+        found.append(root)
+    return tuple(found)
+
+
+def host_of(headers: Mapping[str, str]) -> str:
+    """The host name of a request without its port, in lower case; empty if it says none."""
+    return name_of(headers.get("host", ""))
+
+
+def name_of(host: str) -> str:
+    """A host of a URL or header without its port and brackets, in lower case."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host

@@ -1,0 +1,150 @@
+"""Who sends a request: a token, or the name and password of a user of MLflow."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import json
+import time
+import urllib.request
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from http.cookies import CookieError, SimpleCookie
+
+from anyio import to_thread
+
+from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.tokens import Role, TokenFile, User
+from lstm_sweep.search.store.auth import direct
+
+COOKIE = "lstm-sweep-token"
+#: what MLflow's server tells of the user who asks
+WHO = "/api/2.0/mlflow/users/current"
+#: seconds for which a checked password is remembered, and that MLflow's server has to answer
+REMEMBERED_S, ANSWER_WITHIN_S = 60.0, 5.0
+#: seconds within which failures of an address are counted, and addresses that are remembered
+WITHIN_S, MOST_ADDRESSES = 60.0, 10_000
+#: logins that are remembered
+MOST_LOGINS = 1_000
+WANTED = {"WWW-Authenticate": 'Bearer realm="lstm-sweep"'}
+WANTED_BASIC = {"WWW-Authenticate": 'Bearer realm="lstm-sweep", Basic realm="lstm-sweep"'}
+
+
+class Failures:
+    """Counts failed logins of each address within a minute."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._of: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def note(self, address: str) -> None:
+        """Count one more."""
+        times = self._of.setdefault(address, deque(maxlen=self._most))
+        self._of.move_to_end(address)
+        times.append(self._clock())
+        while len(self._of) > MOST_ADDRESSES:
+            self._of.popitem(last=False)
+
+    def wait_s(self, address: str) -> float:
+        """Seconds until the address may try again; 0 if it may."""
+        times = self._of.get(address)
+        if not times or len(times) < self._most:
+            return 0.0
+        return max(0.0, times[0] + WITHIN_S - self._clock())
+
+
+class Login:
+    """Finds out who sends a request."""
+
+    def __init__(self, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.tokens = TokenFile(settings.folder)
+        self.failures = Failures(settings.limits.failures, clock)
+        self._settings, self._clock = settings, clock
+        #: users of MLflow by the hash of their login, and until when they are remembered
+        self._known: OrderedDict[str, tuple[float, User]] = OrderedDict()
+        self._here = User(_own_name(), Role.RUN)
+
+    async def user_of(self, headers: Mapping[str, str], address: str) -> User:
+        """Who sends a request with these headers from an address.
+
+        A token that is good is always let in, so nobody can lock others out by failing; passwords
+        are not even looked at while too many have failed.
+
+        Raises:
+            ProblemError: 401 without a login that is known, 429 after too many of them.
+        """
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        token = given.strip() if kind.lower() == "bearer" else ""
+        if not kind:
+            token = cookie_of(headers)
+        if not self._settings.asks_login and not (token or kind):
+            return self._here
+        user = self.tokens.find(token) if token else None
+        if user is None and kind.lower() == "basic" and self._settings.mlflow:
+            user = await self._mlflow_user(given.strip(), address)
+        return user or self._refuse(address, given=bool(token or kind))
+
+    def _refuse(self, address: str, *, given: bool) -> User:
+        wanted = WANTED_BASIC if self._settings.mlflow else WANTED
+        if not given:
+            expected = "expected a token in the header `Authorization: Bearer TOKEN`"
+            raise ProblemError(401, f"no token is given: {expected}", headers=wanted)
+        self._check_rate(address)
+        self.failures.note(address)
+        expected = "expected one that `lstm-sweep token add` has made"
+        raise ProblemError(401, f"the login is not known: {expected}", headers=wanted)
+
+    def _check_rate(self, address: str) -> None:
+        if wait := self.failures.wait_s(address):
+            raise ProblemError(
+                429,
+                f"too many logins of {address} have failed: expected to wait {wait:.0f} s",
+                headers={"Retry-After": str(int(wait) + 1)},
+            )
+
+    async def _mlflow_user(self, given: str, address: str) -> User | None:
+        """The user of MLflow whose login this is; None if nobody's, or if its server is silent."""
+        key = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
+        until, user = self._known.get(key, (0.0, None))
+        if user and self._clock() < until:
+            return user
+        self._check_rate(address)
+        asked = f"{self._settings.mlflow}{WHO}"
+        user = await to_thread.run_sync(ask_mlflow, asked, given)
+        if user:
+            self._known[key] = (self._clock() + REMEMBERED_S, user)
+            while len(self._known) > MOST_LOGINS:
+                self._known.popitem(last=False)
+        return user
+
+
+def ask_mlflow(at: str, given: str) -> User | None:
+    """The user of MLflow's server with a login; an admin may run, others read."""
+    try:
+        base64.b64decode(given, validate=True)
+        request = urllib.request.Request(at, headers={"Authorization": f"Basic {given}"})
+        with direct.open(request, timeout=ANSWER_WITHIN_S) as answer:
+            found = json.loads(answer.read(65_536))["user"]
+        role = Role.RUN if found["is_admin"] is True else Role.READ
+        return User(str(found["username"]), role)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def cookie_of(headers: Mapping[str, str]) -> str:
+    """The token in the cookie of a request; empty if there is none."""
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookies[COOKIE].value if COOKIE in cookies else ""
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

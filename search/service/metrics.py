@@ -1,0 +1,75 @@
+"""Figures of the service in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from lstm_sweep.search.service.service import QueuedSweep
+
+MEDIA = CONTENT_TYPE_PLAIN_0_0_4
+#: upper bounds of the times of answers, seconds
+BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+#: states of sweeps that are always told, be it 0
+STATES = ("queued", "running", "paused", "finished", "failed", "stopped", "interrupted")
+
+
+class Metrics:
+    """Counts requests, and tells what the service does just now."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "lstm_sweep_requests",
+            "Requests that were answered",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "lstm_sweep_request_seconds",
+            "Time from a request to the end of its answer",
+            ["route"],
+            buckets=BOUNDS_S,
+            registry=self._registry,
+        )
+        self._sweeps = Gauge(
+            "lstm_sweep_sweeps", "Sweeps of the store by state", ["state"], registry=self._registry
+        )
+        self._slots = Gauge(
+            "lstm_sweep_slots", "Slots that sweeps have, and want", ["what"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._listeners = Gauge(
+            "lstm_sweep_listeners", "Open streams of events", registry=self._registry
+        )
+        self._ready = Gauge(
+            "lstm_sweep_ready", "1 if the service takes sweeps", registry=self._registry
+        )
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(method, route, str(status)).inc()
+        if not route.endswith("/events"):  # which takes as long as somebody listens
+            self._seconds.labels(route).observe(seconds)
+
+    def text(
+        self,
+        states: Iterable[str],
+        queue: Iterable[QueuedSweep],
+        *,
+        listeners: int,
+        is_ready: bool,
+    ) -> bytes:
+        """All figures; `states` are those of all sweeps."""
+        counts = Counts(states)
+        for state in {*STATES, *counts}:
+            self._sweeps.labels(state).set(counts[state])
+        waiting = list(queue)
+        self._slots.labels("held").set(sum(one.slots for one in waiting))
+        self._slots.labels("wanted").set(sum(one.wanted for one in waiting))
+        self._listeners.set(listeners)
+        self._ready.set(is_ready)
+        return generate_latest(self._registry)

@@ -1,0 +1,1 @@
+"""The pages of a service for browsers, which need no JavaScript."""

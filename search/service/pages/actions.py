@@ -1,0 +1,172 @@
+"""What forms do: launch, pause, resume, stop, reprioritise, rerun; and a browser's login."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.wording import for_command_line
+from lstm_sweep.search.api.references import store_of_trial
+from lstm_sweep.search.service import problems
+from lstm_sweep.search.service.bodies import TokenSubmission
+from lstm_sweep.search.service.description import Number, SweepName
+from lstm_sweep.search.service.pages import forms
+from lstm_sweep.search.service.pages.rendering import (
+    LOGIN,
+    REFUSALS,
+    PageRoute,
+    moved,
+    page,
+    rendered,
+)
+from lstm_sweep.search.service.pages.views import router as views
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.routes.operation import begin_session, end_session
+from lstm_sweep.search.service.routes.sweeps import check_priority
+from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
+from lstm_sweep.search.service.tokens import LONGEST, User
+from lstm_sweep.search.store import archive
+from lstm_sweep.spaces.presets import SPACES
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+#: routers of all pages, and those of their paths that need no login
+PAGES, OPEN = (views, router), (LOGIN, "/logout")
+#: what the form of a sweep is filled in with
+FIRST = {"data": "python-docs", "trials": "20", "space": "default"}
+#: fields of the form that are given to the sweep as they are
+FIELDS = ("data", "name", "space", "trials", "minutes", "seed")
+
+
+def _form(site: Site, given: Mapping[str, str], said: str = "") -> str:
+    """The form that launches a sweep; `said` is why what was given is refused."""
+    return rendered(
+        "launch.html",
+        samples=list(SAMPLES),
+        corpora=site.uploads.corpora(),
+        spaces=list(SPACES),
+        has_roots=bool(site.settings.data_roots),
+        given={**dict.fromkeys(FIELDS, ""), "place": "", "priority": "", **FIRST, **given},
+        key=secrets.token_hex(16),
+        said=said,
+    )
+
+
+@router.get("/launch")
+async def launch_form(site: TheSite) -> Response:
+    """The form that launches a sweep."""
+    return page(await site.answers.read(partial(_form, site, {})))
+
+
+@router.post("/launch")
+async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
+    """Queue a sweep on an uploaded file, a sample, or data of the service."""
+    with forms.SentForm(site) as sent:
+        try:
+            await sent.receive(request)
+            if sent.file_name:
+                sent.fields["data"] = await sent.corpus()
+            elif sent.fields.get("place", "").strip():
+                sent.fields["data"] = f"server:{sent.fields['place'].strip()}"
+            name = await site.answers.change(partial(_submit, site, user, sent.fields))
+        except REFUSALS as error:
+            status = problems.response_of(error).status_code
+            said = error.detail if isinstance(error, ProblemError) else for_command_line(error)
+            form = partial(_form, site, sent.fields, said)
+            return page(await site.answers.read(form), status)
+    return moved(f"/sweeps/{quote(name)}")
+
+
+def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
+    filled = forms.numbers(given)
+    priority = filled.get("priority", 0)
+    check_priority(priority)
+    spec = site.names.spec_of({name: filled[name] for name in FIELDS if name in filled})
+    key = given.get("key") or None
+    return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
+
+
+async def _changed(site: Site, sweep: str, call: Any) -> Response:
+    await site.answers.change(call)
+    return moved(f"/sweeps/{quote(sweep)}")
+
+
+@router.post("/sweeps/{sweep}/pause")
+async def pause(sweep: SweepName, site: TheSite) -> Response:
+    """Let a sweep wait until it is resumed."""
+    return await _changed(site, sweep, partial(site.service.pause, sweep))
+
+
+@router.post("/sweeps/{sweep}/stop")
+async def stop(sweep: SweepName, site: TheSite) -> Response:
+    """End a sweep."""
+    return await _changed(site, sweep, partial(site.service.stop, sweep))
+
+
+@router.post("/sweeps/{sweep}/resume")
+async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
+    """Go on with a sweep, also with more trials."""
+    changes = forms.numbers(await forms.fields_of(request))
+    for name in changes:
+        if name not in ("trials", "minutes"):
+            raise InputError(f"{shown(name)} is no field: possible: trials, minutes")
+    note(request, **{name: shown(value) for name, value in changes.items()})
+    call = partial(site.service.resume, sweep, changes, owner=user.name)
+    return await _changed(site, sweep, call)
+
+
+@router.post("/sweeps/{sweep}/priority")
+async def prioritise(sweep: SweepName, request: Request, site: TheSite) -> Response:
+    """Give a sweep another priority."""
+    priority: Any = forms.numbers(await forms.fields_of(request)).get("priority")
+    check_priority(priority)
+    note(request, priority=priority)
+    return await _changed(site, sweep, partial(site.service.prioritise, sweep, priority))
+
+
+@router.post("/sweeps/{sweep}/trials/{number}/rerun")
+async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
+    """Train a trial again."""
+
+    def change() -> str:
+        reference = f"{sweep}/{number}"
+        record = archive.find_trial(store_of_trial(reference, site.store), reference)
+        return site.reruns.submit(record.trial.id, record.run_id, {}).id
+
+    return moved(f"/reruns/{await site.answers.change(change)}")
+
+
+@router.get(LOGIN)
+async def login_form() -> Response:
+    """The page on which a token is entered."""
+    return page(rendered("login.html", said=""))
+
+
+@router.post(LOGIN)
+async def login(request: Request, site: TheSite) -> Response:
+    """Keep a token in a cookie."""
+    token = (await forms.fields_of(request)).get("token", "").strip()
+    try:
+        if not 0 < len(token) <= LONGEST:
+            raise ProblemError(422, "the token is empty or too long: expected that of a user")
+        session = await begin_session(TokenSubmission(token=token), request, site)
+    except ProblemError as error:
+        return page(rendered("login.html", said=error.detail), error.status)
+    answer = moved("/")
+    answer.headers["set-cookie"] = session.headers["set-cookie"]
+    return answer
+
+
+@router.post("/logout")
+async def logout() -> Response:
+    """Forget the token of a browser."""
+    answer = moved(LOGIN)
+    answer.headers["set-cookie"] = (await end_session()).headers["set-cookie"]
+    return answer

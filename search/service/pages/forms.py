@@ -1,0 +1,159 @@
+"""What forms send: fields, and an uploaded file, which goes to the disk as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import IO, Any
+from urllib.parse import parse_qsl
+
+from anyio import to_thread
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service.bodies import CorpusFile, CorpusSubmission
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.site import Site
+from lstm_sweep.search.service.uploads import READ_BYTES, check_free
+
+#: bytes of all fields of a form, and parts that it has, at most
+FIELD_BYTES, PARTS = 64 << 10, 100
+#: fields of a sweep that are numbers, and whether they are whole
+NUMBERS = {"trials": True, "minutes": False, "workers": True, "seed": True, "priority": True}
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """The fields of a form without files.
+
+    Raises:
+        ProblemError: the body is none.
+    """
+    body = await request.body()
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=PARTS))
+    except ValueError:
+        raise ProblemError(400, "the body is no form, expected fields in UTF-8") from None
+
+
+def numbers(given: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a sweep that are filled in; what is no number stays a text, which is refused."""
+    found: dict[str, Any] = {}
+    for name, text in given.items():
+        if text := text.strip():
+            found[name] = _number(text, whole=NUMBERS[name]) if name in NUMBERS else text
+    return found
+
+
+def _number(text: str, *, whole: bool) -> int | float | str:
+    try:
+        return int(text) if whole or text.isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+class SentForm:
+    """A form with one file at most; entered, it has a place for the file until it is left."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.fields: dict[str, str] = {}
+        self.file_name = ""
+        self._size, self._digest, self._taken = 0, hashlib.sha256(), 0
+        self._file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115, __exit__ closes it
+            dir=site.settings.folder / "uploads"
+        )
+        self._into: str | None = None
+
+    def __enter__(self) -> SentForm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    async def receive(self, request: Request) -> None:
+        """Read the body of a request.
+
+        Raises:
+            ProblemError: it is no form, is too large, or does not come.
+        """
+        from werkzeug.http import parse_options_header
+        from werkzeug.sansio.multipart import MultipartDecoder
+
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind != "multipart/form-data" or not options.get("boundary"):
+            raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
+        boundary = options["boundary"].encode()
+        decoder = MultipartDecoder(boundary, FIELD_BYTES, max_parts=PARTS)
+        silence, stream = self._site.settings.limits.silence_s, aiter(request.stream())
+        try:
+            while True:
+                block = await asyncio.wait_for(anext(stream), silence)
+                decoder.receive_data(block or None)
+                while self._take(decoder.next_event()):
+                    pass
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ProblemError(408, f"nothing has come for {silence:g} s, expected more") from None
+        except ClientDisconnect:
+            raise ProblemError(400, "the connection has broken, expected all of it") from None
+        except OSError as error:
+            raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
+        except ValueError:
+            raise ProblemError(400, "the body is no form that can be read") from None
+
+    def _take(self, event: Any) -> bool:
+        """Take a part of the form; whether more may follow at once."""
+        kind = type(event).__name__
+        if kind == "Field":
+            self._into = event.name
+            self.fields[event.name] = ""
+        elif kind == "File":
+            self._into = None
+            self.file_name = self.file_name or event.filename
+        elif kind == "Data" and self._into is None:
+            self._write(event.data)
+        elif kind == "Data" and self._into is not None:
+            self._taken += len(event.data)
+            if self._taken > FIELD_BYTES:
+                raise ProblemError(413, f"the fields have more than {FIELD_BYTES:,} bytes")
+            self.fields[self._into] += event.data.decode("utf-8", "replace")
+        return kind not in ("NeedData", "Epilogue")
+
+    def _write(self, data: bytes) -> None:
+        limits = self._site.settings.limits
+        self._size += len(data)
+        if self._size > limits.file_bytes:
+            raise ProblemError(413, f"the file is too large, expected {limits.file_bytes:,} bytes")
+        if self._size // READ_BYTES != (self._size - len(data)) // READ_BYTES:
+            check_free(self._site.settings.folder, len(data), limits)
+        self._digest.update(data)
+        self._file.write(data)
+
+    async def corpus(self) -> str:
+        """The name of the data that were sent, as a sweep calls them.
+
+        Raises:
+            InputError: the file is empty, or has no name that can be used.
+            ProblemError: there is no room for it.
+        """
+        return await to_thread.run_sync(self._make_corpus)
+
+    def _make_corpus(self) -> str:
+        if not self._size:
+            raise InputError(f"file '{self.file_name}': it is empty, expected a text")
+        sha256, uploads = self._digest.hexdigest(), self._site.uploads
+        name = PurePath(self.file_name.replace("\\", "/")).name
+        there = uploads.state(sha256)
+        if not there.complete:
+            self._file.seek(there.offset)
+            with uploads.receiving(sha256, there.offset, self._size) as receiver:
+                while block := self._file.read(READ_BYTES):
+                    receiver.write(block)
+                uploads.finish(sha256)
+        one = CorpusFile(path=name or "data", sha256=sha256)
+        return f"corpus:{uploads.make_corpus(CorpusSubmission(name=one.path, files=[one])).id}"

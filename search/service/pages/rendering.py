@@ -1,0 +1,103 @@
+"""Templates of the pages, and refusals as pages."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from lstm_sweep.search.pages.figure import duration
+from lstm_sweep.search.pages.findings import by_name
+from lstm_sweep.search.pages.svg import NOT_XML
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service import problems
+from lstm_sweep.search.service.problems import KINDS, ProblemError
+
+HERE = Path(__file__).parent
+#: where a browser logs in
+LOGIN = "/login"
+#: what is refused with a sentence
+REFUSALS: tuple[type[Exception], ...] = (ProblemError, *(kind for kind, _ in KINDS))
+
+
+@functools.cache
+def _templates() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_allowed,
+    )  # fmt: skip
+    found.filters |= {"duration": duration, "by_name": by_name}
+    return found
+
+
+def _allowed(value: object) -> object:
+    """A text without secrets and characters that HTML does not allow; it is escaped after that."""
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return NOT_XML.sub("\ufffd", without_secrets(str(value))) if plain else value
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page as HTML; texts of `values` are without secrets."""
+    return str(_templates().get_template(template).render(**values))
+
+
+def page(html: str, status: int = 200) -> Response:
+    """A page as a response."""
+    return HTMLResponse(html.encode("utf-8", "replace"), status)
+
+
+def moved(to: str) -> Response:
+    """Where a browser goes after a form."""
+    return RedirectResponse(to, 303)
+
+
+def refused(problem: Response) -> Response:
+    """A problem document as a page."""
+    document = json.loads(bytes(problem.body))
+    shown = page(
+        rendered("refused.html", title=document["title"], detail=document["detail"]),
+        problem.status_code,
+    )
+    if "retry-after" in problem.headers:
+        shown.headers["Retry-After"] = problem.headers["retry-after"]
+    return shown
+
+
+def for_browser(path: str, accepts: str, problem: Response) -> Response:
+    """What the guard's refusal of a request is to whoever accepts HTML; without a login: its page.
+
+    Programs, and requests of scripts, get the problem document itself.
+    """
+    if "text/html" not in accepts or path.startswith("/api/"):
+        return problem
+    return moved(LOGIN) if problem.status_code == 401 else refused(problem)
+
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler with its refusals caught."""
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                return refused(await problems.on_invalid(request, error))
+            except HTTPException as error:
+                return refused(await problems.on_http_error(request, error))
+            except REFUSALS as error:
+                return refused(problems.response_of(error))
+
+        return handled

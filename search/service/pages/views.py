@@ -1,0 +1,255 @@
+"""Pages that show: the sweeps, one of them, a trial, several beside each other, a rerun."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Hashable, Sequence
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import FileResponse
+from starlette.responses import Response as PlainResponse
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.pages import answer, figures
+from lstm_sweep.search.pages.bars import Bar, bars
+from lstm_sweep.search.pages.figure import Figure, Table, figure
+from lstm_sweep.search.pages.findings import Findings, TrialFinding
+from lstm_sweep.search.pages.report_page import style
+from lstm_sweep.search.pages.svg import escaped
+from lstm_sweep.search.service.description import Number, SweepName
+from lstm_sweep.search.service.http_settings import host_of
+from lstm_sweep.search.service.pages.rendering import HERE, PageRoute, page, rendered
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.reruns import Rerun
+from lstm_sweep.search.service.routes.exports import export_best, export_trial
+from lstm_sweep.search.service.service import QueuedSweep
+from lstm_sweep.search.service.site import Site, TheSite
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.sweep.stored_findings import read_findings
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+#: sweeps on a page, and that are compared at once
+ON_A_PAGE, COMPARED = 25, 8
+STATIC = {"page.js": "text/javascript", "page.css": "text/css"}
+#: by what trials are sorted, and how a column gets its key
+ORDERS: dict[str, Callable[[TrialFinding], Any]] = {
+    "trial": lambda one: one.number,
+    "phase": lambda one: one.phase,
+    "outcome": lambda one: one.outcome,
+    "loss": lambda one: one.loss,
+    "epochs": lambda one: one.epochs,
+    "parameters": lambda one: one.parameters,
+    "time": lambda one: one.seconds,
+}
+UNDER_WAY = ("queued", "running", "paused")
+
+
+async def kept(site: Site, key: Hashable, ask: Callable[[], str]) -> Response:
+    """A page, which is made once for all who ask for it within a moment."""
+    return page(json.loads((await site.answers.get(("page", key), ask)).content))
+
+
+@router.get("/static/style.css")
+async def drawing_style() -> Response:
+    """The style of reports and drawings."""
+    return PlainResponse(style(), media_type="text/css", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/static/{name}")
+async def static(name: str) -> Response:
+    """The script and the style of the pages."""
+    if name not in STATIC:
+        raise ProblemError(404, "there is no such file")
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(HERE / "static" / name, media_type=STATIC[name], headers=headers)
+
+
+@router.get("/")
+async def sweeps(site: TheSite, at: Annotated[int, Query(ge=1, le=10**6)] = 1) -> Response:
+    """All sweeps, the newest first."""
+
+    def ask() -> str:
+        listing = site.service.sweeps()
+        newest = list(reversed(listing.rows))
+        shown = newest[(at - 1) * ON_A_PAGE : at * ON_A_PAGE]
+        queue = {one.sweep: one for one in site.service.queue()}
+        rows = [_listed(site, row, queue.get(row.sweep)) for row in shown]
+        pages = max(1, -(-len(newest) // ON_A_PAGE))
+        return rendered(
+            "sweeps.html", rows=rows, at=at, pages=pages, left_out=listing.left_out,
+            ready=site.service.ready(),
+        )  # fmt: skip
+
+    return await kept(site, ("sweeps", at), ask)
+
+
+def _listed(site: Site, row: Any, queued: QueuedSweep | None) -> dict[str, Any]:
+    """A sweep in the list, with its reason and baselines as far as they can be read."""
+    found: dict[str, Any] = vars(row) | {"why": queued.why if queued else "", "wanted": None}
+    found |= {"baseline": "", "base_loss": None}
+    try:
+        store = store_of_sweep(row.sweep, site.store)
+        run = archive.existing_sweep(store, row.sweep)
+        wanted = archive.written_spec(run).get("trials")
+        found["wanted"] = wanted if isinstance(wanted, int) else None
+        baselines = archive.baselines(store, row.sweep)
+        if not queued:
+            found["why"] = site.service.status(row.sweep).why or ""
+    except InputError:  # a newer version has made it; the page of the sweep says so
+        return found
+    if baselines:
+        name = min(baselines, key=lambda one: baselines[one])
+        found |= {"baseline": name, "base_loss": baselines[name]}
+    return found
+
+
+@router.get("/sweeps/{sweep}")
+async def sweep_page(
+    sweep: SweepName, request: Request, site: TheSite, sort: str = "", down: bool = False
+) -> Response:
+    """One sweep: its state, drawings and trials."""
+    if sort not in ("", *ORDERS):
+        raise InputError(f"sort is '{sort[:40]}': possible: {', '.join(ORDERS)}")
+    mlflow = mlflow_for(site, request)
+
+    def ask() -> str:
+        store = store_of_sweep(sweep, site.store)
+        run = archive.existing_sweep(store, sweep)
+        found = read_findings(store, run)
+        status = site.service.status(sweep)
+        return rendered(
+            "one_sweep.html",
+            found=found,
+            status=status,
+            owner=site.service.owner(sweep),
+            queued=next((one for one in site.service.queue() if one.sweep == sweep), None),
+            headline=answer.headline(found),
+            sentences=[*answer.comparisons(found), *answer.certainty(found)],
+            figures=_drawn(found),
+            trials=ordered(found, sort, down),
+            orders=list(ORDERS),
+            sort=sort,
+            down=down,
+            mlflow=mlflow,
+            run_page=escaped(mlflow + store.page(run.info.run_id)),
+            under_way=status.state in UNDER_WAY,
+        )
+
+    return await kept(site, ("sweep", sweep, sort, down, mlflow), ask)
+
+
+def _drawn(found: Findings) -> list[Figure]:
+    parts = (
+        figures.curves, figures.losses, figures.ladder, figures.spread, figures.importance,
+        figures.over_time,
+    )  # fmt: skip
+    return [one for part in parts for one in part(found)]
+
+
+def ordered(found: Findings, sort: str, down: bool) -> list[TrialFinding]:
+    """Trials by a column, those without a value last; without one the best first."""
+    if not sort:
+        return [*found.ranked, *(one for one in found.trials if one not in found.ranked)]
+    key = ORDERS[sort]
+    known = [one for one in found.trials if key(one) is not None]
+    rest = [one for one in found.trials if key(one) is None]
+    return [*sorted(known, key=key, reverse=down), *rest]
+
+
+def mlflow_for(site: Site, request: Request) -> str:
+    """Address of MLflow's pages; empty if the browser cannot reach them."""
+    address = (site.settings.mlflow_page or "").rstrip("/")
+    here = urlsplit(address).hostname or ""
+    return "" if _is_loopback(here) and not _is_loopback(host_of(request.headers)) else address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@router.get("/sweeps/{sweep}/trials/{number}")
+async def trial_page(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
+    """One trial, round by round."""
+    mlflow = mlflow_for(site, request)
+
+    def ask() -> str:
+        details = api.show(f"{sweep}/{number}", settings=site.store)
+        store = store_of_sweep(sweep, site.store)
+        shown = details.to_dict()
+        return rendered(
+            "trial.html", trial=shown, sweep=sweep, number=number, mlflow=mlflow,
+            run_page=escaped(mlflow + store.page(shown["run_id"])),
+            metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
+        )  # fmt: skip
+
+    return await kept(site, ("trial", sweep, number, mlflow), ask)
+
+
+@router.get("/sweeps/{sweep}/export")
+async def export(sweep: SweepName, site: TheSite) -> Response:
+    """The bundle of the best trial."""
+    return await export_best(sweep, site)
+
+
+@router.get("/sweeps/{sweep}/trials/{number}/export")
+async def export_one(sweep: SweepName, number: Number, site: TheSite) -> Response:
+    """The bundle of a trial."""
+    return await export_trial(sweep, number, site)
+
+
+@router.get("/compare")
+async def compare(site: TheSite, sweep: Annotated[list[str] | None, Query()] = None) -> Response:
+    """Several sweeps beside each other."""
+    names = tuple(dict.fromkeys(sweep or ()))
+    if not 2 <= len(names) <= COMPARED:
+        raise InputError(f"{len(names)} sweeps are chosen: expected 2 to {COMPARED} to compare")
+
+    def ask() -> str:
+        found = []
+        for name in names:
+            store = store_of_sweep(name, site.store)
+            found.append(read_findings(store, archive.existing_sweep(store, name)))
+        fields = dict.fromkeys(name for one in found if one.best for name in one.best.config)
+        return rendered("compare.html", found=found, fields=list(fields), figures=beside(found))
+
+    return await kept(site, ("compare", names), ask)
+
+
+def beside(found: Sequence[Findings]) -> list[Figure]:
+    """The best losses of sweeps; none unless all measure the same loss, above 0."""
+    best = [(one.sweep, one.best.loss) for one in found if one.best and one.best.loss is not None]
+    if len({one.loss_name for one in found}) > 1 or len(best) < 2 or min(x for _, x in best) < 0:
+        return []
+    least = min(loss for _, loss in best)
+    rows = [Bar(name, loss, f"{loss:.4f}", strong=loss == least) for name, loss in best]
+    cells = [[name, f"{loss:.4f}", f"{loss - least:+.4f}"] for name, loss in best]
+    return [
+        figure(
+            "The best losses",
+            lambda size: bars(rows, title="best losses of sweeps", size=size),
+            "Shorter is better, if the sweeps were run on the same data.",
+            Table(["sweep", found[0].loss_name, "more than the best"], cells),
+        )
+    ]
+
+
+@router.get("/reruns/{rerun}")
+async def rerun_page(rerun: str, site: TheSite) -> Response:
+    """Whether a rerun has ended, and what it has found."""
+    found: Rerun = await site.answers.read(lambda: site.reruns.get(rerun))
+    return page(rendered("rerun.html", rerun=found, trial_path=path_of(found.trial)))
+
+
+def path_of(trial: str) -> str:
+    """Path of the page of a trial by its `SWEEP/NUMBER`."""
+    sweep, _, number = trial.rpartition("/")
+    return f"/sweeps/{quote(sweep)}/trials/{quote(number)}"

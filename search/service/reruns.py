@@ -1,0 +1,228 @@
+"""Reruns: each is the command `rerun` in a process of its own, one after the other.
+
+What is known of one lies in its folder: what was asked for, what the command has printed, and its
+process. So a rerun goes on if the service ends, and is found by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.config import check_field
+from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.problems import ProblemError
+
+ID = "[0-9a-f]{16}"
+#: seconds between two looks at what is trained
+LOOK_EVERY_S = 1.0
+#: seconds for which the files of a rerun are kept
+KEPT_S = 30 * 24 * 3600.0
+#: characters of what the command has said that are looked at
+LONGEST = 20_000
+
+
+log = logging.getLogger("lstm_sweep.service")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial that is trained again."""
+
+    id: str
+    trial: str
+    #: queued, running, done or failed
+    state: str
+    #: what `rerun --json` prints
+    result: Mapping[str, Any] | None = None
+    #: why it has failed, or waits
+    why: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rerun as JSON."""
+        return dict(vars(self))
+
+
+class Reruns:
+    """The reruns of a service, in a folder; commands are run in the folder `workplace`."""
+
+    def __init__(self, folder: Path, workplace: Path, limits: Limits) -> None:
+        self._folder, self._workplace, self._limits = folder, workplace, limits
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._lock = threading.Lock()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending = threading.Event()
+        self._drop_old()
+        self._thread = threading.Thread(target=self._watch, name="reruns", daemon=True)
+
+    def start(self) -> None:
+        """Begin to train what waits."""
+        self._thread.start()
+
+    def submit(self, trial: str, run_id: str, changes: object) -> Rerun:
+        """Queue a rerun of a trial, which has a run.
+
+        Raises:
+            InputError: a field is none of a config, or has another kind of value.
+            ProblemError: too many wait.
+        """
+        settings = [_setting(name, value) for name, value in _checked(changes).items()]
+        with self._lock:
+            waiting = [one for one in self._ids() if self._read(one).state in ("queued", "running")]
+            if len(waiting) >= self._limits.waiting_reruns:
+                most = self._limits.waiting_reruns
+                raise ProblemError(429, f"{len(waiting)} reruns wait, expected at most {most}")
+            new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"[:16]
+            scratch = self._folder / f".{new}"
+            scratch.mkdir(mode=0o700)
+            about = {"trial": trial, "run_id": run_id, "settings": settings}
+            (scratch / "asked.json").write_text(json_text(about), encoding="utf-8")
+            scratch.rename(self._folder / new)
+        return self.get(new)
+
+    def get(self, rerun_id: str) -> Rerun:
+        """A rerun.
+
+        Raises:
+            ProblemError: there is none with this ID.
+        """
+        if not re.fullmatch(ID, rerun_id) or not (self._folder / rerun_id).is_dir():
+            raise ProblemError(404, f"rerun {shown(rerun_id)}: there is none of this ID")
+        return self._read(rerun_id)
+
+    def end(self) -> None:
+        """Tell the commands that run to end; what they have begun is closed in the store."""
+        self._ending.set()
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+
+    def _ids(self) -> list[str]:
+        """All reruns, oldest first."""
+        return sorted(one.name for one in self._folder.iterdir() if re.fullmatch(ID, one.name))
+
+    def _read(self, rerun_id: str) -> Rerun:
+        place = self._folder / rerun_id
+        trial = json.loads((place / "asked.json").read_text(encoding="utf-8"))["trial"]
+        if not (place / "process").exists():
+            return Rerun(rerun_id, trial, "queued", why="waits for the reruns before it")
+        runs = self._is_running(rerun_id)  # before its output is read, which is whole if it is not
+        result = _document(place / "out")
+        if result is not None:
+            return Rerun(rerun_id, trial, "done", result)
+        if runs:
+            return Rerun(rerun_id, trial, "running")
+        return Rerun(rerun_id, trial, "failed", why=_said(place / "err"))
+
+    def _is_running(self, rerun_id: str) -> bool:
+        child = self._children.get(rerun_id)
+        if child is not None:
+            return child.poll() is None
+        text = (self._folder / rerun_id / "process").read_text(encoding="utf-8")
+        pid, _, began = text.partition(" ")
+        return bool(began) and _began(pid) == began
+
+    def _watch(self) -> None:
+        """Start what waits, as many at once as may be."""
+        while not self._ending.wait(LOOK_EVERY_S):
+            try:
+                self._look()
+            except (OSError, ValueError) as error:  # it is looked again
+                log.error("reruns: %s", without_secrets(str(error)))
+
+    def _look(self) -> None:
+        reruns = [self._read(one) for one in self._ids()]
+        running = sum(one.state == "running" for one in reruns)
+        queued = [one.id for one in reruns if one.state == "queued"]
+        for rerun_id in queued[: max(0, self._limits.reruns - running)]:
+            self._start(rerun_id)
+        for rerun_id, child in list(self._children.items()):
+            if child.poll() is not None:
+                del self._children[rerun_id]
+
+    def _start(self, rerun_id: str) -> None:
+        place = self._folder / rerun_id
+        asked = json.loads((place / "asked.json").read_text(encoding="utf-8"))
+        command = [sys.executable, "-P", "-m", "lstm_sweep.search.cli", "rerun", asked["run_id"]]
+        command += ["--json", *(f"--set={setting}" for setting in asked["settings"])]
+        with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
+            child = subprocess.Popen(
+                command,
+                cwd=self._workplace,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        self._children[rerun_id] = child
+        written = f"{child.pid} {_began(str(child.pid))}"
+        (place / "process").write_text(written, encoding="utf-8")
+
+    def _drop_old(self) -> None:
+        for left in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                if left.name.startswith(".") or time.time() - left.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(left)
+
+
+def _checked(changes: object) -> Mapping[str, Any]:
+    if not isinstance(changes, Mapping):
+        raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
+    for name, value in changes.items():
+        check_field(name)
+        is_value = isinstance(value, int | float | str) and str(value).isprintable()
+        if not is_value or len(str(value)) > LONGEST_VALUE:
+            raise InputError(f"changes: {name} is {shown(value)}: expected a number or a word")
+    return changes
+
+
+def _setting(name: str, value: object) -> str:
+    """A change as `--set` takes it."""
+    return f"{name}={value}"
+
+
+def _began(pid: str) -> str:
+    """When a process began, in ticks since the system did; empty if there is none."""
+    try:
+        fields = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    except (OSError, ValueError, IndexError):
+        return ""
+
+
+def _document(file: Path) -> Mapping[str, Any] | None:
+    """The JSON that a command has printed; None if it has not, or not all of it."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _said(file: Path) -> str:
+    """The last line that a command has said."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            opened.seek(max(0, size - LONGEST))
+            lines = opened.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        lines = []
+    last = lines[-1] if lines else "its process was ended"
+    return without_secrets(last.removeprefix("lstm-sweep: "))

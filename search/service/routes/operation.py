@@ -1,0 +1,119 @@
+"""The service itself: whether it is there, takes sweeps, what it does; and a browser's login."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from lstm_sweep.search.service import answers
+from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.bodies import TokenSubmission
+from lstm_sweep.search.service.client_file import client_file
+from lstm_sweep.search.service.description import API, refusals
+from lstm_sweep.search.service.guard import address_of
+from lstm_sweep.search.service.login import COOKIE
+from lstm_sweep.search.service.metrics import MEDIA
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.site import TheSite
+
+router = APIRouter(tags=["service"])
+
+CLIENT = "application/octet-stream"
+
+
+@functools.cache
+def version() -> str:
+    """Version of this program."""
+    from importlib.metadata import version as version_of
+
+    return version_of("lstm-sweep")
+
+
+@router.get(f"{API}/health", summary="Is it there?", responses={200: {"model": shows.Health}})
+async def health() -> Response:
+    """The service answers; without a login, and whatever the store does."""
+    return answers.document({"status": "ok", "version": version()})
+
+
+@router.get(
+    f"{API}/ready",
+    summary="Does it take sweeps?",
+    responses={
+        200: {"model": shows.Ready},
+        **refusals({503: "it takes no sweeps just now; the sentence says why"}),
+    },
+)
+async def ready(request: Request, site: TheSite) -> Response:
+    """The service takes sweeps, and its store answers."""
+
+    def ask() -> dict[str, Any]:
+        if why := site.service.ready():
+            raise ProblemError(503, why)
+        return {"status": "ready"}
+
+    return answers.response(request, await site.answers.get("ready", ask))
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(site: TheSite) -> Response:
+    """Requests, sweeps by state, slots and listeners."""
+
+    def ask() -> bytes:
+        return site.metrics.text(
+            [row.state for row in site.service.sweeps()],
+            site.service.queue(),
+            listeners=site.feeds.listeners,
+            is_ready=not site.service.ready(),
+        )
+
+    return Response(await site.answers.read(ask), media_type=MEDIA)
+
+
+@router.post(
+    f"{API}/session",
+    status_code=204,
+    summary="Log a browser in",
+    responses=refusals({401: "the token is not known", 429: "too many logins have failed"}),
+)
+async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
+    """Keep a token in a cookie, which pages of other sites cannot use and scripts cannot read."""
+    headers = {"authorization": f"Bearer {body.token}"}
+    await site.login.user_of(headers, address_of(request.scope))
+    response = Response(status_code=204)
+    response.set_cookie(
+        COOKIE,
+        body.token,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        path="/",
+    )
+    return response
+
+
+@router.delete(f"{API}/session", status_code=204, summary="Log a browser out")
+async def end_session() -> Response:
+    """Forget the token of a browser."""
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
+    return response
+
+
+@router.get(
+    "/client",
+    summary="Fetch the client",
+    response_class=Response,
+    responses={200: {"content": {CLIENT: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def client(site: TheSite) -> Response:
+    """The program that asks this service, for `python client`; it needs Python 3.11 alone."""
+    content = await site.answers.read(client_file)
+    headers = {"Content-Disposition": "attachment; filename=client", "Cache-Control": "no-cache"}
+    return Response(content, media_type=CLIENT, headers=headers)

@@ -1,0 +1,262 @@
+"""Sweeps: submit, list, pause, stop, resume, reprioritise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from rich.console import Console
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.wording import for_command_line
+from lstm_sweep.search import api
+from lstm_sweep.search.api.errors import SweepRunsError
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
+from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.service import answers, printed
+from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.bodies import KEY_PATTERN, Changes, Priority, SweepSubmission
+from lstm_sweep.search.service.description import API, SweepName, refusals
+from lstm_sweep.search.service.service import PRIORITIES, Service
+from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.sweep.continuation import how_to_go_on
+from lstm_sweep.search.texts.summary import SHOWN, conclude
+from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_sweeps
+
+router = APIRouter(prefix=API, tags=["sweeps"])
+
+NONE = {404: "there is no such sweep"}
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="a token that the client makes up: a submission that is sent again with it "
+        "makes no second sweep",
+        pattern=KEY_PATTERN,
+    ),
+]
+
+
+def status_of(service: Service, name: str) -> dict[str, Any]:
+    """The state of a sweep, and who has submitted it."""
+    return service.status(name).to_dict() | {"owner": service.owner(name)}
+
+
+@router.post(
+    "/sweeps",
+    status_code=201,
+    summary="Queue a sweep",
+    responses={
+        201: {"model": shows.SweepStatus, "headers": {"Location": {"schema": {"type": "string"}}}},
+        **refusals(
+            {
+                404: "there is no such corpus",
+                409: "a sweep has this name",
+            }
+        ),
+    },
+)
+async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key = None) -> Response:
+    """Queue a sweep with the fields of `SWEEP.yaml`; it runs once slots are free."""
+    fields = body.given()
+    priority = fields.pop("priority", 0)
+    check_priority(priority)
+
+    def change() -> dict[str, Any]:
+        spec = site.names.spec_of(fields)
+        name = site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
+        return status_of(site.service, name)
+
+    made = await site.answers.change(change)
+    return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
+
+
+def check_priority(priority: object) -> None:
+    """Refuse what is no priority.
+
+    Raises:
+        InputError: it is none.
+    """
+    low, high = PRIORITIES[0], PRIORITIES[-1]
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
+        expected = f"expected a whole number from {low} to {high}"
+        raise InputError(f"priority is {shown(priority)}: {expected}")
+
+
+@router.get("/sweeps", summary="List sweeps", responses={200: {"model": shows.SweepList}})
+async def sweeps(request: Request, site: TheSite) -> Response:
+    """The sweeps of the store, oldest first."""
+
+    def write(console: Console) -> tuple[str, ...]:
+        found = site.service.sweeps()
+        write_sweeps(console, found, site.store)
+        return found.left_out
+
+    if printed.wants_text(request):
+        return await printed.answer(request, site, "sweeps", write)
+
+    def ask() -> dict[str, Any]:
+        found = site.service.sweeps()
+        return {"sweeps": found.to_list(), "left_out": list(found.left_out)}
+
+    return answers.response(request, await site.answers.get("sweeps", ask))
+
+
+@router.get("/queue", summary="Show the queue", responses={200: {"model": shows.Queue}})
+async def queue(request: Request, site: TheSite) -> Response:
+    """Sweeps that wait or run, in the order in which slots are given."""
+
+    def ask() -> dict[str, Any]:
+        return {"queue": [one.to_dict() for one in site.service.queue()]}
+
+    return answers.response(request, await site.answers.get("queue", ask))
+
+
+@router.get(
+    "/sweeps/{sweep}",
+    summary="Show the state of a sweep",
+    responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it cannot be read"})},
+)
+async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
+    """The state of a sweep, and why it is in it."""
+
+    def write(console: Console) -> None:
+        console.print(status_line(site.service.status(sweep)), soft_wrap=True)
+
+    if printed.wants_text(request):
+        return await printed.answer(request, site, ("status", sweep), write)
+    ask = partial(status_of, site.service, sweep)
+    return answers.response(request, await site.answers.get(("status", sweep), ask))
+
+
+@router.get(
+    "/sweeps/{sweep}/result",
+    summary="Show the result of a sweep",
+    responses={200: {"model": shows.SweepOutcome}, **refusals(NONE | {409: "it has not ended"})},
+)
+async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
+    """The result of a sweep that has ended, as `launch` prints it."""
+
+    def find() -> SweepResult:
+        if (state := site.service.status(sweep).state) not in set(SweepStatus) - {"running"}:
+            raise SweepRunsError(f"sweep '{sweep}' is {state}: expected one that has ended")
+        store = store_of_sweep(sweep, site.store)
+        return stored_result(store, archive.existing_sweep(store, sweep))
+
+    def write(console: Console) -> None:
+        trials = api.trials(sweep, settings=site.store, top=SHOWN)
+        conclude(console, find(), tuple(trials), program="lstm-sweep")
+
+    def ask() -> dict[str, Any]:
+        found = find()
+        return found.to_dict() | {"why": for_command_line(found.why)}
+
+    if printed.wants_text(request):
+        return await printed.answer(request, site, ("result", sweep), write)
+    return answers.response(request, await site.answers.get(("result", sweep), ask))
+
+
+@router.patch(
+    "/sweeps/{sweep}",
+    summary="Reprioritise a sweep",
+    responses={200: {"model": shows.Queued}, **refusals(NONE | {409: "it has ended"})},
+)
+async def prioritise(sweep: SweepName, body: Priority, site: TheSite, request: Request) -> Response:
+    """Give a sweep that waits or runs another priority."""
+    check_only(body.given(), ("priority",))
+    check_priority(body.priority)
+    note(request, priority=body.priority)
+    call = partial(site.service.prioritise, sweep, body.priority)
+    return answers.document((await site.answers.change(call)).to_dict())
+
+
+@router.post(
+    "/sweeps/{sweep}/pause",
+    summary="Pause a sweep",
+    responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it has ended"})},
+)
+async def pause(sweep: SweepName, site: TheSite, request: Request) -> Response:
+    """Let a sweep wait, its trials checkpointed, until it is resumed."""
+
+    def write(console: Console) -> None:
+        before, now = site.service.status(sweep), site.service.pause(sweep)
+        had_ended = not before.is_under_way or before.state == "paused"
+        tags = Tags(archive.existing_sweep(store_of_sweep(sweep, site.store), sweep))
+        advice = how_to_go_on(sweep, tags) if archive.schema_of(tags) else ""
+        stopped = StoppedSweep(sweep, now.run_id, now.state, had_ended, advice)
+        console.print(stopped_line(stopped, "pause"), soft_wrap=True)
+
+    if printed.wants_text(request):
+        return await printed.change(request, site, write)
+    return await _changed(site, sweep, partial(site.service.pause, sweep))
+
+
+@router.post(
+    "/sweeps/{sweep}/resume",
+    summary="Resume a sweep",
+    responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it runs"})},
+)
+async def resume(
+    sweep: SweepName,
+    site: TheSite,
+    user: TheUser,
+    request: Request,
+    body: Changes | None = None,
+) -> Response:
+    """Queue a sweep that is paused, was broken off or has ended, also with more to do."""
+    changes = body.given() if body else {}
+    note(request, **{field: shown(value) for field, value in changes.items()})
+    return await _changed(
+        site, sweep, partial(site.service.resume, sweep, changes, owner=user.name)
+    )
+
+
+@router.post(
+    "/sweeps/{sweep}/stop",
+    summary="Stop a sweep",
+    responses={200: {"model": shows.Stopped}, **refusals(NONE | {409: "it cannot be read"})},
+)
+async def stop(sweep: SweepName, site: TheSite, request: Request) -> Response:
+    """End a sweep, and wait until it has ended; `resume` goes on with it."""
+
+    def write(console: Console) -> tuple[str, ...]:
+        found = site.service.stop(sweep)
+        console.print(stopped_line(found, "stop"), soft_wrap=True)
+        return found.left_out
+
+    if printed.wants_text(request):
+        return await printed.change(request, site, write)
+    stopped = await site.answers.change(partial(site.service.stop, sweep))
+    more = {
+        "had_ended": stopped.had_ended,
+        "advice": for_command_line(stopped.advice),
+        "left_out": list(stopped.left_out),
+    }
+    return answers.document(stopped.to_dict() | more)
+
+
+async def _changed(site: Site, sweep: str, call: Callable[[], Any]) -> Response:
+    """The state of a sweep after a change."""
+
+    def change() -> dict[str, Any]:
+        call()
+        return status_of(site.service, sweep)
+
+    return answers.document(await site.answers.change(change))
+
+
+def check_only(given: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse fields that a body does not have.
+
+    Raises:
+        InputError: there is one.
+    """
+    for field in given:
+        if field not in known:
+            raise InputError(f"request: {shown(field)} is no field: possible: {', '.join(known)}")

@@ -1,0 +1,181 @@
+"""Trials: list, show, rerun; and the sizes of networks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from rich.console import Console
+
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.wording import for_command_line
+from lstm_sweep.search import api
+from lstm_sweep.search.api.references import store_of_trial
+from lstm_sweep.search.service import answers, printed
+from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.bodies import Networks, RerunSubmission
+from lstm_sweep.search.service.description import API, Number, SweepName, refusals
+from lstm_sweep.search.service.reruns import ID
+from lstm_sweep.search.service.site import Site, TheSite
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.texts.trials import write_trial, write_trials
+
+router = APIRouter(prefix=API, tags=["trials"])
+
+NONE = {404: "there is no such trial", 409: "it cannot be read"}
+RunId = Annotated[
+    str,
+    Path(
+        description="ID of a trial's run, or its beginning",
+        json_schema_extra={"pattern": "^[0-9A-Za-z]{1,32}$"},
+    ),
+]
+RerunId = Annotated[
+    str, Path(description="ID of a rerun", json_schema_extra={"pattern": f"^{ID}$"})
+]
+
+
+@router.get(
+    "/sweeps/{sweep}/trials",
+    summary="List the trials of a sweep",
+    responses={
+        200: {"model": shows.TrialList},
+        **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
+    },
+)
+async def trials(
+    sweep: SweepName,
+    request: Request,
+    site: TheSite,
+    top: Annotated[int | None, Query(description="only the best", ge=1)] = None,
+) -> Response:
+    """The trials of a sweep, the best first, those without a result last."""
+
+    def write(console: Console) -> tuple[str, ...]:
+        found = api.trials(sweep, settings=site.store, top=top)
+        write_trials(console, found, sweep)
+        return found.left_out
+
+    if printed.wants_text(request):
+        return await printed.answer(request, site, ("trials", sweep, top), write)
+
+    def ask() -> dict[str, Any]:
+        found = api.trials(sweep, settings=site.store, top=top)
+        return {
+            "trials": found.to_list(),
+            "baselines": dict(found.baselines),
+            "left_out": list(found.left_out),
+        }
+
+    return answers.response(request, await site.answers.get(("trials", sweep, top), ask))
+
+
+async def _show(reference: str, request: Request, site: Site) -> Response:
+    def write(console: Console) -> None:
+        write_trial(console, api.show(reference, settings=site.store))
+
+    if printed.wants_text(request):
+        return await printed.answer(request, site, ("show", reference), write)
+
+    def ask() -> dict[str, Any]:
+        return api.show(reference, settings=site.store).to_dict()
+
+    return answers.response(request, await site.answers.get(("show", reference), ask))
+
+
+@router.get(
+    "/sweeps/{sweep}/trials/{number}",
+    summary="Show a trial",
+    responses={200: {"model": shows.TrialShown}, **refusals(NONE)},
+)
+async def show(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
+    """One trial, round by round."""
+    return await _show(f"{sweep}/{number}", request, site)
+
+
+@router.get(
+    "/runs/{run}",
+    summary="Show the trial of a run",
+    responses={200: {"model": shows.TrialShown}, **refusals(NONE)},
+)
+async def run(run: RunId, request: Request, site: TheSite) -> Response:
+    """One trial by its run, round by round; reruns are found so too."""
+    if "/" in run:
+        raise InputError(f"run {shown(run)}: expected the ID of a run, or its beginning")
+    return await _show(run, request, site)
+
+
+async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Response:
+    given = body.given() if body else {}
+    for field in given:
+        if field != "changes":
+            raise InputError(f"request: {shown(field)} is no field: {one_of(field, ['changes'])}")
+
+    def change() -> dict[str, Any]:
+        record = archive.find_trial(store_of_trial(reference, site.store), reference)
+        rerun = site.reruns.submit(record.trial.id, record.run_id, given.get("changes", {}))
+        return rerun.to_dict()
+
+    made = await site.answers.change(change)
+    return answers.document(made, 202, {"Location": f"{API}/reruns/{made['id']}"})
+
+
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": shows.RerunShown, "headers": {"Location": {"schema": {"type": "string"}}}}
+}
+
+
+@router.post(
+    "/sweeps/{sweep}/trials/{number}/reruns",
+    status_code=202,
+    summary="Train a trial again",
+    responses={**ACCEPTED, **refusals(NONE)},
+)
+async def rerun(
+    sweep: SweepName, number: Number, site: TheSite, body: RerunSubmission | None = None
+) -> Response:
+    """Train a trial again, and compare every metric of every round; the answer says where."""
+    return await _rerun(f"{sweep}/{number}", body, site)
+
+
+@router.post(
+    "/runs/{run}/reruns",
+    status_code=202,
+    summary="Train the trial of a run again",
+    responses={**ACCEPTED, **refusals(NONE)},
+)
+async def rerun_of_run(run: RunId, site: TheSite, body: RerunSubmission | None = None) -> Response:
+    """Train the trial of a run again, and compare every metric of every round."""
+    return await _rerun(run, body, site)
+
+
+@router.get(
+    "/reruns/{rerun}",
+    summary="Show a rerun",
+    responses={200: {"model": shows.RerunShown}, **refusals({404: "there is no such rerun"})},
+)
+async def rerun_shown(rerun: RerunId, site: TheSite) -> Response:
+    """Whether a rerun has ended, and what it has found."""
+    return answers.document((await site.answers.read(partial(site.reruns.get, rerun))).to_dict())
+
+
+@router.post(
+    "/sizes",
+    summary="Ask the size rule about networks",
+    responses={200: {"model": shows.Sizes}, **refusals({404: "there is no such corpus"})},
+)
+async def sizes(body: Networks, site: TheSite) -> Response:
+    """Sizes of the networks of a space, compared with the size rule on the data."""
+    fields = body.given()
+    for field in fields:
+        if field not in Networks.model_fields:
+            known = one_of(field, list(Networks.model_fields))
+            raise InputError(f"request: {shown(field)} is no field: {known}")
+
+    def ask() -> dict[str, Any]:
+        report = api.size(site.names.spec_of(fields))
+        more = {"corpus": report.corpus, "refused": for_command_line(report.refused)}
+        return report.to_dict() | more
+
+    return answers.document(await site.answers.read(ask))

@@ -1,0 +1,178 @@
+"""The drivers of a service: processes that are started, found again, given slots, and ended.
+
+Each has a file that it locks as long as it lives, beside its allotment and its log, in a folder of
+the service. So a service that was killed finds them, and none is started twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstm_sweep.search.engines import slot_sharing
+
+#: seconds before a driver that has died is started again, twice as many after each further death
+AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0
+#: deaths in a row after which a sweep is given up, and seconds of life that make up for them
+MOST_DEATHS, FORGIVEN_S = 5, 600.0
+#: seconds that drivers have to end after SIGTERM
+END_WITHIN_S = 14.0
+
+
+@dataclass
+class _Deaths:
+    """How often the driver of a sweep has died."""
+
+    count: int = 0
+    #: whether it was started, and has not been noted to have ended
+    is_open: bool = False
+    #: when it was started last, and when it may be started again; seconds of the clock
+    started: float = 0.0
+    again: float = 0.0
+
+
+class Runner:
+    """Starts and ends the drivers of sweeps, which are named by their runs."""
+
+    def __init__(
+        self, state: Path, workplace: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._state, self._workplace, self._clock = state, workplace, clock
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._deaths: dict[str, _Deaths] = {}
+        #: what was written to the allotment of each
+        self._allotted: dict[str, tuple[int, str]] = {}
+
+    def pid(self, run_id: str) -> int | None:
+        """The process that drives a sweep, started by this service or an earlier one, or None."""
+        if child := self._child(run_id):
+            return child
+        try:
+            descriptor = os.open(self._file(run_id), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(descriptor, 32)
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(descriptor)
+        return None
+
+    def _child(self, run_id: str) -> int | None:
+        child = self._children.get(run_id)
+        if child and child.poll() is not None:
+            del self._children[run_id]
+            return None
+        return child.pid if child else None
+
+    def start(self, run_id: str, name: str) -> None:
+        """Start the driver of a sweep, in a session of its own."""
+        log = self._state / f"{run_id}.log"
+        now, deaths = self._clock(), self._deaths.setdefault(run_id, _Deaths())
+        deaths.started, deaths.is_open = now, True
+        module = "lstm_sweep.search.service.driver"
+        with log.open("ab") as out:
+            self._children[run_id] = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, name, str(self._file(run_id))],
+                cwd=self._workplace,
+                env=os.environ | {slot_sharing.ALLOTMENT: str(self._allotment(run_id))},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def note_death(self, run_id: str) -> None:
+        """Note that a driver which was started has ended before its sweep."""
+        deaths = self._deaths.setdefault(run_id, _Deaths())
+        lived = self._clock() - deaths.started
+        deaths.count, deaths.is_open = 1 if lived > FORGIVEN_S else deaths.count + 1, False
+        wait = min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (deaths.count - 1))
+        deaths.again = self._clock() + wait
+
+    def was_started(self, run_id: str) -> bool:
+        """Whether this service has started a driver since `note_death` or `forget`."""
+        return run_id in self._deaths and self._deaths[run_id].is_open
+
+    def may_start_in(self, run_id: str) -> float:
+        """Seconds until the driver of a sweep may be started."""
+        deaths = self._deaths.get(run_id)
+        return max(0.0, deaths.again - self._clock()) if deaths else 0.0
+
+    def deaths(self, run_id: str) -> int:
+        """How often in a row the driver of a sweep has died."""
+        return self._deaths[run_id].count if run_id in self._deaths else 0
+
+    def last_words(self, run_id: str) -> str:
+        """The last line of a driver's log."""
+        with contextlib.suppress(OSError), (self._state / f"{run_id}.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 10_000))
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()
+            return lines[-1] if lines else ""
+        return ""
+
+    def allot(self, run_id: str, slots: int, why: str) -> None:
+        """Let a driver use so many slots.
+
+        Raises:
+            OSError: its file cannot be written.
+        """
+        if self._allotted.get(run_id) != (slots, why):
+            slot_sharing.write_allotment(self._allotment(run_id), slots, why)
+            self._allotted[run_id] = (slots, why)
+
+    def demand(self, run_id: str) -> int | None:
+        """How many slots a driver says it could use; None if it has not said."""
+        try:
+            return int(self._allotment(run_id).with_suffix(".demand").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def forget(self, run_id: str) -> None:
+        """Delete the files of a sweep whose driver has ended, but for its log."""
+        self._deaths.pop(run_id, None)
+        self._allotted.pop(run_id, None)
+        allotment = self._allotment(run_id)
+        for file in (allotment, allotment.with_suffix(".demand"), self._file(run_id)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+    def end(self, run_ids: Iterable[str], within_s: float = END_WITHIN_S) -> None:
+        """End drivers: SIGTERM, and SIGKILL for those that do not end in time."""
+        left = {run_id: pid for run_id in run_ids if (pid := self.pid(run_id))}
+        for run_id in left:
+            self.terminate(run_id)
+        until = time.monotonic() + within_s
+        while left and time.monotonic() < until:
+            time.sleep(0.1)
+            left = {run_id: pid for run_id in left if (pid := self.pid(run_id))}
+        for pid in left.values():
+            _send(pid, signal.SIGKILL)
+
+    def terminate(self, run_id: str) -> None:
+        """Ask a driver to end; that it does counts as no death."""
+        if run_id in self._deaths:
+            self._deaths[run_id].is_open = False
+        if pid := self.pid(run_id):
+            _send(pid, signal.SIGTERM)
+
+    def _file(self, run_id: str) -> Path:
+        return self._state / f"{run_id}.lock"
+
+    def _allotment(self, run_id: str) -> Path:
+        return self._state / f"{run_id}.slots"
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

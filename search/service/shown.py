@@ -1,0 +1,232 @@
+"""What endpoints answer, as the service describes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lstm_sweep.search.service.problems import URN
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemDocument(BaseModel):
+    """A refusal (RFC 9457)."""
+
+    type: str = Field(description=f"`{URN}` and the name of the problem")
+    title: str
+    status: int
+    detail: str = Field(description="what was given, what was expected, where; one line")
+    missing: list[str] | None = Field(
+        default=None, description="digests of files that are to be uploaded first"
+    )
+    offset: int | None = Field(default=None, description="bytes of an upload that are there")
+
+
+class Health(_Shown):
+    """The service answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Ready(_Shown):
+    """The service takes sweeps."""
+
+    status: Literal["ready"]
+
+
+class SweepInList(_Shown):
+    """A sweep, as `sweeps --json` prints it."""
+
+    sweep: str
+    run_id: str
+    state: str
+    trials_done: int
+    best_val_loss: float | None
+    data: str | None
+
+
+class SweepList(_Shown):
+    """The sweeps of the store, oldest first."""
+
+    sweeps: list[SweepInList]
+    left_out: list[str] = Field(description="a sentence for each run that cannot be read")
+
+
+class Queued(_Shown):
+    """A sweep that waits or runs."""
+
+    sweep: str
+    run_id: str
+    owner: str
+    priority: int
+    submitted: str
+    slots: int
+    wanted: int
+    driver: int | None
+    why: str
+
+
+class Queue(_Shown):
+    """Sweeps that wait or run, in the order in which slots are given."""
+
+    queue: list[Queued]
+
+
+class Best(_Shown):
+    """The trial of a sweep with the lowest loss."""
+
+    trial: str
+    run_id: str
+    val_loss: float | None
+    bits_per_symbol: float | None
+    config: dict[str, Any]
+    running: bool
+
+
+class SweepStatus(_Shown):
+    """The state of a sweep, as `status --json` prints it, and who has submitted it."""
+
+    sweep: str
+    run_id: str
+    state: str
+    why: str | None
+    trials: dict[str, int]
+    best: Best | None
+    slots: int | None
+    submitted: str
+    started: str | None
+    eta_seconds: float | None
+    owner: str | None = Field(description="null if it was launched without a service")
+
+
+class SweepOutcome(_Shown):
+    """The result of a sweep, as `launch --json` prints it, and why it has ended."""
+
+    sweep: str
+    run_id: str
+    state: str
+    trials: dict[str, int]
+    best: dict[str, Any] | None
+    confirmed: list[dict[str, Any]]
+    baselines: dict[str, float | None]
+    seconds: float
+    time: dict[str, Any] | None
+    why: str
+
+
+class Stopped(_Shown):
+    """A sweep that has ended."""
+
+    sweep: str
+    run_id: str
+    state: str
+    had_ended: bool = Field(description="whether it had ended before")
+    advice: str = Field(description="what to do so that it goes on; may be empty")
+    left_out: list[str]
+
+
+class TrialRow(_Shown):
+    """A trial, as `trials --json` prints it."""
+
+    trial: str
+    run_id: str
+    status: str
+    outcome: str | None
+    phase: str
+    attempt: int
+    val_loss: float | None
+    best_epoch: float | None
+    epochs: float
+    rounds_per_epoch: int
+    parameters: int
+    seed: int
+    config: dict[str, Any]
+
+
+class TrialList(_Shown):
+    """Trials of a sweep, the best first, those without a result last."""
+
+    trials: list[TrialRow]
+    baselines: dict[str, float | None] = Field(description="loss of each, nats")
+    left_out: list[str] = Field(description="a sentence for each run that cannot be read")
+
+
+class TrialShown(TrialRow):
+    """A trial round by round, as `show --json` prints it."""
+
+    reason: str
+    by_epoch: list[dict[str, float | None]]
+
+
+class NetworkShown(_Shown):
+    """A network, compared with the size rule."""
+
+    direction: str
+    layers: int
+    layer_size: int
+    embedding_size: int
+    parameters: int
+    per_symbol: float | None
+    admitted: bool
+    reason: str
+
+
+class Sizes(_Shown):
+    """Sizes of the networks of a space, as `size --json` prints them."""
+
+    training_symbols: int
+    alphabet: int
+    low: float
+    high: float
+    structures: int
+    admitted: int
+    networks: list[NetworkShown]
+    corpus: str = Field(description="what was found out about the corpus")
+    refused: str = Field(description="why a sweep would refuse the space; may be empty")
+
+
+class UploadShown(_Shown):
+    """How much of a file is there."""
+
+    sha256: str
+    offset: int = Field(description="bytes that are there")
+    complete: bool
+
+
+class CorpusShown(_Shown):
+    """An uploaded corpus; `data` is what a sweep calls it."""
+
+    id: str
+    data: str
+    name: str
+    files: int
+    bytes: int
+
+
+class CorpusList(_Shown):
+    """Uploaded corpora, by name."""
+
+    corpora: list[CorpusShown]
+
+
+class RerunResult(_Shown):
+    """What a rerun has found, as `rerun --json` prints it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    verdict: str
+
+
+class RerunShown(_Shown):
+    """A trial that is trained again."""
+
+    id: str
+    trial: str
+    state: Literal["queued", "running", "done", "failed"]
+    result: RerunResult | None
+    why: str | None = Field(description="why it has failed, or waits; a sentence")

@@ -1,0 +1,87 @@
+"""`Site`: all that endpoints use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.bundles import Bundles
+from lstm_sweep.search.service.data_names import DataNames
+from lstm_sweep.search.service.feeds import Feeds
+from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.login import Login
+from lstm_sweep.search.service.metrics import Metrics
+from lstm_sweep.search.service.reruns import Reruns
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.tokens import User
+from lstm_sweep.search.service.uploads import Uploads
+from lstm_sweep.search.store.settings import Settings
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that endpoints use."""
+
+    service: Service
+    settings: HttpSettings
+    login: Login
+    answers: Answers
+    uploads: Uploads
+    names: DataNames
+    bundles: Bundles
+    reruns: Reruns
+    feeds: Feeds
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, service: Service, settings: HttpSettings) -> Site:
+        """The parts of a service with these settings; its folder exists.
+
+        Raises:
+            InputError: the file with the tokens cannot be used.
+        """
+        limits, folder = settings.limits, settings.folder
+        answers = Answers(settings.remembered_s)
+        uploads = Uploads(folder / "uploads", limits)
+        login = Login(settings)
+        login.tokens.rows()
+        return cls(
+            service=service,
+            settings=settings,
+            login=login,
+            answers=answers,
+            uploads=uploads,
+            names=DataNames(uploads, settings.data_roots, allow_code=settings.allow_code),
+            bundles=Bundles(folder / "bundles", service.settings.store, limits),
+            reruns=Reruns(folder / "reruns", service.settings.folder, limits),
+            feeds=Feeds(
+                service, answers, look_every_s=settings.look_every_s, most=limits.listeners
+            ),
+            metrics=Metrics(),
+        )
+
+    @property
+    def store(self) -> Settings:
+        """Where runs are kept."""
+        return self.service.settings.store
+
+
+def _site_of(request: Request) -> Site:
+    return cast(Site, request.app.state.site)
+
+
+def note(request: Request, **details: object) -> None:
+    """Note what a change gives, for the list of changes."""
+    request.state.details = details
+
+
+def _user_of(request: Request) -> User:
+    return cast(User, request.state.user)
+
+
+#: as parameters of endpoints
+TheSite = Annotated[Site, Depends(_site_of)]
+TheUser = Annotated[User, Depends(_user_of)]

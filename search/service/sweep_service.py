@@ -1,0 +1,347 @@
+"""`SweepService`: keeps the queue of a store, gives slots to its sweeps, watches drivers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.queue import QueuedRun, Submission
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.engines.local import find_slots
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.runner import MOST_DEATHS, Runner
+from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot, duration
+from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.lease import STALE_S
+
+#: seconds between two looks at the queue
+LOOK_EVERY_S = 1.0
+#: seconds without a look after which the service is not ready
+LATE_S = 30.0
+#: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
+#: for longest is ended
+MOST_IDLE = 4
+#: states of sweeps that have a driver, or are to get one
+UNDER_WAY = ("queued", "running", "interrupted")
+
+
+class SweepService:
+    """What a service does, without HTTP; see `Service`."""
+
+    def __init__(
+        self, settings: ServiceSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open the store.
+
+        Raises:
+            InputError: it cannot be used, or another service of this machine keeps its queue.
+        """
+        self.settings, self._clock = settings, clock
+        self._store = Store(settings.store)
+        self._store.prepare()
+        self._slots = settings.slots or len(find_slots())
+        self._lock = threading.RLock()
+        self._locked = _locked(settings.state, str(settings.store))
+        self._runner = Runner(settings.state, settings.folder, clock)
+        self._ends, self._looked, self._fault = threading.Event(), clock(), ""
+        self._queue: list[QueuedRun] = []
+        self._allotted: dict[str, Allotment] = {}
+        #: since when each sweep has slots, or has none
+        self._since: dict[str, float] = {}
+        #: the last renewal of each lease of another machine, and when it was seen first
+        self._beats: dict[str, tuple[int, float]] = {}
+        self._pids: dict[str, int | None] = {}
+
+    # what is asked
+
+    def submit(
+        self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
+    ) -> str:
+        """Queue a sweep; return its name."""
+        with self._changing():
+            most = self.settings.most_queued_per_user
+            own = sum(one.owner == owner for one in self._queue)
+            if own >= most:
+                raise QueueFullError(
+                    f"user {owner} has {own} sweeps queued, expected at most {most}"
+                )
+            how = Submission(owner=owner, client_token=client_token, priority=priority)
+            return queue.submit(self._store, spec, how)
+
+    def sweeps(self) -> Listing[SweepRow]:
+        """All sweeps of the store."""
+        found = api.sweeps(settings=self.settings.store)
+        waiting = {one.run_id for one in self._queue if self._waits(one)}
+        rows = (
+            dataclasses.replace(row, state="queued") if row.run_id in waiting else row
+            for row in found
+        )
+        return Listing(tuple(rows), found.left_out)
+
+    def queue(self) -> tuple[QueuedSweep, ...]:
+        """Those that wait or run, in the order in which slots are given."""
+        by_name = {one.name: one for one in self._queue}
+        given = [one for name, one in self._allotted.items() if name in by_name]
+        return tuple(self._shown(by_name[one.name], one) for one in given)
+
+    def status(self, name: str) -> SweepStatusReport:
+        """The state of a sweep."""
+        report = api.status(name, settings=self.settings.store)
+        found = next((one for one in self._queue if one.run_id == report.run_id), None)
+        if found is None or report.state not in (*UNDER_WAY, api.BROKEN_OFF):
+            return report
+        state = "queued" if self._waits(found) else report.state
+        return dataclasses.replace(report, state=state, why=self._why(found) or report.why)
+
+    def pause(self, name: str) -> SweepStatusReport:
+        """Let a sweep wait until `resume`."""
+        self._take_out(name)
+        api.pause(name, settings=self.settings.store)
+        return self.status(name)
+
+    def stop(self, name: str) -> StoppedSweep:
+        """End a sweep."""
+        self._take_out(name)
+        return api.stop(name, settings=self.settings.store)
+
+    def resume(
+        self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> SweepStatusReport:
+        """Queue a sweep that is paused or has ended."""
+        with self._changing():
+            queue.requeue(self._store, name, changes or {}, owner)
+        return self.status(name)
+
+    def prioritise(self, name: str, priority: int) -> QueuedSweep:
+        """Give a sweep that waits or runs another priority."""
+        queue.check_priority(priority)
+        with self._changing():
+            run_id = self._run_id(name)
+            if all(one.run_id != run_id for one in self._queue):
+                raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
+            queue.prioritise(self._store, run_id, priority)
+            self._look()
+            return next(one for one in self.queue() if one.run_id == run_id)
+
+    def owner(self, name: str) -> str | None:
+        """Who has submitted a sweep."""
+        return self._store.tags(self._run_id(name)).get(Tag.OWNER) or None
+
+    def ready(self) -> str:
+        """Why it cannot take sweeps just now; empty if it can."""
+        if self._ends.is_set():
+            return "the service ends"
+        late = self._clock() - self._looked
+        return self._fault or ("" if late < LATE_S else f"the queue was not seen for {late:.0f} s")
+
+    # what happens by itself
+
+    def start(self) -> None:
+        """Begin to watch the queue."""
+        threading.Thread(target=self._watch, name="queue", daemon=True).start()
+
+    def drain(self) -> None:
+        """End drivers with their trials checkpointed."""
+        self._ends.set()
+        with self._lock:
+            self._runner.end([one.run_id for one in self._queue])
+
+    def _watch(self) -> None:
+        while not self._ends.wait(LOOK_EVERY_S):
+            try:
+                with self._lock:
+                    if not self._ends.is_set():
+                        self._look()
+                self._fault = ""
+            except (InputError, StoreError, OSError) as error:
+                self._fault = without_secrets(str(error))
+            except Exception as error:  # the queue is watched on
+                self._fault = without_secrets(f"{type(error).__name__}: {error}")
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What changes the queue, one after the other; the next look sees it."""
+        if self._ends.is_set():
+            raise ServiceEndsError("the service ends, and takes no more requests")
+        with self._lock:
+            yield
+            with contextlib.suppress(StoreError):
+                self._queue = queue.queued(self._store)
+
+    def _run_id(self, name: str) -> str:
+        return str(archive.existing_sweep(self._store, name).info.run_id)
+
+    def _take_out(self, name: str) -> None:
+        """Take a sweep out of the queue; a driver that has not begun with it is ended."""
+        with self._changing():
+            run_id = self._run_id(name)
+            queue.leave(self._store, run_id)
+            found = next((one for one in self._queue if one.run_id == run_id), None)
+            if self._runner.pid(run_id) and not (found and found.driver):
+                self._runner.end([run_id])
+
+    def _look(self) -> None:
+        """Read the queue, share out the slots, start and end drivers."""
+        store, now = self._store, self._clock()
+        found = list[QueuedRun]()
+        for one in queue.queued(store):
+            if one.state in UNDER_WAY or self._runner.pid(one.run_id):
+                found.append(one)
+            else:  # it has ended
+                queue.leave(store, one.run_id)
+                self._runner.forget(one.run_id)
+        self._queue = found
+        self._pids = {one.run_id: self._driver_of(one, now) for one in found}
+        for one in found:
+            if self._pids[one.run_id] is None and self._runner.was_started(one.run_id):
+                self._note_death(one)
+        self._share_out(now)
+        self._end_idle(now)
+        self._looked = now
+
+    def _share_out(self, now: float) -> None:
+        """Give slots to the sweeps that may have a driver now, and start those that lack one."""
+        can = {
+            one.name: one
+            for one in self._queue
+            if one.state in UNDER_WAY and not self._runner.may_start_in(one.run_id)
+        }
+        wanting = [self._waiting(one, now) for one in can.values()]
+        most = self.settings.most_per_user
+        found = allot(wanting, self._slots, now, most_per_user=most, eta_s=self._eta_s())
+        for given in found:
+            before = self._allotted.get(given.name)
+            if before is None or bool(before.slots) != bool(given.slots):
+                self._since[given.name] = now
+        for given in found:
+            self._apply(can[given.name], given)
+        later = [Allotment(one.name, 0) for one in self._queue if one.name not in can]
+        self._allotted = {given.name: given for given in (*found, *later)}
+
+    def _apply(self, one: QueuedRun, given: Allotment) -> None:
+        self._runner.allot(one.run_id, given.slots, given.why)
+        if given.slots and self._pids[one.run_id] is None:
+            self._runner.start(one.run_id, one.name)
+
+    def _note_death(self, one: QueuedRun) -> None:
+        """Start a driver again later that has died, or give its sweep up."""
+        self._runner.note_death(one.run_id)
+        if self._runner.deaths(one.run_id) >= MOST_DEATHS:
+            last = self._runner.last_words(one.run_id)
+            why = f"its driver has died {MOST_DEATHS} times in a row; the last that it said: {last}"
+            queue.give_up(self._store, one.run_id, without_secrets(why))
+
+    def _end_idle(self, now: float) -> None:
+        """End drivers that wait without slots, those that have waited for longest."""
+        own = {one.name: one.run_id for one in self._queue if self._runner.pid(one.run_id)}
+        idle = [name for name in own if not self._slots_of(name)]
+        idle.sort(key=lambda name: self._since.get(name, now))
+        for name in idle[: max(0, len(idle) - MOST_IDLE)]:
+            self._runner.terminate(own[name])
+
+    def _driver_of(self, one: QueuedRun, now: float) -> int | None:
+        """The process that drives a sweep; 0 if that is on another machine."""
+        if pid := self._runner.pid(one.run_id):
+            return pid
+        if one.driver is None or one.driver.is_here:
+            return one.driver.pid if one.driver else None
+        beat, since = self._beats.get(one.run_id, (-1, now))
+        if beat != one.driver.beat:
+            since = now
+        self._beats[one.run_id] = (one.driver.beat, since)
+        return 0 if now - since < STALE_S else None
+
+    def _waiting(self, one: QueuedRun, now: float) -> Waiting:
+        most = min(one.workers or self._slots, one.trials_left)
+        demand = self._runner.demand(one.run_id) if self._pids[one.run_id] else None
+        return Waiting(
+            name=one.name,
+            owner=one.owner,
+            priority=one.priority,
+            submitted=one.submitted,
+            since=self._since.get(one.name, now),
+            held=self._slots_of(one.name),
+            wanted=max(1, most if demand is None else demand),
+        )
+
+    def _slots_of(self, name: str) -> int:
+        return self._allotted[name].slots if name in self._allotted else 0
+
+    def _eta_s(self) -> float | None:
+        """Seconds until a sweep that has slots is expected to end, whichever is first."""
+        left = [
+            one.seconds_left
+            for one in self._queue
+            if self._slots_of(one.name) and one.seconds_left is not None
+        ]
+        return min(left, default=None)
+
+    def _waits(self, one: QueuedRun) -> bool:
+        """Whether a sweep has no driver, or no slots."""
+        return not self._slots_of(one.name) or self._pids.get(one.run_id) is None
+
+    def _why(self, one: QueuedRun) -> str | None:
+        """Why a sweep has no driver, or not all slots that it could use."""
+        if wait := self._runner.may_start_in(one.run_id):
+            last = self._runner.last_words(one.run_id)
+            text = f"its driver has died, and is started again in {duration(wait)}"
+            return without_secrets(f"{text}; the last that it said: {last}" if last else text)
+        given = self._allotted.get(one.name)
+        if given is None:
+            return "was queued just now"
+        if given.slots and self._pids.get(one.run_id) is None:
+            return "its driver is being started"
+        return given.why or None
+
+    def _shown(self, one: QueuedRun, given: Allotment) -> QueuedSweep:
+        demand = self._runner.demand(one.run_id)
+        return QueuedSweep(
+            sweep=one.name,
+            run_id=one.run_id,
+            owner=one.owner,
+            priority=one.priority,
+            submitted=datetime.fromtimestamp(one.submitted, UTC),
+            slots=given.slots,
+            wanted=max(given.slots, demand or min(one.workers or self._slots, one.trials_left)),
+            driver=self._pids.get(one.run_id) or None,
+            why=self._why(one) or "",
+        )
+
+
+def _locked(state: Path, store: str) -> int:
+    """A descriptor that locks the folder of a service.
+
+    Raises:
+        InputError: another service has locked it.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(
+            f"another service keeps the queue of {store}: expected one at a time"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return descriptor

@@ -1,0 +1,165 @@
+"""Tokens by which requests are let in: kept hashed, in a file that only this user may read."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+import tempfile
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.models.wording import option
+from lstm_sweep.search.process.folder_lock import locked
+from lstm_sweep.search.spec import check_name
+
+FILE = "tokens.json"
+#: beginning of each token, by which people and programs recognize one
+PREFIX = "lstm-sweep-"
+#: random bytes of a token; as many as cannot be guessed, so a plain hash keeps it secret
+RANDOM_BYTES = 32
+#: characters of the longest token that is looked at
+LONGEST = 200
+
+
+class Role(StrEnum):
+    """What a token allows."""
+
+    READ = "read"
+    #: also to change sweeps and to upload
+    RUN = "run"
+
+
+@dataclass(frozen=True)
+class User:
+    """Who has sent a request."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A token in the file, without itself."""
+
+    name: str
+    role: Role
+    #: SHA-256 of the token, in hexadecimal
+    digest: str
+    #: when it was made, ISO 8601, UTC
+    created: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The token as `token list --json` prints it."""
+        return {"name": self.name, "role": str(self.role), "created": self.created}
+
+
+class TokenFile:
+    """The tokens of a service; changes of other processes are noticed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / FILE
+        self._lock = threading.Lock()
+        self._read_at: tuple[int, int, int] | None = None
+        self._rows: tuple[TokenRow, ...] = ()
+
+    def rows(self) -> tuple[TokenRow, ...]:
+        """All tokens, oldest first.
+
+        Raises:
+            InputError: the file cannot be read, or others may read it.
+        """
+        with self._lock:
+            try:
+                found = self.file.lstat()
+            except FileNotFoundError:
+                self._rows, self._read_at = (), None
+                return ()
+            except OSError as error:
+                raise InputError(f"{self.file}: {error.strerror}, expected to read it") from None
+            read_at = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if read_at != self._read_at:
+                self._rows, self._read_at = self._read(found), read_at
+            return self._rows
+
+    def find(self, token: str) -> User | None:
+        """Whose token this is; None if it is nobody's. Takes as long whichever it is."""
+        given = _digest_of(token[:LONGEST])
+        found = None
+        for row in self.rows():
+            if hmac.compare_digest(given, row.digest):
+                found = User(row.name, row.role)
+        return found
+
+    def add(self, name: str, role: str) -> str:
+        """Make a token, and return it; it is not kept.
+
+        Raises:
+            InputError: there is one of this name, or no such role.
+        """
+        check_name("token", name)
+        if role not in list(Role):
+            raise InputError(option("role"), f" is {shown(role)}: {one_of(role, list(Role))}")
+        token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with locked(self.file.parent):
+            rows = self.rows()
+            if any(row.name == name for row in rows):
+                raise InputError(f"token '{name}' exists, expected a new name, or revoke it first")
+            self._write((*rows, TokenRow(name, Role(role), _digest_of(token), now)))
+        return token
+
+    def revoke(self, name: str) -> TokenRow:
+        """Delete a token; it is refused from now on.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        with locked(self.file.parent):
+            rows = self.rows()
+            known = [row.name for row in rows]
+            if name not in known:
+                names = one_of(name, known) if known else "there are none"
+                raise InputError(f"token {shown(name)}: no such token; {names}")
+            self._write(tuple(row for row in rows if row.name != name))
+        return rows[known.index(name)]
+
+    def _read(self, found: os.stat_result) -> tuple[TokenRow, ...]:
+        own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if not own or stat.S_IMODE(found.st_mode) & 0o077:
+            raise InputError(f"{self.file}: expected a file that nobody but you may read (0600)")
+        try:
+            written = json.loads(self.file.read_text(encoding="utf-8"))
+            return tuple(
+                TokenRow(row["name"], Role(row["role"]), row["sha256"], row["created"])
+                for row in written["tokens"]
+            )
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            raise InputError(
+                f"{self.file}: expected tokens as `lstm-sweep token add` writes them"
+            ) from None
+
+    def _write(self, rows: tuple[TokenRow, ...]) -> None:
+        written = [row.to_dict() | {"sha256": row.digest} for row in rows]
+        try:
+            number, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=self.file.parent)
+            with os.fdopen(number, "w", encoding="utf-8") as scratch:  # which is 0600
+                scratch.write(json_text({"tokens": written}, indent=1))
+                scratch.flush()
+                os.fsync(scratch.fileno())
+            Path(name).replace(self.file)
+        except OSError as error:
+            raise InputError(f"{self.file}: {error.strerror}, expected to write it") from None
+
+
+def _digest_of(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

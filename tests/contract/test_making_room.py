@@ -1,0 +1,158 @@
+"""Trials that wait since another sweep needs their slot, and sweeps that wait for a slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search import api
+from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import Slot
+from tests.contract.four_trials import Listening, four_trials
+from tests.contract.sittings import go_on, interrupt
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+
+class Shared(ScriptedEngine):
+    """A slot that another sweep has from one `wait` to another, both counted from 1.
+
+    `look` is called at each `wait` in between in which no trial runs.
+    """
+
+    def __init__(self, first: int, last: int, look: Callable[[], None] = lambda: None) -> None:
+        super().__init__(LOSSES)
+        self._first, self._last, self._look = first, last, look
+        self._waits = 0
+        self.demands: list[int] = []
+
+    @property
+    def _is_taken(self) -> bool:
+        return self._first <= self._waits <= self._last
+
+    def reserve(self, slot: Slot) -> str:
+        """Why the slot cannot be had."""
+        return "2 sweeps share 1 slot" if self._is_taken else ""
+
+    def surplus(self) -> int:
+        """The trial that runs is one too many."""
+        return int(self._is_taken and bool(self._messages))
+
+    def demand(self, count: int) -> None:
+        """Remember it."""
+        self.demands.append(count)
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """Count."""
+        self._waits += 1
+        found = super().wait(timeout_s)
+        if self._is_taken and not found:
+            self._look()
+        return found
+
+
+def test_a_trial_makes_room_and_goes_on_in_its_run(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store, display = store_in(workplace("room")), Listening()
+    seen: list[tuple[str, str, str | None]] = []
+
+    def look() -> None:
+        record = archive.trials(store, "s")[-1]
+        report = api.status("s", settings=store.settings)
+        seen.append((record.status, record.tags.get(Tag.MAKES_ROOM, ""), report.why))
+
+    engine = Shared(4, 8, look)
+    state = four_trials(store, corpus, data, engine=engine, observer=display).run()
+    assert state.counts == {"complete": 4}
+    why = "waiting for a slot: 2 sweeps share 1 slot"
+    assert ("SCHEDULED", "at epoch 1: makes room", why) in seen
+    assert "s/1 paused at epoch 1: makes room" in display.told
+    assert display.told.count(why) == 1
+    records = archive.trials(store, "s")
+    assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
+    assert [one.tags.get(Tag.MAKES_ROOM, "") for one in records] == [""] * 4
+    for record in records:
+        first, second = LOSSES[record.trial.number]
+        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
+    assert api.status("s", settings=store.settings).why == "the budget is spent"
+    assert set(engine.demands) == {0, 1}
+
+
+def test_the_search_is_not_told_that_a_trial_makes_room(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    alone = store_in(workplace("alone"))
+    four_trials(alone, corpus, data).run()
+    shared = store_in(workplace("shared"))
+    four_trials(shared, corpus, data, engine=Shared(4, 8)).run()
+    configs = [[one.trial.config for one in archive.trials(of, "s")] for of in (alone, shared)]
+    assert configs[0] == configs[1]
+
+
+def test_one_of_the_ladder_goes_on_too(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("ladder"))
+    more = {"trials": 4, "ladder": True} | PLAIN
+    spec = tiny_spec(data=str(data), **more)
+    state = sweep_of(store, corpus, Shared(2, 5), spec).run()
+    assert sum(state.counts.values()) == 4
+    assert {one.trial.attempt for one in archive.trials(store, "s")} == {1}
+
+
+def test_time_without_a_slot_is_not_taken_from_its_minutes(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store, now = store_in(workplace("minutes")), [0.0]
+
+    def later() -> None:
+        now[0] += 600.0
+
+    spec = tiny_spec(data=str(data), trials=4, minutes=1, **PLAIN)
+    engine = Shared(1, 5, later)
+    state = sweep_of(store, corpus, engine, spec, clock=lambda: now[0]).run()
+    assert now[0] >= 600.0
+    assert (state.counts, state.seconds) == ({"complete": 4}, 0.0)
+
+
+@pytest.fixture
+def broken_off(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Store:
+    """A sweep that was interrupted while a trial made room."""
+    store = store_in(workplace("broken"))
+    with pytest.raises(KeyboardInterrupt):
+        four_trials(store, corpus, data, engine=Shared(4, 8, interrupt)).run()
+    return store
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(
+    broken_off: Store, corpus: Corpus, killed: bool
+) -> None:
+    record = archive.trials(broken_off, "s")[-1]
+    assert (record.outcome, record.tags[Tag.UNFINISHED]) == ("stopped", "yes")
+    if killed:  # as if its driver had been killed
+        broken_off.log(record.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
+        broken_off.reopen(record.run_id, "SCHEDULED")
+    state = go_on(broken_off, corpus, ScriptedEngine(LOSSES))
+    assert state.counts == {"complete": 4}
+    last = {one.trial.number: one.trial.attempt for one in archive.trials(broken_off, "s")}
+    assert last == {0: 1, 1: 2, 2: 1, 3: 1}
+
+
+def test_what_the_status_says_is_taken_back(
+    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+) -> None:
+    store = store_in(workplace("taken-back"))
+    told: list[Any] = []
+    engine = Shared(3, 6)
+    engine._watch = lambda message: told.append(api.status("s", settings=store.settings).why)
+    four_trials(store, corpus, data, engine=engine).run()
+    assert told[-1] is None

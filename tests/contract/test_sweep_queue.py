@@ -1,0 +1,204 @@
+"""The queue of a service in an SQLite store; drivers end at once, or are left out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepExistsError
+from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.service.runner import MOST_DEATHS
+from lstm_sweep.search.service.service import ServiceSettings
+from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import NoSuchRunError
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from tests.sweeps import PLAIN, store_in, tiny_spec
+
+
+class Time:
+    """A clock that tests set."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def folder(workplace: Callable[[str], Path]) -> Path:
+    return workplace("queue")
+
+
+@pytest.fixture
+def store(folder: Path) -> Store:
+    return store_in(folder)
+
+
+@pytest.fixture
+def service(
+    folder: Path, store: Store, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SweepService]:
+    """A service with two slots whose drivers do nothing."""
+    script = folder / "driver"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    made = opened(folder, store, clock)
+    yield made
+    made.drain()
+
+
+def opened(folder: Path, store: Store, clock: Time, **more: Any) -> SweepService:
+    """A service on this store."""
+    state = folder / "state"
+    given = {"store": store.settings, "folder": folder, "state": state, "slots": 2}
+    return SweepService(ServiceSettings(**{**given, **more}), clock)
+
+
+def spec_of(data: Path, name: str | None = None, **more: Any) -> SweepSpec:
+    return tiny_spec(data=str(data), name=name, **{"trials": 3, **PLAIN, **more})
+
+
+def test_a_sweep_waits_as_a_scheduled_run_with_all_that_a_driver_needs(
+    service: SweepService, store: Store, data: Path
+) -> None:
+    name = service.submit(spec_of(data), owner="ann", priority=7)
+    assert name == "words-1"
+    run = archive.existing_sweep(store, name)
+    assert run.info.status == "SCHEDULED"
+    tags = run.data.tags
+    assert (tags[Tag.OWNER], tags[Tag.PRIORITY], tags[Tag.STATE]) == ("ann", "7", "queued")
+    assert archive.read_spec(run).data == str(data)
+    report = service.status(name)
+    assert (report.state, report.started, report.slots) == ("queued", None, None)
+    assert service.owner(name) == "ann"
+    assert [row.state for row in service.sweeps()] == ["queued"]
+
+
+def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
+    service: SweepService, data: Path
+) -> None:
+    first = service.submit(spec_of(data), owner="ann", client_token="t")
+    assert service.submit(spec_of(data), owner="ann", client_token="t") == first
+    assert service.submit(spec_of(data), owner="bob", client_token="t") != first
+    with pytest.raises(SweepExistsError, match="same token"):
+        service.submit(spec_of(data, seed=9), owner="ann", client_token="t")
+    assert len(service.sweeps()) == 2
+
+
+def test_names_priorities_and_limits_are_checked(
+    folder: Path, store: Store, clock: Time, data: Path
+) -> None:
+    service = opened(folder, store, clock, most_queued_per_user=1)
+    service.submit(spec_of(data, "s"), owner="ann")
+    with pytest.raises(SweepExistsError, match="it is queued"):
+        service.submit(spec_of(data, "s"), owner="bob")
+    with pytest.raises(QueueFullError, match="user ann has 1 sweeps queued"):
+        service.submit(spec_of(data, "t"), owner="ann")
+    with pytest.raises(InputError, match="priority is 101"):
+        service.submit(spec_of(data, "t"), owner="bob", priority=101)
+    with pytest.raises(NoSuchRunError):
+        service.pause("t")
+    with pytest.raises(InputError, match="another service keeps the queue"):
+        opened(folder, store, clock)
+    service.drain()
+    with pytest.raises(ServiceEndsError):
+        service.submit(spec_of(data, "t"), owner="bob")
+    assert service.ready() == "the service ends"
+
+
+def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
+    service: SweepService, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "_enter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+    assert archive.existing_sweep(store, "s").info.status == "RUNNING"
+    assert [one.name for one in queue.queued(store)] == ["s"]
+    assert archive.existing_sweep(store, "s").info.status == "SCHEDULED"
+
+
+def test_order_and_reasons_survive_a_restart(
+    service: SweepService, folder: Path, store: Store, clock: Time, data: Path
+) -> None:
+    for name, priority in (("a", 0), ("b", 0), ("c", 1), ("d", 0)):
+        service.submit(spec_of(data, name, trials=1), owner="ann", priority=priority)
+    service._look()
+    before = [(one.sweep, one.slots, one.priority) for one in service.queue()]
+    assert before == [("c", 1, 1), ("a", 1, 0), ("b", 0, 0), ("d", 0, 0)]
+    assert service.status("b").why == "waits: 4 sweeps share 2 slots"
+    service.prioritise("d", 5)
+    after = [one.sweep for one in service.queue()]
+    assert after == ["d", "c", "a", "b"]
+    service.drain()
+    again = opened(folder, store, clock, state=folder / "other")
+    again._look()
+    assert [one.sweep for one in again.queue()] == after
+
+
+def test_a_sweep_that_waits_is_paused_resumed_and_stopped(
+    service: SweepService, store: Store, data: Path
+) -> None:
+    service.submit(spec_of(data, "s"), owner="ann")
+    assert service.pause("s").state == "paused"
+    assert archive.existing_sweep(store, "s").info.status == "SCHEDULED"
+    service._look()
+    assert service.queue() == ()
+    assert service.resume("s", {"trials": 5}).state == "queued"
+    assert [dict(one.changes) for one in queue.queued(store)] == [{"trials": 5}]
+    with pytest.raises(InputError, match="'seed' may not change"):
+        service.resume("s", {"seed": 5})
+    stopped = service.stop("s")
+    assert (stopped.state, stopped.had_ended) == ("stopped", False)
+    assert archive.existing_sweep(store, "s").info.status == "KILLED"
+    assert api.status("s", settings=store.settings).why == "stopped on request"
+    assert queue.queued(store) == []
+
+
+def test_a_sweep_whose_driver_dies_again_and_again_is_given_up_with_its_last_words(
+    service: SweepService,
+    store: Store,
+    clock: Time,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    service.submit(spec_of(data, "s"), owner="ann")
+    run_id = archive.existing_sweep(store, "s").info.run_id
+    (service.settings.state / f"{run_id}.log").write_text("no such thing\n")
+    whys = set[str | None]()
+    for _ in range(400):
+        service._look()
+        whys.add(service.status("s").why)
+        clock.now += 5.0
+        if service.status("s").state == "failed":
+            break
+        child = service._runner._children.get(run_id)
+        if child:
+            child.wait(10)
+    report = service.status("s")
+    assert report.state == "failed"
+    assert f"died {MOST_DEATHS} times in a row" in str(report.why)
+    assert "no such thing" in str(report.why)
+    assert any("is started again in" in str(why) for why in whys)
+    service._look()
+    assert service.queue() == ()

@@ -1,0 +1,161 @@
+"""The app of a service over a real store, whose sweeps are run by scripted engines at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.service.app import create_app
+from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
+from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.settings import load
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, tiny_spec
+
+API = "/api/v1"
+#: how a browser and a program name the service
+HERE = "http://localhost"
+#: a space whose trials are as small as they can be, as a request gives it
+SPACE: dict[str, Any] = {
+    "direction": "uni", "layer_size": 6, "sequence_length": 8, "stride": 8, "epochs": 2
+}  # fmt: skip
+
+
+class ImmediateService:
+    """A service whose sweeps have run when they are submitted; the real one is tested beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = ServiceSettings(
+            store=load(folder, {}), folder=folder, state=folder / "service"
+        )
+        #: reason why it takes no sweeps
+        self.not_ready = ""
+        #: who has submitted each sweep, and sweeps by owner and token of the client
+        self.owners: dict[str, str] = {}
+        self.tokens: dict[tuple[str, str], str] = {}
+        self.priorities: dict[str, int] = {}
+        self.calls: list[tuple[str, str]] = []
+
+    def submit(
+        self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
+    ) -> str:
+        """Run a sweep at once."""
+        key = (owner, client_token or "")
+        if client_token and key in self.tokens:
+            return self.tokens[key]
+        spec = dataclasses.replace(
+            spec, trials=min(spec.trials, 3), targets=100, ladder=False, **PLAIN
+        )
+        name = api.launch(spec, settings=self.settings.store).sweep
+        self.owners[name], self.priorities[name] = owner, priority
+        if client_token:
+            self.tokens[key] = name
+        return name
+
+    def sweeps(self) -> Listing[SweepRow]:
+        """All sweeps."""
+        return api.sweeps(settings=self.settings.store)
+
+    def queue(self) -> tuple[QueuedSweep, ...]:
+        """One that waits for ever, if any was submitted."""
+        return tuple(self._queued(name) for name in list(self.owners)[:1])
+
+    def _queued(self, name: str) -> QueuedSweep:
+        return QueuedSweep(
+            sweep=name, run_id="0", owner=self.owners.get(name, ""), submitted=datetime.now(UTC),
+            priority=self.priorities.get(name, 0), slots=1, wanted=2, driver=None, why="waits",
+        )  # fmt: skip
+
+    def status(self, name: str) -> SweepStatusReport:
+        """The state of a sweep."""
+        return api.status(name, settings=self.settings.store)
+
+    def pause(self, name: str) -> SweepStatusReport:
+        """Note that it was called."""
+        self.calls.append(("pause", name))
+        return self.status(name)
+
+    def resume(
+        self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> SweepStatusReport:
+        """Check the changes as the core does."""
+        self.calls.append(("resume", name))
+        report = self.status(name)
+        for field in changes or {}:
+            if field not in ("trials", "minutes", "workers", "per_gpu", "on", "keep"):
+                raise InputError(f"'{field}' may not change")
+        return report
+
+    def stop(self, name: str) -> StoppedSweep:
+        """End a sweep."""
+        return api.stop(name, settings=self.settings.store)
+
+    def prioritise(self, name: str, priority: int) -> QueuedSweep:
+        """Note a priority."""
+        self.status(name)
+        self.priorities[name] = priority
+        return self._queued(name)
+
+    def owner(self, name: str) -> str | None:
+        """Who has submitted a sweep."""
+        return self.owners.get(name)
+
+    def ready(self) -> str:
+        """Why it takes none."""
+        return self.not_ready
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def drain(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A service in a folder of its own, and its app."""
+
+    service: ImmediateService
+    settings: HttpSettings
+
+    @classmethod
+    def in_folder(cls, folder: Path, **more: Any) -> Place:
+        """A service over the store of a folder."""
+        service = ImmediateService(folder)
+        own = service_folder(service.settings.store, folder)
+        given: dict[str, Any] = {"folder": own, "remembered_s": 0.0} | more
+        return cls(service, HttpSettings(**given))
+
+    def client(self, **headers: str) -> TestClient:
+        """A client of a new app, which is started when it is entered."""
+        app = create_app(self.service, self.settings)
+        return TestClient(app, base_url=HERE, headers=headers)
+
+    def launch(self, data: Path, name: str = "s", trials: int = 3) -> None:
+        """Run a sweep that no request has submitted."""
+        given: dict[str, Any] = {"data": str(data), "name": name, "trials": trials} | PLAIN
+        spec = tiny_spec(**given)
+        api.launch(spec, settings=self.service.settings.store)
+
+
+def use_scripted_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put engines that train nothing in the place of real ones."""
+
+    def open_engine(name: str, **more: Any) -> ScriptedEngine:
+        return ScriptedEngine(LOSSES)
+
+    monkeypatch.setattr(preparation, "open_engine", open_engine)

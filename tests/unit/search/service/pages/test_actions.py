@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.tokens import TokenFile
+from tests.service_app import Place, use_scripted_engines
+from tests.unit.search.service.pages.site import browser, check
+
+
+@pytest.fixture
+def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    use_scripted_engines(monkeypatch)
+    return workplace("sweeps")
+
+
+@pytest.fixture
+def place(folder: Path, data: Path) -> Place:
+    return Place.in_folder(folder, data_roots=(data.parent,))
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with browser(place) as client:
+        yield client
+
+
+def launched(client: TestClient, content: bytes | None = None, **fields: str) -> Any:
+    given = {"data": "python-docs", "space": "quick", "trials": "1"} | fields
+    name = "words.txt" if content is not None else ""
+    return client.post("/launch", data=given, files={"file": (name, content or b"")})
+
+
+def test_a_sweep_is_launched_on_an_uploaded_file(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    key = re.findall(r'name="key" value="(\w+)"', client.get("/launch").text)[0]
+    for _ in "ab":  # the second time nothing new is made
+        answer = launched(client, data.read_bytes(), key=key, name="mine")
+        assert (answer.status_code, answer.url.path) == (200, "/sweeps/mine")
+    [row] = place.service.sweeps().rows
+    assert (row.sweep, Path(row.data or "").read_bytes()) == ("mine", data.read_bytes())
+
+
+def test_what_is_refused_is_said_above_the_form_which_keeps_what_was_given(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    answer = launched(client, data.read_bytes(), trials="many", name="<b>")
+    assert answer.status_code == 422
+    assert 'value="many"' in answer.text and 'value="&lt;b&gt;"' in answer.text
+    assert re.search(r'role="alert" id="said">request: ', answer.text)
+    [corpus] = client.get("/api/v1/corpora").json()["corpora"]
+    assert f'value="{corpus["data"]}" selected' in answer.text
+    assert len(place.service.sweeps()) == 0
+    check(answer.text)
+
+
+@pytest.mark.parametrize(
+    "content, fields, sentence",
+    [(b"", {"place": "../x"}, "no such file"), (b"x", {"priority": "1e3"}, "priority is")],
+)
+def test_bad_fields(
+    client: TestClient, content: bytes, fields: dict[str, str], sentence: str
+) -> None:
+    answer = launched(client, content or None, **fields)
+    assert answer.status_code == 422 and sentence in answer.text
+
+
+def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
+    with browser(Place.in_folder(folder, limits=Limits(file_bytes=1_000))) as client:
+        answer = launched(client, b"x" * 5_000)
+        other = client.post("/launch", data={"data": "python-docs"})
+    assert (answer.status_code, other.status_code) == (413, 415)
+
+
+def test_buttons_work_without_javascript(place: Place, client: TestClient, data: Path) -> None:
+    place.launch(data, "s", trials=1)
+    for action, given in (("pause", {}), ("resume", {"trials": "5"}), ("stop", {})):
+        answer = client.post(f"/sweeps/s/{action}", data=given)
+        assert (answer.status_code, answer.url.path) == (200, "/sweeps/s")
+    assert place.service.calls == [("pause", "s"), ("resume", "s")]
+    client.post("/sweeps/s/priority", data={"priority": "7"})
+    assert place.service.priorities == {"s": 7}
+    [number] = set(re.findall(r"/sweeps/s/trials/(\d+)/rerun", client.get("/sweeps/s").text))
+    answer = client.post(f"/sweeps/s/trials/{number}/rerun")
+    assert answer.url.path.startswith("/reruns/") and "Rerun of s/" in answer.text
+
+
+def test_pages_of_other_sites_change_nothing(place: Place, client: TestClient, data: Path) -> None:
+    place.launch(data, "s", trials=1)
+    answer = client.post("/sweeps/s/pause", headers={"Origin": "http://evil.example"})
+    assert (answer.status_code, place.service.calls) == (403, [])
+    assert "expected a page of this service" in answer.text
+    check(answer.text)
+
+
+def test_a_token_is_asked_for_and_kept(folder: Path) -> None:
+    place = Place.in_folder(folder, asks_login=True)
+    token = TokenFile(place.settings.folder).add("ann", "read")
+    with browser(place) as client:
+        assert client.get("/").url.path == "/login"
+        assert client.get("/static/page.css").status_code == 200
+        wrong = client.post("/login", data={"token": "no"})
+        assert (wrong.status_code, "the login is not known" in wrong.text) == (401, True)
+        assert client.post("/login", data={"token": token}).url.path == "/"
+        assert "No sweep yet" in client.get("/").text
+        refused = launched(client)
+        assert (refused.status_code, "ann" in refused.text) == (403, True)
+        client.post("/logout")
+        assert client.get("/").url.path == "/login"
+        api = client.get("/api/v1/sweeps", headers={"Accept": "text/html"})
+        assert api.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.search import api
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from tests.service_app import Place, use_scripted_engines
+from tests.unit.search.service.pages.site import Elements, browser, check
+
+HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    use_scripted_engines(monkeypatch)
+    made = Place.in_folder(
+        workplace("sweeps"), data_roots=(data.parent,), mlflow_page="http://127.0.0.1:5000"
+    )
+    made.launch(data, "s", trials=3)
+    return made
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with browser(place) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/launch", "/sweeps/s", "/sweeps/s/trials/1", "/login"])
+def test_the_policy_blocks_nothing_and_all_is_labelled(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    check(answer.text.replace("http://127.0.0.1:5000", ""))
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_a_sweep_is_shown_with_its_losses_and_trials(place: Place, client: TestClient) -> None:
+    trials = api.trials("s", settings=place.service.settings.store)
+    found, best = trials.rows, trials.rows[0].best_val_loss
+    lowest = min(trials.baselines.values())
+    listed, shown = client.get("/").text, client.get("/sweeps/s").text
+    assert f"{best:.4f}" in listed and "3 of 3" in listed and f"{lowest:.4f}" in listed
+    for text in (f"{best:.4f}", "finished", "Learning curves", "Against the baselines"):
+        assert text in shown
+    assert all(f'href="/sweeps/s/trials/{one.trial.number}"' in shown for one in found)
+    assert re.search(r'machine_learning">In MLflow</a>', shown)
+    assert re.search(r'href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+', shown)
+
+
+def test_links_into_mlflow_are_left_out_where_they_lead_nowhere(place: Place) -> None:
+    with browser(place) as client:
+        far = client.get("/sweeps/s", headers={"Host": "192.0.2.7"})
+    assert (far.status_code, "In MLflow" in far.text) == (200, False)
+
+
+@pytest.mark.parametrize("down", ["", "&down=true"])
+def test_trials_are_sorted_by_a_column(client: TestClient, down: str) -> None:
+    shown = client.get(f"/sweeps/s?sort=loss{down}").text
+    numbers = [int(n) for n in re.findall(r'row"><a href="/sweeps/s/trials/(\d+)"', shown)]
+    assert len(numbers) == 3
+    assert numbers == sorted(numbers, reverse=not down)  # each trial is better than the one before
+    assert f'aria-sort="{"descending" if down else "ascending"}"' in shown
+
+
+@pytest.mark.parametrize(
+    "path, status",
+    [
+        ("/sweeps/none", 404), ("/sweeps/s/trials/99", 404), ("/sweeps/..%2fx", 404),
+        ("/reruns/0123456789abcdef", 404), ("/sweeps/s?sort=evil", 422), ("/?at=0", 422),
+        ("/compare?sweep=s", 422), ("/static/views.py", 404), ("/static/..%2fviews.py", 404),
+        (f"/sweeps/{quote(HOSTILE.replace('/', ''))}", 422),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_a_sentence(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    if answer.headers["content-type"].startswith("text/html"):
+        check(answer.text)
+        [said] = [given for given in Elements(answer.text).all("p") if given.get("role")]
+        assert said["role"] == "alert" and "Traceback" not in answer.text
+    else:
+        assert answer.json()["status"] == status
+
+
+def test_hostile_names_are_escaped(place: Place, client: TestClient) -> None:
+    store = Store(place.service.settings.store)
+    run_id = api.status("s", settings=place.service.settings.store).run_id
+    store.client.set_tag(run_id, Tag.REASON, HOSTILE)
+    place.service.owners["s"] = HOSTILE
+    shown = client.get("/sweeps/s").text
+    assert "<script>alert" not in shown and "<img" not in shown
+    assert "&lt;script&gt;alert" in shown
+    assert "<img" not in client.get("/").text
+    check(shown.replace("http://127.0.0.1:5000", ""))
+
+
+def test_sweeps_are_compared(place: Place, client: TestClient, data: Path) -> None:
+    place.launch(data, "t", trials=2)
+    shown = client.get("/compare?sweep=s&sweep=t").text
+    check(shown)
+    assert "The best losses" in shown and 'href="/sweeps/t"' in shown
+
+
+def test_the_script_and_styles_are_the_services_own(client: TestClient) -> None:
+    for name, kind in (("page.js", "javascript"), ("page.css", "css"), ("style.css", "css")):
+        answer = client.get(f"/static/{name}")
+        assert answer.status_code == 200 and kind in answer.headers["content-type"]
+        assert "http" not in answer.text

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.search import api
+from tests.service_app import API, Place, use_scripted_engines
+
+
+@pytest.fixture(scope="module")
+def place(workplace: Callable[[str], Path], data: Path) -> Iterator[Place]:
+    """A service with a sweep `s` of three trials."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_scripted_engines(patch)
+        place = Place.in_folder(workplace("trials"), data_roots=(data.parent,))
+        place.launch(data)
+        yield place
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with place.client() as client:
+        yield client
+
+
+def test_trials_are_those_of_the_command_line(place: Place, client: TestClient) -> None:
+    store = place.service.settings.store
+    expected = api.trials("s", settings=store)
+    found = client.get(f"{API}/sweeps/s/trials").json()
+    assert found["trials"] == expected.to_list() and len(found["trials"]) == 3
+    assert found["baselines"] == dict(expected.baselines)
+    top = client.get(f"{API}/sweeps/s/trials?top=1").json()["trials"]
+    assert top == expected.to_list()[:1]
+    shown = client.get(f"{API}/sweeps/s/trials/2").json()
+    assert shown == api.show("s/2", settings=store).to_dict()
+    for reference in (shown["run_id"], shown["run_id"][:8]):
+        assert client.get(f"{API}/runs/{reference}").json() == shown
+
+
+@pytest.mark.parametrize(
+    "path, status",
+    [("sweeps/s/trials/9", 404), ("sweeps/s/trials/x", 422), ("sweeps/s/trials/-1", 422),
+     ("sweeps/s/trials?top=0", 422), ("sweeps/s/trials?top=x", 422), ("runs/ffffff", 404),
+     ("runs/a", 404), ("runs/a%2Fb", 404), ("runs/a'b", 422), ("reruns/none", 404),
+     (f"sweeps/s/trials/{10**30}", 422)],
+)  # fmt: skip
+def test_what_is_not_there_is_refused(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(f"{API}/{path}")
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+
+
+def test_sizes_are_those_of_the_command_line(client: TestClient) -> None:
+    found = client.post(f"{API}/sizes", json={"data": "server:words.txt", "space": "quick"}).json()
+    assert found["training_symbols"] == 4_800 and found["networks"]
+    for wrong in ({}, {"data": "/etc/passwd"}, {"data": "server:words.txt", "trials": 4}):
+        assert client.post(f"{API}/sizes", json=wrong).status_code == 422
+
+
+def test_a_rerun_waits_until_it_is_trained(place: Place) -> None:
+    client = place.client()  # not entered, so nothing is trained
+    made = client.post(f"{API}/sweeps/s/trials/1/reruns", json={"changes": {"dropout": 0.25}})
+    assert made.status_code == 202
+    assert client.get(made.headers["location"]).json() == made.json()
+    assert (made.json()["trial"], made.json()["state"]) == ("s/1", "queued")
+    changes: list[Any] = [{"none": 1}, [], {"dropout": [1]}, {"dropout": "\n"}]
+    for wrong in [{"x": 1}, *({"changes": one} for one in changes)]:
+        assert client.post(f"{API}/sweeps/s/trials/1/reruns", json=wrong).status_code == 422
+    assert client.post(f"{API}/sweeps/s/trials/9/reruns").status_code == 404
+
+
+def test_a_model_that_was_not_kept_cannot_be_exported(place: Place, client: TestClient) -> None:
+    assert client.get(f"{API}/sweeps/none/export").status_code == 404
+    assert client.get(f"{API}/sweeps/s/export?format=onnx").status_code == 422

@@ -1,0 +1,95 @@
+"""No request names a path of the machine, but below the folders that were given for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service.data_names import DataNames
+from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.uploads import Uploads
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of data, beside a secret."""
+    (tmp_path / "secret.txt").write_text("secret " * 100)
+    root = tmp_path / "data"
+    (root / "logs").mkdir(parents=True)
+    (root / "logs" / "a.txt").write_text("sun moon " * 100)
+    (root / "out").symlink_to(tmp_path / "secret.txt")
+    (root / "within").symlink_to(root / "logs")
+    (root / "mixed").mkdir()
+    (root / "mixed" / "a.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "template.py").write_text("")
+    return root
+
+
+@pytest.fixture
+def names(tmp_path: Path, root: Path) -> DataNames:
+    uploads = Uploads(tmp_path / "uploads", Limits())
+    return DataNames(uploads, (tmp_path / "other", root), allow_code=False)
+
+
+def test_data_below_a_folder_are_found(names: DataNames, root: Path) -> None:
+    assert names.data("python-docs") == "python-docs"
+    for given in ("server:logs/a.txt", f"server:{root}/logs/a.txt", "server:within/a.txt"):
+        assert names.data(given) == str(root / "logs/a.txt")
+    assert names.spec_of({"data": "server:logs"}).data == str(root / "logs")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["/etc/passwd", "logs/a.txt", "~", "", None, 5, ["a"], "file:///etc/passwd", "server:",
+     "server", "server:../secret.txt", "server:logs/../../secret.txt", "server:/etc/passwd",
+     "server:out", "server:mixed", "server:mixed/a.txt", "server:\0", "server:" + "x/" * 5000,
+     "server:~/x",      "server:none", "server:logs\ud800", "corpus", "http://x/"],
+)  # fmt: skip
+def test_data_elsewhere_are_refused(names: DataNames, given: object) -> None:
+    if given == "server:":  # the folder itself has a link that leads out of it
+        with pytest.raises(InputError, match="leads out of it"):
+            names.data(given)
+        return
+    with pytest.raises(InputError, match=r"^request: data is") as refused:
+        names.data(given)
+    assert "secret secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["corpus:", "corpus:../..", "corpus:" + "0" * 32])
+def test_a_corpus_that_was_not_uploaded_is_not_found(names: DataNames, given: str) -> None:
+    with pytest.raises(ProblemError) as refused:
+        names.data(given)
+    assert refused.value.status == 404
+
+
+@pytest.mark.parametrize("space", ["/etc/passwd", "a.yaml", ""])
+def test_a_space_is_no_file_of_the_machine(names: DataNames, space: str) -> None:
+    with pytest.raises(InputError, match=r"space is .*: expected default or quick"):
+        names.spec_of({"space": space})
+
+
+def test_fields_are_refused_with_the_sentences_of_the_command_line(names: DataNames) -> None:
+    with pytest.raises(InputError, match=r"^request: trials is 0: expected a whole number from 1"):
+        names.spec_of({"trials": 0})
+    with pytest.raises(InputError, match=r"'trails' is no field: did you mean 'trials'\?"):
+        names.spec_of({"trails": 5})
+
+
+def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, root: Path) -> None:
+    with pytest.raises(ProblemError, match="--allow-code") as refused:
+        names.spec_of({"template": "server:template.py"})
+    assert refused.value.status == 403
+    allowing = DataNames(Uploads(tmp_path / "more", Limits()), (root,), allow_code=True)
+    with pytest.raises(InputError, match="template is '/etc/passwd'"):
+        allowing.spec_of({"template": "/etc/passwd"})
+    with pytest.raises(InputError, match=r"template\.py"):  # it is found, and is no template
+        allowing.spec_of({"template": "server:template.py"})
+
+
+def test_without_folders_there_are_none(tmp_path: Path) -> None:
+    names = DataNames(Uploads(tmp_path / "uploads", Limits()), (), allow_code=False)
+    with pytest.raises(InputError, match="without --data-root"):
+        names.data("server:logs")

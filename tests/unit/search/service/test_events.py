@@ -1,0 +1,103 @@
+"""Whatever a client has received, what it is sent next leaves no gap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service.events import Cursor, Event, SweepView, TrialView, events_after
+
+#: state, rounds and attempt of each trial, by its number
+Told = dict[int, tuple[str, int, int]]
+
+
+def view(trials: Told, is_under_way: bool = True) -> SweepView:
+    made = {
+        number: TrialView(
+            number=number,
+            attempt=attempt,
+            state=state,
+            losses={n: 3 - n / 10 for n in range(1, rounds + 1)},
+            row={"trial": f"s/{number}", "rounds": rounds},
+            epochs_per_round=0.5,
+            is_final=True,
+        )
+        for number, (state, rounds, attempt) in trials.items()
+    }
+    return SweepView(made, {"state": "running"}, is_under_way)
+
+
+def received(events: list[Event]) -> list[tuple[Any, ...]]:
+    return [(e.name, e.data["number"], e.data.get("round", e.data.get("state"))) for e in events]
+
+
+def test_a_sweep_is_told_from_the_beginning() -> None:
+    told = list(events_after(Cursor(), view({0: ("ended", 2, 1), 1: ("running", 1, 1)})))
+    assert received(told) == [
+        ("round", 0, 1), ("round", 0, 2), ("trial", 0, "ended"),
+        ("trial", 1, "running"), ("round", 1, 1),
+    ]  # fmt: skip
+    assert told[0].data["epoch"] == 0.5 and told[0].data["val_loss"] == 2.9
+    assert [event.id for event in told] == ["1;;0:1", "1;;0:2", "1;0;", "1;0;1:0", "1;0;1:1"]
+
+
+def test_only_what_is_new_is_told() -> None:
+    before = view({0: ("ended", 2, 1), 1: ("running", 1, 1)})
+    now = view({0: ("ended", 2, 1), 1: ("paused", 2, 1), 2: ("running", 0, 1)})
+    cursor = Cursor.read(str(Cursor.of(before)))
+    assert received(list(events_after(cursor, now))) == [
+        ("trial", 1, "paused"), ("round", 1, 2), ("trial", 2, "running")
+    ]  # fmt: skip
+    assert list(events_after(cursor, now)) == []
+
+
+def test_another_attempt_is_told_from_its_beginning() -> None:
+    cursor = Cursor.of(view({0: ("ended", 3, 1)}))
+    told = list(events_after(cursor, view({0: ("running", 1, 2)})))
+    assert received(told) == [("trial", 0, "running"), ("round", 0, 1)]
+    assert str(cursor) == "1;;0.2:1"
+    list(events_after(cursor, view({0: ("ended", 2, 2)})))
+    assert str(cursor) == "1;;0.2:2e"
+
+
+def test_the_id_of_a_long_sweep_is_short() -> None:
+    trials: Told = dict.fromkeys(range(1000), ("ended", 50, 1)) | {1000: ("running", 7, 1)}
+    assert str(Cursor.of(view(trials))) == "1;0-999;1000:7"
+
+
+TRIALS = st.dictionaries(
+    st.integers(0, 8),
+    st.tuples(
+        st.sampled_from(["running", "paused", "ended"]), st.integers(0, 4), st.integers(1, 3)
+    ),
+)
+
+
+@given(TRIALS, st.data())
+def test_a_break_anywhere_loses_and_doubles_nothing(trials: Told, data: st.DataObject) -> None:
+    whole = list(events_after(Cursor(), view(trials)))
+    at = data.draw(st.integers(0, len(whole)))
+    cursor = Cursor.read(whole[at - 1].id) if at else Cursor()
+    rest = list(events_after(cursor, view(trials)))
+    assert [(e.name, e.data) for e in whole[:at] + rest] == [(e.name, e.data) for e in whole]
+    assert str(cursor) == str(Cursor.of(view(trials)))
+
+
+@given(TRIALS)
+def test_a_cursor_is_read_as_it_was_written(trials: Told) -> None:
+    cursor = Cursor.of(view(trials))
+    assert Cursor.read(str(cursor)) == cursor
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "2;;", "1;;;", "1;a;", "1;5-3;", "1;0-9999999;", "1;;1", "1;;1:x", "1;;1:2q",
+     "1;" + "1," * 30_000 + ";", "\n", "1;;-1:2"],
+)  # fmt: skip
+def test_what_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="Last-Event-ID is"):
+        Cursor.read(text)

@@ -1,0 +1,241 @@
+"""What a hostile page, client or neighbour sends; each case would pass without its check."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.search.service.guard import SECURITY
+from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.login import COOKIE
+from lstm_sweep.search.service.tokens import TokenFile
+from tests.service_app import API, Place
+
+#: a change that is refused with 404 once it has passed the guard
+CHANGE = f"{API}/sweeps/none/pause"
+
+
+@pytest.fixture
+def place(workplace: Callable[[str], Path]) -> Place:
+    return Place.in_folder(
+        workplace("guarded"), names=("runs.example.org",), limits=Limits(failures=3)
+    )
+
+
+@pytest.fixture
+def asking(workplace: Callable[[str], Path]) -> Place:
+    """A service that asks for tokens."""
+    return Place.in_folder(workplace("asking"), asks_login=True, limits=Limits(failures=3))
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with place.client() as client:
+        yield client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8000", "127.0.0.1:5000", "[::1]:80", "10.0.0.7", "runs.example.org"],
+)
+def test_it_answers_to_its_own_names(client: TestClient, host: str) -> None:
+    assert client.get(f"{API}/health", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "evil.example:8000", "",
+             "127.0.0.1.evil.example", "runs.example.org.evil"],
+)  # fmt: skip
+def test_a_name_that_leads_here_from_elsewhere_is_refused(client: TestClient, host: str) -> None:
+    answer = client.get(f"{API}/sweeps", headers={"Host": host})
+    assert (answer.status_code, answer.json()["type"]) == (421, "urn:lstm-sweep:problem:host")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:8080"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "http://localhost@evil.example"},
+        {"Origin": "http://[::1"},
+        {"Origin": "file://"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},
+        {"Cookie": f"{COOKIE}=abc"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    for method in ("POST", "PATCH", "DELETE", "PUT"):
+        answer = client.request(method, CHANGE, headers=headers)
+        assert answer.status_code == 403
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost"},
+        {"Origin": "https://localhost"},  # behind a proxy
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_its_own_pages_and_programs_may_change(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post(CHANGE, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (404, "Not Found")
+
+
+def test_no_other_site_may_read_what_a_browser_fetches(client: TestClient) -> None:
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    for answer in (
+        client.get(f"{API}/sweeps", headers=headers),
+        client.options(f"{API}/sweeps", headers=headers),
+    ):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_each_answer_has_the_headers(client: TestClient) -> None:
+    answers = [
+        client.get(path) for path in (f"{API}/health", f"{API}/sweeps", "/nothing", "/metrics")
+    ]
+    answers.append(client.get("/", headers={"Host": "evil.example"}))
+    for answer in answers:
+        assert {name: answer.headers[name] for name in SECURITY} == SECURITY
+        assert "cache-control" in answer.headers
+    policy = SECURITY["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "*" not in policy
+
+
+def test_nothing_but_health_and_description_is_told_without_a_token(asking: Place) -> None:
+    TokenFile(asking.settings.folder).add("ann", "run")
+    with asking.client() as client:
+        described = client.get(f"{API}/openapi.json").json()["paths"]
+        assert client.get(f"{API}/health").status_code == 200
+        for path, methods in described.items():
+            for method in methods:
+                if (path, method) in [(f"{API}/health", "get"), (f"{API}/session", "post"),
+                                      (f"{API}/session", "delete"),
+                                      ("/client", "get")]:  # fmt: skip
+                    continue
+                answer = client.request(method, path.replace("{", "").replace("}", ""))
+                assert answer.status_code == 401, f"{method} {path}"
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_role_says_what_is_allowed(asking: Place) -> None:
+    tokens = TokenFile(asking.settings.folder)
+    reads, runs = bearer(tokens.add("ann", "read")), bearer(tokens.add("bob", "run"))
+    with asking.client() as client:
+        assert client.get(f"{API}/sweeps", headers=reads).status_code == 200
+        refused = client.post(CHANGE, headers=reads)
+        assert (refused.status_code, "'ann' may read" in refused.json()["detail"]) == (403, True)
+        assert client.post(CHANGE, headers=runs).status_code == 404
+        tokens.revoke("bob")
+        assert client.post(CHANGE, headers=runs).status_code == 401
+
+
+def test_guessing_is_slowed_down_and_locks_nobody_else_out(asking: Place) -> None:
+    good = bearer(TokenFile(asking.settings.folder).add("ann", "run"))
+    with asking.client() as client:
+        statuses = [
+            client.get(f"{API}/sweeps", headers=bearer(f"x{n}")).status_code for n in range(5)
+        ]
+        assert statuses == [401, 401, 401, 429, 429]
+        answer = client.post(f"{API}/session", json={"token": "x"})
+        assert answer.status_code == 429 and int(answer.headers["retry-after"]) > 0
+        assert client.get(f"{API}/sweeps", headers=good).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Bearer",
+        "Bearer ",
+        "Basic eDp5",
+        "Basic !!!",
+        "Digest x",
+        "lstm-sweep-x",
+        "Bearer \xff",
+        "x" * 5000,
+    ],
+)
+def test_what_is_no_login_is_refused(asking: Place, given: str) -> None:
+    with asking.client() as client:
+        headers = {b"Authorization": given.encode("latin-1")}
+        answer = client.get(f"{API}/sweeps", headers=headers)
+        assert answer.status_code == 401
+
+
+def test_a_browser_logs_in_by_a_cookie_that_scripts_and_other_sites_cannot_use(
+    asking: Place,
+) -> None:
+    token = TokenFile(asking.settings.folder).add("ann", "run")
+    with asking.client() as client:
+        answer = client.post(f"{API}/session", json={"token": token})
+        cookie = answer.headers["set-cookie"].lower()
+        assert answer.status_code == 204 and "httponly" in cookie and "samesite=strict" in cookie
+        assert client.get(f"{API}/sweeps").status_code == 200
+        assert client.post(CHANGE).status_code == 403  # neither a browser's nor by a token
+        own = {"Origin": "http://localhost"}
+        assert client.post(CHANGE, headers=own).status_code == 404
+        client.delete(f"{API}/session", headers=own)
+        assert client.get(f"{API}/sweeps").status_code == 401
+
+
+def test_changes_are_noted_and_secrets_are_not(
+    asking: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = TokenFile(asking.settings.folder).add("ann", "run")
+    file = asking.settings.folder / "audit.jsonl"
+    with caplog.at_level(logging.DEBUG), asking.client() as client:
+        client.get(f"{API}/sweeps", headers=bearer(token))
+        client.post(CHANGE)  # by nobody
+        assert not file.exists()
+        client.post(CHANGE, headers=bearer(token))
+        client.post(f"{API}/session", json={"token": token})
+    [line] = map(json.loads, file.read_text().splitlines())
+    assert (line["who"], line["what"], line["status"]) == ("ann", f"POST {CHANGE}", 404)
+    assert line["when"].endswith("+00:00") and file.stat().st_mode & 0o077 == 0
+    assert token not in file.read_text() + caplog.text
+
+
+def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
+    size = Limits().request_bytes + 1
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(size // 1000 + 1):
+            yield b" " * 1000
+
+    for content in (b" " * size, parts()):
+        headers = {"Content-Type": "application/json"}
+        answer = client.post(f"{API}/sweeps", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["status"]) == (413, 413)
+
+
+def test_what_is_unexpected_is_told_to_the_log_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*arguments: Any) -> None:
+        raise RuntimeError("at https://me:hunter2@host/")
+
+    monkeypatch.setattr(place.service, "queue", fails)
+    with place.client() as client:
+        answer = client.get(f"{API}/queue")
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:lstm-sweep:problem:unexpected")
+    assert "RuntimeError" not in answer.text and "RuntimeError" in caplog.text
+    assert "hunter2" not in caplog.text + answer.text

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search.service.http_settings import HttpSettings, Limits
+from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, cookie_of
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.tokens import Role, User
+
+#: of users of MLflow: whether they are admins
+USERS = {"ann:secret": True, "bob:secret": False}
+
+
+def basic(login: str) -> dict[str, str]:
+    return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """Logins that MLflow's server was asked about."""
+    return []
+
+
+@pytest.fixture
+def mlflow(asked: list[str]) -> Iterator[str]:
+    """Address of a stand-in for MLflow's server; the real one is asked in `tests/acceptance`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given = self.headers.get("Authorization", "").removeprefix("Basic ")
+            login = base64.b64decode(given).decode()
+            asked.append(login)
+            self.send_response(200 if login in USERS else 401)
+            self.end_headers()
+            user = {"username": login.partition(":")[0], "is_admin": USERS.get(login)}
+            self.wfile.write(json.dumps({"user": user}).encode())
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def user_of(login: Login, headers: dict[str, str]) -> User | int:
+    """Who sends a request with these headers, or the status of the refusal."""
+    try:
+        return asyncio.run(login.user_of(headers, "10.0.0.1"))
+    except ProblemError as error:
+        return error.status
+
+
+def test_users_of_mlflow_are_let_in(tmp_path: Path, mlflow: str, asked: list[str]) -> None:
+    now = [0.0]
+    settings = HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow)
+    login = Login(settings, lambda: now[0])
+    for _ in range(3):
+        assert user_of(login, basic("ann:secret")) == User("ann", Role.RUN)
+    assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
+    assert user_of(login, basic("ann:wrong")) == 401
+    assert asked == ["ann:secret", "bob:secret", "ann:wrong"]  # remembered for a while
+    now[0] = 61.0
+    assert user_of(login, basic("ann:secret")) == User("ann", Role.RUN)
+    assert len(asked) == 4
+
+
+def test_passwords_are_not_tried_while_too_many_have_failed(
+    tmp_path: Path, mlflow: str, asked: list[str]
+) -> None:
+    limits = Limits(failures=2)
+    settings = HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow, limits=limits)
+    login = Login(settings)
+    assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
+    assert [user_of(login, basic(f"ann:{n}")) for n in range(4)] == [401, 401, 429, 429]
+    assert user_of(login, basic("ann:secret")) == 429
+    assert len(asked) == 3
+    assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
+
+
+def test_a_server_that_is_silent_lets_nobody_in(tmp_path: Path) -> None:
+    settings = HttpSettings(folder=tmp_path, asks_login=True, mlflow="http://127.0.0.1:9")
+    assert user_of(Login(settings), basic("ann:secret")) == 401
+
+
+def test_passwords_are_none_without_mlflow(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
+    assert user_of(login, basic("ann:secret")) == 401
+
+
+def test_on_loopback_nobody_is_asked_but_a_bad_token_is_refused(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path))
+    user = user_of(login, {})
+    assert isinstance(user, User) and user.role is Role.RUN
+    assert user_of(login, {"authorization": "Bearer x"}) == 401
+
+
+def test_failures_are_counted_within_a_minute() -> None:
+    now = [0.0]
+    failures = Failures(2, lambda: now[0])
+    for now[0] in (0.0, 10.0):
+        assert failures.wait_s("a") == 0
+        failures.note("a")
+    assert failures.wait_s("a") == WITHIN_S - 10
+    assert failures.wait_s("b") == 0
+    now[0] = WITHIN_S
+    assert failures.wait_s("a") == 0
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "a=b", "lstm-sweep-token", "\x00=;;", "=", "lstm-sweep-token="]
+)
+def test_what_is_no_cookie_of_ours_is_none(cookie: str) -> None:
+    assert cookie_of({"cookie": cookie}) == ""

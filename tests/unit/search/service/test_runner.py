@@ -1,0 +1,134 @@
+"""Drivers as processes; what they run is a script in place of the driver's module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.search.service import driver
+from lstm_sweep.search.service.runner import AGAIN_S, FORGIVEN_S, Runner
+
+RUN = "0" * 32
+#: locks its file as a driver does, says so, and sleeps
+SCRIPT = (
+    "import fcntl, os, sys, time\n"
+    "descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n"
+    "fcntl.flock(descriptor, fcntl.LOCK_EX)\n"
+    "os.pwrite(descriptor, str(os.getpid()).encode(), 0)\n"
+    "print('locked', flush=True)\n"
+    "time.sleep(600)\n"
+)
+
+
+class Time:
+    """A clock that tests set."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def made(tmp_path: Path, clock: Time) -> Runner:
+    return Runner(tmp_path, tmp_path, clock)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A driver that another service has started."""
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / f"{RUN}.lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_driver_of_an_earlier_service_is_found_and_ended(
+    made: Runner, other: subprocess.Popen[str]
+) -> None:
+    assert made.pid(RUN) == other.pid
+    assert not made.was_started(RUN)
+    made.end([RUN])
+    assert other.wait(10) == -signal.SIGTERM
+    assert made.pid(RUN) is None
+
+
+def test_one_that_does_not_end_is_killed(
+    made: Runner, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(other.pid, signal.SIGSTOP)
+    made.end([RUN], within_s=0.2)
+    assert other.wait(10) < 0, "it was stopped, so that SIGTERM alone did nothing"
+
+
+def test_a_second_driver_of_a_sweep_leaves_at_once(
+    tmp_path: Path, other: subprocess.Popen[str]
+) -> None:
+    assert driver.main("s", tmp_path / f"{RUN}.lock") == driver.DONE
+    assert other.poll() is None
+
+
+def test_a_driver_that_dies_is_started_again_later_each_time(
+    made: Runner, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    waits = []
+    for _ in range(4):
+        assert made.may_start_in(RUN) == 0
+        made.start(RUN, "s")
+        assert made.was_started(RUN)
+        gone(lambda: made.pid(RUN) is None)
+        made.note_death(RUN)
+        assert not made.was_started(RUN)
+        waits.append(made.may_start_in(RUN))
+        clock.now += waits[-1]
+    assert waits == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, 8 * AGAIN_S]
+    assert made.deaths(RUN) == 4
+    made.start(RUN, "s")
+    clock.now += FORGIVEN_S + 1
+    made.note_death(RUN)
+    assert (made.deaths(RUN), made.may_start_in(RUN)) == (1, AGAIN_S)
+
+
+def gone(holds: Callable[[], bool]) -> None:
+    """Wait for something that takes a moment."""
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_what_is_asked_for_by_the_service_counts_as_no_death(
+    made: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    made.start(RUN, "s")
+    made.terminate(RUN)
+    assert not made.was_started(RUN)
+
+
+def test_allotments_demands_and_last_words_are_files(made: Runner, tmp_path: Path) -> None:
+    made.allot(RUN, 2, "because")
+    assert '"slots": 2' in (tmp_path / f"{RUN}.slots").read_text()
+    assert made.demand(RUN) is None
+    (tmp_path / f"{RUN}.demand").write_text("3")
+    assert made.demand(RUN) == 3
+    (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
+    assert made.last_words(RUN) == "last"
+    made.forget(RUN)
+    assert [file.name for file in tmp_path.iterdir()] == [f"{RUN}.log"]

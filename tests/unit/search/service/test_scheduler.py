@@ -1,0 +1,169 @@
+"""Slots given to sweeps: single cases, and properties over random loads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot, duration
+
+TURN_S, STEP_S = 300.0, 10.0
+
+
+def sweep(name: str, **fields: object) -> Waiting:
+    """A sweep that was submitted in the order of names, and has no slot yet."""
+    usual = {
+        "owner": "ann", "priority": 0, "submitted": float(ord(name[0])), "since": 0.0, "held": 0,
+        "wanted": 4,
+    }  # fmt: skip
+    return Waiting(name=name, **{**usual, **fields})  # type: ignore[arg-type]
+
+
+def shares(*sweeps: Waiting, slots: int, now: float = 0.0, **more: int) -> dict[str, int]:
+    """Slots by the name of the sweep."""
+    return {one.name: one.slots for one in allot(sweeps, slots, now, **more)}
+
+
+def test_one_sweep_has_all_slots() -> None:
+    assert allot([sweep("a")], 4, 0.0) == [Allotment("a", 4)]
+
+
+def test_two_trials_do_not_wait_behind_a_thousand() -> None:
+    long, short = sweep("a", held=2, wanted=1000), sweep("b", wanted=2, since=10.0)
+    assert shares(long, short, slots=2, now=10.0) == {"a": 1, "b": 1}
+
+
+def test_a_higher_priority_comes_first_and_leaves_what_it_does_not_want() -> None:
+    low, high = sweep("a", held=4), sweep("b", priority=1, wanted=3)
+    assert shares(low, high, slots=4) == {"a": 1, "b": 3}
+    assert shares(low, replace(high, wanted=9), slots=4) == {"a": 0, "b": 4}
+
+
+def test_a_user_has_no_more_than_the_limit_and_others_get_the_rest() -> None:
+    own = [sweep("a"), sweep("b")]
+    assert shares(*own, slots=4, most_per_user=3) == {"a": 2, "b": 1}
+    assert shares(*own, sweep("c", owner="bob"), slots=4, most_per_user=2) == {
+        "a": 1, "b": 1, "c": 2,
+    }  # fmt: skip
+
+
+def test_a_limit_holds_over_priorities() -> None:
+    assert shares(sweep("a", priority=1), sweep("b"), slots=8, most_per_user=5) == {"a": 4, "b": 1}
+
+
+def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None:
+    a, b = sweep("a", held=1, since=0.0), sweep("b", since=5.0)
+    c = sweep("c", since=4.0)
+    assert shares(a, b, c, slots=1, now=TURN_S - 1) == {"a": 1, "b": 0, "c": 0}
+    assert shares(a, b, c, slots=1, now=TURN_S) == {"a": 0, "b": 0, "c": 1}
+
+
+@pytest.mark.parametrize(
+    "sweeps, slots, more, why",
+    [
+        ([sweep("a", held=1), sweep("b", held=1), sweep("c")], 2, {"eta_s": 720.0},
+         "waits: 3 sweeps share 2 slots; about 12 min"),
+        ([sweep("a", priority=2), sweep("c")], 2, {}, "waits: 1 sweep has a higher priority"),
+        ([sweep("a"), sweep("c")], 2, {}, "has 1 of 4 slots: 2 sweeps share 2 slots"),
+        ([sweep("c")], 2, {"most_per_user": 1},
+         "has 1 of 4 slots: user ann has as many slots as one user may"),
+        ([sweep("c")], 0, {}, "waits: there is no slot"),
+        ([sweep("c")], 4, {}, ""),
+    ],
+)  # fmt: skip
+def test_each_state_says_its_reason(
+    sweeps: list[Waiting], slots: int, more: dict[str, float], why: str
+) -> None:
+    found = {one.name: one.why for one in allot(sweeps, slots, 1.0, **more)}  # type: ignore[arg-type]
+    assert found["c"] == why
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.2, "1 s"), (59, "59 s"), (720, "12 min"), (7200, "2 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@dataclass
+class Load:
+    """A sweep of a simulation: when it comes, and how much there is to do, in slot-seconds."""
+
+    one: Waiting
+    work: float
+    longest_wait: float = 0.0
+
+
+loads = st.lists(
+    st.tuples(
+        st.integers(0, 2_000),  # when it is submitted
+        st.integers(10, 6_000),  # work
+        st.integers(1, 6),  # wanted
+        st.sampled_from(["ann", "bob", "cy"]),
+        st.integers(0, 1),  # priority
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(loads, st.integers(1, 5), st.sampled_from([None, 1, 2]), st.booleans())
+def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
+    drawn: list[tuple[int, int, int, str, int]],
+    slots: int,
+    most_per_user: int | None,
+    with_priorities: bool,
+) -> None:
+    waiting = []
+    for number, (at, work, wanted, owner, priority) in enumerate(drawn):
+        one = Waiting(
+            name=f"s{number}", owner=owner, priority=priority if with_priorities else 0,
+            submitted=float(at), since=float(at), held=0, wanted=wanted,
+        )  # fmt: skip
+        waiting.append(Load(one, float(work)))
+    now, done = 0.0, list[Load]()
+    while waiting:
+        here = [load for load in waiting if load.one.submitted <= now]
+        found = allot(
+            [load.one for load in here], slots, now, most_per_user=most_per_user, turn_s=TURN_S
+        )
+        given_to = {one.name: one.slots for one in found}
+        _check(here, given_to, slots, most_per_user)
+        for load in here:
+            share, held = given_to[load.one.name], load.one.held
+            if share == 0:
+                load.longest_wait = max(load.longest_wait, now - load.one.since)
+            since = now if bool(share) != bool(held) else load.one.since
+            load.one = replace(load.one, held=share, since=since)
+            load.work -= share * STEP_S
+        done += [load for load in waiting if load.work <= 0]
+        waiting = [load for load in waiting if load.work > 0]
+        now += STEP_S
+    assert now <= 2_000 + sum(work for _, work, *_ in drawn) + STEP_S * (len(drawn) + 1)
+    if most_per_user is None and not with_priorities:
+        bound = (TURN_S + STEP_S) * (1 + math.ceil(len(done) / slots))
+        assert max(load.longest_wait for load in done) <= bound
+
+
+def _check(
+    here: list[Load], given_to: dict[str, int], slots: int, most_per_user: int | None
+) -> None:
+    """Nothing is idle that somebody may use, and shares of one priority are within one slot."""
+    ones = [load.one for load in here]
+    used = {one.owner: 0 for one in ones}
+    for one in ones:
+        assert 0 <= given_to[one.name] <= one.wanted
+        used[one.owner] += given_to[one.name]
+    limit = slots if most_per_user is None else most_per_user
+    assert max(used.values(), default=0) <= limit
+    short = [o for o in ones if given_to[o.name] < o.wanted and used[o.owner] < limit]
+    assert sum(given_to.values()) <= slots
+    assert not short or sum(given_to.values()) == slots
+    for one in short:
+        same = [o for o in ones if o.priority == one.priority]
+        assert max(given_to[o.name] for o in same) <= given_to[one.name] + 1
+        assert all(given_to[o.name] == 0 for o in ones if o.priority < one.priority)
