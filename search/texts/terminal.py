@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from lstm_sweep.models.errors import cut
+from lstm_sweep.models.errors import cut, escaped
 from lstm_sweep.models.strict_json import json_text
 
 #: characters of a text that are shown, at most
@@ -18,8 +18,7 @@ CONTROL = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 def plain(text: object) -> str:
     """A text in one short line, with control characters escaped."""
-    shown = cut(str(text), LONGEST_SHOWN)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+    return escaped(cut(str(text), LONGEST_SHOWN))
 
 
 def plain_json(document: str) -> str:

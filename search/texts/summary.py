@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,17 +11,22 @@ from pathlib import Path
 from rich.console import Console
 
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.commands.display import duration, trials_table
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.texts.tables import duration, trials_table
 
 #: trials that are shown, at most
 SHOWN = 10
 
 
-def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord]) -> None:
-    """Print the result of a sweep; `trials` are those of the store, none if it does not answer."""
+def conclude(
+    console: Console, result: SweepResult, trials: Sequence[TrialRecord], program: str = ""
+) -> None:
+    """Print the result of a sweep; `trials` are those of the store, none if it does not answer.
+
+    `program` is what one types to call it; without it, what one has to type here.
+    """
     records = archive.ranked(list(trials))
     if records:
         title = f"{result.sweep}: the best of {_counts(result)}"
@@ -47,13 +53,17 @@ def conclude(console: Console, result: SweepResult, trials: Sequence[TrialRecord
         console.print(result.omitted, markup=False)
     failed = "failed: " if result.state is SweepStatus.FAILED else ""
     console.print(f"ended after {duration(result.seconds)}: {failed}{result.why}")
-    program = _program()
+    if text := str(result.time or ""):
+        console.print(f"time on slots: {text}")
+    program = program or _program()
     console.print("next:")
     if result.goes_on:
         console.print(f"  {program} resume {result.sweep}")
     console.print(f"  {program} ui")
     if best:
-        console.print(f"  {program} export {result.sweep} --to {result.sweep}-best")
+        console.print(f"  {program} report {result.sweep}")
+        to, model = f"{result.sweep}-best", re.sub(r"-\d+$", "", result.sweep)
+        console.print(f"  {program} export {result.sweep} --to {to} --register {model}")
         console.print(f"  {program} rerun {best.trial}")
     console.print(f"  {program} trials {result.sweep}")
 

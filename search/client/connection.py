@@ -1,0 +1,244 @@
+"""Requests to a service: they are sent again while it does not answer, and refusals are errors."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.store.faults import StoreError
+
+API = "/api/v1"
+#: environment variables with the address of a service, and with a token for it
+SERVER, TOKEN = "LSTM_SWEEP_SERVER", "LSTM_SWEEP_TOKEN"
+#: seconds between two tries: the first wait, and the longest
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
+#: seconds for which a request is sent again while there is no answer
+PATIENCE_S = 20.0
+#: seconds without a byte after which a connection counts as broken
+SILENCE_S = 120.0
+#: statuses of a service that starts, ends or whose store does not answer
+BUSY = (502, 503, 504)
+#: characters of a refusal that is no problem document
+LONGEST_REFUSAL = 200
+#: whatever urllib raises if a connection cannot be made, or breaks
+BROKEN = (OSError, http.client.HTTPException)
+
+
+class NoAnswerError(StoreError):
+    """The service does not answer, or the connection has broken."""
+
+
+class RefusedError(InputError):
+    """A service refuses a request; the sentence is its own."""
+
+    def __init__(self, detail: str, status: int, more: Mapping[str, Any]) -> None:
+        super().__init__(detail)
+        #: status of HTTP, and further members of the problem document
+        self.status, self.more = status, more
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answers."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def document(self) -> Any:
+        """The JSON that it is."""
+        return json.loads(self.content)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which could take the token to another machine."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Follow none."""
+
+
+def check_address(url: str, where: str) -> str:
+    """The address of a service without a slash at its end; `where` says who has given it.
+
+    Raises:
+        InputError: it is none.
+    """
+    expected = "expected the address of a service, such as http://HOST:8000"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError(f"{where} is {shown(url)}: {expected}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise InputError(f"{where} is {shown(url)}: {expected}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise InputError(
+            f"{where} has more than an address in it: {expected}, and a token in {TOKEN}"
+        )
+    return url.rstrip("/")
+
+
+@dataclass
+class Connection:
+    """A service, and the token that it is asked with.
+
+    Requests that change nothing, or that may be sent twice, are sent again for `patience_s` seconds
+    while the service does not answer. `say` is told once when that begins.
+    """
+
+    address: str
+    token: str = field(default="", repr=False)
+    say: Callable[[str], None] = lambda line: None
+    #: further headers of each request
+    headers: Mapping[str, str] = field(default_factory=dict)
+    patience_s: float = PATIENCE_S
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self._opener = urllib.request.build_opener(_NoRedirect())
+
+    def get(self, *path: str, accept: str = "application/json", **query: Any) -> Answer:
+        """What a path under the API answers; parts of the path are quoted.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: it does not answer for a while.
+        """
+        return self._patiently("GET", _path(path, query), None, {"Accept": accept})
+
+    def send(
+        self,
+        method: str,
+        *path: str,
+        document: Any = None,
+        key: str = "",
+        accept: str = "application/json",
+        once: bool = False,
+    ) -> Answer:
+        """Send a document; `key` makes it safe to send it again, `once` says that it is not.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: it does not answer for a while, or `once` and the connection breaks.
+        """
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        if key:
+            headers["Idempotency-Key"] = key
+        body = b"" if document is None else json.dumps(document).encode()
+        if once:
+            return self._read(method, _path(path, {}), body, headers)
+        return self._patiently(method, _path(path, {}), body, headers)
+
+    def put_bytes(self, *path: str, body: IO[bytes], size: int, headers: Mapping[str, str]) -> Any:
+        """Send `size` bytes of a file from where it stands; the document that comes back.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: the connection breaks.
+        """
+        length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        return self._read("PATCH", _path(path, {}), body, {**length, **headers}).document()
+
+    def open(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """A response whose content is read as it comes; whoever opens it closes it.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: it does not answer.
+        """
+        return self._open("GET", path, None, headers)
+
+    def _patiently(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        until, wait = self.clock() + self.patience_s, FIRST_WAIT_S
+        said = False
+        while True:
+            try:
+                return self._read(method, path, body, headers)
+            except NoAnswerError as error:
+                if self.clock() + wait > until:
+                    raise
+                if not said:
+                    self.say(f"{error}; asking again for {self.patience_s:g} s")
+                    said = True
+            self.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _read(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+        with self._open(method, path, body, headers) as response:
+            try:
+                content = response.read()
+            except BROKEN as error:
+                raise self._no_answer(error) from None
+            return Answer(response.status, dict(response.headers.items()), content)
+
+    def _open(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        request = urllib.request.Request(
+            self.address + path, body, {**self.headers, **headers}, method=method
+        )
+        if self.token:
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
+        try:
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=SILENCE_S)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from None
+        except ValueError as error:  # a token that no header can have
+            raise InputError(f"{TOKEN}: {error}; expected a token of this service") from None
+        except BROKEN as error:
+            raise self._no_answer(error) from None
+        return response
+
+    def _no_answer(self, error: BaseException) -> NoAnswerError:
+        reason = getattr(error, "reason", None) or error
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return NoAnswerError(f"no answer from {self.address}: {without_secrets(cut(str(text)))}")
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        try:
+            content = error.read()
+        except BROKEN as broken:
+            return self._no_answer(broken)
+        problem = _problem(content)
+        if problem is None:
+            text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]
+            if error.code in BUSY:
+                return NoAnswerError(f"no answer from {self.address}: status {error.code}")
+            return InputError(
+                f"{self.address} answers with status {error.code}: {shown(text)}, expected a "
+                f"service of lstm-sweep there"
+            )
+        detail = str(problem["detail"])
+        if error.code in BUSY:
+            return NoAnswerError(f"{self.address}: {cut(detail, 600)}")
+        if error.code == 401:
+            detail = f"{detail} (in {TOKEN})" if TOKEN not in detail else detail
+        more = {name: problem[name] for name in problem if name not in ("detail", "status")}
+        return RefusedError(detail, error.code, more)
+
+
+def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    path = "/".join([API, *(quote(part, safe="") for part in parts)])
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _problem(content: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("detail"), str) else None

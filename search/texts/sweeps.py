@@ -1,0 +1,45 @@
+"""A list of sweeps, the state of one, and what `stop` and `pause` say."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from lstm_sweep.models.wording import for_command_line
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.texts.tables import duration, loss_text
+from lstm_sweep.search.texts.terminal import plain
+
+
+def write_sweeps(console: Console, found: Listing[SweepRow], place: object) -> None:
+    """Print sweeps as a table; `place` names the store."""
+    if not found.rows:
+        console.print(f"no sweeps in {place}; lstm-sweep launch begins one", soft_wrap=True)
+        return
+    table = Table("sweep", "state", "trials", "best loss", "data")
+    for row in found:
+        loss = loss_text(row.best_val_loss)
+        table.add_row(row.sweep, plain(row.state), str(row.trials_done), loss, plain(row.data))
+    console.print(table)
+
+
+def status_line(report: SweepStatusReport) -> str:
+    """The state of a sweep in a line for people."""
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.trials.items())
+    parts = [report.state, counts or "no trials yet"]
+    if report.best:
+        best, running = report.best, " (not ended)" if report.best.running else ""
+        parts.append(f"best {best.trial} {loss_text(best.val_loss)}{running}")
+    if report.eta_seconds is not None:
+        parts.append(f"about {duration(report.eta_seconds)} left")
+    why = f" ({plain(report.why)})" if report.why else ""
+    return f"sweep {report.sweep}: {'; '.join(parts)}{why}"
+
+
+def stopped_line(stopped: StoppedSweep, command: str) -> str:
+    """What `stop` or `pause`, which `command` is, has done."""
+    line = f"sweep {stopped.sweep}: {stopped.state}"
+    line += f", nothing to {command}" if stopped.had_ended else ""
+    return f"{line}; {for_command_line(stopped.advice)}" if stopped.advice else line

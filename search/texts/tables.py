@@ -1,0 +1,63 @@
+"""Tables of trials, and numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from lstm_sweep.models.rounds import epochs_text
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.store.trial_record import TrialRecord
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: `42 s`, `3 min 05 s`, `2 h 10 min`; `?` if it is not known."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss to four places, or a dash."""
+    return "-" if loss is None else f"{loss:.4f}"
+
+
+def going_text(progress: TrialProgress) -> str:
+    """Whether a trial goes on, behind its name; nothing if it has ended."""
+    if progress.ended:
+        return ""
+    return " (paused)" if progress.paused else " (running)"
+
+
+def _best_epoch_text(record: TrialRecord) -> str:
+    """The epochs after which a trial was best, of how many."""
+    rounds = record.trial.rounds_per_epoch
+    best = epochs_text(record.best_epoch, rounds) if record.best_epoch else "-"
+    return f"{best}/{epochs_text(record.epochs, rounds)}"
+
+
+def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
+    """Trials as they stand in the store."""
+    records = list(records)
+    shape = records[0].trial.config.table_columns() if records else {}
+    table = Table("trial", "phase", "outcome", "loss", "bits", "epoch", *shape, "parameters")
+    table.title = title or None
+    for record in records:
+        loss = record.best_val_loss
+        table.add_row(
+            record.trial.id,
+            str(record.trial.phase),
+            record.outcome or record.open_state,
+            loss_text(loss),
+            loss_text(record.trial.objective.bits_per_symbol(loss)),
+            _best_epoch_text(record),
+            *record.trial.config.table_columns().values(),
+            f"{record.parameters:,}" if record.parameters else "-",
+        )
+    return table
