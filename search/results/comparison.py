@@ -1,4 +1,4 @@
-"""The course of a trial compared with that of its rerun, metric by metric."""
+"""The rounds of a trial compared with those of its rerun, metric by metric."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Comparison:
 def compare(
     was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
 ) -> Comparison:
-    """Compare two courses round by round, metric by metric.
+    """Compare two runs of a trial round by round, metric by metric.
 
     `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
     """

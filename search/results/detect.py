@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
-from lstm_sweep.models.bundle.bundle import Bundle, Predictor
+from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.fast.program_types import Predictor
 from lstm_sweep.models.field_checks import check_kind, check_range
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
@@ -135,10 +136,10 @@ def detect(given: str, data: str, rule: Rule, most: int) -> Detection:
 
 def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detection:
     """Judge each symbol, in a process of its own."""
-    logits = predictor_of(folder, bundle, seed=0)
+    predictor = predictor_of(folder, bundle, seed=0)
     from lstm_sweep.models.bundle.anomalies import judge  # Keras is there now
 
-    surprise, rank = judge(logits, bundle.config, len(bundle.alphabet), sessions.split)
+    surprise, rank = judge(predictor, bundle.config, len(bundle.alphabet), sessions.split)
     places = np.flatnonzero(rule.breaks(surprise, rank))
     found = np.bincount(_sessions_of(sessions, places), minlength=len(sessions))
     worst = places[np.argsort(-surprise[places], kind="stable")][:most]
@@ -149,7 +150,7 @@ def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: i
         float(surprise.mean()),
         len(places),
         {sessions.name(int(one)): int(found[one]) for one in np.flatnonzero(found)},
-        _findings(logits, bundle, sessions, worst, surprise[worst], rank[worst]),
+        _findings(predictor, bundle, sessions, worst, surprise[worst], rank[worst]),
     )
 
 
@@ -158,7 +159,7 @@ def _sessions_of(sessions: Sessions, places: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _findings(
-    logits: Predictor,
+    predictor: Predictor,
     bundle: Bundle,
     sessions: Sessions,
     places: NDArray[np.int64],
@@ -168,7 +169,7 @@ def _findings(
     from lstm_sweep.models.bundle.anomalies import likeliest
 
     split, alphabet = sessions.split, bundle.alphabet
-    codes, chances = likeliest(logits, bundle.config, len(alphabet), split, places, LIKELIEST)
+    codes, chances = likeliest(predictor, bundle.config, len(alphabet), split, places, LIKELIEST)
     found = []
     for row, (place, session) in enumerate(
         zip(places, _sessions_of(sessions, places), strict=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.wording import Wording, option, worded
+from lstm_sweep.search.results.register import register
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -63,17 +64,25 @@ def new_folder(given: str) -> Path:
 
 
 def export(
-    store: Store, record: TrialRecord, to: Path, format: str, *, unchecked: bool = False
+    store: Store,
+    record: TrialRecord,
+    to: Path,
+    format: str,
+    *,
+    unchecked: bool = False,
+    model: str | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a trial to folder `to`; return what `export --json` prints.
 
     The test split is scored here and nowhere else. The bundle is then loaded by a clean process
     with plain Keras, and appears under its name only if it predicts what the trial's network does.
     Where that cannot be checked, it appears only if the caller says that it may be `unchecked`.
+    With the name of a registered `model`, it becomes a version of that, too.
 
     Raises:
         InputError: the data are not those of the trial, the folder cannot be made, or the bundle
             cannot be checked.
+        StoreError: the store has failed, or refuses a version.
     """
     write = task_kind_of_run(record.tags).bundle_writer(store, record)
     try:
@@ -86,7 +95,14 @@ def export(
     try:
         scratch.chmod(0o755)
         result = write(scratch / "bundle", format)
-        if not (result["parity"]["windows"] or unchecked):
+        checked = result["parity"]["windows"] > 0
+        if model is not None and not checked:
+            raise InputError(
+                f"trial {record.trial.id}: {unchecked_reason(result)}, so it cannot be served: "
+                f"expected no ",
+                option("register"),
+            )
+        if not (checked or unchecked):
             raise InputError(
                 f"trial {record.trial.id}: {unchecked_reason(result)}, so its bundle is not "
                 f"checked: expected ",
@@ -96,6 +112,9 @@ def export(
         if to.exists():
             to.rmdir()
         (scratch / "bundle").rename(to)
+        if model is not None:
+            version = register(store, record, model, to, scratch, result)
+            result["model_version"] = version.to_dict()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"bundle": str(to), **result}

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
-from lstm_sweep.models.bundle.bundle import Bundle, Predictor
-from lstm_sweep.models.bundle.generation import continued
+from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.bundle.generation import continued, continued_stream
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.errors import InputError, cut, escaped, shown
+from lstm_sweep.models.fast.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.field_checks import check_range, check_text
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
@@ -76,16 +78,21 @@ def _continued(
     folder: Path, bundle: Bundle, past: NDArray[np.int32], request: GenerationRequest
 ) -> Iterator[NDArray[np.int32] | None]:
     """Nothing once a bundle's network is loaded, then what comes next, in a process of its own."""
-    logits = predictor_of(folder, bundle, request.seed)
+    predictor = predictor_of(folder, bundle, request.seed)
     yield None
-    turns = continued(
-        logits,
-        past,
-        window=bundle.config.sequence_length,
-        rows=request.count,
-        temperature=request.temperature,
-        seed=request.seed,
-    )
+    rows, temperature, seed = request.count, request.temperature, request.seed
+    if bundle.config.carried:
+        stream = cast("StreamPredictor", predictor)
+        turns = continued_stream(stream, past, rows=rows, temperature=temperature, seed=seed)
+    else:
+        turns = continued(
+            cast("WindowPredictor", predictor),
+            past,
+            window=bundle.config.sequence_length,
+            rows=rows,
+            temperature=temperature,
+            seed=seed,
+        )
     yield from islice(turns, request.length)
 
 
@@ -134,4 +141,4 @@ def printable(text: str) -> str:
     """A text as a terminal may have it: what could steer it is escaped."""
     if not sys.stdout.isatty():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return escaped(text, "\n\t")

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.comparison import Comparison, Rounds, compare, with_losses
-from lstm_sweep.search.store import archive, journal
+from lstm_sweep.search.store import archive, journal, trial_end
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
@@ -30,16 +32,7 @@ from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    Progressed,
-    RoundDone,
-    TrialFiles,
-    TrialProgress,
-)
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Progressed, RoundDone, TrialFiles
 
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
@@ -117,12 +110,16 @@ def rerun(
     config = first.config.evolve(**changes)
     variation = _variation(first.config, config)
     _check_proposed(store, record, file)
+    if not engine.slots:
+        raise InputError("found no slot that is free on any node, expected one")
     slot = engine.slots[0]
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
     was = _rounds(store, record)
     close_left_open(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
+    if variation:
+        trial = replace(trial, steps=None, most_rounds=None)
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
     viewer = Viewer(observer)
@@ -201,7 +198,8 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
 def _cut(record: TrialRecord, was: Rounds) -> tuple[int, Ended] | None:
     """After which round the first run was ended from outside, and how; None if it was not."""
     outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
-    if record.trial.objective.returned and outcome is Outcome.COMPLETE:
+    by_itself = record.trial.objective.returned or record.trial.steps is not None
+    if by_itself and outcome is Outcome.COMPLETE:
         return None
     if not was or not outcome.ranks or len(was) >= record.trial.rounds:
         return None
@@ -249,6 +247,7 @@ class _Again:
 
     def _train(self, job: Job) -> None:
         """Train it to its end."""
+        self.inbox.wait_for_slot(job.slot)
         began = time.monotonic()
         watch = Watch(began)
         self.engine.start(job)
@@ -329,7 +328,7 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
     )
     same_end = record.outcome == progress.ended.outcome
     if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
-        same_end = same_end and record.reason == journal.written_reason(progress.ended)
+        same_end = same_end and record.reason == trial_end.written_reason(progress.ended)
     failed = record.status == "FAILED" or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0
     if comparison.verdict != "different" and (failed or nothing) and not same_end:

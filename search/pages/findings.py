@@ -1,0 +1,158 @@
+"""`Findings`: all that a report shows of a sweep, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lstm_sweep.search.pages.parallel import Axis, Value
+from lstm_sweep.search.trial import Outcome, Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFinding:
+    """An attempt of a trial."""
+
+    #: `SWEEP/NUMBER`
+    id: str
+    number: int
+    attempt: int = 1
+    phase: str
+    #: an `Outcome`, or `running` or `paused`
+    outcome: str
+    reason: str = ""
+    #: lowest loss of its rounds, or what it has returned; finite, or None
+    loss: float | None
+    config: Mapping[str, Value] = field(default_factory=dict)
+    #: network and learning rate in a few words; empty if the config has none
+    label: str = ""
+    #: None if it is not known
+    parameters: int | None = None
+    #: epochs and validation loss after each round
+    curve: tuple[tuple[float, float | None], ...] = ()
+    #: epochs after which its loss was lowest
+    best_epoch: float | None = None
+    #: epochs that were trained, and that it was to train at most
+    epochs: float = 0.0
+    planned_epochs: float | None = None
+    #: for which it had a slot
+    seconds: float = 0.0
+    #: when it ended, seconds after the sweep began; None while it has not
+    ended_at: float | None = None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it has ended with a loss that competes."""
+        known = self.outcome in list(Outcome) and Outcome(self.outcome).ranks
+        return self.loss is not None and known
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended without a result that counts; a rung of the ladder may diverge."""
+        known = self.outcome in list(Outcome) and not Outcome(self.outcome).ranks
+        return known and (self.phase, self.outcome) != (Phase.LADDER, Outcome.DIVERGED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """A config that was trained again with further seeds."""
+
+    trial: str
+    mean: float
+    spread: float
+    losses: tuple[float, ...]
+    first: float
+    #: probability of so large a difference to the best by chance; None if it cannot be told
+    p: float | None
+    #: epochs after which its runs are compared; None: by their lowest losses
+    epoch: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """All that a report shows of a sweep."""
+
+    sweep: str
+    run_id: str = ""
+    #: as `lstm-sweep status` has it
+    state: str
+    why: str = ""
+    #: what the loss is, and whether it is in nats per symbol
+    loss_name: str
+    in_nats: bool
+    #: attempts of all trials, by number
+    attempts: tuple[TrialFinding, ...] = ()
+    #: loss of each baseline on the same targets
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    #: loss that no model can be below, nats; None if that is not known
+    entropy: float | None = None
+    #: the best mean first
+    confirmed: tuple[Confirmation, ...] = ()
+    #: the hyperparameters that vary
+    axes: tuple[Axis, ...] = ()
+    #: the one of them that is the learning rate
+    rate: str | None = None
+    #: share of the loss's variance that each hyperparameter explains
+    importance: Mapping[str, float] = field(default_factory=dict)
+    #: seconds of slots by what they were used for, in the order in which they are shown
+    time: Mapping[str, float] = field(default_factory=dict)
+    #: for which it was driven
+    seconds: float = 0.0
+    #: 0 if it is not known
+    training_symbols: int = 0
+    #: parameters for each training symbol that the size rule allows
+    size_rule: tuple[float, float] | None = None
+    #: trials at most, and minutes at most
+    trials_wanted: int | None = None
+    minutes: float | None = None
+    is_template: bool = False
+    #: further facts with their names: data, seed, device, versions
+    about: Mapping[str, str] = field(default_factory=dict)
+    #: runs that could not be read
+    left_out: int = 0
+
+    @cached_property
+    def trials(self) -> list[TrialFinding]:
+        """The last attempt of each trial, by number."""
+        last = {one.number: one for one in sorted(self.attempts, key=lambda one: one.attempt)}
+        return [last[number] for number in sorted(last)]
+
+    @cached_property
+    def ranked(self) -> list[TrialFinding]:
+        """Trials with a loss that competes, the best first."""
+        found = [one for one in self.trials if one.ranks]
+        return sorted(found, key=lambda one: (one.loss or 0.0, one.number))
+
+    @property
+    def best(self) -> TrialFinding | None:
+        """The best trial that has ended."""
+        return next(iter(self.ranked), None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs, or waits to run."""
+        return self.state not in ("queued", "running", "paused")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `resume` continues trials that were under way."""
+        return self.is_over and self.state != "finished"
+
+    @cached_property
+    def best_over_time(self) -> list[tuple[float, float]]:
+        """Seconds after the beginning, and the best loss from then on; the last is the end."""
+        found, best = list[tuple[float, float]](), float("inf")
+        ended = [one for one in self.ranked if one.ended_at is not None]
+        for one in sorted(ended, key=lambda one: one.ended_at or 0.0):
+            if one.loss is not None and one.loss < best:
+                best = one.loss
+                found.append((one.ended_at or 0.0, best))
+        if found and self.seconds > found[-1][0]:
+            found.append((self.seconds, best))
+        return found
+
+
+def by_name(name: str) -> str:
+    """A name in the store as people write it."""
+    return name.replace("_", " ")

@@ -1,0 +1,171 @@
+"""A model from `launch` to an answer over HTTP: registered, and served without this program."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Done, run_here, write_text
+from tests.servers import free_port
+
+pytestmark = pytest.mark.full
+FEW = [
+    *("--set", "layer_size=8", "--set", "sequence_length=10", "--set", "batch_size=32"),
+    *("--set", "learning_rate=0.01", "--epochs", "1", "--size-rule", "off", "--targets", "100"),
+    *("--trials", "1", "--ladder", "off", "--confirm-configs", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(workplace: Callable[[str], Path]) -> Path:
+    """A store with a sweep of one trial."""
+    found = workplace("serving")
+    write_text(found / "words.txt")
+    done = run_here("launch", "--data", "words.txt", "--name", "w", *FEW, cwd=found)
+    assert done.code == 0, done.err
+    return found
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> Done:
+    done = run_here("export", "w", "--to", "best", "--register", "words", cwd=folder)
+    assert done.code == 0, done.err
+    return done
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment with the libraries that are installed here, but not with ours."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    [packages] = folder.glob("lib/python*/site-packages")
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "libraries.pth").write_text("\n".join(libraries), encoding="utf-8")
+    python = folder / "bin" / "python"
+    for name, start in (
+        ("mlflow", "from mlflow.cli import cli as main"),
+        ("uvicorn", "from uvicorn.main import main"),
+    ):
+        script = folder / "bin" / name
+        script.write_text(f"#!{python}\n{start}\nmain()\n", encoding="utf-8")
+        script.chmod(0o755)
+    there = subprocess.run(
+        [python, "-c", "import lstm_sweep"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No module named 'lstm_sweep'" in there.stderr
+    return folder / "bin"
+
+
+@contextlib.contextmanager
+def served(command: str, environment: Path, folder: Path) -> Iterator[str]:
+    """The server of the command that `export` has printed; where it answers."""
+    port = free_port()
+    variables, words = {}, shlex.split(re.sub(r"--port \d+", f"--port {port}", command))
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        variables[name] = value
+    variables["PATH"] = f"{environment}:{os.environ['PATH']}"
+    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    log = folder / "served.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [environment / words[0], *words[1:]],
+            env=outside | variables,
+            cwd=folder / "best",
+            stdout=output,
+            stderr=output,
+        )
+    address, until = f"http://127.0.0.1:{port}", time.monotonic() + 400
+    try:
+        while True:
+            assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/ping", timeout=5).close()
+                break
+            time.sleep(0.5)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ask(address: str, body: str) -> Any:
+    """The answer to a request, or the message with which it is refused."""
+    request = urllib.request.Request(
+        f"{address}/invocations", body.encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=100) as answer:
+            return json.load(answer)["predictions"]
+    except urllib.error.HTTPError as error:
+        assert error.code == 400
+        return json.load(error)["message"]
+
+
+def test_a_registered_model_answers_what_the_commands_print(
+    folder: Path, exported: Done, environment: Path
+) -> None:
+    *_, named, _, serve, _, curl = exported.out.splitlines()
+    assert named == "registered: version 1 of words, the champion: no version was the champion"
+    body = shlex.split(curl)[-1]
+    assert shlex.split(curl)[:2] == ["curl", "http://127.0.0.1:5001/invocations"]
+    new = folder / "new.txt"
+    new.write_text("the river and the Xtone", encoding="utf-8")
+    generate = ("generate", "best", "--prompt", "the ", "--json", "--length")
+    continued = run_here(*generate, "12", cwd=folder).json["sequences"][0]
+    options = ("--candidates", "1", "--top", "99", "--json")
+    detected = run_here("detect", "best", "--data", "new.txt", *options, cwd=folder).json
+    with served(serve.strip(), environment, folder) as address:
+        [printed] = ask(address, body)
+        params = {"top": 3, "length": 12}
+        texts = ["the ", new.read_text(encoding="utf-8")]
+        asked = {"dataframe_records": [{"text": text} for text in texts], "params": params}
+        first, second = ask(address, json.dumps(asked))
+        assert "expected 1 to" in ask(address, json.dumps(asked | {"params": {"top": 0}}))
+        assert "text" in ask(address, '{"dataframe_records": [{"words": "a"}]}')
+    assert len(printed["next"]) == 3 and len(printed["continuation"]) == 20
+    assert first["continuation"] == continued
+    surprise = second["surprise"]
+    assert sum(surprise) / len(surprise) == pytest.approx(detected["loss"], rel=1e-4)
+    assert detected["findings"]
+    for one in detected["findings"]:
+        chance = pytest.approx(one["probability"], rel=1e-3)
+        assert 2.718281828459045 ** -surprise[one["place"] - 1] == chance
+
+
+def test_another_export_of_it_is_no_further_version(folder: Path, exported: Done) -> None:
+    done = run_here("export", "w/0", "--to", "again", "--register", "words", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    version = done.json["model_version"]
+    assert re.fullmatch("m-[0-9a-f]{32}", version.pop("model_id"))
+    assert version == {
+        "name": "words", "version": 1, "uri": "models:/words@champion", "champion": True,
+        "why": "it was the champion",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "..", "a\nb", " a"])
+def test_a_name_that_mlflow_does_not_take_is_refused_before_anything_is_done(
+    folder: Path, name: str
+) -> None:
+    done = run_here("export", "w", "--to", "none", "--register", name, cwd=folder)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "--register is" in done.err and "expected the name of a model" in done.err
+    assert not (folder / "none").exists()

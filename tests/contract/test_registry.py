@@ -1,0 +1,195 @@
+"""Logged models and versions in MLflow's registry, on a real store; sweeps are scripted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.models import Model
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.results.register import register
+from lstm_sweep.search.store import archive, registry
+from lstm_sweep.search.store.registry import Version
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.sweep.state import SweepState
+from tests.conftest import in_full
+from tests.fakes import ScriptedEngine
+from tests.servers import Server
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+
+#: trial 1 is the best
+LOSSES = {0: [3.0, 2.5], 1: [2.0, 2.2], 2: [2.8, 2.6]}
+
+
+@pytest.fixture(scope="module")
+def server(workplace: Callable[[str], Path]) -> Iterator[str]:
+    running = Server(workplace("server"))
+    yield running.start()
+    running.stop()
+
+
+@pytest.fixture(params=["sqlite", *in_full("server")])
+def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
+    if request.param == "server":
+        address = request.getfixturevalue("server")
+        return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+    return store_in(workplace("sqlite"))
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.lines = list[str]()
+
+    def said(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def swept(store: Store, corpus: Corpus, **more: Any) -> tuple[SweepState, list[TrialRecord]]:
+    """The end of a sweep, and its trials by number."""
+    spec = tiny_spec(trials=len(LOSSES), **PLAIN)
+    state = sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, **more).run()
+    return state, archive.trials(store, state.name)
+
+
+def registered(store: Store, record: TrialRecord, folder: Path, model: str = "m") -> Version:
+    written = {"test_loss": 2.0}
+    return register(store, record, model, folder / "bundle", folder, written)
+
+
+def test_the_best_trial_is_a_logged_model_with_its_alphabet(
+    store: Store, corpus: Corpus, tmp_path: Path
+) -> None:
+    told = Told()
+    _, records = swept(store, corpus, observer=told)
+    assert [registry.logged_model_of(store, one.run_id) is not None for one in records] == [
+        False, True, False,
+    ]  # fmt: skip
+    model_id = registry.logged_model_of(store, records[1].run_id)
+    found = store.client.get_logged_model(model_id)
+    assert (found.status, found.source_run_id) == ("READY", records[1].run_id)
+    assert found.params["layer_size"] == "6"
+    assert {one.key: one.value for one in found.metrics}["best_val_loss"] == 2.0
+    assert store.run(records[1].run_id).info.status == "FINISHED"
+    assert store.history(records[1].run_id, "best_val_loss") == {1: 2.0, 2: 2.0}
+    place = store.experiment.place_of_model(found)
+    registry._files_at(store, place).download_artifacts("", str(tmp_path))
+    network = tmp_path / "data" / "network"
+    assert (network / "model.keras").read_bytes() == b"weights"
+    alphabet = json.loads((network / "alphabet.json").read_text(encoding="utf-8"))
+    assert alphabet == corpus.alphabet.to_dict()
+    about = Model.load(str(tmp_path))
+    assert about.signature.inputs.input_names() == ["text"]
+    assert [one.name for one in about.signature.params.params] == [
+        "top", "surprise", "length", "temperature", "seed",
+    ]  # fmt: skip
+    assert about.load_input_example(str(tmp_path))["text"][0] in "".join(
+        map(str, corpus.alphabet.symbols)
+    )
+    assert (about.run_id, about.model_id) == (records[1].run_id, model_id)
+    needed = (tmp_path / "requirements.txt").read_text(encoding="utf-8").split()
+    assert [one.partition("==")[0] for one in needed] == ["mlflow", "keras", "tensorflow", "numpy"]
+    assert all(one.partition("==")[2][0].isdecimal() for one in needed)
+    assert told.lines == []
+
+
+def test_a_version_is_the_champion_if_it_is_better_on_the_same_targets(
+    store: Store, corpus: Corpus, tmp_path: Path
+) -> None:
+    _, [worse, best, _] = swept(store, corpus)
+    name = f"m {time.monotonic_ns()}'s"
+    best_id = registry.logged_model_of(store, best.run_id)
+    first = registered(store, best, tmp_path, name)
+    assert first == Version(name, 1, str(best_id), True, "no version was the champion")
+    again = registered(store, best, tmp_path, name)
+    assert again == replace(first, why="it was the champion")
+    [version] = store.client.search_model_versions(f"run_id = '{best.run_id}'")
+    assert (version.source.split("/")[-2], version.tags[Tag.TRIAL]) == (best_id, "1")
+    assert version.description == "lstm-sweep trial s/1: loss 2.0000, test loss 2.0000"
+
+    def add(record: TrialRecord, **changed: str) -> tuple[int, bool, str]:
+        """A version of another trial, with other tags than it has."""
+        tags = {Tag.CORPUS_DIGEST: "x", Tag.SCORING: "{}", Tag.MODEL_LOSS: "1"}
+        tags |= {name: record.tags[name] for name in (Tag.CORPUS_DIGEST, Tag.SCORING)} | changed
+        made = registry.log_model(store, record.run_id, "s/0", lambda folder, about: folder.mkdir())
+        found = registry.register(store, name, made, record.run_id, tags, "a text")
+        return found.version, found.champion, found.why
+
+    assert add(worse, **{Tag.MODEL_LOSS: "2.5"}) == (
+        2, False, "its loss 2.5000 is not below 2.0000 of version 1",
+    )  # fmt: skip
+    assert add(worse, **{Tag.CORPUS_DIGEST: "other"}) == (
+        3, False, "not compared with version 1: that was scored on other data",
+    )  # fmt: skip
+    assert add(worse, **{Tag.SCORING: '{"targets": 7, "seed": 0}'}) == (
+        4, False, "not compared with version 1: that was scored on other validation targets",
+    )  # fmt: skip
+    assert int(store.client.get_model_version_by_alias(name, "champion").version) == 1
+    assert add(worse, **{Tag.MODEL_LOSS: "1.5"}) == (
+        5, True, "its loss 1.5000 is below 2.0000 of version 1",
+    )  # fmt: skip
+    assert int(store.client.get_model_version_by_alias(name, "champion").version) == 5
+    assert registered(store, best, tmp_path, name).to_dict() | {"why": ""} == {
+        "name": name, "version": 1, "model_id": best_id, "uri": f"models:/{name}/1",
+        "champion": False, "why": "",
+    }  # fmt: skip
+
+
+def test_a_champion_of_another_program_is_left_alone(
+    store: Store, corpus: Corpus, tmp_path: Path
+) -> None:
+    _, [_, best, _] = swept(store, corpus)
+    name = f"m {time.monotonic_ns()}"
+    model_id = str(registry.logged_model_of(store, best.run_id))
+    registry.register(store, name, model_id, best.run_id, {}, "somebody's")
+    other = registry.log_model(store, best.run_id, "s/1", lambda folder, about: folder.mkdir())
+    found = registered(store, best, tmp_path, name)
+    assert (found.model_id, found.version, found.champion) == (other, 2, False)
+    assert found.why == "not compared with version 1: what that was scored on is not known"
+
+
+@pytest.mark.parametrize("fails", ["create_logged_model", "log_outputs"])
+def test_a_sweep_outlives_a_store_that_takes_no_models(
+    workplace: Callable[[str], Path], corpus: Corpus, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, told = store_in(workplace("fails")), Told()
+
+    def fail(*given: object, **named: object) -> None:
+        raise ConnectionError("no such table\nand more")
+
+    monkeypatch.setattr(store.client, fails, fail)
+    state, records = swept(store, corpus, observer=told)
+    assert str(state.status) == "finished" and records[1].has_weights
+    [line] = told.lines
+    assert line.startswith("the best model was not logged: ") and "no such table" in line
+    assert store.run(state.run_id).info.status == "FINISHED"
+
+
+def test_a_store_does_not_say_where_models_are_written(
+    workplace: Callable[[str], Path], corpus: Corpus, tmp_path: Path
+) -> None:
+    store = store_in(workplace("elsewhere"))
+    _, [worse, _, _] = swept(store, corpus)
+    create = store.client.create_logged_model
+
+    def elsewhere(*given: Any, **named: Any) -> Any:
+        model = create(*given, **named)
+        model._artifact_location = (tmp_path / "home").as_uri()
+        return model
+
+    store.client.create_logged_model = elsewhere
+    with pytest.raises(InputError, match=r"its files are at .*home.*, expected .*/models/m-"):
+        registry.log_model(store, worse.run_id, "s/0", lambda folder, about: folder.mkdir())
+    assert not (tmp_path / "home").exists()
+    found = store.client.search_logged_models([store.experiment.id])
+    assert sorted(one.status for one in found) == ["FAILED", "READY"]

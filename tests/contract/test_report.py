@@ -1,0 +1,184 @@
+"""The report of a sweep, from a real store: ended, running, failed, and with a store that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lstm_sweep
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.policy import importance
+from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.trial import Ended, Outcome, RoundDone
+from tests.conftest import run_here
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+
+AGAIN: dict[str, Any] = {"confirm_configs": 2, "confirm_seeds": 2, "halving": False}
+
+
+class Told(Silent):
+    """Keeps what people are told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def said(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    return store_in(workplace("store"))
+
+
+def stored(store: Store, run_id: str, folder: Path) -> str:
+    """The report among the files of a run."""
+    return store.fetch(run_id, "report.html", folder).read_text(encoding="utf-8")
+
+
+def test_a_sweep_keeps_the_report_that_the_store_gives_later(
+    store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {n: [2.0 - n / 100, 1.5 - n / 100] for n in range(12)}
+    bad = {1: Ended(Outcome.OUT_OF_MEMORY, "no room for <b>")}
+    spec = tiny_spec(trials=10, early_stopping=0, **AGAIN)
+    state = sweep_of(store, corpus, ScriptedEngine(losses, endings=bad), spec).run()
+    page = stored(store, state.run_id, tmp_path)
+    again = api.report("s", settings=store.settings)
+    cut = page.index("<footer>")
+    assert page[:cut] == again.html[:cut]
+    found = again.findings
+    assert found.best and state.best
+    assert (found.best.id, found.best.loss) == (state.best.trial.id, state.best.ranked_loss)
+    assert found.baselines == state.baselines and found.state == "finished"
+    assert state.report and [one.trial for one in found.confirmed] == [
+        one.first.trial.id for one in state.report.confirmed
+    ]
+    curves = {one.id: [loss for _, loss in one.curve] for one in found.trials}
+    assert curves["s/3"] == losses[3]
+    assert {axis.name for axis in found.axes} == {"direction", "dropout"}
+    assert found.training_symbols == pytest.approx(len(corpus.train), rel=0.01)
+    assert found.is_over and found.time and found.best_over_time[-1][1] == found.best.loss
+    monkeypatch.setattr(importance, "FEWEST_TRIALS", 3)
+    shares = api.report("s", settings=store.settings).findings.importance
+    assert shares.keys() == {"direction", "dropout"} and not found.importance
+    assert "no room for &lt;b&gt;" in page and "1 of 10 attempts failed" in page
+
+
+def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
+    pages = []
+
+    def look(message: RoundDone) -> None:
+        if message.number == 2:
+            pages.append(api.report("s", settings=store.settings))
+
+    engine = ScriptedEngine({0: [3.0, 2.0], 1: [2.5, 1.5]}, watch=look)
+    sweep_of(store, corpus, engine, tiny_spec(trials=2, **PLAIN)).run()
+    first, second = pages
+    assert (first.findings.state, first.headline) == ("running", "No trial has a result yet.")
+    assert second.headline.startswith("s/0 is best so far: 2.0000 nats")
+    assert [one.outcome for one in second.findings.trials] == ["complete", "running"]
+    assert "lstm-sweep status s --follow" in second.html
+
+
+def test_a_sweep_that_failed_whole_has_a_report(
+    store: Store, corpus: Corpus, tmp_path: Path
+) -> None:
+    bad = {n: Ended(Outcome.ERROR, f"ValueError: {n}") for n in range(9)}
+    engine = ScriptedEngine({n: [] for n in range(9)}, endings=bad)
+    state = sweep_of(store, corpus, engine, tiny_spec(trials=9, max_failures=3, **PLAIN)).run()
+    assert state.status is SweepStatus.FAILED
+    page = stored(store, state.run_id, tmp_path)
+    assert "No trial has a result." in page and "3 of 3 attempts failed" in page
+    assert "ValueError: 2" in page and "lstm-sweep resume s" in page
+
+
+def test_a_report_that_cannot_be_stored_costs_nothing_else(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = store.keep_text
+
+    def failing(run_id: str, text: str, name: str) -> None:
+        if name == "report.html":
+            raise StoreError("the disk is full")
+        keep(run_id, text, name)
+
+    monkeypatch.setattr(store, "keep_text", failing)
+    told = Told()
+    spec = tiny_spec(trials=1, **PLAIN)
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec, observer=told).run()
+    assert told.lines == ["no report was saved: the disk is full"]
+    run = store.run(state.run_id)
+    assert (run.info.status, run.data.tags["sweep.state"]) == ("FINISHED", "finished")
+    assert not state.left_open
+
+
+def test_what_cannot_be_read_is_left_out(store: Store, corpus: Corpus) -> None:
+    spec = tiny_spec(trials=3, **PLAIN)
+    losses = {n: [3.0, 2.0 - n / 10] for n in range(3)}
+    state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
+    best, other, _ = state.ranked
+    store.log(best.run_id, tags={"sweep.config": "{"})
+    store.log(other.run_id, tags={"sweep.curve": '[["x"]]'})
+    odd = {"sweep.spec.0": '{"space": 7}', "sweep.time": "[]"}
+    store.log(state.run_id, tags=odd)
+    found = api.report("s", settings=store.settings)
+    assert found.findings.left_out == 1 and "1 runs could not be read" in found.html
+    assert found.findings.best and found.findings.best.id == other.trial.id
+    assert found.findings.best.curve == () and found.findings.axes == ()
+
+
+def test_the_command_writes_a_file_and_replaces_only_reports(
+    workplace: Callable[[str], Path], corpus: Corpus
+) -> None:
+    folder = workplace("command")
+    sweep_of(store_in(folder), corpus, ScriptedEngine({0: [3.0]}), tiny_spec(1, trials=1)).run()
+    (folder / "mlflow.yaml").write_text("artifacts: artifacts\nexperiment: test\n")
+    done = run_here("report", "s", cwd=folder)
+    file = folder / "s-report.html"
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "s/0 is best: 3.0000 nats = 4.3281 bits per symbol",
+        f"s -> {file}",
+    ]
+    before = file.stat().st_ino
+    again = run_here("report", "s", "--to", file, "--json", cwd=folder)
+    assert again.json["report"] == str(file) and file.stat().st_ino != before
+    other = folder / "other.html"
+    other.write_text("<p>mine</p>")
+    refused = run_here("report", "s", "--to", other, cwd=folder)
+    assert (refused.code, other.read_text()) == (2, "<p>mine</p>")
+    assert refused.err.startswith("lstm-sweep: --to ") and "something else there" in refused.err
+    page = lstm_sweep.sweep("s", store=folder).report(file)
+    assert file.read_text(encoding="utf-8") == page
+    unknown = run_here("report", "nobody", cwd=folder)
+    assert unknown.code == 2 and "no such sweep" in unknown.err
+    assert sorted(one.name for one in folder.glob("*.html")) == ["other.html", "s-report.html"]
+
+
+@pytest.mark.parametrize(
+    "to, why",
+    [
+        ("", "found nothing"),
+        (".", "found a folder"),
+        ("none/a.html", "none is no folder"),
+        ("a\0b", "null"),
+        ("x" * 300, "too long"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_before_anything_is_read(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        api.report("s", settings=store.settings, to=to)
+    assert why in str(refused.value) and "a report to replace" in str(refused.value)

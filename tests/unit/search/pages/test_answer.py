@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lstm_sweep.search.pages import answer
+from tests.unit.search.pages.found import confirmation, findings, trial
+
+
+def test_the_answer_is_the_best_trial_in_nats_and_bits() -> None:
+    found = findings(trial(0, 1.5), trial(1, math.log(2)), trial(2, None, outcome="error"))
+    assert answer.headline(found) == "s/1 is best: 0.6931 nats = 1.0000 bits per symbol"
+    assert answer.comparisons(found) == [
+        "That is 1.3069 nats below naive bayes (2.0000), the best of the baselines, on the same "
+        "validation targets.",
+        "Its perplexity is 2.00: it is as unsure of the next symbol as if 2.00 symbols were "
+        "equally likely.",
+    ]
+
+
+def test_the_entropy_is_named_where_it_is_known() -> None:
+    said = answer.comparisons(
+        findings(trial(0, 2.5), entropy=1.0, about={"validation targets": "9"})
+    )
+    assert "0.5000 nats above naive bayes (2.0000)" in said[0] and "same 9 valid" in said[0]
+    assert "entropy of these data, 1.0000 nats; the best trial is 1.5000 nats above" in said[1]
+
+
+def test_a_template_has_a_loss_without_units() -> None:
+    found = findings(trial(0, -0.6), in_nats=False, loss_name="loss", baselines={}, state="running")
+    assert answer.headline(found) == "s/0 is best so far: a loss of -0.6000"
+    assert answer.comparisons(found) == []
+
+
+def test_without_a_result_the_answer_says_so() -> None:
+    failed = trial(0, None, outcome="error")
+    assert answer.headline(findings(failed)) == "No trial has a result."
+    assert answer.headline(findings(state="running")) == "No trial has a result yet."
+    assert answer.certainty(findings(failed)) == answer.comparisons(findings(failed)) == []
+
+
+@pytest.mark.parametrize(
+    "p, said, sure",
+    [
+        (0.01, "s/1 (1.2000 \u00b1 0.1000) is worse (p = 0.01).", True),
+        (0.4, "s/1 (1.2000 \u00b1 0.1000) cannot be told apart from s/0 (p = 0.4).", False),
+        (
+            None,
+            "Whether s/1 (1.2000 \u00b1 0.1000) is worse cannot be told from so few seeds.",
+            False,
+        ),
+    ],
+)
+def test_whether_the_leader_is_told_apart(p: float | None, said: str, sure: bool) -> None:
+    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, p))
+    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again)
+    first, *others = answer.certainty(found)
+    assert first.startswith("The config of s/0, trained again with 3 further seeds, has 1.1000")
+    assert others == [said] and answer.is_leader_sure(found) is sure
+
+
+def test_it_says_where_the_best_trial_is_a_lucky_seed() -> None:
+    lucky = trial(2, 0.9, phase="confirm", config=trial(1, 1.1).config)
+    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, 0.5))
+    found = findings(trial(0, 1.0), trial(1, 1.1), lucky, confirmed=again)
+    assert answer.comparisons(found)[0] == ("It trains the config of s/1 again with another seed.")
+    assert "this config is the best, not that of the best trial" in answer.certainty(found)[1]
+
+
+def test_without_further_seeds_nobody_knows_how_sure_it_is() -> None:
+    [said] = answer.certainty(findings(trial(0, 1.0)))
+    assert "No config was trained again" in said
