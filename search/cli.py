@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
+import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
-from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.arguments import Parser
+from lstm_sweep.search.commands import afar
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from lstm_sweep.search.commands.terminal import plain
+from lstm_sweep.search.commands.option_types import number, switch, whole, whole_or_auto
+from lstm_sweep.search.commands.serve_arguments import add_pause, add_serve
+from lstm_sweep.search.commands.token_arguments import add_token
+from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.texts.terminal import plain
 
 FIRST_STEPS = """\
 examples:
@@ -37,44 +43,28 @@ examples:
 MODULES = {
     "launch": "launch",
     "resume": "launch",
+    "pause": "lifecycle",
+    "serve": "serve",
     "stop": "lifecycle",
     "sweeps": "lifecycle",
     "status": "lifecycle",
     "trials": "trials",
     "show": "trials",
+    "report": "report",
+    "compare": "trials",
     "rerun": "models",
     "export": "models",
     "generate": "models",
     "detect": "models",
     "ui": "lifecycle",
     "size": "trials",
+    "token": "token",
+    "completion": "completion",
 }
 
+TRIAL = "SWEEP/NUMBER, or (the beginning of) a run ID"
 OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
-
-
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments, as the commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        """Refuse the arguments."""
-        raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, f"found {_choice(value, action.choices)}")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments, of which each has to be known."""
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = re.findall(r"\[(-[a-z-]+)", self.format_usage())
-            self.error(f"found {_choice(unknown[0], options)}")
-        return parsed, unknown
-
-
-def _choice(found: str, known: Iterable[str]) -> str:
-    return f"{shown(found)}, {one_of(found, known)}"
+ON = "; ".join(f"{name}: {where}" for name, where in ENGINES.items()).replace(":", " (default):", 1)
 
 
 #: what commands are added to
@@ -92,10 +82,12 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         _add_launch, _add_resume, _add_stop, _add_sweeps, _add_status, _add_trials, _add_show,
-        _add_rerun, _add_export, _add_generate, _add_detect, _add_ui, _add_size,
+        _add_report, _add_compare, _add_rerun, _add_export, _add_generate, _add_detect, _add_ui,
+        _add_size, add_token, add_pause, add_serve, _add_completion,
     ):  # fmt: skip
         add(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        afar.add_options(name, command)
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
 
@@ -111,39 +103,46 @@ def _add_launch(commands: Commands) -> None:
         "--learning-rate-field", metavar="NAME", help="the template's learning rate, for the ladder"
     )
     command.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
-    _add_extent(command)
-    command.add_argument("--epochs", type=_whole, metavar="E", help="epochs of every trial")
+    _add_changeable(command)
+    command.add_argument(
+        "--dry-run", action="store_true", help="only say what it would do, and what that takes"
+    )
+    _add_progress(command)
+    command.add_argument("--epochs", type=whole, metavar="E", help="epochs of every trial")
     _add_space(command)
     command.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
     command.add_argument(
-        "--ladder", type=_switch, metavar="on|off", help="learning rates first, high to low (on)"
+        "--ladder", type=switch, metavar="on|off", help="learning rates first, high to low (on)"
     )
     command.add_argument(
-        "--halving", type=_switch, metavar="on|off", help="end trials that fall behind (on)"
+        "--halving", type=switch, metavar="on|off", help="let trials wait that fall behind (on)"
     )
     command.add_argument(
-        "--early-stopping", type=_whole, metavar="N", help="end a trial after N epochs without gain"
+        "--prior", type=switch, metavar="on|off", help="begin with what earlier sweeps found (on)"
     )
     command.add_argument(
-        "--patience", type=_whole, metavar="N", help="end the search after N trials without gain"
+        "--early-stopping", type=whole, metavar="N", help="end a trial after N epochs without gain"
     )
     command.add_argument(
-        "--confirm-configs", type=_whole, metavar="N", help="train the best N again in the end (3)"
+        "--patience", type=whole, metavar="N", help="end the search after N trials without gain"
     )
     command.add_argument(
-        "--confirm-seeds", type=_whole, metavar="N", help="with so many further seeds each (3)"
+        "--confirm-configs", type=whole, metavar="N", help="train the best N again in the end (3)"
     )
-    command.add_argument("--seed", type=_whole, metavar="S", help="seed of the sweep (default 0)")
+    command.add_argument(
+        "--confirm-seeds", type=whole, metavar="N", help="with so many further seeds each (3)"
+    )
+    command.add_argument("--seed", type=whole, metavar="S", help="seed of the sweep (default 0)")
     command.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
     command.add_argument(
         "--targets",
-        type=_whole_or_auto,
+        type=whole_or_auto,
         metavar="N",
         help="validation targets (auto: what takes a tenth of a trial, 2000 to 10000)",
     )
     command.add_argument(
         "--rounds-per-epoch",
-        type=_whole_or_auto,
+        type=whole_or_auto,
         metavar="N",
         help="parts of an epoch after each of which a trial is judged (auto: by what they cost)",
     )
@@ -156,7 +155,8 @@ def _add_resume(commands: Commands) -> None:
         "spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was"
     )
     command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    _add_extent(command)
+    _add_changeable(command)
+    _add_progress(command)
 
 
 def _add_stop(commands: Commands) -> None:
@@ -179,35 +179,47 @@ def _add_status(commands: Commands) -> None:
 def _add_trials(commands: Commands) -> None:
     command = commands.add_parser("trials", help="list the trials of a sweep, the best first")
     command.add_argument("sweep", metavar="NAME")
-    command.add_argument("--top", type=_whole, metavar="N", help="only the best N")
+    command.add_argument("--top", type=whole, metavar="N", help="only the best N")
 
 
 def _add_show(commands: Commands) -> None:
     command = commands.add_parser("show", help="one trial, round by round")
-    command.add_argument(
-        "trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID"
-    )
+    command.add_argument("trial", metavar="TRIAL", help=TRIAL)
+
+
+def _add_report(commands: Commands) -> None:
+    command = commands.add_parser("report", help="a page on a sweep: its result, and why")
+    command.add_argument("sweep", metavar="NAME")
+    command.add_argument("--to", metavar="FILE", help="an HTML file (default: NAME-report.html)")
+
+
+def _add_compare(commands: Commands) -> None:
+    command = commands.add_parser("compare", help="two trials side by side, and which is better")
+    for name in ("trial", "other"):
+        command.add_argument(name, metavar="TRIAL", help=TRIAL)
+
+
+def _add_completion(commands: Commands) -> None:
+    command = commands.add_parser("completion", help="what a shell needs to complete commands")
+    command.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
 
 
 def _add_rerun(commands: Commands) -> None:
     command = commands.add_parser("rerun", help="train a trial again and compare")
-    command.add_argument(
-        "trial", metavar="TRIAL", help="SWEEP/NUMBER, or (the beginning of) a run ID"
-    )
+    command.add_argument("trial", metavar="TRIAL", help=TRIAL)
     command.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings"
     )
     command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    command.add_argument(
-        "--on", default="local", metavar="ENGINE", help="local, or inline to debug"
-    )
+    command.add_argument("--on", default=next(iter(ENGINES)), metavar="ENGINE", help=ON)
 
 
 def _add_export(commands: Commands) -> None:
     command = commands.add_parser("export", help="write a model as a folder that works on its own")
     command.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
     command.add_argument("--to", required=True, metavar="DIR", help="a new folder")
-    command.add_argument("--format", choices=("keras", "savedmodel"), default="keras")
+    command.add_argument("--format", choices=("keras", "savedmodel", "onnx"), default="keras")
+    command.add_argument("--register", metavar="MODEL", help="also make it a version of this model")
     command.add_argument(
         "--unchecked", action="store_true", help="also a template's network that cannot be checked"
     )
@@ -218,13 +230,13 @@ def _add_generate(commands: Commands) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
     command.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
     command.add_argument(
-        "--length", type=_whole, default=400, metavar="N", help="symbols of each (400)"
+        "--length", type=whole, default=400, metavar="N", help="symbols of each (400)"
     )
     command.add_argument(
-        "--temperature", type=_number, default=1.0, metavar="T", help="0: the likeliest (1)"
+        "--temperature", type=number, default=1.0, metavar="T", help="0: the likeliest (1)"
     )
-    command.add_argument("--count", type=_whole, default=1, metavar="N", help="sequences (1)")
-    command.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the draws (0)")
+    command.add_argument("--count", type=whole, default=1, metavar="N", help="sequences (1)")
+    command.add_argument("--seed", type=whole, default=0, metavar="S", help="of the draws (0)")
 
 
 def _add_detect(commands: Commands) -> None:
@@ -232,20 +244,18 @@ def _add_detect(commands: Commands) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
     command.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
     command.add_argument(
-        "--below", type=_number, default=0.001, metavar="P", help="unexpected: less likely (0.001)"
+        "--below", type=number, default=0.001, metavar="P", help="unexpected: less likely (0.001)"
     )
     command.add_argument(
-        "--candidates", type=_whole, metavar="G", help="unexpected: not among the G likeliest"
+        "--candidates", type=whole, metavar="G", help="unexpected: not among the G likeliest"
     )
-    command.add_argument("--top", type=_whole, default=10, metavar="N", help="list so many (10)")
+    command.add_argument("--top", type=whole, default=10, metavar="N", help="list so many (10)")
 
 
 def _add_ui(commands: Commands) -> None:
     command = commands.add_parser("ui", help="browse the runs in the MLflow UI")
-    command.add_argument(
-        "--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)"
-    )
-    command.add_argument("--port", type=_whole, metavar="P", help="its port (default: from 5000)")
+    command.add_argument("--host", default="127.0.0.1", metavar="H", help="address (127.0.0.1)")
+    command.add_argument("--port", type=whole, metavar="P", help="its port (default: from 5000)")
 
 
 def _add_size(commands: Commands) -> None:
@@ -254,44 +264,31 @@ def _add_size(commands: Commands) -> None:
     _add_space(command)
 
 
-def _add_extent(command: argparse.ArgumentParser) -> None:
-    """How long, where, and how much is kept: what may change while a sweep is resumed."""
-    command.add_argument("--trials", type=_whole, metavar="N", help="trials at most (default 50)")
-    command.add_argument("--minutes", type=_number, metavar="M", help="wall time at most")
-    command.add_argument("--workers", type=_whole, metavar="N", help="trials at once")
+def _add_changeable(command: argparse.ArgumentParser) -> None:
+    """Options that a resumed sweep may change: how long it runs, where, what is kept."""
+    command.add_argument("--trials", type=whole, metavar="N", help="trials at most (default 50)")
+    command.add_argument("--minutes", type=number, metavar="M", help="wall time at most")
+    command.add_argument("--workers", type=whole, metavar="N", help="trials at once")
     command.add_argument(
-        "--per-gpu", type=_whole_or_auto, metavar="K", help="trials that share a GPU, or auto"
+        "--per-gpu", type=whole_or_auto, metavar="K", help="trials that share a GPU, or auto"
     )
-    command.add_argument("--on", metavar="ENGINE", help="local (default), or inline to debug")
+    command.add_argument("--on", metavar="ENGINE", help=ON)
     command.add_argument(
-        "--max-failures", type=_whole, metavar="N", help="end when N trials in a row failed (10)"
+        "--address", metavar="URL", help="with --on ray: send the sweep to http://HEAD:8265"
     )
-    command.add_argument("--keep", type=_whole, metavar="N", help="trials whose weights stay (5)")
+    command.add_argument(
+        "--max-failures", type=whole, metavar="N", help="end when N trials in a row failed (10)"
+    )
+    command.add_argument("--keep", type=whole, metavar="N", help="trials whose weights stay (5)")
 
 
-def _whole(text: str, or_else: str = "") -> int:
-    try:
-        return int(text)
-    except ValueError:
-        expected = f"{or_else}a whole number"
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}") from None
-
-
-def _whole_or_auto(text: str) -> int | str:
-    return text if text == "auto" else _whole(text, "auto or ")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected a number") from None
-
-
-def _switch(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected on or off")
-    return text == "on"
+def _add_progress(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--progress",
+        choices=("auto", "table", "lines", "json", "off"),
+        default="auto",
+        help="auto (a table in a terminal, else lines), or JSON lines on standard error",
+    )
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
@@ -314,8 +311,14 @@ def _add_space(command: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     parsed = argparse.Namespace(command=None)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        from lstm_sweep.search.commands.completion import complete
+
+        complete(build_parser())
     try:
         parsed = build_parser().parse_args(arguments)
+        if address := afar.address_of(parsed):
+            return afar.run(parsed, address)
         module = importlib.import_module(f"lstm_sweep.search.commands.{MODULES[parsed.command]}")
         return int(getattr(module, parsed.command)(parsed))
     except InputError as error:

@@ -7,13 +7,16 @@ refused is an `InputError`, such as a store that does not answer when it is open
 fails later is a `StoreError`.
 """
 
-from lstm_sweep.search.api.lifecycle import launch, resume, stop
+from lstm_sweep.search.api.dry_run import dry_run
+from lstm_sweep.search.api.lifecycle import launch, pause, resume, stop
 from lstm_sweep.search.api.listings import show, sweeps, trials
 from lstm_sweep.search.api.models import detect, export, generate, rerun
 from lstm_sweep.search.api.network_sizes import size
-from lstm_sweep.search.api.status_report import status
+from lstm_sweep.search.api.report import report
+from lstm_sweep.search.api.status_report import BROKEN_OFF, follow, status
+from lstm_sweep.search.api.trial_comparison import compare
 
 __all__ = [
-    "detect", "export", "generate", "launch", "rerun", "resume", "show", "size", "status", "stop",
-    "sweeps", "trials",
+    "BROKEN_OFF", "compare", "detect", "dry_run", "export", "follow", "generate", "launch", "pause",
+    "report", "rerun", "resume", "show", "size", "status", "stop", "sweeps", "trials",
 ]  # fmt: skip

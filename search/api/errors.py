@@ -25,3 +25,15 @@ class SweepFailedError(StoreError):
     def __init__(self, message: str, result: SweepResult) -> None:
         super().__init__(message)
         self.result = result
+
+
+class QueueFullError(InputError):
+    """A user has as many sweeps in the queue of a service as one user may."""
+
+
+class ServiceEndsError(Exception):
+    """A service ends just now, and takes no more requests."""
+
+
+class JobLostError(Exception):
+    """A job on a cluster could not be followed to its end; the sweep may go on there."""

@@ -19,6 +19,7 @@ from lstm_sweep.search.api.errors import (
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.engines.base import Engine, devices
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
@@ -31,7 +32,8 @@ from lstm_sweep.search.sweep import gpu_sharing, lease
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.preflight import check_budget
-from lstm_sweep.search.sweep.resume import ResumeState, close, rebuild
+from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, rebuild
+from lstm_sweep.search.sweep.state import ON_REQUEST, PAUSED
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
@@ -68,6 +70,7 @@ class _Drive:
     interrupts: Interrupts
     #: what people should know before it begins
     notes: list[str]
+    experience: Experience = NO_EXPERIENCE
 
     def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
         """Drive it to its end, or until an end is wanted.
@@ -86,6 +89,7 @@ class _Drive:
             observer=self.observer,
             interrupts=self.interrupts,
             past=past,
+            experience=self.experience,
         )
         try:
             sweep.run()
@@ -113,8 +117,11 @@ def launch(
     settings: Settings,
     observer: Observer = SILENT,
     interrupts: Interrupts = NEVER,
+    ray_address: str | None = None,
 ) -> SweepResult:
     """Run a sweep to the end of its budget, or until `interrupts` says that an end is wanted.
+
+    `ray_address` is Ray's own address of a cluster, for `ray`; None for that in RAY_ADDRESS.
 
     Raises:
         InputError: the spec asks for what cannot be, its data or the store cannot be used, or the
@@ -126,7 +133,7 @@ def launch(
     """
     check_budget(spec)
     kind = task_kind(spec)
-    with preparation.engine_of(spec) as engine:
+    with preparation.engine_of(spec, ray_address) as engine:
         kind.check_devices(spec, devices(engine))
         task = kind.open(spec)
         spec = task.settled(spec)
@@ -138,8 +145,10 @@ def launch(
         store.prepare()
         if spec.name:
             preparation.check_free(store, spec.name)
-        with gpu_sharing.sharing(spec, task, engine) as (shared, why):
-            drive = _Drive(spec, task, store, shared, observer, interrupts, notes + why)
+        with gpu_sharing.sharing(spec, task, engine, ray_address) as (shared, why):
+            experience = task.experience(spec, store, devices(shared))
+            notes += why + experience.describe()
+            drive = _Drive(spec, task, store, shared, observer, interrupts, notes, experience)
             if not spec.name:
                 return _launch_unnamed(drive)
             preparation.check_free(store, spec.name)  # again: to measure GPUs may take minutes
@@ -163,6 +172,7 @@ def resume(
     template: str | None = None,
     observer: Observer = SILENT,
     interrupts: Interrupts = NEVER,
+    ray_address: str | None = None,
 ) -> SweepResult:
     """Go on with a sweep that was broken off, or has ended.
 
@@ -184,21 +194,29 @@ def resume(
     archive.state_of(tags)
     kind = task_kind_of_run(tags)
     was = kind.read_spec(run, tags, template)
-    now = _resumed_spec(was, name, changes, spec)
+    now = resumed_spec(was, name, changes, spec)
     check_budget(now)
     if all_spent := spent(tags, was, now):
         unchanged = worded("finished with ", all_spent, "; ", how_to_go_on(name, tags))
         return stored_result(store, run, unchanged)
-    with preparation.engine_of(now) as engine:
+    is_new = preparation.is_new(tags)
+    with preparation.engine_of(now, ray_address) as engine:
         kind.check_devices(now, devices(engine))
         task = kind.open(now)
-        task.check_unchanged(name, tags)
+        if is_new:
+            now = task.settled(now)
+        else:
+            task.check_unchanged(name, tags)
         _check_not_driven(store, name, run.info.run_id)
         notes = task.notes(now, devices(engine))
         store.prepare()
         engine.warm_up(user_code=task.runs_user_code)
-        with gpu_sharing.sharing(now, task, engine) as (shared, why):
+        with gpu_sharing.sharing(now, task, engine, ray_address) as (shared, why):
             past = rebuild(store, run, was)
+            if is_new:
+                experience = task.experience(now, store, devices(shared))
+                past = dataclasses.replace(past, spec=now, experience=experience, is_new=True)
+                why = why + experience.describe()
             drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
             return drive.run(name, past)
 
@@ -217,7 +235,7 @@ def _check_not_driven(store: Store, name: str, run_id: str) -> None:
         )
 
 
-def _resumed_spec(
+def resumed_spec(
     was: SweepSpec, name: str, changes: Mapping[str, Any], given: SweepSpec | None
 ) -> SweepSpec:
     """The spec of a sweep with what may change as it is wanted now.
@@ -245,19 +263,37 @@ def _resumed_spec(
 
 
 def stop(name: str, *, settings: Settings) -> StoppedSweep:
-    """End a sweep that runs elsewhere, and wait until it has ended.
+    """End a sweep that runs elsewhere, or waits, and wait until it has ended.
 
     Raises:
         InputError: there is no such sweep.
     """
+    return _end(name, settings, lease.END)
+
+
+def pause(name: str, *, settings: Settings) -> StoppedSweep:
+    """Let a sweep that runs elsewhere, or is queued, wait until it is resumed.
+
+    Its trials go on from their checkpoints then.
+
+    Raises:
+        InputError: there is no such sweep.
+    """
+    return _end(name, settings, lease.PAUSE)
+
+
+def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
     store = store_of_sweep(name, settings)
     run = archive.existing_sweep(store, name)
     run_id = run.info.run_id
-    is_open = run.info.status == "RUNNING"
+    was, pausing = archive.state_of(Tags(run)), how == lease.PAUSE
+    waits = run.info.status == "SCHEDULED" or was == "queued"
+    is_open = (waits and not (pausing and was == "paused")) or run.info.status == "RUNNING"
     left_out = list[str]()
-    if is_open and not lease.stop(store, run_id):
+    if is_open and (waits or not lease.stop(store, run_id, how=how)):
         # no process drives it, so its runs are closed here
-        close(store, run, lambda error: left_out.append(str(error)))
+        why = PAUSED if pausing else ON_REQUEST if waits else DIED
+        close(store, run, lambda error: left_out.append(str(error)), why)
     tags = Tags(store.run(run_id))
     return StoppedSweep(
         name,

@@ -60,7 +60,8 @@ class SweepRow:
     #: `running`, `broken off`, how it has ended, or that a newer version has made it
     state: str
     trials_done: int
-    #: nats
+    #: nats; of a sweep that runs or was broken off, trials that had not ended count with their best
+    #: round
     best_val_loss: float | None
     #: path of the data or of the template, or name of a sample
     data: str | None

@@ -21,13 +21,14 @@ from lstm_sweep.search.results.generate import GenerationRequest, Symbols
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.results.rerun import rerun as run_again
 from lstm_sweep.search.spec import NAME
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import address, archive, registry
+from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 #: kinds of bundles
-FORMATS = ("keras", "savedmodel")
+FORMATS = ("keras", "savedmodel", "onnx")
 #: what is said of a bundle whatever its trial is about
 USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version")
 
@@ -47,6 +48,8 @@ class Exported:
     max_difference: float | None
     windows: int
     not_loaded: str = ""
+    #: version of a registered model that it has become
+    version: Version | None = None
     #: its losses and how it was checked, in lines for people
     lines: tuple[str, ...] = ()
     #: what belongs to its kind of task alone, such as the loss that a template has returned
@@ -54,8 +57,8 @@ class Exported:
 
     @classmethod
     def of(cls, written: Mapping[str, Any], lines: Iterable[str]) -> Exported:
-        """The same as a value."""
-        parity = written["parity"]
+        """An export from the fields of its JSON and its lines for people."""
+        parity, version = written["parity"], written["model_version"]
         return cls(
             bundle=written["bundle"],
             format=written["format"],
@@ -64,6 +67,7 @@ class Exported:
             max_difference=parity["max_difference"],
             windows=parity["windows"],
             not_loaded=parity.get("not_loaded", ""),
+            version=version and Version.of(version),
             lines=tuple(lines),
             more={name: value for name, value in written.items() if name not in USUAL},
         )
@@ -80,7 +84,7 @@ class Exported:
             "test_loss": self.test_loss,
             **self.more,
             "parity": parity,
-            "model_version": None,
+            "model_version": self.version and self.version.to_dict(),
         }
 
 
@@ -161,25 +165,32 @@ def export(
     settings: Settings,
     format: str = "keras",
     unchecked: bool = False,
+    register: str | None = None,
 ) -> Exported:
     """Write the model of a trial, or of the best one of a sweep, to the new folder `to`.
 
     It is loaded by a clean process with plain Keras, and kept only if it predicts the same there.
-    `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel beside it. A template's network
-    that cannot be checked, since its layers or its inputs are missing, is kept if `unchecked`.
+    `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel or `onnx` for ONNX files beside
+    it. A template's network that cannot be checked, since its layers or its inputs are missing, is
+    kept if `unchecked`. With `register` it becomes a version of the registered model of this name.
 
     Raises:
         InputError: there is no such trial, it has no weights, the folder cannot be written, or the
             network cannot be checked.
+        StoreError: the store has failed after the bundle was written, or refuses a version.
     """
+    model = None if register is None else registry.check_name(register)
     folder = exporting.new_folder(path_text(option("to"), to))
     check_word(option("format"), format, FORMATS)
+    if format == "onnx":
+        for why in filter(None, map(address.missing, ("onnx", "onnxruntime"))):
+            raise InputError(option("format", format), f": {why}")
     check_switch(option("unchecked"), unchecked)
     if not (isinstance(reference, str) and NAME.fullmatch(reference)):
         check_trial(reference)
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
-    written = exporting.export(store, record, folder, format, unchecked=unchecked)
+    written = exporting.export(store, record, folder, format, unchecked=unchecked, model=model)
     return Exported.of(written, task_kind_of_run(record.tags).bundle_lines(written))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 from lstm_sweep.models.wording import Wording, option, worded
@@ -16,10 +17,18 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.continuation import resuming
 
 
-def engine_of(spec: SweepSpec) -> Engine:
-    """The engine of a spec; as many trials share a GPU as it says, or one if that is measured."""
+def engine_of(spec: SweepSpec, ray_address: str | None = None) -> Engine:
+    """The engine of a spec; as many trials share a GPU as it says, or one if that is measured.
+
+    `ray_address` is Ray's own address of a cluster, for `ray`.
+    """
     per_gpu = spec.per_gpu if isinstance(spec.per_gpu, int) else 1
-    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu)
+    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu, address=ray_address)
+
+
+def is_new(tags: Mapping[str, str]) -> bool:
+    """Whether a sweep has only waited in a queue so far; its driver notes its slots."""
+    return Tag.SUBMITTED in tags and Tag.SLOTS not in tags
 
 
 def check_free(store: Store, name: str) -> None:

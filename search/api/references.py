@@ -6,6 +6,7 @@ import re
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.spec import NAME, check_name
+from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 
@@ -46,8 +47,11 @@ def existing_store(what: str, settings: Settings) -> Store:
     """The store in which `what` is looked for; none is made for that.
 
     Raises:
-        InputError: there is no store yet, or it cannot be reached.
+        NoSuchRunError: there is no store yet.
+        InputError: it cannot be reached.
     """
     if settings.database_file is not None and not settings.database_file.exists():
-        raise InputError(f"{what}: no store at {settings} yet, expected one that launch has made")
+        raise NoSuchRunError(
+            f"{what}: no store at {settings} yet, expected one that launch has made"
+        )
     return Store(settings)

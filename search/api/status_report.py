@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +14,16 @@ from lstm_sweep.search.api.sweep_result import BestTrial
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import DRIVER_DIED, driven_s
 from lstm_sweep.search.trial import Outcome
 
 #: in place of `running` if the sweep's driver has died
-BROKEN_OFF = "broken off"
+BROKEN_OFF = lease.BROKEN_OFF
+#: what trials are counted as that have not ended
+OPEN = ("running", "paused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +36,16 @@ class SweepStatusReport:
     state: str
     #: why it is in this state, a sentence; None while it runs
     why: str | None
-    #: trials by outcome, and how many are `running`
+    #: trials by outcome, and how many are `running`, and `paused`
     trials: Mapping[str, int]
+    #: trial with the lowest loss; while the sweep runs, also by the rounds of a trial that runs
     best: BestTrial | None
     #: trials that can run at once where it is driven, or was; None if an earlier version drove it
     slots: int | None
     #: when it was handed in, and when its driver began
     submitted: datetime
     started: datetime | None
-    #: seconds to its end by the pace so far; None unless it runs and has ended a trial
+    #: seconds to its end as its driver expects it; None unless it runs, or if nobody can tell
     eta_seconds: float | None
 
     @property
@@ -55,7 +61,7 @@ class SweepStatusReport:
             "state": self.state,
             "why": self.why,
             "trials": dict(self.trials),
-            "best": self.best and self.best.to_dict(),
+            "best": self.best and self.best.to_dict() | {"running": self.best.running},
             "slots": self.slots,
             "submitted": self.submitted.isoformat(),
             "started": self.started and self.started.isoformat(),
@@ -69,49 +75,86 @@ def status(name: str, *, settings: Settings) -> SweepStatusReport:
     Raises:
         InputError: there is no such sweep, or it cannot be read.
     """
+    return _report(store_of_sweep(name, settings), name)
+
+
+def follow(name: str, *, settings: Settings, every_s: float) -> Iterator[SweepStatusReport]:
+    """The state of a sweep, and again every `every_s` seconds for as long as it is under way.
+
+    Raises:
+        InputError: there is no such sweep, it cannot be read, or the store does not answer at the
+            beginning.
+        StoreError: the store has failed later.
+    """
     store = store_of_sweep(name, settings)
+    while True:
+        report = _report(store, name)
+        yield report
+        if not report.is_under_way:
+            return
+        time.sleep(every_s)
+
+
+def _report(store: Store, name: str) -> SweepStatusReport:
     run = archive.existing_sweep(store, name)
-    tags, state = Tags(run), _state_of(run)
+    tags, state = Tags(run), lease.state_of(run)
     records = archive.trials(store, name)
-    outcomes = Counter(record.outcome or "running" for record in records)
+    outcomes = Counter(record.outcome or record.open_state for record in records)
     if state != "running":  # those that its driver has left open are none of its outcomes
-        del outcomes["running"]
+        del outcomes["running"], outcomes["paused"]
     began = datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
     return SweepStatusReport(
         sweep=name,
         run_id=run.info.run_id,
         state=state,
         why=_why(state, tags),
-        trials={word: outcomes[word] for word in (*Outcome, "running") if outcomes[word]},
-        best=next(
-            (best for record in archive.ranked(records) if (best := BestTrial.of(record))), None
-        ),
+        trials={word: outcomes[word] for word in (*Outcome, *OPEN) if outcomes[word]},
+        best=_best(records, of_running=state == "running"),
         slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
-        submitted=began,
-        started=None if state == "queued" else began,
+        submitted=_time(tags, Tag.SUBMITTED) or began,
+        started=_started(tags, began),
         eta_seconds=_seconds_left(run, outcomes) if state == "running" else None,
     )
 
 
-def _state_of(run: Any) -> str:
-    if run.info.status == "SCHEDULED":
-        return "queued"
-    state = archive.state_of(Tags(run))
-    return BROKEN_OFF if state == "running" and lease.is_left(run.data.tags) else state
+def _time(tags: Tags, name: str) -> datetime | None:
+    return datetime.fromtimestamp(tags.seconds(name), UTC) if tags.get(name) else None
+
+
+def _started(tags: Tags, began: datetime) -> datetime | None:
+    """When its first driver began; None if it has only waited in a queue."""
+    return _time(tags, Tag.STARTED) if Tag.SUBMITTED in tags else began
+
+
+def _best(records: list[TrialRecord], *, of_running: bool) -> BestTrial | None:
+    """The trial with the lowest loss, be it one that has ended or, if `of_running`, that runs."""
+    counted = archive.ranked(records)
+    if of_running:
+        counted += [record for record in records if not record.outcome]
+    found = [best for record in counted if (best := BestTrial.of(record))]
+    return min(found, key=lambda best: best.val_loss, default=None)
 
 
 def _why(state: str, tags: Tags) -> str | None:
     if state in ("queued", "running"):
-        return None
+        return tags.get(Tag.WAITS) or None
     return DRIVER_DIED if state == BROKEN_OFF else tags.get(Tag.REASON)
 
 
 def _seconds_left(run: Any, outcomes: Mapping[str, int]) -> float | None:
-    """Seconds to the end of a sweep by its pace so far, or to its deadline if that comes first."""
+    """Seconds to the end of a sweep as its driver expects it, or to its deadline if that is first.
+
+    If the driver has not said it, by the pace of its trials so far.
+    """
     spec, driven = archive.written_spec(run), driven_s(run)
-    left, done = [], sum(outcomes.values()) - outcomes["running"]
-    if done and isinstance(spec.get("trials"), int):
-        left.append(max(0, spec["trials"] - done) * driven / done)
+    done = sum(outcomes.values()) - sum(outcomes[word] for word in OPEN)
+    trials = spec.get("trials")
+    waiting = max(0, trials - done) if isinstance(trials, int) else None
+    if waiting and run.data.tags.get(Tag.EXPECTED_SECONDS):
+        return max(0.0, Tags(run).seconds(Tag.EXPECTED_SECONDS) - driven)
+    left = list[float]()
+    if done and waiting is not None:
+        left.append(waiting * driven / done)
     if isinstance(spec.get("minutes"), int | float):
         left.append(max(0.0, 60 * spec["minutes"] - driven))
     return min(left, default=None)

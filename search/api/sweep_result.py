@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.objective import Objective
-from lstm_sweep.search.policy.confirmation import Confirmation, Confirmed
-from lstm_sweep.search.policy.cost import ObservedCosts
-from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.policy.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag, Tags
@@ -19,7 +17,9 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial, TrialSnapshot
+from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
+from lstm_sweep.search.sweep.time_spent import TimeSpent, stored_time, time_spent
+from lstm_sweep.search.trial import Outcome, Trial
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class BestTrial:
     val_loss: float
     config: Config
     objective: Objective
+    #: whether it runs still, so that the loss is that of its best round so far
+    running: bool = False
 
     @property
     def bits_per_symbol(self) -> float | None:
@@ -51,7 +53,8 @@ class BestTrial:
     @classmethod
     def of(cls, record: TrialRecord) -> BestTrial | None:
         """The trial of a record; None if it has no loss."""
-        return cls._with_loss(record.trial, record.run_id, record.best_val_loss)
+        running = not record.outcome  # it runs, or is paused
+        return cls._with_loss(record.trial, record.run_id, record.best_val_loss, running)
 
     @classmethod
     def in_state(cls, state: SweepState) -> BestTrial | None:
@@ -60,10 +63,12 @@ class BestTrial:
         return cls._with_loss(best.trial, best.run_id, best.ranked_loss) if best else None
 
     @classmethod
-    def _with_loss(cls, trial: Trial, run_id: str, loss: float | None) -> BestTrial | None:
+    def _with_loss(
+        cls, trial: Trial, run_id: str, loss: float | None, running: bool = False
+    ) -> BestTrial | None:
         if loss is None:
             return None
-        return cls(trial.id, run_id, loss, trial.config, trial.objective)
+        return cls(trial.id, run_id, loss, trial.config, trial.objective, running)
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,22 @@ class ConfirmedConfig:
     losses: tuple[float, ...]
     #: probability of so large a difference to the best by chance; None if it cannot be told
     p: float | None
+    #: epochs after which the seeds are compared with the first run; None: by their lowest losses
+    epoch: float | None
     #: all that for people
     text: str
 
     @classmethod
     def of(cls, found: Confirmed) -> ConfirmedConfig:
-        """The same as a value."""
+        """The fields of `found`, without the records of its trials."""
         return cls(
-            found.first.trial.id, found.mean, found.spread, found.losses, found.p, str(found)
+            trial=found.first.trial.id,
+            mean=found.mean,
+            spread=found.spread,
+            losses=found.losses,
+            p=found.p,
+            epoch=found.epoch,
+            text=str(found),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +108,7 @@ class ConfirmedConfig:
             "mean": self.mean,
             "spread": self.spread,
             "losses": list(self.losses),
+            "epoch": self.epoch,
             "p": self.p,
         }
 
@@ -117,6 +131,8 @@ class SweepResult:
     baselines: Mapping[str, float]
     #: how long it was driven, in all
     seconds: float
+    #: where the time of its slots went; None if a version has ended it that did not say
+    time: TimeSpent | None
     #: why the best config was not trained again, if there was too little time
     omitted: str = ""
     #: whether the store did not answer at the end, so that runs may be open, which `resume` closes
@@ -144,6 +160,7 @@ class SweepResult:
             confirmed=tuple(map(ConfirmedConfig.of, report.confirmed)) if report else (),
             baselines=dict(state.baselines),
             seconds=state.seconds,
+            time=time_spent(state),
             omitted=report.omitted if report else "",
             left_open=state.left_open,
         )
@@ -159,6 +176,7 @@ class SweepResult:
             "confirmed": [one.to_dict() for one in self.confirmed],
             "baselines": dict(self.baselines),
             "seconds": round(self.seconds, 3),
+            "time": self.time and self.time.to_dict(),
         }
 
 
@@ -179,32 +197,9 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         why=tags.get(Tag.REASON, DONE.text),
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         best=next(filter(None, map(BestTrial.of, archive.ranked(records))), None),
-        confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(records))),
+        confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(store, records))),
         baselines=archive.baselines(store, name),
         seconds=driven_s(run),
+        time=stored_time(tags),
         unchanged=unchanged,
-    )
-
-
-def confirmed_of(records: Iterable[TrialRecord]) -> list[Confirmed]:
-    """The configs of a sweep's trials that were trained again."""
-    found = {record.trial.number: _snapshot_of(record) for record in records}
-    return Confirmation(Plan(), found, ObservedCosts(), slots=1).results()
-
-
-def _snapshot_of(record: TrialRecord) -> TrialSnapshot:
-    """A trial that has ended, with nothing of its rounds but their number and the best loss."""
-    loss, each = record.best_val_loss, record.trial.rounds_per_epoch
-    count, best = round(record.epochs * each), round((record.best_epoch or 0) * each)
-    rounds: list[dict[str, float]] = [{} for _ in range(max(count, best))]
-    if loss is not None and best:
-        rounds[best - 1] = {"val_loss": loss}
-    return TrialSnapshot(
-        record.trial,
-        Slot(0),
-        rounds=tuple(rounds),
-        ended=Ended(Outcome(record.outcome), loss=loss) if record.outcome else None,
-        last=False,
-        began=0.0,
-        seconds=0.0,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,31 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from lstm_sweep.models.rounds import epochs_text
-from lstm_sweep.search.commands.terminal import plain
+from lstm_sweep.search.commands.json_progress import JsonLines
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Phase, TrialProgress
+from lstm_sweep.search.texts.tables import duration, going_text, loss_text
+from lstm_sweep.search.texts.terminal import plain
+from lstm_sweep.search.trial import Phase
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
-
-
-def duration(seconds: float | None) -> str:
-    """A time for people: `42 s`, `3 min 05 s`, `2 h 10 min`; `?` if it is not known."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def loss_text(loss: float | None) -> str:
-    """A loss to four places, or a dash."""
-    return "-" if loss is None else f"{loss:.4f}"
+#: lines of the live table that are no slots: its head, how many are hidden, and the summary
+LINES_AROUND = 4
+#: seconds without a line after which one says how the running trials stand, and of how many
+QUIET_S, STANDING = 30.0, 4
 
 
 def _named(progress: TrialProgress) -> str:
@@ -48,12 +38,20 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        #: when the last line was written, in seconds of the driver's clock; None before the first
+        self._spoke: float | None = None
 
     def started(self, state: SweepState) -> None:
         """What there is to say was said before."""
+        self._spoke = state.now
 
     def update(self, state: SweepState) -> None:
-        """Lines are written only when a trial ends."""
+        """Say how the running trials stand, if nothing was written for `QUIET_S` seconds."""
+        if self._spoke is None:
+            self._spoke = state.now
+        if state.now - self._spoke >= QUIET_S:
+            self._spoke = state.now
+            self.said(_standing(state))
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Write a line for a trial that has ended."""
@@ -63,6 +61,7 @@ class Lines:
         )
         reason = f" ({plain(progress.ended.reason)})" if progress.ended.reason else ""
         done = sum(state.counts.values())
+        self._spoke = state.now
         self.said(
             f"[{done}/{state.spec.trials}] {_named(progress)} {progress.ended.outcome} "
             f"loss {loss_text(progress.best_loss)} in {duration(progress.seconds)}; {shape}; "
@@ -70,7 +69,7 @@ class Lines:
         )
 
     def ended(self, state: SweepState) -> None:
-        """Nothing to clear."""
+        """Write nothing: what was written stays."""
 
     def said(self, text: str) -> None:
         """Write a line, without the secrets that an error may have brought into it."""
@@ -97,13 +96,26 @@ class LiveTable(Lines):
         """Repaint, if the last time is long enough ago."""
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
-            self._live.update(_running(state), refresh=True)
+            rows = max(1, self._console.size.height - LINES_AROUND)
+            self._live.update(_running(state, rows), refresh=True)
 
 
-def _running(state: SweepState) -> Group:
-    shown = [progress.trial.config.table_columns() for progress in state.running.values()]
-    table = Table("slot", "trial", *(shown[0] if shown else ()), "epoch", "loss", "best", box=None)
-    for slot in state.slots:
+def observer_of(kind: str, console: Console) -> Observer:
+    """What shows the progress of a sweep, by `--progress`."""
+    if kind == "json":
+        return JsonLines()
+    if kind == "off":
+        return SILENT
+    table = kind == "table" or (kind == "auto" and console.is_terminal)
+    return LiveTable(console) if table else Lines(console)
+
+
+def _running(state: SweepState, rows: int) -> Group:
+    """The trials on the first so many slots, and how the sweep stands."""
+    first = next(iter(state.running.values()), None)
+    shown = first.trial.config.table_columns() if first else ()
+    table = Table("slot", "trial", *shown, "epoch", "loss", "best", box=None)
+    for slot in state.slots[:rows]:
         progress = state.running.get(slot)
         if progress is None:
             table.add_row(str(slot), Text("free", style="dim"))
@@ -117,12 +129,39 @@ def _running(state: SweepState) -> Group:
             loss_text(latest.loss if latest else None),
             loss_text(progress.best_loss),
         )
+    summary = _summary(state)
+    hidden = len(state.slots) - rows
+    more = [Text(f"and {hidden:,} more slots", style="dim")] if hidden > 0 else []
+    return Group(table, *more, Text(summary, style="bold"))
+
+
+def _summary(state: SweepState) -> str:
+    """How many trials have ended, the best one, and how long the sweep takes."""
     ended = sum(state.counts.values())
-    summary = (
-        f"{ended} of {state.spec.trials} trials, {_best_text(state)}, "
+    paused = f"{len(state.paused)} paused, " if state.paused else ""
+    return (
+        f"{ended} of {state.spec.trials} trials, {paused}{_best_text(state)}, "
         f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left"
     )
-    return Group(table, Text(summary, style="bold"))
+
+
+def _standing(state: SweepState) -> str:
+    """How the first running trials stand, and the sweep, in a line."""
+    running = [
+        f"{_named(one)} at epoch {_epoch_text(one)}, loss {loss_text(_latest_loss(one))}"
+        for one in itertools.islice(state.running.values(), STANDING)
+    ]
+    if (more := len(state.running) - len(running)) > 0:
+        running.append(f"and {more:,} more")
+    count = f"[{sum(state.counts.values())}/{state.spec.trials}]"
+    return f"{count} {'; '.join([*running, _summary(state)])}"
+
+
+def _latest_loss(progress: TrialProgress) -> float | None:
+    """Validation loss of the best round so far, or the training loss within the first one."""
+    if progress.best_loss is not None or progress.latest is None:
+        return progress.best_loss
+    return progress.latest.loss
 
 
 def _best_text(state: SweepState) -> str:
@@ -130,7 +169,7 @@ def _best_text(state: SweepState) -> str:
     if state.leader is None:
         return "no result yet"
     progress, loss = state.leader
-    return f"best {progress.trial.id} {loss_text(loss)}{'' if progress.ended else ' (running)'}"
+    return f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}"
 
 
 def _epoch_text(progress: TrialProgress) -> str:
@@ -145,34 +184,6 @@ def _epoch_text(progress: TrialProgress) -> str:
         return f"{epochs_text((done + (share or 0.0)) / rounds, rounds)}/{planned}"
     epoch = str(done + 1) if planned is None else f"{min(done + 1, planned)}/{planned}"
     return epoch if share is None else f"{epoch} {share:.0%}"
-
-
-def _best_epoch_text(record: TrialRecord) -> str:
-    """The epochs after which a trial was best, of how many."""
-    rounds = record.trial.rounds_per_epoch
-    best = epochs_text(record.best_epoch, rounds) if record.best_epoch else "-"
-    return f"{best}/{epochs_text(record.epochs, rounds)}"
-
-
-def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
-    """Trials as they stand in the store."""
-    records = list(records)
-    shape = records[0].trial.config.table_columns() if records else {}
-    table = Table("trial", "phase", "outcome", "loss", "bits", "epoch", *shape, "parameters")
-    table.title = title or None
-    for record in records:
-        loss = record.best_val_loss
-        table.add_row(
-            record.trial.id,
-            str(record.trial.phase),
-            record.outcome or record.status.lower(),
-            loss_text(loss),
-            loss_text(record.trial.objective.bits_per_symbol(loss)),
-            _best_epoch_text(record),
-            *record.trial.config.table_columns().values(),
-            f"{record.parameters:,}" if record.parameters else "-",
-        )
-    return table
 
 
 def open_console(*, stderr: bool = False) -> Console:

@@ -13,28 +13,34 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
+from lstm_sweep.search.api import job_files
 from lstm_sweep.search.api.errors import SweepFailedError
+from lstm_sweep.search.api.job_files import JobFiles
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.commands.display import Lines, LiveTable, open_console
+from lstm_sweep.search.commands import cluster_job
+from lstm_sweep.search.commands.display import observer_of, open_console
+from lstm_sweep.search.commands.dry_run import print_dry_run
 from lstm_sweep.search.commands.exits import DONE, FAILED
-from lstm_sweep.search.commands.summary import SHOWN, conclude
-from lstm_sweep.search.commands.terminal import plain, print_json
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec, read_spec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.observer import Observer
+from lstm_sweep.search.texts.summary import SHOWN, conclude
+from lstm_sweep.search.texts.terminal import plain, print_json
 
 OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
     "per_gpu", "on", "space", "algo",
-    "ladder", "halving", "early_stopping", "patience", "confirm_configs",
+    "ladder", "halving", "prior", "early_stopping", "patience", "confirm_configs",
     "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "rounds_per_epoch", "keep",
 )  # fmt: skip
+#: options of `resume`
+CHANGES = tuple(name for name in MAY_CHANGE if name != "name")
 
 
 def spec_of(arguments: Namespace) -> SweepSpec:
@@ -47,17 +53,62 @@ def spec_of(arguments: Namespace) -> SweepSpec:
 def launch(arguments: Namespace) -> int:
     """Run a sweep."""
     spec, settings = spec_of(arguments), load(Path.cwd())
+    _check_says_what(arguments)
+    if arguments.dry_run:
+        print_dry_run(api.dry_run(spec, settings=settings), as_json=arguments.json)
+        return DONE
+    if head := cluster_job.head_of(arguments.address, spec.on):
+        job = job_of_launch(arguments, spec)
+        _check_shown_here(arguments)
+        return cluster_job.run(job, settings, head, as_json=arguments.json)
 
     def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
         return api.launch(spec, settings=settings, observer=observer, interrupts=interrupts)
 
-    return _drive(call, settings, as_json=arguments.json)
+    return _drive(call, settings, arguments)
+
+
+def _check_says_what(arguments: Namespace) -> None:
+    """Refuse to search nobody knows what.
+
+    Raises:
+        InputError: neither data, a template nor a sweep file is given.
+    """
+    if arguments.data is None and arguments.template is None and arguments.spec is None:
+        raise InputError(
+            "--data is missing: expected a text file, a folder of files, or a sample, such as "
+            "`lstm-sweep launch --data book.txt --trials 40`; to try it out: "
+            "`lstm-sweep launch --data python-docs --space quick --trials 6`"
+        )
+
+
+def job_of_launch(arguments: Namespace, spec: SweepSpec) -> JobFiles:
+    """`launch` as a job on a cluster; `spec` is what the arguments make."""
+    options = _given(arguments, (*OPTIONS, "epochs"))
+    file = _spec_file(arguments)
+    return job_files.of_launch(spec, options, settings=arguments.settings, file=file)
+
+
+def job_of_resume(arguments: Namespace) -> JobFiles:
+    """`resume` as a job on a cluster.
+
+    Raises:
+        InputError: a sweep file is to be compared, whose paths are those of this machine.
+    """
+    if arguments.spec is not None:
+        raise InputError(f"{arguments.spec} is given with --address: expected options in its place")
+    changes = _given(arguments, CHANGES)
+    return job_files.of_resume(arguments.sweep, changes, template=arguments.template)
 
 
 def resume(arguments: Namespace) -> int:
     """Go on with a sweep that was broken off."""
     file, settings = _spec_file(arguments), load(Path.cwd())
-    changes = _given(arguments, [name for name in MAY_CHANGE if name != "name"])
+    changes = _given(arguments, CHANGES)
+    if head := cluster_job.head_of(arguments.address, arguments.on):
+        job = job_of_resume(arguments)
+        _check_shown_here(arguments)
+        return cluster_job.run(job, settings, head, as_json=arguments.json)
     spec = None if file is None else read_spec(file, {}, [])
 
     def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
@@ -71,7 +122,7 @@ def resume(arguments: Namespace) -> int:
             interrupts=interrupts,
         )
 
-    return _drive(call, settings, as_json=arguments.json)
+    return _drive(call, settings, arguments)
 
 
 def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -87,14 +138,24 @@ def _spec_file(arguments: Namespace) -> Path | None:
     return None if file is None else Path(file)
 
 
+def _check_shown_here(arguments: Namespace) -> None:
+    """Refuse to show the progress of a sweep on a cluster otherwise than its job prints it."""
+    if arguments.progress != "auto":
+        raise InputError(
+            f"--progress is {arguments.progress} with --address: expected auto, since a cluster's "
+            f"job prints lines; `lstm-sweep status NAME --follow` follows it too"
+        )
+
+
 def _drive(
-    call: Callable[[Observer, Interrupts], SweepResult], settings: Settings, *, as_json: bool
+    call: Callable[[Observer, Interrupts], SweepResult], settings: Settings, arguments: Namespace
 ) -> int:
     """Run a sweep, print its progress and its result, and return the exit code."""
-    console, shield = open_console(stderr=as_json), Shield()
+    as_json: bool = arguments.json
+    console, shield = open_console(stderr=as_json), Shield(stop_within_s())
     with shield.up():
         try:
-            result = call(LiveTable(console) if console.is_terminal else Lines(console), shield)
+            result = call(observer_of(arguments.progress, console), shield)
         except SweepFailedError as error:
             result = error.result
     if as_json:
@@ -125,9 +186,11 @@ def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, 
 def _judge(result: SweepResult) -> int:
     """Print what is wrong with a sweep that has ended by itself; return the exit code."""
     if result.state is SweepStatus.FAILED:
-        print(f"lstm-sweep: {result.why}", file=sys.stderr)
+        hint = f"`lstm-sweep resume {result.sweep}` goes on once that is mended"
+        print(f"lstm-sweep: {result.why}; {hint}", file=sys.stderr)
         return FAILED
     if result.state is SweepStatus.FINISHED and result.best is None:
-        print(f"lstm-sweep: no trial of '{result.sweep}' has a result", file=sys.stderr)
+        hint = f"`lstm-sweep trials {result.sweep}` lists how they have ended, and `show` says why"
+        print(f"lstm-sweep: no trial of '{result.sweep}' has a result; {hint}", file=sys.stderr)
         return FAILED
     return DONE

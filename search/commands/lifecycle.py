@@ -1,21 +1,24 @@
-"""`sweeps`, `status`, `stop` and `ui`: sweeps that run elsewhere, or have ended."""
+"""`sweeps`, `status`, `stop`, `pause` and `ui`: sweeps that run elsewhere, or have ended."""
 
 from __future__ import annotations
 
-import time
+import json
+import sys
 from argparse import Namespace
 from pathlib import Path
-
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.commands.display import duration, loss_text, open_console
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
-from lstm_sweep.search.commands.terminal import plain, print_json, print_left_out
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_sweeps
+from lstm_sweep.search.texts.terminal import print_json, print_left_out
+
+if TYPE_CHECKING:
+    from lstm_sweep.search.store.server import Pages
 
 #: seconds between two looks of `status --follow`
 FOLLOW_S = 2.0
@@ -29,58 +32,44 @@ def sweeps(arguments: Namespace) -> int:
     if arguments.json:
         print_json(found.to_list())
         return DONE
-    if not found.rows:
-        print(f"no sweeps in {settings}; lstm-sweep launch begins one")
-        return DONE
-    table = Table("sweep", "state", "trials", "best loss", "data")
-    for row in found:
-        loss = loss_text(row.best_val_loss)
-        table.add_row(row.sweep, plain(row.state), str(row.trials_done), loss, plain(row.data))
-    open_console().print(table)
+    write_sweeps(open_console(), found, settings)
     return DONE
 
 
 def status(arguments: Namespace) -> int:
     """Print the state of a sweep; with `--follow`, at each change, until it has ended."""
-    settings = load(Path.cwd())
-    report = api.status(arguments.sweep, settings=settings)
-    line = _line(report)
-    while arguments.follow and report.is_under_way:
-        if not arguments.json:
+    name, settings = arguments.sweep, load(Path.cwd())
+    if arguments.follow:
+        reports = api.follow(name, settings=settings, every_s=FOLLOW_S)
+    else:
+        reports = iter([api.status(name, settings=settings)])
+    before = ""
+    for report in reports:
+        line = status_line(report)
+        if not arguments.json and line != before:
             print(line, flush=True)
-        while report.is_under_way and _line(report) == line:
-            time.sleep(FOLLOW_S)
-            report = api.status(arguments.sweep, settings=settings)
-        line = _line(report)
+        before = line
     if arguments.json:
         print_json(report.to_dict())
-    else:
-        print(line)
     return DONE
 
 
-def _line(report: SweepStatusReport) -> str:
-    """The state of a sweep in a line for people."""
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.trials.items())
-    parts = [report.state, counts or "no trials yet"]
-    if report.best:
-        parts.append(f"best {report.best.trial} {loss_text(report.best.val_loss)}")
-    if report.eta_seconds is not None:
-        parts.append(f"about {duration(report.eta_seconds)} left")
-    why = f" ({plain(report.why)})" if report.why else ""
-    return f"sweep {report.sweep}: {'; '.join(parts)}{why}"
-
-
 def stop(arguments: Namespace) -> int:
-    """End a sweep that runs elsewhere, and wait until it has ended."""
-    stopped = api.stop(arguments.sweep, settings=load(Path.cwd()))
+    """End a sweep that runs elsewhere, or waits, and wait until it has ended."""
+    return _print_stopped(api.stop(arguments.sweep, settings=load(Path.cwd())), arguments)
+
+
+def pause(arguments: Namespace) -> int:
+    """Let a sweep that runs elsewhere wait until `resume`."""
+    return _print_stopped(api.pause(arguments.sweep, settings=load(Path.cwd())), arguments)
+
+
+def _print_stopped(stopped: StoppedSweep, arguments: Namespace) -> int:
     print_left_out(stopped.left_out)
     if arguments.json:
         print_json(stopped.to_dict())
         return DONE
-    line = f"sweep {stopped.sweep}: {stopped.state}"
-    line += ", nothing to stop" if stopped.had_ended else ""
-    print(f"{line}; {for_command_line(stopped.advice)}" if stopped.advice else line)
+    print(stopped_line(stopped, arguments.command))
     return DONE
 
 
@@ -91,4 +80,25 @@ def ui(arguments: Namespace) -> int:
     port = arguments.port
     if port is not None and not 0 < port < 65536:
         raise InputError(f"--port is {shown(port)}: expected 1 to 65535")
-    return serve(load(Path.cwd()), arguments.host, port, as_json=arguments.json)
+    settings = load(Path.cwd())
+
+    def announce(pages: Pages) -> None:
+        _print_pages(pages, as_json=arguments.json)
+        if not arguments.json and not settings.is_server:
+            print("Ctrl-C ends it", flush=True)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    serve(settings, arguments.host, port, announce=announce, say=say)
+    return DONE
+
+
+def _print_pages(pages: Pages, *, as_json: bool) -> None:
+    if as_json:
+        shown = {"address": pages.address, "runs": pages.runs, "sweep": pages.sweep}
+        print(json.dumps(shown), flush=True)
+        return
+    print(f"all runs: {pages.runs}", flush=True)
+    if pages.sweep:
+        print(f"newest sweep, {pages.name}: {pages.sweep}", flush=True)

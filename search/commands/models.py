@@ -11,14 +11,15 @@ from lstm_sweep.models.config import FIELDS, check_field
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search import api
+from lstm_sweep.search.commands import serving
 from lstm_sweep.search.commands.display import Lines, open_console
 from lstm_sweep.search.commands.exits import DIFFERENT, DONE
-from lstm_sweep.search.commands.terminal import plain, print_json
-from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.results.detect import Rule, line_of
 from lstm_sweep.search.results.generate import GenerationRequest, printable
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.texts.terminal import plain, print_json
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.field_values import parse
 
@@ -32,7 +33,7 @@ OTHER_VERSION = (
 def rerun(arguments: Namespace) -> int:
     """Train a trial again and compare."""
     changes = dict(_change(setting) for setting in arguments.settings)
-    console, shield = open_console(stderr=arguments.json), Shield()
+    console, shield = open_console(stderr=arguments.json), Shield(stop_within_s())
     with shield.up():
         result = api.rerun(
             arguments.trial,
@@ -90,12 +91,14 @@ def _change(setting: str) -> tuple[str, Any]:
 
 def export(arguments: Namespace) -> int:
     """Write a model as a folder that works on its own."""
+    settings = load(Path.cwd())
     exported = api.export(
         arguments.reference,
         arguments.to,
-        settings=load(Path.cwd()),
+        settings=settings,
         format=arguments.format,
         unchecked=arguments.unchecked,
+        register=arguments.register,
     )
     if arguments.json:
         print_json(exported.to_dict())
@@ -103,6 +106,9 @@ def export(arguments: Namespace) -> int:
     print(f"{exported.trial} -> {exported.bundle}")
     for line in exported.lines:
         print(line)
+    if exported.version:
+        for line in serving.lines(exported.bundle, exported.version, settings):
+            print(plain(line))
     return DONE
 
 

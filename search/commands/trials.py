@@ -5,19 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search import api
-from lstm_sweep.search.commands.display import loss_text, open_console, trials_table
+from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.launch import spec_of
-from lstm_sweep.search.commands.terminal import plain, print_json, print_left_out
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.texts.terminal import print_json, print_left_out
+from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
 
 def trials(arguments: Namespace) -> int:
@@ -27,10 +22,7 @@ def trials(arguments: Namespace) -> int:
     if arguments.json:
         print_json(found.to_list())
         return DONE
-    console = open_console()
-    console.print(trials_table(found, arguments.sweep))
-    for name, loss in found.baselines.items():
-        console.print(f"baseline {name.replace('_', ' '):<12} {loss:.4f}")
+    write_trials(open_console(), found, arguments.sweep)
     return DONE
 
 
@@ -40,34 +32,18 @@ def show(arguments: Namespace) -> int:
     if arguments.json:
         print_json(trial.to_dict())
         return DONE
-    record, console = trial.record, open_console()
-    console.print(trials_table([record]))
-    if record.reason:
-        console.print(f"reason: {plain(record.reason)}")
-    table = Table("epoch", *map(plain, record.results))
-    for row in trial.by_epoch:
-        epoch = epochs_text(row["epoch"], record.trial.rounds_per_epoch)
-        table.add_row(epoch, *(loss_text(row[name]) for name in record.results))
-    console.print(table)
-    _show_details(console, record)
+    write_trial(open_console(), trial)
     return DONE
 
 
-def _show_details(console: Console, record: TrialRecord) -> None:
-    config = record.trial.config
-    console.print(f"config: {plain(config.describe())}")
-    versions = ", ".join(
-        f"{tag.removeprefix(Tag.VERSION)} {plain(value)}"
-        for tag, value in sorted(record.tags.items())
-        if tag.startswith(Tag.VERSION)
-    )
-    kept = "kept" if record.has_weights else "not kept"
-    console.print(f"run {record.run_id}, seed {record.trial.seed}, weights {kept}")
-    device = plain(record.tags.get(Tag.DEVICE, ""))
-    console.print(f"{device}; {plain(versions)}", markup=False)
-    if record.rerun_of:
-        verdict = record.tags.get(Tag.VERDICT, "")
-        console.print(f"a rerun of run {plain(record.rerun_of)}: {plain(verdict)}", markup=False)
+def compare(arguments: Namespace) -> int:
+    """Show two trials side by side."""
+    found = api.compare(arguments.trial, arguments.other, settings=load(Path.cwd()))
+    if arguments.json:
+        print_json(found.to_dict())
+        return DONE
+    write_comparison(open_console(), found)
+    return DONE
 
 
 def size(arguments: Namespace) -> int:

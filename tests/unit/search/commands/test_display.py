@@ -12,29 +12,15 @@ from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.commands.display import (
-    Lines,
-    LiveTable,
-    _running,
-    duration,
-    loss_text,
-    open_console,
-    trials_table,
-)
+from lstm_sweep.search.commands.display import QUIET_S, Lines, LiveTable, _running, open_console
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Progressed,
-    Slot,
-    Trial,
-    TrialProgress,
-)
+from lstm_sweep.search.texts.tables import duration, loss_text, trials_table
+from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.states import with_trials
 
@@ -54,7 +40,7 @@ CONFIG = TrialConfig(
 def progress(
     *losses: float, ended: Ended | None = None, seconds: float = 0.0, number: int = 2
 ) -> TrialProgress:
-    """A course of `CONFIG` on the first slot."""
+    """A trial of `CONFIG` on the first slot."""
     trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
     folder = Path("/none")
     job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
@@ -157,6 +143,15 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
 
 
+def test_the_live_table_says_how_many_trials_are_paused() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    waiting = replace(progress(2.0, number=3), paused="waits")
+    with live_table(out) as table:
+        table.update(replace(state(now=100.0), paused={3: waiting}))
+    assert "0 of 5 trials, 1 paused, best docs/3 2.0000 (paused)," in text.getvalue()
+
+
 def test_the_live_table_shows_parts_of_epochs_that_have_rounds() -> None:
     text = StringIO()
     out = Console(file=text, width=160, force_terminal=True, color_system=None)
@@ -212,7 +207,7 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
         out.print(NAMED)
         running = replace(progress(number=3), trial=trial)
         Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
-        out.print(_running(state(running=[running])))
+        out.print(_running(state(running=[running]), 9))
         written = capsys.readouterr()[error]
         assert written.count("units (line 3) [a, b] :car: [") == 2
         assert written.count(NAMED) == 3
@@ -228,6 +223,17 @@ def test_the_live_table_is_not_repainted_more_often_than_needed() -> None:
         assert text.getvalue() == before
         table.update(state(now=100.3))
         assert text.getvalue() != before
+
+
+def test_a_table_that_is_longer_than_the_screen_says_how_many_slots_are_not_shown() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, height=6, force_terminal=True, color_system=None)
+    slots = tuple(Slot(index, core=index) for index in range(1_236))
+    with live_table(out) as table:
+        table.update(replace(state(now=100.0), slots=slots))
+    shown = text.getvalue()
+    assert "core 1 " in shown and "core 2 " not in shown
+    assert "and 1,234 more slots" in shown and "0 of 5 trials" in shown
 
 
 def record(**changes: Any) -> TrialRecord:
@@ -270,6 +276,8 @@ def test_the_table_of_trials_shows_parts_of_epochs_that_have_rounds() -> None:
 def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
     text = shown(record(status="RUNNING", outcome="", best_val_loss=None, best_epoch=None))
     assert "running" in text and "-/4" in text
+    waiting = record(status="SCHEDULED", outcome="", best_val_loss=2.0, best_epoch=1)
+    assert " paused " in shown(waiting)
 
 
 @pytest.mark.parametrize("kind", [Lines, LiveTable])
@@ -285,3 +293,26 @@ def test_no_line_has_a_secret_that_an_error_has_brought(
     assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()
     assert "(no login ***)" in text.getvalue()
     assert "PLANTED" not in text.getvalue()
+
+
+def test_a_long_trial_is_not_silent_for_minutes() -> None:
+    out, text = console(400)
+    lines, running = Lines(out), progress(2.0, 1.75, number=3)
+    lines.started(state())
+    for now in (0.0, QUIET_S - 1, QUIET_S, QUIET_S + 1):
+        lines.update(state(running=[running], now=now))
+    assert text.getvalue() == (
+        "[0/5] docs/3 at epoch 3/4, loss 1.7500; 0 of 5 trials, best docs/3 1.7500 (running), "
+        "30 s gone, about ? left\n"
+    )
+    lines.update(state(running=[running], now=2 * QUIET_S))
+    assert text.getvalue().count("\n") == 2
+
+
+def test_the_end_of_a_trial_breaks_the_silence() -> None:
+    out, text = console()
+    lines, done = Lines(out), progress(1.5, ended=Ended(Outcome.COMPLETE))
+    lines.started(state())
+    lines.trial_ended(done, state(done, now=QUIET_S - 1))
+    lines.update(state(done, now=QUIET_S + 1))
+    assert text.getvalue().count("\n") == 1

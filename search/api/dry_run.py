@@ -1,0 +1,204 @@
+"""What `launch` would do with a spec: nothing is trained, and nothing is created."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.api import preparation
+from lstm_sweep.search.engines.base import devices
+from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.policy.confirmation import SHARE
+from lstm_sweep.search.policy.cost import Costs
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import gpu_sharing
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.search.sweep.tasks import task_kind
+
+#: draws of a space that pass the size rule, of which costs are predicted, and draws at most
+ADMITTED, DRAWS = 200, 2_000
+#: nats that stand for the loss of guessing, which says nothing of costs
+ANY_LOSS = 3.0
+#: bytes of a number
+NUMBER = 4
+
+
+@dataclass(frozen=True)
+class TypicalTrial:
+    """A trial of the search whose cost is the median of those of drawn configs."""
+
+    config: Config
+    parameters: int
+    #: seconds that it takes if it is trained to its end, and bytes of its arrays in training
+    seconds: float
+    memory: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `launch --dry-run --json` prints it."""
+        return {
+            "config": self.config.to_dict(),
+            "parameters": self.parameters,
+            "seconds": round(self.seconds, 1),
+            "memory_bytes": self.memory,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What `launch` would do."""
+
+    #: the spec as it is resolved
+    spec: Mapping[str, Any]
+    #: trials at once; None if a cluster decides it
+    slots: int | None
+    #: configs of the space; None if a dimension is continuous
+    configs: int | None
+    #: share of drawn configs that the size rule turns down; None without a size rule
+    refused: float | None
+    #: None for a template, of which nothing is known beforehand
+    typical: TypicalTrial | None
+    #: trials that the budget buys, and seconds that they take; None if nobody knows
+    trials: int
+    seconds: float | None
+    #: what people are told when such a sweep begins
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `launch --dry-run --json` prints it."""
+        return {
+            "spec": dict(self.spec),
+            "slots": self.slots,
+            "configs": self.configs,
+            "refused": self.refused,
+            "typical": self.typical and self.typical.to_dict(),
+            "budget": {
+                "trials": self.trials,
+                "seconds": None if self.seconds is None else round(self.seconds, 1),
+            },
+            "notes": list(self.notes),
+        }
+
+
+def dry_run(spec: SweepSpec, *, settings: Settings) -> DryRun:
+    """What `launch` would do with a spec.
+
+    The seconds are those of a common machine, or, if the store has sweeps, at their pace.
+
+    Raises:
+        InputError: as for `launch`.
+    """
+    check_budget(spec)
+    kind = task_kind(spec)
+    on_cluster = spec.on == "ray"
+    with preparation.engine_of(spec if not on_cluster else _here(spec)) as engine:
+        found = devices(engine)
+        slots = spec.workers if on_cluster else len(engine.slots)
+        kind.check_devices(spec, found)
+        task = kind.open(spec)
+        spec = task.settled(spec)
+        notes = task.notes(spec, found)
+    store = _store_that_exists(settings)
+    if store and spec.name:
+        preparation.check_free(store, spec.name)
+    configs = spec.space.size()
+    if not isinstance(task, CorpusTask):
+        return DryRun(
+            spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,
+            trials=spec.trials, seconds=_limit(spec), notes=tuple(notes),
+        )  # fmt: skip
+    experience = task.experience(spec, store, found) if store else NO_EXPERIENCE
+    problem = _problem(task, spec, experience)
+    drawn, refused = _draws(task, spec)
+    costs = problem.costs()
+    trials, seconds = _bought(spec, problem, costs, drawn, slots or 1)
+    return DryRun(
+        spec=spec.to_dict(),
+        slots=slots,
+        configs=configs,
+        refused=refused,
+        typical=_typical(task, problem, costs, drawn),
+        trials=trials,
+        seconds=seconds,
+        notes=(*notes, *experience.describe()),
+    )
+
+
+def _here(spec: SweepSpec) -> SweepSpec:
+    """The spec on this machine, since a cluster is not asked."""
+    return dataclasses.replace(spec, on="local", workers=1)
+
+
+def _limit(spec: SweepSpec) -> float | None:
+    return None if spec.minutes is None else 60 * spec.minutes
+
+
+def _store_that_exists(settings: Settings) -> Store | None:
+    file = settings.database_file
+    return Store(settings) if file is None or file.exists() else None
+
+
+def _problem(task: CorpusTask, spec: SweepSpec, experience: Experience) -> SearchProblem:
+    return task.problem(spec, {"unigram": ANY_LOSS}, experience)
+
+
+def _draws(task: CorpusTask, spec: SweepSpec) -> tuple[list[Config], float]:
+    """Configs that may be tried, and the share of draws that may not."""
+    rng = np.random.default_rng(spec.seed)
+    drawn = [spec.space.sample(rng) for _ in range(DRAWS)]
+    admitted = [config for config in drawn if task.admits(config)]
+    return admitted[:ADMITTED], 1 - len(admitted) / DRAWS
+
+
+def _typical(
+    task: CorpusTask, problem: SearchProblem, costs: Costs, drawn: Sequence[Config]
+) -> TypicalTrial:
+    """The drawn config of the median cost."""
+    by_cost = sorted(drawn, key=costs.round_seconds)
+    config = by_cost[len(by_cost) // 2]
+    numbers = gpu_sharing.numbers(as_lstm_config(config), len(task.corpus.alphabet))
+    return TypicalTrial(
+        config,
+        task.parameters_of(config),
+        costs.trial_seconds(config, problem.rounds),
+        NUMBER * numbers,
+    )
+
+
+def _bought(
+    spec: SweepSpec, problem: SearchProblem, costs: Costs, drawn: Sequence[Config], slots: int
+) -> tuple[int, float | None]:
+    """How many trials are begun, and the seconds that they take.
+
+    Half of the slots train leaders; the others train each new trial to its first rung. The best
+    configs are trained again in the end. Without halving each trial is trained to its end.
+    """
+    halving = spec.halving and problem.pausable
+    rounds = problem.first_rung if halving else problem.rounds
+    each = statistics.mean(costs.trial_seconds(config, rounds) for config in drawn)
+    whole = statistics.mean(costs.trial_seconds(config, problem.rounds) for config in drawn)
+    rates = len(ladder.of(spec.space)) if spec.ladder else 0
+    again = min(spec.confirm_configs * spec.confirm_seeds, int(spec.trials * SHARE))
+    others = (slots - slots // 2 if slots > 1 else 0.5) if halving else slots
+    longest = whole if halving else 0.0
+    again_s, limit = again * whole / slots, _limit(spec)
+    if limit is not None:
+        again_s = min(again_s, SHARE * limit)
+    searched = spec.trials - rates - again
+    search_s = min(max(searched * each / others, longest), searched * whole / slots + longest)
+    seconds = search_s + rates * each / slots + again_s
+    if limit is None or seconds <= limit:
+        return spec.trials, seconds
+    time_to_search = max(0.0, limit - again_s - rates * each / slots)
+    searched = min(searched, int(time_to_search * others / each))
+    return max(1, rates + searched + again), limit

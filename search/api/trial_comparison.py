@@ -1,0 +1,108 @@
+"""Two trials side by side: what differs in their configs, their curves, and which one is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.search.api.listings import TrialDetails, show
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
+from lstm_sweep.search.trial import Outcome
+
+#: tags of which two trials have the same values if their losses can be compared
+SAME = (Tag.CORPUS_DIGEST, Tag.SCORING, Tag.TEMPLATE)
+#: standard deviations of a difference beyond which it is more than chance
+BEYOND = 2.0
+
+
+@dataclass(frozen=True)
+class TrialComparison:
+    """Two trials side by side."""
+
+    first: TrialDetails
+    second: TrialDetails
+    #: values of the fields of their configs that differ, by field; None where one has no such field
+    differences: Mapping[str, tuple[Any, Any]]
+    #: loss of the second less that of the first; None if one has none, or they are of other data
+    difference: float | None
+    #: standard deviation over seeds, nats, of configs of their sweeps that were trained again; None
+    #: if none was
+    spread: float | None
+    #: which one is better, for people
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as `compare --json` prints it."""
+        return {
+            "first": self.first.to_dict(),
+            "second": self.second.to_dict(),
+            "differences": {name: list(pair) for name, pair in self.differences.items()},
+            "difference": self.difference,
+            "spread": self.spread,
+            "verdict": self.verdict,
+        }
+
+
+def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
+    """Compare two trials; each is `SWEEP/NUMBER`, or a run ID or its beginning.
+
+    Raises:
+        InputError: one of them does not exist, or means several.
+    """
+    one, other = show(first, settings=settings), show(second, settings=settings)
+    mine, its = one.record.trial.config.to_dict(), other.record.trial.config.to_dict()
+    names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
+    differences = {name: (mine.get(name), its.get(name)) for name in names}
+    losses = _loss(one.record), _loss(other.record)
+    elsewhere = _other_data(one.record, other.record)
+    difference = spread = None
+    if losses[0] is not None and losses[1] is not None and not elsewhere:
+        difference = losses[1] - losses[0]
+        spread = _spread(Store(settings), {one.record.trial.sweep, other.record.trial.sweep})
+    verdict = elsewhere or _verdict(one.record, other.record, difference, spread)
+    return TrialComparison(one, other, differences, difference, spread, verdict)
+
+
+def _loss(record: TrialRecord) -> float | None:
+    """The loss that a trial competes with; None if it has failed or has none."""
+    ranks = not record.outcome or Outcome(record.outcome).ranks
+    return record.best_val_loss if ranks else None
+
+
+def _other_data(first: TrialRecord, second: TrialRecord) -> str:
+    """Why the losses of two trials cannot be compared; empty if they can."""
+    if all(first.tags.get(tag) == second.tags.get(tag) for tag in SAME):
+        return ""
+    return "their losses cannot be compared: they were scored on other data, or on other targets"
+
+
+def _spread(store: Store, sweeps: set[str]) -> float | None:
+    """Largest standard deviation over seeds of the configs that sweeps have trained again."""
+    found = (confirmed_of(store, archive.trials(store, name)) for name in sorted(sweeps))
+    known = (one.spread for confirmed in found for one in confirmed if len(one.losses) > 1)
+    return max(known, default=None)
+
+
+def _verdict(
+    first: TrialRecord, second: TrialRecord, difference: float | None, spread: float | None
+) -> str:
+    if difference is None:
+        lacking = first if _loss(first) is None else second
+        why = lacking.outcome or lacking.open_state
+        return f"{lacking.trial.id} has no loss to compare ({why}), so that nothing can be said"
+    if difference == 0:
+        return "both have the same loss"
+    better, worse = (first, second) if difference > 0 else (second, first)
+    text = f"{better.trial.id} is {abs(difference):.4f} better than {worse.trial.id}"
+    if spread is None:
+        return f"{text}; what seeds change is not known: no config was trained again with several"
+    # each of the two losses varies by the spread
+    limit = BEYOND * 2**0.5 * spread
+    sure = "more" if abs(difference) > limit else "no more"
+    return f"{text}, {sure} than seeds change ({limit:.4f}: {BEYOND:g} standard deviations)"

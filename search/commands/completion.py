@@ -1,0 +1,105 @@
+"""`completion`: what a shell completes: commands, options, names of sweeps and trials."""
+
+from __future__ import annotations
+
+import sqlite3
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.texts.terminal import print_json
+
+PROGRAM = "lstm-sweep"
+#: where the script of each shell is to be put, so that it is read at its start
+INSTALL = {
+    "bash": '~/.bashrc: eval "$(lstm-sweep completion bash)"',
+    "zsh": '~/.zshrc, after compinit: eval "$(lstm-sweep completion zsh)"',
+    "fish": "~/.config/fish/config.fish: lstm-sweep completion fish | source",
+}
+#: seconds that a database is waited for, and names that are proposed at most
+WAIT_S, MOST = 0.5, 500
+#: arguments whose values are names in the store
+SWEEPS = ("NAME",)
+TRIALS = ("TRIAL", "NAME_OR_TRIAL")
+
+
+def completion(arguments: Namespace) -> int:
+    """Print the script of a shell."""
+    from argcomplete.shell_integration import shellcode
+
+    if arguments.shell not in INSTALL:
+        known = one_of(arguments.shell, INSTALL)
+        raise InputError(f"SHELL is {shown(arguments.shell)}: expected a shell, {known}")
+    script = shellcode([PROGRAM], True, arguments.shell)
+    if arguments.json:
+        print_json({"shell": arguments.shell, "script": script})
+        return DONE
+    print(f"# {INSTALL[arguments.shell]}")
+    print(script)
+    return DONE
+
+
+def complete(parser: ArgumentParser) -> None:
+    """Answer a shell that asks for what may come next, and leave the process."""
+    import argcomplete
+
+    for action in _actions(parser):
+        if action.dest == "shell":
+            action.completer = lambda **_: [*INSTALL]
+        elif action.metavar in SWEEPS and not action.option_strings:
+            action.completer = lambda prefix, **_: names(prefix)
+        elif action.metavar in TRIALS:
+            action.completer = lambda prefix, **_: names(prefix, trials=True)
+    argcomplete.autocomplete(parser, exclude=["-h", "--help"])
+
+
+def names(prefix: str, folder: Path | None = None, *, trials: bool = False) -> list[str]:
+    """Names of sweeps, and with `trials` those of their trials, that begin with a prefix.
+
+    They are read from the database in the store's file; of another store none are known. A sweep's
+    trials are proposed once its name stands there.
+    """
+    from lstm_sweep.search.store.settings import load
+    from lstm_sweep.search.store.tags import Tag
+
+    try:
+        file = load(folder or Path.cwd()).database_file
+    except InputError:
+        return []
+    if file is None or not file.exists():
+        return []
+    kept = "SELECT DISTINCT value FROM tags WHERE key = ? AND substr(value, 1, ?) = ? LIMIT ?"
+    runs = (
+        "SELECT DISTINCT name FROM runs "
+        "WHERE lifecycle_stage = 'active' AND substr(name, 1, ?) = ? LIMIT ?"
+    )
+    if trials and "/" in prefix:
+        found = _rows(file, runs, (len(prefix), prefix, MOST))
+        return [name for name in found if name.rpartition("/")[2].isdigit()]
+    found = _rows(file, kept, (Tag.NAME, len(prefix), prefix, MOST))
+    return [f"{name}/" for name in found] + found if trials else found
+
+
+def _rows(file: Path, query: str, values: tuple[Any, ...]) -> list[str]:
+    """The first column of a query, in order; nothing if the database does not answer."""
+    try:
+        connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", WAIT_S, uri=True)
+        try:
+            return sorted(str(row[0]) for row in connection.execute(query, values))
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return []
+
+
+def _actions(parser: ArgumentParser) -> Iterable[Any]:
+    """The arguments of all commands."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _actions(command)
+        else:
+            yield action

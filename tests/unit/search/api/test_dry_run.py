@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.store.settings import load
+
+SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
+
+
+@pytest.fixture
+def spec(data: Path) -> SweepSpec:
+    """A sweep that suits the data."""
+    return read_spec(None, {"data": str(data), "trials": 20, "workers": 2}, SETTINGS)
+
+
+def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_path: Path) -> None:
+    found = api.dry_run(spec, settings=load(tmp_path, {}))
+    assert not list(tmp_path.iterdir())
+    assert (found.slots, found.trials) == (2, 20)
+    assert found.spec["targets"] != "auto" and found.spec["rounds_per_epoch"] != "auto"
+    assert found.refused is not None and 0 <= found.refused < 1
+    assert found.typical and found.seconds and found.seconds > found.typical.seconds > 0
+    assert found.typical.memory > 4 * found.typical.parameters
+    assert any(note.startswith("size rule") for note in found.notes)
+    shown = found.to_dict()
+    assert shown["budget"] == {"trials": 20, "seconds": round(found.seconds, 1)}
+
+
+def test_more_trials_take_longer_and_more_slots_less(spec: SweepSpec, tmp_path: Path) -> None:
+    settings = load(tmp_path, {})
+
+    def seconds(**changes: Any) -> float:
+        found = api.dry_run(dataclasses.replace(spec, **changes), settings=settings).seconds
+        assert found is not None
+        return found
+
+    assert seconds(trials=60) > seconds() > seconds(workers=8)
+
+
+def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
+    settings = load(tmp_path, {})
+    short = api.dry_run(dataclasses.replace(spec, minutes=0.5), settings=settings)
+    long = api.dry_run(dataclasses.replace(spec, minutes=500.0), settings=settings)
+    assert short.seconds == 30.0 and short.trials < 20
+    assert long.trials == 20 and long.seconds is not None and long.seconds < 60 * 500
+
+
+def test_what_launch_refuses_is_refused(spec: SweepSpec, tmp_path: Path) -> None:
+    settings = load(tmp_path, {})
+    for changes in ({"trials": 2}, {"size_high": 1e-6, "size_low": 1e-7}):
+        with pytest.raises(InputError, match="expected"):
+            api.dry_run(dataclasses.replace(spec, **changes), settings=settings)

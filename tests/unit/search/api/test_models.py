@@ -1,0 +1,34 @@
+"""What `export` refuses before it looks for a trial."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.store.settings import Settings
+
+
+@pytest.mark.parametrize("lacking", ["onnx", "onnxruntime"])
+def test_without_the_extra_it_is_said_how_to_get_it(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == lacking else find(name)
+    )
+    settings = Settings(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "test", "test")
+    with pytest.raises(InputError) as refused:
+        api.export("s", str(tmp_path / "best"), settings=settings, format="onnx")
+    assert refused.value.command_line == (
+        f"--format onnx: it needs {lacking}, expected: pip install lstm-sweep[onnx]"
+    )
+
+
+def test_a_format_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    settings = Settings(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "test", "test")
+    with pytest.raises(InputError, match="keras, savedmodel"):
+        api.export("s", str(tmp_path / "best"), settings=settings, format="onxx")

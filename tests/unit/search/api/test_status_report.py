@@ -1,0 +1,197 @@
+"""The best loss of a sweep while it runs, and when it has ended: what the store says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search import api
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.texts.sweeps import status_line
+from lstm_sweep.search.trial import Ended, Outcome, RoundDone
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+
+#: the second trial is the best after its first round, and after its third
+CURVES = {0: [2.5, 2.6, 2.7], 1: [2.4, 2.45, 2.3]}
+FAILED = {1: Ended(Outcome.ERROR, "no luck")}
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path]) -> Store:
+    return store_in(workplace("status"))
+
+
+@pytest.fixture
+def sweep(store: Store, corpus: Corpus, data: Path) -> Callable[..., Sweep]:
+    """Makes a sweep of two trials of three epochs."""
+
+    def make(trials: int = 2, **engine: Any) -> Sweep:
+        spec = tiny_spec(data=str(data), trials=trials, epochs=4, **PLAIN)
+        return sweep_of(store, corpus, ScriptedEngine(CURVES, **engine), spec)
+
+    return make
+
+
+class Died(BaseException):
+    """Nothing is closed after it."""
+
+
+def died(made: Sweep) -> None:
+    """Run a sweep whose driver dies, as by `kill -9`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sweep, "_finish", lambda self: None)
+        with pytest.raises(Died):
+            made.run()
+    parent = archive.existing_sweep(made._store, "s")
+    gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
+    made._store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
+
+
+def listed(store: Store) -> float | None:
+    """The best loss in the list of sweeps."""
+    [row] = api.sweeps(settings=store.settings)
+    return row.best_val_loss
+
+
+def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..., Sweep]) -> None:
+    seen = list[tuple[Any, ...]]()
+
+    def watch(message: RoundDone) -> None:  # before the round is told
+        report = api.status("s", settings=store.settings)
+        best = report.best
+        seen.append((best and (best.trial, best.val_loss, best.running), listed(store)))
+        if best and best.running:
+            assert report.to_dict()["best"]["running"] is True
+            assert f"best {best.trial} {best.val_loss:.4f} (not ended)" in status_line(report)
+
+    sweep(watch=watch).run()
+    first, second = ("s/0", 2.5, True), ("s/1", 2.4, True)
+    assert seen == [
+        (None, None), (first, 2.5), (first, 2.5),
+        (("s/0", 2.5, False), 2.5), (second, 2.4), (second, 2.4),
+    ]  # fmt: skip
+    ended = api.status("s", settings=store.settings)
+    assert ended.best and (ended.best.trial, ended.best.val_loss) == ("s/1", 2.3)
+    assert ended.to_dict()["best"]["running"] is False and "(not ended)" not in status_line(ended)
+    assert listed(store) == 2.3
+
+
+def test_each_round_that_is_better_than_all_is_one_request(
+    store: Store, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = list[float]()
+    log = Store.log
+
+    def noted(self: Store, run_id: str, **given: Any) -> None:
+        logged.extend([v for k, v in (given.get("metrics") or {}).items() if k == "best_val_loss"
+                       and run_id == archive.sweeps(self)[0].info.run_id])  # fmt: skip
+        log(self, run_id, **given)
+
+    monkeypatch.setattr(Store, "log", noted)
+    sweep().run()
+    # at a round, at the end of its trial, at two rounds, at the end of theirs, and at the sweep's
+    assert logged == [2.5, 2.5, 2.4, 2.3, 2.3, 2.3]
+
+
+def test_a_trial_that_has_failed_counts_no_more(store: Store, sweep: Callable[..., Sweep]) -> None:
+    sweep(endings=FAILED).run()
+    assert listed(store) == 2.5
+    best = api.status("s", settings=store.settings).best
+    assert best and (best.trial, best.running) == ("s/0", False)
+
+
+def test_without_a_trial_that_has_a_result_no_loss_is_listed(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    seen = list[float | None]()
+    endings = {0: Ended(Outcome.ERROR, "no luck")}
+    sweep(trials=1, endings=endings, watch=lambda message: seen.append(listed(store))).run()
+    assert seen == [None, 2.5, 2.5]
+    assert listed(store) is None and api.status("s", settings=store.settings).best is None
+
+
+def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_ended(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    heard = list[RoundDone]()
+
+    def die(message: RoundDone) -> None:
+        heard.append(message)
+        if len(heard) == 5:
+            raise Died
+
+    died(sweep(watch=die))
+    assert listed(store) == 2.4
+    best = api.status("s", settings=store.settings).best
+    assert best and best.trial == "s/0"  # nobody drives the other one
+    api.stop("s", settings=store.settings)
+    assert listed(store) == 2.5
+
+
+def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
+    store: Store, sweep: Callable[..., Sweep], corpus: Corpus
+) -> None:
+    heard = list[RoundDone]()
+
+    def interrupt(message: RoundDone) -> None:
+        heard.append(message)
+        if len(heard) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(watch=interrupt).run()
+    parent = archive.existing_sweep(store, "s")
+    before = max(store.history(parent.info.run_id, "best_val_loss"))
+    past = rebuild(store, parent)
+    assert past.step == before == 2  # the one that was stopped counts
+    seen = list[float | None]()
+    engine = ScriptedEngine(CURVES | {1: [2.2, 2.6]}, watch=lambda _: seen.append(listed(store)))
+    sweep_of(store, corpus, engine, past.spec, past=past).run()
+    assert (seen, listed(store)) == ([2.4, 2.2], 2.2)
+    assert max(store.history(parent.info.run_id, "best_val_loss")) == before
+
+
+def test_a_sweep_that_goes_on_forgets_the_best_loss_of_a_trial_that_fails_then(
+    store: Store, sweep: Callable[..., Sweep], corpus: Corpus
+) -> None:
+    heard = list[RoundDone]()
+
+    def die(message: RoundDone) -> None:
+        heard.append(message)
+        if len(heard) == 2:
+            raise Died
+
+    died(sweep(trials=1, watch=die))
+    assert listed(store) == 2.5
+    past = rebuild(store, archive.existing_sweep(store, "s"))
+    engine = ScriptedEngine({0: []}, endings={0: Ended(Outcome.ERROR, "no luck")})
+    sweep_of(store, corpus, engine, past.spec, past=past).run()
+    assert listed(store) is None
+
+
+def test_the_time_left_is_what_the_driver_expects(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    seen = list[float | None]()
+
+    def watch(message: RoundDone) -> None:
+        run_id = archive.existing_sweep(store, "s").info.run_id
+        for expected in ("", "1000"):
+            store.log(run_id, tags={Tag.EXPECTED_SECONDS: expected})
+            seen.append(api.status("s", settings=store.settings).eta_seconds)
+
+    sweep(watch=watch).run()
+    known = [left for left in seen[1::2] if left is not None]
+    assert len(known) == len(seen) // 2 and all(800 < left <= 1000 for left in known)
+    assert seen[0] is None
+    assert api.status("s", settings=store.settings).eta_seconds is None

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import Ended, Outcome
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+
+CURVES = {0: [2.5, 2.0], 1: [2.4, 2.25], 2: [2.4]}
+
+
+@pytest.fixture(scope="module")
+def store(workplace: Callable[[str], Path], corpus: Corpus, data: Path) -> Store:
+    """A store with a sweep of three trials, the last of which has failed."""
+    store = store_in(workplace("comparison"))
+    spec = tiny_spec(data=str(data), trials=3, epochs=2, **PLAIN)
+    endings = {2: Ended(Outcome.ERROR, "no luck")}
+    sweep_of(store, corpus, ScriptedEngine(CURVES, endings=endings), spec).run()
+    return store
+
+
+def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> None:
+    found = api.compare("s/0", "s/1", settings=store.settings)
+    assert found.difference == pytest.approx(0.25)
+    assert found.verdict.startswith("s/0 is 0.2500 better than s/1; what seeds change is not known")
+    mine, its = (one.record.trial.config.to_dict() for one in (found.first, found.second))
+    assert found.differences == {
+        name: (mine[name], its[name]) for name in mine if mine[name] != its[name]
+    }
+    assert [row["val_loss"] for row in found.second.by_epoch] == [2.4, 2.25]
+    swapped = api.compare("s/1", "s/0", settings=store.settings)
+    assert swapped.difference == pytest.approx(-0.25) and swapped.verdict == found.verdict
+    assert list(found.to_dict()) == [
+        "first", "second", "differences", "difference", "spread", "verdict",
+    ]  # fmt: skip
+
+
+def test_a_trial_is_as_good_as_itself(store: Store) -> None:
+    found = api.compare("s/0", "s/0", settings=store.settings)
+    assert (found.differences, found.verdict) == ({}, "both have the same loss")
+
+
+def test_a_trial_without_a_loss_is_said_to_have_none(store: Store) -> None:
+    found = api.compare("s/0", "s/2", settings=store.settings)
+    lacks = "s/2 has no loss to compare (error), so that nothing can be said"
+    assert (found.difference, found.spread, found.verdict) == (None, None, lacks)
+
+
+def test_a_trial_of_other_data_is_not_compared(store: Store) -> None:
+    run_id = api.show("s/1", settings=store.settings).record.run_id
+    was = store.tags(run_id)[Tag.CORPUS_DIGEST]
+    store.log(run_id, tags={Tag.CORPUS_DIGEST: "0" * 32})
+    found = api.compare("s/0", "s/1", settings=store.settings)
+    store.log(run_id, tags={Tag.CORPUS_DIGEST: was})
+    assert found.difference is None and "other data" in found.verdict
+
+
+def test_a_trial_that_is_not_there_is_refused(store: Store) -> None:
+    with pytest.raises(InputError, match="expected"):
+        api.compare("s/0", "s/99", settings=store.settings)
