@@ -17,14 +17,13 @@ from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST, check_number, check_switch, check_word
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_mapping, with_settings
 from lstm_sweep.spaces.template.template import Template
 
-#: names of the engines
-ENGINES = ("local", "inline")
 RULES = ("reject", "warn", "off")
 #: fields that say how long and where, not what: they may change while a sweep is resumed
 MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
@@ -33,7 +32,7 @@ MOST_PLACES = 1_000
 #: fields about a corpus and networks of ours, which a template brings itself
 CORPUS_FIELDS = (
     "data", "symbols", "split", "space", "size_rule", "size_low", "size_high", "targets",
-    "rounds_per_epoch", "early_stopping",
+    "rounds_per_epoch", "early_stopping", "prior",
 )  # fmt: skip
 #: in place of a number: what is best for this machine
 AUTO = "auto"
@@ -73,8 +72,10 @@ class SweepSpec:
     algo: str = "tpe"
     #: whether learning rates are tried from high to low before the search, and it keeps to the best
     ladder: bool = True
-    #: whether trials that fall behind are ended early
+    #: whether trials that fall behind wait, and may be pruned
     halving: bool = True
+    #: whether the search begins with what earlier sweeps have found
+    prior: bool = True
     #: end a trial whose validation loss has not improved for this many epochs; 0: never
     early_stopping: int = Plan.early_stopping
     #: end the search when the best loss has not improved for this many trials; None: never
@@ -114,14 +115,16 @@ class SweepSpec:
         check_number("confirm_configs", self.confirm_configs, 0, whole=True)
         check_number("confirm_seeds", self.confirm_seeds, 0, whole=True)
         check_number("max_failures", self.max_failures, 1, whole=True)
-        check_switch("ladder", self.ladder)
-        check_switch("halving", self.halving)
+        if isinstance(self.prior, str) and self.prior in ("on", "off"):  # as on the command line
+            object.__setattr__(self, "prior", self.prior == "on")
+        for name in ("ladder", "halving", "prior"):
+            check_switch(name, getattr(self, name))
         if self.targets != AUTO:
             check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
         if self.rounds_per_epoch != AUTO:
             check_number("rounds_per_epoch", self.rounds_per_epoch, 1, whole=True, or_else=AUTO)
         check_number("keep", self.keep, 1, whole=True)
-        check_word("on", self.on, ENGINES)
+        check_word("on", self.on, tuple(ENGINES))
         check_word("algo", self.algo, ALGORITHMS)
         check_word("size_rule", self.size_rule, RULES)
         if self.name is not None:
@@ -160,6 +163,7 @@ class SweepSpec:
             seconds=None if self.minutes is None else 60 * self.minutes,
             ladder=self.ladder,
             halving=self.halving,
+            prior=self.prior,
             # a template that is ended early returns no loss
             early_stopping=0 if self.template else self.early_stopping,
             patience=self.patience,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
 #: metrics of a round that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
-
-#: a loss that is larger, or below the negative of this, counts as infinite: squares of more would
-#: overflow, and a database keeps infinities as the largest and the lowest number that it knows
-LARGEST = 1e100
 
 
 class Outcome(StrEnum):
@@ -62,14 +57,6 @@ class Phase(StrEnum):
     RERUN = "rerun"
 
 
-def comparable(loss: float | None) -> float | None:
-    """A loss as it takes part in comparisons: None for none, for NaN and for one beyond `LARGEST`.
-
-    So neither infinity nor NaN is ever the best.
-    """
-    return loss if loss is not None and abs(loss) <= LARGEST else None
-
-
 def trial_seed(sweep_seed: int, number: int) -> int:
     """Seed of a trial, from 0 to 2^31 - 1: a pure function of the sweep's seed and its number."""
     text = f"lstm-sweep trial {sweep_seed} {number}".encode()
@@ -92,6 +79,10 @@ class Trial:
     objective: Objective = VALIDATION_LOSS
     #: rounds into which each epoch is divided
     rounds_per_epoch: int = 1
+    #: steps of the optimizer after which it ends, also within a round; None: after all epochs
+    steps: int | None = None
+    #: rounds after which it ends; None: after all epochs
+    most_rounds: int | None = None
 
     @property
     def id(self) -> str:
@@ -101,14 +92,15 @@ class Trial:
     @property
     def rounds(self) -> int:
         """Rounds of the trial, at most."""
-        return self.config.epochs * self.rounds_per_epoch
+        every = self.config.epochs * self.rounds_per_epoch
+        return every if self.most_rounds is None else min(every, self.most_rounds)
 
     def epochs_after(self, number: int) -> float:
         """Epochs that are trained after round `number`; a whole number if rounds are epochs."""
         return epochs_after(number, self.rounds_per_epoch)
 
     def epoch_text(self, number: int) -> str:
-        """The same for people."""
+        """Epochs that are trained after round `number`, for people."""
         return epoch_text(number, self.rounds_per_epoch)
 
     def next_attempt(self) -> Self:
@@ -141,6 +133,13 @@ class Training(Protocol):
     @property
     def runs_user_code(self) -> bool:
         """Whether it is code of the user, which may need anything of Keras."""
+
+    @property
+    def reads(self) -> Path | None:
+        """A folder of the driver's machine that it reads; None if it reads none."""
+
+    def reading(self, folder: Path) -> Self:
+        """The same with a copy of this folder, on another machine."""
 
     def load(self) -> None:
         """Import what has to be there before the backend is made ready."""
@@ -189,6 +188,8 @@ class Job(TrialFiles):
     training: Training
     #: seconds between two checkpoints, at least
     checkpoint_every_s: float = 5.0
+    #: best loss of the network that it has written, if it goes on after it was paused
+    best_loss: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class RoundDone:
     metrics: dict[str, float]
     #: whether it was trained by an earlier attempt, as were later ones
     repeated: bool = False
-    #: whether a template trains no other round, as far as it knows
+    #: whether no round follows though its trial has more, as far as is known
     last: bool = False
 
 
@@ -229,107 +230,13 @@ class Ended:
     loss: float | None = None
 
 
-Message = Computing | Progressed | RoundDone | Ended
-
-
-class _Results:
-    """What follows from the rounds and the end of a trial."""
-
-    trial: Trial
-    #: metrics of each finished round, in order
-    rounds: Sequence[dict[str, float]]
-    ended: Ended | None
-
-    @property
-    def best_so_far(self) -> list[float]:
-        """Lowest validation loss after each round, nats; infinite as long as there is none."""
-        losses = (math.inf if loss is None else loss for loss in self.val_losses)
-        return list(itertools.accumulate(losses, min))
-
-    @property
-    def val_losses(self) -> list[float | None]:
-        """Validation loss of each round, nats; None for one that has no finite loss."""
-        return [comparable(one.get("val_loss")) for one in self.rounds]
-
-    @property
-    def round_seconds(self) -> list[float]:
-        """Seconds that each round took."""
-        return [one["round_seconds"] for one in self.rounds if "round_seconds" in one]
-
-    @property
-    def best_round(self) -> int | None:
-        """Number of the round with the lowest validation loss."""
-        losses = enumerate(self.val_losses, start=1)
-        scored = ((loss, number) for number, loss in losses if loss is not None)
-        return min(scored, default=(None, None))[1]
-
-    @property
-    def best_loss(self) -> float | None:
-        """The loss by the trial's objective, so far; finite, or None."""
-        if self.trial.objective.returned:
-            return comparable(self.ended.loss) if self.ended else None
-        return self.rounds[self.best_round - 1]["val_loss"] if self.best_round else None
-
-    @property
-    def ranked_loss(self) -> float | None:
-        """The loss that this trial competes with; None if it has none."""
-        return self.best_loss if self.ended and self.ended.outcome.ranks else None
-
-
 @dataclass(frozen=True)
-class TrialSnapshot(_Results):
-    """What a search knows of a trial, as it was at one moment."""
+class Paused:
+    """A trial waits with its checkpoint, and its slot is free; it may go on later."""
 
-    trial: Trial
-    slot: Slot
-    rounds: tuple[dict[str, float], ...]
-    ended: Ended | None
-    #: whether its config, or its template, trains no other round
-    last: bool
-    #: when it began, in seconds of the driver's clock
-    began: float
-    seconds: float
+    reason: str
+    #: whether another sweep needs its slot, so that it goes on as soon as there is one again
+    makes_room: bool = False
 
 
-@dataclass(frozen=True)
-class TrialProgress(_Results):
-    """What is known of a trial while it runs, and when it has ended."""
-
-    trial: Trial
-    run_id: str
-    slot: Slot
-    #: what a worker was given; None for a trial that was read back from the store
-    job: Job | None
-    #: metrics of each finished round, in order
-    rounds: Sequence[dict[str, float]] = ()
-    #: whether the last round still has to be logged
-    unlogged: bool = False
-    #: whether its config, or its template, trains no other round
-    last: bool = False
-    latest: Progressed | None = None
-    ended: Ended | None = None
-    #: when it began, in seconds of the driver's clock
-    began: float = 0.0
-    seconds: float = 0.0
-    #: whether a worker was started for it
-    started: bool = False
-    #: seconds that one of its rounds was expected to take when it was started; 0 if unknown
-    predicted_round_s: float = 0.0
-
-    def with_round(self, done: RoundDone) -> Self:
-        """Note a round; the last one of all is to be logged together with the outcome."""
-        unlogged = done.number >= self.trial.rounds
-        rounds = (*self.rounds, done.metrics)
-        last = unlogged or done.last
-        return replace(self, latest=None, rounds=rounds, unlogged=unlogged, last=last)
-
-    def with_end(self, ended: Ended, now: float) -> Self:
-        """Note how it has ended, and when."""
-        return replace(self, ended=ended, seconds=now - self.began)
-
-    def snapshot(self) -> TrialSnapshot:
-        """What a search is told of it."""
-        return TrialSnapshot(
-            self.trial, self.slot, tuple(self.rounds), self.ended, self.last, self.began,
-            self.seconds,
-        )  # fmt: skip
+Message = Computing | Progressed | RoundDone | Ended | Paused

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
+
+from lstm_sweep.search.process.signals import GIVE_UP_S
 
 
 class Interrupts(Protocol):
@@ -26,7 +29,11 @@ class Interrupts(Protocol):
 
     @property
     def timed_out(self) -> bool:
-        """Whether a request was given up after the interruption."""
+        """Whether a request after the interruption has taken too long."""
+
+    @property
+    def short_of_time(self) -> bool:
+        """Whether it is interrupted, and has no time for what it can do without."""
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
@@ -42,7 +49,7 @@ class Interrupts(Protocol):
 class Never:
     """Never interrupts."""
 
-    signal_number, ending, timed_out = 0, False, False
+    signal_number, ending, timed_out, short_of_time = 0, False, False, False
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
         """Defer nothing."""
@@ -57,17 +64,25 @@ NEVER = Never()
 
 
 class EndRequest:
-    """An end that any thread may ask for; the sweep notices it within a second."""
+    """An end that any thread may ask for; the sweep notices it within a second.
 
-    timed_out = False
+    No thread can break off a request of another one. So one that is under way ends by itself, at
+    the latest after the timeout of the store's settings.
+    """
 
     def __init__(self) -> None:
         self.signal_number = 0
         self.ending = False
+        self.timed_out = False
 
-    def request(self) -> None:
-        """Ask for the end."""
-        self.signal_number = int(signal.SIGINT)
+    @property
+    def short_of_time(self) -> bool:
+        """Whether a request has taken too long, as nobody limits the time."""
+        return self.timed_out
+
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Ask for the end, as a signal of this number does."""
+        self.signal_number = int(number)
 
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
@@ -78,6 +93,12 @@ class EndRequest:
         finally:
             self.ending = before
 
-    def limit_request(self) -> AbstractContextManager[None]:
-        """Give up nothing."""
-        return nullcontext()
+    @contextmanager
+    def limit_request(self) -> Iterator[None]:
+        """Note whether a request takes too long while the sweep is ending; none follows it then."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            late = time.monotonic() - began > GIVE_UP_S
+            self.timed_out = self.timed_out or (late and self.ending and self.signal_number > 0)

@@ -1,4 +1,4 @@
-"""Defers Ctrl-C, SIGTERM and SIGHUP until a write to the store has finished."""
+"""Defers Ctrl-C, SIGTERM and SIGHUP until a write to the store has finished, or notes them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
+from lstm_sweep.models.errors import InputError, shown
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: seconds from SIGTERM to SIGKILL, as containers get them; where there are more, this variable says
+#: so, and all times below are longer in proportion
+STOP_WITHIN_S, STOP_WITHIN = 10.0, "LSTM_SWEEP_STOP_WITHIN_S"
+LONGEST_STOP_S = 3600.0
 #: after the first signal: seconds for one request, and for all requests together
 GIVE_UP_S, GIVE_UP_ALL_S = 3.0, 6.0
+#: share of these seconds that must be left for what an end can do without
+SHARE_LEFT = 0.7
 #: seconds from the first signal to the end of the program, even if it does not react
 END_WITHIN_S = 9.0
 #: seconds until a request that has caught the `TimeoutError` is interrupted again
@@ -44,7 +52,9 @@ class Shield:
     requests within `limit_request()` have a time limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop_within_s: float = STOP_WITHIN_S) -> None:
+        """`stop_within_s`: seconds from a signal to the end that is forced from outside."""
+        self._stretch = stop_within_s / STOP_WITHIN_S
         #: number of nested `hold` contexts
         self._holding = 0
         #: whether the program is ending already
@@ -56,7 +66,7 @@ class Shield:
         self.timed_out = False
         self._requesting = False
         #: seconds left for requests, and when the limit of the present one began
-        self._left = GIVE_UP_ALL_S
+        self._left = GIVE_UP_ALL_S * self._stretch
         self._since: float | None = None
 
     @contextmanager
@@ -65,21 +75,23 @@ class Shield:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.signal_number, self._left, self.timed_out = 0, GIVE_UP_ALL_S, False
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        taken = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
-        before = {number: signal.signal(number, self._handle) for number in taken}
-        before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
-        try:
-            with _last_resort():
-                yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self.signal_number, self.timed_out = 0, False
+        self._left = GIVE_UP_ALL_S * self._stretch
+        alarm = signal.getsignal(signal.SIGALRM)
+        with _handled(self._handle):
+            try:
+                with _last_resort(END_WITHIN_S * self._stretch):
+                    yield
+            finally:
+                signal.signal(signal.SIGALRM, alarm)
+
+    @property
+    def short_of_time(self) -> bool:
+        """Whether an end is wanted, and has no time for what it can do without."""
+        enough = SHARE_LEFT * GIVE_UP_ALL_S * self._stretch
+        return bool(self.signal_number) and self._left < enough
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            _mute_closed_terminal()
         if not self.signal_number:
             self.signal_number = number
             if self._requesting:
@@ -137,12 +149,68 @@ class Shield:
         if self._left <= 0:
             self._give_up()
         signal.signal(signal.SIGALRM, self._give_up)
-        signal.setitimer(signal.ITIMER_REAL, min(GIVE_UP_S, self._left), AGAIN_S)
+        signal.setitimer(signal.ITIMER_REAL, min(GIVE_UP_S * self._stretch, self._left), AGAIN_S)
 
     def _give_up(self, number: int = 0, frame: FrameType | None = None) -> None:
         if self._requesting:
             self.timed_out = True
             raise TimeoutError("no answer in time, now that an end is wanted")
+
+
+def stop_within_s(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds from SIGTERM to SIGKILL that the environment says a program has.
+
+    Raises:
+        InputError: it says none that can be.
+    """
+    given = environment.get(STOP_WITHIN, "")
+    if not given:
+        return STOP_WITHIN_S
+    with contextlib.suppress(ValueError):
+        if STOP_WITHIN_S <= (seconds := float(given)) <= LONGEST_STOP_S:
+            return seconds
+    raise InputError(
+        f"{STOP_WITHIN} is {shown(given)}: expected seconds from {STOP_WITHIN_S:g} to "
+        f"{LONGEST_STOP_S:g}"
+    )
+
+
+@contextmanager
+def first_noted(note: Callable[[int], None]) -> Iterator[None]:
+    """Give the number of the first signal that ends a program to `note`.
+
+    A second signal raises `Interrupted`.
+    """
+    noted = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        if noted:
+            raise Interrupted(number)
+        noted = True
+        note(number)
+
+    with _handled(handle):
+        yield
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle the signals that end a program; SIGHUP only if it is not ignored, as by `nohup`."""
+
+    def handle_one(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _mute_closed_terminal()
+        handle(number, frame)
+
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    taken = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
+    before = {number: signal.signal(number, handle_one) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _mute_closed_terminal() -> None:
@@ -158,8 +226,8 @@ def _mute_closed_terminal() -> None:
 
 
 @contextmanager
-def _last_resort() -> Iterator[None]:
-    """End the program `END_WITHIN_S` after the first signal, if it has not ended by itself.
+def _last_resort(within_s: float) -> Iterator[None]:
+    """End the program so many seconds after the first signal, if it has not ended by itself.
 
     Python runs no signal handler while the main thread is within a C library, for example waiting
     for a locked database file. A thread is notified through `signal.set_wakeup_fd`. Runs that are
@@ -173,7 +241,7 @@ def _last_resort() -> Iterator[None]:
     def watch() -> None:
         while numbers := os.read(read_end, 64):
             asked = [number for number in numbers if number in SIGNALS]
-            if asked and not over.wait(END_WITHIN_S):
+            if asked and not over.wait(within_s):
                 with contextlib.suppress(OSError, ValueError):  # such as on a closed terminal
                     text = "lstm-sweep: no time was left to close the runs"
                     print(text, file=sys.stderr, flush=True)

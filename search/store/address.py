@@ -12,7 +12,12 @@ DRIVERS = {"postgresql": "psycopg2", "mysql": "mysqldb"}
 #: modules of drivers whose name differs from that of the driver
 MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql", "mariadbconnector": "mariadb"}
 #: packages that an extra of this program installs
-EXTRA = {"psycopg2": "lstm-sweep[server]", "boto3": "lstm-sweep[server]"}
+EXTRA = {
+    "psycopg2": "lstm-sweep[server]",
+    "boto3": "lstm-sweep[server]",
+    "onnx": "lstm-sweep[onnx]",
+    "onnxruntime": "lstm-sweep[onnx]",
+}
 #: environment variables for the password of an address
 VARIABLES = {
     "postgresql": "PGPASSWORD",

@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from lstm_sweep.models.config import EARLIER
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
-from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.run_kind import config_of, run_kind
 from lstm_sweep.search.store.tags import (
@@ -28,13 +30,15 @@ from lstm_sweep.search.store.tags import (
 )
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.trial import Outcome, Phase, Trial, comparable
+from lstm_sweep.search.trial import Outcome, Phase, Trial
 from lstm_sweep.spaces.template.template import Template
 
 #: phases of the trials of a sweep: no baselines, no reruns
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 #: characters of the shortest prefix of a run ID that is accepted
 SHORTEST_PREFIX = 4
+#: the largest number that a trial may have
+MOST_TRIALS = 1_000_000
 
 
 Read = TypeVar("Read")
@@ -95,8 +99,10 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
     if template:
         written |= {"template": template}
         written.pop("space", None)
-    else:  # rounds were epochs in earlier versions
+    else:  # as it was done in earlier versions
         written.setdefault("rounds_per_epoch", 1)
+        if isinstance(written.get("space"), dict):
+            written["space"] = {**EARLIER, **written["space"]}
     try:
         return SweepSpec.from_mapping(written, f"sweep '{name_of(tags)}'")
     except InputError as error:
@@ -109,8 +115,8 @@ def name_of(tags: Tags) -> str:
 
 
 def state_of(tags: Tags) -> str:
-    """State of a sweep: `running` or a `SweepStatus`."""
-    return tags.word(Tag.STATE, SweepStatus, "running")
+    """State of a sweep: `queued`, `running` or a `SweepStatus`."""
+    return tags.word(Tag.STATE, SweepStatus, "queued", "running")
 
 
 def schema_of(tags: Mapping[str, str]) -> int | None:
@@ -146,7 +152,7 @@ def read_trial(run: Any) -> TrialRecord:
     kind = run_kind(tags)
     trial = Trial(
         sweep=name_of(tags),
-        number=tags.whole(Tag.TRIAL, 0),
+        number=tags.whole(Tag.TRIAL, 0, high=MOST_TRIALS),
         config=config_of(tags, params),
         seed=tags.whole(Tag.SEED, 0),
         point=point_of(tags),
@@ -154,6 +160,8 @@ def read_trial(run: Any) -> TrialRecord:
         phase=Phase(tags.word(Tag.PHASE, Phase)),
         objective=kind.objective,
         rounds_per_epoch=tags.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1),
+        steps=tags.whole(Tag.STEPS, 1) if Tag.STEPS in tags else None,
+        most_rounds=tags.whole(Tag.MOST_ROUNDS, 1) if Tag.MOST_ROUNDS in tags else None,
     )
     best_round = _rounds(metrics, "best_epoch", trial)
     parameters = params.get("parameters", "")
@@ -231,12 +239,12 @@ def existing_sweep(store: Store, name: str) -> Any:
     """Parent run of a sweep.
 
     Raises:
-        InputError: no sweep has this name; the message lists all names.
+        NoSuchRunError: no sweep has this name; the message lists all names.
     """
     run = find_sweep(store, name)
     if run is None:
         known = ", ".join(map(_named, sweeps(store))) or "none"
-        raise InputError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
+        raise NoSuchRunError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
     return run
 
 
@@ -307,7 +315,8 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
     """The trial with a reference: `SWEEP/NUMBER`, a run ID, or a unique prefix of a run ID.
 
     Raises:
-        InputError: no trial or several trials match.
+        NoSuchRunError: no trial matches.
+        InputError: several trials match.
     """
     name, slash, number = reference.rpartition("/")
     if slash:
@@ -321,7 +330,8 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         known = ", ".join(map(_named, sweeps(store))) or "none"
         count = len(records)
         has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
-        raise InputError(f"trial '{reference}': no such trial; {has}")
+        has += ", expected one of them" if count or known != "none" else ", expected a launched one"
+        raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
         return read_trial(run)
     long_enough = len(reference) >= SHORTEST_PREFIX
@@ -332,7 +342,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
     if matching:
         names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[:5])
         raise InputError(f"trial '{reference}' is the beginning of {len(matching)} runs: {names}")
-    raise InputError(
+    raise NoSuchRunError(
         f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning of "
         f"one; ",
         Wording("`trials()` of a sweep", "`lstm-sweep trials NAME`"),

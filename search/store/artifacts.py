@@ -59,8 +59,17 @@ def is_own(location: str, settings: Settings) -> bool:
 
 def of_run(location: str, run_id: str) -> str:
     """Where MLflow stores the files of a run of an experiment with its files at `location`."""
+    return _within(location, f"{run_id}/artifacts")
+
+
+def of_model(location: str, model_id: str) -> str:
+    """Where MLflow stores the files of a logged model of such an experiment."""
+    return _within(location, f"models/{model_id}/artifacts")
+
+
+def _within(location: str, folder: str) -> str:
     place = urlsplit(location)
-    path = f"{place.path.rstrip('/')}/{run_id}/artifacts"
+    path = f"{place.path.rstrip('/')}/{folder}"
     return place._replace(path=path).geturl() if place.scheme else path
 
 

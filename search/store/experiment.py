@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.run_list import KEY, view_tag
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 
@@ -58,16 +60,35 @@ class Experiment:
             InputError: the place of its files is too long for the database.
         """
         if self.id is not None:
+            self._offer_view()
             return
         name, location = self._settings.experiment, self._settings.artifacts
         if location and (why := artifacts.too_long(location, self._settings)):
             raise InputError(why)
-        kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
+        kind = {Tag.EXPERIMENT_KIND: "custom_model_development"} | view_tag()
         try:
             self._client.create_experiment(name, artifact_location=location, tags=kind)
         except Exception:
             if self.id is None:
                 raise  # else another process has created it, or the answer was lost
+
+    def _offer_view(self) -> None:
+        """Add the view of the list of runs to an experiment of an earlier version, if allowed."""
+        if self._has_view:
+            return
+        with contextlib.suppress(Exception):  # a user may have no right to change the experiment
+            for key, value in view_tag().items():
+                self._client.set_experiment_tag(self.id, key, value)
+            self._found = self._find()
+
+    @property
+    def view(self) -> str:
+        """What the address of its list of runs ends with, so that it opens as a search needs it."""
+        return f"&viewStateShareKey={KEY}" if self._has_view else ""
+
+    @property
+    def _has_view(self) -> bool:
+        return self.id is not None and Tag.VIEW_STATE + KEY in self._found.tags
 
     def check_reach(self) -> None:
         """Check that the files can be accessed, and are in a place that is accepted.
@@ -105,5 +126,22 @@ class Experiment:
             raise BadRunError(
                 f"run {run_id}: its files are at {shown(location)}, expected {shown(expected)}, "
                 f"where its experiment keeps them"
+            )
+        return expected
+
+    def place_of_model(self, model: Any) -> str:
+        """Place of the files of a logged model, which is within that of the experiment.
+
+        Raises:
+            BadRunError: the model is of another experiment, or names another place.
+            InputError: the place cannot be accessed.
+        """
+        self.check_reach()
+        found = str(model.artifact_location)
+        expected = artifacts.of_model(str(self._found.artifact_location), str(model.model_id))
+        if found != expected:
+            raise BadRunError(
+                f"model {shown(str(model.model_id))}: its files are at {shown(found)}, expected "
+                f"{shown(expected)}, where its experiment keeps them"
             )
         return expected

@@ -42,6 +42,10 @@ class BadRunError(InputError):
     """A run in the store does not hold what this program writes; the message names the run."""
 
 
+class NoSuchRunError(InputError):
+    """The store has no sweep or trial that is meant so."""
+
+
 class StoreError(Exception):
     """The store refuses, cannot be written, or does not answer and the caller does not wait."""
 

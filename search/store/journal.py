@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
-from pathlib import Path
 
 import yaml
 
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import TAG_LENGTH, Store
-from lstm_sweep.search.trial import Ended, Phase, Trial, TrialFiles, TrialProgress, comparable
+from lstm_sweep.search.store.parallel import each_of
+from lstm_sweep.search.store.tags import Tag, device_tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_end import end_of, end_tags, result, round_metrics
+from lstm_sweep.search.trial import Phase, Trial, TrialFiles
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
 #: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
 SCHEMA = 1
-#: values of each round in the tag `Tag.CURVE`, from which a sweep is resumed
-CURVE = ("val_loss", "round_seconds")
+#: rounds that are logged in one request, at most; MLflow takes 1,000 metrics, a round has a dozen
+MOST_HELD = 50
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
-#: characters of the longest reason
-LONGEST_REASON = 500
-#: bytes of a trial's output that are kept
-LONGEST_LOG = 1 << 24
 
 
 def versions() -> dict[str, str]:
@@ -85,11 +83,28 @@ class Dataset:
 class Journal:
     """Writes the runs of one sweep."""
 
-    def __init__(self, store: Store, run_id: str, dataset: Dataset, tags: dict[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        dataset: Dataset,
+        tags: dict[str, str],
+        step: int | None = None,
+    ) -> None:
+        """`step` is the last step of the sweep's metrics, if an earlier driver has logged any."""
         self.store = store
         #: the parent run
         self.run_id = run_id
         self._dataset = dataset
+        self._step = step or 0
+        #: the best loss that was logged last; NaN if it is to be logged whatever it is
+        self._best_loss = None if step is None else math.nan
+        #: metrics of rounds that are to be logged, by the run and the round
+        self._held: dict[str, dict[int, dict[str, float]]] = {}
+        #: runs of trials whose rounds are to be logged soon, the first first
+        self._queue: dict[str, None] = {}
+        #: runs of trials that `close_ahead` has closed
+        self._closed = set[str]()
         #: tags that all runs of the sweep have: data, versions
         self._common = tags | {f"{Tag.VERSION}{name}": text for name, text in versions().items()}
 
@@ -105,24 +120,47 @@ class Journal:
         self.store.keep_text(self.run_id, text, "sweep.yaml")
 
     def log_progress(self, trials: int, best_loss: float | None) -> None:
-        """Log the number of trials that have ended, and the best loss so far, nats."""
-        metrics = {"trials_done": float(trials)}
-        if best_loss is not None:
-            metrics["best_val_loss"] = best_loss
-        self.store.log(self.run_id, metrics=metrics, step=trials)
+        """Log the number of trials that have ended, and the best loss so far, nats.
 
-    def close_sweep(self, word: str, why: Stop, seconds: float, note: str) -> None:
+        Without one, NaN takes the place of that of a trial that was the best and has failed. The
+        step is the number of trials, or that of an earlier call if it was larger, since MLflow
+        takes the value with the largest step as the latest.
+        """
+        metrics = {"trials_done": float(trials)}
+        if best_loss is not None or self._best_loss is not None:
+            metrics["best_val_loss"] = math.nan if best_loss is None else best_loss
+        self._step, self._best_loss = max(self._step, trials), best_loss
+        self.store.log(self.run_id, metrics=metrics, step=self._step)
+
+    def is_news(self, loss: float | None) -> bool:
+        """Whether the best loss may be another one than was logged last, now that there is this."""
+        logged = self._best_loss
+        if loss is None:
+            return logged is not None and math.isnan(logged)
+        return logged is None or not loss >= logged
+
+    def follow(self, trials: int, best_loss: float | None, *, new_best: bool) -> None:
+        """Do the same if the best loss is another one than was logged last, or if `new_best`."""
+        if new_best or best_loss != self._best_loss:
+            self.log_progress(trials, best_loss)
+
+    def close_sweep(
+        self, word: str, why: Stop, seconds: float, note: str, spent: Mapping[str, str]
+    ) -> None:
         """Log how the sweep ended and release its lease, and then log its status.
 
         `note` is shown at the top of the run's page in the MLflow UI, `seconds` is the total time
-        for which the sweep was driven.
+        for which the sweep was driven, and `spent` are the tags that say what it was spent on.
         """
         tags = {Tag.STATE: word, Tag.REASON: without_secrets(why.text)[:500]}
         tags[Tag.STOP_REASON] = str(why.reason)
         tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", Tag.NOTE: note}
-        self.store.log(self.run_id, tags=tags)
+        self.store.log(self.run_id, tags=tags | dict(spent))
         statuses = {"finished": "FINISHED", "failed": "FAILED"}
-        self.store.finish(self.run_id, statuses.get(word, "KILLED"))
+        if word == "paused":
+            self.store.reopen(self.run_id, "SCHEDULED")
+        else:
+            self.store.finish(self.run_id, statuses.get(word, "KILLED"))
 
     def open_trial(
         self, trial: Trial, device: Device, tags: Mapping[str, str] | None = None
@@ -135,11 +173,15 @@ class Journal:
             Tag.PHASE: str(trial.phase),
             Tag.VALS: json.dumps(trial.point),
             Tag.SEED: str(trial.seed),
-            Tag.DEVICE: device.kind,
             Tag.CONFIG: json.dumps(trial.config.to_dict()),
         }
         if trial.rounds_per_epoch > 1:
             own[Tag.ROUNDS_PER_EPOCH] = str(trial.rounds_per_epoch)
+        if trial.steps is not None:
+            own[Tag.STEPS] = str(trial.steps)
+        if trial.most_rounds is not None:
+            own[Tag.MOST_ROUNDS] = str(trial.most_rounds)
+        own |= device_tags(device)
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
         return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
@@ -149,43 +191,113 @@ class Journal:
         params = {**progress.trial.config.to_dict(), **known}
         self.store.log(progress.run_id, params=params)
 
+    def hold_round(self, progress: TrialProgress) -> None:
+        """Keep the last round, to be logged with the next one, or when the trial waits or ends."""
+        held = self._held.setdefault(progress.run_id, {})
+        held[len(progress.rounds)] = round_metrics(progress)
+        if len(held) >= MOST_HELD:
+            self._log_held(progress.run_id)
+
     def log_round(self, progress: TrialProgress) -> None:
-        """Log the last round, and the best one so far."""
-        self.store.log(progress.run_id, metrics=_round_metrics(progress), step=len(progress.rounds))
+        """Log the last round, the best one so far, and those that were held."""
+        self.hold_round(progress)
+        self._log_held(progress.run_id)
+
+    def queue_round(self, progress: TrialProgress) -> None:
+        """Let `log_next` log the rounds of a trial that are held."""
+        if progress.run_id in self._held:
+            self._queue[progress.run_id] = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether rounds are queued."""
+        return bool(self._queue)
+
+    def log_next(self) -> None:
+        """Log the rounds of the trial that is queued for longest; there must be one."""
+        self._log_held(next(iter(self._queue)))
+
+    def _log_held(
+        self,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+        metrics: Mapping[str, float] | None = None,
+        store: Store | None = None,
+    ) -> None:
+        """Log the rounds that are held, in one request with tags, and with metrics of a step."""
+        store = store or self.store
+        held = dict(self._held.get(run_id, {}))
+        if metrics:
+            held[step] = {**held.get(step, {}), **metrics}
+        if held or tags:
+            *earlier, last = sorted(held) or [step]
+            before = {number: held[number] for number in earlier}
+            store.log(run_id, metrics=held.get(last), tags=tags, step=last, earlier=before)
+        self._held.pop(run_id, None)
+        self._queue.pop(run_id, None)
+
+    def pause_trial(self, progress: TrialProgress) -> None:
+        """Log that a trial waits for a slot, and its rounds that are held."""
+        waits = Tag.MAKES_ROOM if progress.makes_room else Tag.PAUSED
+        tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
+        self._log_held(progress.run_id, tags)
+        self.store.reopen(progress.run_id, "SCHEDULED")
+
+    def wait_again(self, progress: TrialProgress) -> None:
+        """Log that a trial which was paused when its sweep was broken off still waits."""
+        tags = dict.fromkeys((Tag.OUTCOME, Tag.REASON, Tag.CURVE), "")  # those of its end
+        self.store.log(progress.run_id, tags=tags | {Tag.PAUSED: progress.paused})
+        self.store.drop_tag(progress.run_id, Tag.UNFINISHED)
+        self.store.reopen(progress.run_id, "SCHEDULED")
+
+    def thaw_trial(self, progress: TrialProgress, device: Device) -> None:
+        """Log that a trial that was paused goes on, perhaps on another device."""
+        waits = Tag.MAKES_ROOM if progress.makes_room else Tag.PAUSED
+        self.store.log(progress.run_id, tags={waits: "", **device_tags(device)})
+        self.store.reopen(progress.run_id)
 
     def close_trial(self, progress: TrialProgress, files: TrialFiles | None, *, keep: bool) -> None:
         """Store the best network if `keep`, log the outcome, and then the status.
 
         `files` are what the trial has written; None if it has never been started.
-        A last round that is not logged yet is part of the same request.
+        Rounds that are not logged yet are part of the same request.
         """
         assert progress.ended
-        outcome = progress.ended.outcome
-        kept: dict[str, str] = {}
-        if keep and files:
-            kept[Tag.WEIGHTS] = "kept"
-            config = json.dumps(progress.trial.config.to_dict(), indent=2)
-            self.store.keep_file(progress.run_id, files.weights, WEIGHTS)
-            self.store.keep_text(progress.run_id, config, f"{WEIGHTS}/config.json")
-            if files.inputs.exists():
-                self.store.keep_file(progress.run_id, files.inputs, WEIGHTS)
-                kept[Tag.INPUTS] = "kept"
-        if outcome.status == "FAILED" and files and files.log.exists():
-            self.store.keep_text(progress.run_id, _end_of(files.log), files.log.name)
-        reason = written_reason(progress.ended)
-        tags = {Tag.OUTCOME: str(outcome), Tag.REASON: reason}
-        if progress.ended.unfinished:
-            tags[Tag.UNFINISHED] = "yes"
-        curve = json_text([[one.get(name) for name in CURVE] for one in progress.rounds])
-        if len(curve) <= TAG_LENGTH:
-            tags[Tag.CURVE] = curve
-        self.store.log(
-            progress.run_id,
-            metrics=_round_metrics(progress) if progress.unlogged else _result(progress),
-            tags=tags | kept,
-            step=len(progress.rounds),
-        )
-        self.store.finish(progress.run_id, outcome.status)
+        kept = self._keep_weights(progress, files) if keep and files else {}
+        if progress.ended.outcome.status == "FAILED" and files and files.log.exists():
+            self.store.keep_text(progress.run_id, end_of(files.log), files.log.name)
+        if progress.run_id not in self._closed:
+            self._close(self.store, progress, kept)
+        elif kept:
+            self.store.log(progress.run_id, tags=kept)
+
+    def _keep_weights(self, progress: TrialProgress, files: TrialFiles) -> dict[str, str]:
+        """Store the best network of a trial; the tags that say so."""
+        kept: dict[str, str] = {Tag.WEIGHTS: "kept"}
+        config = json.dumps(progress.trial.config.to_dict(), indent=2)
+        self.store.keep_file(progress.run_id, files.weights, WEIGHTS)
+        self.store.keep_text(progress.run_id, config, f"{WEIGHTS}/config.json")
+        if files.inputs.exists():
+            self.store.keep_file(progress.run_id, files.inputs, WEIGHTS)
+            kept[Tag.INPUTS] = "kept"
+        return kept
+
+    def close_ahead(self, trials: Iterable[TrialProgress]) -> None:
+        """Log outcome and status of trials that have ended, of many at a time if a server does.
+
+        What fails, `close_trial` does, and what concerns files.
+        """
+        if self.store.settings.database_file is None:  # SQLite has one writer
+            close = partial(self._close, kept={})
+            self._closed |= {one.run_id for one in each_of(trials, close, self.store)}
+
+    def _close(self, store: Store, progress: TrialProgress, kept: Mapping[str, str]) -> None:
+        assert progress.ended
+        last = round_metrics(progress) if progress.unlogged else result(progress)
+        tags = end_tags(progress, progress.ended) | dict(kept)
+        self._log_held(progress.run_id, tags, len(progress.rounds), last, store)
+        store.finish(progress.run_id, progress.ended.outcome.status)
 
     def drop_weights(self, run_id: str) -> None:
         """Delete the network of a trial that is no longer among the best."""
@@ -206,35 +318,3 @@ class Journal:
             | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
         )
         self.store.finish(run_id, "FINISHED")
-
-
-def written_reason(ended: Ended) -> str:
-    """Why a trial has ended, without secrets and cut to `LONGEST_REASON`."""
-    return without_secrets(ended.reason)[:LONGEST_REASON]
-
-
-def _end_of(log: Path) -> str:
-    """The last `LONGEST_LOG` bytes of a trial's output, without secrets."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))
-        return without_secrets(file.read().decode("utf-8", "replace"))
-
-
-def _round_metrics(progress: TrialProgress) -> dict[str, float]:
-    trial = progress.trial
-    done = float(trial.epochs_after(len(progress.rounds)))
-    found = progress.rounds[-1] | {"epochs_done": done}
-    if progress.best_round is not None:
-        found["best_epoch"] = float(trial.epochs_after(progress.best_round))
-    if progress.best_loss is not None:
-        found["best_val_loss"] = progress.best_loss
-    in_bits = progress.trial.objective.bits_per_symbol(progress.best_loss)
-    if in_bits is not None:
-        found["bits_per_symbol"] = in_bits
-    return found
-
-
-def _result(progress: TrialProgress) -> dict[str, float] | None:
-    """The loss that a trial has returned, as a metric; None without a finite loss."""
-    loss = comparable(progress.ended.loss) if progress.ended else None
-    return None if loss is None else {"best_val_loss": loss}

@@ -52,8 +52,13 @@ def applied(settings: Settings) -> AbstractContextManager[None]:
         (variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, "default", False),
         (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, "get", lambda: 0),
         (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, "default", settings.request_timeout_s),
+        # a model's requirements are those that are named, not those of a project in this folder
+        (variables.MLFLOW_UV_AUTO_DETECT, "default", False),
+        (variables.MLFLOW_LOG_UV_FILES, "default", False),
         # the default retries for 100 s, even with a wrong password
         (utils, "MAX_RETRY_COUNT", 1),
+        # it says that it checks the example of a model
+        (logging.getLogger("mlflow").getChild("pyfunc"), "disabled", True),
     ]
     return _overrides.hold(values)
 

@@ -53,7 +53,7 @@ def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
 
 
 #: LSTMs on a corpus
-CORPUS = RunKind(Tag.DATA, VALIDATION_LOSS, TrialConfig.from_dict, _lstm_results)
+CORPUS = RunKind(Tag.DATA, VALIDATION_LOSS, TrialConfig.from_record, _lstm_results)
 #: a user's template
 TEMPLATE = RunKind(Tag.TEMPLATE, RETURNED_LOSS, _template_config, _template_results)
 #: all kinds; that of a run is the first whose tag it has

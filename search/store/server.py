@@ -6,7 +6,6 @@ import contextlib
 import errno
 import http.client
 import ipaddress
-import json
 import os
 import re
 import secrets
@@ -15,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.signals import GIVE_UP_ALL_S, Shield
@@ -124,29 +124,70 @@ class BindAddress:
         ]
 
 
-class _PortTakenError(Exception):
+@dataclass(frozen=True)
+class Pages:
+    """Where a browser finds the runs of a store."""
+
+    #: URL of the server
+    address: str
+    #: URL of all runs
+    runs: str
+    #: name of the newest sweep and URL of its run; None without sweeps
+    name: str | None
+    sweep: str | None
+
+
+class PortTakenError(Exception):
     """Another process has taken the port of a server before it could listen."""
 
 
-def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = False) -> int:
-    """Start the MLflow server on a store and wait until it ends or is interrupted.
+def serve(
+    settings: Settings,
+    host: str,
+    port: int | None,
+    *,
+    announce: Callable[[Pages], None],
+    say: Callable[[str], None],
+) -> None:
+    """Start the MLflow server on a store and wait until it is interrupted.
 
-    For a store that is a tracking server already, only its address is printed.
+    `announce` is called once the server answers; `say` before that, with lines for people. For a
+    store that is a tracking server already, none is started, and only `announce` is called.
 
     Raises:
         InputError: it cannot listen there, needs a password, or does not start.
         StoreError: it ends by itself later.
     """
     if settings.is_server:
-        _announce(Store(settings), settings.address.rstrip("/"), as_json=as_json)
-        return 0
+        announce(pages_of(Store(settings), settings.address.rstrip("/")))
+        return
     if settings.auth:
         auth.check(os.environ)
     bind = choose_bind_address(host, port, further=settings.allowed_hosts)
     store = Store(settings)
     artifacts.check_place(settings.artifacts or "mlartifacts")
     if bind.is_open:
-        print(_warning(bind, settings.auth is not None), file=sys.stderr, flush=True)
+        say(_warning(bind, settings.auth is not None))
+    with Shield().up(), tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        environment = environment_of(settings, Path(folder))
+        say("starting the MLflow server ...")
+        while True:
+            try:
+                _serve_at(bind, store, environment, announce)
+            except PortTakenError:
+                if port is not None:
+                    raise _taken(port) from None
+                bind = choose_bind_address(host, port, bind.port + 1, settings.allowed_hosts)
+            except KeyboardInterrupt:
+                return
+
+
+def environment_of(settings: Settings, folder: Path) -> dict[str, str]:
+    """The environment of the server of a store; `folder` keeps a file of its login while it runs.
+
+    Raises:
+        InputError: its login cannot be set up.
+    """
     # the server could send the passwords `OF_SERVERS` to an address that a run names
     left_out = (*OPENING, *approval.OF_SERVERS)
     environment = {name: value for name, value in os.environ.items() if name not in left_out} | {
@@ -155,52 +196,54 @@ def serve(settings: Settings, host: str, port: int | None, *, as_json: bool = Fa
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    with Shield().up(), tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-        if settings.auth:
-            environment |= auth.prepare(settings, Path(folder), os.environ)
-        print("starting the MLflow server ...", file=sys.stderr, flush=True)
-        while True:
-            try:
-                _serve_at(bind, store, environment, as_json=as_json)
-            except _PortTakenError:
-                if port is not None:
-                    raise _taken(port) from None
-                bind = choose_bind_address(host, port, bind.port + 1, settings.allowed_hosts)
-            except KeyboardInterrupt:
-                return 0
+    return environment | (auth.prepare(settings, folder, os.environ) if settings.auth else {})
 
 
-def _serve_at(
-    bind: BindAddress, store: Store, environment: dict[str, str], *, as_json: bool
-) -> NoReturn:
-    settings, mark = store.settings, secrets.token_hex(16)
+def start_server(
+    bind: BindAddress, settings: Settings, environment: dict[str, str], mark: str, **more: Any
+) -> subprocess.Popen[bytes]:
+    """Start the server of a store, as `Popen` does; its answers have `MARK` with this value."""
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *bind.options),
         *("--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
         *("--artifacts-destination", settings.artifacts or "mlartifacts"),
         *(("--app-name", auth.APP) if settings.auth else ()),
     ]
-    server = subprocess.Popen(
+    return subprocess.Popen(
         command,
         # not an argument: another user could read it there, and imitate this server
         env=environment | {"UVICORN_HEADERS": f"{MARK}:{mark}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        **more,
     )
+
+
+def end_server(server: subprocess.Popen[bytes]) -> None:
+    """End a server, by SIGKILL if it does not end in time."""
+    server.terminate()
     try:
-        _wait_for(server, bind, mark)
+        server.wait(GIVE_UP_ALL_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def _serve_at(
+    bind: BindAddress,
+    store: Store,
+    environment: dict[str, str],
+    announce: Callable[[Pages], None],
+) -> NoReturn:
+    settings, mark = store.settings, secrets.token_hex(16)
+    server = start_server(bind, settings, environment, mark)
+    try:
+        wait_for(server, bind, mark)
         if settings.auth:
             auth.check_server(bind.local_address, os.environ, (MARK, mark))
-        _announce(store, bind.address, as_json=as_json)
-        if not as_json:
-            print("Ctrl-C ends it", flush=True)
+        announce(pages_of(store, bind.address))
         raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
     finally:
-        server.terminate()
-        try:
-            server.wait(GIVE_UP_ALL_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        end_server(server)
 
 
 def choose_bind_address(
@@ -217,14 +260,15 @@ def choose_bind_address(
             raise InputError(wrong)
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         ip = ipaddress.ip_address(str(found[0][4][0]))
-        wanted = range(first, FIRST_PORT + PORTS) if port is None else [port]
+        begin = FIRST_PORT if first < FIRST_PORT + PORTS else first
+        wanted = range(first, begin + PORTS) if port is None else [port]
         names = _names(host, ip)
         binds = (BindAddress(host, ip, candidate, names, further) for candidate in wanted)
         if bind := next((bind for bind in binds if bind.is_free), None):
             return bind
     except (OSError, ValueError):
         raise InputError(wrong) from None
-    raise _taken(port or FIRST_PORT)
+    raise _taken(port or first)
 
 
 def _taken(port: int) -> InputError:
@@ -268,13 +312,19 @@ def _warning(bind: BindAddress, asks: bool) -> str:
     )
 
 
-def _wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> None:
+def wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        PortTakenError: another process has taken its port.
+        InputError: it does not start.
+    """
     until = time.monotonic() + START_WITHIN_S
     while time.monotonic() < until:
         if server.poll() is not None:
             # MLflow exits with 0 if the port is taken; it may be free again by now
             if server.returncode == 0 or not bind.is_free:
-                raise _PortTakenError
+                raise PortTakenError
             raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
         try:
             with auth.direct.open(f"{bind.local_address}/health", timeout=2) as answer:
@@ -286,13 +336,15 @@ def _wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> 
     raise InputError(f"the MLflow server does not answer at {bind.local_address}")
 
 
-def _announce(store: Store, address: str, *, as_json: bool) -> None:
-    sweeps = archive.sweeps(store)
-    experiment = f"{address}{store.page()}"
-    newest = f"{address}{store.page(sweeps[-1].info.run_id)}" if sweeps else None
-    if as_json:
-        print(json.dumps({"address": address, "runs": experiment, "sweep": newest}), flush=True)
-        return
-    print(f"all runs: {experiment}", flush=True)
-    if newest:
-        print(f"newest sweep, {sweeps[-1].data.tags[Tag.NAME]}: {newest}", flush=True)
+def pages_of(store: Store, address: str) -> Pages:
+    """Pages of the runs of a store, on a server with this address.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    sweeps, runs = archive.sweeps(store), f"{address}{store.page()}"
+    if not sweeps:
+        return Pages(address, runs, None, None)
+    newest = sweeps[-1]
+    page = f"{address}{store.page(newest.info.run_id)}"
+    return Pages(address, runs, newest.data.tags[Tag.NAME], page)

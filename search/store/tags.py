@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.device import Device
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store.faults import BadRunError
 
@@ -33,6 +34,10 @@ class Tag:
     CONFIG = "sweep.config"
     #: digest of the corpus
     CORPUS_DIGEST = "sweep.corpus_digest"
+    #: changes of its spec with which a queued sweep goes on, as JSON; empty or missing: none
+    CHANGES = "sweep.changes"
+    #: what a client sends with a sweep, so that it is queued once though it is sent again
+    CLIENT_TOKEN = "sweep.client_token"
     #: random ID by which a run is found whose creation was answered by an error
     CREATION = "sweep.creation"
     #: validation loss and seconds of each round, as JSON
@@ -43,24 +48,44 @@ class Tag:
     DATA_CONTEXT = "mlflow.data.context"
     #: kind of device that a trial was trained on
     DEVICE = "sweep.device"
+    #: seconds for which a sweep that runs is expected to be driven in all
+    EXPECTED_SECONDS = "sweep.expected_seconds"
+    #: what earlier sweeps had found when a sweep was begun, as JSON; missing: nothing
+    EXPERIENCE = "sweep.experience"
     #: what the runs of an experiment are, which decides on its page; a tag of the experiment
     EXPERIMENT_KIND = "mlflow.experimentKind"
     #: `kept` if inputs of a template's network are kept
     INPUTS = "sweep.inputs"
     #: process that drives a sweep, as JSON; empty once it has ended
     LEASE = "sweep.lease"
+    #: lowest validation loss of a model, nats; a tag of a version in the registry
+    MODEL_LOSS = "sweep.model_loss"
     #: summary of a sweep, which the MLflow UI shows at the top of its page
     NOTE = "mlflow.note.content"
     #: name of the sweep
     NAME = "sweep.name"
+    #: node of a cluster that a trial was trained on, the last one if it was on several
+    NODE = "sweep.node"
     #: how a trial has ended
     OUTCOME = "sweep.outcome"
+    #: user of a service who has submitted a sweep
+    OWNER = "sweep.owner"
     #: run of the sweep that a run belongs to
     PARENT = "mlflow.parentRunId"
+    #: why a trial that the search does not pause waits for a slot; empty or missing if it does not
+    MAKES_ROOM = "sweep.makes_room"
+    #: why a trial that has not ended waits for a slot; empty or missing if it does not
+    PAUSED = "sweep.paused"
+    #: rounds after which a trial ends; missing: after all epochs
+    MOST_ROUNDS = "sweep.most_rounds"
     #: part of the sweep that a run belongs to
     PHASE = "sweep.phase"
+    #: sweeps with a higher one are given slots first; a whole number
+    PRIORITY = "sweep.priority"
     #: program that made a run
     PROGRAM = "mlflow.source.name"
+    #: `yes` as long as a service is to drive a sweep
+    QUEUED = "sweep.queued"
     #: why a trial or a sweep has ended, for people
     REASON = "sweep.reason"
     #: run that this one repeats
@@ -73,28 +98,42 @@ class Tag:
     SCHEMA = "sweep.schema"
     #: number and seed of the validation targets, as JSON
     SCORING = "sweep.scoring"
-    #: seconds for which a sweep was driven
+    #: seconds of scoring of each round, to a millisecond, as JSON
+    SCORING_SECONDS = "sweep.scoring_seconds"
+    #: seconds for which a sweep was driven, or for which a trial that has waited had slots
     SECONDS = "sweep.seconds"
     #: seed of the sweep or the trial
     SEED = "sweep.seed"
+    #: steps of the optimizer after which a trial ends; missing: after all epochs
+    STEPS = "sweep.steps"
     #: why a config violates the size rule
     SIZE_RULE = "sweep.size_rule"
     #: trials that can run at once where a sweep was driven last
     SLOTS = "sweep.slots"
+    #: seconds for which a sweep had slots, all slots together, up to when `SECONDS` was written
+    SLOT_SECONDS = "sweep.slot_seconds"
     #: digest of the space
     SPACE_DIGEST = "sweep.space_digest"
     #: prefix of the tags with the parts of a sweep's spec, followed by the number of the part
     SPEC = "sweep.spec."
     #: digest of the spec
     SPEC_DIGEST = "sweep.spec_digest"
-    #: `running`, or how a sweep has ended
+    #: when a sweep that had waited in a queue was begun, seconds since 1970
+    STARTED = "sweep.started"
+    #: `queued`, `running`, or how a sweep has ended
     STATE = "sweep.state"
-    #: set by `stop` to end a sweep
+    #: when a sweep was queued, seconds since 1970
+    SUBMITTED = "sweep.submitted"
+    #: digest of the spec as it was submitted
+    SUBMITTED_DIGEST = "sweep.submitted_digest"
+    #: set by `stop` and `pause` to end a sweep
     STOP = "sweep.stop"
     #: `StopReason` of a sweep that has ended
     STOP_REASON = "sweep.stop_reason"
     #: path and digest of the template
     TEMPLATE = "sweep.template"
+    #: where the time of a sweep went, as JSON
+    TIME = "sweep.time"
     #: number of the trial
     TRIAL = "sweep.trial"
     #: `yes` if a trial continues when its sweep is resumed
@@ -105,6 +144,10 @@ class Tag:
     VALS = "sweep.vals"
     #: verdict of a rerun
     VERDICT = "sweep.verdict"
+    #: prefix of the tags of an experiment with shared views of its page, followed by their key
+    VIEW_STATE = "mlflow.sharedViewState."
+    #: for what slots a sweep waits that runs; empty or missing if it has some
+    WAITS = "sweep.waits"
     #: prefix of the tags with the versions of packages, followed by the name of the package
     VERSION = "version."
     #: `kept` if a trial's weights are artifacts
@@ -206,6 +249,12 @@ def count(metrics: Mapping[str, float], name: str) -> int:
     """A metric that is a count; 0 if it is missing or out of range."""
     found = finite(metrics, name) or 0.0
     return int(found) if 0 <= found <= LARGEST else 0
+
+
+def device_tags(device: Device) -> dict[str, str]:
+    """Tags of a trial about what it is trained on."""
+    node = {} if device.node is None else {Tag.NODE: device.node}
+    return {Tag.DEVICE: device.kind, **node}
 
 
 def source_of(tags: Tags) -> Source:

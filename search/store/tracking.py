@@ -2,8 +2,8 @@
 
 The driver is the only writer. A trial takes one call to create its run, one for its params, one for
 each round, one for its outcome, and one for its final status, in that order: a run whose status is
-not final is not finished. The outcome of a trial that trains to its last round is logged in the
-call of that round.
+not final is not finished. Rounds that are not logged yet when the next one comes, or when the trial
+waits or ends, are logged in the call of that.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Store:
             why = refused(error) or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
 
-    def _ask(self, call: Callable[[], Answer]) -> Answer:
+    def ask(self, call: Callable[[], Answer]) -> Answer:
+        """Make a request, and wait for its answer if this store waits."""
+
         def ask() -> Answer:
             with self.limit_request(), mlflow_setup.applied(self.settings):
                 return call()
@@ -119,7 +121,7 @@ class Store:
         Raises:
             InputError: it cannot.
         """
-        self._ask(self.experiment.check_reach)
+        self.ask(self.experiment.check_reach)
         place = self.experiment.own_place
         if place and place != self._reached and artifacts.folder_of(place) is None:
             artifacts.check_place(place)
@@ -154,7 +156,7 @@ class Store:
             )
             return str(run.info.run_id)
 
-        return self._ask(create)
+        return self.ask(create)
 
     def log(
         self,
@@ -164,15 +166,20 @@ class Store:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         step: int = 0,
+        earlier: Mapping[int, Mapping[str, float]] | None = None,
     ) -> None:
-        """Log metrics, params and tags in one request, which may be repeated without effect."""
+        """Log metrics, params and tags in one request, which may be repeated without effect.
+
+        `metrics` are those of `step`, `earlier` has those of other steps.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         now = _now_ms()
-        values = [Metric(key, value, now, step) for key, value in (metrics or {}).items()]
+        by_step = [*(earlier or {}).items(), (step, metrics or {})]
+        values = [Metric(name, value, now, at) for at, of in by_step for name, value in of.items()]
         fixed = [Param(key, value) for key, value in _storable(params or {}).items()]
         words = [RunTag(key, value) for key, value in _storable(tags or {}).items()]
-        self._ask(lambda: self.client.log_batch(run_id, values, fixed, words))
+        self.ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
     def log_once(self, run_id: str, key: str, value: str) -> bool:
         """Write a param, which cannot be changed afterwards; return whether it has this value.
@@ -184,7 +191,7 @@ class Store:
         try:
             self.log(run_id, params={key: value})
         except MlflowException:
-            kept = self._ask(lambda: self.client.get_run(run_id)).data.params
+            kept = self.ask(lambda: self.client.get_run(run_id)).data.params
             if key not in kept:
                 raise
             return bool(kept[key] == value)
@@ -193,20 +200,20 @@ class Store:
     def finish(self, run_id: str, status: str) -> None:
         """Give a run its final status."""
         now = _now_ms()
-        self._ask(lambda: self.client.set_terminated(run_id, status=status, end_time=now))
+        self.ask(lambda: self.client.set_terminated(run_id, status=status, end_time=now))
 
-    def reopen(self, run_id: str) -> None:
-        """Give a run that has ended the status of one that is running."""
-        self._ask(lambda: self.client.update_run(run_id, status="RUNNING"))
+    def reopen(self, run_id: str, status: str = "RUNNING") -> None:
+        """Give a run a status that is not final: it runs, or is `SCHEDULED`."""
+        self.ask(lambda: self.client.update_run(run_id, status=status))
 
     def drop_tag(self, run_id: str, key: str) -> None:
         """Delete a tag if the run has it."""
         if key in self.tags(run_id):
-            self._ask(lambda: self.client.delete_tag(run_id, key))
+            self.ask(lambda: self.client.delete_tag(run_id, key))
 
     def tags(self, run_id: str) -> dict[str, str]:
         """All tags of a run."""
-        return dict(self._ask(lambda: self.client.get_run(run_id)).data.tags)
+        return dict(self.ask(lambda: self.client.get_run(run_id)).data.tags)
 
     def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
         """Log the data of a run; `digest` is ours, over all symbols."""
@@ -217,12 +224,12 @@ class Store:
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
         context = [InputTag(Tag.DATA_CONTEXT, "training")]
         inputs = [DatasetInput(dataset, context)]
-        self._ask(lambda: self.client.log_inputs(run_id, datasets=inputs))
+        self.ask(lambda: self.client.log_inputs(run_id, datasets=inputs))
 
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         """Store a file as an artifact of a run."""
         self._check_files()
-        self._ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
+        self.ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
 
     def keep_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact of a run."""
@@ -244,16 +251,12 @@ class Store:
             if repository.list_artifacts(name):
                 repository.delete_artifacts(name)
 
-        self._ask(drop)
+        self.ask(drop)
 
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
         """Download an artifact of a run into folder `to`; return its path."""
         self._check_files()
-
-        def download() -> Path:
-            return Path(self._files_of(run_id).download_artifacts(name, str(to)))
-
-        return self._ask(download)
+        return Path(self.ask(lambda: self._files_of(run_id).download_artifacts(name, str(to))))
 
     def _files_of(self, run_id: str) -> Any:
         """MLflow's repository of the files of a run, in the place of its experiment only.
@@ -268,50 +271,50 @@ class Store:
             place = self._places[run_id] = self.experiment.place_of(run_id)
         return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
 
-    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
-        """All runs with these tags, oldest first; all runs without `tags`."""
+    def runs(
+        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
+    ) -> list[Any]:
+        """All runs with these tags, or all, oldest first; or so many, the `newest` one first."""
         conditions = [f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()]
-        return self._ask(lambda: self._search(" and ".join(conditions)))
+        return self.ask(lambda: self._search(" and ".join(conditions), newest))
 
-    def _search(self, filter: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        if self.experiment.id is None:
-            return found
-        while True:
+    def _search(self, filter: str, newest: int | None = None) -> list[Any]:
+        found, token = list[Any](), None
+        while self.experiment.id is not None:
             page = self.client.search_runs(
                 [self.experiment.id],
                 filter,
-                max_results=RUNS_PER_PAGE,
-                order_by=["attributes.start_time ASC"],
+                max_results=newest or RUNS_PER_PAGE,
+                order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
                 page_token=token,
             )
             found.extend(page)
             token = page.token
-            if not token:
-                return found
+            if newest or not token:
+                break
+        return found
 
     def run(self, run_id: str) -> Any:
         """The run of this experiment with an ID; None if there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
-            run = self._ask(lambda: self.client.get_run(run_id))
+            run = self.ask(lambda: self.client.get_run(run_id))
         except MlflowException:  # no run has this ID
             return None
         return run if run.info.experiment_id == self.experiment.id else None
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
-        found = self._ask(lambda: self.client.get_metric_history(run_id, key))
+        found = self.ask(lambda: self.client.get_metric_history(run_id, key))
         return {metric.step: _read_back(metric.value) for metric in found}
 
     def page(self, run_id: str = "") -> str:
         """Path of a run's page in the MLflow UI; without an ID, that of the list of all runs."""
         if self.experiment.id is None:
             return "/#/experiments"
-        path = f"/#/experiments/{self.experiment.id}/runs"
-        return f"{path}{f'/{run_id}' if run_id else ''}?workflowType=machine_learning"
+        path = f"/#/experiments/{self.experiment.id}/runs{run_id and f'/{run_id}'}"
+        return f"{path}?workflowType=machine_learning{'' if run_id else self.experiment.view}"
 
 
 def at_once(store: Store) -> Store:

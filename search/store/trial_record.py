@@ -30,6 +30,11 @@ class TrialRecord:
     #: metrics of its rounds that depend on the trial alone, not on the machine's speed
     results: tuple[str, ...] = RESULTS
 
+    @property
+    def open_state(self) -> str:
+        """What one without an outcome does: `running`, or `paused`."""
+        return "paused" if self.status == "SCHEDULED" else self.status.lower()
+
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""
         return {

@@ -8,6 +8,8 @@ from typing import Any
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4
+#: what a bundle is checked with, by its format
+PROGRAMS = {"keras": "plain Keras", "savedmodel": "plain TensorFlow", "onnx": "ONNX Runtime"}
 
 
 def check_parity(difference: float) -> None:
@@ -24,10 +26,10 @@ def check_parity(difference: float) -> None:
 
 def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
     """Lines that are printed about a check on so many `rows`."""
-    program = "Keras" if result["format"] == "keras" else "TensorFlow"
+    program = PROGRAMS[result["format"]]
     parity = result["parity"]
     return [
-        f"a clean process with plain {program} predicts the same on {parity['windows']} {rows} "
+        f"a clean process with {program} predicts the same on {parity['windows']} {rows} "
         f"(largest difference {parity['max_difference']:.2g})"
     ]
 

@@ -25,19 +25,24 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, distilled
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.round_size import fewest_steps, fitting_round_size
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import Scoring, SweepSpec
 from lstm_sweep.search.store import archive, run_kind
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import gpu_sharing, own_templates
 from lstm_sweep.search.sweep.bundle_parity import parity_lines
+from lstm_sweep.search.sweep.logged_network import checked_writer, log_network
 from lstm_sweep.search.sweep.lstm_bundle import lstm_bundle_writer
+from lstm_sweep.search.sweep.past_sweeps import read_past
 from lstm_sweep.search.sweep.preflight import (
     check_instructions,
     check_precision,
@@ -45,6 +50,7 @@ from lstm_sweep.search.sweep.preflight import (
     check_space,
 )
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+from lstm_sweep.search.sweep.shipped_past import shipped
 from lstm_sweep.search.sweep.task import Task, WriteBundle
 from lstm_sweep.search.trial import Job, Slot, Trial
 
@@ -88,6 +94,11 @@ class CorpusTask(Task):
 
     @classmethod
     @override
+    def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
+        return _source_tags(spec.source())
+
+    @classmethod
+    @override
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         own_templates.read(tags, file)  # there must be none
         return archive.read_spec(run)
@@ -123,13 +134,10 @@ class CorpusTask(Task):
 
     @override
     def tags(self) -> dict[str, str]:
-        source, scoring = self.origin, self.scoring
-        written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
-        return {
-            Tag.DATA: json.dumps(written),
+        scoring = self.scoring
+        return _source_tags(self.origin) | {
             Tag.CORPUS_DIGEST: self.corpus.digest,
             Tag.SCORING: json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
-            Tag.SCHEMA: str(SCHEMA),
         }
 
     @override
@@ -152,7 +160,9 @@ class CorpusTask(Task):
         """How much there is to train and to score."""
         corpus = self.corpus
         targets = min(self.scoring.targets, len(corpus.validation))
-        return DataSize(len(corpus.train), len(corpus.alphabet), targets)
+        return DataSize(
+            len(corpus.train), len(corpus.alphabet), targets, validation=len(corpus.validation)
+        )
 
     @override
     def save(self, folder: Path) -> None:
@@ -193,9 +203,27 @@ class CorpusTask(Task):
         )
 
     @override
-    def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
+    def experience(self, spec: SweepSpec, store: Store, devices: Iterable[Device]) -> Experience:
+        if not spec.prior:
+            return NO_EXPERIENCE
+        past = read_past(store, self.corpus.digest, {device.kind for device in devices})
+        return distilled(spec.space, self.admits, [*past.sweeps, *shipped()], past.paces)
+
+    @override
+    def problem(
+        self,
+        spec: SweepSpec,
+        baselines: Mapping[str, float],
+        experience: Experience = NO_EXPERIENCE,
+    ) -> SearchProblem:
         size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.settled_rounds_per_epoch())
-        return lstm_problem(spec.space, size, unigram_loss=baselines[UNIGRAM], admits=self.admits)
+        return lstm_problem(
+            spec.space,
+            size,
+            unigram_loss=baselines[UNIGRAM],
+            admits=self.admits,
+            experience=experience,
+        )
 
     @property
     @override
@@ -211,6 +239,10 @@ class CorpusTask(Task):
         count = self.parameters_of(config)
         per_symbol = round(count / self.training_symbols, 4)
         return {"parameters": count, "parameters_per_symbol": per_symbol}
+
+    @override
+    def log_model(self, store: Store, progress: TrialProgress) -> None:
+        log_network(store, progress.run_id, progress.trial, self.corpus.alphabet)
 
     @classmethod
     @override
@@ -233,10 +265,19 @@ class CorpusTask(Task):
 
     @classmethod
     @override
+    def model_writer(
+        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+    ) -> WriteModel:
+        return checked_writer(store, bundle)
+
+    @classmethod
+    @override
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = result["test_loss"]
         told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
-        return [told, *parity_lines(result, "windows")]
+        streams = result.get("by_symbol")
+        rows = f"windows, {streams} of them also symbol by symbol" if streams else "windows"
+        return [told, *parity_lines(result, rows)]
 
 
 def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
@@ -266,6 +307,7 @@ def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         alphabet,
         rounds_per_epoch=rounds if isinstance(rounds, int) else None,
         targets=targets if isinstance(targets, int) else None,
+        validation_symbols=len(corpus.validation),
         admits=admits,
     )
     return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)
@@ -276,3 +318,8 @@ def _after_rounds(rounds: int, symbols: int) -> str:
     if rounds == 1:
         return ""
     return f" after each of {rounds} rounds an epoch, {symbols // rounds:,} symbols"
+
+
+def _source_tags(source: Source) -> dict[str, str]:
+    written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
+    return {Tag.DATA: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop
-from lstm_sweep.search.trial import Ended, Job, Progressed, RoundDone, Slot, Trial, TrialProgress
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Resumed:
     finished: Sequence[TrialProgress]
     #: trials to be tried again, the first first
     waiting: Sequence[Trial]
+    #: attempts that earlier drivers left unfinished
+    unfinished: Sequence[TrialProgress] = ()
+    #: trials that had no slot, and may go on
+    paused: Sequence[TrialProgress] = ()
 
 
 @dataclass(frozen=True)
@@ -102,18 +107,35 @@ class RoundReported:
 
 
 @dataclass(frozen=True)
-class TrialEnded:
-    """The trial on a slot has ended; it counts as under way until its run is closed."""
+class TrialPaused:
+    """The trial on a slot waits with its checkpoint, and the slot is free."""
 
     slot: Slot
+    paused: Paused
+
+
+@dataclass(frozen=True)
+class TrialThawed:
+    """A trial that was paused is given a slot."""
+
+    number: int
+    slot: Slot
+    job: Job
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial that ran or was paused has ended; it is under way until its run is closed."""
+
+    number: int
     ended: Ended
 
 
 @dataclass(frozen=True)
 class TrialClosed:
-    """The run of the trial on a slot, which has ended, is closed."""
+    """The run of a trial that has ended is closed."""
 
-    slot: Slot
+    number: int
 
 
 @dataclass(frozen=True)
@@ -128,6 +150,13 @@ class SearchEnded:
     """The policy begins no more trials."""
 
     why: Stop
+
+
+@dataclass(frozen=True)
+class EndEstimated:
+    """When the sweep is expected to end, in seconds of the driver's clock; None if nobody knows."""
+
+    at: float | None
 
 
 @dataclass(frozen=True)
@@ -161,10 +190,13 @@ Event = (
     | TrialStarted
     | ProgressReported
     | RoundReported
+    | TrialPaused
+    | TrialThawed
     | TrialEnded
     | TrialClosed
     | TrialQueuedAgain
     | SearchEnded
+    | EndEstimated
     | SearchReported
     | SweepClosing
     | RunsLeftOpen

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.report import LadderReport
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Phase, TrialProgress
+from lstm_sweep.search.sweep.time_spent import time_spent
+from lstm_sweep.search.trial import Phase
 
 #: trials drawn in colour and named; the others are grey
 NAMED = 5
@@ -64,6 +66,7 @@ def evidence(
         "training_symbols": task.training_symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
+        "time": time_spent(state).to_dict(),
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
         "ladder": _ladder(report.ladder) if report and report.ladder else None,
         "importance": importance,
@@ -114,8 +117,13 @@ def _draw(
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     picture(axes, found)
+    _save(axes, file)
+
+
+def _save(axes: Any, file: Path) -> None:
+    """Write the figure of `axes` as a picture, without a frame above and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    axes.figure.savefig(file, dpi=120)
 
 
 def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
@@ -215,8 +223,7 @@ def plot_learning_curves(state: SweepState, file: Path) -> None:
     axes.set_title(f"{state.name}: {len(state.finished)} trials")
     if best or state.baselines:
         figure.legend(loc="outside right upper", fontsize="small", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    _save(axes, file)
 
 
 def _name(progress: TrialProgress) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,24 +46,28 @@ def largest(spec: SweepSpec, alphabet: int, admits: Callable[[TrialConfig], bool
     rng = np.random.default_rng(spec.seed)
     drawn = filter(admits, (as_lstm_config(spec.space.sample(rng)) for _ in range(DRAWS)))
     middle = as_lstm_config(spec.space.middle())
-    return max(drawn, key=lambda config: _numbers(config, alphabet), default=middle)
+    return max(drawn, key=lambda config: numbers(config, alphabet), default=middle)
 
 
-def _numbers(config: TrialConfig, alphabet: int) -> int:
+def numbers(config: TrialConfig, alphabet: int) -> int:
     """About how many numbers a training step keeps.
 
-    Weights with their gradients and what the optimizer knows of them, gates of all time steps, and
-    logits with their gradients: of each time step, or of the last if the network is bidirectional.
+    Weights with their gradients, their averages and what the optimizer knows of them, gates of all
+    time steps, and logits with their gradients: of each time step, or of the last if the network is
+    bidirectional.
     """
     both = config.direction == "bi"
     steps = config.batch_size * config.sequence_length
     gates = 8 * config.layers * config.layer_size * (2 if both else 1) * steps
     logits = 3 * alphabet * (config.batch_size if both else steps)
-    return 4 * parameters(config, alphabet) + gates + logits
+    kept = 4 + (config.averaging != "off")
+    return kept * parameters(config, alphabet) + gates + logits
 
 
 @contextmanager
-def sharing(spec: SweepSpec, task: Task, engine: Engine) -> Iterator[tuple[Engine, list[str]]]:
+def sharing(
+    spec: SweepSpec, task: Task, engine: Engine, ray_address: str | None = None
+) -> Iterator[tuple[Engine, list[str]]]:
     """The engine that a sweep runs on, and what people should know of it.
 
     That is `engine`, or if its GPUs have to be measured first, another one in its place.
@@ -72,7 +77,7 @@ def sharing(spec: SweepSpec, task: Task, engine: Engine) -> Iterator[tuple[Engin
         return
     count, why = task.trials_per_gpu(spec, engine)
     engine.close()
-    with open_engine(spec.on, workers=spec.workers, per_gpu=count) as shared:
+    with open_engine(spec.on, workers=spec.workers, per_gpu=count, address=ray_address) as shared:
         yield shared, [why]
 
 
@@ -81,24 +86,26 @@ def pack(config: TrialConfig, seed: int, task: Task, engine: Engine) -> tuple[in
 
     `engine` has a slot on each GPU; its first is used, and free again afterwards.
     """
-    cards = {slot.gpu: slot for slot in engine.slots if slot.gpu is not None}
-    before = {gpu: engine.gpu_memory(slot) for gpu, slot in cards.items()}
-    known = {gpu: memory for gpu, memory in before.items() if memory}
+    #: by node and GPU: nodes may number theirs alike
+    cards = {(slot.node, slot.gpu): slot for slot in engine.slots if slot.gpu is not None}
+    before = {card: engine.gpu_memory(slot) for card, slot in cards.items()}
+    known = {card: memory for card, memory in before.items() if memory}
     if not cards or len(known) < len(cards):
         why = "the driver does not say how much memory they have" if cards else "there is no GPU"
         return 1, f"--per-gpu auto: {why}"
     size = f"{config.direction} {config.layers}x{config.layer_size}, batch {config.batch_size}"
-    gpu, slot = next(iter(cards.items()))
+    card, slot = next(iter(cards.items()))
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
         trial = Trial(sweep="measured", number=0, config=config, seed=seed)
         meanwhile = _while_it_trains(engine, task.job(trial, slot, Path(scratch)))
-    needed = meanwhile.used - known[gpu].used if meanwhile else 0
+    needed = meanwhile.used - known[card].used if meanwhile else 0
     if needed <= 0:  # it did not come to train, or others have left the GPU meanwhile
         return 1, f"--per-gpu auto: the largest network ({size}) could not be measured: 1 trial"
     free = min(memory.total - memory.used for memory in known.values())
-    cores = engine.describe(slot).cores
-    count = fitting(needed, free, max(1, cores // len(cards)))
+    on_node = Counter(node for node, _ in cards)
+    cores = min(engine.describe(slot).cores // on_node[slot.node] for slot in cards.values())
+    count = fitting(needed, free, max(1, cores))
     return count, (
         f"--per-gpu auto: the largest network ({size}) takes {needed:,} of {free:,} MiB free: "
         f"{count} at once on a GPU"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.search.trial import Outcome, Phase, TrialProgress
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Outcome, Phase
 
 #: a trial that has reported has hung if it sends no report for this number of its rounds,
 SILENT_ROUNDS = 5.0
@@ -70,7 +72,7 @@ def hung(progress: TrialProgress, reports: Reports, now: float, least_s: float =
     silent = now - reports.last
     # a template sends no report after its last epoch
     if progress.last and progress.trial.objective.returned:
-        limit = max(UNKNOWN_START_S, FIRST_REPORT_FACTOR * (reports.last - progress.began))
+        limit = max(UNKNOWN_START_S, FIRST_REPORT_FACTOR * (reports.last - progress.stretch_began))
         if silent <= limit:
             return ""
         return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"
@@ -91,14 +93,17 @@ def _round_seconds(progress: TrialProgress, reports: Reports) -> float:
         since, share = reports.first_progress
         if progress.latest.share > share:
             return (reports.last - since) / (progress.latest.share - share)
-    return reports.last - progress.began
+    return reports.last - progress.stretch_began
 
 
-def failing(finished: Sequence[TrialProgress], limit: int) -> str:
+def failing(
+    finished: Sequence[TrialProgress], limit: int, under_way: Iterable[TrialProgress] = ()
+) -> str:
     """Why a sweep is failing; "" if it is not. `finished` is in order of the ends of trials.
 
     It is if the last `limit` trials have failed, unless each has another outcome: unrelated
-    failures do not mean that all trials fail. A trial of the ladder that diverges has not failed.
+    failures do not mean that all trials fail. A trial of the ladder that diverges has not failed,
+    and one `under_way` that has a loss and began since the first failure has not, either.
     """
     failed: list[TrialProgress] = []
     for progress in reversed(finished):
@@ -109,6 +114,9 @@ def failing(finished: Sequence[TrialProgress], limit: int) -> str:
         if outcome.ranks:
             break
         failed.append(progress)
+    since = min((progress.began for progress in failed), default=math.inf)
+    if any(one.best_loss is not None and one.began >= since for one in under_way):
+        return ""
     outcomes = {progress.ended.outcome for progress in failed if progress.ended}
     if len(failed) < limit or len(outcomes) == len(failed) > 1:
         return ""

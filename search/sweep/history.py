@@ -15,6 +15,32 @@ EVENTS_LISTED = 30
 FREQUENT = (Ticked, ProgressReported)
 
 
+class SweepClock:
+    """Seconds of a clock, without those for which it was held: a sweep without slots does not age.
+
+    What is left of `minutes` is not used up by other sweeps.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        #: seconds for which it was held, by the last call
+        self.held = 0.0
+        self._held_at: float | None = None
+
+    def __call__(self) -> float:
+        """What it shows."""
+        now = self._clock()
+        if self._held_at is not None:
+            self.held = now - self._held_at
+        return now - self.held
+
+    def hold(self, *, held: bool) -> None:
+        """Hold it, or let it go on."""
+        if held != (self._held_at is not None):
+            now = self()
+            self._held_at = now if held else None
+
+
 class History:
     """Holds the state of a sweep; nothing but `apply` changes it."""
 

@@ -44,11 +44,27 @@ class Inbox:
         finally:
             store.wait_for_answer, store.limit_request = None, nullcontext
 
-    def receive(self) -> list[tuple[Slot, Event]]:
-        """Events since the last call; waits up to `TICK_S` seconds if there are none."""
-        events = self._kept or [*self._engine.wait(TICK_S)]
+    def receive(self, *, wait: bool = True) -> list[tuple[Slot, Event]]:
+        """Events since the last call; if there are none, `wait` up to `TICK_S` seconds."""
+        events = self._kept or [*self._engine.wait(TICK_S if wait else 0.0)]
         self._kept = []
         return events
+
+    def wait_for_slot(self, slot: Slot) -> None:
+        """Wait until the only trial of an engine can be started on a slot, which is reserved then.
+
+        Raises:
+            Interrupted: an end is wanted.
+        """
+        self._engine.demand(1)
+        said = ""
+        while why := self._engine.reserve(slot):
+            if why != said:
+                self._viewer.said(f"waiting for a slot: {why}")
+            said = why
+            self._engine.wait(TICK_S)
+            if self._interrupts.signal_number:
+                raise Interrupted(self._interrupts.signal_number)
 
     def forget_waiting(self) -> None:
         """Count the seconds for which the store is waited for from 0 again."""

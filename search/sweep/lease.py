@@ -14,19 +14,26 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tags import Tag, is_finite
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store, at_once
 
+#: in place of `running` if the sweep's driver has died
+BROKEN_OFF = "broken off"
 #: seconds between two renewals, and seconds without a renewal after which a lease is stale
 BEAT_S, STALE_S = 5.0, 30.0
 
 
+#: values of `Tag.STOP`: what a driver is asked for
+END, PAUSE = "yes", "pause"
 #: tokens of leases that this process has released, also of those that the store still has
 _released: set[str] = set()
 
@@ -99,6 +106,12 @@ def is_left(tags: dict[str, str]) -> bool:
     return driver is None or driver.is_gone
 
 
+def state_of(run: Any) -> str:
+    """State of a sweep by its run: that of its tags, or `BROKEN_OFF`."""
+    state = archive.state_of(Tags(run))
+    return BROKEN_OFF if state == "running" and is_left(run.data.tags) else state
+
+
 def find_driver(
     store: Store,
     run_id: str,
@@ -122,9 +135,14 @@ def find_driver(
     return None
 
 
-def stop(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Ask the driver of a sweep to end it, and wait until it has; return whether it has."""
-    store.log(run_id, tags={Tag.STOP: "yes"})
+def stop(
+    store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep, *, how: str = END
+) -> bool:
+    """Ask the driver of a sweep to end or pause it, and wait until it has; return whether it has.
+
+    `how` is `END` or `PAUSE`.
+    """
+    store.log(run_id, tags={Tag.STOP: how})
     if holder(store.tags(run_id)) is None:
         return False
     while find_driver(store, run_id, sleep=sleep):
@@ -137,6 +155,8 @@ class Lease:
 
     def __init__(self, store: Store, run_id: str, seconds: float = 0.0) -> None:
         self._store, self.run_id = store, run_id
+        #: what was asked for by the last renewal: `END`, `PAUSE`, or empty
+        self.asked = ""
         #: held while the lease is written
         self._writing = threading.Lock()
         pid = os.getpid()
@@ -164,17 +184,25 @@ class Lease:
             who = now or "another process"
             raise InputError(f"{who} is driving this sweep too; only one process may")
 
-    def beat(self, seconds: float) -> bool:
+    def beat(self, seconds: float, more: Mapping[str, str] = MappingProxyType({})) -> bool:
         """Renew the lease; `seconds` is the total time for which the sweep has been driven.
+
+        `more` are further tags that are written with it.
 
         Returns whether the sweep was asked to stop.
 
         Raises:
             LeaseLostError: another process has the lease.
         """
-        return self._renew(self._store, seconds)
+        return self._renew(self._store, seconds, more=more)
 
-    def _renew(self, store: Store, seconds: float, over: threading.Event | None = None) -> bool:
+    def _renew(
+        self,
+        store: Store,
+        seconds: float,
+        over: threading.Event | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> bool:
         tags = store.tags(self.run_id)
         if not self._is_mine(tags):
             who = holder(tags) or "another process"
@@ -182,7 +210,8 @@ class Lease:
         with self._writing:
             if over is None or not over.is_set():
                 self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
-                store.log(self.run_id, tags=self.tag)
+                store.log(self.run_id, tags=self.tag | dict(more))
+        self.asked = tags.get(Tag.STOP, "")
         return Tag.STOP in tags
 
     def _is_mine(self, tags: dict[str, str]) -> bool:

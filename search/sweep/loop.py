@@ -7,43 +7,49 @@ import shutil
 from dataclasses import replace
 
 from lstm_sweep.search.engines import base as engines
+from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
-from lstm_sweep.search.sweep import health
+from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
+from lstm_sweep.search.sweep import health, lease
+from lstm_sweep.search.sweep.closing import Closing
 from lstm_sweep.search.sweep.events import (
     ProgressReported,
     Resumed,
     RoundReported,
-    SearchEnded,
     SlotCame,
     SlotGone,
     SweepClosing,
-    TrialClosed,
     TrialEnded,
-    TrialPlaced,
-    TrialProposed,
+    TrialPaused,
     TrialQueuedAgain,
-    TrialStarted,
 )
 from lstm_sweep.search.sweep.lease import BEAT_S
-from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
+from lstm_sweep.search.sweep.loop_parts import LoopParts, Turn, estimated_end, expected_tag
+from lstm_sweep.search.sweep.making_room import make_room
+from lstm_sweep.search.sweep.placing import Placing
 from lstm_sweep.search.sweep.resume import ResumeState, goes_on
-from lstm_sweep.search.sweep.state import ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.state import ON_REQUEST, PAUSED, SweepState
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Computing,
     Ended,
     Message,
     Outcome,
+    Paused,
     Progressed,
     RoundDone,
     Slot,
-    Trial,
-    TrialFiles,
-    TrialProgress,
 )
+
+#: messages that take the store's time; those that ask for a decision are received before
+SLOW = (Ended, Paused)
+#: seconds between two looks for trials that hang
+LOOK_S = 0.2
+#: seconds between two estimates of the end
+ESTIMATE_S = 1.0
 
 
 class Loop:
@@ -51,12 +57,20 @@ class Loop:
 
     def __init__(self, parts: LoopParts) -> None:
         self._parts, self._history = parts, parts.history
-        #: runs whose weights are in the store, by the number of their trial
-        self._kept: dict[int, str] = {}
+        self._closing = Closing(parts)
         self._last_heartbeat = self._state.now
         self._watch = Watch(self._state.now, parts.silent_s)
-        #: whether the user was shown that there is no slot
-        self._showed_no_slot = False
+        #: what ends or pauses trials, by the slot, and what comes after it; each takes some time
+        self._ends: dict[Slot, list[engines.Event]] = {}
+        #: whether the best loss may be another one than was logged last
+        self._is_news = False
+        #: when trials that hang were looked for last
+        self._looked = -math.inf
+        #: when its end was estimated last
+        self._estimated = -math.inf
+        self._placing = Placing(parts, self._conclude)
+        #: how trials that run were told to end or to wait, by their number
+        self._told: dict[int, Ended | Paused] = {}
 
     @property
     def _state(self) -> SweepState:
@@ -65,14 +79,18 @@ class Loop:
     def take_up(self, past: ResumeState) -> None:
         """Restore the trials of the earlier driver: those that have ended, and those that go on."""
         parts = self._parts
-        self._kept = dict(past.weights)
-        state = self._history.apply(Resumed(past.finished, past.again))
+        state = self._history.apply(
+            Resumed(past.finished, past.again, past.unfinished, past.paused)
+        )
         spec, old_spec = parts.spec, past.spec
         more_time = (spec.minutes or math.inf) > (old_spec.minutes or math.inf)
         extended = more_time or spec.trials > old_spec.trials
-        parts.policy.restore(state.finished, state.waiting, extended=extended)
+        paused = list(state.paused.values())
+        parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
         with parts.interrupts.hold():
-            self._drop_displaced()
+            self._closing.take_up(past.weights)
+            for progress in past.paused:
+                parts.journal.wait_again(progress)
 
     def run(self) -> None:
         """Run trials until none is left to try.
@@ -85,28 +103,55 @@ class Loop:
             if parts.interrupts.signal_number:
                 raise Interrupted(parts.interrupts.signal_number)
             with parts.interrupts.hold():
-                self._fill_slots()
-                over = not self._state.running and not self._waits_for_a_slot()
+                full = self._placing.fill()
+                idle = full and not self._state.running
+                over = idle and not self._placing.waits_for_a_slot()
+                parts.clock.hold(held=idle and not over and bool(self._placing.refused))
+                make_room(parts.engine, self._state)
             if over:
                 return
-            events = parts.inbox.receive()
+            wait = full and not self._ends and not parts.journal.is_behind
+            events = parts.inbox.receive(wait=wait)
             with parts.interrupts.hold():
                 for slot, event in events:
-                    self._receive(slot, event)
-                    self._beat()  # there may be many events, and logging each takes time
+                    lost = isinstance(event, engines.SlotLost) and slot in self._state.running
+                    if slot in self._ends or lost or isinstance(event, SLOW):
+                        self._ends.setdefault(slot, []).append(event)
+                    else:
+                        self._receive(slot, event)
+                        self._beat()  # there may be many events, and logging each takes time
+                self._receive_ends()
+                self._log_rounds()
                 self._stop_hung()
                 self._beat()
                 self._stop_overdue()
             self._check_deadline()
+            self._estimate_end()
             parts.viewer.update(self._state)
 
     def break_off(self) -> None:
         """Close the runs of running trials, whose workers have ended already, as stopped."""
+        self._receive_ends(all_of_them=True)
         state = self._state
         reason = state.closing or "the sweep ended"
         stopped = Ended(Outcome.STOPPED, reason, state.broken_off)
+        if state.broken_off:
+            state = self._close_ahead(stopped)
         for progress in state.running.values():
             self._conclude(progress, stopped)
+        for progress in state.paused.values():
+            goes_on = state.broken_off or progress.makes_room
+            self._conclude(progress, stopped if goes_on else pruned(progress.paused))
+
+    def _close_ahead(self, stopped: Ended) -> SweepState:
+        """Note the end of all trials, and close their runs at once, before what takes longer."""
+        stopped = replace(stopped, reason=without_secrets(stopped.reason))
+        for progress in self._state.under_way:
+            if not progress.ended:
+                self._history.apply(TrialEnded(progress.trial.number, stopped))
+        state = self._state
+        self._parts.journal.close_ahead(state.under_way)
+        return state
 
     def _check_deadline(self) -> None:
         state = self._state
@@ -114,60 +159,15 @@ class Loop:
             over = f"{state.spec.minutes:g} minutes are over"
             self._close(Stop(StopReason.MINUTES, over))
 
-    def _fill_slots(self) -> None:
-        usable = self._parts.engine.slots
-        for slot in self._state.slots:
-            if slot in self._state.running or slot not in usable or self._state.closing:
-                continue
-            self._history.tick()
-            trial = self._next()
-            if trial is None:
-                return
-            self._place(trial, slot)
-
-    def _next(self) -> Trial | None:
-        """The trial to place next, which is then waiting; None if there is none now."""
-        if not self._state.waiting:
-            policy = self._parts.policy
-            trial = policy.next(self._state.seconds)
-            if policy.stop and not self._state.search_ended:
-                self._history.apply(SearchEnded(policy.stop))
-            if trial is None:
-                return None
-            self._history.apply(TrialProposed(trial))
-        return self._state.waiting[0]
-
-    def _waits_for_a_slot(self) -> bool:
-        """Whether there is a trial to place, but no slot."""
-        slots = set(self._state.slots).intersection(self._parts.engine.slots)
-        if slots or self._state.closing or self._next() is None:
-            self._showed_no_slot = False
-            return False
-        if not self._showed_no_slot:
-            self._parts.viewer.said("no slot is left: waiting for one")
-        self._showed_no_slot = True
-        return True
-
-    def _place(self, trial: Trial, slot: Slot) -> None:
-        """Start a waiting trial on a slot.
-
-        MLflow creates a run without params, so the config is logged by a second request. The trial
-        counts as running before that, so that its run is closed if this request fails.
-        """
-        parts = self._parts
-        job = parts.task.job(trial, slot, parts.folder)
-        with needing_room(f"folder {job.folder}"):
-            job.folder.mkdir(parents=True, exist_ok=True)
-        self._history.tick()
-        device, remarks = parts.engine.describe(slot), parts.task.remarks(trial.config)
-        run_id = parts.journal.open_trial(trial, device, remarks)
-        self._history.apply(TrialPlaced(trial, slot, run_id, job))
-        progress = self._state.running[slot]
-        parts.policy.begin(progress)
-        parts.journal.log_config(progress, parts.task.params(trial.config))
-        parts.engine.start(job)
-        predicted_s = parts.policy.round_seconds(trial.config)
-        self._history.apply(TrialStarted(slot, predicted_s))
+    def _receive_ends(self, *, all_of_them: bool = False) -> None:
+        """Receive the last messages of trials, as many as there is time for before other ones."""
+        turn = Turn(self._history)
+        while self._ends and (all_of_them or turn.goes_on()):
+            slot = next(iter(self._ends))
+            for event in self._ends.pop(slot):
+                self._receive(slot, event)
+                if not all_of_them:  # else the lease is renewed meanwhile
+                    self._beat()
 
     def _receive(self, slot: Slot, event: engines.Event) -> None:
         self._history.tick()
@@ -187,43 +187,102 @@ class Loop:
             return
         if isinstance(message, Progressed):
             self._history.apply(ProgressReported(slot, message))
+        elif isinstance(message, Paused):
+            self._pause(slot, message)
         elif isinstance(message, RoundDone):
+            known = message.number <= len(self._state.running[slot].rounds)
             self._history.apply(RoundReported(slot, message))
-            self._judge(self._state.running[slot], repeated=message.repeated)
+            if not known:  # a trial that was paused reports its rounds once more
+                self._judge(self._state.running[slot], repeated=message.repeated)
         else:
             self._conclude(self._state.running[slot], message)
 
     def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
-        """Log a round; stop the trial if the policy ends it (pruned, patience, ladder)."""
+        """Stop the trial if the policy ends it (pruned, patience, ladder); hold its round.
+
+        What is held is logged soon, or when the trial that is stopped waits or ends.
+        """
         parts = self._parts
-        if not progress.unlogged:
-            parts.journal.log_round(progress)
-        self._history.tick()
+        if repeated or not progress.unlogged:
+            parts.journal.hold_round(progress)
         if repeated:  # an earlier attempt of this trial was judged at this round, and went on
             parts.policy.note(progress)
-        elif verdict := parts.policy.judge(progress):
-            parts.engine.stop(progress.slot, verdict)
+            return
+        if verdict := parts.policy.judge(progress):
+            self._tell(progress.snapshot(), verdict)
+        elif not progress.unlogged:
+            parts.journal.queue_round(progress)
+        if not progress.unlogged and parts.journal.is_news(progress.best_loss):
+            self._is_news = True
+
+    def _log_rounds(self) -> None:
+        """Log the best loss, and rounds that were held, as there is time before other messages."""
+        state, turn = self._state, Turn(self._history)
+        if self._is_news:
+            self._parts.journal.follow(state.trials_done, state.leading_loss, new_best=False)
+            self._is_news = False
+        while self._parts.journal.is_behind and turn.goes_on():
+            self._parts.journal.log_next()
+
+    def _pause(self, slot: Slot, paused: Paused) -> None:
+        """Free the slot of a trial that may go on later; it has ended if it has no round left."""
+        progress = self._state.running[slot]
+        told = self._told.pop(progress.trial.number, paused)
+        if paused.makes_room and isinstance(told, Ended):
+            self._conclude(progress, told)
+            return
+        if progress.last:
+            self._conclude(progress, Ended(Outcome.COMPLETE))
+            return
+        paused = told if isinstance(told, Paused) else paused
+        self._closing.collect(progress)
+        self._history.tick()
+        state = self._history.apply(TrialPaused(slot, paused))
+        progress = state.paused[progress.trial.number]
+        if not progress.makes_room:
+            self._parts.policy.pause(progress)
+        self._parts.journal.pause_trial(progress)
+        self._parts.viewer.said(f"{progress.trial.id} paused {paused.reason}")
+
+    def _tell(self, one: TrialSnapshot, verdict: Ended | Paused) -> None:
+        """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
+        waiting = self._state.paused.get(one.trial.number)
+        if waiting and isinstance(verdict, Ended):
+            self._conclude(waiting, verdict)
+            return
+        self._told[one.trial.number] = verdict
+        self._parts.engine.stop(one.slot, verdict)
 
     def _stop_hung(self) -> None:
         """Stop trials that have sent no message for too long."""
         now = self._history.tick()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
         for progress, ended in self._watch.look(self._state.running.values(), now):
             self._parts.engine.stop(progress.slot, ended)
 
     def _beat(self) -> None:
         """Renew the lease every `BEAT_S` seconds; close the sweep if `stop` was requested."""
-        now = self._history.tick()
+        now = self._history.tick() + self._parts.clock.held
         if now - self._last_heartbeat < BEAT_S:
             return
         self._last_heartbeat = now
         workdir.touch(self._parts.folder)
-        if self._parts.lease.beat(self._state.seconds) and not self._state.closing:
-            self._close(ON_REQUEST)
+        state = self._state
+        if self._parts.lease.beat(state.seconds, expected_tag(state)) and not state.closing:
+            self._close(PAUSED if self._parts.lease.asked == lease.PAUSE else ON_REQUEST)
+
+    def _estimate_end(self) -> None:
+        """Estimate when the sweep ends, every `ESTIMATE_S` seconds."""
+        if self._state.now - self._estimated >= ESTIMATE_S:
+            self._estimated = self._state.now
+            self._history.apply(estimated_end(self._state, self._parts.policy))
 
     def _stop_overdue(self) -> None:
         """Stop trials of the search when the time for confirmation begins."""
-        for progress, ended in self._parts.policy.overdue(self._state.seconds):
-            self._parts.engine.stop(progress.slot, ended)
+        for one, ended in self._parts.policy.overdue(self._state.seconds):
+            self._tell(one, ended)
 
     def _close(self, why: Stop) -> None:
         """Start no more trials, and stop those that run."""
@@ -238,29 +297,17 @@ class Loop:
         closed the run, the outcome of that call stays.
         """
         self._history.tick()
+        self._told.pop(progress.trial.number, None)
         if not progress.ended:
             ended = replace(ended, reason=without_secrets(ended.reason))
-            state = self._history.apply(TrialEnded(progress.slot, ended))
-            progress = state.running[progress.slot]
-        self._close_run(progress)
+            number = progress.trial.number
+            state = self._history.apply(TrialEnded(number, ended))
+            progress = state.open_trial(number) or progress
+        self._closing.close(progress)
         self._retry_or_learn(progress)
         if not self._state.closing:
             self._look_for_failure(progress)
         self._parts.viewer.trial_ended(progress, self._state)
-
-    def _close_run(self, progress: TrialProgress) -> None:
-        """Log how a trial has ended, with its weights if it is among the best."""
-        journal, best_before = self._parts.journal, self._state.best
-        files = self._collect(progress)
-        among_best = self._state.is_among_best(progress, self._parts.spec.keep)
-        keep = among_best and files is not None and files.weights.exists()
-        journal.close_trial(progress, files, keep=keep)
-        state = self._history.apply(TrialClosed(progress.slot))
-        if keep:
-            self._kept[progress.trial.number] = progress.run_id
-        self._drop_displaced()
-        if state.best is not best_before:  # this trial is the best one now
-            journal.log_progress(state.trials_done, state.best_loss)
 
     def _retry_or_learn(self, progress: TrialProgress) -> None:
         """Queue a trial that gets another attempt; tell the policy of any other end."""
@@ -273,27 +320,12 @@ class Loop:
         else:
             self._learn(progress)
 
-    def _collect(self, progress: TrialProgress) -> TrialFiles | None:
-        """Files that a trial has written; None if no worker was started for it."""
-        if not (progress.started and progress.job):
-            return None
-        with needing_room(f"folder {progress.job.folder}"):
-            return TrialFiles(folder=self._parts.engine.collect(progress.slot))
-
-    def _drop_displaced(self) -> None:
-        """Delete stored weights of trials that are no longer among the best."""
-        best = {progress.run_id for progress in self._state.ranked[: self._parts.spec.keep]}
-        for number, run_id in list(self._kept.items()):
-            if run_id not in best:
-                self._parts.journal.drop_weights(run_id)
-                del self._kept[number]
-
     def _learn(self, progress: TrialProgress) -> None:
         """Tell the policy that a trial has ended; stop the trials that it needs no more."""
         policy = self._parts.policy
         climbing = policy.ladder is None
         for other, ended in policy.end(progress):
-            self._parts.engine.stop(other.slot, ended)
+            self._tell(other, ended)
         if climbing and (decision := policy.ladder):
             rates = policy.space[policy.space.rate or ""].describe()
             text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
@@ -302,8 +334,12 @@ class Loop:
     def _look_for_failure(self, progress: TrialProgress) -> None:
         """Close the sweep if its trials keep failing, or if there is no room for files."""
         assert progress.ended
+        if progress.ended.outcome.ranks and not progress.ended.unfinished:
+            return
         if progress.ended.unfinished:  # the sweep is not closing: the trial found no room
             folder = self._parts.folder
             self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
-        elif why := health.failing(self._state.final, self._parts.spec.max_failures):
+        elif why := health.failing(
+            self._state.final, self._parts.spec.max_failures, self._state.under_way
+        ):
             self._close(Stop(StopReason.FAILURES, why))

@@ -9,15 +9,24 @@ from pathlib import Path
 
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.time_left import TimeLeft
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
-from lstm_sweep.search.sweep.history import History
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.sweep.events import EndEstimated
+from lstm_sweep.search.sweep.history import History, SweepClock
 from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.observer import Viewer
+from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.task import Task
+
+#: seconds for which trials are started or closed, or rounds logged, before messages are received
+TURN_S = 0.03
+#: how many that are at least
+FEWEST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +43,23 @@ class LoopParts:
     lease: Lease
     interrupts: Interrupts
     viewer: Viewer
+    clock: SweepClock
     #: the sweep's folder on this machine, with what workers need in it
     folder: Path
     #: seconds of silence after which a trial may count as hung
     silent_s: float
+
+
+class Turn:
+    """Counts what is done before messages are received again."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._until, self._done = history, history.tick() + TURN_S, 0
+
+    def goes_on(self) -> bool:
+        """Whether there is time for one more, which is counted."""
+        self._done += 1
+        return self._done <= FEWEST or self._history.tick() < self._until
 
 
 @contextmanager
@@ -52,3 +74,15 @@ def needing_room(where: str) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise StoreError(f"{where}: {why}, expected room to work") from error
+
+
+def estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
+    """When a sweep ends, by what its policy knows now."""
+    left = TimeLeft(policy, state.seconds, len(state.slots), state.shares).seconds()
+    return EndEstimated(None if left is None else state.now + left)
+
+
+def expected_tag(state: SweepState) -> dict[str, str]:
+    """The tag that says for how long a sweep is expected to be driven in all."""
+    end = state.expected_end
+    return {Tag.EXPECTED_SECONDS: "" if end is None else f"{end - state.began:.3f}"}

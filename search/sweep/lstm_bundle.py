@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.spec import Scoring
@@ -21,8 +24,13 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu, check_parity
 from lstm_sweep.search.sweep.task import WriteBundle
 
+if TYPE_CHECKING:
+    from lstm_sweep.models.fast.program_types import StreamPredictor
+
 #: windows of the test split on which the bundle is compared with the trial's network
 PARITY_WINDOWS = 100
+#: of them, those that are also read symbol by symbol, if the state is carried
+PARITY_STREAMS = 10
 
 
 def lstm_bundle_writer(
@@ -46,19 +54,23 @@ def _write(
     with silenced():
         from lstm_sweep.models import backend
         from lstm_sweep.models.bundle import bundle, clean_process
-        from lstm_sweep.models.network import training
+        from lstm_sweep.models.network import evaluation
+        from lstm_sweep.models.network.program import predictor_of, program_of
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         try:
             bundle.check_size(weights, config, len(corpus.alphabet))
-            model = bundle.networks_of(weights, config, len(corpus.alphabet)).scored
+            networks = bundle.networks_of(weights, config, len(corpus.alphabet))
         except InputError as error:
             raise InputError(
                 f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
                 f"lstm-sweep has trained"
             ) from None
+        model = networks.scored
         targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)
-        test = training.evaluate(model.predict_on_batch, config, corpus, corpus.test, targets)
+        carried = predictor_of(program_of(networks, config, seed=0)) if config.carried else None
+        predictor = carried or model.predict_on_batch
+        test = evaluation.evaluate(predictor, config, corpus, corpus.test, targets)
         metrics = {
             "trial": record.trial.id,
             "run_id": record.run_id,
@@ -76,9 +88,22 @@ def _write(
         compared = targets[:PARITY_WINDOWS]
         length = config.sequence_length
         windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
-        here = np.asarray(model.predict_on_batch(windows))
-        theirs = clean_process.predict(folder, format, windows)
-    difference = float(np.abs(here - theirs).max())
+        further: dict[str, Any] = {}
+        if format == "onnx":
+            files = onnx_files(model, content, windows, folder)
+            further["files"] = files
+            difference = max(one["max_difference"] for one in files.values())
+        else:
+            here = np.asarray(model.predict_on_batch(windows))
+            theirs = clean_process.predict(folder, format, windows)
+            difference = float(np.abs(here - theirs).max())
+            if carried:
+                codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
+                stream = cast("StreamPredictor", carried)
+                last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
+                theirs = clean_process.predict_by_symbol(folder, codes)
+                further["by_symbol"] = len(codes)
+                difference = max(difference, float(np.abs(last - theirs).max()))
     check_parity(difference)
     return {
         "format": format,
@@ -86,4 +111,28 @@ def _write(
         "test_loss": test["loss"],
         "parity": {"max_difference": difference, "windows": len(windows)},
         "model_version": None,
-    }
+    } | further
+
+
+def onnx_files(
+    model: Any, content: Bundle, windows: NDArray[np.int32], folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Write the ONNX files of a bundle and compare them; its README says what was found.
+
+    Returns:
+        What was found of each file, as `export --json` prints it.
+    """
+    from lstm_sweep.models.bundle import bundle, onnx, onnx_check
+
+    config = content.config
+    try:
+        onnx.write(model.get_weights(), config, len(content.alphabet), folder)
+    except InputError as error:
+        raise InputError(
+            f"trial {content.trial}: {error}; expected ", option("format", "savedmodel")
+        ) from None
+    found = onnx_check.check(model.predict_on_batch, folder, windows)
+    past, length = bundle.example_past(content.alphabet), config.sequence_length
+    with (folder / "README.md").open("a", encoding="utf-8") as file:
+        file.write(onnx_check.readme(found, len(windows), past, length))
+    return onnx_check.to_dict(found)

@@ -1,4 +1,4 @@
-"""Shows what a sweep does, until the reader has gone; the sweep goes on without one."""
+"""Shows what a sweep does, until its output is closed; the sweep goes on without."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import TrialProgress
 
 
 class Observer(Protocol):

@@ -12,7 +12,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
 from lstm_sweep.models.wording import Wording, option
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.policy import found_rate, ladder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
@@ -35,8 +35,10 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
     """Share of drawn configs that the size rule admits.
 
     Raises:
-        InputError: the rule rejects nearly all, or a window does not fit a split.
+        InputError: the rule rejects nearly all, or a window does not fit a split, or no network
+            can carry its state.
     """
+    check_state(spec.space)
     corpus.check_windows(int(spec.space.largest("sequence_length")))
     rng = np.random.default_rng(spec.seed)
     rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
@@ -55,6 +57,19 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
             option("size_rule", "warn"),
         )
     return passed
+
+
+def check_state(space: Space) -> None:
+    """Refuse a space that asks for a carried state, and has no network that could carry it.
+
+    Raises:
+        InputError: all of its networks are bidirectional.
+    """
+    if "carried" in space["state"] and "uni" not in space["direction"]:
+        raise InputError(
+            "state is carried and direction is bi, which reads each window from its end, too: "
+            "expected state reset, or direction uni"
+        )
 
 
 def check_precision(spec: SweepSpec, devices: Iterable[Device]) -> None:
@@ -117,7 +132,11 @@ def check_stored(record: TrialRecord, space: Space) -> None:
     if set(values) != set(space):
         raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
     for name, value in values.items():
-        if not _within(value, space[name]):
+        if name == space.rate and found_rate.refinable(space):
+            within = _between(value, *found_rate.ends_of(space[name]))
+        else:
+            within = _within(value, space[name])
+        if not within:
             raise BadRunError(
                 f"run {record.run_id}: tag {Tag.CONFIG}: {name} is {shown(value)}, expected a "
                 f"value of the sweep's space: {shown(space[name].describe())}"
@@ -129,8 +148,13 @@ def _within(value: object, dimension: Dimension) -> bool:
     low, high = (getattr(dimension, end, None) for end in ("low", "high"))
     if low is None or high is None or not isinstance(value, int | float):
         return value in dimension
+    return _between(value, low, high)
+
+
+def _between(value: object, low: float, high: float) -> bool:
+    """Whether a number lies between two others, or nearly."""
     more = ROUNDING * max(abs(low), abs(high))
-    return bool(low - more <= value <= high + more)
+    return isinstance(value, int | float) and low - more <= value <= high + more
 
 
 def check_room(config: TrialConfig, alphabet: int, device: Device) -> None:

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.stop_reason import StopReason
+from lstm_sweep.search.policy.experience import Experience
+from lstm_sweep.search.policy.stop_reason import STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.archive import TRAINED
+from lstm_sweep.search.store.experience_tags import read_experience
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import CURVE, WEIGHTS
-from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_end import LONGEST_REASON
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
-from lstm_sweep.search.trial import (
-    Ended,
-    Outcome,
-    Phase,
-    Slot,
-    Trial,
-    TrialProgress,
-)
+from lstm_sweep.search.sweep.stored_curve import read_curve
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 
 #: reason of a trial whose driver was killed
 DRIVER_DIED = "the program that drove the sweep died"
-#: names of metrics before an epoch could have several rounds
-EARLIER_NAMES = {"round_seconds": "epoch_seconds"}
+DIED = Stop(StopReason.DRIVER_DIED, DRIVER_DIED)
 #: attempts of a trial whose worker dies each time
 ATTEMPTS = 3
 
@@ -43,24 +41,37 @@ class ResumeState:
     run_id: str
     lease: Lease
     spec: SweepSpec
+    #: what earlier sweeps had found when it was begun
+    experience: Experience
     #: names of the params that its run has
     params: frozenset[str]
     #: total time for which it was driven
     seconds: float
+    #: total time for which it had slots, all slots together
+    slot_seconds: float
+    #: the last step of its own metrics; None if it has none
+    step: int | None
     #: all attempts that have ended, in order of their ends
     finished: list[TrialProgress]
+    #: those that their driver left unfinished
+    unfinished: list[TrialProgress]
     #: next attempts of trials that did not finish, by number
     again: list[Trial]
+    #: trials that had no slot, and may go on
+    paused: list[TrialProgress]
     #: IDs of runs with stored weights, by trial number
     weights: dict[int, str]
     #: loss of each finished baseline, nats, and run IDs of those that did not finish
     baselines: dict[str, float]
     begun_baselines: dict[str, str]
+    #: whether it has only waited in a queue so far
+    is_new: bool = False
 
     @property
     def is_unclaimed(self) -> bool:
         """Whether it was interrupted before it could claim its name."""
-        return OWNS_NAME not in self.params and not self.finished and not self.again
+        begun = self.finished or self.again or self.paused
+        return OWNS_NAME not in self.params and not begun
 
 
 def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeState:
@@ -102,21 +113,29 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     children = store.runs({Tag.PARENT: run.info.run_id})
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
-    all_progress = _all_progress(store, run, records)
+    known = _all_progress(store, run, records)
+    paused = [progress for progress in known if progress.paused]
+    all_progress = [progress for progress in known if not progress.paused]
     all_progress.sort(
         key=lambda progress: (progress.began + progress.seconds, progress.trial.number)
     )
-    last = {c.trial.number: c for c in sorted(all_progress, key=lambda c: c.trial.attempt)}
-    again = [last[number] for number in sorted(last) if goes_on(last[number], all_progress)]
+    last = {c.trial.number: c for c in sorted(known, key=lambda c: c.trial.attempt)}
+    tried = [last[number] for number in sorted(last) if not last[number].paused]
+    again = [progress for progress in tried if goes_on(progress, all_progress)]
     baselines = [run for run in children if run.data.tags.get(Tag.PHASE) == Phase.BASELINE]
     return ResumeState(
         run_id=run.info.run_id,
         lease=lease,
         spec=spec,
+        experience=read_experience(Tags(run)),
         params=frozenset(run.data.params),
         seconds=seconds,
+        slot_seconds=slot_s(run),
+        step=_last_step(store, run),
         finished=[c for c in all_progress if not (c.ended and c.ended.unfinished)],
+        unfinished=[c for c in all_progress if c.ended and c.ended.unfinished],
         again=[progress.trial.next_attempt() for progress in again],
+        paused=sorted(paused, key=lambda progress: progress.trial.number),
         weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
         baselines=dict(
             archive.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
@@ -143,23 +162,42 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
         raise record.tags.bad(
             Tag.ROUNDS_PER_EPOCH, f"{spec.settled_rounds_per_epoch()}, as in the sweep's spec"
         )
+    if record.trial.steps is not None and record.trial.phase is not Phase.LADDER:
+        raise record.tags.bad(Tag.STEPS, "none: the trial is not one of the ladder")
+    if record.trial.most_rounds is not None and record.trial.phase is not Phase.CONFIRM:
+        raise record.tags.bad(Tag.MOST_ROUNDS, "none: the trial is not one that confirms another")
     return record
 
 
-def close(store: Store, run: Any, on_skipped: Callable[[BadRunError], None]) -> None:
-    """Close the runs of a sweep that no process drives.
+def close(
+    store: Store,
+    run: Any,
+    on_skipped: Callable[[BadRunError], None],
+    why: Stop = DIED,
+) -> None:
+    """Close the runs of a sweep that no process drives; `why` it ends, or waits if it is paused.
 
     `on_skipped` is called for each trial that stays open, since it cannot be read.
     """
     archive.written_spec(run)
     children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
-    _all_progress(store, run, archive.readable_trials(trained, on_skipped))
-    tags = {Tag.STATE: "stopped", Tag.REASON: DRIVER_DIED, Tag.LEASE: ""}
-    tags[Tag.STOP_REASON] = str(StopReason.DRIVER_DIED)
-    store.log(run.info.run_id, tags=tags | {Tag.SECONDS: f"{driven_s(run):.3f}"})
-    store.drop_tag(run.info.run_id, Tag.STOP)
-    store.finish(run.info.run_id, "KILLED")
+    records = archive.readable_trials(trained, on_skipped)
+    found = _all_progress(store, run, records, closing=True)
+    state = STATUSES[why.reason]
+    tags = {Tag.STATE: str(state), Tag.REASON: why.text[:LONGEST_REASON], Tag.LEASE: ""}
+    tags[Tag.STOP_REASON] = str(why.reason)
+    tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
+    # the best loss was logged as that of a trial that ran, and has no result now
+    losses = (loss for progress in found if (loss := progress.ranked_loss) is not None)
+    metrics = {"best_val_loss": min(losses, default=math.nan)} if _has_best(run) else {}
+    store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
+    for tag in (Tag.STOP, Tag.TIME):  # times are those of an earlier sitting
+        store.drop_tag(run.info.run_id, tag)
+    if state is SweepStatus.PAUSED:
+        store.reopen(run.info.run_id, "SCHEDULED")
+        return
+    store.finish(run.info.run_id, "FAILED" if state is SweepStatus.FAILED else "KILLED")
 
 
 def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
@@ -182,12 +220,87 @@ def driven_s(run: Any) -> float:
     return driven.seconds if driven else Tags(run).seconds(Tag.SECONDS)
 
 
+def slot_s(run: Any) -> float:
+    """Total time for which a sweep had slots, all slots together.
+
+    Since it was closed last, or if its version did not say, that is its slots times the time for
+    which it was driven.
+    """
+    tags = Tags(run)
+    slots = tags.whole(Tag.SLOTS, 0, default=0)
+    if Tag.SLOT_SECONDS not in tags:
+        return slots * driven_s(run)
+    since = max(0.0, driven_s(run) - tags.seconds(Tag.SECONDS))
+    return tags.seconds(Tag.SLOT_SECONDS) + slots * since
+
+
+def _has_best(run: Any) -> bool:
+    return "best_val_loss" in run.data.metrics
+
+
+def _last_step(store: Store, run: Any) -> int | None:
+    """The last step of the metrics of a sweep's run; None if it has none."""
+    return max(store.history(run.info.run_id, "trials_done"), default=None)
+
+
 def _all_progress(
-    store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]]
+    store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]], *, closing: bool = False
 ) -> list[TrialProgress]:
-    """The progress of trials from their runs and records."""
+    """The progress of trials from their runs and records, those of earlier attempts first.
+
+    Runs that are open are closed, but for those of trials that are paused, unless `closing`.
+    """
     began, seconds = _start_s(run), driven_s(run)
-    return [_progress(store, child, record, began, seconds) for child, record in children]
+    found = list[TrialProgress]()
+    #: rounds of the last attempt of each trial
+    before = dict[int, Sequence[dict[str, float]]]()
+    for child, record in children:
+        number = record.trial.number
+        progress = None if closing else _paused(store, child, record, began, seconds)
+        found.append(
+            progress or _progress(store, child, record, began, seconds, before.get(number, ()))
+        )
+        before[number] = found[-1].rounds
+    return found
+
+
+def _slot_seconds(record: TrialRecord) -> float | None:
+    """Seconds for which a trial that has waited had slots; None for one that has not."""
+    return record.tags.seconds(Tag.SECONDS) if Tag.SECONDS in record.tags else None
+
+
+def _paused(
+    store: Store, run: Any, record: TrialRecord, began: float, seconds: float
+) -> TrialProgress | None:
+    """The progress of a trial that was paused when its sweep was broken off; else None."""
+    paused, is_open = record.tags.get(Tag.PAUSED, ""), record.outcome == ""
+    if not paused or not (is_open or record.tags.get(Tag.UNFINISHED) == "yes"):
+        return None
+    curve = read_curve(store, record)
+    took = _slot_seconds(record) or sum(round_seconds(curve))
+    found = _read_back(run, record, curve, began, seconds, took)
+    return replace(found, paused=paused, waited=True)
+
+
+def _read_back(
+    run: Any,
+    record: TrialRecord,
+    curve: list[dict[str, float]],
+    began: float,
+    seconds: float,
+    took: float,
+) -> TrialProgress:
+    """A trial that has had slots for `took` seconds, in a sweep that was driven for `seconds`."""
+    return TrialProgress(
+        record.trial,
+        record.run_id,
+        Slot(0),
+        job=None,
+        rounds=curve,
+        # time in which no process drove the sweep does not count
+        began=min(_start_s(run) - began, max(0.0, seconds - took)),
+        seconds=took,
+    )
 
 
 def _start_s(run: Any) -> float:
@@ -195,32 +308,37 @@ def _start_s(run: Any) -> float:
 
 
 def _progress(
-    store: Store, run: Any, record: TrialRecord, began: float, seconds: float
+    store: Store,
+    run: Any,
+    record: TrialRecord,
+    began: float,
+    seconds: float,
+    before: Sequence[dict[str, float]],
 ) -> TrialProgress:
-    """The progress of a trial from its run, which is closed if it is open."""
+    """The progress of a trial from its run, which is closed if it is open.
+
+    An attempt whose driver died took as long as its rounds, but for those that it has from the
+    checkpoint of an earlier attempt, whose rounds are `before`.
+    """
     ended = _ended(record)
-    curve = _curve(store, record)
-    end = run.info.end_time
-    if run.info.status in ("RUNNING", "SCHEDULED"):
-        end = None
+    curve = read_curve(store, record)
+    is_open = run.info.status in ("RUNNING", "SCHEDULED")
+    if is_open:
         if record.outcome == "":
             store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
             tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
             tags |= {Tag.UNFINISHED: "yes"}
             store.log(run.info.run_id, tags=tags)
         store.finish(run.info.run_id, ended.outcome.status)
-    took = max(0.0, end / 1000 - _start_s(run)) if end else sum(_seconds(curve))
-    return TrialProgress(
-        record.trial,
-        record.run_id,
-        Slot(0),
-        job=None,
-        rounds=curve,
-        ended=ended,
-        # time in which no process drove the sweep does not count
-        began=min(_start_s(run) - began, max(0.0, seconds - took)),
-        seconds=took,
-    )
+    # one whose driver died has no end of its own, also if its run was closed when the sweep went on
+    end = None if is_open or ended.reason == DRIVER_DIED else run.info.end_time
+    own = [one for number, one in enumerate(curve) if one not in before[number : number + 1]]
+    took = max(0.0, end / 1000 - _start_s(run)) if end else sum(round_seconds(own))
+    on_slots = _slot_seconds(record)
+    if end and on_slots is not None:
+        took = on_slots
+    found = _read_back(run, record, curve, began, seconds, took)
+    return replace(found, ended=ended, waited=on_slots is not None)
 
 
 def _ended(record: TrialRecord) -> Ended:
@@ -229,45 +347,3 @@ def _ended(record: TrialRecord) -> Ended:
     unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
     own = record.best_val_loss if record.trial.objective.returned else None
     return Ended(Outcome(record.outcome), record.reason, unfinished, own)
-
-
-def _curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
-    """Validation loss and seconds of each round, from the tag or else the metrics."""
-    if record.tags.get(Tag.CURVE):
-        rows = [zip(CURVE, values, strict=True) for values in _written_curve(record.tags)]
-    elif record.epochs:
-        columns = [_column(store, record, name) for name in CURVE]
-        steps = sorted({step for column in columns for step in column})
-        rows = [zip(CURVE, [column.get(step) for column in columns], strict=True) for step in steps]
-    else:
-        return []
-    return [
-        {name: value for name, value in row if value is not None and _counts(name, value)}
-        for row in rows
-    ]
-
-
-def _column(store: Store, record: TrialRecord, name: str) -> dict[int, float]:
-    """A metric of a trial by round, also under the name that it had when rounds were epochs."""
-    earlier = EARLIER_NAMES.get(name)
-    known = store.history(record.run_id, name)
-    return known if known or not earlier else store.history(record.run_id, earlier)
-
-
-def _counts(name: str, value: float) -> bool:
-    """Whether a value of a round is taken: a loss may be no number, but times are added up."""
-    return name != "round_seconds" or (is_finite(value) and value > 0)
-
-
-def _written_curve(tags: Tags) -> list[list[float | None]]:
-    """The values of `CURVE` for each round in the tag of a run."""
-    found: list[list[float | None]] = tags.json(Tag.CURVE, list)
-    for values in found:
-        known = isinstance(values, list) and len(values) == len(CURVE)
-        if not known or not all(isinstance(one, int | float | None) for one in values):
-            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each round")
-    return found
-
-
-def _seconds(curve: list[dict[str, float]]) -> list[float]:
-    return [one["round_seconds"] for one in curve if "round_seconds" in one]

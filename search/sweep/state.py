@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.trial import Outcome, Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import Outcome, Slot, Trial
 
 #: why a sweep ended that was interrupted, or that `stop` has ended
 INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")
 ON_REQUEST = Stop(StopReason.ASKED, "stopped on request")
+PAUSED = Stop(StopReason.PAUSED, "paused on request")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +35,22 @@ class SweepState:
     #: seconds of the driver's clock
     now: float = 0.0
     began: float = 0.0
+    #: seconds for which there were slots, all slots together
+    slot_seconds: float = 0.0
     deadline: float | None = None
+    #: when the sweep is expected to end, in seconds of the driver's clock; None if nobody knows
+    expected_end: float | None = None
     running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
+    #: trials that wait for a slot with a checkpoint, by number
+    paused: Mapping[int, TrialProgress] = field(default_factory=dict)
     #: attempts that have ended and whose runs are closed, in order of their ends
     finished: tuple[TrialProgress, ...] = ()
-    #: those of them with a loss that competes, the best first
+    #: attempts that earlier drivers left unfinished, so that their trials were tried again
+    unfinished: tuple[TrialProgress, ...] = ()
+    #: the last of `finished` of each trial, by number, and how many these are by outcome
+    ends: Mapping[int, TrialProgress] = field(default_factory=dict)
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    #: those of `finished` with a loss that competes, the best first
     ranked: tuple[TrialProgress, ...] = ()
     #: trials that wait for their run: those to be tried again, and one that is new
     waiting: tuple[Trial, ...] = ()
@@ -78,11 +92,26 @@ class SweepState:
         return self.status is not SweepStatus.FINISHED
 
     @property
+    def making_room(self) -> list[TrialProgress]:
+        """Trials that wait since other sweeps needed their slots, the first first."""
+        return [progress for progress in self.paused.values() if progress.makes_room]
+
+    @property
+    def under_way(self) -> list[TrialProgress]:
+        """Trials that run or are paused, and those whose runs are not closed."""
+        return [*self.running.values(), *self.paused.values()]
+
+    def open_trial(self, number: int) -> TrialProgress | None:
+        """The trial of this number that runs or is paused, or whose run is not closed."""
+        running = (one for one in self.running.values() if one.trial.number == number)
+        return self.paused.get(number) or next(running, None)
+
+    @property
     def going_on(self) -> set[str]:
         """Numbers of the trials that go on when the sweep does."""
         if not self.broken_off:
             return set()
-        under_way = [*self.running.values(), *filter(_may_go_on, self.finished)]
+        under_way = [*self.under_way, *filter(_may_go_on, self.finished)]
         trials = [*self.waiting, *(progress.trial for progress in under_way)]
         return {str(trial.number) for trial in trials}
 
@@ -109,17 +138,24 @@ class SweepState:
 
     @property
     def leader(self) -> tuple[TrialProgress, float] | None:
-        """The trial with the lowest loss so far, and that loss; it may run still.
+        """The trial with the lowest loss so far, and that loss; it may go on still.
 
-        Of a trial that runs, the best round so far counts.
+        Of a trial under way, the best round so far counts.
         """
-        found = [(progress.best_loss, progress) for progress in self.running.values()]
-        found += [(self.best_loss, self.best)] if self.best else []
-        known = [(loss, progress) for loss, progress in found if loss is not None]
-        loss, progress = min(
-            known, key=lambda one: (one[0], one[1].trial.number), default=(0.0, None)
-        )
-        return (progress, loss) if progress else None
+        found, best = self.best, self.best_loss
+        for progress in itertools.chain(self.running.values(), self.paused.values()):
+            loss = progress.best_loss
+            if loss is None or (best is not None and loss > best):
+                continue
+            if found is None or loss != best or progress.trial.number < found.trial.number:
+                found, best = progress, loss
+        return None if found is None or best is None else (found, best)
+
+    @property
+    def leading_loss(self) -> float | None:
+        """Lowest loss so far, nats, also of trials under way."""
+        leader = self.leader
+        return leader[1] if leader else None
 
     @property
     def trials_done(self) -> int:
@@ -129,42 +165,36 @@ class SweepState:
     @property
     def counts(self) -> dict[str, int]:
         """Trials that have ended for good, by outcome."""
-        found = Counter(str(c.ended.outcome) for c in self.final if c.ended)
-        return {str(outcome): found[str(outcome)] for outcome in Outcome if found[str(outcome)]}
+        found = Counter(self.outcomes)
+        for number in self._open_again:
+            if ended := self.ends[number].ended:
+                found[ended.outcome] -= 1
+        return {str(outcome): found[outcome] for outcome in Outcome if found[outcome]}
 
     @property
     def final(self) -> list[TrialProgress]:
         """Trials that have ended for good, in order of their ends; of each its last attempt."""
-        open_again = {t.number for t in self.waiting}
-        open_again |= {c.trial.number for c in self.running.values()}
-        last = {c.trial.number: c for c in self.finished if c.trial.number not in open_again}
-        return [c for c in self.finished if last.get(c.trial.number) is c]
+        again, ends = self._open_again, self.ends
+        last = (c for c in self.finished if ends[c.trial.number] is c)
+        return [c for c in last if c.trial.number not in again]
+
+    @property
+    def _open_again(self) -> set[int]:
+        """Numbers of the trials of which an attempt has ended, and that are tried again."""
+        waiting = {trial.number for trial in self.waiting}
+        running = {progress.trial.number for progress in self.running.values()}
+        return (waiting | running | self.paused.keys()) & self.ends.keys()
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """How much of the round that it is in each running trial has done, by its number."""
+        return {one.trial.number: one.share_by(self.now) for one in self.running.values()}
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end by the pace so far, or to the deadline if that comes first."""
-        left = [] if self.deadline is None else [max(0.0, self.deadline - self.now)]
-        done = [c.seconds for c in self.finished]
-        if done:
-            waiting = self.spec.trials - self.trials_done - len(self.running)
-            typical = sum(done) / len(done)
-            under_way = sum(self._rest(progress, typical) for progress in self.running.values())
-            left.append((max(0, waiting) * typical + under_way) / max(1, len(self.slots)))
-        return min(left, default=None)
-
-    def _rest(self, progress: TrialProgress, typical: float) -> float:
-        """Seconds that a running trial will take still.
-
-        Most trials are cut short, so that is what a trial takes on average, but no less than the
-        round that it is in, and no more than all of its rounds.
-        """
-        share = progress.latest.share if progress.latest else 0.0
-        each = progress.predicted_round_s or typical
-        if progress.round_seconds:
-            each = sum(progress.round_seconds) / len(progress.round_seconds)
-        rounds_left = progress.trial.rounds - len(progress.rounds)
-        rest = typical - (self.now - progress.began)
-        return min(max(rest, (1 - share) * each), (rounds_left - share) * each)
+        """Time to the expected end, or to the deadline if that comes first; None if unknown."""
+        ends = [end for end in (self.expected_end, self.deadline) if end is not None]
+        return max(0.0, min(ends) - self.now) if ends else None
 
 
 def rank(progress: TrialProgress) -> tuple[float, int]:

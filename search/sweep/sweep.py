@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.faults import StoreError, reason
+from lstm_sweep.search.store.experience_tags import experience_tags
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal, spec_tags
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
+from lstm_sweep.search.sweep.best_model import log_best_model
 from lstm_sweep.search.sweep.claim import claim
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
@@ -29,15 +30,17 @@ from lstm_sweep.search.sweep.events import (
     SearchReported,
     SweepClosing,
 )
-from lstm_sweep.search.sweep.history import History
+from lstm_sweep.search.sweep.history import History, SweepClock
 from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.loop import Loop
 from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
+from lstm_sweep.search.sweep.result_files import keep_result, one_line
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, SweepState
 from lstm_sweep.search.sweep.task import Task
+from lstm_sweep.search.sweep.time_spent import tags_of
 
 
 class NameTakenError(InputError):
@@ -58,13 +61,15 @@ class Sweep:
         observer: Observer = SILENT,
         interrupts: Interrupts = NEVER,
         past: ResumeState | None = None,
+        experience: Experience = NO_EXPERIENCE,
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         spec = task.settled(spec)
         self._spec, self._task, self._store = spec, task, store
-        self._engine, self._clock = engine, clock
+        self._engine, self._clock = engine, SweepClock(clock)
         self._past, self._silent_s = past, silent_s
+        self._experience = past.experience if past else experience
         self._interrupts, self._viewer = interrupts, Viewer(observer)
         self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
         #: what there is of the sweep as soon as it has begun
@@ -75,19 +80,21 @@ class Sweep:
         self._loop: Loop | None = None
         #: whether another driver has taken the sweep over, so that its runs are left alone
         self._lost = False
-        began = clock() - (past.seconds if past else 0.0)
+        began = self._clock() - (past.seconds if past else 0.0)
         state = SweepState(
             name,
             spec,
             "",
             engine.slots,
-            now=clock(),
+            now=self._clock(),
             began=began,
+            slot_seconds=past.slot_seconds if past else 0.0,
             deadline=None if spec.minutes is None else began + 60 * spec.minutes,
             # what is left of them is kept, whatever happens before they are taken up
             waiting=tuple(past.again) if past else (),
+            paused={one.trial.number: one for one in past.paused} if past else {},
         )
-        self._history = History(state, clock)
+        self._history = History(state, self._clock)
 
     @property
     def state(self) -> SweepState:
@@ -137,9 +144,10 @@ class Sweep:
         with self._interrupts.hold():
             self._lease = lease = self._renew_lease(past) if past else self._create(tags)
             dataset, run_id = self._task.dataset, self.state.run_id
-            self._journal = journal = Journal(self._store, run_id, dataset, tags)
+            step = past.step if past else None
+            self._journal = journal = Journal(self._store, run_id, dataset, tags, step)
             if past:
-                self._reopen(past)
+                self._reopen(past, tags if past.is_new else {})
         with lease.beating(self._driven_s):
             journal.describe(spec, self.state.name, past.params if past else frozenset())
             if not past or past.is_unclaimed:
@@ -150,7 +158,7 @@ class Sweep:
         parts = LoopParts(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
             inbox=self._inbox, journal=journal, lease=lease, interrupts=self._interrupts,
-            viewer=self._viewer, folder=folder, silent_s=self._silent_s,
+            viewer=self._viewer, clock=self._clock, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
         return Loop(parts)
 
@@ -163,6 +171,7 @@ class Sweep:
             Tag.STATE: "running",
             Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
+        own |= experience_tags(self._experience)
         run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
         lease.run_id = run_id
         self._history.apply(RunOpened(run_id))
@@ -188,14 +197,17 @@ class Sweep:
         """Seconds for which the sweep was driven so far."""
         return self._clock() - self.state.began
 
-    def _reopen(self, past: ResumeState) -> None:
-        """Let the run of a sweep that was broken off go on."""
+    def _reopen(self, past: ResumeState, tags: dict[str, str]) -> None:
+        """Let the run of a sweep go on that was broken off, or waited; `tags` are those of data."""
         self._store.drop_tag(past.run_id, Tag.STOP)
         self._store.reopen(past.run_id)
         before = self._store.tags(past.run_id)
         written = spec_tags(self._spec, self.state.name, before)
         driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
-        self._store.log(past.run_id, tags=driven | written)
+        driven |= {tag: "" for tag in (Tag.CHANGES, Tag.WAITS) if before.get(tag)}
+        if past.is_new:
+            driven |= experience_tags(past.experience) | {Tag.STARTED: f"{time.time():.3f}"}
+        self._store.log(past.run_id, tags=tags | driven | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it."""
@@ -220,14 +232,14 @@ class Sweep:
 
     def _new_policy(self) -> Policy:
         """The policy for the sweep's plan, data and slots; it knows no trial yet."""
-        problem = self._task.problem(self._spec, self.state.baselines)
+        problem = self._task.problem(self._spec, self.state.baselines, self._experience)
         slots = max(1, len(self._engine.slots))
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
-        """End workers, close every run, and delete files that nobody needs; plots come last.
+        """End workers, close every run, and delete files; plots and the logged model come last.
 
-        After a signal, which leaves seconds, `resume` makes the plots.
+        After a signal, which leaves seconds, `resume` makes them.
         """
         self._inbox.forget_waiting()
         try:
@@ -240,7 +252,8 @@ class Sweep:
                 workdir.clear(self._folder, self.state.going_on)
         is_closed = self._folder and not (self._lost or self.state.left_open)
         if is_closed and not self._interrupts.signal_number:
-            self._save_plots()
+            keep_result(self._task, self._store, self.state, self._policy, self._viewer)
+            log_best_model(self._task, self._store, self.state, self._viewer)
 
     def _close(self) -> None:
         """End workers, and close every run, unless another driver has taken the sweep over.
@@ -264,7 +277,8 @@ class Sweep:
         self._report()
         state = self.state
         why = Stop(state.stop.reason, state.ending)
-        journal.close_sweep(state.status, why, state.seconds, note=self._description())
+        note, spent = self._description(), tags_of(state)
+        journal.close_sweep(state.status, why, state.seconds, note, spent)
 
     def _close_trials(self, journal: Journal) -> None:
         """Close the runs of trials, and log the number of trials and the best loss.
@@ -277,7 +291,7 @@ class Sweep:
         except StoreError:
             raise
         except Exception as error:
-            why = _one_line(error)
+            why = one_line(error)
             self._viewer.said(f"runs of trials were left open: {why}")
             if self.state.stop.reason is not StopReason.FAILED:
                 self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
@@ -292,39 +306,12 @@ class Sweep:
         try:
             self._history.apply(SearchReported(self._policy.report()))
         except Exception as error:
-            self._viewer.said(f"the search is not reported: {_one_line(error)}")
+            self._viewer.said(f"the search is not reported: {one_line(error)}")
 
     def _description(self) -> str:
         """The result of the sweep in Markdown; empty if that fails."""
         try:
             return evidence.describe(self.state)
         except Exception as error:
-            self._viewer.said(f"the sweep is not described: {_one_line(error)}")
+            self._viewer.said(f"the sweep is not described: {one_line(error)}")
             return ""
-
-    def _save_plots(self) -> None:
-        """Store pictures and numbers that show why the best trial is the best, if that can be done.
-
-        The sweep's run is closed, and another driver may already use its folder.
-        """
-        try:
-            with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-                self._draw(Path(folder))
-        except Exception as error:  # pictures matter less than a sweep that has ended in order
-            self._viewer.said(f"no plots were saved: {_one_line(error)}")
-
-    def _draw(self, folder: Path) -> None:
-        state = self.state
-        importance = self._policy.importance() if self._policy else None
-        found = evidence.evidence(state, self._task, importance)
-        self._store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
-        for name, draw in evidence.plots(found, state):
-            file = folder / f"{name}.png"
-            draw(file)
-            self._store.keep_file(state.run_id, file)
-
-
-def _one_line(error: Exception) -> str:
-    """An error in one line; the name of its class is left out if its message is enough."""
-    own = isinstance(error, StoreError | OSError)
-    return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

@@ -13,9 +13,12 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.objective import Objective
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import Dataset
+from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
@@ -61,6 +64,17 @@ class Task(ABC):
         Raises:
             InputError: they cannot be read.
         """
+
+    @classmethod
+    def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
+        """Tags of the run of a sweep that waits in a queue; a kind that has data reads none.
+
+        Raises:
+            InputError: it cannot be trained.
+        """
+        task = cls.open(spec)
+        task.remember()
+        return task.tags()
 
     @classmethod
     @abstractmethod
@@ -153,7 +167,16 @@ class Task(ABC):
         """Reasons against a config, as tags of its run."""
         return {}
 
-    def problem(self, spec: SweepSpec, baselines: Mapping[str, float]) -> SearchProblem:
+    def experience(self, spec: SweepSpec, store: Store, devices: Iterable[Device]) -> Experience:
+        """What earlier sweeps have found, for one that begins on these devices."""
+        return NO_EXPERIENCE
+
+    def problem(
+        self,
+        spec: SweepSpec,
+        baselines: Mapping[str, float],
+        experience: Experience = NO_EXPERIENCE,
+    ) -> SearchProblem:
         """What a search knows of the task; `baselines` are the losses of all baselines."""
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
@@ -173,6 +196,9 @@ class Task(ABC):
         return {}
 
     # with a finished trial
+
+    def log_model(self, store: Store, progress: TrialProgress) -> None:  # noqa: B027
+        """Make the network of a trial with weights a logged model, if that needs no Keras."""
 
     @classmethod  # noqa: B027
     def check_rerun(
@@ -197,6 +223,19 @@ class Task(ABC):
             InputError: its data are not what they were, or there are no bundles of this kind.
         """
         raise InputError(f"trial {record.trial.id}: its network cannot be exported")
+
+    @classmethod
+    def model_writer(
+        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+    ) -> WriteModel:
+        """What writes the MLflow model of a trial's network, from its checked bundle.
+
+        `scratch` is the folder that the bundle was written in, with all else that its writer left.
+
+        Raises:
+            InputError: there are no models of this kind.
+        """
+        raise InputError(f"trial {record.trial.id}: its network cannot be registered")
 
     @classmethod
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:

@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import option
+from lstm_sweep.models.wording import option, worded
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store.faults import reason
 from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.model_folder import write_arrays_model
+from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu, check_parity
 from lstm_sweep.search.sweep.task import WriteBundle
 
+#: inputs that were kept, and what the network makes of them; it lies beside the bundle
+SAMPLE = "sample.npz"
+
 
 def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
     """What writes the bundle of a template's network; its data are not known here."""
 
     def write(folder: Path, format: str) -> dict[str, Any]:
+        if format == "onnx":
+            raise InputError(
+                f"trial {record.trial.id} is one of a template, of which no ONNX files are "
+                f"written: expected ",
+                worded(option("format", "keras"), " or ", option("format", "savedmodel")),
+            )
         weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
         kept = record.tags.get(Tag.INPUTS) == "kept"
         seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
         return isolated.call(_write, record, weights, seen, folder, format, user_code=True)
+
+    return write
+
+
+def template_model_writer(store: Store, folder: Path, scratch: Path) -> WriteModel:
+    """What writes the MLflow model of a checked bundle, whose sample is in folder `scratch`."""
+
+    def write(to: Path, about: Any) -> None:
+        data = to.parent / "network"
+        data.mkdir()
+        for name in (MODEL, CONFIG):
+            shutil.copyfile(folder / name, data / name)
+        with np.load(scratch / SAMPLE, allow_pickle=False) as arrays:
+            inputs = {name[3:]: array for name, array in arrays.items() if name[:3] == "in/"}
+            outputs = [array for name, array in arrays.items() if name[:3] == "out"]
+        write_arrays_model(store.settings, data, to, inputs, outputs, about)
 
     return write
 
@@ -68,6 +97,10 @@ def _write(
             pairs = zip(here, theirs, strict=True)
             difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
             rows = len(given[0])
+            names = [tensor.name for tensor in model.inputs]
+            sample = {f"in/{name}": array for name, array in zip(names, given, strict=True)}
+            sample |= {f"out{number}": np.asarray(part) for number, part in enumerate(here)}
+            np.savez(folder.parent / SAMPLE, allow_pickle=False, **sample)
     if difference is not None:
         check_parity(difference)
     parity = {"max_difference": difference, "windows": rows}

@@ -18,6 +18,7 @@ from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
@@ -25,7 +26,7 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.bundle_parity import parity_lines, unchecked_reason
 from lstm_sweep.search.sweep.task import Task, WriteBundle
-from lstm_sweep.search.sweep.template_bundle import template_bundle_writer
+from lstm_sweep.search.sweep.template_bundle import template_bundle_writer, template_model_writer
 from lstm_sweep.search.trial import Job, Slot, Trial
 from lstm_sweep.spaces.template.config import shown_label
 from lstm_sweep.spaces.template.template import Template
@@ -122,6 +123,13 @@ class TemplateTask(Task):
         if parent is None or archive.written_spec(parent).get("template_digest") != digest:
             raise record.tags.bad(Tag.TEMPLATE, "the template of its sweep, or no such tag")
         return template_bundle_writer(store, record)
+
+    @classmethod
+    @override
+    def model_writer(
+        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+    ) -> WriteModel:
+        return template_model_writer(store, bundle, scratch)
 
     @classmethod
     @override

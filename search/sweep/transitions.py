@@ -6,11 +6,16 @@ An event that cannot happen in a state is a fault of this program, and is refuse
 from __future__ import annotations
 
 import bisect
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import singledispatch
+from typing import TypeVar
 
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.events import (
     BaselineScored,
+    EndEstimated,
     Event,
     ProgressReported,
     Resumed,
@@ -25,13 +30,17 @@ from lstm_sweep.search.sweep.events import (
     Ticked,
     TrialClosed,
     TrialEnded,
+    TrialPaused,
     TrialPlaced,
     TrialProposed,
     TrialQueuedAgain,
     TrialStarted,
+    TrialThawed,
 )
 from lstm_sweep.search.sweep.state import SweepState, rank
-from lstm_sweep.search.trial import Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import Slot, Trial
+
+Key = TypeVar("Key")
 
 
 class InvalidTransitionError(Exception):
@@ -54,7 +63,8 @@ def _after(event: Event, state: SweepState) -> SweepState:
 
 @_after.register
 def _(event: Ticked, state: SweepState) -> SweepState:
-    return replace(state, now=event.now)
+    passed = len(state.slots) * (event.now - state.now)
+    return replace(state, now=event.now, slot_seconds=state.slot_seconds + passed)
 
 
 @_after.register
@@ -73,12 +83,23 @@ def _(event: Resumed, state: SweepState) -> SweepState:
     _check(not state.running and not state.finished, "trials have been run")
     finished = [replace(one, began=one.began + state.began) for one in event.finished]
     _check(all(one.ended for one in finished), "a trial has not ended")
-    state = replace(state, waiting=tuple(event.waiting))
-    for progress in finished:
+    paused = {one.trial.number: replace(one, began=one.began + state.began) for one in event.paused}
+    state = replace(
+        state,
+        waiting=tuple(event.waiting),
+        unfinished=tuple(event.unfinished),
+        paused=paused,
+    )
+    known = [*finished, *paused.values()]
+    for progress in sorted(known, key=lambda one: one.began + one.seconds):
         if progress.best_loss is not None:
             state = _with_loss(state, progress.best_loss, progress.began + progress.seconds)
-        state = _with_finished(state, progress)
-    return state
+    ranked = sorted((one for one in finished if one.ranked_loss is not None), key=rank)
+    ends = {one.trial.number: one for one in finished}
+    outcomes = Counter(one.ended.outcome for one in ends.values() if one.ended)
+    return replace(
+        state, finished=tuple(finished), ranked=tuple(ranked), ends=ends, outcomes=outcomes
+    )
 
 
 @_after.register
@@ -97,8 +118,9 @@ def _(event: SlotGone, state: SweepState) -> SweepState:
 @_after.register
 def _(event: TrialProposed, state: SweepState) -> SweepState:
     number = event.trial.number
-    known = [*state.waiting, *(progress.trial for progress in _begun(state))]
-    _check(all(trial.number != number for trial in known), f"trial {number} is known already")
+    waits = any(trial.number == number for trial in state.waiting)
+    known = waits or number in state.ends or state.open_trial(number)
+    _check(not known, f"trial {number} is known already")
     return replace(state, waiting=(*state.waiting, event.trial))
 
 
@@ -137,9 +159,37 @@ def _(event: RoundReported, state: SweepState) -> SweepState:
 
 
 @_after.register
+def _(event: TrialPaused, state: SweepState) -> SweepState:
+    progress = _reporting(state, event.slot).with_pause(event.paused, state.now)
+    running = _without(state.running, event.slot)
+    paused = {**state.paused, progress.trial.number: progress}
+    return replace(state, running=running, paused=paused)
+
+
+@_after.register
+def _(event: TrialThawed, state: SweepState) -> SweepState:
+    progress = state.paused.get(event.number)
+    _check(progress and not progress.ended, f"trial {event.number} is not paused")
+    _check(event.slot in state.slots, f"there is no {event.slot}")
+    _check(event.slot not in state.running, f"{event.slot} is taken")
+    assert progress
+    paused = _without(state.paused, event.number)
+    thawed = progress.with_slot(event.slot, event.job, state.now)
+    return _with_running(replace(state, paused=paused), thawed)
+
+
+@_after.register
 def _(event: TrialEnded, state: SweepState) -> SweepState:
-    progress = _under_way(state, event.slot).with_end(event.ended, state.now)
-    state = _with_running(state, progress)
+    progress = state.open_trial(event.number)
+    _check(progress, f"trial {event.number} is not under way")
+    assert progress
+    _check(not progress.ended, f"trial {event.number} has ended already")
+    was_paused = bool(progress.paused)
+    progress = progress.with_end(event.ended, state.now)
+    if was_paused:
+        state = replace(state, paused={**state.paused, event.number: progress})
+    else:
+        state = _with_running(state, progress)
     if progress.ranked_loss is None:
         return state
     return _with_loss(state, progress.ranked_loss, state.now)
@@ -147,18 +197,22 @@ def _(event: TrialEnded, state: SweepState) -> SweepState:
 
 @_after.register
 def _(event: TrialClosed, state: SweepState) -> SweepState:
-    progress = state.running.get(event.slot)
-    _check(progress is not None and progress.ended, f"no trial has ended on {event.slot}")
+    progress = state.open_trial(event.number)
+    _check(progress is not None and progress.ended, f"trial {event.number} has not ended")
     assert progress
-    running = {slot: other for slot, other in state.running.items() if slot != event.slot}
-    return _with_finished(replace(state, running=running), progress)
+    if event.number in state.paused:
+        state = replace(state, paused=_without(state.paused, event.number))
+    else:
+        state = replace(state, running=_without(state.running, progress.slot))
+    return _with_finished(state, progress)
 
 
 @_after.register
 def _(event: TrialQueuedAgain, state: SweepState) -> SweepState:
     attempts = [one.trial for one in state.finished if one.trial.number == event.number]
     _check(attempts, f"trial {event.number} has not ended")
-    open_now = [*state.waiting, *(progress.trial for progress in state.running.values())]
+    under_way = (progress.trial for progress in state.under_way)
+    open_now = [*state.waiting, *under_way]
     _check(
         all(trial.number != event.number for trial in open_now),
         f"trial {event.number} is to be tried already",
@@ -171,6 +225,11 @@ def _(event: TrialQueuedAgain, state: SweepState) -> SweepState:
 def _(event: SearchEnded, state: SweepState) -> SweepState:
     _check(state.search_ended is None, "the search has ended already")
     return replace(state, search_ended=event.why)
+
+
+@_after.register
+def _(event: EndEstimated, state: SweepState) -> SweepState:
+    return replace(state, expected_end=event.at)
 
 
 @_after.register
@@ -193,8 +252,10 @@ def _check(holds: object, why: str) -> None:
         raise InvalidTransitionError(why)
 
 
-def _begun(state: SweepState) -> list[TrialProgress]:
-    return [*state.running.values(), *state.finished]
+def _without(trials: Mapping[Key, TrialProgress], key: Key) -> dict[Key, TrialProgress]:
+    left = dict(trials)
+    del left[key]
+    return left
 
 
 def _under_way(state: SweepState, slot: Slot) -> TrialProgress:
@@ -222,7 +283,18 @@ def _with_finished(state: SweepState, progress: TrialProgress) -> SweepState:
     if progress.ranked_loss is not None:
         place = bisect.bisect(ranked, rank(progress), key=rank)
         ranked = (*ranked[:place], progress, *ranked[place:])
-    return replace(state, finished=(*state.finished, progress), ranked=ranked)
+    number, outcomes = progress.trial.number, Counter(state.outcomes)
+    before = state.ends.get(number)
+    for attempt, count in ((before, -1), (progress, 1)):
+        if attempt and attempt.ended:
+            outcomes[attempt.ended.outcome] += count
+    return replace(
+        state,
+        finished=(*state.finished, progress),
+        ranked=ranked,
+        ends={**state.ends, number: progress},
+        outcomes=outcomes,
+    )
 
 
 def _with_loss(state: SweepState, loss: float, at: float) -> SweepState:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep import health
 from lstm_sweep.search.sweep.health import Reports, Start
-from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Progressed, TrialProgress
+from lstm_sweep.search.trial import Computing, Ended, Message, Outcome, Paused, Progressed
 
 #: if `look` was not called for so many seconds, messages may have been waiting: no trial hangs then
 PAUSE_S = 5.0
@@ -40,6 +41,9 @@ class Watch:
         reports.last = now
         if isinstance(message, Progressed) and not reports.first_progress:
             reports.first_progress = now, message.share
+        if isinstance(message, Ended | Paused):  # what this trial sends later is of another worker
+            self._reports.pop(progress.run_id)
+            self._starts.pop(progress.run_id)
 
     def look(
         self, all_progress: Iterable[TrialProgress], now: float
@@ -57,7 +61,7 @@ class Watch:
         return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
 
     def _start_of(self, progress: TrialProgress) -> Start:
-        start = Start(progress.began, progress.began)
+        start = Start(progress.stretch_began, progress.stretch_began)
         return self._starts.setdefault(progress.run_id, start)
 
     def _shift_times(self, run_id: str, seconds: float, now: float) -> None:

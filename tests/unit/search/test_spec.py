@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.spec import Scoring, SweepSpec, read_spec
+from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.spec import RULES, Scoring, SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -57,12 +59,12 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ("workers", 0, f"workers is 0: {WHOLE} 1"),
         ("per_gpu", 0, "per_gpu is 0: expected auto or a whole number from 1"),
         ("per_gpu", None, "per_gpu is None: expected auto or a whole number from 1"),
-        ("on", "cloud", "on is 'cloud': expected one of local, inline"),
-        ("algo", "grid", "algo is 'grid': expected one of tpe, hyperopt, random, anneal"),
+        ("on", "cloud", f"on is 'cloud': expected one of {', '.join(ENGINES)}"),
+        ("algo", "grid", f"algo is 'grid': expected one of {', '.join(ALGORITHMS)}"),
         ("seed", -1, f"seed is -1: {WHOLE} 0"),
         ("seed", 0.5, f"seed is 0.5: {WHOLE} 0"),
-        ("size_rule", "maybe", "size_rule is 'maybe': expected one of reject, warn, off"),
-        ("size_rule", False, "size_rule is False: expected one of reject, warn, off"),
+        ("size_rule", "maybe", f"size_rule is 'maybe': expected one of {', '.join(RULES)}"),
+        ("size_rule", False, f"size_rule is False: expected one of {', '.join(RULES)}"),
         ("size_low", -0.1, "size_low is -0.1: expected a number from 0"),
         ("size_low", 11, "size rule from 11 to 10: expected 0 <= low <= high"),
         ("size_high", "big", "size_high is 'big': expected a number from 0"),

@@ -27,6 +27,7 @@ def test_a_plan_is_what_the_spec_says() -> None:
         minutes=1.5,
         ladder=False,
         halving=False,
+        prior=False,
         early_stopping=0,
         patience=9,
         confirm_configs=1,
@@ -39,11 +40,20 @@ def test_a_plan_is_what_the_spec_says() -> None:
         seconds=90.0,
         ladder=False,
         halving=False,
+        prior=False,
         early_stopping=0,
         patience=9,
         confirm_configs=1,
         confirm_seeds=2,
     )
+
+
+@pytest.mark.parametrize("given, taken", [("on", True), ("off", False), (False, False)])
+def test_the_prior_may_be_switched_in_words(given: object, taken: bool) -> None:
+    spec = SweepSpec.from_mapping({"prior": given}, "here")
+    assert spec.prior is taken and spec.to_dict()["prior"] is taken
+    with pytest.raises(InputError, match="here: prior is 'no': expected true or false"):
+        SweepSpec.from_mapping({"prior": "no"}, "here")
 
 
 def test_without_a_time_limit_a_plan_has_none() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,18 +11,10 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    Slot,
-    Trial,
-    TrialProgress,
-    trial_seed,
-)
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
 JOB = Job(
@@ -33,7 +26,7 @@ JOB = Job(
 
 
 def progress(*losses: float, outcome: Outcome | None = None) -> TrialProgress:
-    """A course whose epochs had these validation losses."""
+    """A trial whose epochs had these validation losses."""
     ended = Ended(outcome) if outcome else None
     epochs = [{"val_loss": loss} for loss in losses]
     return TrialProgress(TRIAL, "run", Slot(0), JOB, rounds=epochs, ended=ended)
@@ -160,8 +153,9 @@ def test_the_best_loss_so_far_never_rises(losses: list[float], expected: list[fl
 def test_the_seconds_of_epochs_are_those_that_were_measured() -> None:
     found = progress(3.0, 2.0)
     assert found.round_seconds == []
-    found.rounds[1]["round_seconds"] = 4.5
-    assert found.round_seconds == [4.5]
+    first, second = found.rounds
+    timed = replace(found, rounds=(first, {**second, "round_seconds": 4.5}))
+    assert timed.round_seconds == [4.5]
 
 
 def test_a_record_is_printed_with_its_config_and_none_for_no_outcome() -> None:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.signals import Interrupted, Shield, first_noted, stop_within_s
 
 
 def interrupt() -> None:
@@ -148,3 +149,50 @@ def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.Monk
         time.sleep(0.3)
     assert not shield.timed_out
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_the_first_signal_is_noted_and_the_second_one_raised() -> None:
+    noted, before = list[int](), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as raised, first_noted(noted.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        noted.append(0)
+        interrupt()
+    assert noted == [signal.SIGTERM, 0]
+    assert raised.value.code == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_where_there_is_more_time_until_the_end_is_forced_all_limits_are_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
+    shield = Shield(stop_within_s=40.0)
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        interrupt()
+        with shield.limit_request():
+            time.sleep(0.2)
+        with pytest.raises(TimeoutError), shield.limit_request():
+            time.sleep(5)
+
+
+def test_an_end_is_short_of_time_once_a_part_of_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 0.5)
+    shield, found = Shield(), list[bool]()
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        found.append(shield.short_of_time)
+        interrupt()
+        found.append(shield.short_of_time)
+        with shield.limit_request():
+            time.sleep(0.3)
+        found.append(shield.short_of_time)
+    assert found == [False, False, True]
+
+
+def test_the_environment_says_how_much_time_there_is() -> None:
+    assert stop_within_s({}) == 10.0
+    assert stop_within_s({"LSTM_SWEEP_STOP_WITHIN_S": "60"}) == 60.0
+    for given in ("9", "x", "nan", "1e9"):
+        with pytest.raises(InputError) as caught:
+            stop_within_s({"LSTM_SWEEP_STOP_WITHIN_S": given})
+        expected = f"LSTM_SWEEP_STOP_WITHIN_S is '{given}': expected seconds from 10 to 3600"
+        assert str(caught.value) == expected

@@ -22,6 +22,8 @@ class Client:
         #: where its runs say that their files lie
         self.named = ""
         self.made: list[str | None] = []
+        #: whether its tags may be changed
+        self.may_change = True
 
     def get_experiment_by_name(self, name: str) -> Any:
         return self.found
@@ -30,12 +32,20 @@ class Client:
         self.made.append(artifact_location)
         self.found = _experiment(artifact_location or "mlflow-artifacts:/1")
 
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        if not self.may_change:
+            raise PermissionError(experiment_id)
+        assert self.found
+        self.found.tags[key] = value
+
     def get_run(self, run_id: str) -> Any:
         return SimpleNamespace(info=SimpleNamespace(artifact_uri=self.named))
 
 
 def _experiment(location: str) -> Any:
-    return SimpleNamespace(experiment_id="1", artifact_location=location, lifecycle_stage="active")
+    return SimpleNamespace(
+        experiment_id="1", artifact_location=location, lifecycle_stage="active", tags={}
+    )
 
 
 def experiment_of(client: Client, uri: str, artifacts: str | None = None) -> Experiment:
@@ -50,6 +60,18 @@ def test_looking_makes_nothing_and_sees_what_others_have_made() -> None:
     client.found = _experiment("file:///there")
     experiment.make()
     assert (experiment.id, client.made) == ("1", [])
+
+
+@pytest.mark.parametrize("may_change", [True, False])
+def test_an_experiment_of_an_earlier_version_gets_a_view_if_it_may_be_changed(
+    may_change: bool,
+) -> None:
+    client = Client("file:///here")
+    client.may_change = may_change
+    experiment = experiment_of(client, SQLITE)
+    assert experiment.view == ""
+    experiment.make()
+    assert experiment.view == ("&viewStateShareKey=lstm-sweep" if may_change else "")
 
 
 @pytest.mark.parametrize(

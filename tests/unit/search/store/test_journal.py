@@ -1,9 +1,11 @@
-"""A spec that is kept in several tags, and grows and shrinks across them."""
+"""What is written of a sweep and its trials: a spec in several tags, rounds in few requests."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, journal
+from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
+from tests.sweeps import store_in
 
 SPACE = from_mapping({"layer_size": [6, 7, 8]}, "test")
 
@@ -69,3 +79,100 @@ def test_a_spec_is_read_however_long_the_one_before_it_was(
 def test_what_is_no_spec_is_one_clear_line(text: str, said: str) -> None:
     with pytest.raises(InputError, match=f"^{said}"):
         archive.written_spec(run_with({"sweep.spec.0": text, "sweep.spec_digest": "0"}))
+
+
+# --- rounds that a trial goes on from -------------------------------------------------------------
+
+
+@dataclass
+class Opened:
+    """A trial whose run is open in a store, and the requests that log something of it."""
+
+    journal: Journal
+    store: Store
+    run_id: str
+    requests: int = 0
+
+    def after(self, rounds: int, ended: Ended | None = None) -> TrialProgress:
+        """The trial after so many rounds, each a little better than the one before."""
+        metrics = [{"val_loss": 3.0 - number / 1000, "epoch": number} for number in range(rounds)]
+        return TrialProgress(TRIAL, self.run_id, Slot(0), None, metrics, ended=ended)
+
+    @property
+    def steps(self) -> list[int]:
+        """Rounds whose loss is in the store."""
+        return list(self.store.history(self.run_id, "val_loss"))
+
+
+TRIAL = Trial(sweep="s", number=0, config=TrialConfig(epochs=200), seed=0)
+
+
+@pytest.fixture
+def opened(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Opened:
+    store = store_in(workplace("journal"))
+    parent = store.create_run("s", {"sweep.name": "s"})
+    writer = Journal(store, parent, Dataset("words", "0123", "words.txt"), {Tag.NAME: "s"})
+    found = Opened(writer, store, writer.open_trial(TRIAL, Device(kind="cpu: one")))
+    log = Store.log
+
+    def counted(self: Store, run_id: str, **given: Any) -> None:
+        found.requests += 1
+        log(self, run_id, **given)
+
+    monkeypatch.setattr(Store, "log", counted)
+    return found
+
+
+def test_rounds_of_a_checkpoint_are_logged_with_the_one_after_them(opened: Opened) -> None:
+    for rounds in range(1, 5):
+        opened.journal.hold_round(opened.after(rounds))
+    assert (opened.requests, opened.steps) == (0, [])
+    opened.journal.log_round(opened.after(5))
+    assert (opened.requests, opened.steps) == (1, [1, 2, 3, 4, 5])
+    opened.journal.log_round(opened.after(6))
+    assert (opened.requests, opened.steps) == (2, [1, 2, 3, 4, 5, 6])
+    latest = opened.store.run(opened.run_id).data.metrics
+    assert latest["val_loss"] == latest["best_val_loss"] == 2.995
+    assert (latest["epochs_done"], latest["best_epoch"]) == (6, 6)
+
+
+def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
+    for rounds in range(1, 2 * MOST_HELD + 2):
+        opened.journal.hold_round(opened.after(rounds))
+    assert (opened.requests, opened.steps) == (2, [*range(1, 2 * MOST_HELD + 1)])
+
+
+def test_rounds_of_a_checkpoint_are_logged_if_the_trial_ends_with_them(opened: Opened) -> None:
+    for rounds in (1, 2):
+        opened.journal.hold_round(opened.after(rounds))
+    opened.journal.close_trial(opened.after(2, Ended(Outcome.LOST)), None, keep=False)
+    assert (opened.requests, opened.steps) == (1, [1, 2])
+
+
+def test_rounds_are_logged_with_that_the_trial_waits(opened: Opened) -> None:
+    opened.journal.hold_round(opened.after(1))
+    opened.journal.pause_trial(replace(opened.after(1), paused="at epoch 1"))
+    assert (opened.requests, opened.steps) == (1, [1])
+    assert opened.store.tags(opened.run_id)[Tag.PAUSED] == "at epoch 1"
+
+
+def test_rounds_that_are_queued_are_logged_one_trial_after_the_other(opened: Opened) -> None:
+    other = opened.journal.open_trial(replace(TRIAL, number=9), Device(kind="cpu: one"))
+    first, second = opened.after(1), replace(opened.after(1), run_id=other)
+    for one in (first, second, opened.after(2)):
+        opened.journal.hold_round(one)
+        opened.journal.queue_round(one)
+    assert (opened.requests, opened.steps, opened.journal.is_behind) == (0, [], True)
+    opened.journal.log_next()
+    assert (opened.requests, opened.steps, opened.journal.is_behind) == (1, [1, 2], True)
+    opened.journal.log_next()
+    assert (opened.requests, opened.journal.is_behind) == (2, False)
+    assert list(opened.store.history(other, "val_loss")) == [1]
+
+
+def test_a_loss_is_news_if_it_is_lower_or_nothing_was_logged(opened: Opened) -> None:
+    assert opened.journal.is_news(2.0) and not opened.journal.is_news(None)
+    opened.journal.log_progress(1, 2.0)
+    assert [opened.journal.is_news(loss) for loss in (1.9, 2.0, 2.1, None)] == [True] + 3 * [False]
+    resumed = Journal(opened.store, opened.journal.run_id, Dataset("w", "0", "w"), {}, step=3)
+    assert resumed.is_news(2.0) and resumed.is_news(None)

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from mlflow.server.security_utils import is_allowed_host_header
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
@@ -35,6 +34,8 @@ def answers(host: str, header: str) -> bool:
 
 def matches(header: str, known: list[str]) -> bool:
     """MLflow's rule for a header and the names that are allowed."""
+    from mlflow.server.security_utils import is_allowed_host_header
+
     return bool(is_allowed_host_header(known, header))
 
 
@@ -160,8 +161,8 @@ def test_a_server_that_lost_its_port_is_known_when_whoever_took_it_is_gone() -> 
     bind = choose_bind_address("127.0.0.1", None)
     lost = subprocess.Popen([sys.executable, "-c", ""])
     lost.wait()
-    with pytest.raises(mlflow_server._PortTakenError):
-        mlflow_server._wait_for(lost, bind, "mark")
+    with pytest.raises(mlflow_server.PortTakenError):
+        mlflow_server.wait_for(lost, bind, "mark")
 
 
 def test_a_server_that_fails_at_its_start_says_so() -> None:
@@ -169,7 +170,7 @@ def test_a_server_that_fails_at_its_start_says_so() -> None:
     failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     failed.wait()
     with pytest.raises(InputError, match="ended with code 3 at its start"):
-        mlflow_server._wait_for(failed, bind, "mark")
+        mlflow_server.wait_for(failed, bind, "mark")
 
 
 def test_a_server_that_ends_later_is_one_clear_line(
@@ -180,13 +181,18 @@ def test_a_server_that_ends_later_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
     monkeypatch.setattr(subprocess, "Popen", lambda command, **more: start(short, **more))
-    monkeypatch.setattr(mlflow_server, "_wait_for", lambda server, bind, mark: None)
-    monkeypatch.setattr(mlflow_server, "_announce", lambda store, address, as_json: None)
+    monkeypatch.setattr(mlflow_server, "wait_for", lambda server, bind, mark: None)
+    pages = mlflow_server.Pages("http://box", "http://box/#/runs", "text", "http://box/#/newest")
+    monkeypatch.setattr(mlflow_server, "pages_of", lambda store, address: pages)
     assert main(["ui"]) == 1
     said = capsys.readouterr()
     *_, line = said.err.splitlines()
     assert line == "lstm-sweep: the MLflow server has ended by itself, with code 7"
-    assert said.out == "Ctrl-C ends it\n"
+    assert said.out.splitlines() == [
+        "all runs: http://box/#/runs",
+        "newest sweep, text: http://box/#/newest",
+        "Ctrl-C ends it",
+    ]
 
 
 def test_of_a_tracking_server_only_the_address_is_printed(

@@ -92,7 +92,9 @@ def test_a_measured_engine_is_closed_before_the_one_that_a_sweep_runs_on_is_open
 ) -> None:
     log: list[str] = []
 
-    def open_engine(name: str, *, workers: int | None, per_gpu: int) -> ScriptedEngine:
+    def open_engine(
+        name: str, *, workers: int | None, per_gpu: int, address: str | None
+    ) -> ScriptedEngine:
         log.append(f"{name} opened, {per_gpu} for a GPU")
         return Gpus(log)
 
@@ -119,3 +121,12 @@ def test_without_a_gpu_there_is_nothing_to_share(corpus: Corpus, data: Path) -> 
     spec = tiny_spec(data=str(data), per_gpu="auto")
     found = CorpusTask.of(spec, corpus).trials_per_gpu(spec, ScriptedEngine({}))
     assert found == (1, "--per-gpu auto: there is no GPU")
+
+
+def test_the_gpus_of_each_node_are_fed_by_its_own_cores(corpus: Corpus, data: Path) -> None:
+    engine = Gpus([])
+    engine.slots = (Slot(0, gpu="0", node="one"), Slot(1, gpu="0", node="two"))
+    spec = tiny_spec(data=str(data), per_gpu="auto")
+    engine._takes = 4_000  # 17 fit into the memory of each GPU, and it has 16 cores
+    count, why = CorpusTask.of(spec, corpus).trials_per_gpu(spec, engine)
+    assert count == 16 and why.endswith("16 at once on a GPU")

@@ -8,18 +8,10 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import RETURNED_LOSS
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.health import Reports, Start, failing, hung, hung_at_start
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    Progressed,
-    Slot,
-    Trial,
-    TrialProgress,
-)
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 
@@ -148,6 +140,18 @@ def test_a_success_in_between_counts() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
 def test_a_trial_that_was_cut_short_has_not_failed(outcome: Outcome) -> None:
     assert failing([BAD, BAD, ended(outcome)], 2) == ""
+
+
+@pytest.mark.parametrize(
+    ("loss", "began", "fails"), [(2.0, 5.0, False), (None, 5.0, True), (2.0, 0.0, True)]
+)
+def test_a_trial_under_way_that_has_a_loss_and_is_younger_than_the_failures_counts(
+    loss: float | None, began: float, fails: bool
+) -> None:
+    failed = [replace(BAD, began=float(place)) for place in (1, 2, 3)]
+    rounds = [] if loss is None else [{"val_loss": loss}]
+    waiting = replace(GOOD, ended=None, rounds=rounds, began=began, paused="waits")
+    assert bool(failing(failed, 3, [waiting])) is fails
 
 
 def test_high_rates_of_a_ladder_may_diverge() -> None:

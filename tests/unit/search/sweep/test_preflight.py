@@ -56,3 +56,10 @@ def test_a_network_fits_into_the_memory_of_the_device_that_trains_it() -> None:
         preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 30))
     with pytest.raises(InputError, match="fit into the memory of node b"):
         preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 30, node="b"))
+
+
+def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
+    for fields in ({"state": "carried"}, {"state": ["reset", "carried"], "direction": "uni, bi"}):
+        preflight.check_state(from_mapping(fields, "test"))
+    with pytest.raises(InputError, match="state is carried and direction is bi"):
+        preflight.check_state(from_mapping({"state": "carried", "direction": "bi"}, "test"))

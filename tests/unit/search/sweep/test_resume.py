@@ -3,25 +3,63 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import resume
+from lstm_sweep.search.sweep.lease import Lease
+from lstm_sweep.search.trial import Trial
 
 
-def record_with(curve: str) -> Any:
-    """The record of a trial whose run has this curve."""
-    run = SimpleNamespace(
-        info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags={Tag.CURVE: curve})
-    )
-    return SimpleNamespace(run_id="r", epochs=2, tags=Tags(run))
+def run_with(tags: dict[str, str]) -> Any:
+    """A run that has these tags."""
+    return SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags))
 
 
-@pytest.mark.parametrize("seconds", ["NaN", "1e999", "-2", "0", "true", "null", "9" * 400])
-def test_a_time_that_cannot_be_added_up_is_left_out(seconds: str) -> None:
+@pytest.mark.parametrize(
+    ("tags", "slot_seconds"),
+    [
+        ({}, 0.0),
+        ({Tag.SECONDS: "50", Tag.SLOTS: "4"}, 200.0),  # of an earlier version
+        ({Tag.SECONDS: "50"}, 0.0),  # of one that did not say its slots either
+        ({Tag.SECONDS: "50", Tag.SLOTS: "4", Tag.SLOT_SECONDS: "120.5"}, 120.5),
+        # another driver with 8 slots has died 10 seconds later
+        ({Tag.SECONDS: "50", Tag.SLOTS: "8", Tag.SLOT_SECONDS: "120.5", Tag.LEASE: "60"}, 200.5),
+        ({Tag.SLOTS: "8", Tag.LEASE: "60"}, 480.0),
+    ],
+)
+def test_the_time_for_which_there_were_slots_is_kept(
+    tags: dict[str, str], slot_seconds: float
+) -> None:
+    if Tag.LEASE in tags:
+        tags = tags | Lease(cast("Store", None), "r", float(tags[Tag.LEASE])).tag
+    assert resume.slot_s(run_with(tags)) == slot_seconds
+
+
+def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained() -> None:
+    curves = ["[[3.0, 2.0], [2.5, 2.5]]", "[[3.0, 2.0], [2.6, 4.0], [2.4, 8.0]]"]
+    # both runs were closed long after that, when the sweep went on
+    children = [(run, record_of(run, number)) for number, run in enumerate(map(closed, curves), 1)]
     store: Any = None
-    found = resume._curve(store, record_with(f"[[2.5, {seconds}], [2.0, 3.5]]"))
-    assert found == [{"val_loss": 2.5}, {"val_loss": 2.0, "round_seconds": 3.5}]
-    assert sum(resume._seconds(found)) == 3.5
+    found = resume._all_progress(store, closed("[]"), children)
+    # the second attempt has its first round from the checkpoint of the first one
+    assert [one.seconds for one in found] == [4.5, 12.0]
+    assert all(one.ended and one.ended.unfinished for one in found)
+
+
+def closed(curve: str) -> Any:
+    """A run of a trial that was lost with its driver, which was closed a day later."""
+    tags = {Tag.CURVE: curve, Tag.UNFINISHED: "yes"}
+    info = SimpleNamespace(run_id="r", status="KILLED", start_time=0, end_time=86_400_000)
+    return SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
+
+
+def record_of(run: Any, attempt: int) -> Any:
+    """The record of that attempt of a trial."""
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, attempt=attempt)
+    why = {"outcome": "lost", "reason": resume.DRIVER_DIED}
+    return SimpleNamespace(trial=trial, run_id="r", tags=Tags(run), best_val_loss=None, **why)

@@ -11,11 +11,13 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.events import SweepClosing
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.time_spent import SHARES
 from lstm_sweep.search.sweep.transitions import after
-from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from tests.states import with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
@@ -113,51 +115,35 @@ def test_seconds_are_counted_from_the_beginning() -> None:
     assert state(began=100.0, now=130.0).seconds == 30.0
 
 
-@pytest.mark.parametrize("now, left", [(10.0, 50.0), (60.0, 0.0), (70.0, 0.0)])
-def test_before_the_first_trial_ends_the_deadline_says_what_is_left(
-    now: float, left: float
+@pytest.mark.parametrize(
+    "expected, deadline, now, left",
+    [
+        (None, None, 10.0, None),
+        (None, 60.0, 10.0, 50.0),
+        (None, 60.0, 70.0, 0.0),
+        (40.0, None, 10.0, 30.0),
+        (40.0, 35.0, 10.0, 25.0),
+        (40.0, 60.0, 10.0, 30.0),
+        (40.0, None, 50.0, 0.0),
+    ],
+)
+def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
+    expected: float | None, deadline: float | None, now: float, left: float | None
 ) -> None:
-    assert state(deadline=60.0, now=now).seconds_left == left
-
-
-def test_what_is_left_follows_the_pace_of_all_slots() -> None:
-    done = [progress(n, Outcome.COMPLETE, 1.0, seconds=s) for n, s in enumerate((10.0, 30.0))]
-    assert state(*done, trials=10).seconds_left == 8 * 20.0 / 2  # 8 trials of 20 s on 2 slots
-
-
-def test_a_deadline_that_comes_first_is_what_is_left() -> None:
-    done = progress(0, Outcome.COMPLETE, 1.0, seconds=10.0)
-    assert state(done, deadline=100.0, now=70.0).seconds_left == 30.0
-
-
-def test_a_deadline_that_comes_later_is_not_what_is_left() -> None:
-    done = progress(0, Outcome.COMPLETE, 1.0, seconds=10.0)
-    assert state(done, trials=2, deadline=1000.0, now=10.0).seconds_left == 5.0
+    assert state(expected_end=expected, deadline=deadline, now=now).seconds_left == left
 
 
 @pytest.mark.parametrize(
-    "epochs, share, gone, left",
-    [
-        (0, None, 0.0, 4.0),  # what a trial takes on average is still to come
-        (1, None, 2.0, 3.0),
-        (3, None, 6.0, 1.0),
-        (1, None, 7.5, 1.0),  # longer than the average: the epoch that it is in
-        (1, 0.5, 7.5, 0.5),  # or what is left of it
-        (1, 0.5, 99.0, 0.5),
-        (3, None, 1.0, 1.0),  # but no more than the epochs that are left
-        (3, 0.5, 1.0, 0.5),
-        (4, None, 9.0, 0.0),
-    ],
+    "rounds, reported, now, share",
+    [(1, None, 3.0, 0.5), (1, None, 9.0, 0.95), (1, 0.2, 3.0, 0.2), (0, None, 3.0, 0.75)],
 )
-def test_a_trial_under_way_counts_for_what_it_still_has_to_do(
-    epochs: int, share: float | None, gone: float, left: float
+def test_how_much_of_a_round_is_done_is_reported_or_follows_from_the_time(
+    rounds: int, reported: float | None, now: float, share: float
 ) -> None:
-    latest = None if share is None else Progressed(epochs + 1, share, 1.0)
-    running = progress(1, None, latest=latest)
-    running = replace(running, rounds=[{"val_loss": 1.0, "round_seconds": 2.0}] * epochs)
-    done = progress(0, Outcome.COMPLETE, 1.0, seconds=8.0)
-    found = state(done, trials=2, running=[running], now=gone)
-    assert found.seconds_left == left  # a trial takes 8 s, an epoch 2 s, and there are 2 slots
+    latest = None if reported is None else Progressed(rounds + 1, reported, 1.0)
+    running = replace(progress(1, latest=latest), predicted_round_s=4.0)
+    running = replace(running, rounds=[{"val_loss": 1.0, "round_seconds": 2.0}] * rounds)
+    assert state(running=[running], now=now).shares == {1: share}
 
 
 PATIENCE = Stop(StopReason.PATIENCE, "no better for 9 trials")
@@ -179,11 +165,6 @@ def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
     )
 
 
-def test_nothing_is_left_when_all_trials_have_ended() -> None:
-    done = progress(0, Outcome.COMPLETE, 1.0, seconds=8.0)
-    assert state(done, trials=1).seconds_left == 0.0
-
-
 def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
     found = state(progress(4, Outcome.COMPLETE, 2.0, 1.0), began=1.0, now=3.5)
     assert SweepResult.of(found).to_dict() == {
@@ -201,6 +182,7 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
         "confirmed": [],
         "baselines": {"unigram": 3.0},
         "seconds": 2.5,
+        "time": dict.fromkeys(["slot_seconds", *SHARES], 0.0) | {"scoring": None},
     }
 
 

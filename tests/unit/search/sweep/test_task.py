@@ -50,6 +50,10 @@ class TreeTraining:
     """What a worker would do."""
 
     runs_user_code: bool = False
+    reads: None = None
+
+    def reading(self, folder: Path) -> Self:
+        return self
 
     def load(self) -> None:
         """Nothing is imported."""

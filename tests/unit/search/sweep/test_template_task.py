@@ -18,12 +18,13 @@ from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep import health, own_templates
 from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, RoundDone, Slot, TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, RoundDone, Slot
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 
@@ -125,6 +126,7 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
     for loss in (0.5, 0.4, 0.6, 0.7):
         progress = begun(policy).with_round(RoundDone(1, {"val_loss": loss}))
         verdict = policy.judge(progress)
+        assert not isinstance(verdict, Paused)
         verdicts.append(verdict and verdict.outcome)
         policy.end(progress.with_end(verdict or Ended(Outcome.COMPLETE, loss=-loss), 0.0))
     assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
@@ -165,7 +167,7 @@ def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: Sw
     for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
         for _ in range(3):
             policy.end(begun(policy).with_end(Ended(outcome, loss=loss), seconds))
-    assert policy.trial_seconds(TemplateConfig(()), 1) == 30.0
+    assert policy.costs.trial_seconds(TemplateConfig(()), 1) == 30.0
 
 
 def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:

@@ -6,17 +6,18 @@ from pathlib import Path
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import (
     Computing,
     Ended,
     Job,
     Outcome,
+    Paused,
     Progressed,
     RoundDone,
     Slot,
     Trial,
-    TrialProgress,
 )
 
 
@@ -44,6 +45,29 @@ def test_a_trial_that_never_says_anything_is_hung() -> None:
     [(hung, ended)] = watch.look([trial], 901.0)
     assert (hung, ended.outcome) == (trial, Outcome.HUNG)
     assert ended.reason == "no report, and nothing computed for 901 s, expected less than 900 s"
+
+
+def test_the_time_for_which_a_trial_has_waited_is_no_silence() -> None:
+    watch, trial = Watch(0.0), progress()
+    watch.receive(trial, Progressed(1, 0.5, 2.0), 5.0)
+    assert reasons(watch, trial, *every(1.0, 0.0, 10.0)) == []
+    waiting = trial.with_pause(Paused("waits"), 10.0)
+    assert reasons(watch, progress(number=1), *every(1.0, 10.0, 800.0)) == []
+    assert trial.job
+    again = waiting.with_slot(Slot(0), trial.job, 2_000.0)
+    assert reasons(watch, again, *every(1.0, 2_000.0, 2_900.0)) == []
+    assert len(reasons(watch, again, 2_901.0)) == 1
+
+
+def test_a_trial_that_goes_on_before_anybody_looks_has_as_long_to_begin_as_any() -> None:
+    watch, trial = Watch(0.0), progress()
+    watch.receive(trial, Progressed(1, 0.5, 2.0), 5.0)
+    assert reasons(watch, trial, *every(1.0, 0.0, 10.0)) == []
+    watch.receive(trial, Paused("waits"), 10.1)
+    assert trial.job
+    again = trial.with_pause(Paused("waits"), 10.1).with_slot(Slot(0), trial.job, 10.2)
+    assert reasons(watch, again, *every(1.0, 11.0, 910.0)) == []
+    assert len(reasons(watch, again, 911.0)) == 1
 
 
 def test_one_that_computes_has_more_time() -> None:

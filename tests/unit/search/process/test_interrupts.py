@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from lstm_sweep.search.process import interrupts
+from lstm_sweep.search.process.interrupts import EndRequest
+
+
+def after_a_request(*, wanted: bool, ending: bool) -> bool:
+    """Whether an end counts as timed out after a request."""
+    request = EndRequest()
+    if wanted:
+        request.request()
+    with request.hold(to_the_end=ending), pytest.raises(ConnectionError), request.limit_request():
+        raise ConnectionError("no answer")
+    return request.timed_out
+
+
+def test_a_request_that_takes_too_long_at_the_end_that_is_wanted_is_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not after_a_request(wanted=True, ending=True)  # it has failed at once
+    monkeypatch.setattr(interrupts, "GIVE_UP_S", -1.0)  # so each takes too long
+    assert after_a_request(wanted=True, ending=True)
+
+
+def test_a_request_before_the_end_or_at_one_that_nobody_has_asked_for_may_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(interrupts, "GIVE_UP_S", -1.0)
+    assert not after_a_request(wanted=True, ending=False)
+    assert not after_a_request(wanted=False, ending=True)
+
+
+def test_an_end_is_asked_for_as_a_signal_does() -> None:
+    request = EndRequest()
+    request.request()
+    assert request.signal_number == signal.SIGINT
+    request.request(signal.SIGTERM)
+    assert request.signal_number == signal.SIGTERM

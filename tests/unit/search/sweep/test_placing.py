@@ -1,0 +1,63 @@
+"""Trials are started while others report, also if the store takes its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.sweep.loop_parts import FEWEST, TURN_S
+from lstm_sweep.search.trial import Slot
+from tests.fakes import MemoryStore, ScriptedCluster
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
+
+SLOTS = tuple(Slot(index, core=index) for index in range(7))
+
+
+class SlowStore(MemoryStore):
+    """A store whose clock shows for how long its requests have taken."""
+
+    def __init__(self, request_s: float) -> None:
+        super().__init__()
+        self.request_s, self.now = request_s, 0.0
+
+    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Make a run, and take some time."""
+        self.now += self.request_s
+        return super().create_run(name, tags, parent)
+
+
+class Watched(ScriptedCluster):
+    """Notes at each `wait` how many trials were started by then, and for how long it waits."""
+
+    def __init__(self) -> None:
+        super().__init__(LOSSES, SLOTS, {})
+        self.waits: list[tuple[int, float]] = []
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """Note it."""
+        self.waits.append((len(self.started), timeout_s))
+        return super().wait(timeout_s)
+
+
+def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, float]]:
+    store, engine = SlowStore(request_s), Watched()
+    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
+    given: dict[str, Any] = {"clock": lambda: store.now}
+    state = sweep_of(store, corpus, engine, spec, **given).run()  # type: ignore[arg-type]
+    assert state.counts == {"complete": 7}
+    return engine.waits
+
+
+def test_all_slots_are_filled_at_once_if_that_is_quick(corpus: Corpus, data: Path) -> None:
+    assert waits_of(TURN_S / 100, corpus, data)[0] == (7, 0.25)
+
+
+def test_messages_are_received_before_all_slots_are_filled_if_that_takes_long(
+    corpus: Corpus, data: Path
+) -> None:
+    waits = waits_of(TURN_S, corpus, data)
+    assert waits[:3] == [(FEWEST, 0.0), (2 * FEWEST, 0.0), (3 * FEWEST, 0.0)]
+    assert waits[-1][0] == 7
