@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from lstm_sweep._trial import Rerun, Trial
     from lstm_sweep.models.errors import InputError
     from lstm_sweep.search.api.status_report import SweepStatusReport
+    from lstm_sweep.search.api.trial_comparison import TrialComparison
     from lstm_sweep.search.store.faults import StoreError
 
 __all__ = [
     "InputError", "Model", "Rerun", "StoreError", "Sweep", "SweepFields", "SweepStatusReport",
-    "Trial", "launch", "load", "sweep", "sweeps",
+    "Trial", "TrialComparison", "launch", "load", "sweep", "sweeps",
 ]  # fmt: skip
 
 _MODULES = {
@@ -40,6 +41,7 @@ _MODULES = {
     "Trial": "_trial",
     "InputError": "models.errors",
     "SweepStatusReport": "search.api.status_report",
+    "TrialComparison": "search.api.trial_comparison",
     "StoreError": "search.store.faults",
 }
 

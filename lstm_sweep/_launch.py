@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from lstm_sweep._cluster import run_there
 from lstm_sweep._drive import drive
-from lstm_sweep._progress import observer_of
+from lstm_sweep._progress import observer_of, shows
 from lstm_sweep._store import StoreLike, settings_of
 from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
@@ -41,10 +42,11 @@ class SweepFields(TypedDict, total=False):
         minutes: wall time at most (default: no limit)
         workers: trials at once (default: one for each GPU, or else for each CPU core)
         per_gpu: trials that share a GPU, or `auto` (default: 1)
-        on: where trials run: `local` (default), or `inline` to debug
+        on: where trials run: `local` (default), `ray` on a cluster, or `inline` to debug
         algo: `tpe` (default), `hyperopt`, `random` or `anneal`
         ladder: whether learning rates are tried first, from high to low (default: True)
-        halving: whether trials that fall behind are ended early (default: True)
+        halving: whether trials that fall behind wait, and may be pruned (default: True)
+        prior: whether the search begins with what earlier sweeps have found (default: True)
         early_stopping: end a trial after so many epochs without gain; 0: never
         patience: end the search after so many trials without gain (default: never)
         confirm_configs: so many of the best configs are trained again (default: 3)
@@ -76,6 +78,7 @@ class SweepFields(TypedDict, total=False):
     algo: str
     ladder: bool
     halving: bool
+    prior: bool
     early_stopping: int
     patience: int
     confirm_configs: int
@@ -91,7 +94,11 @@ class SweepFields(TypedDict, total=False):
 
 
 def launch(
-    *, store: StoreLike = None, progress: bool | None = None, **fields: Unpack[SweepFields]
+    *,
+    store: StoreLike = None,
+    progress: bool | None = None,
+    address: str | None = None,
+    **fields: Unpack[SweepFields],
 ) -> Sweep:
     """Run a sweep to the end of its budget, and return it.
 
@@ -106,20 +113,37 @@ def launch(
             what the command line takes in the working folder
         progress: whether it is shown; by default in a notebook, as a table. Elsewhere `True` writes
             a line for each trial to standard error
+        address: of the cluster, with `on="ray"`: `"http://HEAD:8265"` sends the sweep to its head,
+            and waits until it has ended there; `"auto"` or `"HEAD:6379"` is for a node of it (by
+            default what the variable RAY_ADDRESS says)
         fields: what to search; see `SweepFields`
 
     Raises:
         InputError: a field is unknown or has a value that cannot be, or data or store cannot be
             used; the message says what was expected
-        StoreError: the store has failed while the sweep ran
+        StoreError: the store has failed while the sweep ran, or the cluster was lost
     """
     from lstm_sweep.search import api
+    from lstm_sweep.search.api import cluster, job_files
 
     spec, settings = spec_of(fields), settings_of(store)
+    destination = cluster.destination_of(address, spec.on)
+    if head := destination.head:
+        given = [*fields, *(["space"] if fields.get("set") else [])]
+        files, shown_there = job_files.of_spec(spec, given), shows(progress)
+        sent = drive(
+            lambda interrupts: run_there(files, head, settings, interrupts, progress=shown_there),
+            advice=how_to_go_on,
+        )
+        return Sweep(sent.sweep, settings)
     observer = observer_of(progress)
     result = drive(
         lambda interrupts: api.launch(
-            spec, settings=settings, observer=observer, interrupts=interrupts
+            spec,
+            settings=settings,
+            observer=observer,
+            interrupts=interrupts,
+            ray_address=destination.ray_address,
         ),
         advice=how_to_go_on,
     )

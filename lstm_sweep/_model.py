@@ -27,10 +27,21 @@ class Model:
     def __init__(self, folder: Path, bundle: Bundle | TemplateBundle) -> None:
         #: where it lies
         self.folder = folder
+        self._version: int | None = None
         self._bundle = bundle
 
     def __repr__(self) -> str:
         return f"<Model of trial {self.trial} in {self.folder}>"
+
+    def _registered_as(self, version: int | None) -> Model:
+        """The same model, with the number that it has in MLflow's registry."""
+        self._version = version
+        return self
+
+    @property
+    def version(self) -> int | None:
+        """Which version of a registered model `Trial.export` has made of it; else None."""
+        return self._version
 
     @property
     def trial(self) -> str:

@@ -7,10 +7,10 @@ from html import escape
 from typing import Any
 
 from lstm_sweep.models.rounds import epochs_text
-from lstm_sweep.search.commands.display import duration, loss_text
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import TrialProgress
+from lstm_sweep.search.texts.tables import duration, going_text, loss_text
 
 #: seconds between two updates
 UPDATE_S = 0.5
@@ -63,9 +63,11 @@ class NotebookTable:
 def summary(state: SweepState, *, ended: bool) -> str:
     """The state of a sweep in a line."""
     parts = [f"{state.name}: {state.trials_done} of {state.spec.trials} trials"]
-    if state.leader:
-        progress, loss = state.leader
-        parts.append(f"best {progress.trial.id} {loss_text(loss)}")
+    progress, loss = state.leader or (None, None)
+    if ended:
+        progress, loss = state.best, state.best_loss
+    if progress:
+        parts.append(f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}")
     if ended:
         parts.append(f"{state.status} after {duration(state.seconds)}: {state.ending}")
     else:
@@ -80,6 +82,7 @@ def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
     if not ended:
         parts.append(f'<progress value="{done}" max="{most}" style="width:100%"></progress>')
         parts.append(_table("running", state.running.values()))
+        parts.append(_table("paused", state.paused.values()))
     parts.append(_table("best", state.ranked[:LISTED]))
     if state.baselines:
         losses = (

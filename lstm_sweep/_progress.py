@@ -16,16 +16,20 @@ def observer_of(progress: bool | None) -> Observer:
     """
     from lstm_sweep.search.sweep.observer import SILENT
 
-    notebook = in_notebook()
-    if not (notebook if progress is None else progress):
+    if not shows(progress):
         return SILENT
-    if notebook:
+    if in_notebook():
         from lstm_sweep._notebook import NotebookTable
 
         return NotebookTable()
     from lstm_sweep.search.commands.display import Lines, open_console
 
     return Lines(open_console(stderr=True))
+
+
+def shows(progress: bool | None) -> bool:
+    """Whether progress is shown at all."""
+    return in_notebook() if progress is None else progress
 
 
 def in_notebook() -> bool:

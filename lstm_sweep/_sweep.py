@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lstm_sweep._cluster import SentSweep, run_there
 from lstm_sweep._drive import drive
-from lstm_sweep._progress import observer_of
+from lstm_sweep._progress import observer_of, shows
 from lstm_sweep._trial import Trial
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.field_checks import path_text
@@ -103,6 +104,23 @@ class Sweep:
 
         return api.status(self.name, settings=self._settings)
 
+    def report(self, to: str | os.PathLike[str] | None = None) -> str:
+        """The report of the sweep as it is now: an HTML page that loads nothing from elsewhere.
+
+        It shows the best trial and how sure that is, the pictures behind it, what has failed, and
+        what to try next. Returns the page.
+
+        Args:
+            to: a file to write the page to; a report that is there is replaced
+
+        Raises:
+            InputError: the file cannot be written, or something else is there
+        """
+        from lstm_sweep.search import api
+
+        given = path_text("to", to) if to is not None else None
+        return api.report(self.name, settings=self._settings, to=given).html
+
     def resume(
         self,
         *,
@@ -115,6 +133,7 @@ class Sweep:
         keep: int | None = None,
         template: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
+        address: str | None = None,
     ) -> None:
         """Go on with a sweep that was broken off, or that gets more to do.
 
@@ -131,26 +150,41 @@ class Sweep:
             keep: of so many of the best trials the weights are kept
             template: your own file, if the sweep is over one that is not where it was
             progress: as for `launch`
+            address: as for `launch`; `on="ray"` has to be given with it
 
         Raises:
             InputError: another process drives it, or its data or template are not what they were
         """
         from lstm_sweep.search import api
+        from lstm_sweep.search.api import cluster, job_files
 
         given = {
             "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,
             "max_failures": max_failures, "keep": keep,
         }  # fmt: skip
         changes = {name: value for name, value in given.items() if value is not None}
+        own_file = path_text("template", template) if template is not None else None
+        destination = cluster.destination_of(address, on)
+        if head := destination.head:
+            files = job_files.of_resume(self.name, changes, template=own_file)
+            settings, shown_there = self._settings, shows(progress)
+            drive(
+                lambda interrupts: run_there(
+                    files, head, settings, interrupts, progress=shown_there
+                ),
+                advice=how_to_go_on,
+            )
+            return
         observer = observer_of(progress)
         drive(
             lambda interrupts: api.resume(
                 self.name,
                 changes,
                 settings=self._settings,
-                template=path_text("template", template) if template is not None else None,
+                template=own_file,
                 observer=observer,
                 interrupts=interrupts,
+                ray_address=destination.ray_address,
             ),
             advice=how_to_go_on,
         )
@@ -167,7 +201,7 @@ class Sweep:
         return stopped.state
 
 
-def how_to_go_on(result: SweepResult) -> str:
+def how_to_go_on(result: SweepResult | SentSweep) -> str:
     """The call that goes on with a sweep that was interrupted, or whose store has failed."""
     name, call = result.sweep, f"lstm_sweep.sweep('{result.sweep}').resume()"
     if result.left_open:

@@ -15,6 +15,7 @@ from lstm_sweep.models.field_checks import path_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lstm_sweep.search.api.trial_comparison import TrialComparison
     from lstm_sweep.search.store.settings import Settings
     from lstm_sweep.search.store.trial_record import TrialRecord
 
@@ -27,7 +28,7 @@ class Trial:
 
     def __repr__(self) -> str:
         loss = "no loss" if self.val_loss is None else f"val_loss {self.val_loss:.4f}"
-        return f"<Trial {self.id}: {self.outcome or self.status.lower()}, {loss}>"
+        return f"<Trial {self.id}: {self.outcome or self._record.open_state}, {loss}>"
 
     @property
     def id(self) -> str:
@@ -112,8 +113,27 @@ class Trial:
         """
         return _curve(self.run_id, self._settings)
 
+    def compare(self, other: Trial | str) -> TrialComparison:
+        """Compare it with another trial: configs, curves, and which one is better.
+
+        Args:
+            other: a trial, or its ID or run ID
+
+        Raises:
+            InputError: there is no such trial
+        """
+        from lstm_sweep.search import api
+
+        reference = other.run_id if isinstance(other, Trial) else other
+        return api.compare(self.run_id, reference, settings=self._settings)
+
     def export(
-        self, to: str | os.PathLike[str], *, format: str = "keras", unchecked: bool = False
+        self,
+        to: str | os.PathLike[str],
+        *,
+        format: str = "keras",
+        unchecked: bool = False,
+        register: str | None = None,
     ) -> Model:
         """Write its network to a new folder that works without this package, and load it.
 
@@ -122,13 +142,18 @@ class Trial:
 
         Args:
             to: the folder
-            format: `keras`, or `savedmodel` for a TensorFlow SavedModel beside it
+            format: `keras`, or `savedmodel` for a TensorFlow SavedModel beside it, or `onnx` for
+                ONNX files beside it, which needs the extra `onnx`
             unchecked: also the network of a template that cannot be checked, since it has layers
                 of your own, or the store has nothing that it was trained on
+            register: name of a registered model in MLflow, of which it becomes a version; the
+                alias `champion` goes to it if it beats the present one on the same targets
 
         Raises:
             InputError: the trial has no weights (a sweep keeps those of its best trials), its data
-                are not what they were, the folder is taken, or the network cannot be checked
+                are not what they were, the folder is taken, the network cannot be checked, or not
+                be registered
+            StoreError: the folder is there, but the store has failed before it was registered
         """
         from lstm_sweep.search import api
 
@@ -138,8 +163,10 @@ class Trial:
             settings=self._settings,
             format=format,
             unchecked=unchecked,
+            register=register,
         )
-        return load(done.bundle)
+        number = None if done.version is None else done.version.version
+        return load(done.bundle)._registered_as(number)
 
     def rerun(
         self,
@@ -153,7 +180,7 @@ class Trial:
 
         Args:
             set: other values for fields of its config, which make a variation
-            on: where it runs: `local`, or `inline` to debug
+            on: where it runs: `local`, `ray` on a cluster, or `inline` to debug
             template: your own file, if it is about one that is not where it was
             progress: as for `launch`
 

@@ -228,7 +228,7 @@ def test_the_trial_of_a_template_is_exported_as_its_kind_of_task_says(
         asked.append((to, more["format"], more["unchecked"]))
         Path(to).mkdir()
         template_bundle(Path(to))
-        return type("Done", (), {"bundle": to})
+        return type("Done", (), {"bundle": to, "version": None})
 
     monkeypatch.setattr("lstm_sweep.search.api.export", export)
     done = trial(folder).export(tmp_path / "best", unchecked=True)

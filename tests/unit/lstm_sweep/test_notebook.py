@@ -17,21 +17,14 @@ from lstm_sweep._progress import observer_of
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.commands.display import Lines
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.observer import SILENT
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Progressed,
-    Slot,
-    Trial,
-    TrialProgress,
-)
+from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from tests.states import with_trials
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -120,6 +113,21 @@ def test_parts_of_epochs_are_shown_that_have_rounds() -> None:
     )
     shown = page(replace(found, running={slot: in_rounds}), [], ended=False)
     assert "<td>0.3</td><td>1.7500</td>" in shown
+
+
+def test_the_best_trial_is_marked_while_it_runs() -> None:
+    found = state()
+    slot, one = next(iter(found.running.items()))
+    leading = replace(found, running={slot: replace(one, rounds=[{"val_loss": 1.0}])})
+    assert "best docs/2 1.0000 (running)," in page(leading, [], ended=False)
+    assert "best docs/1 1.2500," in page(leading, [], ended=True)
+
+
+def test_paused_trials_are_listed() -> None:
+    waiting = replace(running(1.8, number=3), paused="waits")
+    shown = page(replace(state(), paused={3: waiting}), [], ended=False)
+    assert "<th>paused</th>" in shown and "<td>docs/3</td>" in shown
+    assert "<th>paused</th>" not in page(state(), [], ended=False)
 
 
 def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> None:
