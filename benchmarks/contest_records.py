@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
 
 OURS = "lstm-sweep"
 #: what is added to the name of a peer that does not wait for sleeping threads
 CURED = ", cured"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,35 @@ class Event:
     ended: bool = False
 
 
+class Improving:
+    """What a run had by when; a dataclass of runs has `improvements` as a field."""
+
+    #: pairs of seconds and a validation loss lower than all before
+    improvements: list[tuple[float, float]]
+
+    @property
+    def best(self) -> float:
+        """The lowest validation loss; infinite if there is none."""
+        return self.improvements[-1][1] if self.improvements else math.inf
+
+    def best_at(self, second: float) -> float:
+        """The lowest validation loss by then; infinite if there is none."""
+        return min((loss for time, loss in self.improvements if time <= second), default=math.inf)
+
+    def reached(self, loss: float) -> float:
+        """Seconds until there was a loss as low as this; infinite if there never was."""
+        return next((time for time, found in self.improvements if found <= loss), math.inf)
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(Improving):
     """What one contestant found with one seed."""
 
     #: its name, and `, cured` for a peer that does not wait for sleeping threads
     contestant: str
     seed: int
     setting: Setting
-    #: pairs of seconds and a validation loss lower than all before
+    #: the seconds count from the start of its process
     improvements: list[tuple[float, float]]
     best_config: dict[str, Any]
     #: trials begun and ended, as the contestant counts them
@@ -62,17 +83,8 @@ class Run:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What makes a run another one."""
+        """What identifies a run: two with the same key are the same."""
         return self.contestant, self.seed
-
-    @property
-    def best(self) -> float:
-        """The lowest validation loss; infinite if there is none."""
-        return self.improvements[-1][1] if self.improvements else math.inf
-
-    def reached(self, loss: float) -> float:
-        """Seconds until there was a loss as low as this; infinite if there never was."""
-        return next((seconds for seconds, found in self.improvements if found <= loss), math.inf)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Run:
@@ -84,12 +96,23 @@ class Run:
 
 def read_runs(file: Path) -> list[Run]:
     """The runs of `runs.jsonl`; none if there is no such file."""
+    return read_lines(file, Run.from_dict)
+
+
+def read_lines(file: Path, of: Callable[[dict[str, Any]], T]) -> list[T]:
+    """The runs that a file has, one a line of JSON; none if there is no such file.
+
+    `of` makes a run of what a line has.
+
+    Raises:
+        InputError: a line is no run.
+    """
     if not file.exists():
         return []
     runs = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            runs.append(Run.from_dict(json.loads(line)))
+            runs.append(of(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{file}:{number}: {reason}; expected a run, as JSON") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.contest_records import CURED, OURS, Run
+
+#: seconds before which a comparison says nothing: programs start, and corpora are read
+SETTLED_S = 30.0
 
 
 def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -39,7 +43,10 @@ def table(runs: Sequence[Run]) -> str:
         for label, group in groups.items()
     }
     ours = statistics.median(times.get(OURS) or [math.inf])
-    head = ("contestant", "seeds", "final loss", "configs/h", "epochs/h", "time to target", "ratio")
+    head = (
+        "contestant", "seeds", "final loss", "configs/h", "epochs/h", "time to target", "ratio",
+        "ahead of ours",
+    )  # fmt: skip
     rows = [head]
     for label, group in groups.items():
         hours = setting.minutes / 60
@@ -52,6 +59,7 @@ def table(runs: Sequence[Run]) -> str:
                 f"{statistics.median(run.epochs for run in group) / hours:.0f}",
                 _time_to_target(times[label]),
                 _ratio(times[label], ours, 60 * setting.minutes),
+                _spans_text(group, groups.get(OURS, [])) if label != OURS else "-",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -65,7 +73,41 @@ def table(runs: Sequence[Run]) -> str:
             f"target: {target:.4f}, the median of what {best_peer} has at its end; ratio: time to "
             f"it, divided by that of {OURS}"
         )
+        lines.append(
+            f"ahead of ours: when its median loss is lower than that of {OURS}, after the first "
+            f"{SETTLED_S:.0f} s"
+        )
     return "\n".join(lines)
+
+
+def ahead(group: Sequence[Run], ours: Sequence[Run]) -> list[tuple[float, float]]:
+    """Spans of time in seconds in which the median loss of a contestant is lower than ours.
+
+    Those before `SETTLED_S` are left out.
+    """
+    end = 60 * group[0].setting.minutes
+    found = {seconds for run in (*group, *ours) for seconds, _ in run.improvements}
+    moments = sorted({SETTLED_S, *(moment for moment in found if SETTLED_S < moment < end)})
+    spans: list[tuple[float, float]] = []
+    for moment, following in itertools.pairwise([*moments, end]):
+        if _median_at(group, moment) >= _median_at(ours, moment):
+            continue
+        if spans and spans[-1][1] == moment:
+            spans[-1] = (spans[-1][0], following)
+        else:
+            spans.append((moment, following))
+    return spans
+
+
+def _median_at(runs: Sequence[Run], moment: float) -> float:
+    return statistics.median(run.best_at(moment) for run in runs)
+
+
+def _spans_text(group: Sequence[Run], ours: Sequence[Run]) -> str:
+    if not ours:
+        return "-"
+    spans = [f"{begin:.0f}-{end:.0f} s" for begin, end in ahead(group, ours)]
+    return ", ".join(spans) or "never"
 
 
 def _time_to_target(times: Sequence[float]) -> str:
@@ -97,7 +139,7 @@ def plot(runs: Sequence[Run], file: Path) -> None:
     for label, group in groups.items():
         found = {seconds for run in group for seconds, _ in run.improvements}
         seconds = np.array(sorted(found | {end}))
-        losses = np.array([[_best_at(run, moment) for moment in seconds] for run in group])
+        losses = np.array([[run.best_at(moment) for moment in seconds] for run in group])
         seen = np.isfinite(losses).all(axis=0)  # [moments]
         if not seen.any():
             continue
@@ -121,7 +163,3 @@ def plot(runs: Sequence[Run], file: Path) -> None:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
-
-
-def _best_at(run: Run, moment: float) -> float:
-    return min((loss for seconds, loss in run.improvements if seconds <= moment), default=math.inf)

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -20,12 +20,29 @@ from lstm_sweep.models.config import FIELDS
 from lstm_sweep.search.store.tags import Tag
 
 ROOT = Path(__file__).resolve().parent.parent
-#: script of each peer, and the packages that it needs
+
+
+class Peer(NamedTuple):
+    """A tool to compare with."""
+
+    #: name of its script in `peers/`
+    script: str
+    #: packages that it needs
+    packages: tuple[str, ...]
+    #: sampler and pruner, for Optuna
+    variant: str | None = None
+
+
+OPTUNA = "optuna_pruning"
 PEERS = {
-    "hyperopt": ("hyperopt_fmin", ("hyperopt", "mlflow")),
-    "keras-tuner": ("keras_tuner_hyperband", ("keras_tuner", "tensorboard")),
-    "optuna": ("optuna_pruning", ("optuna",)),
-    "ray": ("ray_tune", ("ray", "hyperopt", "pyarrow")),
+    "hyperopt": Peer("hyperopt_fmin", ("hyperopt", "mlflow")),
+    "keras-tuner": Peer("keras_tuner_hyperband", ("keras_tuner", "tensorboard")),
+    "optuna": Peer(OPTUNA, ("optuna",)),
+    "optuna-group": Peer(OPTUNA, ("optuna",), "group"),
+    "optuna-gp": Peer(OPTUNA, ("optuna", "torch"), "gp"),
+    "optuna-cmaes": Peer(OPTUNA, ("optuna", "cmaes"), "cmaes"),
+    "optuna-wilcoxon": Peer(OPTUNA, ("optuna",), "wilcoxon"),
+    "ray": Peer("ray_tune", ("ray", "hyperopt", "pyarrow")),
 }
 #: validation targets of all contestants, as `peers/common.py` has them
 TARGETS = 10_000
@@ -40,6 +57,8 @@ SPACE = {
     "epochs": 27,
 }
 DIRECTIONS = {"uni": ["uni"], "bi": ["bi"], "both": ["uni", "bi"]}
+#: file of the store in the folder of a contestant
+STORE = "mlflow.db"
 #: environment variable by which the processes of a contestant are known
 MARK = "TIME_TO_TARGET"
 #: seconds that a contestant gets to leave in order; what it finds in them does not count
@@ -59,6 +78,19 @@ def contest(
     None if it ends by itself with an error, or has no loss at all: then something is
     broken, which must not pass for a slow search.
     """
+    began = time.time()
+    command = _command(name, label, seed, setting, data, folder, began)
+    code = run_alone(command, folder, log, began + 60 * setting.minutes)
+    events = our_events(folder, began) if name == OURS else events_of_peer(folder / "events.jsonl")
+    run = condensed(label, seed, setting, events)
+    return None if code or not run.improvements else run
+
+
+def run_alone(command: Sequence[str], folder: Path, log: Path, until: float) -> int:
+    """Run a program in a folder, with a store of its own there, and end it at a time.
+
+    Returns its code, which is 0 if it had to be ended. `until` is in seconds since 1970.
+    """
     mark = uuid.uuid4().hex
     environment = {
         **os.environ,
@@ -66,14 +98,13 @@ def contest(
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "PYTHONPATH": str(ROOT),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": _store(folder),
         "RAY_TMPDIR": str(folder / "ray"),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    began = time.time()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            _command(name, label, seed, setting, data, folder, began),
+            command,
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -82,14 +113,11 @@ def contest(
             start_new_session=True,
         )
         try:
-            code = process.wait(max(0.0, began + 60 * setting.minutes - time.time()))
+            return process.wait(max(0.0, until - time.time()))
         except subprocess.TimeoutExpired:
-            code = 0
+            return 0
         finally:
             _end(process, mark)
-    events = our_events(folder, began) if name == OURS else events_of_peer(folder / "events.jsonl")
-    run = condensed(label, seed, setting, events)
-    return None if code or not run.improvements else run
 
 
 def _command(
@@ -104,11 +132,13 @@ def _command(
             "--name", "contest", "--minutes", f"{setting.minutes:g}", "--trials", "100000",
             "--workers", str(setting.workers), "--seed", str(seed), "--targets", str(TARGETS),
         ]  # fmt: skip
+    peer = PEERS[name]
     command = [
-        sys.executable, "-m", f"benchmarks.peers.{PEERS[name][0]}", "--data", str(data),
+        sys.executable, "-m", f"benchmarks.peers.{peer.script}", "--data", str(data),
         "--seed", str(seed), "--direction", setting.direction, "--workers", str(setting.workers),
         "--folder", str(folder), "--began", f"{began:.3f}",
     ]  # fmt: skip
+    command += ["--variant", peer.variant] if peer.variant else []
     return [*command, "--cured"] if label.endswith(CURED) else command
 
 
@@ -159,23 +189,39 @@ def events_of_peer(file: Path) -> list[Event]:
 
 def our_events(folder: Path, began: float) -> list[Event]:
     """What the sweep's runs say; the time of a round is when its metrics were logged."""
-    import mlflow
-
-    file = folder / "mlflow.db"
-    if not file.exists():
+    runs = [run for run in runs_in(folder) if Tag.TRIAL in run.data.tags]
+    if not runs:
         return []
-    client = mlflow.MlflowClient(f"sqlite:///{file}")
+    client = _client(folder)
+    events = [event for run in runs for event in _events_of_run(client, run, began)]
+    return sorted(events, key=lambda event: event.seconds)
+
+
+def runs_in(folder: Path) -> list[Any]:
+    """All runs in the store of a folder, as MLflow has them; none if there is no store."""
+    if not (folder / STORE).exists():
+        return []
+    client = _client(folder)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    events: list[Event] = []
+    runs: list[Any] = []
     token = None
     while True:
         page = client.search_runs(experiments, max_results=1000, page_token=token)
-        for run in page:
-            if Tag.TRIAL in run.data.tags:
-                events += _events_of_run(client, run, began)
+        runs += page
         token = page.token
         if not token:
-            return sorted(events, key=lambda event: event.seconds)
+            return runs
+
+
+def _client(folder: Path) -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient(_store(folder))
+
+
+def _store(folder: Path) -> str:
+    """Where a contestant that runs in this folder tracks its runs."""
+    return f"sqlite:///{folder / STORE}"
 
 
 def _events_of_run(client: Any, run: Any, began: float) -> Iterable[Event]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import EARLIER, TrialConfig
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.spaces.space import Space, from_mapping
 
 FOLDER = Path(__file__).parent / "curves"
+#: mark of a recording by which no default may be chosen
+HELD_OUT = " (held out)"
+#: of a recording that does not say it: nats, and codes
+UNIGRAM_LOSS, ALPHABET = 3.29, 90
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def _curves(head: dict[str, Any], lines: list[str]) -> Iterator[Curve]:
     for line in lines:
         row = json.loads(line)
         yield Curve(
-            TrialConfig.from_dict({**head["common"], **row["config"]}),
+            TrialConfig.from_record({**head["common"], **row["config"]}),
             row["outcome"],
             tuple(row["losses"]),
             tuple(row["seconds"]),
@@ -47,9 +54,34 @@ def _curves(head: dict[str, Any], lines: list[str]) -> Iterator[Curve]:
         )
 
 
+def space_of(head: Mapping[str, Any], file: Path) -> Space:
+    """The space of a recording, whose head may be of a version with fewer fields."""
+    return from_mapping({**EARLIER, **head["space"]}, str(file))
+
+
+def data_size_of(head: Mapping[str, Any]) -> DataSize:
+    """The data of a recording, as the cost model is told of them: its scale is learned anyway.
+
+    If a recording ends before its epochs do, an epoch is what was recorded.
+    """
+    corpus, rounds_per_epoch = head["corpus"], head.get("rounds_per_epoch", 1)
+    symbols = corpus["symbols"] if "symbols" in corpus else int(corpus["characters"] * 0.8)
+    alphabet = corpus.get("alphabet", ALPHABET)
+    rounds = head.get("rounds", math.inf)
+    if rounds < rounds_per_epoch:
+        symbols, rounds_per_epoch = round(symbols * rounds / rounds_per_epoch), rounds
+    return DataSize(symbols, alphabet, corpus["targets"], rounds_per_epoch)
+
+
+def unigram_loss_of(head: Mapping[str, Any]) -> float:
+    """Loss of guessing on the corpus of a recording, nats."""
+    return float(head["corpus"].get("unigram_loss", UNIGRAM_LOSS))
+
+
 def line_of(curve: Curve, common: dict[str, Any]) -> str:
     """A curve as a line; fields that all configs share stand in the head alone."""
-    config = {k: v for k, v in curve.config.to_dict().items() if k not in common}
+    fields = curve.config.to_dict().items()
+    config = {k: v for k, v in fields if k not in common and EARLIER.get(k) != v}
     row = {
         "config": config,
         "outcome": curve.outcome,

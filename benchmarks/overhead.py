@@ -1,6 +1,6 @@
 """What the service costs: a sweep of many tiny trials against their training alone.
 
-    python benchmarks/overhead.py [--trials 40] [--slots 2] [--words 12000] [--epochs 2]
+    python -m benchmarks.overhead [--trials 40] [--slots 2] [--words 12000] [--epochs 2]
 
 The defaults make trials of a fifth of a second; `--words 400000 --epochs 6` some of about ten.
 

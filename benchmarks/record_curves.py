@@ -1,22 +1,28 @@
 """Train every config of a grid and record its learning curve, for `replay.py`.
 
-    python -m benchmarks.record_curves [--grid text] [--file FILE] [--workers N]
+    python -m benchmarks.record_curves --grid text [--data FILE] [--file FILE] [--workers N]
+        [--seconds S]
 
-A recording that was broken off goes on where it stopped. Each config is trained as a trial of a
-sweep is: in a fresh worker process on one core, scored on the same validation targets. What an
-epoch takes is the CPU time of its worker, which has one thread, so other work on the machine does
-not show. The order is shuffled all the same.
+The grids are in `grids.py`; `--data` is the corpus of those that have none. A recording that was
+broken off goes on where it stopped. Each config is trained as a trial of a sweep is: in a fresh
+worker process on one core, scored on the same validation targets after each round. What a round
+takes is the CPU time of its worker, which has one thread, so other work on the machine does not
+show. The order is shuffled all the same, so that a part of a grid is a sample of it.
+
+A config is trained for all rounds of its grid, or until its worker has used `--seconds` of CPU
+time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import platform
+import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,45 +30,73 @@ from typing import Any
 import numpy as np
 
 from benchmarks import curves
+from benchmarks.grids import GRIDS, Grid, given_text
+from lstm_sweep.models.baselines import Counts, NaiveBayes
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.samples import python_docs
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import score
 from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, Job, RoundDone, Slot, Trial, trial_seed
+from lstm_sweep.search.trial import Ended, Job, Outcome, RoundDone, Slot, Trial, trial_seed
 from lstm_sweep.spaces.space import Space, from_mapping
 
-#: characters of the sample that the grid of texts is trained on
-CHARACTERS = 40_000
-TARGETS = 1_000
 #: configs with learning rates below this are trained last
 LAST = 0.0005
-GRIDS: dict[str, dict[str, Any]] = {
-    "text": {
-        "direction": "uni",
-        "learning_rate": [1.0, 0.1, 0.01, 0.001, 0.0001],
-        "dropout": [0.0, 0.3],
-        "layers": [2, 3],
-        "layer_size": [32, 64, 128],
-        "sequence_length": [20, 50],
-        "batch_size": [16, 64],
-        "epochs": 27,
-    },
-}
+#: how a trial may end whose curve is one of its config
+RECORDED = (Outcome.COMPLETE, Outcome.DIVERGED)
+#: seconds between two looks at the CPU time of workers, at most
+LOOK_S = 0.1
 
 
 @dataclass
-class _Recording:
+class Recording:
+    """The curve of a config while it is trained."""
+
     config: Any
+    #: rounds after which it ends, and CPU seconds after which it does
+    rounds: int
+    most_s: float
     pid: int
-    began: float
-    #: CPU seconds of the worker by the end of the last epoch
+    #: CPU seconds of the worker by the end of the last round, and when it was looked at last
     used: float = 0.0
+    seen: float = 0.0
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
+    @property
+    def full(self) -> bool:
+        """Whether no more is to be recorded."""
+        return len(self.losses) >= self.rounds or self.used >= self.most_s
 
-def _cpu_seconds(pid: int) -> float | None:
+    def look(self) -> None:
+        """See what the worker has used by now, if it is there."""
+        self.seen = cpu_seconds(self.pid) or self.seen
+
+    def add(self, message: RoundDone) -> None:
+        """Record a round that has just ended."""
+        used = cpu_seconds(self.pid)
+        if used is None:  # the worker is gone already, after its last round
+            used = self.used + message.metrics["round_seconds"]
+        self.losses.append(message.metrics["val_loss"])
+        self.seconds.append(used - self.used)
+        self.used = used
+
+    def curve(self, ended: Ended) -> curves.Curve:
+        """What was recorded."""
+        return curves.Curve(
+            self.config,
+            str(ended.outcome),
+            tuple(self.losses),
+            tuple(self.seconds),
+            0.0 if self.full else max(0.0, self.seen - self.used),
+        )
+
+
+def cpu_seconds(pid: int) -> float | None:
     """CPU time that a process has used, from Linux's proc(5); None if it is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
@@ -76,82 +110,155 @@ def main() -> None:
     """Record what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--grid", choices=sorted(GRIDS), default="text")
-    parser.add_argument("--file", type=Path)
+    parser.add_argument("--data", type=Path, help="corpus of a grid that has none")
+    parser.add_argument("--file", type=Path, help="recording (curves/GRID.jsonl)")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="CPU time of a config")
     given = parser.parse_args()
-    space = from_mapping(GRIDS[given.grid], given.grid)
+    grid = GRIDS[given.grid]
     file = given.file or curves.FOLDER / f"{given.grid}.jsonl"
-    with tempfile.TemporaryDirectory() as scratch:
-        _record(space, file, Path(scratch), given.workers)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            corpus = corpus_of(grid, given.data, Path(scratch))
+            corpus.save(Path(scratch) / "corpus")
+            space = from_mapping(dict(grid.dimensions), given.grid)
+            _record(grid, space, corpus, file, Path(scratch), given.workers, given.seconds)
+    except InputError as error:
+        print(f"record_curves: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
-def _record(space: Space, file: Path, folder: Path, workers: int | None) -> None:
-    text = "\n".join(python_docs())[:CHARACTERS]
-    (folder / "text.txt").write_text(text, encoding="utf-8")
-    corpus = corpora.load(Source(data=str(folder / "text.txt")))
-    corpus.save(folder / "corpus")
-    common = {name: value[0] for name, d in space.items() if len(value := d.values() or []) == 1}
-    done = set()
-    if file.exists():
-        done = {curve.config for curve in curves.read(file)[1]}
-    else:
-        head = {
-            "corpus": {"characters": CHARACTERS, "digest": corpus.digest, "targets": TARGETS},
-            "machine": f"{platform.machine()}, Python {platform.python_version()}",
-            "space": space.describe(),
-            "common": common,
-        }
+def corpus_of(grid: Grid, data: Path | None, folder: Path) -> Corpus:
+    """The corpus of a grid; `data` is the file of one that has none, `folder` for a copy of it."""
+    if grid.sample is not None:
+        return corpora.load(Source(data=grid.sample))
+    text = (grid.text() if grid.text else given_text(data))[: grid.characters]
+    (folder / "text.txt").write_text(text, encoding="utf-8", newline="")
+    return corpora.load(Source(data=str(folder / "text.txt"), symbols="chars"))
+
+
+def head_of(grid: Grid, space: Space, corpus: Corpus) -> dict[str, Any]:
+    """What all curves of a recording share."""
+    targets = scoring_targets(corpus.validation, grid.targets, 0)
+    unigram = NaiveBayes(0, 1.0)
+    counts = Counts(corpus.train, len(corpus.alphabet))
+    blocks = scoring_windows(corpus.validation, targets, 1, len(targets))
+    guessed = score((unigram.predict(counts, windows), true) for windows, true in blocks)
+    return {
+        "corpus": {
+            "about": grid.about,
+            "characters": sum(map(len, corpus.splits().values())),
+            "symbols": len(corpus.train),
+            "alphabet": len(corpus.alphabet),
+            "digest": corpus.digest,
+            "targets": len(targets),
+            "unigram_loss": round(guessed["loss"], 4),
+        },
+        "held_out": grid.held_out,
+        "rounds_per_epoch": grid.rounds_per_epoch,
+        "rounds": grid.rounds or space.epochs * grid.rounds_per_epoch,
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, one core a trial",
+        "space": space.describe(),
+        "common": {
+            name: value[0] for name, d in space.items() if len(value := d.values() or []) == 1
+        },
+    }
+
+
+def opened(file: Path, head: dict[str, Any]) -> set[Any]:
+    """Configs that a recording has; one that is not there is begun.
+
+    Raises:
+        InputError: it is of another corpus or grid.
+    """
+    if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        return set()
+    found, recorded = curves.read(file)
+    for name, value, wanted in (
+        ("digest", found["corpus"]["digest"], head["corpus"]["digest"]),
+        ("space", curves.space_of(found, file).describe(), head["space"]),
+    ):
+        if value != wanted:
+            raise InputError(f"{file}: {name} is {value}, expected {wanted}; try another --file")
+    return {curve.config for curve in recorded}
+
+
+def not_recorded(space: Space, done: set[Any]) -> list[tuple[int, Any]]:
+    """Configs that are not recorded and their numbers, shuffled."""
     points = list(space.points())
     order = np.random.default_rng(0).permutation(len(points))
     waiting = [(int(i), points[i]) for i in order if points[i] not in done]
-    waiting.sort(key=lambda item: item[1].learning_rate < LAST)  # they learn nothing in this time
-    running: dict[Slot, _Recording] = {}
+    # the slow ones learn nothing in this time
+    return sorted(waiting, key=lambda item: item[1].learning_rate < LAST)
+
+
+def _record(
+    grid: Grid,
+    space: Space,
+    corpus: Corpus,
+    file: Path,
+    folder: Path,
+    workers: int | None,
+    most_s: float,
+) -> None:
+    head = head_of(grid, space, corpus)
+    waiting = not_recorded(space, opened(file, head))
+    running: dict[Slot, Recording] = {}
     with open_engine("local", workers=workers) as engine:
         engine.warm_up()
         while waiting or running:
             for slot in engine.slots:
                 if slot not in running and waiting:
-                    number, config = waiting.pop(0)
-                    trial = Trial(
-                        sweep="curves", number=number, config=config, seed=trial_seed(0, number)
-                    )
-                    before = {process.pid for process in multiprocessing.active_children()}
-                    began = time.monotonic()
-                    engine.start(
-                        Job(
-                            trial=trial,
-                            slot=slot,
-                            training=CorpusTraining(folder / "corpus", TARGETS, 0),
-                            folder=folder / str(number),
-                        )
-                    )
-                    [pid] = {p.pid for p in multiprocessing.active_children()} - before
-                    running[slot] = _Recording(config, pid or 0, began)
-            for slot, message in engine.wait(1.0):
+                    running[slot] = _begin(engine, slot, waiting.pop(0), grid, folder, head, most_s)
+            for recording in running.values():
+                recording.look()
+            for slot, message in engine.wait(LOOK_S):
                 recording = running[slot]
-                if isinstance(message, RoundDone):
-                    recording.losses.append(message.metrics["val_loss"])
-                    used = _cpu_seconds(recording.pid)
-                    if used is None:  # gone already, after its last epoch
-                        used = recording.used + message.metrics["round_seconds"]
-                    recording.seconds.append(used - recording.used)
-                    recording.used = used
+                if isinstance(message, RoundDone) and not recording.full:
+                    recording.add(message)
+                    if recording.full:
+                        engine.stop(slot, Ended(Outcome.COMPLETE))
                 elif isinstance(message, Ended):
-                    del running[slot]
-                    total = time.monotonic() - recording.began
-                    curve = curves.Curve(
-                        recording.config,
-                        str(message.outcome),
-                        tuple(recording.losses),
-                        tuple(recording.seconds),
-                        0.0 if recording.seconds else total,
-                    )
+                    if message.outcome not in RECORDED:
+                        text = f"{recording.config.describe()}: {message.outcome}"
+                        raise InputError(f"{text}, {message.reason}; expected a curve")
+                    curve = running.pop(slot).curve(message)
                     with file.open("a", encoding="utf-8") as out:
-                        out.write(curves.line_of(curve, common) + "\n")
-                    best = min(recording.losses, default=float("nan"))
-                    print(f"{len(waiting)} left; {message.outcome} {best:.4f} in {total:.1f} s")
+                        out.write(curves.line_of(curve, head["common"]) + "\n")
+                    _show(curve, len(waiting))
+
+
+def _begin(
+    engine: Engine,
+    slot: Slot,
+    numbered: tuple[int, Any],
+    grid: Grid,
+    folder: Path,
+    head: dict[str, Any],
+    most_s: float,
+) -> Recording:
+    """Start the trial of a config."""
+    number, config = numbered
+    trial = Trial(
+        sweep="curves",
+        number=number,
+        config=config,
+        seed=trial_seed(0, number),
+        rounds_per_epoch=grid.rounds_per_epoch,
+    )
+    before = {process.pid for process in multiprocessing.active_children()}
+    training = CorpusTraining(folder / "corpus", grid.targets, 0)
+    engine.start(Job(trial=trial, slot=slot, training=training, folder=folder / str(number)))
+    [pid] = {p.pid for p in multiprocessing.active_children()} - before
+    return Recording(config, head["rounds"], most_s, pid or 0)
+
+
+def _show(curve: curves.Curve, left: int) -> None:
+    best, spent = min(curve.losses, default=math.nan), sum(curve.seconds) + curve.fixed
+    text = f"{left} left; {curve.outcome} {best:.4f} after {len(curve.losses)} rounds"
+    print(f"{text}, {spent:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """Compare search policies on recorded learning curves: hundreds of sweeps in minutes.
 
-    python -m benchmarks.replay [--seeds 100] [--slots 2] [--only NAME,...] [--variants]
+    python -m benchmarks.replay [--file FILE] [--seeds 100] [--slots 2] [--only NAME;...]
+        [--variants] [--within 1.01]
 
-The policies are the program's own (search/policy/policy.py); only trainings are replaced by
-recordings of `record_curves.py`, and the clock by their seconds. Each policy is judged by the
-simulated time to a loss within 1 % of the best that any recorded config reaches: median and
-quartiles over seeds.
+The policies are the program's own (search/policy/policy.py) but for one rule to compare with
+(`top_k.py`); only trainings are replaced by recordings of `record_curves.py`, and the clock by
+their seconds. Each policy is judged by the simulated time to a loss within 1 % (`--within`) of the
+best that any recorded config reaches: median and quartiles over seeds. `--file` may be given
+several times; without it, each recording in `curves/` is replayed. A sweep begins with what the
+recordings of the other corpora there teach. No default of the program may be
+chosen by a recording that is held out; it is marked in the last table.
 """
 
 from __future__ import annotations
@@ -15,25 +19,32 @@ import heapq
 import itertools
 import math
 import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-from benchmarks import curves
-from lstm_sweep.models.config import as_lstm_config
+from benchmarks import curves, experience
+from benchmarks.replay_report import Row, heading, line, summary
+from benchmarks.top_k import TopK, TopKPolicy
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.experience import PastSweep, distilled
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.trial import Ended, Job, Outcome, RoundDone, Slot, TrialProgress
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, RoundDone, Slot
 from lstm_sweep.spaces.dimension import Listed
-from lstm_sweep.spaces.space import from_mapping
+from lstm_sweep.spaces.space import Space
 
 WITHIN = 1.01
 #: simulated seconds after which a sweep is given up: enough to train every config to its end
 LONGEST = 3_000.0
+#: seconds that a trial takes to go on after it has waited, but a usual round at most: recorded
+#: rounds are shorter than those of a sweep
+THAW_S = 1.0
 #: everything that a plan can leave out
 PLAIN = Plan(
     algorithm="random",
@@ -50,7 +61,7 @@ TPE = replace(PLAIN, algorithm="tpe")
 LADDER = replace(TPE, ladder=True)
 HALVING = replace(LADDER, halving=True)
 ALL = replace(Plan(), trials=100_000, confirm_configs=0)
-POLICIES = {
+POLICIES: Mapping[str, Plan | TopK] = {
     "random": PLAIN,
     "hyperopt's tpe": HYPEROPT,
     "tpe": TPE,
@@ -58,14 +69,16 @@ POLICIES = {
     "tpe + ladder + halving": HALVING,
     "all": ALL,
 }
-VARIANTS = {
+VARIANTS: Mapping[str, Plan | TopK] = {
     "all, no ladder": replace(ALL, ladder=False),
     "all, no halving": replace(ALL, halving=False),
     "all, random for tpe": replace(ALL, algorithm="random"),
     "all, hyperopt's tpe": replace(ALL, algorithm="hyperopt"),
     "all, no opening": replace(ALL, opening=False),
+    "all, no prior": replace(ALL, prior=False),
     "all, cost-blind": replace(ALL, choices=1),
     "random + halving": replace(PLAIN, halving=True),
+    "random, best 3 of 27 at a rung": TopK(),
     **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5)},
 }
 
@@ -73,25 +86,51 @@ VARIANTS = {
 class Replay:
     """Sweeps on one recording."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, within: float = WITHIN, past: Sequence[PastSweep] = ()) -> None:
+        """`past` are the sweeps that a sweep on this recording knows of."""
         head, found = curves.read(file)
         self.curves = {curve.config: curve for curve in found}
-        space = from_mapping(head["space"], str(file))
-        missing = {as_lstm_config(c).learning_rate for c in space.points() if c not in self.curves}
-        rates = space["learning_rate"]
-        kept = [rate for rate in rates.values() or [] if rate not in missing]
-        #: the grid, without learning rates that are not recorded in full
-        self.space = space.replace(learning_rate=Listed("learning_rate", tuple(kept)))
+        self.held_out: bool = head.get("held_out", False)
+        space = curves.space_of(head, file)
+        #: the grid, without learning rates of which no config is recorded; `problem` admits the
+        #: configs that are
+        self.space = _recorded_part(space, self.curves)
         self.best = min(min(curve.losses) for curve in found if curve.losses)
-        corpus = head["corpus"]
-        # what the size of the corpus is to the cost model: its scale is learned anyway
-        data_size = DataSize(int(corpus["characters"] * 0.8), 90, corpus["targets"])
-        self.problem = lstm_problem(self.space, data_size, unigram_loss=3.29)
+        #: loss that counts as found
+        self.target = within * self.best
+        rounds = [seconds for curve in found for seconds in curve.seconds]
+        self.thaw_s = min(THAW_S, statistics.median(rounds))
+        self.problem = lstm_problem(
+            self.space,
+            curves.data_size_of(head),
+            unigram_loss=curves.unigram_loss_of(head),
+            admits=self._is_recorded,
+            experience=distilled(self.space, self._is_recorded, past),
+        )
 
-    def sweep(self, plan: Plan, slots: int) -> tuple[float, int]:  # noqa: C901 - one simulation
+    def _is_recorded(self, config: Config) -> bool:
+        return as_lstm_config(config) in self.curves
+
+    def curve_of(self, config: Config) -> curves.Curve:
+        """The curve of a config; of the ladder's network with each rate, that of one like it."""
+        own = as_lstm_config(config)
+        if own in self.curves:
+            return self.curves[own]
+        like = [one for one in self.curves if one.learning_rate == own.learning_rate]
+        return self.curves[min(like, key=lambda one: _distance(one, own))]
+
+    def _policy(self, rule: Plan | TopK, slots: int) -> Policy | TopKPolicy:
+        if isinstance(rule, TopK):
+            return TopKPolicy(rule, self.problem, self.curves, sweep="replay")
+        recorded = replace(rule, refine=False)  # of the rates of the ladder only
+        return Policy(recorded, self.problem, sweep="replay", slots=slots)
+
+    def sweep(  # noqa: C901 - one simulation
+        self, rule: Plan | TopK, slots: int
+    ) -> tuple[float, int]:
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
-        policy = Policy(plan, self.problem, sweep="replay", slots=slots)
-        target = WITHIN * self.best
+        policy = self._policy(rule, slots)
+        target = self.target
         free = [Slot(index) for index in range(slots)]
         #: what is known of each trial, by its number
         known: dict[int, TrialProgress] = {}
@@ -106,13 +145,30 @@ class Replay:
         def fill() -> None:
             while free and (trial := policy.next(now)):
                 slot = free.pop()
+                if (waited := known.get(trial.number)) is not None:
+                    thaw(waited, slot)
+                    continue
                 progress = TrialProgress(trial, "", slot, _job(trial, slot), began=now)
                 running[slot] = progress
                 policy.begin(progress)
                 known[trial.number] = progress
-                curve = self.curves[as_lstm_config(trial.config)]
+                curve = self.curve_of(trial.config)
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
                 heapq.heappush(events, (now + first, next(order), trial.number, 1))
+
+        def thaw(progress: TrialProgress, slot: Slot) -> None:
+            number, done = progress.trial.number, len(progress.rounds)
+            progress = progress.with_slot(slot, _job(progress.trial, slot), now)
+            running[slot] = known[number] = progress
+            policy.begin(progress)
+            curve = self.curve_of(progress.trial.config)
+            needs = self.thaw_s + (curve.seconds[done] if done < len(curve.seconds) else 0.0)
+            heapq.heappush(events, (now + needs, next(order), number, done + 1))
+
+        def pause(progress: TrialProgress, paused: Paused) -> None:
+            known[progress.trial.number] = progress = progress.with_pause(paused, now)
+            free.append(progress.slot)
+            policy.pause(progress)
 
         def end(progress: TrialProgress, ended: Ended) -> None:
             number = progress.trial.number
@@ -130,7 +186,7 @@ class Replay:
             progress = known[number]
             if progress.ended:
                 continue
-            curve = self.curves[as_lstm_config(progress.trial.config)]
+            curve = self.curve_of(progress.trial.config)
             if epoch > len(curve.losses):
                 end(progress, Ended(Outcome(curve.outcome)))
             else:
@@ -140,13 +196,19 @@ class Replay:
                 if loss <= target:
                     return now, len(policy.trials)
                 verdict = policy.judge(progress)
-                if epoch == progress.trial.config.epochs:
+                # a trial of the ladder may end within its first round, whose loss is taken for its
+                if epoch == progress.trial.rounds or progress.trial.steps is not None:
                     verdict = Ended(Outcome.COMPLETE)
-                if verdict:
+                if isinstance(verdict, Paused):
+                    pause(progress, verdict)
+                elif verdict:
                     end(progress, verdict)
                 else:
                     following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
                     heapq.heappush(events, (now + following, next(order), number, epoch + 1))
+            fill()
+            for one, ended in policy.dropped():
+                end(known[one.trial.number], ended)
             fill()
         return math.inf, len(policy.trials)
 
@@ -156,15 +218,28 @@ def _job(trial: Any, slot: Slot) -> Job:
     return Job(trial=trial, slot=slot, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
 
 
+def _recorded_part(space: Space, recorded: Iterable[TrialConfig]) -> Space:
+    """The space with those learning rates of which configs are recorded."""
+    found = {config.learning_rate for config in recorded}
+    kept = tuple(rate for rate in space["learning_rate"].values() or [] if rate in found)
+    return space.replace(learning_rate=Listed("learning_rate", kept))
+
+
+def _distance(one: TrialConfig, other: TrialConfig) -> float:
+    """How unlike two networks are in the fields that cost time."""
+    fields = ("layers", "layer_size", "sequence_length", "batch_size")
+    return sum(abs(math.log(getattr(one, name) / getattr(other, name))) for name in fields)
+
+
 _replay: Replay | None = None
 
 
-def _open(file: Path) -> None:
+def _open(file: Path, within: float) -> None:
     global _replay
-    _replay = Replay(file)
+    _replay = Replay(file, within, experience.of_others(file))
 
 
-def _run(task: tuple[Plan, int]) -> tuple[float, int]:
+def _run(task: tuple[Plan | TopK, int]) -> tuple[float, int]:
     assert _replay
     return _replay.sweep(*task)
 
@@ -172,37 +247,37 @@ def _run(task: tuple[Plan, int]) -> tuple[float, int]:
 def main() -> None:
     """Replay, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--file", type=Path, default=curves.FOLDER / "text.jsonl")
+    parser.add_argument("--file", type=Path, action="append", help="again for another recording")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", help="names of policies, separated by semicolons")
     parser.add_argument("--variants", action="store_true", help="each part left out or changed")
+    parser.add_argument("--within", type=float, default=WITHIN, help="share of the best loss")
     given = parser.parse_args()
-    policies = POLICIES | (VARIANTS if given.variants else {})
+    policies = {**POLICIES, **(VARIANTS if given.variants else {})}
     if given.only:
-        every = POLICIES | VARIANTS
+        every = {**POLICIES, **VARIANTS}
         policies = {name.strip(): every[name.strip()] for name in given.only.split(";")}
-    replay = Replay(given.file)
-    near = sum(min(c.losses, default=9e9) <= WITHIN * replay.best for c in replay.curves.values())
-    print(
-        f"{len(replay.curves)} curves, best loss {replay.best:.4f}, {near} configs within 1 % of it"
-    )
-    print(f"seconds to within 1 %, {given.seeds} seeds, {given.slots} slots")
-    print(f"{'policy':<34}{'quartile':>9}{'median':>9}{'quartile':>9}{'trials':>8}{'ratio':>8}")
-    against: float | None = None
-    with Pool(given.workers, _open, (given.file,)) as pool:
-        for name, plan in policies.items():
-            tasks = [(replace(plan, seed=seed), given.slots) for seed in range(given.seeds)]
-            results = pool.map(_run, tasks, chunksize=1)
-            low, middle, high = statistics.quantiles([seconds for seconds, _ in results], n=4)
-            trials = statistics.median(count for _, count in results)
-            against = against or middle
-            print(
-                f"{name:<34}{low:>9.0f}{middle:>9.0f}{high:>9.0f}{trials:>8.0f}"
-                f"{middle / against:>8.2f}",
-                flush=True,
-            )
+    share = f"{given.within - 1:.0%}"
+    found: dict[str, list[Row]] = {}
+    for file in given.file or sorted(curves.FOLDER.glob("*.jsonl")):
+        replay = Replay(file, given.within)
+        name = file.stem + (curves.HELD_OUT if replay.held_out else "")
+        lowest = (min(curve.losses, default=math.inf) for curve in replay.curves.values())
+        near = sum(loss <= replay.target for loss in lowest)
+        print(f"{name}: {len(replay.curves)} curves, best loss {replay.best:.4f}, ", end="")
+        print(f"{near} configs within {share}")
+        print(f"seconds to within {share}, {given.seeds} seeds, {given.slots} slots")
+        print(heading(), flush=True)
+        found[name] = rows = []
+        with Pool(given.workers, _open, (file, given.within)) as pool:
+            for label, rule in policies.items():
+                tasks = [(replace(rule, seed=seed), given.slots) for seed in range(given.seeds)]
+                rows.append(Row.of(label, pool.map(_run, tasks, chunksize=1)))
+                print(line(rows[-1], rows[0]), flush=True)
+        print()
+    print(summary(found))
 
 
 if __name__ == "__main__":

@@ -26,10 +26,12 @@ from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
 
+from benchmarks.memory import resident_mb
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
@@ -39,7 +41,6 @@ from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import TrialProgress
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "soak"
@@ -108,7 +109,7 @@ class Watch(Silent):
             trials,
             time.perf_counter() - self.began,
             used.ru_utime + used.ru_stime,
-            _resident_mb(),
+            resident_mb(),
             len(os.listdir("/proc/self/fd")),  # noqa: PTH208
             len(_descendants(os.getpid())),
             len(os.listdir("/proc/self/task")),  # noqa: PTH208
@@ -278,13 +279,6 @@ def _deep_size(things: Iterable[object]) -> int:
         left.extend(gc.get_referents(thing))
         left.extend([vars(thing)] if hasattr(thing, "__dict__") else [])
     return total
-
-
-def _resident_mb() -> float:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1000
-    raise RuntimeError("this kernel does not say what memory is resident")
 
 
 def _descendants(pid: int) -> set[int]:

@@ -18,12 +18,13 @@ import time
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy import proposer
-from lstm_sweep.search.policy.proposer import Observation, Proposer
+from lstm_sweep.search.policy import observations
+from lstm_sweep.search.policy.observations import Observation, Observations
+from lstm_sweep.search.policy.proposer import Proposer
 from lstm_sweep.spaces import presets
 
 UNBOUNDED = 10**9
-BOUNDED = proposer.HISTORY
+BOUNDED = observations.HISTORY
 
 
 def loss_of(config: TrialConfig) -> float:
@@ -48,23 +49,23 @@ def seen(count: int) -> list[Observation]:
 
 def seconds(trials: list[Observation], history: int, algorithm: str = "tpe") -> float:
     """Median seconds of a proposal."""
-    proposer.HISTORY = history
+    observations.HISTORY = history
     asked = Proposer(presets.DEFAULT, seed=0, algorithm=algorithm)
     taken = []
     for number in range(5):
         began = time.perf_counter()
-        asked.propose(len(trials) + number, trials)
+        asked.propose(len(trials) + number, Observations.of(trials))
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 
 
 def best(seed: int, history: int, algorithm: str = "tpe", trials: int = 600) -> float:
     """Best loss of a search on the synthetic loss."""
-    proposer.HISTORY = history
+    observations.HISTORY = history
     asked = Proposer(presets.DEFAULT, seed=seed, algorithm=algorithm)
     known: list[Observation] = []
     for number in range(trials):
-        proposal = asked.propose(number, known)
+        proposal = asked.propose(number, Observations.of(known))
         assert proposal
         known.append(
             Observation(

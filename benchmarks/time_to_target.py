@@ -1,6 +1,10 @@
 """How soon a search has a good network: this program beside scripts for its peers.
 
-    python -m benchmarks.time_to_target --data FILE --minutes 30 --seeds 3
+    python -m benchmarks.time_to_target --data tinyshakespeare.txt --out OUT/shakespeare
+    python -m benchmarks.time_to_target --data source --out OUT/source
+
+These two are its standard: a megabyte of plays and one of Python's own source code (`grids.py`),
+three seeds, 20 minutes for each.
 
 Each contestant searches the same space on the same data and is scored on the same validation
 targets, alone on the machine's CPUs, until its time is over; the time counts from the start of its
@@ -18,7 +22,6 @@ import argparse
 import importlib.util
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,9 +31,11 @@ from pathlib import Path
 from benchmarks.contest_records import CURED, OURS, Run, Setting, read_runs
 from benchmarks.contest_report import plot, table
 from benchmarks.contestants import DIRECTIONS, PEERS, contest, own_program
+from benchmarks.grids import SOURCE, file_of
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, one_of
+from lstm_sweep.search.engines.hardware import cores
 
 NAMES = (OURS, *PEERS)
 LONGEST_WINDOW = 160
@@ -57,8 +62,10 @@ def _arguments() -> argparse.Namespace:
         description=__doc__.splitlines()[0] if __doc__ else None,
         epilog=f"contestants: {', '.join(NAMES)}",
     )
-    parser.add_argument("--data", type=Path, metavar="FILE", help="a text, or a file of event ids")
-    parser.add_argument("--minutes", type=float, default=30.0, metavar="M", help="for each (30)")
+    parser.add_argument(
+        "--data", metavar="FILE", help=f"a text, or a file of event ids, or {SOURCE}"
+    )
+    parser.add_argument("--minutes", type=float, default=20.0, metavar="M", help="for each (20)")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="runs of each (3)")
     parser.add_argument("--characters", type=int, metavar="N", help="only the first of the file")
     parser.add_argument("--direction", choices=tuple(DIRECTIONS), default="both")
@@ -103,7 +110,7 @@ def _names(only: str | None) -> list[str]:
 
 
 def _check_installed(names: Sequence[str]) -> None:
-    needed = {package for name in names if name != OURS for package in PEERS[name][1]}
+    needed = {package for name in names if name != OURS for package in PEERS[name].packages}
     missing = sorted(name for name in needed if not importlib.util.find_spec(name))
     if missing:
         raise InputError(
@@ -120,8 +127,7 @@ def _run_missing(
     data = _data(given, scratch)
     corpus = corpora.load(Source(data=str(data)))
     corpus.check_windows(LONGEST_WINDOW)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = given.workers or cores or 1
+    workers = given.workers or len(cores())
     setting = Setting(corpus.digest, given.minutes, given.direction, workers)
     runs = read_runs(file)
     _check_same(file, runs, setting)
@@ -157,8 +163,8 @@ def _check_same(file: Path, runs: Sequence[Run], setting: Setting) -> None:
 
 def _data(given: argparse.Namespace, scratch: Path) -> Path:
     if given.data is None:
-        raise InputError("--data is missing: expected a file")
-    file: Path = given.data.expanduser().resolve()
+        raise InputError(f"--data is missing: expected a file, or {SOURCE}")
+    file = Path(file_of(given.data, scratch)).expanduser().resolve()
     if not file.is_file():
         raise InputError(f"--data {given.data}: expected a file")
     if given.characters is None:

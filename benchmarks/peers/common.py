@@ -72,6 +72,8 @@ class Task:
     folder: Path
     #: when the peer's process was started, in seconds since 1970
     began: float
+    #: which of the peer's methods, if it has several; empty: what its documentation begins with
+    variant: str = ""
 
 
 def main(search: Callable[[Task], None]) -> None:
@@ -84,6 +86,7 @@ def main(search: Callable[[Task], None]) -> None:
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR")
     parser.add_argument("--began", type=float, default=time.time(), metavar="SECONDS")
+    parser.add_argument("--variant", default="", metavar="NAME", help="which of its methods")
     given = parser.parse_args()
     directions = ("uni", "bi") if given.direction == "both" else (given.direction,)
     folder = given.folder.resolve()
@@ -98,6 +101,7 @@ def main(search: Callable[[Task], None]) -> None:
                 workers=given.workers,
                 folder=folder,
                 began=given.began,
+                variant=given.variant,
             )
         )
     except InputError as error:

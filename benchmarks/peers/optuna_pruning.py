@@ -1,11 +1,15 @@
-"""Optuna's TPE with the Hyperband pruner, in some processes on one storage.
+"""Optuna's TPE with the Hyperband pruner, or `--variant`, in some processes on one storage.
 
 Optuna advises against SQLite for several processes and for its journal, a file that grows.
+
+TPE of Optuna 5 is multivariate by default. Samplers of OptunaHub are left out, since they are
+fetched from GitHub when they are used.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -15,6 +19,33 @@ from benchmarks.peers import common
 from benchmarks.peers.common import Data, Task
 
 STUDY = "search"
+
+
+def _hyperband() -> Any:
+    return optuna.pruners.HyperbandPruner(
+        min_resource=1, max_resource=common.EPOCHS, reduction_factor=3
+    )
+
+
+def _successive_halving() -> Any:
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+
+
+#: samplers by their seed, and pruners
+VARIANTS: Mapping[str, tuple[Callable[[int], Any], Callable[[], Any]]] = {
+    "": (lambda seed: optuna.samplers.TPESampler(seed=seed), _hyperband),
+    "group": (
+        lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
+        _successive_halving,
+    ),
+    "gp": (lambda seed: optuna.samplers.GPSampler(seed=seed), _hyperband),
+    "cmaes": (lambda seed: optuna.samplers.CmaEsSampler(seed=seed, with_margin=True), _hyperband),
+    # it is for the mean over instances of a problem; here an epoch is an instance
+    "wilcoxon": (
+        lambda seed: optuna.samplers.TPESampler(seed=seed),
+        lambda: optuna.pruners.WilcoxonPruner(),
+    ),
+}
 
 
 def search(task: Task) -> None:
@@ -28,17 +59,13 @@ def search(task: Task) -> None:
 
 
 def work(task: Task, number: int) -> None:
-    """Be one of the processes."""
+    """Run trials in one of the processes, until the study ends."""
     seed = task.seed * task.workers + number  # with the same seed both would try the same
     common.prepare(seed, threads=1)
     data = Data.load(task)
+    sampler, pruner = VARIANTS[task.variant]
     study = optuna.load_study(
-        study_name=STUDY,
-        storage=_storage(task),
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.HyperbandPruner(
-            min_resource=1, max_resource=common.EPOCHS, reduction_factor=3
-        ),
+        study_name=STUDY, storage=_storage(task), sampler=sampler(seed), pruner=pruner()
     )
     study.optimize(lambda trial: _objective(trial, data))
 

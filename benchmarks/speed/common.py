@@ -51,7 +51,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """How fast it went."""
+    """What a contestant has measured."""
 
     symbols_per_second: float
     #: seconds until the first step was done, the network's making included

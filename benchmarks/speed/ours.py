@@ -26,7 +26,7 @@ from lstm_sweep.models.config import TrialConfig  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
 from lstm_sweep.models.data.windows import TrainingWindows  # noqa: E402
 from lstm_sweep.models.network import lstm, program  # noqa: E402
-from lstm_sweep.models.network.training import SCORING_ROWS  # noqa: E402
+from lstm_sweep.models.network.evaluation import SCORING_ROWS  # noqa: E402
 from lstm_sweep.search.policy.cost import fitting_targets  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower

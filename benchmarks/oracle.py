@@ -1,0 +1,246 @@
+"""What a search costs beside the best config known in hindsight, trained alone.
+
+    python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
+        [--set FIELD=VALUE]
+    python -m benchmarks.oracle --report
+
+First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
+`lstm-sweep launch` with `--launch ARGS`, as its users run it. Then the oracles: the config of
+`--set`, or the best that any of these searches has found, is trained on one core, alone on the
+machine, scored on the same targets after the same rounds. A search's time counts from the start of
+its process, an oracle's from the beginning of its trial. The data `source` are Python's own source
+code, as in `grids.py`.
+
+The table has the losses that the oracle has after a quarter, a half and all of its time, and how
+much longer the search took to them. The results go to a file for each corpus, `OUT/NAME.jsonl`, one
+by one, so a benchmark that was broken off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest_records import Event
+from benchmarks.contestants import our_events, own_program, run_alone, runs_in
+from benchmarks.grids import SOURCE, file_of
+from benchmarks.oracle_records import (
+    ORACLE,
+    SEARCH,
+    Run,
+    best_config,
+    improvements,
+    read_runs,
+    table,
+)
+from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.hardware import cores
+from lstm_sweep.search.store.tags import Tag, Tags, scoring_of
+from lstm_sweep.spaces.presets import DEFAULT
+from lstm_sweep.spaces.space import with_settings
+
+OUT = Path(__file__).parent / "oracle"
+#: minutes of a search for each of an oracle
+LONGER = 2.0
+#: epochs of an oracle: more than it has time for
+EPOCHS = 10_000
+#: seconds that the process of an oracle gets to come to its trial, which do not count
+START_S = 60.0
+#: what makes a sweep of an oracle
+ALONE = (
+    "--trials", "1", "--workers", "1", "--ladder", "off", "--halving", "off",
+    "--early-stopping", "0", "--confirm-configs", "0", "--size-rule", "off",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run what is missing, and print a table for each corpus."""
+    given = _arguments()
+    try:
+        _check(given)
+        if not given.report:
+            _run_missing(given)
+        files = sorted(given.out.glob("*.jsonl")) if given.report else [_file(given)]
+        if not files:
+            raise InputError(f"--out {given.out}: found no runs, expected some")
+        print("\n\n".join(table(file.stem, read_runs(file)) for file in files))
+    except InputError as error:
+        print(f"oracle: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("oracle: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--data", metavar="PATH_OR_SAMPLE", help=f"a file, a folder, a sample, or {SOURCE}"
+    )
+    parser.add_argument("--name", help="of the corpus (default: of the data)")
+    parser.add_argument(
+        "--minutes", type=float, default=20.0, metavar="M", help="of an oracle (20)"
+    )
+    parser.add_argument(
+        "--search-minutes", type=float, metavar="M", help=f"of a search ({LONGER:g} times as many)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="S", help="searches (3)")
+    parser.add_argument(
+        "--oracles", type=int, metavar="S", help="seeds with an oracle of their own (all)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="of a search (one per core)")
+    parser.add_argument(
+        "--launch", default="", metavar="ARGS", help="further arguments of launch, one text"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
+        help="a field of the oracle's config; others have their defaults",
+    )  # fmt: skip
+    parser.add_argument("--best-of", metavar="SWEEP", help="the oracle is its best config")
+    parser.add_argument("--store", help="where that sweep is kept")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    return parser.parse_args()
+
+
+def _check(given: argparse.Namespace) -> None:
+    for name in ("minutes", "search_minutes", "seeds", "oracles", "workers"):
+        value = getattr(given, name)
+        if value is not None and not 0 < value < math.inf:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is {value:g}: expected a number above 0")
+    if given.data is None and not given.report:
+        raise InputError("--data is missing: expected a file, a folder, or a sample")
+    if given.settings and given.best_of:
+        raise InputError("--set and --best-of: expected one of them at most")
+
+
+def _file(given: argparse.Namespace) -> Path:
+    found: Path = given.out / f"{given.name or Path(given.data).stem}.jsonl"
+    return found
+
+
+def _run_missing(given: argparse.Namespace) -> None:
+    file = _file(given)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    workers = given.workers or len(cores())
+    minutes = given.search_minutes or LONGER * given.minutes
+    budget = ["--trials", "100000", "--minutes", f"{minutes:g}", "--workers", str(workers)]
+    for seed in range(given.seeds):
+        _run_one(given, SEARCH, seed, minutes, workers, budget)
+    runs = read_runs(file)
+    config = oracle_config(given.settings, given.best_of, given.store, runs)
+    alone = [
+        *ALONE, *settings_of(config), "--targets", str(runs[0].targets),
+        "--rounds-per-epoch", str(runs[0].rounds_per_epoch),
+    ]  # fmt: skip
+    for seed in range(given.oracles or given.seeds):
+        _run_one(given, ORACLE, seed, given.minutes, 1, alone)
+
+
+def _run_one(
+    given: argparse.Namespace, kind: str, seed: int, minutes: float, workers: int, args: list[str]
+) -> None:
+    """Run a search or an oracle, if the file does not have it; `args` are further ones of `launch`.
+
+    Raises:
+        InputError: the file has runs that cannot be compared, or the program fails.
+    """
+    file = _file(given)
+    log = file.with_name(f"{file.stem}-{kind}-{seed}.log")
+    same_kind = [one for one in read_runs(file) if one.kind == kind]
+    expected = {"settings": given.launch, "minutes": minutes}
+    for one, (field, value) in itertools.product(same_kind, expected.items()):
+        if (found := getattr(one, field)) != value:
+            text = f"{file}: has a {kind} with {field} {found!r}, expected {value!r}"
+            raise InputError(f"{text}; try another --name or --out")
+    if any(one.seed == seed for one in same_kind):
+        return
+    print(f"{file.stem}, {kind}, seed {seed}: {minutes:g} minutes", flush=True)
+    with tempfile.TemporaryDirectory(prefix="oracle-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch)
+        data = Source(data=file_of(given.data, folder)).resolve().data
+        command = [
+            str(own_program()), "launch", "--data", data, "--name", "oracle", "--seed", str(seed),
+            *shlex.split(given.launch), *args,
+        ]  # fmt: skip
+        began = time.time()
+        most_s = 60 * minutes + (START_S if kind == ORACLE else 0.0)
+        code = run_alone(command, folder, log, began + most_s)
+        run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
+    if code or run is None:
+        raise InputError(f"{kind}, seed {seed}: ended with code {code}; expected a loss, see {log}")
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(run.to_dict(), allow_nan=False) + "\n")
+
+
+def oracle_config(
+    settings: Sequence[str], sweep: str | None, store: str | None, runs: Sequence[Run]
+) -> dict[str, Any]:
+    """The config of an oracle: as it is given, the best of a sweep, or the best of all searches."""
+    if settings:
+        return TrialConfig.from_dict(_set(settings)).to_dict()
+    if sweep:
+        import lstm_sweep
+
+        return lstm_sweep.sweep(sweep, store=store).best.config
+    return best_config(runs)
+
+
+def _set(settings: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for setting in settings:
+        name, _, _ = setting.partition("=")
+        values = with_settings(DEFAULT, [setting])[name.strip()].values() or []
+        if len(values) != 1:
+            raise InputError(f"--set {setting}: expected one value")
+        found[name.strip()] = values[0]
+    return found
+
+
+def settings_of(config: Mapping[str, Any]) -> list[str]:
+    """A config as arguments of `launch`: a space with no other."""
+    fields = {**config, "epochs": EPOCHS}
+    return [part for name in FIELDS for part in ("--set", f"{name}={fields[name]}")]
+
+
+def found_run(
+    kind: str, seed: int, minutes: float, workers: int, settings: str, folder: Path, began: float
+) -> Run | None:
+    """What a run has left in the store of its folder; None if there is no loss."""
+    events = our_events(folder, began)
+    begin = min((e.seconds for e in events), default=0.0) if kind == ORACLE else 0.0
+    in_time = [e for e in events if e.seconds - begin <= 60 * minutes]
+    scored = [e for e in in_time if e.val_loss is not None]
+    if not scored:
+        return None
+    tags = [Tags(run) for run in runs_in(folder)]
+    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
+    best: Event = min(scored, key=lambda event: event.val_loss or 0.0)
+    return Run(
+        kind=kind,
+        seed=seed,
+        corpus=own.text(Tag.CORPUS_DIGEST),
+        minutes=minutes,
+        workers=workers,
+        settings=settings,
+        rounds_per_epoch=max(one.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1) for one in tags),
+        targets=scoring_of(own).targets,
+        config={name: best.config[name] for name in FIELDS if name in best.config},
+        improvements=improvements(scored, begin),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What searches and oracles had by when, the file that keeps it, and the table of ratios."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest_records import Event, Improving, read_lines
+from lstm_sweep.models.errors import InputError
+
+SEARCH, ORACLE = "search", "oracle"
+#: shares of an oracle's time after which its loss is compared: 5, 10 and 20 of 20 minutes
+MARKS = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Run(Improving):
+    """What a search or an oracle found with one seed."""
+
+    #: `search` or `oracle`
+    kind: str
+    seed: int
+    #: fingerprint of the corpus
+    corpus: str
+    #: for how long it might run
+    minutes: float
+    #: trials at once
+    workers: int
+    #: what `launch` was given beside data and budget
+    settings: str
+    #: how finely its trials report, and on how many targets they are scored
+    rounds_per_epoch: int
+    targets: int
+    #: fields of the config with the lowest loss
+    config: dict[str, Any]
+    #: pairs of seconds and a validation loss lower than all before; a search's count from the start
+    #: of its process, an oracle's from that of its trial
+    improvements: list[tuple[float, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of a file of runs."""
+        return {**vars(self), "improvements": [list(pair) for pair in self.improvements]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Run:
+        """Read a line of a file of runs."""
+        pairs = [(second, loss) for second, loss in values["improvements"]]
+        return cls(**{**values, "improvements": pairs})
+
+
+def read_runs(file: Path) -> list[Run]:
+    """The runs that a file has, one a line; none if there is no such file."""
+    return read_lines(file, Run.from_dict)
+
+
+def improvements(events: Iterable[Event], begin: float = 0.0) -> list[tuple[float, float]]:
+    """When the best loss fell, in seconds since `begin`, and to what."""
+    best, found = math.inf, []
+    for event in sorted(events, key=lambda event: event.seconds):
+        if event.val_loss is not None and event.val_loss < best:
+            best = event.val_loss
+            found.append((round(event.seconds - begin, 3), best))
+    return found
+
+
+def best_config(runs: Sequence[Run]) -> dict[str, Any]:
+    """The config with the lowest loss that searches have found.
+
+    Raises:
+        InputError: there is none.
+    """
+    searches = [run for run in runs if run.kind == SEARCH and run.improvements]
+    if not searches:
+        raise InputError("no search has a loss, expected one; or give the config by --set")
+    return min(searches, key=lambda run: run.best).config
+
+
+def table(name: str, runs: Sequence[Run]) -> str:
+    """For each seed and mark: how long the oracle took to its loss, and the search to that.
+
+    A search is compared with the oracle of its seed, since the targets of a sweep follow from its
+    seed, or with the first if there is none.
+    """
+    oracles = {run.seed: run for run in runs if run.kind == ORACLE}
+    searches = sorted((run for run in runs if run.kind == SEARCH), key=lambda run: run.seed)
+    if not oracles or not searches:
+        return f"{name}: {len(searches)} searches and {len(oracles)} oracles, expected some of both"
+    minutes = next(iter(oracles.values())).minutes
+    marks = [minutes * share for share in MARKS]
+    head = "".join(f"{f'{mark:g} min':>30}" for mark in marks)
+    columns = f"{'oracle':>8}{'at s':>7}{'search s':>9}{'ratio':>6}"
+    lines = [f"{name:<14}{head}{'at the end':>20}"]
+    lines.append(f"{'seed':<14}{columns * len(marks)}{'oracle':>10}{'search':>10}")
+    ratios: list[list[float]] = [[] for _ in marks]
+    for search in searches:
+        oracle = oracles.get(search.seed, next(iter(oracles.values())))
+        cells = ""
+        for found, mark in zip(ratios, marks, strict=True):
+            loss = oracle.best_at(60 * mark)
+            own, needed = oracle.reached(loss), search.reached(loss)
+            found.append(needed / own if math.isfinite(own) else math.nan)
+            shown = f"{needed:.0f}" if math.isfinite(needed) else "never"
+            cells += f"{loss:>8.4f}{own:>7.0f}{shown:>9}{_text(found[-1], search, own):>6}"
+        lines.append(f"{search.seed:<14}{cells}{oracle.best:>10.4f}{search.best:>10.4f}")
+    medians = "".join(f"{_ratio_text(statistics.median(found)):>30}" for found in ratios)
+    lines.append(f"{'median ratio':<14}{medians}")
+    return "\n".join(lines)
+
+
+def _ratio_text(ratio: float) -> str:
+    return f"{ratio:.2f}" if math.isfinite(ratio) else "never"
+
+
+def _text(ratio: float, search: Run, own: float) -> str:
+    """A ratio; of a search that never came there what it is at least."""
+    if math.isfinite(ratio) or not math.isfinite(own):
+        return f"{ratio:.2f}"
+    return f">{60 * search.minutes / own:.1f}"

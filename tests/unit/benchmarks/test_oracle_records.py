@@ -1,0 +1,96 @@
+"""What is kept of searches and oracles, and how they compare."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.contest_records import Event
+from benchmarks.oracle_records import Run, best_config, improvements, read_runs, table
+from lstm_sweep.models.errors import InputError
+
+
+def run(kind: str, seed: int, found: list[tuple[float, float]], **changes: Any) -> Run:
+    fields = {"corpus": "d", "minutes": 20.0, "workers": 2, "settings": "", "config": {}}
+    return Run(
+        kind, seed, improvements=found, rounds_per_epoch=4, targets=100, **{**fields, **changes}
+    )
+
+
+#: after 5 minutes 2.0, which it has had for 100 s, after 10 minutes 1.8 and after 20 minutes 1.5
+ORACLE = run("oracle", 0, [(100, 2.0), (400, 1.8), (900, 1.5)])
+
+
+def test_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    assert read_runs(file) == []
+    file.write_text(json.dumps(ORACLE.to_dict()) + "\n", encoding="utf-8")
+    assert read_runs(file) == [ORACLE]
+
+
+def test_a_line_that_is_no_run_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    file.write_text(json.dumps(ORACLE.to_dict()) + "\n{}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"runs.jsonl:2: KeyError: .*expected a run"):
+        read_runs(file)
+
+
+def test_only_losses_lower_than_all_before_are_kept() -> None:
+    losses = [(40.0, 2.5), (10.0, 3.0), (20.0, 3.5), (30.0, None)]
+    events = [Event(seconds, "0", 1, loss, {}) for seconds, loss in losses]
+    assert improvements(events, begin=5.0) == [(5.0, 3.0), (35.0, 2.5)]
+
+
+def test_the_best_config_is_that_of_the_search_with_the_lowest_loss() -> None:
+    searches = [
+        run("search", 0, [(9, 2.0)], config={"layers": 2}),
+        run("search", 1, [(9, 1.9)], config={"layers": 3}),
+        run("oracle", 0, [(9, 1.0)], config={"layers": 4}),
+    ]
+    assert best_config(searches) == {"layers": 3}
+    with pytest.raises(InputError, match="no search has a loss"):
+        best_config(searches[2:])
+
+
+def rows(runs: list[Run]) -> list[list[str]]:
+    return [line.split() for line in table("text", runs).splitlines()]
+
+
+def test_a_ratio_is_the_time_of_the_search_to_a_loss_by_that_of_the_oracle() -> None:
+    search = run("search", 0, [(150, 2.0), (1000, 1.8), (1200, 1.4)], minutes=40.0)
+    head, _, row, last = rows([ORACLE, search])
+    assert head == ["text", "5", "min", "10", "min", "20", "min", "at", "the", "end"]
+    assert row == ["0", "2.0000", "100", "150", "1.50", "1.8000", "400", "1000", "2.50",
+                   "1.5000", "900", "1200", "1.33", "1.5000", "1.4000"]  # fmt: skip
+    assert last == ["median", "ratio", "1.50", "2.50", "1.33"]
+
+
+def test_a_search_that_never_came_there_has_a_ratio_of_at_least_its_time() -> None:
+    search = run("search", 0, [(150, 2.0)], minutes=40.0)
+    _, _, row, last = rows([ORACLE, search])
+    assert row[7:9] == ["never", ">6.0"]
+    assert last == ["median", "ratio", "1.50", "never", "never"]
+
+
+def test_each_search_is_compared_with_the_oracle_of_its_seed_or_else_the_first() -> None:
+    other = run("oracle", 1, [(50, 1.9)])
+    searches = [run("search", seed, [(150, 1.0)]) for seed in range(3)]
+    table_rows = rows([ORACLE, other, *searches])
+    assert [row[:3] for row in table_rows[2:5]] == [
+        ["0", "2.0000", "100"], ["1", "1.9000", "50"], ["2", "2.0000", "100"],
+    ]  # fmt: skip
+
+
+def test_there_is_no_table_without_both() -> None:
+    assert "1 searches and 0 oracles" in table("text", [run("search", 0, [(1, 2.0)])])
+
+
+def test_what_a_run_had_by_when() -> None:
+    assert ORACLE.best_at(99) == math.inf
+    assert ORACLE.best_at(500) == 1.8
+    assert ORACLE.reached(1.85) == 400
+    assert ORACLE.reached(1.0) == math.inf

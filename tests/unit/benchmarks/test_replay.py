@@ -1,0 +1,105 @@
+"""Sweeps on recorded curves: what they may try, and what they take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.curves import data_size_of
+from benchmarks.replay import ALL, PLAIN, POLICIES, VARIANTS, Replay
+from benchmarks.top_k import TopK
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.plan import Plan
+from tests.unit.benchmarks.recordings import CORPUS, HEAD, config, curve, write
+
+#: losses that fall from 3 to 2.2, and from 3 to 1.4
+SLOW, FAST = ([3 - slope * n for n in range(9)] for slope in (0.1, 0.2))
+#: every config of the space; 0.01 and 32 units is best
+FULL = [
+    *(curve(rate, size, SLOW) for rate in (0.001, 0.01) for size in (16, 32) if rate < 0.01),
+    curve(0.01, 16, SLOW),
+    curve(0.01, 32, FAST),
+    *(curve(0.1, size, [], fixed=1.0) for size in (16, 32)),
+]
+RULES = {**POLICIES, **VARIANTS}
+
+
+def test_a_config_is_found_after_the_seconds_of_its_rounds(tmp_path: Path) -> None:
+    file = write(tmp_path / "r.jsonl", [curve(0.01, 32, FAST, seconds=0.5, fixed=2.0)])
+    assert Replay(file).sweep(PLAIN, slots=1) == (2.0 + 9 * 0.5, 1)
+
+
+def test_a_loss_within_a_share_of_the_best_is_found_earlier(tmp_path: Path) -> None:
+    file = write(tmp_path / "r.jsonl", [curve(0.01, 32, FAST)])
+    assert Replay(file, within=1.6 / 1.4).sweep(PLAIN, slots=1) == (8.0, 1)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_every_policy_finds_the_best_of_a_small_grid(rule: Plan | TopK, tmp_path: Path) -> None:
+    replay = Replay(write(tmp_path / "r.jsonl", FULL))
+    seconds, trials = replay.sweep(rule, slots=2)
+    assert 9.0 <= seconds <= 9 * len(FULL)
+    assert 1 <= trials <= len(FULL) + 3  # those of the ladder are tried again
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_only_recorded_configs_of_a_part_of_a_grid_are_tried(
+    rule: Plan | TopK, tmp_path: Path
+) -> None:
+    part = [curve(0.001, 32, SLOW), curve(0.01, 32, FAST), curve(0.1, 16, [], fixed=1.0)]
+    replay = Replay(write(tmp_path / "r.jsonl", part))
+    assert not replay.problem.admits(config(0.001, 16))
+    assert 9.0 <= replay.sweep(rule, slots=2)[0] < math.inf
+
+
+def test_the_network_of_a_ladder_that_is_not_recorded_is_replaced_by_one_like_it(
+    tmp_path: Path,
+) -> None:
+    replay = Replay(write(tmp_path / "r.jsonl", [curve(0.001, 32, SLOW), curve(0.01, 32, FAST)]))
+    assert replay.curve_of(config(0.001, 16)).config == config(0.001, 32)
+
+
+def test_rates_without_a_recorded_config_are_not_searched(tmp_path: Path) -> None:
+    replay = Replay(write(tmp_path / "r.jsonl", [curve(0.001, 32, SLOW), curve(0.01, 32, FAST)]))
+    assert replay.space["learning_rate"].values() == [0.001, 0.01]
+
+
+def test_going_on_after_a_pause_takes_a_usual_round_at_most(tmp_path: Path) -> None:
+    short, long = (
+        Replay(write(tmp_path / f"{seconds}.jsonl", [curve(0.01, 32, FAST, seconds=seconds)]))
+        for seconds in (0.25, 4.0)
+    )
+    assert (short.thaw_s, long.thaw_s) == (0.25, 1.0)
+
+
+def test_a_recording_that_is_held_out_says_so(tmp_path: Path) -> None:
+    assert not Replay(write(tmp_path / "a.jsonl", FULL)).held_out
+    assert Replay(write(tmp_path / "b.jsonl", FULL, held_out=True)).held_out
+
+
+def test_the_same_seed_takes_the_same_time(tmp_path: Path) -> None:
+    replay = Replay(write(tmp_path / "r.jsonl", FULL))
+    plan = replace(ALL, seed=5)
+    assert replay.sweep(plan, slots=2) == replay.sweep(plan, slots=2)
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({}, DataSize(160_000, 30, 100, 9)),
+        # of 90 rounds of an epoch 9 are recorded
+        ({"rounds_per_epoch": 90}, DataSize(16_000, 30, 100, 9)),
+        # all rounds of several epochs are
+        ({"rounds_per_epoch": 3}, DataSize(160_000, 30, 100, 3)),
+    ],
+)
+def test_an_epoch_is_what_was_recorded(changed: dict[str, int], expected: DataSize) -> None:
+    assert data_size_of({**HEAD, **changed}) == expected
+
+
+def test_a_recording_by_epochs_need_not_say_how_many_symbols_it_has() -> None:
+    head = {"corpus": {"characters": 40_000, "targets": CORPUS["targets"]}}
+    assert data_size_of(head) == DataSize(32_000, 90, 100)
