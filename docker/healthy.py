@@ -1,7 +1,21 @@
 """Whether what runs in this container is well: a server must answer; anything else only runs."""
 
+import re
 import urllib.request
 from pathlib import Path
+
+#: what a node of a Ray cluster answers about itself, and the head's about the whole; no token
+NODE = "http://127.0.0.1:52365/api/local_raylet_healthz"
+HEAD = "http://127.0.0.1:8265/api/gcs_healthz"
+
+
+def addresses(line: list[str]) -> list[str]:
+    """What must answer of what a command line starts."""
+    words = [word for part in line for word in part.split()]  # in a pod it is a script of bash
+    if re.search(r"(^|[ /])ray start ", " ".join(words)):
+        return [NODE, HEAD] if "--head" in words else [NODE]
+    port = port_of(line)
+    return [] if port is None else [f"http://127.0.0.1:{port}/health"]
 
 
 def port_of(line: list[str]) -> str | None:
@@ -15,7 +29,7 @@ def port_of(line: list[str]) -> str | None:
 
 
 if __name__ == "__main__":
-    port = port_of(Path("/proc/1/cmdline").read_text(encoding="utf-8").rstrip("\0").split("\0"))
-    if port is not None:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        direct.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
+    command_line = Path("/proc/1/cmdline").read_text(encoding="utf-8").rstrip("\0").split("\0")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for address in addresses(command_line):
+        direct.open(address, timeout=5).close()

@@ -33,7 +33,8 @@ COMMON = ("--help", "--json")
 MEANINGS = {
     "NAME": "a sweep; `sweeps` lists them",
     "--set FIELD=VALUE": "another value for a field of the config, which makes a variation",
-    "--format keras|savedmodel": "`keras` (default), or a TensorFlow SavedModel beside it",
+    "--format keras|savedmodel|onnx": "`keras` (default), or a TensorFlow SavedModel, or ONNX "
+    "files, beside it",
 }
 
 
