@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= 2
+# Modules are compiled once, and not by each process of a test
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: sweep test test-all properties chaos lint format image clean
 
@@ -36,7 +38,7 @@ chaos: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy lstm_sweep tests benchmarks
+	$(BIN)/mypy lstm_sweep tests benchmarks docs docker
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .
@@ -63,4 +65,5 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV), once"
 	PIP_CONSTRAINT=constraints.txt $(INSTALL) -e '.[test]'
+	$(INSTALL) --no-deps hyperas  # without Jupyter, which its distributions do not need
 	@touch $@ $(VENV)/installed

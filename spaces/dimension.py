@@ -143,7 +143,7 @@ class Range(Dimension):
     """Numbers from `low` to `high`, both included, uniform on a linear or logarithmic scale.
 
     With a `step` they are low, low + step ...; without one they are continuous and rounded: on a
-    logarithmic scale to `DIGITS` significant digits, on a linear one to the decimal places that
+    logarithmic scale to `digits` significant digits, on a linear one to the decimal places that
     give the width of the range `DIGITS` significant digits.
     """
 
@@ -154,6 +154,8 @@ class Range(Dimension):
     log: bool = False
     #: decimal places of a continuous number on a linear scale; None: derived from the width
     places: int | None = dataclasses.field(default=None, compare=False)
+    #: significant digits of a continuous number on a logarithmic scale
+    digits: int = dataclasses.field(default=DIGITS, compare=False)
 
     @property
     def kind(self) -> type[int] | type[float] | type[str]:
@@ -207,7 +209,7 @@ class Range(Dimension):
         if self.step:
             number = clean(self.low + round((number - self.low) / self.step) * self.step)
         elif self.log:
-            number = float(f"{number:.{DIGITS}g}")
+            number = float(f"{number:.{self.digits}g}")
         else:
             number = round(number, self._decimal_places())
         number = round(number, 10) if self.step else number

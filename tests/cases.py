@@ -99,11 +99,22 @@ class SweptCase:
         assert swept.done.code == 0, swept.done.err
         result = swept.done.json
         names = ["sweep", "run_id", "state", "trials", "best", "confirmed", "baselines", "seconds"]
-        assert list(result) == names
+        assert list(result) == [*names, "time"]
         assert (result["sweep"], result["state"]) == ("first", "finished")
         assert result["trials"] == {"complete": 4}
         assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes"}
         assert result["best"]["val_loss"] > 0
+
+    def test_what_the_slots_were_used_for_adds_up(self, swept: Swept) -> None:
+        result = swept.done.json
+        spent = dict(result["time"])
+        whole, scoring = spent.pop("slot_seconds"), spent.pop("scoring")
+        assert sum(spent.values()) == pytest.approx(whole, abs=0.01)
+        slots = whole / result["seconds"]  # none came or went
+        assert slots >= 1 and slots == pytest.approx(round(slots), abs=0.01)
+        trials = {"best", "beaten"}  # all four are complete, and the search has no other step
+        assert all((spent[name] > 0) == (name in trials | {"idle"}) for name in spent)
+        assert 0 < scoring < sum(spent[name] for name in trials)
 
     def test_nothing_that_libraries_print_reaches_the_terminal(self, swept: Swept) -> None:
         assert not LIBRARY_NOISE.search(swept.done.err)

@@ -20,11 +20,16 @@ from unittest import mock
 import hypothesis
 import numpy as np
 import pytest
+import sqlalchemy
 
 from lstm_sweep.search.process import secrets
+from lstm_sweep.search.sweep import evidence
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases", "tests.acceptance", "tests.contract", "tests.unit")
+
+# Ray reads it when it is imported: a call that comes too early begins no cluster by itself
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 # Property tests try the same cases each time, and others where they look for new faults:
 # --hypothesis-profile=random
@@ -34,6 +39,7 @@ hypothesis.settings.load_profile("fixed")
 
 if TYPE_CHECKING:
     from lstm_sweep.models.data.corpus import Corpus
+    from tests.ray_cluster import RayCluster
 
 #: a space whose trials take a second each
 TINY = [
@@ -74,6 +80,21 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def rendered() -> None:
+    """For tests of what pictures show: sweeps of this process render them."""
+
+
+@pytest.fixture(autouse=True)
+def unrendered_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps of this process lay out their pictures, but write files without an image.
+
+    To render the pictures of a sweep takes longer than all else of it, if its trials are scripted.
+    """
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr(evidence, "_save", lambda axes, file: file.write_bytes(b""))
+
+
+@pytest.fixture
 def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without a home: no variable names one, nor does the system."""
 
@@ -87,7 +108,8 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def no_gpu() -> Iterator[None]:
     """Sweeps of tests have no GPU; what is about GPUs stands one in."""
-    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+    # tests run beside each other, and do not wait for each other's slots
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="", LSTM_SWEEP_SLOTS="off"):
         yield
 
 
@@ -99,6 +121,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     own = {"XDG_CACHE_HOME": str(folder), "XDG_STATE_HOME": str(state)}
     with mock.patch.dict(os.environ, own):
         yield folder / "lstm-sweep"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unhurried_disk() -> Iterator[None]:
+    """SQLite in this process does not wait for the disk, which takes about 5 ms at each commit.
+
+    What was committed outlives the process nevertheless; it would not outlive a loss of power.
+    """
+
+    def connected(connection: object, record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", connected)
+    yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", connected)
 
 
 _launcher: list[Launcher] = []
@@ -234,6 +272,15 @@ def corpus(data: Path) -> Corpus:
     from lstm_sweep.models.data.source import Source
 
     return load(Source(data=str(data)))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of a head and two nodes with two CPUs each, to which `ray` connects."""
+    from tests import ray_cluster
+
+    with ray_cluster.running("one", "two") as cluster, mock.patch.dict(os.environ, cluster.login):
+        yield cluster
 
 
 def write_text(file: Path, characters: int = 6_000, seed: int = 0) -> Path:

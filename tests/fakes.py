@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
-from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
 
 
 class MemoryStore:
@@ -42,14 +43,20 @@ class MemoryStore:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         step: int = 0,
+        earlier: Mapping[int, Mapping[str, float]] | None = None,
     ) -> None:
         """Keep metrics and tags."""
         self.run_tags[run_id] |= tags or {}
+        self.metrics[run_id].extend(map(dict, (earlier or {}).values()))
         self.metrics[run_id].append(dict(metrics or {}))
 
     def log_once(self, run_id: str, key: str, value: str) -> bool:
         """Nobody else writes it."""
         return True
+
+    def reopen(self, run_id: str, status: str = "RUNNING") -> None:
+        """Note a status that is not final."""
+        self.statuses[run_id] = status
 
     def finish(self, run_id: str, status: str) -> None:
         """Give a run its final status."""
@@ -63,8 +70,16 @@ class MemoryStore:
         """Take a tag away."""
         self.run_tags[run_id].pop(key, None)
 
+    def run(self, run_id: str) -> Any:
+        """A run with its tags, as MLflow gives it."""
+        info = SimpleNamespace(
+            run_id=run_id, status=self.statuses[run_id], start_time=1, end_time=None
+        )
+        tags = dict(self.run_tags[run_id])
+        return SimpleNamespace(info=info, data=SimpleNamespace(tags=tags, params={}, metrics={}))
+
     def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
-        """No other sweep."""
+        """No runs: there is no other sweep."""
         return []
 
     def keep_text(self, run_id: str, text: str, name: str) -> None:
@@ -76,10 +91,10 @@ class MemoryStore:
         self.kept[file.name] = ("", self.statuses[run_id])
 
     def drop_folder(self, run_id: str, name: str) -> None:
-        """Nothing is kept of it."""
+        """Do nothing."""
 
     def log_dataset(self, run_id: str, **about: str) -> None:
-        """Nothing is kept of it."""
+        """Do nothing."""
 
 
 class ScriptedEngine(ClosesOnExit):
@@ -108,15 +123,15 @@ class ScriptedEngine(ClosesOnExit):
         self._folder = Path("/none")
 
     def describe(self, slot: Slot) -> Device:
-        """One and the same."""
+        """The same device for each slot."""
         return self.device
 
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """There is no GPU."""
+        """None, as there is no GPU."""
         return None
 
     def warm_up(self, *, user_code: bool = False) -> None:
-        """Nothing to warm."""
+        """Do nothing."""
 
     def start(self, job: Job) -> None:
         """Write weights, and lay out what will be reported."""
@@ -143,7 +158,7 @@ class ScriptedEngine(ClosesOnExit):
             self._watch(message)
         return [(self.slots[0], message)]
 
-    def stop(self, slot: Slot, ended: Ended) -> None:
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """End the trial."""
         self._messages = [ended]
 
@@ -152,7 +167,7 @@ class ScriptedEngine(ClosesOnExit):
         return self._folder
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
 def _metrics(loss: float) -> dict[str, float]:
@@ -212,7 +227,7 @@ class ScriptedCluster(ScriptedEngine):
                 del self._saying[slot]
         return heard
 
-    def stop(self, slot: Slot, ended: Ended) -> None:
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """End the trial on a slot."""
         if slot in self._saying:
             self._saying[slot] = [ended]

@@ -20,16 +20,8 @@ from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    RoundDone,
-    Slot,
-    Trial,
-    TrialProgress,
-)
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, RoundDone, Slot, Trial
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.config import TemplateConfig
 
@@ -70,7 +62,7 @@ class Networks:
         said: list[tuple[float, RoundDone | Ended]] = []
         if config.learning_rate >= 1:
             return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]
-        taste = random.Random(repr(config)).gauss(0, 0.04)
+        taste = random.Random(config.identity()).gauss(0, 0.04)
         floor = 1.3 + 0.25 * abs(math.log10(config.learning_rate) + 2.4) + taste
         floor += 3 / config.layer_size + chance.gauss(0, 0.015)
         tempo = chance.uniform(3, 6) * (config.batch_size / 64) ** 0.5
@@ -140,7 +132,7 @@ class Simulation:
         #: what is known of each trial, by its number
         self._known: dict[int, TrialProgress] = {}
         #: when something is said, of which trial, and what
-        self._queue: list[tuple[float, int, int, RoundDone | Ended]] = []
+        self._queue: list[tuple[float, int, int, RoundDone | Ended | Paused]] = []
         self._said: dict[int, list[tuple[float, RoundDone | Ended]]] = {}
         self._stopped: set[int] = set()
         self._order = itertools.count()
@@ -157,7 +149,7 @@ class Simulation:
                 _, _, number, said = heapq.heappop(self._queue)
                 progress = self._known[number]
                 if progress.ended is None and (
-                    isinstance(said, Ended) or not self._stops(progress)
+                    isinstance(said, Ended | Paused) or not self._stops(progress)
                 ):
                     self._hear(progress, said)
             if self._now < limit:
@@ -165,12 +157,13 @@ class Simulation:
                     self._stop(self._known[late.trial.number], why)
                 self._fill()
         over = Ended(Outcome.STOPPED, "time is over", until is not None)
-        for progress in self._running():
+        for progress in [one for one in self._known.values() if one.ended is None]:
             self._policy.end(self._note(progress.with_end(over, self._now)))
         return Simulated(self._policy, list(self._known.values()), self._now)
 
     def _running(self) -> list[TrialProgress]:
-        return [progress for progress in self._known.values() if progress.ended is None]
+        waiting = (progress for progress in self._known.values() if progress.ended is None)
+        return [progress for progress in waiting if not progress.paused]
 
     def _note(self, progress: TrialProgress) -> TrialProgress:
         self._known[progress.trial.number] = progress
@@ -180,26 +173,39 @@ class Simulation:
         return progress.trial.number in self._stopped
 
     def _fill(self) -> None:
-        while self._free and (trial := self._policy.next(self._now)):
+        while self._free and (trial := self._next()):
             slot, folder = self._free.pop(0), Path("/none")
             job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
-            progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
+            if waited := self._known.get(trial.number):
+                progress = waited.with_slot(slot, job, self._now)
+            else:
+                progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
+                self._said[trial.number] = self._world.events(trial)
             self._policy.begin(self._note(progress))
-            self._said[trial.number] = self._world.events(trial)
             self._wait(progress)
+
+    def _next(self) -> Trial | None:
+        """The next trial; those that wait and are not needed any more end."""
+        while (trial := self._policy.next(self._now)) is None:
+            if not (dropped := self._policy.dropped()):
+                return None
+            for one, why in dropped:
+                ended = self._known[one.trial.number].with_end(why, self._now)
+                self._policy.end(self._note(ended))
+        return trial
 
     def _wait(self, progress: TrialProgress) -> None:
         number = progress.trial.number
         seconds, said = self._said[number].pop(0)
         heapq.heappush(self._queue, (self._now + seconds, next(self._order), number, said))
 
-    def _stop(self, progress: TrialProgress, why: Ended) -> None:
+    def _stop(self, progress: TrialProgress, why: Ended | Paused) -> None:
         assert not self._stops(progress)
         number = progress.trial.number
         self._stopped.add(number)
         heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), number, why))
 
-    def _hear(self, progress: TrialProgress, said: RoundDone | Ended) -> None:
+    def _hear(self, progress: TrialProgress, said: RoundDone | Ended | Paused) -> None:
         if isinstance(said, RoundDone):
             progress = self._note(progress.with_round(said))
             verdict = self._policy.judge(progress)
@@ -207,6 +213,12 @@ class Simulation:
                 self._stop(progress, verdict)
             else:
                 self._wait(progress)
+            return
+        if isinstance(said, Paused):
+            self._stopped.discard(progress.trial.number)
+            progress = self._note(progress.with_pause(said, self._now))
+            self._free.append(progress.slot)
+            self._policy.pause(progress)
             return
         progress = self._note(progress.with_end(said, self._now))
         self._free.append(progress.slot)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.events import Resumed
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.transitions import after
-from lstm_sweep.search.trial import Trial, TrialProgress
+from lstm_sweep.search.trial import Trial
 
 
 def with_trials(

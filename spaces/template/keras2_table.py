@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-OPTIMIZERS = ("SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl")
+#: names of Keras 2's classes; the optimizers of our networks are in `models/config.py`
+KERAS2_OPTIMIZERS = (
+    "SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl",
+)  # fmt: skip
 
 #: where TensorFlow still has what Keras 3 has removed without a successor
 TF = "tensorflow.keras"
@@ -64,7 +67,7 @@ NAMES: Mapping[str, str | None] = {
     "constraints.nonneg": "keras.constraints.NonNeg",
     "losses.cosine_proximity": "keras.losses.cosine_similarity",
     "optimizers.legacy": "keras.optimizers",
-    **{f"optimizers.{name.lower()}": f"keras.optimizers.{name}" for name in OPTIMIZERS},
+    **{f"optimizers.{name.lower()}": f"keras.optimizers.{name}" for name in KERAS2_OPTIMIZERS},
     "backend.tensorflow_backend": f"{TF}.backend",
     "backend.set_image_dim_ordering": "keras.backend.set_image_data_format",
     "backend.image_dim_ordering": "keras.backend.image_data_format",
@@ -107,7 +110,7 @@ LAYERS = (
 
 #: functions and classes -> their removed arguments
 ARGUMENTS: Mapping[tuple[str, ...], Mapping[str, str]] = {
-    OPTIMIZERS: {"lr": "learning_rate"},
+    KERAS2_OPTIMIZERS: {"lr": "learning_rate"},
     ("Dropout",): {"p": "rate"},
     ("fit", "evaluate", "predict", *METHODS): {
         "show_accuracy": "metrics=['accuracy'] in compile",
@@ -152,5 +155,5 @@ ARGUMENTS: Mapping[tuple[str, ...], Mapping[str, str]] = {
 HAS_STILL = {("Embedding", "output_dim"), ("Embedding", "input_length")}
 #: arguments that Keras 3 accepts and ignores
 IGNORED: Mapping[tuple[str, ...], Mapping[str, str]] = {
-    OPTIMIZERS: {"decay": "a schedule of keras.optimizers.schedules as learning_rate"},
+    KERAS2_OPTIMIZERS: {"decay": "a schedule of keras.optimizers.schedules as learning_rate"},
 }

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lstm_sweep.models.config import DIRECTIONS, PRECISIONS
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.spec import RULES
 from tests.acceptance.bad_input import GOOD, OVER, lay_out, refuse
 
 
@@ -65,19 +69,23 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*LAUNCH, "one.txt"], ["one.txt", "1 distinct symbol", "at least 2"]),
     ([*LAUNCH, "split"], ["split", "train/", "validation/", "test/"]),
     ([*GOOD, "--set", "layer_sise=8"], ["--set layer_sise=8", "did you mean 'layer_size'"]),
-    ([*GOOD, "--set", "precision=half"], ["precision", "float32, bfloat16, float16"]),
+    ([*GOOD, "--set", "precision=half"], ["precision", ", ".join(PRECISIONS)]),
     ([*GOOD, "--set", "precision=float16"], ["float16 needs a GPU", "expected float32"]),
     ([*GOOD, "--set", "layer_size="], ["--set layer_size=", "no values", "1 to 16384"]),
     ([*GOOD, "--set", "layer_size"], ["--set layer_size", "FIELD=VALUES"]),
     ([*GOOD, "--set", "dropout=0.5..0.1"], ["from 0.5 to 0.1 is empty", "0 to 0.99"]),
     ([*GOOD, "--set", "dropout=2"], ["dropout is 2.0", "0 to 0.99"]),
-    ([*GOOD, "--set", "direction=both"], ["direction is 'both'", "uni, bi"]),
+    ([*GOOD, "--set", "direction=both"], ["direction is 'both'", ", ".join(DIRECTIONS)]),
     ([*GOOD, "--set", "batch_size=64.5"], ["batch_size is 64.5", "an integer"]),
     ([*GOOD, "--set", "learning_rate=nan"], ["learning_rate is 'nan'", "a number"]),
     ([*GOOD, "--space", "nowhere.yaml"], ["nowhere.yaml", "default, quick"]),
     ([*GOOD, "--space", "space.yaml"], ["space.yaml", "did you mean 'layer_size'"]),
     ([*GOOD, "--space", "range.yaml"], ["range.yaml", "from 0.5 to 0.1 is empty"]),
     ([*GOOD, "--space", "broken.yaml"], ["broken.yaml:2", "expected a YAML file"]),
+    (["launch"], ["--data is missing", "lstm-sweep launch --data book.txt --trials 40"]),
+    ([*GOOD, "--progress", "loud"], ["'loud'", "auto, table, lines, json, off"]),
+    (["completion", "csh"], ["'csh'", "bash, zsh, fish"]),
+    (["compare", "a/1", "a"], ["trial", "expected"]),
     (["launch", "unknown.yaml"], ["unknown.yaml", "'trails'", "did you mean 'trials'"]),
     (["launch", "broken.yaml"], ["broken.yaml:2", "expected a YAML file"]),
     (["launch", "list.yaml"], ["list.yaml", "expected a mapping"]),
@@ -86,9 +94,9 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--epochs", "0"], ["epochs is 0", "from 1"]),
     ([*GOOD, "--workers", "0"], ["workers is 0", "from 1"]),
     ([*GOOD, "--minutes", "-1"], ["minutes is -1", "from 0"]),
-    ([*GOOD, "--algo", "grid"], ["algo is 'grid'", "tpe, hyperopt, random, anneal"]),
-    ([*GOOD, "--on", "moon"], ["on is 'moon'", "local, inline"]),
-    ([*GOOD, "--size-rule", "maybe"], ["size_rule is 'maybe'", "reject, warn, off"]),
+    ([*GOOD, "--algo", "grid"], ["algo is 'grid'", ", ".join(ALGORITHMS)]),
+    ([*GOOD, "--on", "moon"], ["on is 'moon'", ", ".join(ENGINES)]),
+    ([*GOOD, "--size-rule", "maybe"], ["size_rule is 'maybe'", ", ".join(RULES)]),
     ([*GOOD, "--name", "a/b"], ["name is 'a/b'", "letters"]),
     ([*GOOD, "--set", "layer_size=512"], ["size rule", "draws pass", "training symbols admit"]),
     (["size", "--data", "nowhere"], ["nowhere", "no such file"]),
@@ -138,7 +146,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "layers=1..17"], ["layers is 17.0", "1 to 16"]),
     ([*GOOD, "--set", "layers=1..2..3"], ["layers is '2..3'", "1 to 16"]),
     ([*GOOD, "--set", "layers=.."], ["layers is ''", "1 to 16"]),
-    ([*GOOD, "--set", "direction=uni..bi"], ["direction is 'uni'", "uni, bi"]),
+    ([*GOOD, "--set", "direction=uni..bi"], ["direction is 'uni'", ", ".join(DIRECTIONS)]),
     ([*GOOD, "--set", "layer_size=64k"], ["layer_size is '64k'", "1 to 16384"]),
     ([*GOOD, "--set", "dropout=50%"], ["dropout is '50%'", "0 to 0.99"]),
     ([*GOOD, "--set", "epochs=1e9"], ["epochs is 1000000000.0", "1 to 100000"]),
@@ -152,7 +160,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["rerun", "x/1", "--set", "layer=2"], ["--set layer=2", "did you mean 'layers'?"]),
     (["rerun", "x/1", "--set", "layers=0"], ["--set layers=0", "1 to 16"]),
     (["rerun", "x/1", "--set", "dropout=0..0.5"], ["--set dropout=0..0.5", "expected one"]),
-    (["rerun", "x/1", "--on", "moon"], ["--on is 'moon'", "local, inline"]),
+    (["rerun", "x/1", "--on", "moon"], ["--on is 'moon'", ", ".join(ENGINES)]),
     # --space, and files of a sweep
     ([*GOOD, "--space", "quik"], ["'quik'", "did you mean 'quick'?"]),
     ([*GOOD, "--space", ""], ["space ''", "default, quick"]),
@@ -247,7 +255,10 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["export", "x", "--to", "ring"], ["--to 'ring'", "expected a new"]),
     (["export", "x", "--to", "a\0b"], [r"--to 'a\x00b'", "null byte", "a new folder"]),
     (["export", "x", "--to", "y" * 9000], ["--to 'yyy", "name too long", "a new folder"]),
-    (["export", "x", "--to", "new", "--format", "onnx"], ["--format", "'onnx'", "keras, saved"]),
+    (
+        ["export", "x", "--to", "new", "--format", "pickle"],
+        ["--format", "'pickle'", "keras, saved"],
+    ),
     (["generate", "new"], ["bundle 'new'", "found nothing", "a folder written by `export`"]),
     (["generate", ""], ["bundle ''", "found nothing", "a folder written by `export`"]),
     (["generate", "good.txt"], ["bundle 'good.txt'", "found a file", "a folder written"]),
@@ -265,7 +276,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["ui", "--port", "0"], ["--port is 0", "1 to 65535"]),
     (["ui", "--port", "65536"], ["--port is 65536", "1 to 65535"]),
     (["ui", "--port", "http"], ["--port", "'http'", "a whole number"]),
-    (["sweeps", "x"], ["'x'", "possible: -h, --json"]),
+    (["sweeps", "x"], ["'x'", "possible: -h, --server, --json"]),
 ]
 
 

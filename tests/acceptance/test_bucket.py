@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store.settings import load
@@ -41,6 +39,9 @@ class Storage:
 
 @pytest.fixture(scope="module")
 def storage() -> Iterator[Storage]:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
     port = free_port()
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()

@@ -191,7 +191,9 @@ def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
     folder = ended()
 
     @contextmanager
-    def measure(spec: SweepSpec, task: Any, engine: Any) -> Iterator[tuple[Any, list[str]]]:
+    def measure(
+        spec: SweepSpec, task: Any, engine: Any, address: str | None
+    ) -> Iterator[tuple[Any, list[str]]]:
         other = Store(load(folder, {}))
         rebuild(other, archive.existing_sweep(other, "s"))
         yield engine, []

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Done, run_here
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("rendered")]
 
 FEW = ["--confirm-configs", "0", "--workers", "1", "--halving", "off"]
 #: of three epochs the second has a validation loss that is none; a file beside ends it earlier

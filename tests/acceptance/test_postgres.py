@@ -277,7 +277,7 @@ def test_a_sweep_needs_no_server_and_goes_on(direct: Place) -> None:
     assert {row["outcome"] for row in after} == {"complete"}
     assert len(after) == 3
     assert all(row in after for row in before)
-    assert len(list((direct.folder / "kept").rglob("model.keras"))) == 3
+    assert len(list((direct.folder / "kept").rglob("artifacts/model/model.keras"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import nbclient
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,12 +118,13 @@ def test_a_trial_has_a_curve_and_the_sweep_baselines(sweep: ls.Sweep) -> None:
 def model(sweep: ls.Sweep, folder: Path) -> ls.Model:
     """Its best network."""
     with nothing_changed():
-        return sweep.best.export(folder / "best-model")
+        return sweep.best.export(folder / "best-model", register="words")
 
 
 def test_a_model_is_exported_and_loaded(model: ls.Model, sweep: ls.Sweep, folder: Path) -> None:
     again = ls.load(folder / "best-model")
     assert again.trial == model.trial == sweep.best.id
+    assert (model.version, again.version) == (1, None)
     assert again.metrics["val_loss"] == sweep.best.val_loss
     assert 0 < again.metrics["test_loss"] < 5
     assert again.config == sweep.best.config and set(again.symbols) <= set("sunmorivetdhfa klg")
@@ -218,17 +217,23 @@ def test_a_sweep_is_interrupted_stopped_and_resumed(folder: Path) -> None:
 
 @pytest.mark.full
 def test_the_quickstart_runs(tmp_path: Path) -> None:
+    import nbclient
+    import nbformat
+
     notebook = nbformat.read(ROOT / "examples/quickstart.ipynb", as_version=4)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     client = nbclient.NotebookClient(
         notebook, timeout=500, resources={"metadata": {"path": tmp_path}}
     )
     client.execute(env=environment)
-    launched, table, *_, verdict = [cell for cell in notebook.cells if cell.cell_type == "code"][1:]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"][1:]
+    launched, table, *_, generated, verdict = cells
     [shown] = launched.outputs  # updated in place
     assert "finished after" in shown["data"]["text/plain"]
     assert "<th>best</th>" in shown["data"]["text/html"]
     assert "python-docs-1/0" in table.outputs[0]["data"]["text/html"]
+    text = generated.outputs[0]["text"].removesuffix("\n")
+    assert len(text) == 300 and " " in text
     assert verdict.outputs[0]["data"]["text/plain"] == "'identical'"
     pictures = [
         out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,14 @@ import pytest
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
-from tests.conftest import TINY, run_here, start_program, wait_until, write_text
+from tests.conftest import (
+    TINY,
+    processes_of_group,
+    run_here,
+    start_program,
+    wait_until,
+    write_text,
+)
 
 ROUNDS, EPOCHS = 5, 6
 
@@ -32,11 +42,20 @@ def place(workplace: Callable[[str], Path]) -> Path:
             lambda: any(0 < record.epochs < EPOCHS for record in archive.trials(store, "s")),
             process,
         )
-        process.terminate()
-        assert process.wait(60) == 143
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGINT
+        assert json.loads(out)["state"] == "interrupted"
+        assert processes_of_group(process.pid) == []
     finally:
         process.kill()
         process.wait()
+    rows = run_here("trials", "s", "--json", cwd=folder).json
+    assert {(row["status"], row["outcome"]) for row in rows} <= {
+        ("KILLED", "stopped"),
+        ("FINISHED", "complete"),
+    }
+    assert any(row["val_loss"] is not None for row in rows)
     resumed = run_here("resume", "s", "--json", cwd=folder)
     assert resumed.code == 0, resumed.err
     assert resumed.json["trials"] == {"complete": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,13 @@ def test_learning_rates_come_first_then_the_search_then_further_seeds(
     assert networks == {(1, 48)}
 
 
-def test_the_search_keeps_to_the_best_rate_and_its_neighbours(
+def test_the_search_tries_rates_between_the_neighbours_of_the_best_one(
     searched: Swept, rows: list[dict[str, Any]]
 ) -> None:
     best = _evidence(searched)["ladder"]["best"]
     searched_rates = {row["config"]["learning_rate"] for row in rows if row["phase"] == "search"}
-    assert all(best / 10.01 < rate < best * 10.01 for rate in searched_rates)
+    assert all(best / 50 < rate < best * 10 for rate in searched_rates)
+    assert not searched_rates <= {1, 0.1, 0.01, 0.001}
 
 
 def test_a_config_is_trained_again_only_to_confirm_it_with_other_seeds(
@@ -94,8 +96,7 @@ def test_trials_that_fall_behind_are_pruned_and_say_why(
     assert pruned
     assert all(row["status"] == "FINISHED" and row["epochs"] < 6 for row in pruned)
     said = searched.place.run("show", pruned[0]["trial"]).out
-    assert f"pruned at epoch {pruned[0]['epochs']}" in said
-    assert "is not among the best" in said
+    assert re.search(rf"pruned at epoch {pruned[0]['epochs']}: [0-9.]+ is number \d+ of \d+", said)
 
 
 def test_a_pruned_trial_runs_again_to_the_same_epoch_and_bits(
@@ -122,6 +123,8 @@ def test_the_evidence_is_kept_with_the_run(searched: Swept) -> None:
     found = _evidence(searched)
     assert found["importance"] is None  # there are too few trials to say
     best = searched.done.json["best"]["val_loss"]
+    assert found["time"] == searched.done.json["time"]
+    assert all(found["time"][name] > 0 for name in ("ladder", "cut_short", "confirmation"))
     assert found["best_over_time"][-1]["val_loss"] == pytest.approx(best, rel=1e-9)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store import server as mlflow_server
+from lstm_sweep.search.store.server import Pages, serve
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
@@ -105,17 +105,17 @@ def stolen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.full
 def test_a_port_that_is_taken_in_between_is_left_to_who_took_it(
-    workplace: Callable[[str], Path], stolen: list[int], monkeypatch: pytest.MonkeyPatch
+    workplace: Callable[[str], Path], stolen: list[int]
 ) -> None:
-    settings, announced = load(workplace("stolen"), {}), []
+    settings, announced, said = load(workplace("stolen"), {}), [], list[str]()
 
-    def announce(store: object, address: str, as_json: bool) -> None:
-        with urllib.request.urlopen(f"{address}/version", timeout=60) as answer:
-            announced.append((int(address.rpartition(":")[2]), answer.read()))
+    def announce(pages: Pages) -> None:
+        with urllib.request.urlopen(f"{pages.address}/version", timeout=60) as answer:
+            announced.append((int(pages.address.rpartition(":")[2]), answer.read()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mlflow_server, "_announce", announce)
-    assert mlflow_server.serve(settings, "127.0.0.1", None) == 0
+    serve(settings, "127.0.0.1", None, announce=announce, say=said.append)
+    assert said == ["starting the MLflow server ..."]
     [(port, version)] = announced
     assert port > stolen[0]
     assert version.decode() == metadata.version("mlflow")
@@ -126,5 +126,5 @@ def test_a_port_that_was_named_and_is_taken_in_between_is_one_clear_line(
 ) -> None:
     settings, port = load(workplace("named"), {}), free_port()
     with pytest.raises(InputError, match=f"--port {port}: it is taken, expected a free one"):
-        mlflow_server.serve(settings, "127.0.0.1", port)
+        serve(settings, "127.0.0.1", port, announce=print, say=print)
     assert stolen == [port]

@@ -35,6 +35,7 @@ from tests.conftest import (
 )
 from tests.launcher import PROGRAM, Started
 from tests.servers import Server
+from tests.slow_proxy import proxy_of
 
 #: seconds until a test gives up waiting for the end of the program, on a machine that is busy
 END_WITHIN_S = 30
@@ -45,16 +46,23 @@ def test_the_program_leaves_a_container_time_to_end() -> None:
 
 
 @contextmanager
-def two_at_work(folder: Path, store: Store, **environment: str) -> Iterator[Started]:
-    """A sweep with two workers that would train for hours, once both have told of an epoch."""
-    launch = ["launch", "--data", "words.txt", "--name", "s", "--json", "--workers", "2", *TINY]
+def two_at_work(
+    folder: Path, store: Store, environment: dict[str, str] | None = None, number: int = 2
+) -> Iterator[Started]:
+    """A sweep with two workers that would train for hours, once both have told of an epoch.
+
+    Or with another `number` of them.
+    """
+    launch = ["launch", "--data", "words.txt", "--name", "s", "--json", "--workers", str(number)]
     write_text(folder / "words.txt")
     process = start_program(
-        *launch, "--trials", "2", "--epochs", "100000", cwd=folder, **environment
+        *(*launch, *TINY, "--trials", str(number), "--epochs", "100000"),
+        cwd=folder,
+        **environment or {},
     )
     try:
         wait_until(
-            lambda: [r.epochs > 0 for r in archive.trials(store, "s")] == [True] * 2, process
+            lambda: [r.epochs > 0 for r in archive.trials(store, "s")] == [True] * number, process
         )
         yield process
     finally:
@@ -99,12 +107,35 @@ def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str]
     try:
         there = {"MLFLOW_TRACKING_URI": server.start()}
         store = Store(load(folder, there))
-        with two_at_work(folder, store, **there) as process, server.fall_silent() as mute:
+        with two_at_work(folder, store, there) as process, server.fall_silent() as mute:
             mute.accept()  # the program is waiting for an answer now
             process.terminate()
             assert process.wait(END_WITHIN_S) == 143
             assert processes_of_group(process.pid) == []
             assert "runs were left open" in process.communicate()[1]
+    finally:
+        server.stop()
+
+
+@pytest.mark.full
+def test_a_server_under_load_gets_the_ends_of_all_runs(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("loaded")
+    server = Server(folder)
+    try:
+        near = server.start()
+        store = Store(load(folder, {"MLFLOW_TRACKING_URI": near}))
+        with proxy_of(near) as proxy:
+            # 40 seconds, of which 24 are for requests, so that a busy machine changes nothing
+            there = {"MLFLOW_TRACKING_URI": proxy.address, "LSTM_SWEEP_STOP_WITHIN_S": "40"}
+            with two_at_work(folder, store, there, 6) as process:
+                proxy.delay_s = 1.6
+                process.terminate()
+                _, err = process.communicate(2 * END_WITHIN_S)
+                assert process.wait() == 143
+            assert "left open" not in err
+        assert {run.info.status for run in store.runs({"sweep.role": "sweep"})} == {"KILLED"}
+        records = archive.trials(store, "s")
+        assert [(one.status, one.outcome) for one in records] == [("KILLED", "stopped")] * 6
     finally:
         server.stop()
 

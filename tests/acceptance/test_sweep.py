@@ -94,6 +94,7 @@ def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
         assert [point.step for point in history] == [1, 2]
         best = min(point.value for point in history)
         assert run.data.metrics["best_val_loss"] == best
+        assert 0 < run.data.metrics["scoring_seconds"] < run.data.metrics["round_seconds"]
         assert {"learning_rate", "parameters", "parameters_per_symbol"} <= set(run.data.params)
         assert run.data.tags["sweep.outcome"] == "complete"
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
@@ -143,6 +144,46 @@ def test_a_savedmodel_is_written_beside_and_predicts_the_same(
     assert done.json["test_loss"] > 0
     assert {path.name for path in bundle.iterdir()} == BUNDLE | {"saved_model"}
     check_with_plain_keras(bundle)
+
+
+#: runs the second program of a bundle's README, which is about ONNX
+LOAD_ONNX = """
+import sys
+readme = open("README.md", encoding="utf-8").read()
+exec(readme.split("```python\\n")[2].partition("```")[0])
+print([name for name in ("keras", "tensorflow", "lstm_sweep") if name in sys.modules])
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("direction", "names"), [("uni", ["model.onnx", "step.onnx"]), ("bi", ["model.onnx"])]
+)
+def test_onnx_files_are_written_beside_and_predict_the_same(
+    swept: Swept, tmp_path: Path, direction: str, names: list[str]
+) -> None:
+    trial, bundle = swept.trial(direction), tmp_path / "bundle"
+    done = swept.place.read("export", trial, "--to", bundle, "--format", "onnx", "--json")
+    assert done.code == 0, done.err
+    assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
+    assert {path.name for path in bundle.iterdir()} == BUNDLE | {*names}
+    files = done.json["files"]
+    assert [*files] == ["model.keras", *names]
+    readme = (bundle / "README.md").read_text(encoding="utf-8")
+    for name, found in files.items():
+        assert found["bytes"] == (bundle / name).stat().st_size
+        assert 0 <= found["max_difference"] <= done.json["parity"]["max_difference"]
+        assert f"| `{name}` | {found['bytes']:,} |" in readme
+    check_with_plain_keras(bundle)
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD_ONNX],
+        cwd=bundle,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *predictions, heavy = loaded.stdout.splitlines() or [loaded.stderr[-2000:]]
+    assert (len(predictions), heavy) == (5, "[]"), loaded.stderr[-2000:]
 
 
 def test_an_export_does_not_touch_a_folder_that_is_taken(swept: Swept, tmp_path: Path) -> None:
@@ -208,9 +249,8 @@ def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, Started
     process.kill()
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
     long_sweep: tuple[Path, Started], number: signal.Signals
 ) -> None:

@@ -14,7 +14,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.spec import digest_of
 from lstm_sweep.search.sweep import same_corpus
-from tests.conftest import Done, run_here
+from tests.conftest import Done, in_full, run_here
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FIRST = FIXTURES / "first-version.tar.xz"
@@ -111,6 +111,11 @@ def test_a_trial_of_the_first_version_is_shown_epoch_by_epoch(old: Path) -> None
     assert shown["config"]["direction"] == "bi"
     assert shown["config"]["dropout"] == 0.295
     assert "seed 1398460667" in run_here("show", "old/1", cwd=old).out
+
+
+def test_a_sweep_of_the_first_version_has_a_report(old: Path, tmp_path: Path) -> None:
+    assert run_here("report", "old", "--to", tmp_path / "r.html", cwd=old).code == 0
+    assert "old/2 is best: 2.2773 nats" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("trial", ["old/0", "old/2"], ids=["uni", "bi"])
@@ -277,9 +282,13 @@ def test_a_trial_from_before_the_package_is_trained_again(broken_off: Path, tria
     assert done.json["max_difference"] < 1e-3
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("place", ["resumed", "broken_off"])
-@pytest.mark.parametrize("sweep", ["text", "lines"])
+@pytest.mark.parametrize(
+    "place, sweep",
+    [
+        ("broken_off", "text"),
+        *in_full(("broken_off", "lines"), ("resumed", "text"), ("resumed", "lines")),
+    ],
+)
 def test_the_best_network_from_before_the_package_is_exported(
     request: pytest.FixtureRequest, tmp_path: Path, place: str, sweep: str
 ) -> None:

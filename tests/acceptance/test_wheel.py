@@ -9,6 +9,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("models", "spaces", "search")
+#: what modules read that stand beside them
+DATA = [
+    f"lstm_sweep/search/{name}"
+    for name in ("sweep/shipped_past.json", "pages/report.html", "pages/style.css")
+] + [
+    f"lstm_sweep/{path.relative_to(ROOT)}"
+    for kind in ("html", "css", "js")
+    for path in (ROOT / "search/service/pages").rglob(f"*.{kind}")
+]
 
 START = """
 import importlib.util
@@ -39,6 +48,7 @@ def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path)
         inside = {name for name in archive.namelist() if name.endswith((".py", "py.typed"))}
         archive.extractall(tmp_path / "installed")
         [entry] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert set(DATA) <= set(archive.namelist())
         assert "lstm-sweep = lstm_sweep.search.cli:main" in archive.read(entry).decode()
     own = {"lstm_sweep/py.typed"}
     own |= {f"lstm_sweep/{path.name}" for path in (ROOT / "lstm_sweep").glob("*.py")}

@@ -39,7 +39,7 @@ WRITES = (
 TWO_TRIALS = {0: [3.0, 2.5], 1: [2.6, 2.4]}
 THREE_TRIALS = TWO_TRIALS | {2: [2.9, 2.8]}
 #: some writes of a short sweep, and all of a longer one
-EXTENTS = pytest.mark.parametrize(
+SOME_OR_ALL = pytest.mark.parametrize(
     "losses", [TWO_TRIALS, *in_full(THREE_TRIALS)], ids=["some", "all"]
 )
 
@@ -162,7 +162,7 @@ def _check(place: Place, cache: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@EXTENTS
+@SOME_OR_ALL
 def test_a_driver_killed_at_any_write_loses_nothing(
     place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_driver_killed_at_any_write_loses_nothing(
 
 @pytest.mark.timeout(900)
 @pytest.mark.full
-@EXTENTS
+@SOME_OR_ALL
 def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
     place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
 ) -> None:

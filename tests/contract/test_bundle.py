@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 import pytest
 
@@ -77,6 +76,8 @@ def test_the_likeliest_continuation_is_that_of_plain_keras(
     written: Callable[[TrialConfig, Alphabet], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    import keras
+
     folder = written(config, LETTERS)
     asked = (str(folder), "--prompt", "cab", "--length", "12", "--temperature", "0")
     [text] = generated(capsys, *asked)["sequences"]

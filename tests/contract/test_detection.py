@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -57,6 +56,8 @@ def detected(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def test_each_symbol_is_judged_as_plain_keras_does(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import keras
+
     write(place / "best", LETTERS)
     text = "abcadbca"
     (place / "new.txt").write_text(text, encoding="utf-8")

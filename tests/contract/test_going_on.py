@@ -15,6 +15,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
@@ -69,6 +70,10 @@ def test_time_is_counted_over_all_sittings(
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
     assert before > 0
     assert state.seconds > before
+    assert state.slot_seconds == pytest.approx(state.seconds, abs=0.01)  # on one slot
+    assert [one.trial.number for one in state.unfinished] == [0]
+    spent = SweepResult.of(state).time
+    assert spent and spent.best + spent.beaten > state.unfinished[0].seconds
 
 
 def test_a_finished_sweep_goes_on_with_more_trials(

@@ -119,34 +119,26 @@ def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
     assert before == expected[: len(before)]
 
 
-def test_trials_outlive_the_server_that_forks_them(
+def test_trials_outlive_the_server_that_forks_them_and_stopped_ones_are_killed_nevertheless(
     local: Engine, corpus: Path, tmp_path: Path
 ) -> None:
     first, second = local.slots
-    local.start(job(corpus, tmp_path, first, CONFIG.evolve(epochs=40)))
+    local.start(job(corpus, tmp_path, second, ENDLESS))
     wait_for_progress(local)
-    os.kill(_forkserver(), signal.SIGKILL)
-    local.start(job(corpus, tmp_path, second))
-    heard = listen(local, slots=2)
-    assert len(losses(heard[first])) >= 38  # one or two may have been heard before
-    assert heard[second][-1] == Ended(Outcome.COMPLETE)
-
-
-def test_a_stopped_worker_is_killed_though_its_parent_is_gone(
-    local: Engine, corpus: Path, tmp_path: Path
-) -> None:
-    slot = local.slots[0]
-    local.start(job(corpus, tmp_path, slot, ENDLESS))
-    wait_for_progress(local)
-    worker = worker_of(local, slot)
+    worker = worker_of(local, second)
     os.kill(worker, signal.SIGSTOP)  # as one that hangs
+    local.start(job(corpus, tmp_path, first, CONFIG.evolve(epochs=40)))
     os.kill(_forkserver(), signal.SIGKILL)
-    local.stop(slot, Ended(Outcome.HUNG, "silent"))
-    assert listen(local)[slot][-1] == Ended(Outcome.HUNG, "silent")
+    local.stop(second, Ended(Outcome.HUNG, "silent"))
+    heard = listen(local, slots=2)
+    assert len(losses(heard[first])) == 40
+    assert heard[second][-1] == Ended(Outcome.HUNG, "silent")
     until = time.monotonic() + 60
     while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
         assert time.monotonic() < until
         time.sleep(0.1)
+    local.start(job(corpus, tmp_path / "again", second))
+    assert listen(local)[second][-1] == Ended(Outcome.COMPLETE)
 
 
 def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(

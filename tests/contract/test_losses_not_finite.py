@@ -17,24 +17,16 @@ from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import halving, ladder
-from lstm_sweep.search.policy.confirmation import Confirmed, compare
+from lstm_sweep.search.policy.confirmed import Confirmed, compare
+from lstm_sweep.search.policy.extrapolation import Extrapolation
 from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.progress import LARGEST, TrialProgress
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import (
-    LARGEST,
-    Ended,
-    Job,
-    Message,
-    Outcome,
-    RoundDone,
-    Slot,
-    Trial,
-    TrialProgress,
-)
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import MemoryStore, ScriptedEngine
 
@@ -205,6 +197,7 @@ def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
     assert set(progress.best_so_far) == {INF}
 
 
+@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize("metric", ["val_loss", "val_score"])
 @pytest.mark.parametrize("bad", BAD)
 def test_a_sweep_closes_before_anything_is_drawn(bad: float, metric: str, tmp_path: Path) -> None:
@@ -272,7 +265,10 @@ def test_halving_ranks_such_a_loss_behind_all_others(bad: float) -> None:
 
 def test_extrapolated_losses_are_learned_from_numbers_alone() -> None:
     curves = {0: [INF, INF, INF], 1: [INF, 2.0, 1.0], 2: [4.0, 2.0, 1.0], 3: [4.0], 4: [INF]}
-    assert halving.extrapolated_losses(curves, 3) == {1: 1.0, 2: 1.0, 3: 1.0}
+    extrapolation = Extrapolation(3)
+    for number, curve in curves.items():
+        extrapolation.put(number, curve)
+    assert extrapolation.losses()[:5].tolist() == pytest.approx([NAN, 1, 1, 1, NAN], nan_ok=True)
 
 
 @pytest.mark.parametrize("bad", BAD)

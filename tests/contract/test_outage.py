@@ -7,24 +7,44 @@ import os
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api import status_report
+from lstm_sweep.search.cli import main
+from lstm_sweep.search.commands.exits import BAD_INPUT, FAILED
 from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.process import interrupts
+from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.process.signals import Interrupted, Shield
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store import faults
+from lstm_sweep.search.store.journal import SCHEMA, spec_tags
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
 from lstm_sweep.search.trial import RoundDone, Slot
+from tests.conftest import TINY, run_here
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+
+@pytest.fixture(scope="module")
+def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
+    """A server whose start takes seconds; a test that kills it starts it again, or is the last."""
+    started = Server(workplace("behind"))
+    started.start()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
@@ -33,10 +53,10 @@ def store(workplace: Callable[[str], Path]) -> Store:
 
 
 def test_a_server_that_is_down_for_a_while_is_waited_for(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+    server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = Server(workplace("behind"))
-    store = Store(Settings(server.start(), None, "outage", "test"))
+    monkeypatch.setattr(faults, "LONGEST_WAIT_S", 1.0)
+    store = Store(Settings(server.address, None, "outage", "test"))
     back: list[threading.Thread] = []
 
     def go_down(message: RoundDone) -> None:
@@ -49,11 +69,53 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     engine = ScriptedEngine(LOSSES, watch=go_down)
     try:
         four_trials(store, corpus, data, engine=engine, observer=display).run()
-        back[0].join()
-        assert any("does not answer" in text for text in display.told)
-        check(store)
     finally:
         back[0].join()
+    assert any("does not answer" in text for text in display.told)
+    check(store)
+
+
+def test_a_sweep_that_has_ended_is_summed_up_if_its_store_is_gone(
+    server: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = api.trials
+
+    def gone(*arguments: Any, **more: Any) -> Any:
+        server.kill()
+        return trials(*arguments, **more)
+
+    monkeypatch.setattr(api, "trials", gone)
+    at = {"MLFLOW_TRACKING_URI": server.address}
+    one = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "alone")
+    done = run_here("launch", "--data", data, *TINY, *one, cwd=tmp_path, **at)
+    assert done.code == 0, done.err
+    assert "the table of trials is left out: store " in done.err
+    assert "best: alone/0" in done.out
+    assert "ended after" in done.out
+
+
+def test_a_store_that_fails_while_a_sweep_is_followed_is_a_failure_and_at_the_start_bad_input(
+    workplace: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server = Server(workplace("followed"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.start())
+    monkeypatch.chdir(workplace("elsewhere"))
+    try:
+        store = Store(load(Path.cwd()))
+        running = {Tag.ROLE: "sweep", Tag.NAME: "s", Tag.STATE: "running"}
+        running |= {Tag.SCHEMA: str(SCHEMA)} | spec_tags(tiny_spec(), "s")
+        store.create_run("s", running | Lease(store, "").tag)
+        with monkeypatch.context() as patch:  # the server dies between two looks
+            patch.setattr(status_report, "time", SimpleNamespace(sleep=lambda _: server.kill()))
+            assert main(["status", "s", "--follow"]) == FAILED
+        out, err = capsys.readouterr()
+        assert out == "sweep s: running; no trials yet\n"
+        assert len(err.splitlines()) == 1 and "does not answer" in err
+        assert main(["status", "s", "--follow"]) == BAD_INPUT
+        assert "expected a store that answers" in capsys.readouterr().err
+    finally:
         server.stop()
 
 
@@ -82,6 +144,32 @@ def test_somebody_who_gives_up_waiting_is_heard(
     with pytest.raises(Interrupted) as caught, shield.up():
         sweep.run()
     assert caught.value.code == 143
+    assert any("runs were left open" in text for text in display.told)
+
+
+def test_an_end_that_a_thread_asks_for_takes_two_more_requests_if_each_takes_long(
+    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "GIVE_UP_S", -1.0)  # so each request takes too long
+    request, asked = EndRequest(), list[str]()
+
+    class Down:
+        def __getattr__(self, name: str) -> Any:
+            def down(*arguments: Any, **more: Any) -> Any:
+                asked.append(name)
+                request.request()
+                raise TimeoutError("no answer")
+
+            return down
+
+    def go_down(message: RoundDone) -> None:
+        store.client = Down()
+
+    display, engine = Listening(), ScriptedEngine(LOSSES, watch=go_down)
+    sweep = four_trials(store, corpus, data, engine=engine, observer=display, interrupts=request)
+    with pytest.raises(Interrupted):
+        sweep.run()
+    assert len(asked) == 3  # the loop's, the end of a trial with its network, and without it
     assert any("runs were left open" in text for text in display.told)
 
 
@@ -115,7 +203,7 @@ def test_a_sweep_shows_that_it_is_driven_while_the_store_is_slow(
 ) -> None:
     beats: list[float] = []
 
-    def beat(lease: Lease, seconds: float) -> bool:
+    def beat(lease: Lease, seconds: float, more: Mapping[str, str]) -> bool:
         beats.append(seconds)
         return False
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import scoring_targets
@@ -39,6 +39,7 @@ def training_of(
     folder: Path,
     rounds_per_epoch: int,
     checkpoints: Any = None,
+    steps: int | None = None,
 ) -> Any:
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import training
@@ -54,6 +55,7 @@ def training_of(
         checkpoints,
         folder.parent / "graphs",
         rounds_per_epoch=rounds_per_epoch,
+        steps=steps,
     )
 
 
@@ -67,12 +69,12 @@ def scores(metrics: dict[str, float]) -> list[float]:
     return [metrics[name] for name in SCORES]
 
 
-@pytest.mark.parametrize("direction", ["uni", "bi"])
-@pytest.mark.parametrize("optimizer", ["rmsprop", *in_full("adam", "adagrad", "sgd")])
+@pytest.mark.parametrize("kind", [{}, {"direction": "bi"}, {"state": "carried"}], ids=str)
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], *in_full(*OPTIMIZERS[1:])])
 def test_the_rounds_of_an_epoch_come_to_the_bits_of_the_epoch(
-    corpus: Corpus, tmp_path: Path, direction: str, optimizer: str
+    corpus: Corpus, tmp_path: Path, kind: dict[str, str], optimizer: str
 ) -> None:
-    config = CONFIG.evolve(direction=direction, optimizer=optimizer)
+    config = CONFIG.evolve(optimizer=optimizer, **kind)
     whole = rounds(training_of(config, corpus, tmp_path / "whole", 1))
     parts = rounds(training_of(config, corpus, tmp_path / "parts", 4))
     assert (len(whole), len(parts)) == (2, 8)
@@ -90,21 +92,23 @@ def test_a_round_reports_the_epochs_and_symbols_that_were_trained(
     assert (seen[3], seen[7]) == (len(corpus.train), 2 * len(corpus.train))
 
 
+@pytest.mark.parametrize("state", ["reset", "carried"])
 def test_a_training_that_is_broken_off_within_an_epoch_goes_on_with_the_same_bits(
-    corpus: Corpus, tmp_path: Path
+    corpus: Corpus, tmp_path: Path, state: str
 ) -> None:
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.network.events import Round
-    from lstm_sweep.models.network.training import CheckpointSettings
 
-    expected = rounds(training_of(CONFIG, corpus, tmp_path / "whole", 3))
+    config = CONFIG.evolve(state=state)
+    expected = rounds(training_of(config, corpus, tmp_path / "whole", 3))
     folder = tmp_path / "broken"
     checkpoints = CheckpointSettings(folder / "checkpoint.npz", every_s=0)
-    first = training_of(CONFIG, corpus, folder, 3, checkpoints)
+    first = training_of(config, corpus, folder, 3, checkpoints)
     for event in first:
         if isinstance(event, Round) and event.number == 2:
             break
     first.close()
-    events = list(training_of(CONFIG, corpus, folder, 3, checkpoints))
+    events = list(training_of(config, corpus, folder, 3, checkpoints))
     assert [event.repeated for event in events if isinstance(event, Round)] == [True] + [False] * 5
     again = rounds(events)
     assert [scores(one) for one in again] == [scores(one) for one in expected]
@@ -114,8 +118,8 @@ def test_a_training_that_is_broken_off_within_an_epoch_goes_on_with_the_same_bit
 def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds(
     corpus: Corpus, tmp_path: Path
 ) -> None:
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.network.events import Round
-    from lstm_sweep.models.network.training import CheckpointSettings
 
     checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
     list(training_of(CONFIG.evolve(epochs=1), corpus, tmp_path, 2, checkpoints))
@@ -138,7 +142,7 @@ def test_a_few_high_losses_in_a_short_round_are_no_divergence(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     from lstm_sweep.models.network.events import Diverged, Round
-    from lstm_sweep.models.network.training import DIVERGED_STEPS
+    from lstm_sweep.models.network.loss_meter import DIVERGED_STEPS
 
     config = CONFIG.evolve(optimizer="adam", learning_rate=100.0, batch_size=32)
     whole = list(training_of(config, corpus, tmp_path / "whole", 1))
@@ -148,3 +152,81 @@ def test_a_few_high_losses_in_a_short_round_are_no_divergence(
     events = training_of(config, corpus, tmp_path / "parts", 4)
     ended = next(event for event in events if isinstance(event, Round | Diverged))
     assert isinstance(ended, Round)
+
+
+# trainings that end after a number of steps -----------------------------------------------------
+
+
+def steps_of(corpus: Corpus, epoch: int = 1) -> int:
+    from lstm_sweep.models.data.windows import TrainingWindows
+
+    return TrainingWindows(corpus.train, CONFIG, 3).epoch(epoch).steps
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_a_training_that_ends_within_a_round_has_the_bits_of_its_steps(
+    corpus: Corpus, tmp_path: Path, share: float
+) -> None:
+    from lstm_sweep.models.network.events import LastRound
+
+    whole = steps_of(corpus)
+    taken = int(share * whole)
+    each = rounds(training_of(CONFIG, corpus, tmp_path / "each", whole))  # a step a round
+    events = list(training_of(CONFIG, corpus, tmp_path / "cut", 1, steps=taken))
+    assert isinstance(events[-1], LastRound)
+    [cut] = rounds(events)
+    assert scores(cut) == scores(each[taken - 1])
+    assert cut["epoch"] == taken / whole
+    assert cut["symbols_seen"] == len(corpus.train) * taken // whole
+
+
+def test_steps_are_counted_from_one_epoch_to_the_next(corpus: Corpus, tmp_path: Path) -> None:
+    whole = steps_of(corpus)
+    found = rounds(training_of(CONFIG, corpus, tmp_path / "cut", 1, steps=whole + 3))
+    assert [one["epoch"] for one in found] == [1, 1 + 3 / steps_of(corpus, 2)]
+    just = rounds(training_of(CONFIG, corpus, tmp_path / "just", 1, steps=whole))
+    assert [one["epoch"] for one in just] == [1]
+    assert scores(just[0]) == scores(found[0])
+
+
+def test_more_steps_than_a_training_has_change_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    found = rounds(training_of(CONFIG, corpus, tmp_path / "more", 2, steps=10_000))
+    whole = rounds(training_of(CONFIG, corpus, tmp_path / "whole", 2))
+    assert [scores(one) for one in found] == [scores(one) for one in whole]
+    assert [one["epoch"] for one in found] == [0.5, 1, 1.5, 2]
+
+
+def test_a_training_of_so_many_steps_that_is_broken_off_goes_on_with_the_same_bits(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
+    from lstm_sweep.models.network.events import LastRound, Round
+
+    steps = steps_of(corpus) + 3
+    expected = rounds(training_of(CONFIG, corpus, tmp_path / "whole", 2, steps=steps))
+    assert len(expected) == 3
+    folder = tmp_path / "broken"
+    checkpoints = CheckpointSettings(folder / "checkpoint.npz", every_s=0)
+    first = training_of(CONFIG, corpus, folder, 2, checkpoints, steps)
+    for event in first:
+        if isinstance(event, Round) and event.number == 2:
+            break
+    first.close()
+    again = rounds(training_of(CONFIG, corpus, folder, 2, checkpoints, steps))
+    assert [scores(one) for one in again] == [scores(one) for one in expected]
+    # its last round is in the checkpoint now, so it trains nothing more
+    events = list(training_of(CONFIG, corpus, folder, 2, checkpoints, steps))
+    assert [type(event) for event in events] == [Round, Round, LastRound]
+    assert [scores(one) for one in rounds(events)] == [scores(one) for one in expected]
+
+
+def test_a_checkpoint_is_not_taken_up_with_another_number_of_steps(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
+    from lstm_sweep.models.network.events import Round
+
+    checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
+    list(training_of(CONFIG, corpus, tmp_path, 2, checkpoints, steps_of(corpus)))
+    events = training_of(CONFIG, corpus, tmp_path, 2, checkpoints, steps_of(corpus) + 1)
+    assert [event.repeated for event in events if isinstance(event, Round)] == [False] * 3

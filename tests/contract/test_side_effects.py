@@ -15,7 +15,6 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
@@ -34,6 +33,8 @@ from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 def of_process() -> dict[str, Any]:
     """What is common to all threads of this process, as far as it matters here."""
     from mlflow import environment_variables as variables
+
+    from lstm_sweep.models.keras_import import keras
 
     return {
         "environment": dict(os.environ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.engines.base import SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.sweep import loop_parts
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
@@ -36,7 +38,9 @@ class Told(Silent):
 
 
 @pytest.fixture
-def store() -> MemoryStore:
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    # which has no models
+    monkeypatch.setattr("lstm_sweep.search.sweep.sweep.log_best_model", lambda *arguments: None)
     return MemoryStore()
 
 
@@ -124,6 +128,26 @@ def test_a_slot_may_come_back(
     assert cluster.started[:2] == [(0, 1, A), (0, 2, A)]
 
 
+def test_a_free_slot_may_come_back_while_ends_wait_for_the_store(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_parts, "TURN_S", 10.0)
+    slots = tuple(Slot(index, core=0, node=f"node-{index}") for index in range(6))
+    lost = [(slots[1], GONE), (slots[2], GONE)]
+    changes: Changes = {3: [*lost, (slots[0], GONE), (slots[0], SlotAdded())]}
+
+    class SlowStore(ScriptedCluster):
+        def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+            if self._waits == 2:  # all six have begun, and trial 0 has ended
+                monkeypatch.setattr(loop_parts, "TURN_S", 0.0)
+            return super().wait(timeout_s)
+
+    cluster = SlowStore(LOSSES | {0: [3.0]}, slots, changes)
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [1, 2]
+
+
 def test_a_trial_that_loses_its_slot_each_time_is_given_up(
     corpus: Corpus, data: Path, store: MemoryStore, display: Told
 ) -> None:
@@ -138,3 +162,5 @@ def test_a_run_says_what_device_its_trial_was_trained_on(
     swept(ScriptedCluster(LOSSES, (A, B), {}), corpus, data, store, display)
     devices = {tags["sweep.device"] for tags in store.run_tags.values() if "sweep.device" in tags}
     assert devices == {"cpu: of node-0", "cpu: of node-1"}
+    nodes = {tags["sweep.node"] for tags in store.run_tags.values() if "sweep.node" in tags}
+    assert nodes == {"node-0", "node-1"}

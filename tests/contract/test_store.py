@@ -19,6 +19,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.inline import InlineEngine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive
@@ -26,7 +27,7 @@ from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial, TrialProgress
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -122,6 +123,7 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
     assert archive.baselines(store, "s") == state.baselines
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), tiny_spec(trials=1, epochs=1)).run()
     run = store.run(state.run_id)
@@ -132,7 +134,7 @@ def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> N
     assert run.inputs.dataset_inputs[0].dataset.digest == corpus.digest
     names = {artifact.path for artifact in store.client.list_artifacts(state.run_id)}
     pictures = {"learning_curves.png", "best_over_time.png", "parameters.png"}
-    assert names == {"sweep.yaml", "evidence.json"} | pictures
+    assert names == {"sweep.yaml", "evidence.json", "report.html"} | pictures
 
 
 def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
@@ -190,7 +192,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
 
 
 class _Unread(Silent):
-    """A display whose reader has gone away."""
+    """A display whose output is closed by its reader."""
 
     def trial_ended(self, progress: Any, state: Any) -> None:
         raise SystemExit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import lstm_sweep as ls
 from lstm_sweep.search import api
 from lstm_sweep.search.process.interrupts import Interrupts
 from tests.conftest import TINY, run_here
-from tests.servers import Server
 
 ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")
 #: the same for Python
@@ -23,32 +22,6 @@ FIELDS: dict[str, Any] = {
     "space": {"layer_size": 8, "sequence_length": 10, "stride": 10, "epochs": 1}, "trials": 1,
     "targets": 500, "size_rule": "off", "name": "s", "on": "inline",
 }  # fmt: skip
-
-
-@pytest.fixture
-def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
-    started = Server(workplace("dies"))
-    started.start()
-    yield started
-    started.stop()
-
-
-def test_a_sweep_that_has_ended_is_summed_up_if_its_store_is_gone(
-    server: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trials = api.trials
-
-    def gone(*arguments: Any, **more: Any) -> Any:
-        server.kill()
-        return trials(*arguments, **more)
-
-    monkeypatch.setattr(api, "trials", gone)
-    at = {"MLFLOW_TRACKING_URI": server.address}
-    done = run_here("launch", "--data", data, *TINY, *ONE, cwd=tmp_path, **at)
-    assert done.code == 0, done.err
-    assert "the table of trials is left out: store " in done.err
-    assert "best: s/0" in done.out
-    assert "ended after" in done.out
 
 
 @pytest.fixture

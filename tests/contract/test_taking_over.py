@@ -132,7 +132,7 @@ class SlowToRenew(Store):
         """Write slowly what a thread beside the driver writes."""
         if threading.current_thread().name == "lease":
             self.begun.set()
-            time.sleep(1.5)
+            time.sleep(0.8)
         super().log(run_id, tags=tags, **more)
 
     begun = threading.Event()

@@ -113,7 +113,7 @@ def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
     assert (read.returncode, read.stderr) == (0, "")
     services = json.loads(read.stdout)["services"]
     ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert [port["host_ip"] for port in ports] == ["127.0.0.1"]
+    assert [port["host_ip"] for port in ports] == ["127.0.0.1"] * 2
     target = "gpu" if "gpu" in overlays else "cpu"
     assert services["sweep"]["image"] == f"lstm-sweep:{target}"
     assert services["sweep"]["build"] == {
@@ -151,11 +151,13 @@ def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> Non
 def test_a_server_alone_must_answer_to_be_well(line: str, port: str | None) -> None:
     healthy = runpy.run_path(str(DOCKER / "healthy.py"))
     assert healthy["port_of"](line.split(" ")) == port
+    addresses = [f"http://127.0.0.1:{port}/health"] if port else []
+    assert healthy["addresses"](line.split(" ")) == addresses
 
 
 def test_no_port_is_open_to_other_machines() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(ports) == 1
+    assert len(ports) == 2
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -174,7 +176,7 @@ def test_the_readme_names_every_variable() -> None:
     assert set(told) == set(re.findall(r"\$\{([A-Z_]+)", text))
 
 
-@pytest.mark.parametrize("service", ["db", "mlflow"])
+@pytest.mark.parametrize("service", ["db", "mlflow", "ray-head", "ray-worker"])
 def test_a_server_is_watched_and_comes_back(service: str) -> None:
     assert SERVICES[service]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[service]["restart"] == "unless-stopped"
@@ -221,13 +223,19 @@ def test_the_file_of_passwords_is_made_as_the_readme_says_and_never_replaced(
 def test_each_service_waits_for_the_one_it_needs() -> None:
     needs = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
     healthy = {"condition": "service_healthy"}
-    assert needs == {"db": {}, "mlflow": {"db": healthy}, "sweep": {"mlflow": healthy}}
+    assert needs == {
+        "db": {},
+        "mlflow": {"db": healthy},
+        "sweep": {"mlflow": healthy},
+        "ray-head": {"mlflow": healthy},
+        "ray-worker": {"ray-head": healthy},
+    }
 
 
 def test_what_must_last_lies_in_named_volumes() -> None:
     mounts = [tuple(mount.split(":")) for name in SERVICES for mount in SERVICES[name]["volumes"]]
     named = {mount[0] for mount in mounts if not mount[0].startswith("./")}
-    assert named == set(COMPOSE["volumes"]) == {"database", "artifacts", "cache"}
+    assert named == set(COMPOSE["volumes"]) == {"database", "artifacts", "cache", "scratch"}
     lent = [mount for mount in mounts if mount[0].startswith("./")]
     assert lent == [("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro,z")]
 
@@ -265,11 +273,11 @@ def test_a_sweep_gets_the_time_to_end_in_order() -> None:
 
 def test_gpus_are_asked_for_in_the_overlay_alone() -> None:
     assert "nvidia" not in str(COMPOSE)
-    assert list(GPU["services"]) == ["sweep"]
-    sweep = GPU["services"]["sweep"]
-    assert sweep["image"].endswith(":gpu")
-    assert sweep["build"] == {"target": "gpu"}
-    assert sweep["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
+    assert list(GPU["services"]) == ["sweep", "ray-worker"]
+    for service in GPU["services"].values():
+        assert service["image"].endswith(":gpu")
+        assert service["build"] == {"target": "gpu"}
+        assert service["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
 
 
 def test_the_images_are_built_by_targets_that_exist() -> None:

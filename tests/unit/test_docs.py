@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ from tests.unit.documents import (
     SPAN,
     anchors,
     prose,
+    rows,
     section,
     text_of,
 )
@@ -86,17 +90,40 @@ def test_the_page_on_architecture_has_every_module() -> None:
     assert {path for path in named if not path.endswith(".py")} == folders
 
 
-def commands(page: str) -> list[str]:
-    """Calls of the program in a page's blocks and within its lines; no usages."""
+def test_files_that_are_named_beside_dependencies_exist() -> None:
+    comments = "".join(re.findall(r"#.*", text_of("pyproject.toml")))
+    named = re.findall(r"[\w/]+\.py", comments)
+    known = [f"/{path}" for path in FILES]
+    assert "search/store/tracking.py" in named
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+def test_the_page_on_architecture_has_every_dependency() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    wanted = {re.split(r"[=>~]", requirement)[0] for requirement in project["dependencies"]}
+    table = rows(section(DOCS / "architecture.md", "Libraries"))
+    assert {name for first, _ in table for name in SPAN.findall(first)} - {"pynvml"} == wanted
+
+
+def calls(page: str, program: str) -> list[str]:
+    """Arguments of a program where a page calls it, in its blocks and within its lines."""
     text = text_of(page)
     lines = [
         line
         for _, content in FENCE.findall(text)
         for line in content.replace("\\\n", " ").splitlines()
     ]
-    calls = [*lines, *SPAN.findall(prose(text))]
-    found = (re.match(r"(?:\$ )?(?:\.venv/bin/)?lstm-sweep (.*)", call) for call in calls)
-    return [one[1] for one in found if one and not re.search(r"\[|COMMAND", one[1])]
+    spans = re.findall(r"`([^`]+)`", prose(text))  # a span may go on in the next line
+    found = (
+        re.match(rf"(?:\$ )?(?:\.venv/bin/)?{program} (.*)", call.replace("\n", " "))
+        for call in (*lines, *spans)
+    )
+    return [one[1] for one in found if one]
+
+
+def commands(page: str) -> list[str]:
+    """Calls of the program on a page; no usages."""
+    return [call for call in calls(page, "lstm-sweep") if not re.search(r"\[|COMMAND", call)]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
@@ -113,16 +140,14 @@ def test_commands_are_found() -> None:
     assert len(commands("docs/tutorial.md")) > 15
 
 
-def options() -> set[str]:
-    """Options of all commands."""
-    parser = build_parser()
-    [choices] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    return {
-        option
-        for command in choices.values()
-        for action in command._actions
-        for option in action.option_strings
-    }
+def options(parser: argparse.ArgumentParser | None = None) -> set[str]:
+    """Options of all commands, and of the commands of these."""
+    found = set[str]()
+    for action in (parser or build_parser())._actions:
+        found.update(action.option_strings)
+        if isinstance(action.choices, dict):
+            found.update(*map(options, action.choices.values()))
+    return found
 
 
 def test_options_that_are_explained_exist() -> None:
@@ -133,6 +158,46 @@ def test_options_that_are_explained_exist() -> None:
     }  # fmt: skip
     assert len(named) > 20
     assert named <= options()
+
+
+def test_targets_of_make_that_are_named_exist() -> None:
+    makefile = text_of("Makefile")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z]+) \?=|\$\((ARGS)\)", makefile, re.MULTILINE))
+    known = targets | {f"{name or other}=" for name, other in variables}
+    named = {
+        re.sub(r"=.*", "=", word)
+        for page in PAGES
+        for call in calls(page, "make")
+        for word in shlex.split(call, comments=True)
+    }
+    assert {"sweep", "chaos", "KILLS="} <= named <= known
+
+
+def options_of(benchmark: str) -> set[str]:
+    """Options that the parser in a file of `benchmarks` has, by its syntax tree."""
+    tree = ast.parse(text_of(f"benchmarks/{benchmark}.py"))
+    added = [
+        node.args[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "parser.add_argument"
+    ]
+    names = (one.value for one in added if isinstance(one, ast.Constant))
+    return {name for name in names if isinstance(name, str) and name.startswith("--")}
+
+
+def test_benchmarks_take_the_options_that_are_shown() -> None:
+    given = [
+        shlex.split(call)
+        for page in PAGES
+        for call in calls(page, "python -m")
+        if call.startswith("benchmarks.")
+    ]
+    found = {(module.removeprefix("benchmarks."), *words) for module, *words in given}
+    assert {("replay", "--variants"), ("overhead",)} <= found
+    for benchmark, *words in found:
+        named = {word for word in words if word.startswith("--")}
+        assert named <= options_of(benchmark), benchmark
 
 
 def run_generator(script: Path, *arguments: str) -> tuple[int, str]:

@@ -12,13 +12,19 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.size import Verdict
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepRow, TrialDetails
+from lstm_sweep.search.api.models import Exported, Generated
+from lstm_sweep.search.api.network_sizes import NetworkSize, SizeReport
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.results.comparison import Comparison
-from lstm_sweep.search.results.detect import Finding
+from lstm_sweep.search.results.detect import Detection, Finding
+from lstm_sweep.search.results.generate import GenerationRequest
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
@@ -83,12 +89,31 @@ STATUS = SweepStatusReport(
     submitted=datetime.now(UTC), started=None, eta_seconds=None,
 )  # fmt: skip
 FOUND = Finding("", 1, "a", True, 0.1, 2, (("b", 0.5),), ("c",))
+BUNDLE = Bundle("book-1/11", TrialConfig(), Alphabet(("a",)), {})
+DETECTION = Detection(BUNDLE, 1, 1, 0.0, 1, {"": 1}, [FOUND])
+EXPORTED = Exported(
+    bundle="", format="keras", trial="book-1/11", test_loss=1.0, max_difference=0.0, windows=100
+)
+GENERATED = Generated(
+    "best-model", "book-1/11", GenerationRequest("", 1, 0.7, 1, 0), True, iter([("a",)])
+)
+SIZES = SizeReport(
+    corpus="", training_symbols=1, alphabet=1, low=0.1, high=10.0, structures=1, admitted=1,
+    networks=(NetworkSize(TrialConfig(), Verdict(1, 1, True, "")),),
+)  # fmt: skip
 
 
 def shown_json(command: str) -> Any:
     """The first JSON that the page on commands shows for a command."""
     found = FENCE.findall(section(DOCS / "commands.md", command))
     return json.loads(next(content for language, content in found if language == "json"))
+
+
+def keys(value: Any) -> Any:
+    """Keys of a document with those of what is in it, without its other values."""
+    if isinstance(value, dict):
+        return [(key, keys(one)) for key, one in value.items()]
+    return [keys(one) for one in value[:1]] if isinstance(value, list) else None
 
 
 def test_every_json_is_json() -> None:
@@ -106,8 +131,12 @@ def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
     assert list(shown_json("trials")[0]) == list(RECORD.to_dict())
     assert list(shown_json("show")) == list(TrialDetails(RECORD, ()).to_dict())
     assert list(shown_json("rerun")) == list(RERUN.to_dict())
-    [finding] = shown_json("detect")["findings"]
-    assert list(finding) == list(FOUND.to_dict())
+    assert keys(shown_json("export")) == keys(EXPORTED.to_dict())
+    assert keys(shown_json("generate")) == keys(GENERATED.to_dict())
+    assert keys(shown_json("size")) == keys(SIZES.to_dict())
+    shown, made = shown_json("detect"), DETECTION.to_dict()
+    assert list(shown) == list(made)
+    assert keys(shown["findings"]) == keys(made["findings"])
 
 
 def test_the_table_of_fields_is_that_of_a_config() -> None:

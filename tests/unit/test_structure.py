@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +15,39 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("models", "spaces", "search")
 #: what stands beside the program
 OTHERS = ("tests", "benchmarks", "examples", "docs", "docker")
-#: lines of a module, at most
+#: lines of a module, script or settings file, at most
 LONGEST = 350
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
     for package in PACKAGES
     for path in (ROOT / package).rglob("*.py")
 )
+#: files of the package itself, beside its links to the three folders
+OWN = sorted((ROOT / "lstm_sweep").glob("*.py"))
+#: what builds, checks and starts the program, and settings files
+SCRIPTS = sorted(
+    path
+    for pattern in (
+        "Makefile",
+        ".ci/*",
+        "*.yaml",
+        "docker/*.yaml",
+        "docker/Dockerfile",
+        "docker/check",
+    )
+    for path in ROOT.glob(pattern)
+)
+
+
+@functools.cache
+def nodes(module: str) -> list[ast.AST]:
+    """All nodes of the syntax tree of a module."""
+    return list(ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))))
 
 
 def imported(module: str) -> Iterator[str]:
     """Full names of all that a module imports, wherever the statement stands."""
-    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -65,7 +87,10 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             "mlflow",
             {
                 "search/store/artifacts.py",
+                "models/bundle/served_model.py",
                 "search/store/mlflow_setup.py",
+                "search/store/model_folder.py",
+                "search/store/registry.py",
                 "search/store/tracking.py",
             },
         ),
@@ -79,6 +104,16 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
         ),
         ("pynvml", {"search/engines/gpus.py"}),
         (
+            "ray",
+            {
+                "search/engines/ray.py",
+                "search/engines/ray_agent.py",
+                "search/engines/ray_cluster.py",
+                "search/engines/ray_checkpoints.py",
+                "search/engines/ray_fleet.py",
+            },
+        ),
+        (
             "tensorflow",
             {
                 "models/backend.py",
@@ -88,6 +123,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "models/fast/optimizer.py",
                 "models/fast/graph_cache.py",
                 "models/fast/training_loop.py",
+                "models/fast/carried_loop.py",
                 "models/fast/weight_layout.py",
                 "models/fast/forward.py",
             },
@@ -95,9 +131,11 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
         (
             "keras",
             {
+                "models/bundle/served_model.py",
                 "models/template/runner.py",
                 "models/keras_import.py",
                 "models/network/lstm.py",
+                "models/network/carried.py",
                 "models/template/file_isolation.py",
                 "search/sweep/template_bundle.py",
             },
@@ -106,13 +144,15 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             "hyperopt",
             {"search/policy/proposer.py", "spaces/dimension.py", "spaces/template/dimensions.py"},
         ),
+        ("jinja2", {"search/pages/report_page.py", "search/service/pages/rendering.py"}),
         ("matplotlib", {"search/sweep/evidence.py"}),
         (
             "scipy",
             {
                 "models/baselines.py",
-                "search/policy/confirmation.py",
+                "search/policy/confirmed.py",
                 "search/policy/cost.py",
+                "search/policy/forecast.py",
                 "search/policy/proposer.py",
                 "search/policy/tpe.py",
             },
@@ -122,7 +162,14 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             {
                 "search/commands/display.py",
                 "search/commands/lifecycle.py",
-                "search/commands/summary.py",
+                "search/texts/summary.py",
+                "search/service/printed.py",
+                "search/service/routes/sweeps.py",
+                "search/service/routes/trials.py",
+                "search/texts/sweeps.py",
+                "search/texts/trials.py",
+                "search/texts/tables.py",
+                "search/commands/token.py",
                 "search/commands/trials.py",
             },
         ),
@@ -139,7 +186,9 @@ def test_a_heavy_library_is_imported_in_few_places(library: str, places: set[str
         "models/size.py",
         "models/errors.py",
         "models/yaml_file.py",
+        "search/arguments.py",
         "search/cli.py",
+        "search/engine_names.py",
         "search/trial.py",
     ],
 )
@@ -149,20 +198,59 @@ def test_light_modules_import_no_library(side: str) -> None:
     assert found <= ({"yaml"} if side == "models/yaml_file.py" else set())
 
 
+def test_scripts_and_settings_are_found() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in SCRIPTS}
+    assert {"Makefile", ".ci/run", "mlflow.yaml", "docker/check", "docker/compose.yaml"} <= names
+
+
 def test_no_module_is_too_long() -> None:
-    own = (ROOT / "lstm_sweep").glob("*.py")
     others = (path for name in OTHERS for path in (ROOT / name).rglob("*.py"))
-    files = [*(ROOT / module for module in MODULES), *own, *others]
+    files = [*(ROOT / module for module in MODULES), *OWN, *others, *SCRIPTS]
     lines = {str(f): len(f.read_text(encoding="utf-8").splitlines()) for f in files}
     assert {file: count for file, count in lines.items() if count > LONGEST} == {}
 
 
 def calls(module: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
     """Names of all that a module calls, as written, with the keywords given."""
-    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+    for node in nodes(module):
         if isinstance(node, ast.Call):
             given = {word.arg: word.value for word in node.keywords if word.arg}
             yield ast.unparse(node.func), given
+
+
+def effects(module: str) -> set[str]:
+    """What a module does that is a command's or a program's own: prints, exits, global state."""
+    found = {name for name, _ in calls(module)} & {"print", "sys.exit", "exit", "signal.signal"}
+    found |= {name for name in imported(module) if name.split(".")[0] == "argparse"}
+    for node in nodes(module):
+        if isinstance(node, ast.Global):
+            found.add("global")
+        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            found |= {ast.unparse(node.value)} & {"os.environ"}
+    return found
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if m.startswith(("search/api/", "search/store/"))]
+)
+def test_the_api_and_the_store_neither_print_nor_exit_nor_change_the_process(module: str) -> None:
+    assert effects(module) == set()
+
+
+def test_what_changes_the_process_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(
+        """from argparse import Namespace
+def run(handler):
+    global state
+    print(os.environ["HOME"])
+    os.environ["HOME"] = "/"
+    signal.signal(2, handler)
+    sys.exit(1)
+"""
+    )
+    expected = {"argparse.Namespace", "global", "print", "os.environ", "signal.signal", "sys.exit"}
+    assert effects(str(file)) == expected
 
 
 def test_only_messages_of_workers_are_unpickled() -> None:
@@ -230,7 +318,7 @@ def tag_names(module: Path) -> set[str]:
 
 
 def test_names_of_tags_are_in_one_module() -> None:
-    modules = {*(ROOT / module for module in MODULES), *(ROOT / "benchmarks").rglob("*.py")}
+    modules = {*(ROOT / one for one in MODULES), *OWN, *(ROOT / "benchmarks").rglob("*.py")}
     found = {path.relative_to(ROOT).as_posix(): tag_names(path) for path in modules}
     names = found.pop("search/store/tags.py")
     assert {"sweep.role", "mlflow.parentRunId", "sweep.spec", "version."} <= names
