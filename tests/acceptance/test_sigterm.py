@@ -140,6 +140,7 @@ def test_a_server_under_load_gets_the_ends_of_all_runs(workplace: Callable[[str]
         server.stop()
 
 
+@pytest.mark.full
 def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
     workplace: Callable[[str], Path],
 ) -> None:

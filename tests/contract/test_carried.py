@@ -273,6 +273,7 @@ def test_each_symbol_is_judged_after_all_of_its_session(
         assert [one["symbol"] for one in finding["expected"]] == LETTERS.decode(best)
 
 
+@pytest.mark.full
 def test_the_programs_of_the_readme_run_with_plain_keras(bundled: Path) -> None:
     from lstm_sweep.models.bundle import clean_process
 

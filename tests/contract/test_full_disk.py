@@ -173,6 +173,7 @@ print("went on")
 """
 
 
+@pytest.mark.full
 def test_a_sweep_whose_disk_is_full_goes_on_once_there_is_space(
     empty_database: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_trial_that_never_says_anything_is_killed(
     assert not Path(f"/proc/{engine.frozen}").exists()
 
 
+@pytest.mark.full
 def test_so_is_a_rerun_that_never_says_anything(
     store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

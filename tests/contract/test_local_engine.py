@@ -119,6 +119,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_was_killed(
     assert before == expected[: len(before)]
 
 
+@pytest.mark.full
 def test_trials_outlive_the_server_that_forks_them_and_stopped_ones_are_killed_nevertheless(
     local: Engine, corpus: Path, tmp_path: Path
 ) -> None:
