@@ -114,6 +114,17 @@ def retry(ask: Callable[[], Answer], store: str, wait_for_answer: WaitForAnswer 
             wait = min(2 * wait, LONGEST_WAIT_S)
 
 
+def once_more(ask: Callable[[], Answer]) -> Answer:
+    """Call `ask`, and once more if it fails.
+
+    What MLflow looks for, and makes if it is missing, another process may make in between.
+    """
+    try:
+        return ask()
+    except Exception:
+        return ask()
+
+
 def steady_clock() -> Callable[[], float]:
     """A clock in seconds since 1970 that ignores later changes of the system's clock."""
     offset = time.time() - time.monotonic()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
@@ -48,3 +52,25 @@ def test_runs_are_found_though_they_fill_several_answers(
     assert (found[0], found[-1]) == (first, last)
     assert sorted(found[1:-1]) == sorted([wanted, *(f"{n:032x}" for n in range(1, 2001))])
     assert {run.info.run_id for run in store.runs()} == {*found, other}
+
+
+def test_data_that_another_process_logs_at_the_same_moment_are_logged(
+    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workplace("same")
+    store = store_in(folder)
+    data = {"name": "words.txt", "digest": "0" * 32, "source": "words.txt"}
+    first, second = (store.create_run("r", {}) for _ in range(2))
+    new_id = sqlalchemy_store.uuid.uuid4
+
+    def meanwhile() -> uuid.UUID:
+        """Called by MLflow between its look for the data and its write of them."""
+        monkeypatch.setattr(sqlalchemy_store.uuid, "uuid4", new_id)
+        store_in(folder).log_dataset(second, **data)
+        return new_id()
+
+    monkeypatch.setattr(sqlalchemy_store.uuid, "uuid4", meanwhile)
+    store.log_dataset(first, **data)
+    for run_id in (first, second):
+        [one] = store.client.get_run(run_id).inputs.dataset_inputs
+        assert (one.dataset.name, one.dataset.digest) == (data["name"], data["digest"])
