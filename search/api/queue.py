@@ -62,7 +62,8 @@ class QueuedRun:
     changes: Mapping[str, Any]
     #: trials that it may run at once, by its spec; None: as many as there are slots
     workers: int | None
-    #: trials that are left, and seconds to its end by its pace; None if that is unknown
+    #: trials that are left, and seconds to its end as its driver expects it, or else by its pace;
+    #: None if that is unknown
     trials_left: int
     seconds_left: float | None
 
@@ -171,8 +172,14 @@ def _read(run: Any) -> QueuedRun:
         changes=json.loads(changes),
         workers=workers if isinstance(workers, int) else None,
         trials_left=left,
-        seconds_left=seconds * left / done if done else None,
+        seconds_left=_seconds_left(tags, seconds, left, done),
     )
+
+
+def _seconds_left(tags: Tags, driven: float, left: int, done: int) -> float | None:
+    if tags.get(Tag.EXPECTED_SECONDS):
+        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven)
+    return driven * left / done if done else None
 
 
 def leave(store: Store, run_id: str) -> None:

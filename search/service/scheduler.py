@@ -9,6 +9,8 @@ gives way to the one that waits for longest.
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +33,8 @@ class Waiting:
     #: slots that it has, and that it could use
     held: int
     wanted: int
+    #: seconds to its end as far as somebody can tell; None if nobody can
+    left_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,17 @@ class Allotment:
 
     name: str
     slots: int
-    #: why not more, a sentence; empty if it has all that it wants
+    #: why not more; empty if it has all that it wants
     why: str = ""
+    #: seconds until one that waits is expected to get a slot; None if nobody can tell
+    eta_s: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Why not more, and when."""
+        if self.eta_s is None:
+            return self.why
+        return f"{self.why}; about {duration(10 * math.ceil(self.eta_s / 10))}"
 
 
 def allot(
@@ -50,16 +63,16 @@ def allot(
     *,
     most_per_user: int | None = None,
     turn_s: float = TURN_S,
-    eta_s: float | None = None,
 ) -> list[Allotment]:
     """Give slots to sweeps; the allotments are in the order in which slots are given.
 
-    `most_per_user` is how many slots the sweeps of one user have together at most, `eta_s` in how
-    many seconds the first slot is expected to become free, if that is known.
+    `most_per_user` is how many slots the sweeps of one user have together at most.
     """
     left = slots
     used = dict[str, int]()
     found = list[Allotment]()
+    #: sweeps that have slots, with how many
+    served = list[tuple[Waiting, int]]()
     in_order = sorted(sweeps, key=lambda one: -one.priority)
     for _, same in itertools.groupby(in_order, key=lambda one: one.priority):
         ordered = _in_turn(list(same), now, turn_s)
@@ -75,12 +88,42 @@ def allot(
         for one, share in zip(ordered, shares, strict=True):
             used[one.owner] = used.get(one.owner, 0) + share
             left -= share
+            served += [(one, share)] if share else []
+        line = Counter[str]()
         for one, share in zip(ordered, shares, strict=True):
             full = most_per_user is not None and used[one.owner] >= most_per_user
             others = sweeps if any(shares) else [o for o in sweeps if o.priority > one.priority]
-            why = "" if share >= one.wanted else _why(one, share, others, slots, eta_s, full=full)
-            found.append(Allotment(one.name, share, why))
+            why, eta_s = "", None
+            if share < one.wanted:
+                queue = one.owner if full else ""
+                rivals = [(o, has) for o, has in served if not full or o.owner == one.owner]
+                eta_s = None if share else _free_in(rivals, one, line[queue], now, turn_s)
+                line[queue] += not share
+                why = _why(one, share, others, slots, full=full)
+            found.append(Allotment(one.name, share, why, eta_s))
     return found
+
+
+def _free_in(
+    served: Sequence[tuple[Waiting, int]], one: Waiting, before: int, now: float, turn_s: float
+) -> float | None:
+    """Seconds until a sweep that waits is expected to get a slot; None if nobody can tell.
+
+    `served` are those that have slots which it may get, with how many, and `before` is how many
+    others wait for them too and get one first. Slots become free when a sweep ends, or, if that has
+    no higher priority, when its turn is over.
+    """
+    free = list[float]()
+    for other, slots in served:
+        turn = max(0.0, other.since + turn_s - now) if other.held else turn_s
+        if other.left_s is not None and (other.priority > one.priority or other.left_s < turn):
+            free += [other.left_s] * slots
+        elif other.priority <= one.priority:
+            free.append(turn)
+    if not free:
+        return None
+    rounds, place = divmod(before, len(free))
+    return sorted(free)[place] + rounds * turn_s
 
 
 def _in_turn(sweeps: list[Waiting], now: float, turn_s: float) -> list[Waiting]:
@@ -106,7 +149,6 @@ def _why(
     share: int,
     others: Sequence[Waiting],
     slots: int,
-    eta_s: float | None,
     *,
     full: bool,
 ) -> str:
@@ -122,8 +164,7 @@ def _why(
     else:
         some = "1 slot" if slots == 1 else f"{slots} slots"
         why = f"{count} sweeps share {some}" if count > 1 else f"there are {some}"
-    when = f"; about {duration(eta_s)}" if eta_s is not None and share == 0 else ""
-    return f"{verb}: {why}{when}"
+    return f"{verb}: {why}"
 
 
 def duration(seconds: float) -> str:

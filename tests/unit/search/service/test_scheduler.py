@@ -65,9 +65,11 @@ def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None
 @pytest.mark.parametrize(
     "sweeps, slots, more, why",
     [
-        ([sweep("a", held=1), sweep("b", held=1), sweep("c")], 2, {"eta_s": 720.0},
-         "waits: 3 sweeps share 2 slots; about 12 min"),
+        ([sweep("a", held=1), sweep("b", held=1), sweep("c")], 2, {},
+         "waits: 3 sweeps share 2 slots; about 5 min"),
         ([sweep("a", priority=2), sweep("c")], 2, {}, "waits: 1 sweep has a higher priority"),
+        ([sweep("a", priority=2, left_s=718.5), sweep("c")], 2, {},
+         "waits: 1 sweep has a higher priority; about 12 min"),
         ([sweep("a"), sweep("c")], 2, {}, "has 1 of 4 slots: 2 sweeps share 2 slots"),
         ([sweep("c")], 2, {"most_per_user": 1},
          "has 1 of 4 slots: user ann has as many slots as one user may"),
@@ -76,10 +78,35 @@ def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None
     ],
 )  # fmt: skip
 def test_each_state_says_its_reason(
-    sweeps: list[Waiting], slots: int, more: dict[str, float], why: str
+    sweeps: list[Waiting], slots: int, more: dict[str, int], why: str
 ) -> None:
-    found = {one.name: one.why for one in allot(sweeps, slots, 1.0, **more)}  # type: ignore[arg-type]
+    found = {one.name: one.sentence for one in allot(sweeps, slots, 1.0, **more)}
     assert found["c"] == why
+
+
+def expected(*sweeps: Waiting, slots: int, **more: int) -> dict[str, str]:
+    """What is said of when each sweep that waits gets a slot."""
+    found = allot(sweeps, slots, 100.0, **more)
+    return {one.name: one.sentence.partition("; about ")[2] for one in found if not one.slots}
+
+
+def test_each_sweep_that_waits_has_an_estimate_of_its_own() -> None:
+    a, b = sweep("a", held=1, since=40.0), sweep("b", held=1, since=70.0, left_s=20.0)
+    waiting = [sweep(name, since=90.0) for name in "cdef"]
+    # b ends, the turn of a is over, and then those of c and d are
+    assert expected(a, b, *waiting, slots=2) == {"c": "20 s", "d": "4 min", "e": "5 min",
+                                                 "f": "9 min"}  # fmt: skip
+
+
+def test_a_sweep_that_waits_for_its_own_user_is_told_when_that_one_ends() -> None:
+    a, b = sweep("a", held=1, since=0.0, left_s=60.0), sweep("b", since=0.0)
+    c = sweep("c", owner="bob", held=1, left_s=10.0, since=0.0)
+    assert expected(a, b, c, slots=2, most_per_user=1) == {"b": "1 min"}
+
+
+def test_nothing_is_said_of_what_nobody_can_tell() -> None:
+    high = sweep("a", priority=1, held=2, since=0.0)
+    assert expected(high, sweep("b"), slots=2) == {"b": ""}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +162,7 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
         _check(here, given_to, slots, most_per_user)
         for load in here:
             share, held = given_to[load.one.name], load.one.held
-            if share == 0:
+            if not share and not held:
                 load.longest_wait = max(load.longest_wait, now - load.one.since)
             since = now if bool(share) != bool(held) else load.one.since
             load.one = replace(load.one, held=share, since=since)
