@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2
+#: seconds from a signal to the end of the program at most, and from the end of drivers and MLflow's
+#: server on, whatever requests still wait for
+END_WITHIN_S, AFTER_ALL_S = 18.0, 4.0
 
 
 def serve(arguments: Namespace) -> int:
@@ -54,24 +57,26 @@ def serve(arguments: Namespace) -> int:
     from lstm_sweep.search.service.pages import actions
     from lstm_sweep.search.service.pages.rendering import for_browser
 
+    end = _End()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(end.on_signals())
         service = _service(arguments, settings)
+        end.calls(service.drain)
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
             note = service_folder(settings, Path.cwd()) / "mlflow-process"
             mlflow = WatchedServer(settings, arguments.host, note)
-            stack.callback(mlflow.close)
+            end.calls(mlflow.close)
             mlflow_url = mlflow.address
         http = _http_settings(arguments, settings, bind, mlflow, mlflow_url)
-        service.start()
-        if mlflow:
-            mlflow.start()
         told = {"url": bind.address, "mlflow_url": mlflow_url, "auth": _auth(http)}
-        ends = (service.drain, mlflow.close) if mlflow else (service.drain,)
         app = create_app(
             service, http, pages=actions.PAGES, open_paths=actions.OPEN, on_refusal=for_browser
         )
-        return _run(app, bind, told, ends, as_json=arguments.json)
+        service.start()
+        if mlflow:
+            mlflow.start()
+        return _run(app, bind, told, end, as_json=arguments.json)
 
 
 def _service(arguments: Namespace, settings: Settings) -> SweepService:
@@ -124,15 +129,60 @@ def _auth(http: HttpSettings) -> str | None:
     return "token or basic" if http.mlflow else "token"
 
 
-def _run(
-    app: FastAPI,
-    bind: BindAddress,
-    told: dict[str, Any],
-    ends: tuple[Callable[[], None], ...],
-    *,
-    as_json: bool,
-) -> int:
-    """Answer requests until a signal comes; `ends` are called then, beside each other."""
+class _End:
+    """The end of the service: what is called when a signal comes, and how long that may take."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal may come while it is held
+        self._calls: list[Callable[[], None]] = []
+        self._threads: list[threading.Thread] = []
+        self._wanted, self._over = False, threading.Event()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Begin the end when a signal comes, or else when the context ends; wait for all calls."""
+        before = {number: signal.signal(number, self._begin) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            self._begin()
+            for thread in self._threads:
+                thread.join()
+            self._over.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def calls(self, call: Callable[[], None]) -> None:
+        """Call something once the end has begun, beside all else; at once if it has."""
+        with self._lock:
+            self._calls.append(call)
+            if self._wanted:
+                self._start(call)
+
+    def _begin(self, number: int = 0, frame: FrameType | None = None) -> None:
+        with self._lock:
+            if not self._wanted:
+                self._wanted = True
+                for call in self._calls:
+                    self._start(call)
+                threading.Thread(target=self._force, name="last resort", daemon=True).start()
+
+    def _start(self, call: Callable[[], None]) -> None:
+        thread = threading.Thread(target=call)
+        self._threads.append(thread)
+        thread.start()
+
+    def _force(self) -> None:
+        """End the program if requests that do not end keep it."""
+        until = time.monotonic() + END_WITHIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if not self._over.wait(min(AFTER_ALL_S, max(0.0, until - time.monotonic()))):
+            os._exit(DONE)
+
+
+def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as_json: bool) -> int:
+    """Answer requests until the end has begun."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -147,7 +197,7 @@ def _run(
     )
 
     class Server(uvicorn.Server):
-        """Leaves signals to `end`, which ends drivers too."""
+        """Leaves signals to `_End`, which ends drivers too."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -155,30 +205,20 @@ def _run(
             yield
 
     server = Server(config)
-    ending = [threading.Thread(target=call) for call in ends]
 
-    def end(number: int, frame: FrameType | None) -> None:
-        if not server.should_exit:
-            server.should_exit = True
-            app.state.site.feeds.closing = True
-            for thread in ending:
-                thread.start()
+    def stop() -> None:
+        server.should_exit = True
+        app.state.site.feeds.closing = True
 
+    end.calls(stop)
     threading.Thread(
         target=_announce, args=(server, told), kwargs={"as_json": as_json}, daemon=True
     ).start()
-    before = {number: signal.signal(number, end) for number in SIGNALS}
     try:
         server.run()
     except SystemExit:  # it could not listen
+        server.should_exit = True
         raise InputError(f"--port {bind.port}: it is taken, expected a free one") from None
-    finally:
-        if not server.should_exit:
-            end(0, None)
-        for thread in ending:
-            thread.join()
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return DONE
 
 

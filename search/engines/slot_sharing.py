@@ -214,13 +214,24 @@ def read_allotment(file: Path | None) -> tuple[int, str]:
         return 1 << 30, ""
 
 
-def write_allotment(file: Path, slots: int, why: str) -> None:
+def write_allotment(file: Path, slots: int, why: str, since: float) -> None:
     """Let the driver that watches a file use so many slots at most.
+
+    `since` is when it got its first slot or lost its last one, in seconds since 1970.
 
     Raises:
         OSError: it cannot be written.
     """
-    replace_text(file, json.dumps({"slots": slots, "why": why}))
+    replace_text(file, json.dumps({"slots": slots, "why": why, "since": since}))
+
+
+def last_allotment(file: Path) -> tuple[int, float] | None:
+    """The slots that a file allows, and since when, as `write_allotment`; None if it is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return int(found["slots"]), float(found["since"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def replace_text(file: Path, text: str) -> None:

@@ -6,27 +6,51 @@ be another process by now. What it says goes to standard output, which is a log.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import math
 import os
 import sys
 import time
 from pathlib import Path
 
+from typing_extensions import override
+
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.service.runner import PROGRESS
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
 
 #: exit codes: done or interrupted, what was asked for cannot be, anything else
 DONE, REFUSED, FAILED = 0, 2, 1
+#: seconds between two notes of how far the sweep is
+NOTE_EVERY_S = 1.0
 
 
 class Log(Silent):
-    """Writes lines with the time."""
+    """Writes lines with the time, and notes in a file how far the sweep is."""
 
+    def __init__(self, progress: Path | None = None) -> None:
+        self._progress, self._noted, self._noted_at = progress, (0, 0), -math.inf
+
+    @override
+    def update(self, state: SweepState) -> None:
+        """Note the number of trials that have ended, and of rounds of the others."""
+        now = time.monotonic()
+        if self._progress is None or now - self._noted_at < NOTE_EVERY_S:
+            return
+        reached = len(state.finished), sum(len(one.rounds) for one in state.under_way)
+        if reached > self._noted:
+            self._noted, self._noted_at = reached, now
+            with contextlib.suppress(OSError):
+                replace_text(self._progress, f"{reached[0]} {reached[1]}")
+
+    @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Say how it has ended."""
         ended = progress.ended
@@ -45,7 +69,7 @@ def main(name: str, file: Path) -> int:
         return DONE  # another one drives it
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    shield, log = Shield(), Log()
+    shield, log = Shield(), Log(file.with_suffix(PROGRESS))
     try:
         with shield.up():
             _drive(name, log, shield)

@@ -12,19 +12,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import slot_sharing
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0
 #: deaths in a row after which a sweep is given up, and seconds of life that make up for them
 MOST_DEATHS, FORGIVEN_S = 5, 600.0
-#: seconds that drivers have to end after SIGTERM
-END_WITHIN_S = 14.0
+#: seconds that drivers have to end after SIGTERM; they end themselves after nine
+END_WITHIN_S = 12.0
+#: suffixes of the file that a driver locks, and of that in which it notes how far its sweep is
+LOCK, PROGRESS = ".lock", ".progress"
 
 
 @dataclass
@@ -32,6 +36,8 @@ class _Deaths:
     """How often the driver of a sweep has died."""
 
     count: int = 0
+    #: how far the sweep was when it died last
+    progress: tuple[int, int] = (0, 0)
     #: whether it was started, and has not been noted to have ended
     is_open: bool = False
     #: when it was started last, and when it may be started again; seconds of the clock
@@ -50,6 +56,8 @@ class Runner:
         self._deaths: dict[str, _Deaths] = {}
         #: what was written to the allotment of each
         self._allotted: dict[str, tuple[int, str]] = {}
+        #: held while a driver is started, and whether none is to be started any more
+        self._starting, self._closed = threading.Lock(), False
 
     def pid(self, run_id: str) -> int | None:
         """The process that drives a sweep, started by this service or an earlier one, or None."""
@@ -71,17 +79,19 @@ class Runner:
     def _child(self, run_id: str) -> int | None:
         child = self._children.get(run_id)
         if child and child.poll() is not None:
-            del self._children[run_id]
+            self._children.pop(run_id, None)
             return None
         return child.pid if child else None
 
     def start(self, run_id: str, name: str) -> None:
-        """Start the driver of a sweep, in a session of its own."""
+        """Start the driver of a sweep, in a session of its own; none after `close`."""
         log = self._state / f"{run_id}.log"
-        now, deaths = self._clock(), self._deaths.setdefault(run_id, _Deaths())
-        deaths.started, deaths.is_open = now, True
         module = "lstm_sweep.search.service.driver"
-        with log.open("ab") as out:
+        with self._starting, log.open("ab") as out:
+            if self._closed:
+                return
+            now, deaths = self._clock(), self._deaths.setdefault(run_id, _Deaths())
+            deaths.started, deaths.is_open = now, True
             self._children[run_id] = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, name, str(self._file(run_id))],
                 cwd=self._workplace,
@@ -93,10 +103,15 @@ class Runner:
             )
 
     def note_death(self, run_id: str) -> None:
-        """Note that a driver which was started has ended before its sweep."""
+        """Note that a driver which was started has ended before its sweep.
+
+        Earlier deaths do not count if the sweep is further than it was at the last one.
+        """
         deaths = self._deaths.setdefault(run_id, _Deaths())
-        lived = self._clock() - deaths.started
-        deaths.count, deaths.is_open = 1 if lived > FORGIVEN_S else deaths.count + 1, False
+        lived, progress = self._clock() - deaths.started, self._progress(run_id)
+        forgiven = lived > FORGIVEN_S or progress > deaths.progress
+        deaths.count, deaths.is_open = 1 if forgiven else deaths.count + 1, False
+        deaths.progress = max(progress, deaths.progress)
         wait = min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (deaths.count - 1))
         deaths.again = self._clock() + wait
 
@@ -121,15 +136,36 @@ class Runner:
             return lines[-1] if lines else ""
         return ""
 
-    def allot(self, run_id: str, slots: int, why: str) -> None:
-        """Let a driver use so many slots.
+    def allot(self, run_id: str, slots: int, why: str, since: float) -> None:
+        """Let a driver use so many slots; since when it has any or none, seconds of the clock.
 
         Raises:
             OSError: its file cannot be written.
         """
         if self._allotted.get(run_id) != (slots, why):
-            slot_sharing.write_allotment(self._allotment(run_id), slots, why)
+            at = time.time() - (self._clock() - since)
+            slot_sharing.write_allotment(self._allotment(run_id), slots, why, at)
             self._allotted[run_id] = (slots, why)
+
+    def last_allotted(self, run_id: str) -> tuple[int, float] | None:
+        """Slots that an earlier service has given to a sweep, and since when it had any or none.
+
+        None if there was no such service.
+        """
+        found = slot_sharing.last_allotment(self._allotment(run_id))
+        if found is None:
+            return None
+        slots, at = found
+        return slots, self._clock() - max(0.0, time.time() - at)
+
+    def _progress(self, run_id: str) -> tuple[int, int]:
+        """How far a sweep is by what its drivers have noted: trials that ended, and rounds."""
+        try:
+            text = self._allotment(run_id).with_suffix(PROGRESS).read_text(encoding="ascii")
+            trials, rounds = map(int, text.split())
+            return trials, rounds
+        except (OSError, ValueError):
+            return 0, 0
 
     def demand(self, run_id: str) -> int | None:
         """How many slots a driver says it could use; None if it has not said."""
@@ -143,15 +179,22 @@ class Runner:
         self._deaths.pop(run_id, None)
         self._allotted.pop(run_id, None)
         allotment = self._allotment(run_id)
-        for file in (allotment, allotment.with_suffix(".demand"), self._file(run_id)):
+        suffixes = (".demand", PROGRESS)
+        files = [allotment, *map(allotment.with_suffix, suffixes), self._file(run_id)]
+        for file in files:
             with contextlib.suppress(OSError):
                 file.unlink()
 
+    def close(self) -> None:
+        """Start no more drivers, and end all, also those that an earlier service has started."""
+        with self._starting:
+            self._closed = True
+        locks = self._state.glob(f"*{LOCK}")
+        self.end({*(file.name.removesuffix(LOCK) for file in locks), *self._children})
+
     def end(self, run_ids: Iterable[str], within_s: float = END_WITHIN_S) -> None:
         """End drivers: SIGTERM, and SIGKILL for those that do not end in time."""
-        left = {run_id: pid for run_id in run_ids if (pid := self.pid(run_id))}
-        for run_id in left:
-            self.terminate(run_id)
+        left = {run_id: pid for run_id in run_ids if (pid := self.terminate(run_id))}
         until = time.monotonic() + within_s
         while left and time.monotonic() < until:
             time.sleep(0.1)
@@ -159,15 +202,16 @@ class Runner:
         for pid in left.values():
             _send(pid, signal.SIGKILL)
 
-    def terminate(self, run_id: str) -> None:
-        """Ask a driver to end; that it does counts as no death."""
-        if run_id in self._deaths:
-            self._deaths[run_id].is_open = False
+    def terminate(self, run_id: str) -> int | None:
+        """Ask a driver to end, which counts as no death; its process, or None if there is none."""
+        if deaths := self._deaths.get(run_id):
+            deaths.is_open = False
         if pid := self.pid(run_id):
             _send(pid, signal.SIGTERM)
+        return pid
 
     def _file(self, run_id: str) -> Path:
-        return self._state / f"{run_id}.lock"
+        return self._state / f"{run_id}{LOCK}"
 
     def _allotment(self, run_id: str) -> Path:
         return self._state / f"{run_id}.slots"
@@ -176,3 +220,23 @@ class Runner:
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def lock_folder(state: Path, store: str) -> int:
+    """A descriptor that locks the folder of a service.
+
+    Raises:
+        InputError: another service has locked it.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(
+            f"another service keeps the queue of {store}: expected one at a time"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return descriptor

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
@@ -23,7 +20,7 @@ from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.engines.local import find_slots
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.runner import MOST_DEATHS, Runner
+from lstm_sweep.search.service.runner import MOST_DEATHS, Runner, lock_folder
 from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot, duration
 from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
 from lstm_sweep.search.spec import SweepSpec
@@ -37,6 +34,8 @@ from lstm_sweep.search.sweep.lease import STALE_S
 LOOK_EVERY_S = 1.0
 #: seconds without a look after which the service is not ready
 LATE_S = 30.0
+#: seconds for which a sweep keeps its slots while its driver is to be started again
+KEPT_S = 5.0
 #: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
 #: for longest is ended
 MOST_IDLE = 4
@@ -60,12 +59,12 @@ class SweepService:
         self._store.prepare()
         self._slots = settings.slots or len(find_slots())
         self._lock = threading.RLock()
-        self._locked = _locked(settings.state, str(settings.store))
+        self._locked = lock_folder(settings.state, str(settings.store))
         self._runner = Runner(settings.state, settings.folder, clock)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._queue: list[QueuedRun] = []
         self._allotted: dict[str, Allotment] = {}
-        #: since when each sweep has slots, or has none
+        #: since when each sweep has slots, or has none, by its run
         self._since: dict[str, float] = {}
         #: the last renewal of each lease of another machine, and when it was seen first
         self._beats: dict[str, tuple[int, float]] = {}
@@ -160,10 +159,9 @@ class SweepService:
         threading.Thread(target=self._watch, name="queue", daemon=True).start()
 
     def drain(self) -> None:
-        """End drivers with their trials checkpointed."""
+        """End drivers with their trials checkpointed; it waits for no look at the queue."""
         self._ends.set()
-        with self._lock:
-            self._runner.end([one.run_id for one in self._queue])
+        self._runner.close()
 
     def _watch(self) -> None:
         while not self._ends.wait(LOOK_EVERY_S):
@@ -210,36 +208,55 @@ class SweepService:
                 queue.leave(store, one.run_id)
                 self._runner.forget(one.run_id)
         self._queue = found
+        for run_id in self._since.keys() - {one.run_id for one in found}:
+            if not self._runner.pid(run_id):
+                self._runner.forget(run_id)
+                del self._since[run_id]
+        for one in found:
+            self._remember(one)
         self._pids = {one.run_id: self._driver_of(one, now) for one in found}
         for one in found:
             if self._pids[one.run_id] is None and self._runner.was_started(one.run_id):
                 self._note_death(one)
         self._share_out(now)
-        self._end_idle(now)
+        self._end_idle()
         self._looked = now
 
+    def _remember(self, one: QueuedRun) -> None:
+        """Take up the slots that an earlier service has given to a sweep, and since when."""
+        if one.run_id in self._since:
+            return
+        self._since[one.run_id] = self._clock()
+        if (last := self._runner.last_allotted(one.run_id)) is not None:
+            slots, self._since[one.run_id] = last
+            self._allotted[one.name] = Allotment(one.name, slots)
+
     def _share_out(self, now: float) -> None:
-        """Give slots to the sweeps that may have a driver now, and start those that lack one."""
+        """Give slots to sweeps that have a driver, or may soon; start those that lack one.
+
+        A sweep whose driver has died just now keeps its slots for the one that follows.
+        """
         can = {
             one.name: one
             for one in self._queue
-            if one.state in UNDER_WAY and not self._runner.may_start_in(one.run_id)
+            if one.state in UNDER_WAY and self._runner.may_start_in(one.run_id) <= KEPT_S
         }
         wanting = [self._waiting(one, now) for one in can.values()]
         most = self.settings.most_per_user
-        found = allot(wanting, self._slots, now, most_per_user=most, eta_s=self._eta_s())
+        found = allot(wanting, self._slots, now, most_per_user=most)
         for given in found:
             before = self._allotted.get(given.name)
-            if before is None or bool(before.slots) != bool(given.slots):
-                self._since[given.name] = now
+            if bool(before and before.slots) != bool(given.slots):
+                self._since[can[given.name].run_id] = now
         for given in found:
             self._apply(can[given.name], given)
         later = [Allotment(one.name, 0) for one in self._queue if one.name not in can]
         self._allotted = {given.name: given for given in (*found, *later)}
 
     def _apply(self, one: QueuedRun, given: Allotment) -> None:
-        self._runner.allot(one.run_id, given.slots, given.why)
-        if given.slots and self._pids[one.run_id] is None:
+        self._runner.allot(one.run_id, given.slots, given.why, self._since[one.run_id])
+        may = not self._runner.may_start_in(one.run_id)
+        if given.slots and may and self._pids[one.run_id] is None:
             self._runner.start(one.run_id, one.name)
 
     def _note_death(self, one: QueuedRun) -> None:
@@ -250,13 +267,13 @@ class SweepService:
             why = f"its driver has died {MOST_DEATHS} times in a row; the last that it said: {last}"
             queue.give_up(self._store, one.run_id, without_secrets(why))
 
-    def _end_idle(self, now: float) -> None:
+    def _end_idle(self) -> None:
         """End drivers that wait without slots, those that have waited for longest."""
-        own = {one.name: one.run_id for one in self._queue if self._runner.pid(one.run_id)}
-        idle = [name for name in own if not self._slots_of(name)]
-        idle.sort(key=lambda name: self._since.get(name, now))
-        for name in idle[: max(0, len(idle) - MOST_IDLE)]:
-            self._runner.terminate(own[name])
+        own = [one for one in self._queue if self._runner.pid(one.run_id)]
+        idle = [one.run_id for one in own if not self._slots_of(one.name)]
+        idle.sort(key=self._since.__getitem__)
+        for run_id in idle[: max(0, len(idle) - MOST_IDLE)]:
+            self._runner.terminate(run_id)
 
     def _driver_of(self, one: QueuedRun, now: float) -> int | None:
         """The process that drives a sweep; 0 if that is on another machine."""
@@ -278,22 +295,14 @@ class SweepService:
             owner=one.owner,
             priority=one.priority,
             submitted=one.submitted,
-            since=self._since.get(one.name, now),
+            since=self._since[one.run_id],
             held=self._slots_of(one.name),
             wanted=max(1, most if demand is None else demand),
+            left_s=one.seconds_left,
         )
 
     def _slots_of(self, name: str) -> int:
         return self._allotted[name].slots if name in self._allotted else 0
-
-    def _eta_s(self) -> float | None:
-        """Seconds until a sweep that has slots is expected to end, whichever is first."""
-        left = [
-            one.seconds_left
-            for one in self._queue
-            if self._slots_of(one.name) and one.seconds_left is not None
-        ]
-        return min(left, default=None)
 
     def _waits(self, one: QueuedRun) -> bool:
         """Whether a sweep has no driver, or no slots."""
@@ -310,7 +319,7 @@ class SweepService:
             return "was queued just now"
         if given.slots and self._pids.get(one.run_id) is None:
             return "its driver is being started"
-        return given.why or None
+        return given.sentence or None
 
     def _shown(self, one: QueuedRun, given: Allotment) -> QueuedSweep:
         demand = self._runner.demand(one.run_id)
@@ -325,23 +334,3 @@ class SweepService:
             driver=self._pids.get(one.run_id) or None,
             why=self._why(one) or "",
         )
-
-
-def _locked(state: Path, store: str) -> int:
-    """A descriptor that locks the folder of a service.
-
-    Raises:
-        InputError: another service has locked it.
-    """
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(
-            f"another service keeps the queue of {store}: expected one at a time"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-    return descriptor

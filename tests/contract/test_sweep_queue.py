@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepExistsError
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.service.runner import MOST_DEATHS
+from lstm_sweep.search.service.runner import AGAIN_S, MOST_DEATHS
+from lstm_sweep.search.service.scheduler import TURN_S
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.spec import SweepSpec
@@ -145,7 +147,7 @@ def test_order_and_reasons_survive_a_restart(
     service._look()
     before = [(one.sweep, one.slots, one.priority) for one in service.queue()]
     assert before == [("c", 1, 1), ("a", 1, 0), ("b", 0, 0), ("d", 0, 0)]
-    assert service.status("b").why == "waits: 4 sweeps share 2 slots"
+    assert service.status("b").why == "waits: 4 sweeps share 2 slots; about 5 min"
     service.prioritise("d", 5)
     after = [one.sweep for one in service.queue()]
     assert after == ["d", "c", "a", "b"]
@@ -153,6 +155,49 @@ def test_order_and_reasons_survive_a_restart(
     again = opened(folder, store, clock, state=folder / "other")
     again._look()
     assert [one.sweep for one in again.queue()] == after
+
+
+def test_a_restart_leaves_slots_and_turns_as_they_were(
+    service: SweepService, folder: Path, store: Store, clock: Time, data: Path
+) -> None:
+    for name in "abcd":
+        service.submit(spec_of(data, name), owner="ann")
+    service._look()
+    clock.now += TURN_S
+    service._look()
+    assert slots_of(service) == {"c": 1, "d": 1, "a": 0, "b": 0}
+    service.drain()
+    os.close(service._locked)
+    again = opened(folder, store, clock)
+    again._look()
+    assert slots_of(again) == {"c": 1, "d": 1, "a": 0, "b": 0}
+    clock.now += TURN_S
+    again._look()
+    assert slots_of(again) == {"a": 1, "b": 1, "c": 0, "d": 0}
+    again.drain()
+
+
+def test_a_sweep_whose_driver_has_died_keeps_its_slots_for_the_next_one(
+    service: SweepService, store: Store, clock: Time, data: Path
+) -> None:
+    for name in "abc":
+        service.submit(spec_of(data, name), owner="ann")
+    service._look()
+    run_id = archive.existing_sweep(store, "a").info.run_id
+    dead = service._runner._children[run_id]
+    dead.kill()
+    dead.wait(10)
+    service._look()
+    assert slots_of(service) == {"a": 1, "b": 1, "c": 0}
+    assert "its driver has died" in str(service.status("a").why)
+    clock.now += AGAIN_S
+    service._look()
+    assert service._runner.pid(run_id) not in (None, dead.pid)
+
+
+def slots_of(service: SweepService) -> dict[str, int]:
+    """How many slots each sweep was given, in the order of the queue."""
+    return {one.sweep: one.slots for one in service.queue()}
 
 
 def test_a_sweep_that_waits_is_paused_resumed_and_stopped(

@@ -122,7 +122,7 @@ def test_an_allotment_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time
     mine = driver(tmp_path, time, allotment=file)
     assert file.with_suffix(".demand").read_text() == "2"
     assert len(take_all(mine)) == 2
-    write_allotment(file, 0, "waits: a higher priority")
+    write_allotment(file, 0, "waits: a higher priority", 0.0)
     assert mine.most() == 0
     mine.give_back(NAMES[0])
     assert mine.take(NAMES[0]) == ("", "waits: a higher priority")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lstm_sweep.search.engines.slot_sharing import read_allotment
 from lstm_sweep.search.service import driver
 from lstm_sweep.search.service.runner import AGAIN_S, FORGIVEN_S, Runner
 
@@ -63,7 +64,7 @@ def test_a_driver_of_an_earlier_service_is_found_and_ended(
 ) -> None:
     assert made.pid(RUN) == other.pid
     assert not made.was_started(RUN)
-    made.end([RUN])
+    made.close()
     assert other.wait(10) == -signal.SIGTERM
     assert made.pid(RUN) is None
 
@@ -105,6 +106,34 @@ def test_a_driver_that_dies_is_started_again_later_each_time(
     assert (made.deaths(RUN), made.may_start_in(RUN)) == (1, AGAIN_S)
 
 
+def test_deaths_of_a_driver_count_in_a_row_only_while_its_sweep_gets_no_further(
+    made: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    counts = []
+    for reached in ("0 4", "0 9", "1 2", "1 2", "0 9", "1 3"):
+        (tmp_path / f"{RUN}.progress").write_text(reached)
+        made.start(RUN, "s")
+        made.note_death(RUN)
+        counts.append(made.deaths(RUN))
+    assert counts == [1, 1, 1, 2, 3, 1]
+
+
+def test_no_driver_is_started_once_all_are_ended(
+    made: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "driver"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    made.start(RUN, "s")
+    child = made._children[RUN]
+    made.close()
+    assert child.wait(10) == -signal.SIGTERM
+    made.start(RUN, "s")
+    assert made.pid(RUN) is None
+
+
 def gone(holds: Callable[[], bool]) -> None:
     """Wait for something that takes a moment."""
     until = time.monotonic() + 20
@@ -123,12 +152,18 @@ def test_what_is_asked_for_by_the_service_counts_as_no_death(
 
 
 def test_allotments_demands_and_last_words_are_files(made: Runner, tmp_path: Path) -> None:
-    made.allot(RUN, 2, "because")
-    assert '"slots": 2' in (tmp_path / f"{RUN}.slots").read_text()
+    assert made.last_allotted(RUN) is None
+    made.allot(RUN, 2, "because", since=900.0)
+    assert read_allotment(tmp_path / f"{RUN}.slots") == (2, "because")
+    later = Runner(tmp_path, tmp_path, lambda: 50.0)
+    slots, since = later.last_allotted(RUN) or (0, 0.0)
+    assert slots == 2
+    assert since == pytest.approx(-50.0, abs=30.0), "100 s ago"
     assert made.demand(RUN) is None
     (tmp_path / f"{RUN}.demand").write_text("3")
     assert made.demand(RUN) == 3
     (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
     assert made.last_words(RUN) == "last"
+    (tmp_path / f"{RUN}.progress").write_text("1 2")
     made.forget(RUN)
     assert [file.name for file in tmp_path.iterdir()] == [f"{RUN}.log"]
