@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import BindAddress
@@ -76,7 +77,8 @@ def serve(arguments: Namespace) -> int:
         service.start()
         if mlflow:
             mlflow.start()
-        return _run(app, bind, told, end, as_json=arguments.json)
+        code = _run(app, bind, told, end, as_json=arguments.json)
+    return leave(code) if end.by_signal else code
 
 
 def _service(arguments: Namespace, settings: Settings) -> SweepService:
@@ -137,6 +139,8 @@ class _End:
         self._calls: list[Callable[[], None]] = []
         self._threads: list[threading.Thread] = []
         self._wanted, self._over = False, threading.Event()
+        #: whether a signal has come
+        self.by_signal = False
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -161,6 +165,7 @@ class _End:
 
     def _begin(self, number: int = 0, frame: FrameType | None = None) -> None:
         with self._lock:
+            self.by_signal = self.by_signal or bool(number)
             if not self._wanted:
                 self._wanted = True
                 for call in self._calls:

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.slot_sharing import replace_text
+from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.progress import TrialProgress
@@ -120,4 +121,4 @@ def _drive(name: str, log: Log, shield: Shield) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    leave(main(sys.argv[1], Path(sys.argv[2])))
