@@ -30,8 +30,10 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import STALE_S
 
-#: seconds between two looks at the queue
-LOOK_EVERY_S = 1.0
+#: seconds between two looks at the queue, and part of a processor that they may take
+LOOK_EVERY_S, LOOK_SHARE = 1.0, 0.05
+#: seconds between two looks at most
+MOST_SELDOM_S = 5.0
 #: seconds without a look after which the service is not ready
 LATE_S = 30.0
 #: seconds for which a sweep keeps its slots while its driver is to be started again
@@ -164,7 +166,9 @@ class SweepService:
         self._runner.close()
 
     def _watch(self) -> None:
-        while not self._ends.wait(LOOK_EVERY_S):
+        cost_s = 0.0
+        while not self._ends.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S))):
+            began = time.thread_time()
             try:
                 with self._lock:
                     if not self._ends.is_set():
@@ -174,6 +178,7 @@ class SweepService:
                 self._fault = without_secrets(str(error))
             except Exception as error:  # the queue is watched on
                 self._fault = without_secrets(f"{type(error).__name__}: {error}")
+            cost_s = time.thread_time() - began
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
