@@ -29,11 +29,14 @@ test-all: $(VENV)/installed-test
 properties: $(VENV)/installed-test
 	$(PYTEST) -m hypothesis --hypothesis-profile=random $(ARGS)
 
-# Sweeps whose processes are killed at random; SEED repeats a run
+# Sweeps, and then a service, whose processes are killed at random; SEED repeats a run
 KILLS ?= 200
+SERVICE_KILLS ?= 30
 SEED ?= 1
 chaos: $(VENV)/installed-test
 	CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/chaos/test_kills.py
+	CHAOS_KILLS=$(SERVICE_KILLS) CHAOS_SEED=$(SEED) \
+		$(BIN)/python -m pytest tests/chaos/test_service_kills.py
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

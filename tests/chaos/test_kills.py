@@ -9,7 +9,6 @@ of the tests that always run, has one sweep, with a server, which is the first t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import re
@@ -30,6 +29,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.resume import ATTEMPTS
 from lstm_sweep.search.trial import RESULTS, Outcome
+from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM
 from tests.servers import Server
@@ -40,8 +40,6 @@ pytestmark = pytest.mark.full
 LONG = "CHAOS_KILLS" in os.environ
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-#: environment variable by which the processes of one test are known
-MARK = "LSTM_SWEEP_CHAOS"
 #: whom a kill hits, and how often relative to the others
 VICTIMS = {"worker": 5, "driver": 3, "forkserver": 2, "everything": 2}
 EPOCHS, TRIALS = 40, 6 if LONG else 3
@@ -144,12 +142,12 @@ class Chaos:
             self._process.kill()
         elif victim == "everything":
             for pid in found:
-                _kill(pid)
+                kill(pid)
         else:
             targets = [pid for pid, kind in found.items() if kind == victim]
             if not targets:
                 return
-            _kill(self._rng.choice(workers if victim == "worker" else targets))
+            kill(self._rng.choice(workers if victim == "worker" else targets))
         self.killed[victim] += 1
 
     def _wait_for_a_worker(self) -> None:
@@ -162,30 +160,14 @@ class Chaos:
     def processes(self) -> dict[int, str]:
         """The sweep's processes, and what each is."""
         found: dict[int, str] = {}
-        parents: dict[int, int] = {}
-        lines: dict[int, str] = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                if f"{MARK}={self.mark}".encode() not in (entry / "environ").read_bytes():
-                    continue
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if state[0] == "Z":
-                continue
-            pid = int(entry.name)
-            lines[pid], parents[pid] = line, int(state[1])
         driver = self._process.pid if self._process else 0
-        for pid, line in lines.items():
-            if pid == driver:
-                found[pid] = "driver"
-            elif "forkserver" in line:
-                found[pid] = "forkserver" if parents[pid] == driver else "worker"
+        for one in marked(self.mark):
+            if one.pid == driver:
+                found[one.pid] = "driver"
+            elif "forkserver" in one.line:
+                found[one.pid] = "forkserver" if one.parent == driver else "worker"
             else:
-                found[pid] = "other"
+                found[one.pid] = "other"
         return found
 
     def check(self) -> int:
@@ -254,11 +236,6 @@ class Chaos:
         assert done.json["parity"]["max_difference"] < 1e-4
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
 @pytest.mark.timeout(max(900, 60 * KILLS))
 def test_processes_killed_at_random_lose_nothing(
     workplace: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -284,7 +261,7 @@ def test_processes_killed_at_random_lose_nothing(
                 chaos.export()
         finally:
             for pid in chaos.processes():
-                _kill(pid)
+                kill(pid)
             if server:
                 server.stop()
         killed += chaos.killed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.store.tracking import sqlalchemy_store
@@ -63,7 +63,7 @@ def test_data_that_another_process_logs_at_the_same_moment_are_logged(
     first, second = (store.create_run("r", {}) for _ in range(2))
     new_id = sqlalchemy_store.uuid.uuid4
 
-    def meanwhile() -> uuid.UUID:
+    def meanwhile() -> Any:
         """Called by MLflow between its look for the data and its write of them."""
         monkeypatch.setattr(sqlalchemy_store.uuid, "uuid4", new_id)
         store_in(folder).log_dataset(second, **data)
