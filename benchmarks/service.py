@@ -1,0 +1,325 @@
+"""What a service bears: many who poll, submit and listen while two trials train.
+
+    python -m benchmarks.service [--pollers 200] [--submitters 20] [--listeners 100] [--seconds 15]
+
+It starts the real service in a folder of its own, and measures how long that takes to answer, and
+how much memory it and MLflow's server have when nothing happens. Then a sweep trains two trials, in
+phases without and with clients in turn, so that other use of the machine hits both alike. The
+clients run in this process; on a machine with two cores they take from the trainings too, so what
+they cost is shown apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+#: what clients who poll ask for, of the sweep that trains
+POLLED = ("sweeps/long", "sweeps/long/trials", "queue", "sweeps")
+#: seconds between two sweeps of one client who submits
+SUBMITS_EVERY_S = 10.0
+#: seconds of each phase that are left out, in which clients come or go
+SETTLING_S = 3.0
+#: seconds that anything may take
+WITHIN_S = 300.0
+TICKS = os.sysconf("SC_CLK_TCK")
+#: two trials that do not end by themselves, on two slots
+LONG = {
+    "name": "long", "data": "server:words.txt", "trials": 2, "algo": "random", "ladder": False,
+    "halving": False, "early_stopping": 0, "confirm_configs": 0, "prior": False, "priority": 1,
+    "targets": 1_000, "size_rule": "off",
+    "space": {
+        "layer_size": 32, "sequence_length": 20, "batch_size": 64, "dropout": 0.1, "epochs": 5_000
+    },
+}  # fmt: skip
+
+
+class Site:
+    """The service in a folder of its own."""
+
+    def __init__(self, folder: Path, slots: int) -> None:
+        self.folder, self._slots = folder, slots
+        rng = random.Random(0)
+        words = ["sun", "moon", "river", "stone", "and", "under", "the", "of"]
+        text = " ".join(rng.choice(words) for _ in range(30_000))
+        (folder / "words.txt").write_text(text, encoding="utf-8")
+        self._process: subprocess.Popen[str] | None = None
+        self.told: dict[str, Any] = {}
+
+    def start(self, *options: str) -> float:
+        """Start it; seconds until it has answered."""
+        began = time.monotonic()
+        command = ["serve", "--json", "--slots", str(self._slots), "--data-root", str(self.folder)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lstm_sweep.search.cli", *command, *options],
+            cwd=self.folder,
+            env=os.environ | {"LSTM_SWEEP_SLOTS": str(self.folder / "slots")},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        self.told = json.loads(self._process.stdout.readline())
+        self.ask("health")
+        return time.monotonic() - began
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """What the service answers."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.told['url']}/api/v1/{path}", data, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def wait_for_mlflow(self) -> None:
+        """Wait until MLflow's server answers."""
+        until = time.monotonic() + WITHIN_S
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"{self.told['mlflow_url']}/health", timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.5)
+        raise SystemExit("MLflow's server does not answer")
+
+    @property
+    def pid(self) -> int:
+        """The process of the service."""
+        assert self._process
+        return self._process.pid
+
+    def end(self) -> float:
+        """End it; seconds until it has ended."""
+        assert self._process
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(WITHIN_S)
+        return time.monotonic() - began
+
+
+def descendants(pid: int) -> list[int]:
+    """A process with its children, and theirs."""
+    found = [pid]
+    for parent in found:  # it grows meanwhile
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def memory_mb(pids: Iterable[int]) -> float:
+    """Memory of processes; what several share is counted once (PSS), MB."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1000
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds that a process has computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+@dataclass
+class Load:
+    """What clients have found."""
+
+    reads_s: list[float] = field(default_factory=list)
+    submits_s: list[float] = field(default_factory=list)
+    events: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """How many clients there are, and what they do."""
+
+    url: str
+    pollers: int
+    submitters: int
+    listeners: int
+    #: seconds between two questions of one who polls
+    every_s: float
+    numbers: Iterable[int]
+
+    async def run(self, seconds: float, load: Load) -> None:
+        """Let all clients do what they do for so long."""
+        connector = aiohttp.TCPConnector(limit=0)
+        until = time.monotonic() + seconds
+        async with aiohttp.ClientSession(connector=connector) as session:
+            tasks = [
+                *(self._poll(session, until, load) for _ in range(self.pollers)),
+                *(self._submit(session, until, load) for _ in range(self.submitters)),
+                *(self._listen(session, until, load) for _ in range(self.listeners)),
+            ]
+            await asyncio.gather(*tasks)
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, times: list[float], load: Load, path: str, **more: Any
+    ) -> None:
+        began = time.monotonic()
+        method = "POST" if more else "GET"
+        try:
+            async with session.request(method, f"{self.url}/api/v1/{path}", **more) as answer:
+                text = await answer.text()
+                if answer.status >= 300:
+                    load.errors.append(f"{path}: {answer.status} {text}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            load.errors.append(f"{path}: {error!r}")
+        times.append(time.monotonic() - began)
+
+    async def _poll(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
+        await asyncio.sleep(random.uniform(0, self.every_s))
+        for path in itertools.cycle(random.sample(POLLED, len(POLLED))):
+            if time.monotonic() >= until:
+                return
+            await self._ask(session, load.reads_s, load, path)
+            await asyncio.sleep(self.every_s)
+
+    async def _submit(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
+        await asyncio.sleep(random.uniform(0, SUBMITS_EVERY_S))
+        while time.monotonic() < until:
+            name = f"short-{next(iter(self.numbers))}"
+            body = LONG | {"name": name, "priority": 0}
+            await self._ask(session, load.submits_s, load, "sweeps", json=body)
+            await asyncio.sleep(SUBMITS_EVERY_S)
+
+    async def _listen(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
+        url = f"{self.url}/api/v1/sweeps/long/events"
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + SETTLING_S):
+                answer = await session.get(url, timeout=aiohttp.ClientTimeout(total=None))
+            if answer.status != 200:
+                load.errors.append(f"events: {answer.status}")
+            async with asyncio.timeout(max(0.1, until - time.monotonic())):
+                async for line in answer.content:
+                    load.events += line.startswith(b"event:")
+            load.errors.append("events: the stream has ended")
+        except TimeoutError:
+            pass
+        except aiohttp.ClientError as error:
+            load.errors.append(f"events: {error!r}")
+
+
+def rounds_of(site: Site) -> list[tuple[float, float]]:
+    """When each round of the long trials was logged, seconds since 1970, and how long it took."""
+    from lstm_sweep.search.store import archive
+    from lstm_sweep.search.store.settings import load
+    from lstm_sweep.search.store.tracking import Store
+
+    store, found = Store(load(site.folder, {})), []
+    for record in archive.trials(store, "long"):
+        history = store.client.get_metric_history(record.run_id, "round_seconds")
+        found += [(one.timestamp / 1000, one.value) for one in history]
+    return found
+
+
+def pace(rounds: list[tuple[float, float]], phases: list[tuple[float, float]]) -> float:
+    """Rounds per second of training within phases."""
+    within = [
+        seconds
+        for logged, seconds in rounds
+        if any(begin + SETTLING_S <= logged <= end for begin, end in phases)
+    ]
+    return len(within) / sum(within)
+
+
+def measure(site: Site, clients: Clients, seconds: float, repeats: int) -> dict[str, Any]:
+    """Train with and without clients in turn; what was found."""
+    phases: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    load, own_s, service_s = Load(), 0.0, 0.0
+    for with_clients in [False, True] * repeats:
+        began, own, service = time.time(), time.process_time(), cpu_s(site.pid)
+        if with_clients:
+            asyncio.run(clients.run(seconds, load))
+            own_s += time.process_time() - own
+            service_s += cpu_s(site.pid) - service
+        else:
+            time.sleep(seconds)
+        phases[with_clients].append((began, time.time()))
+    rounds = rounds_of(site)
+    reads = statistics.quantiles(load.reads_s, n=20)
+    submits = statistics.quantiles(load.submits_s, n=20)
+    quiet, busy = pace(rounds, phases[False]), pace(rounds, phases[True])
+    total = seconds * repeats
+    for error in load.errors[:5]:
+        print(f"error: {error[:200]}", file=sys.stderr)
+    return {
+        "answers to who polls": len(load.reads_s),
+        "sweeps submitted": len(load.submits_s),
+        "events received": load.events,
+        "errors": len(load.errors),
+        "read, median, ms": 1000 * statistics.median(load.reads_s),
+        "read, 95 %, ms": 1000 * reads[18],
+        "submit, median, ms": 1000 * statistics.median(load.submits_s),
+        "submit, 95 %, ms": 1000 * submits[18],
+        "rounds per second of one trial, without clients": quiet,
+        "rounds per second of one trial, with clients": busy,
+        "training slowed, %": 100 * (1 - busy / quiet),
+        "processors that the service takes": service_s / total,
+        "processors that the clients take": own_s / total,
+    }
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pollers", type=int, default=200)
+    parser.add_argument("--submitters", type=int, default=20)
+    parser.add_argument("--listeners", type=int, default=100)
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between two polls of one")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each phase")
+    parser.add_argument("--repeats", type=int, default=2, help="phases with and without clients")
+    given = parser.parse_args()
+    found: dict[str, Any] = {"others that use the machine (load)": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as scratch:
+        site = Site(Path(scratch), slots=2)
+        site.start("--no-mlflow")  # makes the tables of the store
+        site.end()
+        found["start to first answer, s"] = site.start("--no-mlflow")
+        found["of which it computes, s"] = cpu_s(site.pid)
+        site.end()
+        site.start()
+        try:
+            site.wait_for_mlflow()
+            time.sleep(5.0)
+            found["memory of the service, MB"] = memory_mb([site.pid])
+            found["memory with MLflow's server, MB"] = memory_mb(descendants(site.pid))
+            site.ask("sweeps", LONG)
+            until = time.monotonic() + WITHIN_S
+            while len({round(at) for at, _ in rounds_of(site)}) < 5:
+                if time.monotonic() > until:
+                    raise SystemExit("the trials do not train")
+                time.sleep(1.0)
+            clients = Clients(
+                site.told["url"], given.pollers, given.submitters, given.listeners, given.every,
+                itertools.count(),
+            )  # fmt: skip
+            found |= measure(site, clients, given.seconds, given.repeats)
+        finally:
+            found["SIGTERM to the end, s"] = site.end()
+    for name, value in found.items():
+        print(f"{name:<52} {value:>10.3f}" if isinstance(value, float) else f"{name:<52} {value}")
+
+
+if __name__ == "__main__":
+    main()
