@@ -17,21 +17,15 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.folder_lock import locked
-from lstm_sweep.search.store import address, artifacts, mlflow_setup
+from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
 from lstm_sweep.search.store.experiment import Experiment
-from lstm_sweep.search.store.faults import (
-    WaitForAnswer,
-    once_more,
-    reason,
-    refused,
-    retry,
-    steady_clock,
-)
+from lstm_sweep.search.store.faults import WaitForAnswer, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 
@@ -231,7 +225,8 @@ class Store:
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
         context = [InputTag(Tag.DATA_CONTEXT, "training")]
         inputs = [DatasetInput(dataset, context)]
-        self.ask(lambda: once_more(lambda: self.client.log_inputs(run_id, datasets=inputs)))
+        log = partial(self.client.log_inputs, run_id, datasets=inputs)
+        self.ask(lambda: faults.once_more(log))
 
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         """Store a file as an artifact of a run."""

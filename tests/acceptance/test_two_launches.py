@@ -1,0 +1,126 @@
+"""Two launches on one machine share its slots, as processes that know nothing of each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search import api
+from lstm_sweep.search.store.settings import load
+from tests.chaos.processes import MARK, kill, marked
+from tests.conftest import TINY, write_text
+from tests.launcher import PROGRAM
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it takes two CPU cores"),
+]
+
+WITHIN_S = 600.0
+#: what depends on the machine's speed, of what a round reports
+TIMED = ("round_seconds", "symbols_per_second", "scoring_seconds")
+
+
+@contextmanager
+def on_two_cores() -> Iterator[set[int]]:
+    """Let programs that are started have two cores; yield which."""
+    every = os.sched_getaffinity(0)
+    two = set(sorted(every)[:2])
+    os.sched_setaffinity(0, two)
+    try:
+        yield two
+    finally:
+        os.sched_setaffinity(0, every)
+
+
+def launched(folder: Path, slots: Path, mark: str) -> subprocess.Popen[bytes]:
+    """A sweep of trials that take a while."""
+    options = ["--trials", "4", "--algo", "random", "--ladder", "off", "--name", "s"]
+    command: list[str | Path] = [
+        PROGRAM,
+        "launch",
+        "--data",
+        str(folder / "words.txt"),
+        *TINY,
+        *options,
+    ]
+    return subprocess.Popen(
+        [*command, "--epochs", "40", "--prior", "off", "--json"],
+        cwd=folder,
+        env=os.environ | {MARK: mark, "LSTM_SWEEP_SLOTS": str(slots)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def cores_of_workers(mark: str) -> dict[int, int]:
+    """The core of each worker of a sweep that has taken its slot, by its process."""
+    servers = [one for one in marked(mark) if "forkserver" in one.line]
+    own = {one.pid for one in servers}
+    found = dict[int, int]()
+    for one in servers:
+        if one.parent in own:
+            try:
+                cores = os.sched_getaffinity(one.pid)
+            except ProcessLookupError:
+                continue
+            if len(cores) == 1:
+                [found[one.pid]] = cores
+    return found
+
+
+def rounds_of(folder: Path) -> list[list[dict[str, Any]]]:
+    """What does not depend on the time of each round of the first trials of a sweep."""
+    settings = load(folder, {})
+    found = []
+    for record in api.trials("s", settings=settings):
+        assert record.outcome == "complete"
+        rows = api.show(record.trial.id, settings=settings).by_epoch
+        kept = [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
+        found.append((record.trial.number, kept))
+    return [kept for _, kept in sorted(found, key=lambda one: one[0])]
+
+
+def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
+    workplace: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folders = [workplace("first"), workplace("second")]
+    marks = [uuid.uuid4().hex for _ in folders]
+    for folder in folders:
+        write_text(folder / "words.txt")
+    running = list[subprocess.Popen[bytes]]()
+    seen = list[tuple[list[int], list[int]]]()
+    until = time.monotonic() + WITHIN_S
+    try:
+        with on_two_cores() as cores:
+            for folder, mark in zip(folders, marks, strict=True):
+                running.append(launched(folder, tmp_path / "slots", mark))
+        while any(one.poll() is None for one in running):
+            assert time.monotonic() < until
+            before, others = map(cores_of_workers, marks)
+            both = before.items() & cores_of_workers(marks[0]).items()  # those of one moment
+            seen.append(([core for _, core in both], list(others.values())))
+            time.sleep(0.3)
+    finally:
+        for mark in marks:
+            for one in marked(mark):
+                kill(one.pid)
+        for process in running:
+            process.wait(20)
+    assert [one.returncode for one in running] == [0, 0]
+    for one, other in seen:
+        assert len({*one, *other}) == len(one) + len(other), "no core has two workers"
+        assert cores.issuperset([*one, *other])
+    assert any(one and other for one, other in seen), "both have one at the same time"
+    first, second = map(rounds_of, folders)
+    assert len(first) == 4
+    assert first == second, "whatever made room, both searches are the same"
