@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -212,6 +213,7 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
     server = Server(config)
 
     def stop() -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests are broken off
         server.should_exit = True
         app.state.site.feeds.closing = True
 

@@ -117,10 +117,10 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
         for process in running:
             process.wait(20)
     assert [one.returncode for one in running] == [0, 0]
-    for one, other in seen:
-        assert len({*one, *other}) == len(one) + len(other), "no core has two workers"
-        assert cores.issuperset([*one, *other])
-    assert any(one and other for one, other in seen), "both have one at the same time"
+    for mine, theirs in seen:
+        assert len({*mine, *theirs}) == len(mine) + len(theirs), "no core has two workers"
+        assert cores.issuperset([*mine, *theirs])
+    assert any(mine and theirs for mine, theirs in seen), "both have one at the same time"
     first, second = map(rounds_of, folders)
     assert len(first) == 4
     assert first == second, "whatever made room, both searches are the same"
