@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ from lstm_sweep.search.store.watched_server import WatchedServer
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from lstm_sweep.search.service.cluster_slots import ClusterSlots
     from lstm_sweep.search.service.http_settings import HttpSettings
     from lstm_sweep.search.service.sweep_service import SweepService
 
@@ -47,6 +49,7 @@ def serve(arguments: Namespace) -> int:
         if number is not None and not 1 <= number <= most:
             option = name.replace("_", "-")
             raise InputError(f"--{option} is {shown(number)}: expected 1 to {most}")
+    cluster = _cluster(arguments)
     if arguments.store:  # drivers and reruns use it too
         load(Path.cwd(), given=arguments.store)
         os.environ["MLFLOW_TRACKING_URI"] = arguments.store
@@ -62,7 +65,10 @@ def serve(arguments: Namespace) -> int:
     end = _End()
     with contextlib.ExitStack() as stack:
         stack.enter_context(end.on_signals())
-        service = _service(arguments, settings)
+        if cluster:
+            cluster.start()
+            stack.callback(cluster.close)
+        service = _service(arguments, settings, cluster)
         end.calls(service.drain)
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
@@ -70,6 +76,7 @@ def serve(arguments: Namespace) -> int:
             mlflow = WatchedServer(settings, arguments.host, note)
             end.calls(mlflow.close)
             mlflow_url = mlflow.address
+        mlflow_url = _page(arguments.mlflow_page) or mlflow_url
         http = _http_settings(arguments, settings, bind, mlflow, mlflow_url)
         told = {"url": bind.address, "mlflow_url": mlflow_url, "auth": _auth(http)}
         app = create_app(
@@ -82,7 +89,27 @@ def serve(arguments: Namespace) -> int:
     return leave(code) if end.by_signal else code
 
 
-def _service(arguments: Namespace, settings: Settings) -> SweepService:
+def _cluster(arguments: Namespace) -> ClusterSlots | None:
+    """The slots of the Ray cluster on which sweeps run; None if they run here.
+
+    Raises:
+        InputError: there can be no such address.
+    """
+    from lstm_sweep.search.commands.cluster_job import head_of
+    from lstm_sweep.search.service.cluster_slots import ClusterSlots
+
+    if head_of(arguments.address, arguments.on):  # drivers find Ray's own address in RAY_ADDRESS
+        given = arguments.address or os.environ.get("RAY_ADDRESS")
+        raise InputError(
+            f"--address is {shown(given)}: expected auto or HEAD:6379, since drivers run on this "
+            f"machine, which has to be a node of the cluster"
+        )
+    return ClusterSlots() if arguments.on == "ray" else None
+
+
+def _service(
+    arguments: Namespace, settings: Settings, cluster: ClusterSlots | None
+) -> SweepService:
     from lstm_sweep.search.service.http_settings import service_folder
     from lstm_sweep.search.service.service import ServiceSettings
     from lstm_sweep.search.service.sweep_service import SweepService
@@ -93,6 +120,7 @@ def _service(arguments: Namespace, settings: Settings) -> SweepService:
             folder=Path.cwd(),
             state=service_folder(settings, Path.cwd()) / "drivers",
             slots=arguments.slots,
+            cluster=cluster,
             most_per_user=arguments.per_user,
         )
     )
@@ -123,6 +151,19 @@ def _http_settings(
         mlflow=login,
         mlflow_page=mlflow_page,
     )
+
+
+def _page(given: str | None) -> str | None:
+    """The address of MLflow's pages that was given.
+
+    Raises:
+        InputError: it is neither a URL nor a path.
+    """
+    if given is not None and not re.fullmatch(r"(https?://[^/\s]+)?(/[!-~]*)?", given or " "):
+        raise InputError(
+            f"--mlflow-page is {shown(given)}: expected http://HOST/... or a path, /..."
+        )
+    return given and given.rstrip("/")
 
 
 def _auth(http: HttpSettings) -> str | None:
@@ -199,7 +240,8 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        proxy_headers=False,
+        # a proxy says who asks, if it is named in this variable, which uvicorn reads
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
     )
 
     class Server(uvicorn.Server):

@@ -24,6 +24,15 @@ def add_serve(commands: Any) -> None:
     )
     command.add_argument("--port", type=whole, metavar="P", help="its port (default: from 8000)")
     command.add_argument("--store", metavar="URI", help="tracking_uri in place of mlflow.yaml's")
+    command.add_argument(
+        "--on",
+        choices=("local", "ray"),
+        default="local",
+        help="where trials run: here (local), or on the nodes of a Ray cluster (ray)",
+    )
+    command.add_argument(
+        "--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto"
+    )
     command.add_argument("--slots", type=whole, metavar="N", help="trials at once, of all sweeps")
     command.add_argument("--per-user", type=whole, metavar="N", help="slots of one user at most")
     command.add_argument(
@@ -38,5 +47,10 @@ def add_serve(commands: Any) -> None:
     )
     command.add_argument(
         "--no-mlflow", action="store_true", help="start no MLflow server beside it"
+    )
+    command.add_argument(
+        "--mlflow-page",
+        metavar="URL",
+        help="where browsers find MLflow's pages, such as /mlflow behind a proxy",
     )
     command.add_argument("--login", action="store_true", help="demand a token also on this machine")

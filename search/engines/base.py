@@ -69,6 +69,9 @@ class Engine(Protocol):
         Else why it cannot be had: other sweeps use it, or this one has all that it may have.
         """
 
+    def refusal(self) -> str:
+        """Why it may have no slot at all now, if other sweeps have all; empty if it may."""
+
     def surplus(self) -> int:
         """How many of the trials that run are to make room for other sweeps."""
 
@@ -136,7 +139,8 @@ class Engine(Protocol):
 class ClosesOnExit(ABC):
     """Base class of engines: closed at the end of a `with` statement, and with slots of their own.
 
-    An engine that shares slots with other sweeps overrides `reserve`, `surplus` and `demand`.
+    An engine that shares slots with other sweeps overrides `reserve`, `refusal`, `surplus` and
+    `demand`, or those of them that say anything of it.
     """
 
     @abstractmethod
@@ -145,6 +149,10 @@ class ClosesOnExit(ABC):
 
     def reserve(self, slot: Slot) -> str:
         """Any slot can be had."""
+        return ""
+
+    def refusal(self) -> str:
+        """It has slots, or will have some."""
         return ""
 
     def surplus(self) -> int:

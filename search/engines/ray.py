@@ -23,6 +23,8 @@ from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotA
 from lstm_sweep.search.engines.ray_agent import Hello, Report, versions
 from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
+from lstm_sweep.search.engines.ray_share import Share
+from lstm_sweep.search.engines.slot_sharing import allotment_file
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot
 
 #: seconds that nodes have to give their first slots
@@ -41,7 +43,8 @@ class RayEngine(ClosesOnExit):
     ) -> None:
         """Connect to the cluster, and wait for the slots of the nodes that it has.
 
-        `address` is Ray's own; None for that in RAY_ADDRESS, or else for that of this machine.
+        `address` is Ray's own; None for that in RAY_ADDRESS, or else for that of this machine. If a
+        service has started this process, it has as many slots as that says, which may change.
 
         Raises:
             InputError: there is no cluster, or a node has other versions of what computes trials.
@@ -52,6 +55,8 @@ class RayEngine(ClosesOnExit):
         self._devices: dict[Slot, Device] = {}
         #: slots with a trial
         self._running: set[Slot] = set()
+        #: those of them whose trial was told to end
+        self._stopping: set[Slot] = set()
         self._checkpoints = Checkpoints()
         #: folder of the trial that was started last on each slot
         self._folders: dict[Slot, Path] = {}
@@ -64,7 +69,9 @@ class RayEngine(ClosesOnExit):
         self._warm: bool | None = None
         self._closed = False
         ray_cluster.connect(address)
-        self._fleet = Fleet(workers, per_gpu)
+        file = allotment_file()
+        self._share = Share(file) if file else None
+        self._fleet = Fleet(workers, per_gpu, self._share and self._share.most)
         try:
             self._open()
         except BaseException:
@@ -106,6 +113,27 @@ class RayEngine(ClosesOnExit):
         for member in self._fleet.members:
             if member.hello:
                 member.call("warm_up", user_code)
+
+    @override
+    def reserve(self, slot: Slot) -> str:
+        if self._share is None or len(self._running) < self._share.most():
+            return ""
+        return self._share.why()
+
+    @override
+    def refusal(self) -> str:
+        return "" if self._share is None or self._share.most() else self._share.why()
+
+    @override
+    def surplus(self) -> int:
+        if self._share is None:
+            return 0
+        return max(0, len(self._running - self._stopping) - self._share.most())
+
+    @override
+    def demand(self, count: int) -> None:
+        if self._share:
+            self._share.demand(count, len(self.slots))
 
     def start(self, job: Job) -> None:
         """Send a trial to the agent of its slot, with its files, and its corpus if it is new."""
@@ -153,7 +181,18 @@ class RayEngine(ClosesOnExit):
             heard += self._receive(self._fleet.inbox.get(timeout=timeout_s))
             while True:
                 heard += self._receive(self._fleet.inbox.get_nowait())
-        return heard
+        return heard + self._give_back()
+
+    def _give_back(self) -> list[tuple[Slot, Event]]:
+        """End agents with more slots than the service gives, once they have nothing to do."""
+        busy = self._running | self._uncollected
+        gone: list[Slot] = []
+        for member in self._fleet.surplus():
+            own = [slot for slot in self.slots if self._owners[slot] is member]
+            if busy.isdisjoint(own) and self._fleet.release(member):
+                gone += own
+        self.slots = tuple(slot for slot in self.slots if slot not in gone)
+        return [(slot, SlotLost(GIVEN_BACK)) for slot in gone]
 
     def _receive(self, said: Said) -> list[tuple[Slot, Event]]:
         member, item = said
@@ -219,6 +258,7 @@ class RayEngine(ClosesOnExit):
     def _free(self, slot: Slot) -> None:
         """Note that no trial runs on a slot any more."""
         self._running.discard(slot)
+        self._stopping.discard(slot)
         self._checkpoints.end(slot)
 
     def _note_load(self) -> None:
@@ -227,6 +267,7 @@ class RayEngine(ClosesOnExit):
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """Have the agent kill the worker on a slot; messages that were sent before still arrive."""
         if slot in self._running and not self._owners[slot].lost:
+            self._stopping.add(slot)
             self._owners[slot].call_in_order("stop", slot, ended)
 
     def collect(self, slot: Slot) -> Path:
@@ -282,6 +323,8 @@ class RayEngine(ClosesOnExit):
 
 #: why trials end on a node that is drained
 LEAVING = "its node is about to leave the cluster"
+#: why a slot is lost that others are to have
+GIVEN_BACK = "it is left to other sweeps"
 
 
 def _wait(answers: list[Any], within_s: float) -> None:

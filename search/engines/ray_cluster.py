@@ -39,6 +39,8 @@ class Node:
     gpus: int
     #: all of its GPUs
     all_gpus: int = 0
+    #: all of its CPUs
+    all_cpus: int = 0
     #: whether it is being drained: it will leave the cluster before long
     leaving: bool = False
 
@@ -175,6 +177,7 @@ def alive() -> dict[str, Node]:
             int(free.get(node["NodeID"], {}).get("CPU", 0)),
             int(free.get(node["NodeID"], {}).get("GPU", 0)),
             int(node["Resources"].get("GPU", 0)),
+            int(node["Resources"].get("CPU", 0)),
             node["NodeID"] in leaving,
         )
         for node in found
@@ -215,3 +218,23 @@ def _agent(node: Node, slots: int, per_gpu: int, *, gpus: bool) -> Wanted:
         return Wanted(node, slots, 0, slots)
     cards = min(slots, node.gpus)  # each GPU once, then each a second time
     return Wanted(node, min(node.cpus, slots), cards, slots)
+
+
+def singly(wanted: Wanted) -> list[Wanted]:
+    """An agent as several small ones, each of which can be ended alone: for one CPU or one GPU."""
+    if not wanted.gpus:
+        return [Wanted(wanted.node, 1, 0, 1)] * wanted.slots
+    some, more = divmod(wanted.slots, wanted.gpus)
+    shares = [some + (index < more) for index in range(wanted.gpus)]
+    cpus = max(0, wanted.cpus)
+    return [
+        Wanted(wanted.node, cpus // wanted.gpus + (index < cpus % wanted.gpus), 1, share)
+        for index, share in enumerate(shares)
+    ]
+
+
+def slots_of(nodes: Iterable[Node]) -> int:
+    """How many slots all sweeps have together: GPUs, or CPUs if no node has any."""
+    staying = [node for node in nodes if not node.leaving]
+    gpus = sum(node.all_gpus for node in staying)
+    return gpus or sum(node.all_cpus for node in staying)

@@ -8,7 +8,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
 LASTED_S = 30.0
 #: seconds for which the end waits for answers of the cluster's head
 ANSWERS_WITHIN_S = 2.0
+#: seconds that an agent which is not needed has to delete its files
+CLEAR_WITHIN_S = 5.0
 #: states of actors and placement groups in Ray
 DEAD, CREATED = "DEAD", "CREATED"
 #: what Ray says of an actor that has died, with a detail after it, and what that means
@@ -94,11 +96,14 @@ class Fleet:
     Two threads: one looks at the nodes, one listens to all agents. What they find is in `inbox`.
     """
 
-    def __init__(self, workers: int | None, per_gpu: int) -> None:
+    def __init__(
+        self, workers: int | None, per_gpu: int, most: Callable[[], int] | None = None
+    ) -> None:
+        """`most` says how many slots there may be, if that changes; agents are small then."""
         self.inbox: queue.SimpleQueue[Said] = queue.SimpleQueue()
         #: whether each slot has a trial, so that more slots could be used
         self.busy = True
-        self._workers, self._per_gpu = workers, per_gpu
+        self._workers, self._per_gpu, self._most = workers, per_gpu, most
         #: whether slots are GPUs, and whether an agent has begun, from which on this stays
         self._gpus = self._begun = False
         self._members: list[Member] = []
@@ -154,15 +159,47 @@ class Fleet:
         ]
         missing = self._missing()
         for wanted in ray_cluster.wanted(usable, missing, self._per_gpu, gpus=self._gpus):
-            self._make(wanted)
+            for part in [wanted] if self._most is None else ray_cluster.singly(wanted):
+                self._make(part)
         missing = self._missing()
         self._ask_for(int(self.busy) if missing is None else missing)
 
     def _missing(self) -> int | None:
-        if self._workers is None:
-            return None
-        staying = (member for member in self.members if not member.leaving)
-        return max(0, self._workers - sum(member.wanted.slots for member in staying))
+        limits = [self._workers, self._most() if self._most else None]
+        known = [limit for limit in limits if limit is not None]
+        return max(0, min(known) - self._count()) if known else None
+
+    def _count(self) -> int:
+        """How many slots there are, or will be, on nodes that stay."""
+        return sum(member.wanted.slots for member in self.members if not member.leaving)
+
+    def surplus(self) -> list[Member]:
+        """Agents that could be ended, newest first, until no more slots are left than allowed."""
+        found: list[Member] = []
+        if self._most is None or (excess := self._count() - self._most()) <= 0:
+            return found
+        staying = [member for member in self.members if not member.leaving]
+        for member in sorted(staying, key=lambda one: (one.hello is not None, -one.made)):
+            if member.wanted.slots <= excess:
+                found.append(member)
+        return found
+
+    def release(self, member: Member) -> bool:
+        """End an agent whose slots are not needed; whether there are more than may be.
+
+        Its CPUs or GPUs are free in Ray a moment later.
+        """
+        with self._lock:
+            if member.lost or self._most is None or self._count() <= self._most():
+                return False
+            member.lost = "it is not needed"
+        self._schedule(self._end(member))
+        return True
+
+    async def _end(self, member: Member) -> None:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(_answer(member.call("clear")), CLEAR_WITHIN_S)
+        await asyncio.to_thread(self._kill, member)
 
     def _check(self, member: Member, node: Node | None) -> None:
         if node is None:
@@ -290,6 +327,10 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._loop.stop()
+
+
+async def _answer(reference: Any) -> Any:
+    return await reference
 
 
 def _why(error: Exception) -> str:

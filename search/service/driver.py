@@ -1,7 +1,8 @@
-"""The driver of one sweep of a service, as a process: `python -m ... NAME FILE`.
+"""The driver of one sweep of a service, as a process: `python -m ... NAME FILE [ENGINE]`.
 
 It locks FILE as long as it lives, so that there is one driver of a sweep and whoever started it can
-be another process by now. What it says goes to standard output, which is a log.
+be another process by now. What it says goes to standard output, which is a log. With ENGINE trials
+run on that, whatever the sweep says.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Log(Silent):
         print(f"{now} {without_secrets(text)}", flush=True)
 
 
-def main(name: str, file: Path) -> int:
+def main(name: str, file: Path, on: str | None = None) -> int:
     """Drive a sweep to its end; return the exit code."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _locked(descriptor):
@@ -73,7 +74,7 @@ def main(name: str, file: Path) -> int:
     shield, log = Shield(), Log(file.with_suffix(PROGRESS))
     try:
         with shield.up():
-            _drive(name, log, shield)
+            _drive(name, log, shield, on)
     except Interrupted:
         log.said("interrupted")
     except StoreError as error:
@@ -94,7 +95,7 @@ def _locked(descriptor: int) -> bool:
     return False
 
 
-def _drive(name: str, log: Log, shield: Shield) -> None:
+def _drive(name: str, log: Log, shield: Shield, on: str | None) -> None:
     from lstm_sweep.search.api import lifecycle, queue
     from lstm_sweep.search.api.errors import SweepRunsError
     from lstm_sweep.search.store.settings import load
@@ -107,9 +108,8 @@ def _drive(name: str, log: Log, shield: Shield) -> None:
         log.said(f"sweep '{name}' is not queued any more")
         return
     try:
-        result = lifecycle.resume(
-            name, waiting.changes, settings=settings, observer=log, interrupts=shield
-        )
+        changes = {**waiting.changes} | ({"on": on} if on else {})
+        result = lifecycle.resume(name, changes, settings=settings, observer=log, interrupts=shield)
         log.said(f"sweep '{name}': {result.state}; {result.why}")
     except SweepRunsError as error:
         log.said(str(error))
@@ -121,4 +121,4 @@ def _drive(name: str, log: Log, shield: Shield) -> None:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1], Path(sys.argv[2])))
+    leave(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

@@ -49,9 +49,15 @@ class Runner:
     """Starts and ends the drivers of sweeps, which are named by their runs."""
 
     def __init__(
-        self, state: Path, workplace: Path, clock: Callable[[], float] = time.monotonic
+        self,
+        state: Path,
+        workplace: Path,
+        clock: Callable[[], float] = time.monotonic,
+        on: str = "",
     ) -> None:
+        """`on` is the engine of all sweeps, in place of their own; empty for theirs."""
         self._state, self._workplace, self._clock = state, workplace, clock
+        self._on = [on] if on else []
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths: dict[str, _Deaths] = {}
         #: what was written to the allotment of each
@@ -93,7 +99,7 @@ class Runner:
             now, deaths = self._clock(), self._deaths.setdefault(run_id, _Deaths())
             deaths.started, deaths.is_open = now, True
             self._children[run_id] = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, name, str(self._file(run_id))],
+                [sys.executable, "-P", "-m", module, name, str(self._file(run_id)), *self._on],
                 cwd=self._workplace,
                 env=os.environ | {slot_sharing.ALLOTMENT: str(self._allotment(run_id))},
                 stdin=subprocess.DEVNULL,

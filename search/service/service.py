@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.engines.local import find_slots
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 
@@ -30,10 +32,19 @@ class ServiceSettings:
     state: Path
     #: trials at once on this machine; None: one for each GPU or CPU core
     slots: int | None = None
+    #: how many slots the Ray cluster has on which sweeps run, at most `slots` of which are used;
+    #: None if they run on this machine
+    cluster: Callable[[], int] | None = None
     #: slots that the sweeps of one user have together, at most; None: no limit
     most_per_user: int | None = None
     #: sweeps of one user that wait or run, at most
     most_queued_per_user: int = 1_000
+
+    def count_slots(self) -> int:
+        """How many trials may run at once."""
+        if self.cluster:
+            return min(self.cluster(), self.slots or sys.maxsize)
+        return self.slots or len(find_slots())
 
 
 @dataclass(frozen=True, kw_only=True)

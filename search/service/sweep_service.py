@@ -18,7 +18,6 @@ from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.engines.local import find_slots
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.runner import MOST_DEATHS, Runner, lock_folder
 from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot, duration
@@ -59,10 +58,11 @@ class SweepService:
         self.settings, self._clock = settings, clock
         self._store = Store(settings.store)
         self._store.prepare()
-        self._slots = settings.slots or len(find_slots())
+        self._slots = settings.count_slots()
         self._lock = threading.RLock()
         self._locked = lock_folder(settings.state, str(settings.store))
-        self._runner = Runner(settings.state, settings.folder, clock)
+        on = "ray" if settings.cluster else ""
+        self._runner = Runner(settings.state, settings.folder, clock, on)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._queue: list[QueuedRun] = []
         self._allotted: dict[str, Allotment] = {}
@@ -241,6 +241,8 @@ class SweepService:
 
         A sweep whose driver has died just now keeps its slots for the one that follows.
         """
+        if self.settings.cluster:
+            self._slots = self.settings.count_slots()
         can = {
             one.name: one
             for one in self._queue

@@ -39,7 +39,8 @@ class Placing:
         """Start trials on free slots; return whether it is done, and not to go on in a moment."""
         state = self._state
         if len(state.running) >= len(state.slots) or state.closing:
-            self._refuse("", len(state.slots))
+            why = "" if state.slots or state.closing else self._parts.engine.refusal()
+            self._refuse(why, len(state.slots))
             return True
         usable = set(self._parts.engine.slots)
         turn = Turn(self._history)

@@ -17,8 +17,9 @@ from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, Report, versions
 from lstm_sweep.search.engines.ray_cluster import Node, Wanted
 from lstm_sweep.search.engines.ray_fleet import Fleet, Gone, Leaving, Member
+from lstm_sweep.search.engines.slot_sharing import write_allotment
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, Trial
 
 NODE = Node("a", "one", cpus=2, gpus=0)
 
@@ -107,3 +108,30 @@ def test_slots_of_an_agent_are_added_when_it_begins(member: Member) -> None:
     [(slot, event)] = heard(engine, (late, hello))
     assert (slot, event) == (Slot(2, core=0, node="two"), SlotAdded())
     assert engine.slots[2] == slot and engine.describe(slot).node == "two"
+
+
+def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allotment = tmp_path / "r.slots"
+    monkeypatch.setenv("LSTM_SWEEP_ALLOTMENT", str(allotment))
+    monkeypatch.setattr("lstm_sweep.search.engines.ray_share.LOOK_S", 0.0)
+    ended = list[Member]()
+    monkeypatch.setattr(Fleet, "_schedule", lambda self, call: ended.append(member) or call.close())
+    write_allotment(allotment, 2, "")
+    engine = RayEngine()
+    slot, free = engine.slots
+    assert (engine.reserve(slot), engine.surplus(), engine.refusal()) == ("", 0, "")
+    engine.start(job(slot, tmp_path))
+    write_allotment(allotment, 0, "waits: 2 sweeps share 1 slot")
+    assert engine.reserve(free) == engine.refusal() == "waits: 2 sweeps share 1 slot"
+    assert engine.surplus() == 1
+    assert heard(engine) == [] and not ended  # a trial runs
+    paused = Paused("makes room", makes_room=True)
+    engine.stop(slot, paused)
+    assert engine.surplus() == 0
+    assert heard(engine, (member, Report(1, slot, paused))) == [(slot, paused)]
+    assert heard(engine) == [] and not ended  # its files were not fetched
+    engine._uncollected.clear()
+    assert {where for where, event in heard(engine) if isinstance(event, SlotLost)} == {slot, free}
+    assert (engine.slots, ended) == ((), [member])

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines.ray_cluster import Node, Wanted, connect, names_of, wanted
+from lstm_sweep.search.engines.ray_cluster import (
+    Node,
+    Wanted,
+    connect,
+    names_of,
+    singly,
+    slots_of,
+    wanted,
+)
 
 A = Node("a1", "a", cpus=4, gpus=0)
 B = Node("b1", "b", cpus=2, gpus=0)
@@ -94,3 +102,18 @@ def test_ray_that_is_not_installed_is_said_in_a_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"it needs ray, expected: pip install lstm-sweep\[ray\]"):
         connect()
+
+
+def test_an_agent_is_made_as_several_that_can_be_ended_alone() -> None:
+    [cpus] = wanted([A], 3, 1, gpus=False)
+    assert singly(cpus) == [Wanted(A, 1, 0, 1)] * 3
+    [cards] = wanted([CARDS], 3, 2, gpus=True)
+    assert singly(cards) == [Wanted(CARDS, 2, 1, 2), Wanted(CARDS, 1, 1, 1)]
+
+
+def test_slots_are_counted_as_gpus_where_there_are_some_and_on_nodes_that_stay() -> None:
+    one, two = Node("a", "a", 0, 0, all_cpus=4), Node("b", "b", 1, 0, all_cpus=2)
+    leaving = Node("c", "c", 8, 0, all_cpus=8, leaving=True)
+    assert slots_of([one, two, leaving]) == 6
+    assert slots_of([one, Node("d", "d", 8, 1, all_gpus=2, all_cpus=8)]) == 2
+    assert slots_of([]) == 0

@@ -1,0 +1,98 @@
+"""`serve --on ray`: two sweeps share the slots of a real cluster, whose nodes come and go."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search import api
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from tests.conftest import run_here, start_program, wait_until, write_text
+from tests.launcher import Started
+from tests.ray_cluster import RayCluster
+from tests.sweeps import PLAIN, tiny_spec
+
+pytestmark = pytest.mark.full
+
+#: trials of each of the two sweeps
+TRIALS = 8
+
+
+@pytest.fixture
+def folder(workplace: Callable[[str], Path]) -> Path:
+    return workplace("on_ray")
+
+
+@pytest.fixture
+def service(folder: Path, ray_cluster: RayCluster) -> Iterator[Started]:
+    """A service on the cluster's head, whose first line says where it answers."""
+    command = ["serve", "--json", "--no-mlflow", "--on", "ray"]
+    address = ray_cluster.login["RAY_ADDRESS"]
+    login = {name: value for name, value in ray_cluster.login.items() if name != "RAY_ADDRESS"}
+    started = start_program(*command, "--address", address, cwd=folder, **login)
+    yield started
+    if started.poll() is None:
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(60) == 0, started.stderr.read()
+
+
+def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
+    folder: Path, service: Started, ray_cluster: RayCluster
+) -> None:
+    data, settings = write_text(folder / "words.txt"), load(folder, {})
+    url = json.loads(service.stdout.readline())["url"]
+    store = Store(settings)
+    more = {"data": str(data), "trials": TRIALS, "algo": "random", "ladder": False}
+    for name, owner in (("a", "ann"), ("b", "bob")):
+        spec = tiny_spec(epochs=60, name=name, **{**PLAIN, **more})
+        assert spec.on == "local"  # the service decides where it runs
+        queue.submit(store, spec, Submission(owner=owner))
+
+    def slots() -> dict[str, int]:
+        return {one["sweep"]: one["slots"] for one in _ask(url, "queue")["queue"]}
+
+    wait_until(lambda: slots() == {"a": 2, "b": 2}, service, 500)
+    wait_until(lambda: {run[Tag.NAME] for run in _trials(store)} == {"a", "b"}, service, 500)
+    ray_cluster.add("late", num_cpus=4)
+    try:
+        wait_until(lambda: max(slots().values(), default=0) > 2, service, 500)
+        wait_until(lambda: any(run.get(Tag.NODE) == "late" for run in _trials(store)), service, 500)
+    finally:
+        ray_cluster.remove("late")
+    wait_until(lambda: sum(slots().values()) <= 4, service, 500)
+    assert run_here("pause", "b", cwd=folder).code == 0
+    wait_until(lambda: "b" not in slots(), service, 500)
+    assert _ask(url, "sweeps/b/resume", b"{}")["state"] in ("queued", "running")
+    wait_until(lambda: slots() == {}, service, 500)
+    for name in ("a", "b"):
+        ends = Counter(
+            (row.trial.number, row.outcome) for row in api.trials(name, settings=settings)
+        )
+        complete = {number: count for (number, how), count in ends.items() if how == "complete"}
+        assert complete == dict.fromkeys(range(TRIALS), 1)
+        assert {how for _, how in ends} <= {"complete", "lost"}
+    assert all(ray_cluster.agents(node) == set() for node in ("one", "two"))
+
+
+def _ask(url: str, path: str, data: bytes | None = None) -> Any:
+    """What the service answers."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/v1/{path}", data=data, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def _trials(store: Store) -> list[dict[str, str]]:
+    """Tags of the runs of trials."""
+    return [run.data.tags for run in store.runs() if Tag.TRIAL in run.data.tags]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from lstm_sweep.search.engines.ray_share import CONTENT_S, Share
+from lstm_sweep.search.engines.slot_sharing import LOOK_S, write_allotment
+
+
+class Time:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def said(file: Path) -> str | None:
+    demand = file.with_suffix(".demand")
+    return demand.read_text() if demand.exists() else None
+
+
+def test_what_the_service_gives_is_read_again_after_a_while(tmp_path: Path) -> None:
+    file, clock = tmp_path / "r.slots", Time()
+    write_allotment(file, 3, "")
+    share = Share(file, clock)
+    assert (share.most(), share.why()) == (3, "the service gives it no more slots")
+    write_allotment(file, 1, "has 1 of 3 slots: 2 sweeps share 2 slots")
+    assert share.most() == 3
+    clock.now += LOOK_S
+    assert (share.most(), share.why()) == (1, "has 1 of 3 slots: 2 sweeps share 2 slots")
+
+
+def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
+    file, clock = tmp_path / "r.slots", Time()
+    share = Share(file, clock)
+    share.demand(2, 2)  # all are used: perhaps more could be
+    assert said(file) is None
+    share.demand(1, 2)
+    assert said(file) == "1"
+    share.demand(1, 1)
+    clock.now += CONTENT_S - 1
+    share.demand(1, 1)
+    assert said(file) == "1"
+    clock.now += 1
+    share.demand(1, 1)
+    assert said(file) is None
+    share.demand(1, 2)  # in vain again: now for twice as long
+    clock.now += CONTENT_S
+    share.demand(1, 1)
+    assert said(file) == "1"
+    share.demand(2, 2)  # slots that it still has are of use after all
+    assert said(file) is None
