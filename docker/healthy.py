@@ -8,24 +8,28 @@ from pathlib import Path
 NODE = "http://127.0.0.1:52365/api/local_raylet_healthz"
 HEAD = "http://127.0.0.1:8265/api/gcs_healthz"
 
+#: commands that answer: their ports by default, and a path that needs no login
+SERVERS = {"ui": ("5000", "/health"), "serve": ("8000", "/api/v1/health")}
+
 
 def addresses(line: list[str]) -> list[str]:
     """What must answer of what a command line starts."""
     words = [word for part in line for word in part.split()]  # in a pod it is a script of bash
     if re.search(r"(^|[ /])ray start ", " ".join(words)):
         return [NODE, HEAD] if "--head" in words else [NODE]
-    port = port_of(line)
-    return [] if port is None else [f"http://127.0.0.1:{port}/health"]
+    server = server_of(line)
+    return [] if server is None else [f"http://127.0.0.1:{server[0]}{server[1]}"]
 
 
-def port_of(line: list[str]) -> str | None:
-    """Port of the server that a command line starts; None if it starts none."""
+def server_of(line: list[str]) -> tuple[str, str] | None:
+    """Port of the server that a command line starts, and a path that it answers; or None."""
     names = [Path(word).name for word in line]
     command = line[names.index("lstm-sweep") + 1 :] if "lstm-sweep" in names else []
-    if command[:1] != ["ui"]:
+    if not command or command[0] not in SERVERS:
         return None
+    port, path = SERVERS[command[0]]
     options = [part for word in command[1:] for part in word.split("=", 1)]
-    return options[options.index("--port") + 1] if "--port" in options else "5000"
+    return options[options.index("--port") + 1] if "--port" in options else port, path
 
 
 if __name__ == "__main__":

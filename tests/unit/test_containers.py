@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.store.settings import load
 from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
@@ -136,11 +137,13 @@ def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("line", "port"),
+    ("line", "at"),
     [
-        ("python3 /opt/lstm-sweep/bin/lstm-sweep ui --host 0.0.0.0 --port 5001", "5001"),
-        ("/sbin/docker-init -- lstm-sweep ui --port=5002", "5002"),
-        ("/sbin/docker-init -- lstm-sweep ui", "5000"),
+        ("python3 /opt/lstm-sweep/bin/lstm-sweep ui --host 0.0.0.0 --port 5001", "5001/health"),
+        ("/sbin/docker-init -- lstm-sweep ui --port=5002", "5002/health"),
+        ("/sbin/docker-init -- lstm-sweep ui", "5000/health"),
+        ("/sbin/docker-init -- lstm-sweep serve --port 8001", "8001/api/v1/health"),
+        ("/sbin/docker-init -- lstm-sweep serve", "8000/api/v1/health"),
         ("/sbin/docker-init -- lstm-sweep trials ui --top 5", None),
         ("python3 /opt/lstm-sweep/bin/lstm-sweep launch --data ui", None),
         ("/sbin/docker-init -- tar -C /var/lib/lstm-sweep -cz ui", None),
@@ -148,10 +151,9 @@ def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> Non
         ("mlflow db upgrade ui", None),
     ],
 )
-def test_a_server_alone_must_answer_to_be_well(line: str, port: str | None) -> None:
+def test_a_server_alone_must_answer_to_be_well(line: str, at: str | None) -> None:
     healthy = runpy.run_path(str(DOCKER / "healthy.py"))
-    assert healthy["port_of"](line.split(" ")) == port
-    addresses = [f"http://127.0.0.1:{port}/health"] if port else []
+    addresses = [f"http://127.0.0.1:{at}"] if at else []
     assert healthy["addresses"](line.split(" ")) == addresses
 
 
@@ -161,8 +163,11 @@ def test_no_port_is_open_to_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-@pytest.mark.parametrize("service", [*SERVICES.values(), S3["services"]["mlflow"]])
-def test_no_secret_has_a_default(service: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "name", [*(name for name in SERVICES if name != "proxy"), "mlflow with a bucket"]
+)
+def test_no_secret_has_a_default(name: str) -> None:
+    service = SERVICES.get(name, S3["services"]["mlflow"])
     environment = service["environment"]
     secrets = [value for name, value in environment.items() if SECRET.search(name)]
     assert secrets
@@ -176,9 +181,10 @@ def test_the_readme_names_every_variable() -> None:
     assert set(told) == set(re.findall(r"\$\{([A-Z_]+)", text))
 
 
-@pytest.mark.parametrize("service", ["db", "mlflow", "ray-head", "ray-worker"])
+@pytest.mark.parametrize("service", ["db", "mlflow", "service", "proxy", "ray-head", "ray-worker"])
 def test_a_server_is_watched_and_comes_back(service: str) -> None:
-    assert SERVICES[service]["healthcheck"]["test"][0] == "CMD"
+    kind, *command = SERVICES[service]["healthcheck"]["test"]
+    assert (kind, len(command)) == ("CMD-SHELL", 1) or (kind == "CMD" and len(command) > 1)
     assert SERVICES[service]["restart"] == "unless-stopped"
 
 
@@ -226,6 +232,8 @@ def test_each_service_waits_for_the_one_it_needs() -> None:
     assert needs == {
         "db": {},
         "mlflow": {"db": healthy},
+        "service": {"mlflow": healthy},
+        "proxy": {"mlflow": healthy, "service": healthy},
         "sweep": {"mlflow": healthy},
         "ray-head": {"mlflow": healthy},
         "ray-worker": {"ray-head": healthy},
@@ -235,13 +243,22 @@ def test_each_service_waits_for_the_one_it_needs() -> None:
 def test_what_must_last_lies_in_named_volumes() -> None:
     mounts = [tuple(mount.split(":")) for name in SERVICES for mount in SERVICES[name]["volumes"]]
     named = {mount[0] for mount in mounts if not mount[0].startswith("./")}
-    assert named == set(COMPOSE["volumes"]) == {"database", "artifacts", "cache", "scratch"}
-    lent = [mount for mount in mounts if mount[0].startswith("./")]
-    assert lent == [("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro,z")]
+    lasting = {"database", "artifacts", "service", "checkpoints", "cache", "scratch"}
+    assert named == set(COMPOSE["volumes"]) == lasting
+    lent = {mount for mount in mounts if mount[0].startswith("./")}
+    assert lent == {
+        ("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro,z"),
+        ("./Caddyfile", "/etc/caddy/Caddyfile", "ro,z"),
+    }
+    assert all((DOCKER / mount[0]).is_file() for mount in lent)
+    service = SERVICES["service"]["working_dir"]
+    assert f"service:{service}" in SERVICES["service"]["volumes"]
+    assert any(service in line for line in stages()["base"][1])  # it belongs to the user there
 
 
-def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed() -> None:
-    service = SERVICES["mlflow"]
+@pytest.mark.parametrize("name", ["mlflow", "service"])
+def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed(name: str) -> None:
+    service = SERVICES[name]
     named = service["environment"]["LSTM_SWEEP_SETTINGS"]
     assert f"./mlflow.yaml:{named}:ro,z" in service["volumes"]
     settings = load(DOCKER, {"LSTM_SWEEP_SETTINGS": "mlflow.yaml", "PGPASSWORD": "planted"})
@@ -265,15 +282,36 @@ def test_the_server_answers_to_its_name_and_asks_for_a_password() -> None:
     assert re.search(r"://[^:@]+@db/", settings["tracking_uri"])
 
 
+def test_the_service_takes_the_users_of_the_server_and_runs_its_sweeps_there() -> None:
+    environment = SERVICES["service"]["environment"]
+    settings = load(DOCKER, environment | {"LSTM_SWEEP_SETTINGS": "mlflow.yaml"})
+    assert (settings.tracking_uri, settings.auth) == ("http://mlflow:5000", "basic")
+    arguments = build_parser().parse_args(SERVICES["service"]["command"])
+    assert (arguments.host, arguments.mlflow_page, arguments.on) == ("0.0.0.0", "/mlflow", "local")
+
+
+def test_the_proxy_leads_to_where_the_others_listen() -> None:
+    file = (DOCKER / "Caddyfile").read_text(encoding="utf-8")
+    found = dict(re.findall(r"\{\$(\w+):([\w:]+)\}", file))
+    assert found == {"LISTEN": ":8080", "MLFLOW": "mlflow:5000", "SERVICE": "service:8000"}
+    for name in ("mlflow", "service"):
+        command = SERVICES[name]["command"]
+        assert found[name.upper()] == f"{name}:{command[command.index('--port') + 1]}"
+        assert "ports" not in SERVICES[name]
+    assert SERVICES["proxy"]["ports"] == ["127.0.0.1:${SWEEP_PORT:-8080}:8080"]
+    page = SERVICES["service"]["command"][-1]
+    assert f"handle_path {page}/* " in file
+
+
 def test_a_sweep_gets_the_time_to_end_in_order() -> None:
-    for name in ("mlflow", "sweep"):
+    for name in ("mlflow", "service", "sweep"):
         assert SERVICES[name]["init"] is True
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 10
 
 
 def test_gpus_are_asked_for_in_the_overlay_alone() -> None:
     assert "nvidia" not in str(COMPOSE)
-    assert list(GPU["services"]) == ["sweep", "ray-worker"]
+    assert list(GPU["services"]) == ["service", "sweep", "ray-worker"]
     for service in GPU["services"].values():
         assert service["image"].endswith(":gpu")
         assert service["build"] == {"target": "gpu"}

@@ -20,6 +20,7 @@ from lstm_sweep.search.service.description import Number, SweepName
 from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.pages.rendering import (
     LOGIN,
+    PASSWORD,
     REFUSALS,
     PageRoute,
     moved,
@@ -144,9 +145,19 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
 
 
 @router.get(LOGIN)
-async def login_form() -> Response:
+async def login_form(site: TheSite) -> Response:
     """The page on which a token is entered."""
-    return page(rendered("login.html", said=""))
+    return page(_login(site))
+
+
+def _login(site: Site, said: str = "") -> str:
+    return rendered("login.html", said=said, password=PASSWORD if site.settings.mlflow else "")
+
+
+@router.get(PASSWORD)
+async def password() -> Response:
+    """Where browsers ask for a name and a password, and come to the sweeps with them."""
+    return moved("/")
 
 
 @router.post(LOGIN)
@@ -158,7 +169,7 @@ async def login(request: Request, site: TheSite) -> Response:
             raise ProblemError(422, "the token is empty or too long: expected that of a user")
         session = await begin_session(TokenSubmission(token=token), request, site)
     except ProblemError as error:
-        return page(rendered("login.html", said=error.detail), error.status)
+        return page(_login(site, error.detail), error.status)
     answer = moved("/")
     answer.headers["set-cookie"] = session.headers["set-cookie"]
     return answer

@@ -24,6 +24,9 @@ from lstm_sweep.search.service.problems import KINDS, ProblemError
 HERE = Path(__file__).parent
 #: where a browser logs in
 LOGIN = "/login"
+#: a path at which browsers ask for a name and a password of MLflow; they then send these for all
+#: that lies below its last slash, which is every page, and those of MLflow behind a proxy
+PASSWORD = "/password"
 #: what is refused with a sentence
 REFUSALS: tuple[type[Exception], ...] = (ProblemError, *(kind for kind, _ in KINDS))
 
@@ -80,7 +83,13 @@ def for_browser(path: str, accepts: str, problem: Response) -> Response:
     """
     if "text/html" not in accepts or path.startswith("/api/"):
         return problem
-    return moved(LOGIN) if problem.status_code == 401 else refused(problem)
+    if problem.status_code != 401:
+        return refused(problem)
+    if path != PASSWORD or "Basic" not in problem.headers.get("www-authenticate", ""):
+        return moved(LOGIN)
+    answer = refused(problem)
+    answer.headers["www-authenticate"] = 'Basic realm="lstm-sweep"'
+    return answer
 
 
 class PageRoute(APIRoute):

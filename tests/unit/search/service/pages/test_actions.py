@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lstm_sweep.search.service import login
 from lstm_sweep.search.service.http_settings import Limits
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.tokens import Role, TokenFile, User
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
 
@@ -98,6 +99,24 @@ def test_pages_of_other_sites_change_nothing(place: Place, client: TestClient, d
     assert (answer.status_code, place.service.calls) == (403, [])
     assert "expected a page of this service" in answer.text
     check(answer.text)
+
+
+def test_a_name_and_a_password_of_mlflow_are_asked_for_once_for_all_pages(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "ask_mlflow", lambda at, given: User("ann", Role.RUN))
+    place = Place.in_folder(folder, asks_login=True, mlflow="http://127.0.0.1:9")
+    with browser(place) as client:
+        page = client.get("/")
+        assert page.url.path == "/login" and 'href="/password"' in page.text
+        asked = client.get("/password")
+        assert (asked.status_code, asked.url.path) == (401, "/password")
+        # browsers take the first that they know; for all that lies below `/`
+        assert asked.headers["www-authenticate"] == 'Basic realm="lstm-sweep"'
+        assert client.get("/password", auth=("ann", "secret")).url.path == "/"
+    with browser(Place.in_folder(folder, asks_login=True)) as client:  # no users to ask for
+        page = client.get("/password")
+        assert page.url.path == "/login" and "/password" not in page.text
 
 
 def test_a_token_is_asked_for_and_kept(folder: Path) -> None:
