@@ -26,7 +26,7 @@ from tests.sweeps import PLAIN, tiny_spec
 pytestmark = pytest.mark.full
 
 #: trials of each of the two sweeps
-TRIALS = 8
+TRIALS = 6
 
 
 @pytest.fixture
