@@ -71,7 +71,7 @@ class RayEngine(ClosesOnExit):
         ray_cluster.connect(address)
         file = allotment_file()
         self._share = Share(file) if file else None
-        self._fleet = Fleet(workers, per_gpu, self._share and self._share.most)
+        self._fleet = Fleet(workers, per_gpu, self._share.most if self._share else None)
         try:
             self._open()
         except BaseException:

@@ -98,8 +98,13 @@ def test_one_address_and_one_login_for_the_service_and_for_mlflow(team: Team) ->
 
 
 def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:
-    sweep = {"data": "server:words.txt", "trials": 1, "space": "quick", "confirm_configs": 0}
-    more = {"name": "first", "ladder": False, "targets": 100, "size_rule": "off"}
+    sweep: dict[str, Any] = {
+        "data": "server:words.txt",
+        "trials": 1,
+        "space": "quick",
+        "confirm_configs": 0,
+    }
+    more: dict[str, Any] = {"name": "first", "ladder": False, "targets": 100, "size_rule": "off"}
     status, text = team.ask("/api/v1/sweeps", **sweep, **more)
     assert status == 201, text
     assert json.loads(text)["run_id"]

@@ -117,7 +117,12 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     monkeypatch.setenv("LSTM_SWEEP_ALLOTMENT", str(allotment))
     monkeypatch.setattr("lstm_sweep.search.engines.ray_share.LOOK_S", 0.0)
     ended = list[Member]()
-    monkeypatch.setattr(Fleet, "_schedule", lambda self, call: ended.append(member) or call.close())
+
+    def schedule(fleet: Fleet, call: Any) -> None:
+        ended.append(member)
+        call.close()
+
+    monkeypatch.setattr(Fleet, "_schedule", schedule)
     write_allotment(allotment, 2, "")
     engine = RayEngine()
     slot, free = engine.slots
