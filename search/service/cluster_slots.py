@@ -9,7 +9,7 @@ import threading
 from lstm_sweep.models.errors import InputError
 
 #: seconds until the process is started again, and that it has to say its first number
-AGAIN_S, FIRST_WITHIN_S = 5.0, 60.0
+AGAIN_S, FIRST_WITHIN_S = 5.0, 180.0
 MODULE = "lstm_sweep.search.engines.ray_count"
 
 

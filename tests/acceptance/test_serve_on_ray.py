@@ -51,7 +51,9 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     folder: Path, service: Started, ray_cluster: RayCluster
 ) -> None:
     data, settings = write_text(folder / "words.txt"), load(folder, {})
-    url = json.loads(service.stdout.readline())["url"]
+    line = service.stdout.readline()
+    assert line, service.stderr.read()
+    url = json.loads(line)["url"]
     store = Store(settings)
     more = {"data": str(data), "trials": TRIALS, "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):
