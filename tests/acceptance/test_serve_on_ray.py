@@ -23,7 +23,7 @@ from tests.launcher import Started
 from tests.ray_cluster import RayCluster
 from tests.sweeps import PLAIN, tiny_spec
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 
 #: trials of each of the two sweeps
 TRIALS = 6
@@ -57,7 +57,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     store = Store(settings)
     more = {"data": str(data), "trials": TRIALS, "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):
-        spec = tiny_spec(epochs=60, name=name, **{**PLAIN, **more})
+        spec = tiny_spec(epochs=40, name=name, **{**PLAIN, **more})
         assert spec.on == "local"  # the service decides where it runs
         queue.submit(store, spec, Submission(owner=owner))
 
