@@ -32,10 +32,18 @@ def read_yaml(path: Path) -> object:
     Raises:
         InputError: the file cannot be read, is too large, or is not YAML as described above.
     """
+    return parse_yaml(read_text(path), str(path))
+
+
+def parse_yaml(text: str, name: str) -> object:
+    """Return the content of the text of a YAML file of this name; None if it is empty.
+
+    Raises:
+        InputError: it is not YAML as described above.
+    """
     import yaml
 
-    where = cut(str(path), 300)
-    text = _read_text(path, where)
+    where = cut(name, 300)
     try:
         return yaml.load(text, _loader())
     except yaml.reader.ReaderError as error:
@@ -50,7 +58,13 @@ def read_yaml(path: Path) -> object:
         raise InputError(f"{where}{place}: {cut(problem)}, expected {expected}") from None
 
 
-def _read_text(path: Path, where: str) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a YAML file.
+
+    Raises:
+        InputError: it cannot be read, is too large, or is no UTF-8.
+    """
+    where = cut(str(path), 300)
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, nearest, shown
 from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.preset_names import PRESET_NAMES
 from lstm_sweep.spaces.space import Space, from_file
 
 DEFAULT = Space(
@@ -39,7 +40,7 @@ QUICK = Space(
     }
 )
 
-SPACES = {"default": DEFAULT, "quick": QUICK}
+SPACES = dict(zip(PRESET_NAMES, (DEFAULT, QUICK), strict=True))
 
 
 def named(name_or_file: str) -> Space:

@@ -19,6 +19,10 @@ class DifferentSearchError(InputError):
     """A sweep was to be resumed with the spec of another search."""
 
 
+class NothingToDoError(InputError):
+    """A sweep that has ended was to go on, but has spent all that it may."""
+
+
 class SweepFailedError(StoreError):
     """The store has failed while a sweep ran; `result` is that of the sweep."""
 

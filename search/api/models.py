@@ -9,10 +9,11 @@ from typing import Any
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_switch, check_word, path_text
 from lstm_sweep.models.wording import option
-from lstm_sweep.search.api.references import check_trial, existing_store, store_of_trial
+from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store, store_of_trial
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
+from lstm_sweep.search.process.new_paths import new_folder
 from lstm_sweep.search.results import detect as detecting
 from lstm_sweep.search.results import export as exporting
 from lstm_sweep.search.results import generate as generating
@@ -20,7 +21,6 @@ from lstm_sweep.search.results.detect import Detection, Rule
 from lstm_sweep.search.results.generate import GenerationRequest, Symbols
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.results.rerun import rerun as run_again
-from lstm_sweep.search.spec import NAME
 from lstm_sweep.search.store import address, archive, registry
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
@@ -180,14 +180,13 @@ def export(
         StoreError: the store has failed after the bundle was written, or refuses a version.
     """
     model = None if register is None else registry.check_name(register)
-    folder = exporting.new_folder(path_text(option("to"), to))
+    folder = new_folder(path_text(option("to"), to))
     check_word(option("format"), format, FORMATS)
     if format == "onnx":
         for why in filter(None, map(address.missing, ("onnx", "onnxruntime"))):
             raise InputError(option("format", format), f": {why}")
     check_switch(option("unchecked"), unchecked)
-    if not (isinstance(reference, str) and NAME.fullmatch(reference)):
-        check_trial(reference)
+    check_sweep_or_trial(reference)
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
     written = exporting.export(store, record, folder, format, unchecked=unchecked, model=model)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.api.errors import SweepExistsError
+from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.api.lifecycle import resumed_spec
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.spec import SweepSpec
@@ -201,7 +201,8 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     """Queue a sweep again that waits or has ended; of one that was launched, `owner` is the owner.
 
     Raises:
-        InputError: it has nothing to do, or the changes are none.
+        NothingToDoError: it has spent all that it may.
+        InputError: there is no such sweep, or the changes are none.
     """
     run = archive.existing_sweep(store, name)
     tags = Tags(run)
@@ -210,8 +211,8 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     now = resumed_spec(was, name, changes, None)
     check_budget(now)
     if all_spent := spent(tags, was, now):
-        raise InputError(
-            f"sweep '{name}': finished with ", all_spent, "; ", how_to_go_on(name, tags)
+        raise NothingToDoError(
+            f"sweep {name}: finished with ", all_spent, "; ", how_to_go_on(name, tags)
         )
     new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(dict(changes)) if changes else ""}
     if Tag.SUBMITTED not in tags:

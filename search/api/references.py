@@ -43,6 +43,12 @@ def check_trial(reference: object) -> None:
         )
 
 
+def check_sweep_or_trial(reference: object) -> None:
+    """Refuse what can mean neither a sweep nor a trial."""
+    if not (isinstance(reference, str) and NAME.fullmatch(reference)):
+        check_trial(reference)
+
+
 def existing_store(what: str, settings: Settings) -> Store:
     """The store in which `what` is looked for; none is made for that.
 

@@ -22,8 +22,7 @@ PORT = 5001
 
 def lines(bundle: str, version: Version, settings: Settings) -> Iterator[str]:
     """Lines about a version that was registered, with commands to type."""
-    role = "the champion" if version.champion else "not the champion"
-    yield f"registered: version {version.version} of {version.name}, {role}: {version.why}"
+    yield f"registered: {version.text}"
     yield "serve it:"
     yield f"  {serve_command(version, settings)}"
     yield "ask it:"

@@ -11,6 +11,7 @@ from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.launch import spec_of
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.texts.sizes import write_sizes
 from lstm_sweep.search.texts.terminal import print_json, print_left_out
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
@@ -54,15 +55,5 @@ def size(arguments: Namespace) -> int:
     if arguments.json:
         print_json(report.to_dict())
         return DONE
-    print(f"corpus: {report.corpus}")
-    print(f"corpus: {report.training_symbols:,} training symbols, alphabet {report.alphabet}")
-    for network in report.networks:
-        config = network.config
-        size = f"{config.layers}x{config.layer_size}"
-        print(f"{config.direction} {size}: {network.verdict.reason}")
-    if len(report.networks) < report.structures:
-        passed = f"{report.admitted} of them pass"
-        print(f"smallest and largest of {report.structures} networks; {passed}")
-    if report.refused:
-        print(f"a sweep would refuse this: {report.refused}")
+    write_sizes(open_console(), report)
     return DONE

@@ -14,11 +14,10 @@ from lstm_sweep.search.pages.advice import advice
 from lstm_sweep.search.pages.figure import Figure, Table, duration
 from lstm_sweep.search.pages.findings import Findings, TrialFinding, by_name
 from lstm_sweep.search.pages.svg import NOT_XML, Markup
+from lstm_sweep.search.process.new_paths import REPORT_MARK
 from lstm_sweep.search.trial import Outcome
 
 HERE = Path(__file__).parent
-#: at the beginning of each report, by which one is known
-MARK = '<meta name="generator" content="lstm-sweep report">'
 #: attempts that are listed of each way to fail, and characters of a reason
 LISTED, LONGEST = 5, 200
 
@@ -52,7 +51,7 @@ def report_page(found: Findings, written: str) -> str:
     """The page; `written` says when and by which version it was written."""
     page: str = _template().render(
         found=found,
-        mark=Markup(MARK),
+        mark=Markup(REPORT_MARK),
         style=Markup(style()),
         headline=answer.headline(found),
         sentences=[*answer.comparisons(found), *answer.certainty(found)],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.wording import Wording, option, worded
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import Wording, option
+from lstm_sweep.search.process.new_paths import scratch_beside
 from lstm_sweep.search.results.register import register
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
@@ -39,30 +39,6 @@ def choose(store: Store, reference: str) -> TrialRecord:
     return record
 
 
-def new_folder(given: str) -> Path:
-    """The absolute path of a folder that a bundle may become.
-
-    Raises:
-        InputError: something is there, or it cannot be.
-    """
-    where = worded(option("to"), f" {shown(given)}")
-    try:
-        to = Path(given).expanduser()
-        dangling = to.is_symlink() and not to.exists()
-        to = to.resolve()
-        taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
-        above = next(folder for folder in (to, *to.parents) if folder.exists())
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else cut(str(error))
-        raise InputError(where, f": {reason}, expected a new folder") from None
-    if taken or dangling or not given:
-        found = "nothing" if not given else "a link to nothing" if dangling else "something there"
-        raise InputError(where, f": found {found}, expected a new or an empty folder")
-    if not above.is_dir():
-        raise InputError(where, f": {above} is a file, expected a new folder")
-    return to
-
-
 def export(
     store: Store,
     record: TrialRecord,
@@ -85,15 +61,8 @@ def export(
         StoreError: the store has failed, or refuses a version.
     """
     write = task_kind_of_run(record.tags).bundle_writer(store, record)
+    scratch = scratch_beside(to)
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
-    except OSError as error:
-        raise InputError(
-            option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"
-        ) from None
-    try:
-        scratch.chmod(0o755)
         result = write(scratch / "bundle", format)
         checked = result["parity"]["windows"] > 0
         if model is not None and not checked:

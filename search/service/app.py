@@ -17,13 +17,23 @@ from lstm_sweep.search.service.description import API, describe
 from lstm_sweep.search.service.guard import Guard, OnRefusal
 from lstm_sweep.search.service.http_settings import HttpSettings
 from lstm_sweep.search.service.problems import KINDS, ProblemError
-from lstm_sweep.search.service.routes import corpora, events, exports, operation, sweeps, trials
+from lstm_sweep.search.service.routes import (
+    corpora,
+    events,
+    exports,
+    operation,
+    reports,
+    specs,
+    sweeps,
+    trials,
+)
 from lstm_sweep.search.service.routes.operation import version
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.site import Site
 
-ROUTERS = (sweeps.router, trials.router, exports.router, events.router, corpora.router,
-           operation.router)  # fmt: skip
+ROUTERS = tuple(
+    one.router for one in (sweeps, specs, reports, trials, exports, events, corpora, operation)
+)
 
 
 def create_app(

@@ -6,16 +6,19 @@ a sweep. The types below only say in JSON Schema what it takes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
+from lstm_sweep.models.yaml_file import MAX_BYTES
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.policy.proposer import ALGORITHMS
 from lstm_sweep.search.service.service import PRIORITIES
 from lstm_sweep.search.service.tokens import LONGEST as LONGEST_TOKEN
 from lstm_sweep.search.spec import AUTO, MOST_PLACES, NAME, RULES
+from lstm_sweep.search.store.registry import LONGEST_NAME
 from lstm_sweep.spaces.presets import SPACES
 
 #: SHA-256 in hexadecimal
@@ -64,6 +67,28 @@ SPACE = {
         {"type": "object", "description": "dimensions, as in a space file"},
     ]
 }
+
+
+def check_only(given: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse fields that a body does not have.
+
+    Raises:
+        InputError: there is one.
+    """
+    for field in given:
+        if field not in known:
+            raise InputError(f"request: {shown(field)} is no field: {one_of(field, known)}")
+
+
+def checked_settings(given: object) -> list[str]:
+    """What `set` of a body is given.
+
+    Raises:
+        InputError: it is no list of texts.
+    """
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise InputError(f"request: set is {shown(given)}: expected FIELD=VALUES in a list")
+    return given
 
 
 class _Body(BaseModel):
@@ -181,6 +206,30 @@ class RerunSubmission(_Body):
     """A trial that is to be trained again."""
 
     changes: Any = _taken({"type": "object"}, {}, "other values for fields of its config")
+    set: Any = _taken(SETTINGS, [], "such values as on the command line: `dropout=0.2`")
+
+
+class VersionSubmission(BaseModel):
+    """A registered model that is to have a further version."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field(
+        min_length=1, max_length=LONGEST_NAME, description="name of the registered model"
+    )
+    format: Literal["keras", "savedmodel", "onnx"] = Field(
+        default="keras", description="of the bundle that it is checked by"
+    )
+    unchecked: bool = False
+
+
+class YamlFile(BaseModel):
+    """A sweep file or a space file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=1_000, description="what refusals call it")
+    text: str = Field(max_length=MAX_BYTES, description="YAML")
 
 
 class TokenSubmission(BaseModel):

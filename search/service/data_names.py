@@ -10,6 +10,7 @@ from typing import Any
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.service.bodies import checked_settings
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.spec import SweepSpec
@@ -35,9 +36,7 @@ class DataNames:
             ProblemError: 403 for a template that is not allowed, 404 for an unknown corpus.
         """
         given = dict(fields)
-        settings = given.pop("set", [])
-        if not isinstance(settings, list) or not all(isinstance(one, str) for one in settings):
-            raise InputError(f"{WHERE}: set is {shown(settings)}: expected FIELD=VALUES in a list")
+        settings = checked_settings(given.pop("set", []))
         space = given.get("space", "default")
         if isinstance(space, str) and space not in SPACES:  # which would be the path of a file
             raise InputError(

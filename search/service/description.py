@@ -20,6 +20,13 @@ SweepName = Annotated[
     str, Path(description="name of a sweep", json_schema_extra={"pattern": SWEEP_PATTERN})
 ]
 Number = Annotated[int, Path(description="number of a trial in its sweep", ge=0, lt=10**18)]
+RunId = Annotated[
+    str,
+    Path(
+        description="ID of a trial's run, or its beginning",
+        json_schema_extra={"pattern": "^[0-9A-Za-z]{1,32}$"},
+    ),
+]
 #: what any request may be refused by
 ALWAYS = {
     421: "the request is for a host name that is not this service's",
@@ -92,4 +99,4 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
             response["content"] = {MEDIA: {"schema": schema}}
 
 
-__all__ = ["API", "Number", "SweepName", "describe", "refusals"]
+__all__ = ["API", "Number", "RunId", "SweepName", "describe", "refusals"]

@@ -69,6 +69,12 @@ async def answer(request: Request, site: Site, key: Hashable, write: Write) -> R
     return response(json.loads(found.content))
 
 
+async def read(request: Request, site: Site, write: Write) -> Response:
+    """What `write` prints, which is not remembered."""
+    terminal = request.headers.get(TERMINAL, "")
+    return response(await site.answers.read(lambda: text_of(terminal, write)))
+
+
 async def change(request: Request, site: Site, write: Write) -> Response:
     """What `write` prints, which changes something."""
     terminal = request.headers.get(TERMINAL, "")

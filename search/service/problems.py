@@ -15,6 +15,7 @@ from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.errors import (
     DifferentSearchError,
+    NothingToDoError,
     QueueFullError,
     ServiceEndsError,
     SweepExistsError,
@@ -45,6 +46,7 @@ KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (SweepExistsError, Kind(409, "sweep-exists")),
     (SweepRunsError, Kind(409, "sweep-runs")),
     (DifferentSearchError, Kind(409, "different-search")),
+    (NothingToDoError, Kind(409, "nothing-to-do")),
     (QueueFullError, Kind(429, "queue-full")),
     (ServiceEndsError, Kind(503, "ending")),
     (BadRunError, Kind(409, "unreadable-run")),

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
 
 ID = "[0-9a-f]{16}"
+#: what runs the command
+PROGRAM = (sys.executable, "-P", "-m", "lstm_sweep.search.cli")
 #: seconds between two looks at what is trained
 LOOK_EVERY_S = 1.0
 #: seconds for which the files of a rerun are kept
@@ -47,12 +49,16 @@ class Rerun:
 
     id: str
     trial: str
+    #: run of the trial that is trained again
+    run_id: str
     #: queued, running, done or failed
     state: str
     #: what `rerun --json` prints
     result: Mapping[str, Any] | None = None
     #: why it has failed, or waits
     why: str | None = None
+    #: exit code of the command; None if it has not ended, or nobody was there when it did
+    exit_code: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The rerun as JSON."""
@@ -119,16 +125,26 @@ class Reruns:
 
     def _read(self, rerun_id: str) -> Rerun:
         place = self._folder / rerun_id
-        trial = json.loads((place / "asked.json").read_text(encoding="utf-8"))["trial"]
+        asked = json.loads((place / "asked.json").read_text(encoding="utf-8"))
+        rerun = Rerun(rerun_id, asked["trial"], asked["run_id"], "queued")
         if not (place / "process").exists():
-            return Rerun(rerun_id, trial, "queued", why="waits for the reruns before it")
+            return replace(rerun, why="waits for the reruns before it")
         runs = self._is_running(rerun_id)  # before its output is read, which is whole if it is not
         result = _document(place / "out")
-        if result is not None:
-            return Rerun(rerun_id, trial, "done", result)
         if runs:
-            return Rerun(rerun_id, trial, "running")
-        return Rerun(rerun_id, trial, "failed", why=_said(place / "err"))
+            return replace(rerun, state="running")
+        rerun = replace(rerun, exit_code=self._exit_code(rerun_id))
+        if result is not None:
+            return replace(rerun, state="done", result=result)
+        return replace(rerun, state="failed", why=_said(place / "err"))
+
+    def _exit_code(self, rerun_id: str) -> int | None:
+        """Exit code of a command that has ended."""
+        if child := self._children.get(rerun_id):
+            return child.poll()
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._folder / rerun_id / "code").read_text(encoding="utf-8"))
+        return None
 
     def _is_running(self, rerun_id: str) -> bool:
         child = self._children.get(rerun_id)
@@ -153,13 +169,14 @@ class Reruns:
         for rerun_id in queued[: max(0, self._limits.reruns - running)]:
             self._start(rerun_id)
         for rerun_id, child in list(self._children.items()):
-            if child.poll() is not None:
+            if (code := child.poll()) is not None:
+                (self._folder / rerun_id / "code").write_text(str(code), encoding="utf-8")
                 del self._children[rerun_id]
 
     def _start(self, rerun_id: str) -> None:
         place = self._folder / rerun_id
         asked = json.loads((place / "asked.json").read_text(encoding="utf-8"))
-        command = [sys.executable, "-P", "-m", "lstm_sweep.search.cli", "rerun", asked["run_id"]]
+        command = [*PROGRAM, "rerun", asked["run_id"]]
         command += ["--json", *(f"--set={setting}" for setting in asked["settings"])]
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
             child = subprocess.Popen(

@@ -37,6 +37,26 @@ class Ready(_Shown):
     """The service takes sweeps."""
 
     status: Literal["ready"]
+    takes_code: bool = Field(description="whether it also takes templates, which are code")
+
+
+class VersionMade(_Shown):
+    """A version of a registered model, as `export --register --json` prints it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    trial: str
+    format: str
+    test_loss: float | None
+    parity: dict[str, Any]
+    model_version: dict[str, Any]
+    lines: list[str] = Field(description="what the command prints")
+
+
+class FileContent(_Shown):
+    """What a YAML file says."""
+
+    content: Any = Field(description="values; what JSON does not have is a text")
 
 
 class SweepInList(_Shown):
@@ -163,6 +183,17 @@ class TrialShown(TrialRow):
     by_epoch: list[dict[str, float | None]]
 
 
+class TrialsCompared(_Shown):
+    """Two trials side by side, as `compare --json` prints them."""
+
+    first: TrialShown
+    second: TrialShown
+    differences: dict[str, list[Any]] = Field(description="fields that differ: first, second")
+    difference: float | None = Field(description="loss of the second less that of the first")
+    spread: float | None = Field(description="standard deviation over seeds, nats")
+    verdict: str
+
+
 class NetworkShown(_Shown):
     """A network, compared with the size rule."""
 
@@ -227,6 +258,10 @@ class RerunShown(_Shown):
 
     id: str
     trial: str
+    run_id: str = Field(description="run of the trial that is trained again")
     state: Literal["queued", "running", "done", "failed"]
     result: RerunResult | None
     why: str | None = Field(description="why it has failed, or waits; a sentence")
+    exit_code: int | None = Field(
+        description="that of the command; null if it has not ended, or the service was down then"
+    )

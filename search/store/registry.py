@@ -50,6 +50,12 @@ class Version:
         """Its address for MLflow."""
         return f"models:/{self.name}{f'@{CHAMPION}' if self.champion else f'/{self.version}'}"
 
+    @property
+    def text(self) -> str:
+        """What it is, for people."""
+        role = "the champion" if self.champion else "not the champion"
+        return f"version {self.version} of {self.name}, {role}: {self.why}"
+
     @classmethod
     def of(cls, written: Mapping[str, Any]) -> Version:
         """A version from what `to_dict` has made."""

@@ -51,7 +51,7 @@ async def ready(request: Request, site: TheSite) -> Response:
     def ask() -> dict[str, Any]:
         if why := site.service.ready():
             raise ProblemError(503, why)
-        return {"status": "ready"}
+        return {"status": "ready", "takes_code": site.settings.allow_code}
 
     return answers.response(request, await site.answers.get("ready", ask))
 

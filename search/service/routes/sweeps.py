@@ -19,7 +19,13 @@ from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
-from lstm_sweep.search.service.bodies import KEY_PATTERN, Changes, Priority, SweepSubmission
+from lstm_sweep.search.service.bodies import (
+    KEY_PATTERN,
+    Changes,
+    Priority,
+    SweepSubmission,
+    check_only,
+)
 from lstm_sweep.search.service.description import API, SweepName, refusals
 from lstm_sweep.search.service.service import PRIORITIES, Service
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
@@ -200,7 +206,10 @@ async def pause(sweep: SweepName, site: TheSite, request: Request) -> Response:
 @router.post(
     "/sweeps/{sweep}/resume",
     summary="Resume a sweep",
-    responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it runs"})},
+    responses={
+        200: {"model": shows.SweepStatus},
+        **refusals(NONE | {409: "it runs, or has nothing to do"}),
+    },
 )
 async def resume(
     sweep: SweepName,
@@ -249,14 +258,3 @@ async def _changed(site: Site, sweep: str, call: Callable[[], Any]) -> Response:
         return status_of(site.service, sweep)
 
     return answers.document(await site.answers.change(change))
-
-
-def check_only(given: dict[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse fields that a body does not have.
-
-    Raises:
-        InputError: there is one.
-    """
-    for field in given:
-        if field not in known:
-            raise InputError(f"request: {shown(field)} is no field: possible: {', '.join(known)}")

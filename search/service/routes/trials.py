@@ -1,4 +1,4 @@
-"""Trials: list, show, rerun; and the sizes of networks."""
+"""Trials: list, show, compare, rerun."""
 
 from __future__ import annotations
 
@@ -8,29 +8,22 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from rich.console import Console
 
-from lstm_sweep.models.errors import InputError, one_of, shown
-from lstm_sweep.models.wording import for_command_line
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
-from lstm_sweep.search.api.references import store_of_trial
+from lstm_sweep.search.api.field_changes import field_changes
+from lstm_sweep.search.api.references import TRIAL, store_of_trial
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
-from lstm_sweep.search.service.bodies import Networks, RerunSubmission
-from lstm_sweep.search.service.description import API, Number, SweepName, refusals
+from lstm_sweep.search.service.bodies import RerunSubmission, check_only, checked_settings
+from lstm_sweep.search.service.description import API, Number, RunId, SweepName, refusals
 from lstm_sweep.search.service.reruns import ID
 from lstm_sweep.search.service.site import Site, TheSite
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.texts.trials import write_trial, write_trials
+from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
 router = APIRouter(prefix=API, tags=["trials"])
 
 NONE = {404: "there is no such trial", 409: "it cannot be read"}
-RunId = Annotated[
-    str,
-    Path(
-        description="ID of a trial's run, or its beginning",
-        json_schema_extra={"pattern": "^[0-9A-Za-z]{1,32}$"},
-    ),
-]
 RerunId = Annotated[
     str, Path(description="ID of a rerun", json_schema_extra={"pattern": f"^{ID}$"})
 ]
@@ -106,16 +99,47 @@ async def run(run: RunId, request: Request, site: TheSite) -> Response:
     return await _show(run, request, site)
 
 
+Reference = Annotated[
+    str,
+    Query(
+        description="SWEEP/NUMBER, or the ID of a trial's run, or its beginning",
+        min_length=1,
+        json_schema_extra={"pattern": f"^({TRIAL.pattern})$"},
+    ),
+]
+
+
+@router.get(
+    "/compare",
+    summary="Show two trials side by side",
+    responses={200: {"model": shows.TrialsCompared}, **refusals(NONE)},
+)
+async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
+    """What differs in their configs and curves, and which one is better."""
+
+    def write(console: Console) -> None:
+        write_comparison(console, api.compare(first, other, settings=site.store))
+
+    if printed.wants_text(request):
+        return await printed.answer(request, site, ("compare", first, other), write)
+
+    def ask() -> dict[str, Any]:
+        return api.compare(first, other, settings=site.store).to_dict()
+
+    return answers.response(request, await site.answers.get(("compare", first, other), ask))
+
+
 async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Response:
     given = body.given() if body else {}
-    for field in given:
-        if field != "changes":
-            raise InputError(f"request: {shown(field)} is no field: {one_of(field, ['changes'])}")
+    check_only(given, tuple(RerunSubmission.model_fields))
+    settings = checked_settings(given.get("set", []))
 
     def change() -> dict[str, Any]:
+        changes = given.get("changes", {})
+        if isinstance(changes, dict):  # else it is refused below
+            changes = changes | field_changes(settings)
         record = archive.find_trial(store_of_trial(reference, site.store), reference)
-        rerun = site.reruns.submit(record.trial.id, record.run_id, given.get("changes", {}))
-        return rerun.to_dict()
+        return site.reruns.submit(record.trial.id, record.run_id, changes).to_dict()
 
     made = await site.answers.change(change)
     return answers.document(made, 202, {"Location": f"{API}/reruns/{made['id']}"})
@@ -158,24 +182,3 @@ async def rerun_of_run(run: RunId, site: TheSite, body: RerunSubmission | None =
 async def rerun_shown(rerun: RerunId, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
     return answers.document((await site.answers.read(partial(site.reruns.get, rerun))).to_dict())
-
-
-@router.post(
-    "/sizes",
-    summary="Ask the size rule about networks",
-    responses={200: {"model": shows.Sizes}, **refusals({404: "there is no such corpus"})},
-)
-async def sizes(body: Networks, site: TheSite) -> Response:
-    """Sizes of the networks of a space, compared with the size rule on the data."""
-    fields = body.given()
-    for field in fields:
-        if field not in Networks.model_fields:
-            known = one_of(field, list(Networks.model_fields))
-            raise InputError(f"request: {shown(field)} is no field: {known}")
-
-    def ask() -> dict[str, Any]:
-        report = api.size(site.names.spec_of(fields))
-        more = {"corpus": report.corpus, "refused": for_command_line(report.refused)}
-        return report.to_dict() | more
-
-    return answers.document(await site.answers.read(ask))

@@ -10,6 +10,7 @@ import pytest
 from lstm_sweep.search.pages import report_page
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis
+from lstm_sweep.search.process.new_paths import REPORT_MARK
 from tests.unit.search.pages.drawn import HOSTILE, parsed
 from tests.unit.search.pages.found import confirmation, findings, trial
 
@@ -117,7 +118,7 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
 )
 def test_any_sweep_has_a_page(found: Findings) -> None:
     _, html = page(found)
-    assert report_page.MARK in html[:500]
+    assert REPORT_MARK in html[:500]
 
 
 def test_hostile_names_are_shown_as_they_are() -> None:

@@ -22,7 +22,7 @@ def client(place: Place) -> Iterator[TestClient]:
 
 
 def test_it_says_whether_it_takes_sweeps(place: Place, client: TestClient) -> None:
-    assert client.get(f"{API}/ready").json() == {"status": "ready"}
+    assert client.get(f"{API}/ready").json() == {"status": "ready", "takes_code": False}
     place.service.not_ready = "the service ends"
     answer = client.get(f"{API}/ready")
     assert (answer.status_code, answer.json()["detail"]) == (503, "the service ends")

@@ -53,11 +53,12 @@ def test_what_is_not_there_is_refused(client: TestClient, path: str, status: int
     assert (answer.status_code, answer.json()["status"]) == (status, status)
 
 
-def test_sizes_are_those_of_the_command_line(client: TestClient) -> None:
-    found = client.post(f"{API}/sizes", json={"data": "server:words.txt", "space": "quick"}).json()
-    assert found["training_symbols"] == 4_800 and found["networks"]
-    for wrong in ({}, {"data": "/etc/passwd"}, {"data": "server:words.txt", "trials": 4}):
-        assert client.post(f"{API}/sizes", json=wrong).status_code == 422
+def test_two_trials_are_compared(place: Place, client: TestClient) -> None:
+    store = place.service.settings.store
+    found = client.get(f"{API}/compare?first=s/1&other=s/2").json()
+    assert found == api.compare("s/1", "s/2", settings=store).to_dict()
+    for query, status in (("first=s/1", 422), ("first=s/1&other=s/9", 404), ("first=&other=", 422)):
+        assert client.get(f"{API}/compare?{query}").status_code == status
 
 
 def test_a_rerun_waits_until_it_is_trained(place: Place) -> None:
@@ -67,7 +68,9 @@ def test_a_rerun_waits_until_it_is_trained(place: Place) -> None:
     assert client.get(made.headers["location"]).json() == made.json()
     assert (made.json()["trial"], made.json()["state"]) == ("s/1", "queued")
     changes: list[Any] = [{"none": 1}, [], {"dropout": [1]}, {"dropout": "\n"}]
-    for wrong in [{"x": 1}, *({"changes": one} for one in changes)]:
+    settings: list[Any] = ["layers=2", ["layers"], ["none=1"], ["layers=2,3"], [2], None]
+    bodies = [{"x": 1}, *({"changes": one} for one in changes), *({"set": s} for s in settings)]
+    for wrong in bodies:
         assert client.post(f"{API}/sweeps/s/trials/1/reruns", json=wrong).status_code == 422
     assert client.post(f"{API}/sweeps/s/trials/9/reruns").status_code == 404
 

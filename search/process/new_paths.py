@@ -1,0 +1,105 @@
+"""Folders and files that commands are to make: whether they can be, before anything is done."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.wording import option, worded
+
+#: at the beginning of each report, by which one is known
+REPORT_MARK = '<meta name="generator" content="lstm-sweep report">'
+#: bytes at the beginning of a file by which a report is known
+HEAD = 500
+
+
+def new_folder(given: str) -> Path:
+    """The absolute path of a folder that a bundle may become.
+
+    Raises:
+        InputError: something is there, or it cannot be.
+    """
+    where = worded(option("to"), f" {shown(given)}")
+    try:
+        to = Path(given).expanduser()
+        dangling = to.is_symlink() and not to.exists()
+        to = to.resolve()
+        taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
+        above = next(folder for folder in (to, *to.parents) if folder.exists())
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else cut(str(error))
+        raise InputError(where, f": {reason}, expected a new folder") from None
+    if taken or dangling or not given:
+        found = "nothing" if not given else "a link to nothing" if dangling else "something there"
+        raise InputError(where, f": found {found}, expected a new or an empty folder")
+    if not above.is_dir():
+        raise InputError(where, f": {above} is a file, expected a new folder")
+    return to
+
+
+def scratch_beside(to: Path) -> Path:
+    """A new folder beside folder `to`, which others may read; the folders above are made.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+        scratch.chmod(0o755)
+    except OSError as error:
+        raise InputError(
+            option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"
+        ) from None
+    return scratch
+
+
+def new_report(given: str) -> Path:
+    """The absolute path of a file that a report may become.
+
+    Raises:
+        InputError: it is a folder, another file, or cannot be.
+    """
+    file = Path()
+    try:
+        file = Path(given).expanduser().resolve()
+        why = _against(file) if given else "found nothing"
+    except (OSError, RuntimeError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or cut(str(error))
+    if why:
+        where = worded(option("to"), f" {shown(given)}")
+        raise InputError(where, f": {why}, expected a new file, or a report to replace")
+    return file
+
+
+def _against(file: Path) -> str:
+    """Why a report cannot be written there; empty if it can."""
+    if file.is_dir():
+        return "found a folder"
+    if not file.parent.is_dir():
+        return f"{file.parent} is no folder"
+    if not file.exists():
+        return ""
+    if file.is_file():
+        with file.open("rb") as opened:
+            if REPORT_MARK.encode() in opened.read(HEAD):
+                return ""
+    return "found something else there"
+
+
+def write_report(file: Path, html: str) -> None:
+    """Write a report that is whole or not there at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".report-", dir=file.parent) as folder:
+            partial = Path(folder) / "report.html"
+            partial.write_text(html, encoding="utf-8")
+            partial.replace(file)
+    except OSError as error:
+        raise InputError(
+            option("to"), f" {shown(str(file))}: {error.strerror}, expected a file to write"
+        ) from None

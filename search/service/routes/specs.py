@@ -1,0 +1,77 @@
+"""What sweeps are made of: the sizes of networks, and files in YAML."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from rich.console import Console
+
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.wording import for_command_line
+from lstm_sweep.models.yaml_file import parse_yaml
+from lstm_sweep.search import api
+from lstm_sweep.search.service import answers, printed
+from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.bodies import Networks, YamlFile
+from lstm_sweep.search.service.description import API, refusals
+from lstm_sweep.search.service.site import TheSite
+from lstm_sweep.search.texts.sizes import write_sizes
+
+#: of a whole number that JSON is given
+MOST_BITS = 1_000
+
+router = APIRouter(prefix=API, tags=["sweeps"])
+
+
+@router.post(
+    "/sizes",
+    summary="Ask the size rule about networks",
+    responses={200: {"model": shows.Sizes}, **refusals({404: "there is no such corpus"})},
+)
+async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
+    """Sizes of the networks of a space, compared with the size rule on the data."""
+    fields = body.given()
+    for field in fields:
+        if field not in Networks.model_fields:
+            known = one_of(field, list(Networks.model_fields))
+            raise InputError(f"request: {shown(field)} is no field: {known}")
+
+    def write(console: Console) -> None:
+        write_sizes(console, api.size(site.names.spec_of(fields)))
+
+    if printed.wants_text(request):
+        return await printed.read(request, site, write)
+
+    def ask() -> dict[str, Any]:
+        report = api.size(site.names.spec_of(fields))
+        more = {"corpus": report.corpus, "refused": for_command_line(report.refused)}
+        return report.to_dict() | more
+
+    return answers.document(await site.answers.read(ask))
+
+
+@router.post(
+    "/yaml",
+    summary="Read a sweep file or a space file",
+    responses={200: {"model": shows.FileContent}},
+)
+async def yaml(body: YamlFile, site: TheSite) -> Response:
+    """What a file in YAML says, for clients that cannot read YAML; it is read as commands do."""
+    content = await site.answers.read(partial(parse_yaml, body.text, body.name))
+    return answers.document({"content": in_json(content)})
+
+
+def in_json(value: object) -> Any:
+    """A value of a YAML file; what JSON does not have, such as a date, is a text."""
+    if isinstance(value, dict):
+        return {str(key): in_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [in_json(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return shown(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

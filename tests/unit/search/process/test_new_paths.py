@@ -1,0 +1,44 @@
+"""What may become the folder of a bundle, or the file of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.new_paths import (
+    REPORT_MARK,
+    new_folder,
+    new_report,
+    scratch_beside,
+    write_report,
+)
+
+
+def test_a_folder_is_new_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert new_folder("a/b") == tmp_path / "a" / "b" and new_folder("empty").name == "empty"
+    for bad in ("", ".", "file", "file/x", "dangling", "a\0b", "x" * 300):
+        with pytest.raises(InputError, match="expected a new"):
+            new_folder(bad)
+    scratch = scratch_beside(tmp_path / "deep" / "to")
+    assert (scratch.parent, scratch.stat().st_mode & 0o777) == (tmp_path / "deep", 0o755)
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        scratch_beside(tmp_path / "file" / "to")
+
+
+def test_a_report_replaces_a_report_alone(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    for html in (REPORT_MARK, f"{REPORT_MARK} again"):
+        assert new_report(str(file)) == file
+        write_report(file, html)
+        assert file.read_text(encoding="utf-8") == html
+    file.write_text("a page of somebody", encoding="utf-8")
+    for bad in (str(file), str(tmp_path), str(tmp_path / "none" / "x.html"), "", "a\0b"):
+        with pytest.raises(InputError, match="expected a new file, or a report to replace"):
+            new_report(bad)
+    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
