@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
@@ -144,6 +148,22 @@ class Place:
         """A client of a new app, which is started when it is entered."""
         app = create_app(self.service, self.settings)
         return TestClient(app, base_url=HERE, headers=headers)
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[str]:
+        """Listen on a port of this machine; the address."""
+        app = create_app(self.service, self.settings)
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            app.state.site.feeds.closing = True
+            server.should_exit = True
+            thread.join()
 
     def launch(self, data: Path, name: str = "s", trials: int = 3) -> None:
         """Run a sweep that no request has submitted."""

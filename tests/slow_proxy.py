@@ -1,13 +1,14 @@
-"""A server between the program and another one that lets each request wait, as one under load."""
+"""A server between the program and another one: it lets each request wait, or goes away."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 
@@ -18,6 +19,27 @@ class Proxy:
     address: str
     #: seconds after which it hands on a request; they may change while it runs
     delay_s: float = 0.0
+    #: whether it is away: nobody can connect
+    is_away: bool = False
+    open_sockets: list[socket.socket] = field(default_factory=list)
+
+    def go_away(self) -> None:
+        """Reset all connections at once, and those that follow."""
+        self.is_away = True
+        while self.open_sockets:
+            _reset(self.open_sockets.pop())
+
+    def come_back(self) -> None:
+        """Take connections again, at the same address."""
+        self.is_away = False
+
+
+def _reset(one: socket.socket) -> None:
+    """Close a connection as a process does that is killed."""
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
 
 
 @contextlib.contextmanager
@@ -33,7 +55,11 @@ def proxy_of(address: str) -> Iterator[Proxy]:
         while not ended.is_set():
             with contextlib.suppress(OSError):
                 near, _ = listener.accept()
+                if proxy.is_away:
+                    _reset(near)
+                    continue
                 far = socket.create_connection((there.hostname, there.port))
+                proxy.open_sockets += [near, far]
                 answered = threading.Event()
                 answered.set()
                 _start(_pump, near, far, answered, proxy)

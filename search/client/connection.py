@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -107,6 +109,10 @@ class Connection:
     def __post_init__(self) -> None:
         self._opener = urllib.request.build_opener(_NoRedirect())
 
+    def lasting(self) -> Connection:
+        """The same, with requests that are sent again until there is an answer."""
+        return dataclasses.replace(self, patience_s=math.inf)
+
     def get(self, *path: str, accept: str = "application/json", **query: Any) -> Answer:
         """What a path under the API answers; parts of the path are quoted.
 
@@ -170,7 +176,9 @@ class Connection:
                 if self.clock() + wait > until:
                     raise
                 if not said:
-                    self.say(f"{error}; asking again for {self.patience_s:g} s")
+                    lasting = math.isinf(self.patience_s)
+                    long = "until it answers" if lasting else f"for {self.patience_s:g} s"
+                    self.say(f"{error}; asking again {long}")
                     said = True
             self.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
@@ -180,7 +188,7 @@ class Connection:
             try:
                 content = response.read()
             except BROKEN as error:
-                raise self._no_answer(error) from None
+                raise self.no_answer(error) from None
             return Answer(response.status, dict(response.headers.items()), content)
 
     def _open(
@@ -199,10 +207,15 @@ class Connection:
         except ValueError as error:  # a token that no header can have
             raise InputError(f"{TOKEN}: {error}; expected a token of this service") from None
         except BROKEN as error:
-            raise self._no_answer(error) from None
+            raise self.no_answer(error) from None
         return response
 
-    def _no_answer(self, error: BaseException) -> NoAnswerError:
+    def path(self, *parts: str, **query: Any) -> str:
+        """A path under the API with a query, quoted; what is None is left out of the query."""
+        return _path(parts, query)
+
+    def no_answer(self, error: BaseException) -> NoAnswerError:
+        """What is raised if a connection cannot be made, or breaks with this error."""
         reason = getattr(error, "reason", None) or error
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         return NoAnswerError(f"no answer from {self.address}: {without_secrets(cut(str(text)))}")
@@ -211,7 +224,7 @@ class Connection:
         try:
             content = error.read()
         except BROKEN as broken:
-            return self._no_answer(broken)
+            return self.no_answer(broken)
         problem = _problem(content)
         if problem is None:
             text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]

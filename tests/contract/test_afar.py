@@ -3,89 +3,232 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-import uvicorn
 
-from lstm_sweep.search import cli
-from lstm_sweep.search.service.app import create_app
-from tests.service_app import Place, use_scripted_engines
+from lstm_sweep.search import api, cli
+from lstm_sweep.search.api.errors import NothingToDoError
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.commands.afar import COMMANDS
+from tests.service_app import ImmediateService, Place, use_scripted_engines
 
-ROOT = Path(__file__).parents[2]
-#: settings of a sweep whose trials are small
+#: a sweep as the service of these tests runs it, on small networks
 SMALL = [
     "--set", "direction=uni", "--set", "layer_size=6", "--set", "sequence_length=8",
-    "--set", "stride=8", "--trials", "2", "--size-rule", "off",
+    "--set", "stride=8", "--epochs", "2", "--trials", "2", "--size-rule", "off", "--ladder", "off",
+    "--halving", "off", "--early-stopping", "0", "--confirm-configs", "0", "--targets", "100",
 ]  # fmt: skip
+SPACE = "direction: uni\nlayer_size: 6\nsequence_length: 8\nstride: 8\nepochs: 2\n"
+SWEEP = (
+    'data: text.txt\nspace: {space}\ntrials: 2\nsize_rule: "off"\nladder: false\n'
+    "halving: false\nearly_stopping: 0\nconfirm_configs: 0\ntargets: 100\n"
+)
+
+
+class Resuming(ImmediateService):
+    """A service that goes on with a sweep at once."""
+
+    def resume(
+        self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> SweepStatusReport:
+        """Run what is left of a sweep."""
+        result = api.resume(name, changes or {}, settings=self.settings.store)
+        if result.unchanged:
+            raise NothingToDoError(f"sweep {name}: ", result.unchanged)
+        return self.status(name)
+
+
+@pytest.fixture(scope="module")
+def folder(workplace: Callable[[str], Path]) -> Path:
+    """A working folder with a store, data, a sweep file and files that are none."""
+    folder = workplace("afar")
+    for name, text in {
+        "text.txt": "abcdefgh" * 1_000, "small.yaml": SPACE, "list.yaml": "[1]",
+        "sweep.yaml": SWEEP.format(space="small.yaml"), "unknown.yaml": "trails: 3",
+        "broken.yaml": "trials: [", "zero.yaml": "data: text.txt\ntrials: 0",
+        "template.py": "def create_model(): ...", "taken.html": "something else",
+    }.items():  # fmt: skip
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(folder: Path) -> Iterator[Place]:
+    """A service over the store of the folder, with a sweep `s`, and one without a trial that ran.
+
+    The working folder is that of the service, too: so a command at home has the same store.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_scripted_engines(patch)
+        made = Place.in_folder(folder)
+        place = Place(Resuming(folder), made.settings)
+        place.launch(folder / "text.txt")
+        yield place
+
+
+@pytest.fixture(scope="module")
+def address(place: Place) -> Iterator[str]:
+    """Where the service answers."""
+    with place.served() as address:
+        yield address
+
+
+Printed = tuple[int, str, str]
 
 
 @pytest.fixture
-def service(
-    tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Place, str]]:
-    """A service with one sweep, `s`, and its address; the store is that of the working folder."""
-    monkeypatch.chdir(tmp_path)
-    use_scripted_engines(monkeypatch)
-    place = Place.in_folder(tmp_path)
-    place.launch(data_file)
-    app = create_app(place.service, place.settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield place, f"http://127.0.0.1:{port}"
-    app.state.site.feeds.closing = True
-    server.should_exit = True
-    thread.join()
+def both(address: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[Printed]]:
+    """Runs a command at home and from afar: exit code, output and errors of each."""
+
+    def run(*command: str) -> list[Printed]:
+        found = []
+        for more in ([], ["--server", address]):
+            code = cli.main([*command, *more])
+            output, errors = capsys.readouterr()
+            found.append((code, output, errors))
+        return found
+
+    return run
 
 
-@pytest.fixture
-def data_file(tmp_path: Path) -> Path:
-    """A text of 8,000 characters."""
-    file = tmp_path / "text.txt"
-    file.write_text("abcdefgh" * 1_000, encoding="utf-8")
-    return file
+#: commands that change nothing, or come to the same each time; good and bad input of each
+SAME = {
+    "sweeps": [""],
+    "status": ["s", "s --follow", "none", "../x", ""],
+    "trials": ["s", "s --top 1", "s --top 0", "none"],
+    "show": ["s/1", "s/99", "none/1", "ffffff", "s", "s/x", "RUN"],
+    "stop": ["s", "none"],
+    "pause": ["s", "none"],
+    "compare": ["s/1 s/2", "s/1 s/1", "RUN s/0", "s/1 s/99", "s/1 none/1", "x/y/z s/1"],
+    "size": [
+        "--data text.txt --set layer_size=6,8", "--data workflow-log --symbols ids --space quick",
+        "--data text.txt --space small.yaml", "--data none.txt", "--data text.txt --symbols x",
+        "--data text.txt --space list.yaml", "--data text.txt --space none.yaml",
+        "--data text.txt --set layers", "--data text.txt --set direction=up", "",
+    ],
+    "resume": ["s", "none"],
+    "report": [
+        "s --to page.html", "s", "none", "s --to taken.html", "s --to .", "s --to none/page.html",
+        "../x",
+    ],
+    "export": [
+        "none --to new", "s/99 --to new", "ffffff --to new", "s --to .", "a/b/c --to new",
+        "s --to new --format none", "s --to text.txt/new", "s --to new --register a/b",
+    ],
+    "rerun": ["none/1", "s/99", "s/1 --set layers", "s/1 --set none=1", "s/1 --set layers=2,3"],
+    "launch": [
+        "", "none.yaml", "list.yaml", "unknown.yaml", "broken.yaml", "zero.yaml",
+        "--data none.txt", "--data text.txt --space none.yaml", "--data text.txt --trials 0",
+        "--data text.txt --space list.yaml", "--data text.txt --name s", "--data text.txt --on x",
+        "--data text.txt --set layers", "--template none.py", "--data text.txt --name ../x",
+    ],
+}  # fmt: skip
+CASES = [f"{command} {more}".strip() for command, cases in SAME.items() for more in cases]
 
 
-def test_commands_print_the_same_from_afar(
-    service: tuple[Place, str], capsys: pytest.CaptureFixture[str]
+def test_each_command_is_compared() -> None:
+    assert set(SAME) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_a_command_is_the_same_from_afar(
+    command: str, place: Place, both: Callable[..., list[Printed]]
 ) -> None:
-    _, address = service
-    for command in (
-        ["sweeps"], ["status", "s"], ["trials", "s"], ["trials", "s", "--top", "1"],
-        ["show", "s/1"], ["stop", "s"], ["pause", "s"], ["status", "none"], ["trials", "none"],
-        ["show", "s/99"], ["stop", "none"], ["trials", "s", "--top", "0"],
-    ):  # fmt: skip
-        for more in ([], ["--json"]):
-            at_home = (cli.main([*command, *more]), *capsys.readouterr())
-            afar = (cli.main([*command, *more, "--server", address]), *capsys.readouterr())
-            assert afar[:2] == at_home[:2], command
-            assert bool(afar[2]) == bool(at_home[2]), command
+    run_id = api.trials("s", settings=place.service.settings.store).to_list()[0]["run_id"]
+    for more in ([], ["--json"]):
+        words = [run_id if word == "RUN" else word for word in command.split()]
+        home, afar = both(*words, *more)
+        assert afar[:2] == home[:2]
+        said = [line for line in afar[2].splitlines() if ": sending " not in line]
+        assert ("Traceback" in afar[2], len(said)) == (False, home[2].count("\n"))
+
+
+#: bad input whose sentence is that of the command at home, word for word
+@pytest.mark.parametrize(
+    "command",
+    [
+        "launch unknown.yaml", "launch broken.yaml", "launch zero.yaml", "launch list.yaml",
+        "launch --data text.txt --trials 0", "launch --data text.txt --set layers",
+        "launch --data text.txt --space none.yaml", "trials none", "export s --to .",
+        "report s --to taken.html", "rerun s/1 --set none=1", "compare s/1 s/99",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_the_same_words(
+    command: str, both: Callable[..., list[Printed]]
+) -> None:
+    home, afar = both(*command.split())
+    assert (home[0], afar[2]) == (2, home[2])
+
+
+def alike(text: str) -> str:
+    """A text without what two sweeps of the same search do not share: name, runs, times."""
+    text = re.sub(r"\b[0-9a-f]{32}\b", "RUN", text)
+    text = re.sub(r"\b(home|away)-?[0-9a-z]*\b", "NAME", text)
+    return re.sub(r"[0-9.e-]+( s\b|(?=[,}] \"))", "N", text)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(["--data", "text.txt", *SMALL], id="options", marks=pytest.mark.full),
+        pytest.param(["sweep.yaml"], id="sweep-file", marks=pytest.mark.full),
+        pytest.param(["sweep.yaml", "--set", "layers=2", "--trials", "1"], id="both"),
+    ],
+)
+def test_a_sweep_comes_to_the_same_from_afar(
+    given: list[str], address: str, request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = {}
+    number = len(request.node.name)
+    for name, more in (("home", []), ("away", ["--server", address])):
+        command = ["launch", *given, "--name", f"{name}-{number}", *more]
+        assert cli.main([*command, "--json", "--progress", "off"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        result["best"].pop("run_id")
+        result["best"]["trial"] = alike(result["best"]["trial"])
+        for varies in ("sweep", "run_id", "seconds", "time"):
+            assert result.pop(varies)
+        found[name] = result
+        assert cli.main(["resume", f"{name}-{number}", *more]) == 0  # it has nothing to do
+        found[f"{name} resumed"] = alike(capsys.readouterr().out)
+    assert found["away"] == found["home"]
+    assert found["away resumed"] == found["home resumed"]
 
 
 def test_a_sweep_is_sent_followed_and_shown(
-    service: tuple[Place, str], data_file: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place, address = service
-    launch = ["launch", "--data", str(data_file), "--name", "far", *SMALL, "--server", address]
+    launch = ["launch", "--data", "text.txt", "--name", "far", *SMALL, "--server", address]
     assert cli.main(launch) == 0
-    output, errors = capsys.readouterr()
-    assert "[2] far/" in output and "best: far/" in output and "8,000 bytes" in errors
-    assert place.service.status("far").trials["complete"] >= 2
+    output, _ = capsys.readouterr()
+    assert "[2] far/" in output and "best: far/" in output
+    assert place.service.status("far").trials["complete"] == 2
     assert cli.main([*launch, "--name", "two", "--detach", "--json"]) == 0
     output, errors = capsys.readouterr()
     assert json.loads(output)["sweep"] == "two" and "bytes" not in errors  # it has the data
-    assert cli.main(launch) == 2  # the name is taken
-    assert "far" in capsys.readouterr().err
+    assert cli.main(["resume", "two", "--trials", "3", "--server", address]) == 0
+    assert "best: two/2" in capsys.readouterr().out
+    assert place.service.status("two").trials["complete"] == 3
+
+
+def test_a_template_is_sent_only_where_code_is_allowed(
+    address: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["launch", "--template", "template.py", "--detach", "--server"]
+    assert cli.main([*command, address]) == 2
+    errors = capsys.readouterr().err
+    assert "--allow-code" in errors and "sending" not in errors
+    allowing = Place.in_folder(folder, allow_code=True)
+    with allowing.served() as other:
+        assert cli.main([*command, other]) == 2
+    errors = capsys.readouterr().err  # it has come there, and is no template that can be searched
+    assert "sending template.py" in errors and "template.py" in errors.splitlines()[-1]
 
 
 def test_what_answers_is_no_service(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,41 +236,3 @@ def test_what_answers_is_no_service(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--server is 'ftp://host'" in capsys.readouterr().err
     assert cli.main(["launch", "--data", "python-docs", "--detach"]) == 2
     assert "--detach" in capsys.readouterr().err
-
-
-def test_the_client_imports_the_standard_library_alone() -> None:
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from lstm_sweep.search import cli\n"
-        "import lstm_sweep.search.client.listening, lstm_sweep.search.client.sending\n"
-        "try: cli.main(['sweeps', '--server', 'http://127.0.0.1:1'])\n"
-        "finally: print([n for n in sys.modules if n.partition('.')[0] not in\n"
-        "    {*sys.stdlib_module_names, 'lstm_sweep', '__main__'}])\n"
-    )
-    code = code.replace("cli.main", "cli.build_parser().parse_args", 1)
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_client_is_one_file_that_needs_python_alone(
-    service: tuple[Place, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, address = service
-    file = tmp_path / "client"
-    with urllib.request.urlopen(f"{address}/client") as response:
-        file.write_bytes(response.read())
-    assert cli.main(["trials", "s"]) == 0
-    at_home = capsys.readouterr().out
-    for command, code, expected in (
-        (["trials", "s", "--server", address], 0, at_home),
-        (["trials", "none", f"--server={address}"], 2, ""),
-        (["trials", "s"], 2, ""),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(file), *command],
-            capture_output=True, text=True, check=False, cwd=tmp_path, env={},
-        )  # fmt: skip
-        assert (done.returncode, done.stdout) == (code, expected), done.stderr
-        assert "Traceback" not in done.stderr and bool(done.stderr) == bool(code)

@@ -1,0 +1,127 @@
+"""`launch` and `resume` by a service: a sweep is sent, and followed to its end."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.client.connection import Connection, RefusedError
+from lstm_sweep.search.client.listening import events
+from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
+from lstm_sweep.search.commands.afar_spec import fields_of, given_of, sentences_of
+from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.texts.terminal import plain, print_json
+
+#: options of `resume`
+CHANGES = ("trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
+#: end of the type of a refusal to go on with a sweep that has spent all that it may
+NOTHING_TO_DO = ":nothing-to-do"
+#: state of a sweep that waits for slots
+QUEUED = "queued"
+
+
+def launch(arguments: Namespace, service: Connection) -> int:
+    """Send a sweep to a service, and follow it to its end."""
+    refuse(arguments, ("address", "dry_run"))
+    if arguments.data is None and arguments.template is None and arguments.spec is None:
+        raise InputError("--data is missing: expected a text file, a folder of files, or a sample")
+    key = secrets.token_hex(16)
+    with sentences_of(arguments.spec):
+        body = fields_of(arguments, service)
+        made = service.send("POST", "sweeps", document=body, key=key).document()
+    return _go_on(arguments, service, made)
+
+
+def resume(arguments: Namespace, service: Connection) -> int:
+    """Let a service go on with a sweep, and follow it to its end."""
+    refuse(arguments, ("spec", "template", "address"))
+    body = given_of(arguments, CHANGES)
+    path = ("sweeps", arguments.sweep)
+    try:
+        made = service.send("POST", *path, "resume", document=body).document()
+    except RefusedError as error:
+        if not str(error.more.get("type")).endswith(NOTHING_TO_DO):
+            raise
+        if arguments.json:
+            print_json(_without_why(service.get(*path, "result").document()))
+        else:
+            print(plain(error))
+        return DONE
+    return _go_on(arguments, service, made)
+
+
+def _without_why(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a sweep as `launch --json` prints it."""
+    return {name: result[name] for name in result if name != "why"}
+
+
+def refuse(arguments: Namespace, names: tuple[str, ...]) -> None:
+    """Refuse options that a service does not take."""
+    for name in names:
+        if getattr(arguments, name, None) not in (None, False):
+            option = "SWEEP.yaml" if name == "spec" else f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is given with a service: expected a command without it")
+
+
+def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> int:
+    """Follow a sweep that the service has, unless nobody wants to, and print its result."""
+    name = made["sweep"]
+    if arguments.detach:
+        if arguments.json:
+            made.pop("owner")
+            print_json(made)
+        else:
+            print(f"sweep {name}: {made['state']}; lstm-sweep status {name} --follow follows it")
+        return DONE
+    output = sys.stderr if arguments.json else sys.stdout
+    try:
+        lines = (lambda line: None) if arguments.progress == "off" else _printer(output)
+        follow(service, name, lines)
+    except KeyboardInterrupt:
+        say(
+            f"sweep {name} goes on: `lstm-sweep status {name} --follow` follows it, "
+            f"`lstm-sweep stop {name}` ends it"
+        )
+        return INTERRUPTED
+    path, service = ("sweeps", name, "result"), service.lasting()
+    result = service.get(*path).document()
+    why = result["why"]
+    if arguments.json:
+        print_json(_without_why(result))
+    else:
+        print_text(service.get(*path, accept=TEXT))
+    if result["state"] == "failed":
+        say(f"{why}; `lstm-sweep resume {name}` goes on once that is mended")
+        return FAILED
+    if result["state"] == "finished" and result["best"] is None:
+        hint = f"`lstm-sweep trials {name}` lists how they have ended, and `show` says why"
+        say(f"no trial of '{name}' has a result; {hint}")
+        return FAILED
+    return INTERRUPTED if result["state"] == "interrupted" else DONE
+
+
+def _printer(output: Any) -> Callable[[str], None]:
+    return lambda line: print(plain(line), file=output, flush=True)
+
+
+def follow(service: Connection, name: str, say: Callable[[str], None]) -> None:
+    """Say a line for each trial that ends, until the sweep has ended."""
+    done, best, waits = 0, None, ""
+    for event in events(service, name):
+        data = event.data
+        if event.name == "status" and data["state"] == QUEUED and data["why"] != waits:
+            waits = data["why"]
+            say(f"sweep {name}: {QUEUED}{f' ({waits})' if waits else ''}")
+        if event.name != "trial" or data["state"] != "ended":
+            continue
+        done, loss = done + 1, data["val_loss"]
+        if loss is not None and (best is None or loss < best[1]):
+            best = (data["trial"], loss)
+        phase = "" if data["phase"] == "search" else f" ({data['phase']})"
+        so_far = f"best {best[0]} {best[1]:.4f}" if best else "no result yet"
+        told = "-" if loss is None else f"{loss:.4f}"
+        say(f"[{done}] {data['trial']}{phase} {data['outcome']} loss {told}; {so_far}")

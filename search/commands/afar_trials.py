@@ -1,0 +1,110 @@
+"""`show`, `compare` and `rerun` by a service."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.client.connection import Connection
+from lstm_sweep.search.commands.afar_launch import refuse
+from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
+from lstm_sweep.search.commands.exits import BAD_INPUT, DIFFERENT, DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.texts import verdict
+from lstm_sweep.search.texts.terminal import plain, print_json
+
+#: seconds between two looks at a rerun
+LOOK_EVERY_S = 1.0
+
+
+def show(arguments: Namespace, service: Connection) -> int:
+    """Show one trial, round by round."""
+    path = path_of_trial(arguments.trial)
+    if arguments.json:
+        print_json(service.get(*path).document())
+    else:
+        print_text(service.get(*path, accept=TEXT))
+    return DONE
+
+
+def path_of_trial(reference: str) -> tuple[str, ...]:
+    """Where the service has a trial: by its sweep and number, or by its run."""
+    sweep, slash, number = reference.rpartition("/")
+    if not slash:
+        if not reference:
+            raise InputError(f"trial is {shown(reference)}: expected SWEEP/NUMBER, or a run ID")
+        return ("runs", reference)
+    if not sweep or not number.isdecimal():
+        raise InputError(f"trial is {shown(reference)}: expected SWEEP/NUMBER, or a run ID")
+    return ("sweeps", sweep, "trials", number)
+
+
+def compare(arguments: Namespace, service: Connection) -> int:
+    """Show two trials side by side."""
+    query = {"first": arguments.trial, "other": arguments.other}
+    if arguments.json:
+        print_json(service.get("compare", **query).document())
+    else:
+        print_text(service.get("compare", accept=TEXT, **query))
+    return DONE
+
+
+def rerun(
+    arguments: Namespace, service: Connection, sleep: Callable[[float], None] = time.sleep
+) -> int:
+    """Let a service train a trial again, wait for it, and say how it compares."""
+    refuse(arguments, ("template",))
+    if arguments.on != next(iter(ENGINES)):
+        raise InputError(f"--on {shown(arguments.on)} is given with a service: expected no --on")
+    path = (*path_of_trial(arguments.trial), "reruns")
+    body = {"set": arguments.settings}
+    found = service.send("POST", *path, document=body, once=True).document()
+    output = sys.stderr if arguments.json else sys.stdout
+    print(
+        f"training {plain(found['trial'])} again (run {plain(found['run_id'])})",
+        file=output,
+        flush=True,
+    )
+    try:
+        found = _ended(found, service, sleep)
+    except KeyboardInterrupt:
+        say(f"{found['trial']} is trained again all the same; `lstm-sweep ui` there shows its run")
+        return INTERRUPTED
+    if found["state"] == "failed":
+        say(found["why"])
+        return BAD_INPUT if found["exit_code"] == BAD_INPUT else FAILED
+    return _print_verdict(found["result"], arguments)
+
+
+def _ended(
+    found: dict[str, Any], service: Connection, sleep: Callable[[float], None]
+) -> dict[str, Any]:
+    """A rerun once it has ended."""
+    waits, service = "", service.lasting()
+    while found["state"] in ("queued", "running"):
+        if found["why"] and found["why"] != waits:
+            waits = found["why"]
+            say(f"the rerun {waits}")
+        sleep(LOOK_EVERY_S)
+        found = service.get("reruns", found["id"]).document()
+    return found
+
+
+def _print_verdict(result: dict[str, Any], arguments: Namespace) -> int:
+    """Print the result of a rerun, and return the exit code."""
+    output = sys.stderr if arguments.json else sys.stdout
+    for line in verdict.notes(result):
+        print(line, file=output)
+    if arguments.json:
+        print_json(result)
+    else:
+        print("\n".join(verdict.lines(result)))
+    if not verdict.is_different(result):
+        return DONE
+    if verdict.of_other_version(result):
+        print(verdict.OTHER_VERSION, file=output)
+    return DIFFERENT

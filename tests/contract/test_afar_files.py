@@ -1,0 +1,156 @@
+"""Bundles, reports and reruns from afar; the real ones are in acceptance/test_service_http.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search import api, cli
+from lstm_sweep.search.api.models import Exported
+from lstm_sweep.search.process.new_paths import new_folder
+from lstm_sweep.search.service import bundles, reruns
+from lstm_sweep.search.store.registry import Version
+from tests.service_app import Place, use_scripted_engines
+
+#: stands for the command `rerun`: what it prints and says, and its exit code, by the field changed
+PROGRAM = """
+import json, sys
+result = {
+    "trial": "s/1", "rerun_run_id": "f" * 32, "verdict": "identical", "epochs_compared": 2.0,
+    "max_difference": 0.0, "first_difference": None, "variation": {},
+    "changed_versions": {}, "changed_device": None, "outcome": "complete",
+}
+if "--set=dropout=0.1" in sys.argv:
+    result |= {"variation": {"dropout": {"was": 0.2, "is": 0.1}}, "verdict": "different"}
+if "--set=layers=4" in sys.argv:
+    result |= {"verdict": "different", "changed_versions": {"lstm-sweep": {"was": "1", "is": "2"}}}
+    result["first_difference"] = {"epoch": 1.0, "metric": "val_loss", "was": 2.5, "is": "nan"}
+if "--set=layers=5" in sys.argv:
+    print("lstm-sweep: its data are not what they were, expected the same", file=sys.stderr)
+    sys.exit(2)
+print(json.dumps(result))
+sys.exit(3 if result["verdict"] == "different" and not result["variation"] else 0)
+"""
+
+
+@pytest.fixture
+def address(
+    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A service with a sweep `s`, in the working folder."""
+    folder = workplace("files")
+    monkeypatch.chdir(folder)
+    use_scripted_engines(monkeypatch)
+    place = Place.in_folder(folder)
+    place.launch(data)
+    with place.served() as address:
+        yield address
+
+
+def export(reference: str, to: str, *, register: str | None, **more: Any) -> Exported:
+    """Stands for the export of a network: a folder with files in it."""
+    folder = new_folder(to)
+    (folder / "deep").mkdir(parents=True)
+    (folder / "model.keras").write_bytes(b"weights" * 1_000)
+    (folder / "deep" / "README.md").write_text(more["format"], encoding="utf-8")
+    version = Version(register, 1, "m-1", True, "it is the first one") if register else None
+    return Exported(
+        bundle=str(folder), format=more["format"], trial="s/1", test_loss=1.5,
+        max_difference=0.0, windows=10, version=version, lines=("test loss 1.5",),
+    )  # fmt: skip
+
+
+def files_of(folder: str) -> dict[str, bytes]:
+    """The files of a folder, by their paths in it."""
+    found = Path(folder)
+    files = (path for path in found.rglob("*") if path.is_file())
+    return {path.relative_to(found).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_bundle_is_fetched(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(api, "export", export)
+    printed = {}
+    for to, more in (("home", []), ("away", ["--server", address])):
+        command = ["export", "s", "--to", to, "--format", "savedmodel", *more]
+        assert cli.main(command) == 0
+        printed[to] = capsys.readouterr().out.replace(to, "TO")
+        assert cli.main([*command, "--to", f"{to}-2", "--json"]) == 0
+        printed[f"{to} json"] = capsys.readouterr().out.replace(to, "TO")
+    assert printed["away"] == printed["home"]
+    assert json.loads(printed["away json"]) == json.loads(printed["home json"])
+    assert files_of("away") == files_of("home") == files_of("away-2")
+    assert not list(Path().glob(".*"))  # nothing is left of the download
+
+
+def test_a_model_is_registered_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(api, "export", export)
+    command = ["export", "s/1", "--to", "new", "--register", "words", "--server", address]
+    assert cli.main(command) == 0
+    assert "registered: version 1 of words, the champion" in capsys.readouterr().out
+    assert cli.main([*command, "--to", "other", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model_version"]["uri"] == "models:/words@champion"
+    assert cli.main(["export", "s/1", "--to", "third", "--json", "--server", address]) == 0
+    assert json.loads(capsys.readouterr().out)["model_version"] is None
+    assert files_of("new") == files_of("third")
+
+
+def test_a_bundle_that_was_changed_on_its_way_is_not_taken(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(api, "export", export)
+    get = bundles.Bundles.get
+
+    def other(self: bundles.Bundles, *given: Any, **more: Any) -> bundles.Bundle:
+        found = get(self, *given, **more)
+        found.file.write_bytes(found.file.read_bytes()[:-1] + b"x")
+        return found
+
+    monkeypatch.setattr(bundles.Bundles, "get", other)
+    assert cli.main(["export", "s", "--to", "new", "--server", address]) == 2
+    assert "expected the same" in capsys.readouterr().err
+    assert not Path("new").exists() and not list(Path().glob(".new*"))
+
+
+def test_a_report_is_fetched(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = []
+    for to, more in (("home.html", []), ("away.html", ["--server", address])):
+        assert cli.main(["report", "s", "--to", to, *more]) == 0
+        page = Path(to).read_text(encoding="utf-8")
+        pages.append((page[: page.index("<footer>")], capsys.readouterr().out.replace(to, "TO")))
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        ([], 0, "verdict: identical (2 epochs compared)"),
+        (["dropout=0.1"], 0, "a variation: dropout is 0.1, was 0.2"),
+        (["layers=4"], 3, "first difference: epoch 1, val_loss: was 2.5, is nan"),
+        (["layers=5"], 2, "its data are not what they were, expected the same"),
+    ],
+)
+def test_a_rerun_is_waited_for(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, settings: list[str], code: int, said: str,
+) -> None:  # fmt: skip
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    monkeypatch.setattr(reruns, "PROGRAM", (sys.executable, "-S", str(program)))
+    command = ["rerun", "s/1", "--server", address, *(f"--set={one}" for one in settings)]
+    assert cli.main(command) == code
+    output, errors = capsys.readouterr()
+    assert output.startswith("training s/1 again (run ")
+    assert said in output + errors and "Traceback" not in errors
+    assert cli.main([*command, "--json"]) == code
+    output, errors = capsys.readouterr()
+    assert "training s/1 again" in errors
+    assert output == "" if code == 2 else json.loads(output)["trial"] == "s/1"
