@@ -7,8 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("models", "spaces", "search")
+from tests.wheels import FOLDERS, ROOT, built_wheel
+
 #: what modules read that stand beside them
 DATA = [
     f"lstm_sweep/search/{name}"
@@ -33,16 +33,7 @@ sys.exit(lstm_sweep.search.cli.main(size))
 
 
 def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path) -> None:
-    for name in ("lstm_sweep", *FOLDERS, "pyproject.toml", "README.md"):
-        target = tmp_path / "source" / name
-        target.parent.mkdir(exist_ok=True)
-        subprocess.run(["cp", "-r", ROOT / name, target], check=True)
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), "."]
-    done = subprocess.run(
-        build, cwd=tmp_path / "source", capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    [wheel] = tmp_path.glob("*.whl")
+    wheel = built_wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         top = {name.partition("/")[0] for name in archive.namelist()}
         inside = {name for name in archive.namelist() if name.endswith((".py", "py.typed"))}
