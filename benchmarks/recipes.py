@@ -36,6 +36,9 @@ from lstm_sweep.models.data.windows import TrainingWindows, scoring_targets
 
 #: key of options of RMSprop
 RMSPROP = "RMSprop"
+#: key of the share of all steps, the last ones, in which the learning rate falls to 0 in a line
+COOLDOWN = "cooldown"
+RATES = (0.1, 0.2, 0.3, 0.5)
 #: fields of the config, or options of RMSprop that are no fields, that a part changes
 PARTS: dict[str, dict[str, Any]] = {
     "global norm": {"clipping": "global"},
@@ -44,6 +47,10 @@ PARTS: dict[str, dict[str, Any]] = {
     "weight decay 0.1": {"weight_decay": 0.1},
     "rho 0.99": {RMSPROP: {"rho": 0.99}},
     "adam, beta1 0": {"optimizer": "adam", "beta_1": 0.0},
+    "cooldown 0.1": {COOLDOWN: 0.1},
+    **{f"dropout {rate}": {"dropout": rate} for rate in RATES},
+    **{f"one mask {rate}": {"dropout": rate, "dropout_mask": "window"} for rate in RATES},
+    **{f"recurrent {rate}": {"recurrent_dropout": rate} for rate in RATES},
 }
 #: share of a text that is for training, as in nanoGPT's split, and for validation
 TRAINING, VALIDATION = 0.9, 0.09
@@ -128,11 +135,11 @@ def _trained(
         if {name: row[name] for name in about} == about:
             return dict(row)
     change = PARTS[part]
-    changed = {name: value for name, value in change.items() if name != RMSPROP}
+    changed = {name: value for name, value in change.items() if name not in (RMSPROP, COOLDOWN)}
     config = TrialConfig(**{**fields, **changed}, averaging="off", epochs=given.epochs)
     curves: dict[str, list[float]] = {}
     with _rmsprop(change.get(RMSPROP, {})):
-        for losses in _rounds(config, corpus, seed, given):
+        for losses in _rounds(config, corpus, seed, given, change.get(COOLDOWN, 0.0)):
             for name, loss in losses.items():
                 curves.setdefault(name, []).append(loss)
     row = {**about, "losses": curves}
@@ -152,7 +159,11 @@ def _rmsprop(options: dict[str, Any]) -> Any:
 
 
 def _rounds(
-    config: TrialConfig, corpus: Corpus, seed: int, given: argparse.Namespace
+    config: TrialConfig,
+    corpus: Corpus,
+    seed: int,
+    given: argparse.Namespace,
+    cooldown: float,
 ) -> Iterator[dict[str, float]]:
     """Validation losses of the last weights and of each average, round by round."""
     from lstm_sweep.models import backend
@@ -183,6 +194,9 @@ def _rounds(
                 count = 1
                 if step >= averaging.EACH_UNTIL:
                     count = min(averaging.INTERVAL - step % averaging.INTERVAL, end - begin)
+                left = 1 - step / (config.epochs * batches.steps)
+                if left < cooldown:
+                    model.optimizer.learning_rate.assign(config.learning_rate * left / cooldown)
                 made.train(batches.select(begin, begin + count))
                 begin, step = begin + count, step + count
                 if averaging.is_due(step):

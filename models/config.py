@@ -51,6 +51,8 @@ class Limit:
 
 DIRECTIONS = ("uni", "bi")
 STATES = ("reset", "carried")
+#: what a mask of dropout is drawn for: each time step, or a window
+MASKS = ("step", "window")
 PRECISIONS = ("float32", "bfloat16", "float16")
 #: each also needs an entry in `OPTIMIZER_CLASSES` of `models/network/lstm.py` and in `KERNELS` of
 #: `models/fast/optimizer.py`
@@ -63,6 +65,8 @@ LIMITS: Mapping[str, Limit] = {
     "direction": Limit(str, choices=DIRECTIONS),
     "learning_rate": Limit(float, 0, 1000, ratio=True, low_included=False),
     "dropout": Limit(float, 0, 0.99),
+    "dropout_mask": Limit(str, choices=MASKS),
+    "recurrent_dropout": Limit(float, 0, 0.99),
     "layers": Limit(int, 1, 16),
     "layer_size": Limit(int, 1, 16384, ratio=True),
     "sequence_length": Limit(int, 1, 10000, ratio=True),
@@ -83,8 +87,8 @@ LIMITS: Mapping[str, Limit] = {
 
 #: what was done before there was such a field; runs of those versions do not have it
 EARLIER: Mapping[str, str | float] = {
-    "state": "reset", "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0,
-    "averaging": "off", "averaging_eta": 32.0,
+    "dropout_mask": "step", "recurrent_dropout": 0.0, "state": "reset", "beta_1": 0.9,
+    "clipping": "weight", "weight_decay": 0.0, "averaging": "off", "averaging_eta": 32.0,
 }  # fmt: skip
 
 
@@ -133,6 +137,12 @@ class TrialConfig:
     learning_rate: float = 0.01
     #: share of the outputs of each LSTM layer that is dropped in training
     dropout: float = 0.0
+    #: whether each time step drops others of these outputs (`step`), or all steps of a window drop
+    #: the same (`window`; Gal and Ghahramani, arXiv 1512.05287)
+    dropout_mask: str = "step"
+    #: share of the weights between the outputs of an LSTM layer and its next time step that is
+    #: dropped in training, drawn once a training step (Merity et al., arXiv 1708.02182)
+    recurrent_dropout: float = 0.0
     #: number of stacked LSTM layers
     layers: int = 2
     #: units of an LSTM layer (of each direction in a bidirectional one)

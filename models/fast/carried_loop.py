@@ -14,7 +14,7 @@ from typing_extensions import override
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.streams import CarriedSteps
 from lstm_sweep.models.data.windows import Indices, StepWindows
-from lstm_sweep.models.fast.forward import Stack
+from lstm_sweep.models.fast.forward import Dropout, Stack
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.lstm_parts import State
 from lstm_sweep.models.fast.optimizer import Handles, Numbers
@@ -144,6 +144,7 @@ class CarriedFastProgram(FastProgram, StreamProgram):
             counted: Any,
             goes_on: Any,
             dropout_rate: Any,
+            recurrent_rate: Any,
             dropout_seed: Any,
             weight_decay: Any,
             averaging_eta: Any,
@@ -151,7 +152,7 @@ class CarriedFastProgram(FastProgram, StreamProgram):
         ) -> tuple[Any, Any]:
             states, handles = flat[:kept], handles_of(counts, flat[kept:])
             numbers = Numbers(weight_decay, averaging_eta)
-            dropout = (dropout_rate, dropout_seed)
+            dropout = Dropout(dropout_rate, recurrent_rate, dropout_seed)
             step = partial(self._carried_step, handles, states, dropout, numbers)
             return loop(step, windows, counted, goes_on)
 
@@ -185,7 +186,7 @@ class CarriedFastProgram(FastProgram, StreamProgram):
         self,
         handles: Handles,
         states: Sequence[Any],
-        dropout_numbers: tuple[Any, Any],
+        dropout: Dropout,
         numbers: Numbers,
         windows: Any,
         counted: Any,
@@ -195,8 +196,8 @@ class CarriedFastProgram(FastProgram, StreamProgram):
         targets, weights = _targets(windows, counted)
         before = [_read(handle) * goes_on[:, None] for handle in states]
         stack = Stack(self._form, values_of(self._form, handles.weights))
-        dropout = self._dropout_of(handles, dropout_numbers)
-        logits, gradients, after = stack.carried(windows[:-1], dropout, _pairs(before))
+        dropout_now = self._dropout_of(handles, dropout)
+        logits, gradients, after = stack.carried(windows[:-1], dropout_now, _pairs(before))
         for handle, value in zip(states, _flat(after), strict=True):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
         return self._update(handles, numbers, logits, gradients, targets, weights)

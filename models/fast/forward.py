@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import LIMITS, TrialConfig
 from lstm_sweep.models.fast import lstm_kernels
 from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, State, Symbols, sum_of_rows
 
@@ -26,6 +26,10 @@ SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
 UNROLL = (2, 1)
 #: number of equally likely values of a dropout draw
 DRAWS = 1 << 16
+#: most layers that a config may have, and how many masks there are at most: one for the outputs of
+#: each layer, and one for the recurrent weights of each of its directions
+MOST_LAYERS = int(LIMITS["layers"].high)
+SEEDS = 3 * MOST_LAYERS
 
 
 class Form(NamedTuple):
@@ -41,6 +45,10 @@ class Form(NamedTuple):
     unroll: int
     #: whether there is dropout; this and all that follows matters in training only
     dropout: bool = False
+    #: whether the mask of dropout is the same at all time steps of a window
+    one_mask: bool = False
+    #: whether there is dropout of recurrent weights
+    recurrent_dropout: bool = False
     #: `LayerOptions.fused` of a first layer whose inputs are symbols
     symbols_fused: bool = False
     #: `LayerOptions.fused` of the other layers
@@ -62,6 +70,8 @@ class Form(NamedTuple):
             embedding=embedding,
             unroll=next(count for count in UNROLL if config.sequence_length % count == 0),
             dropout=bool(config.dropout),
+            one_mask=bool(config.dropout) and config.dropout_mask == "window",
+            recurrent_dropout=bool(config.recurrent_dropout),
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
             reduced=not full,
@@ -100,7 +110,9 @@ class Dropout(NamedTuple):
 
     #: share of features that are set to 0, a scalar
     rate: Any
-    #: seed `<int64>[2]`; layer number n adds n to the first of the two
+    #: the same of recurrent weights
+    recurrent_rate: Any
+    #: seed `<int64>[2]`; each mask adds another number from 1 to `SEEDS` to the first of the two
     seed: Any
 
 
@@ -134,11 +146,15 @@ class Stack:
         after: list[State] = []
         layers = zip(self._layer_options(symbols), before, strict=True)
         for number, ((cells, options), state) in enumerate(layers, start=1):
-            features, backward, state = _layer(features, cells, options._replace(before=state))
+            factors = self._recurrent_factors(cells, dropout, number)
+            options = options._replace(before=state)
+            features, backward, state = _layer(features, cells, options, factors)
             backwards.append(backward)
             after.append(state)
-            if dropout:
-                features, backward = _dropped(features, dropout, number)
+            if dropout and self._form.dropout:
+                # the last layer of a bidirectional network has no time steps
+                whole = self._form.one_mask and not options.last_only
+                features, backward = _dropped(features, dropout, number, one_mask=whole)
                 backwards.append(backward)
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
 
@@ -185,6 +201,18 @@ class Stack:
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
         return tf.matmul(tf.gather(flat, places), self._kernel) + self._bias, after
 
+    def _recurrent_factors(
+        self, cells: Sequence[Cell], dropout: Dropout | None, number: int
+    ) -> list[Any]:
+        """Factors of the recurrent weights of layer `number`; none without recurrent dropout."""
+        if not dropout or not self._form.recurrent_dropout:
+            return []
+        first = MOST_LAYERS + len(cells) * (number - 1) + 1
+        return [
+            _factors(tf.shape(cell.recurrent_kernel), dropout.recurrent_rate, dropout.seed, place)
+            for place, cell in enumerate(cells, start=first)
+        ]
+
     def _features(self, symbols: Symbols) -> Any:
         return symbols if self._embedding is None else tf.gather(self._embedding, symbols.codes)
 
@@ -207,12 +235,15 @@ class Stack:
 
 
 def _layer(
-    features: Any, cells: list[Cell], options: LayerOptions
+    features: Any, cells: list[Cell], options: LayerOptions, factors: Sequence[Any] = ()
 ) -> tuple[Any, LayerBackward, State]:
     """Outputs of a layer, of both directions side by side, its backward pass, and its state.
 
-    The state is that of the forward direction after the last step.
+    The recurrent weights of each direction are multiplied by `factors`, if there are any. The state
+    is that of the forward direction after the last step.
     """
+    if factors:
+        cells = [_times(cell, one) for cell, one in zip(cells, factors, strict=True)]
     directions = [
         lstm_kernels.passed(features, cell, cell_options)
         for cell, cell_options in _directions(cells, options)
@@ -222,6 +253,11 @@ def _layer(
     def back(gradient: Any) -> tuple[Any, list[Any]]:
         parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
         pairs = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
+        if factors:
+            pairs = [
+                (inputs, _times(cell, one))
+                for (inputs, cell), one in zip(pairs, factors, strict=True)
+            ]
         input_gradients = [gradient for gradient, _ in pairs if gradient is not None]
         return (
             tf.add_n(input_gradients) if input_gradients else None,
@@ -241,17 +277,32 @@ def _joined(outputs: Sequence[Any]) -> Any:
     return tf.concat(outputs, -1) if len(outputs) > 1 else outputs[0]
 
 
-def _dropped(features: Any, dropout: Dropout, number: int) -> tuple[Any, LayerBackward]:
+def _times(cell: Cell, factors: Any) -> Cell:
+    """A cell, or its gradients, whose recurrent kernel is multiplied by `factors`."""
+    return cell._replace(recurrent_kernel=cell.recurrent_kernel * factors)
+
+
+def _dropped(
+    features: Any, dropout: Dropout, number: int, *, one_mask: bool = False
+) -> tuple[Any, LayerBackward]:
     """Apply dropout as Keras does, for layer `number`; return the backward pass, too.
+
+    With `one_mask`, all steps of `features`, `[time, batch, units]`, have the same mask.
+    """
+    shape = tf.shape(features)[1:] if one_mask else tf.shape(features)
+    factors = _factors(shape, dropout.rate, dropout.seed, number)
+    return features * factors, lambda gradient: (gradient * factors, [])
+
+
+def _factors(shape: Any, rate: Any, seed: Any, number: int) -> Any:
+    """Factors of dropout: 0, or what makes up for those that are 0; `number` is of the mask.
 
     The rate is rounded to a multiple of `1 / DRAWS`.
     """
-    seed = dropout.seed + tf.constant([number, 0], tf.int64)
-    dropped_draws = tf.round(dropout.rate * DRAWS)
-    draws = _uniform(tf.shape(features), seed)
+    dropped_draws = tf.round(rate * DRAWS)
+    draws = _uniform(shape, seed + tf.constant([number, 0], tf.int64))
     kept = draws >= tf.cast(tf.cast(dropped_draws, tf.int32), tf.uint16)
-    factors = tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - dropped_draws))
-    return features * factors, lambda gradient: (gradient * factors, [])
+    return tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - dropped_draws))
 
 
 def _uniform(shape: Any, seed: Any) -> Any:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from lstm_sweep.models import averaging
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import StepWindows
-from lstm_sweep.models.fast.forward import Dropout, Form, Stack, losses
+from lstm_sweep.models.fast.forward import SEEDS, Dropout, Form, Stack, losses
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles, Numbers
 from lstm_sweep.models.fast.program_types import Float32s, Networks, Program
@@ -101,8 +101,9 @@ class FastProgram(Program):
     ) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
         self._networks, self._layouts = networks, weight_layouts(config)
-        # each layer adds its number, at most 16, to the seed of its dropout
-        dropout = (tf.constant(config.dropout), tf.constant(64 * seed, tf.int64))
+        # each mask adds its number, at most `SEEDS`, to the seed of dropout
+        rates = (tf.constant(config.dropout), tf.constant(config.recurrent_dropout))
+        dropout = Dropout(*rates, tf.constant((SEEDS + 16) * seed, tf.int64))
         self._numbers = (*dropout, *map(tf.constant, (config.weight_decay, config.averaging_eta)))
         beta_1 = config.beta_1 if config.optimizer == "adam" else None
         steps = (
@@ -167,13 +168,14 @@ class FastProgram(Program):
             windows: Any,
             first: Any,
             dropout_rate: Any,
+            recurrent_rate: Any,
             dropout_seed: Any,
             weight_decay: Any,
             averaging_eta: Any,
             *flat: Any,
         ) -> tuple[Any, Any]:
             numbers = Numbers(weight_decay, averaging_eta)
-            dropout = (dropout_rate, dropout_seed)
+            dropout = Dropout(dropout_rate, recurrent_rate, dropout_seed)
             step = partial(self._step, handles_of(counts, flat), dropout, numbers)
             return loop(step, windows, first)
 
@@ -200,7 +202,7 @@ class FastProgram(Program):
     def _step(
         self,
         handles: Handles,
-        dropout_numbers: tuple[Any, Any],
+        dropout: Dropout,
         numbers: Numbers,
         windows: Any,
         first: Any,
@@ -208,17 +210,16 @@ class FastProgram(Program):
         windows = tf.transpose(windows)  # [time + 1, batch]
         targets, target_weights = _targets(windows, first, self._form.every_step)
         stack = Stack(self._form, values_of(self._form, handles.weights))
-        dropout = self._dropout_of(handles, dropout_numbers)
-        logits, gradients = stack.trained(windows[:-1], dropout)
+        dropout_now = self._dropout_of(handles, dropout)
+        logits, gradients = stack.trained(windows[:-1], dropout_now)
         return self._update(handles, numbers, logits, gradients, targets, target_weights)
 
-    def _dropout_of(self, handles: Handles, numbers: tuple[Any, Any]) -> Dropout | None:
-        """Dropout of the step that is next."""
-        if not self._form.dropout:
+    def _dropout_of(self, handles: Handles, dropout: Dropout) -> Dropout | None:
+        """Dropout of the step that is next; `dropout` has the seed of the trial alone."""
+        if not (self._form.dropout or self._form.recurrent_dropout):
             return None
         iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
-        rate, seed = numbers
-        return Dropout(rate, tf.stack([seed, iteration]))
+        return dropout._replace(seed=tf.stack([dropout.seed, iteration]))
 
     def _update(
         self,

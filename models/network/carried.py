@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
+from lstm_sweep.models.network.dropout import RecurrentDropout, dropout
 
 
 class CarriedLSTM(layers.Layer):  # type: ignore[misc]
@@ -20,10 +21,11 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
     so they are in a checkpoint; no gradient leads through them.
     """
 
-    def __init__(self, lstm: Any, rows: int) -> None:
+    def __init__(self, lstm: Any, rows: int, recurrent_dropout: float) -> None:
         """`lstm` is a layer that returns its states; `rows` is the number of rows of a batch."""
         super().__init__(dtype=lstm.dtype_policy, name=f"carried_{lstm.name}")
-        self.lstm = lstm
+        self.lstm, self._dropout = lstm, RecurrentDropout(lstm, recurrent_dropout)
+        self.seeds = self._dropout.seeds
         self.kept = [
             self.add_weight(
                 shape=(rows, lstm.units), initializer="zeros", trainable=False, name=name
@@ -32,10 +34,11 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
         ]
 
     @override
-    def call(self, features: Any, goes_on: Any) -> Any:
+    def call(self, features: Any, goes_on: Any, training: bool = False) -> Any:
         """Outputs of each step; rows whose `goes_on` is 0 begin with a state of zero."""
         before = [kept * goes_on[:, None] for kept in self.kept]
-        outputs, *after = self.lstm(features, initial_state=before)
+        with self._dropout.masked(training):
+            outputs, *after = self.lstm(features, initial_state=before)
         for kept, state in zip(self.kept, after, strict=True):
             kept.assign(state)
         return outputs
@@ -69,8 +72,9 @@ def networks(
             dtype=dtype,
             name=f"lstm_{number}",
         )
-        dropped = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")
-        trained = dropped(CarriedLSTM(lstm, config.batch_size)(trained, goes_on))
+        dropped = dropout(config, number, dtype)
+        keeping = CarriedLSTM(lstm, config.batch_size, config.recurrent_dropout)
+        trained = dropped(keeping(trained, goes_on))
         scored = dropped(lstm(scored)[0])
         states = [
             keras.Input((config.layer_size,), name=f"{name}_{number}")

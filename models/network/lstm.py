@@ -12,6 +12,7 @@ from keras import layers, ops
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
 from lstm_sweep.models.network import carried
+from lstm_sweep.models.network.dropout import WeightDropped, dropout
 
 #: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
 CLIP_NORM = 5.0
@@ -46,16 +47,17 @@ def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Ne
 def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     """Build two models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
 
-    Dropout is applied to the output of each LSTM layer and never inside the recurrence, as in
-    Zaremba et al. (arXiv 1409.2329). A unidirectional network predicts the next symbol at each step
-    of its window. A bidirectional one predicts only the symbol after its window, since the backward
-    half has already read the symbols inside it.
+    Dropout is applied to the output of each LSTM layer and not on the way to the next time step, as
+    in Zaremba et al. (arXiv 1409.2329). With recurrent dropout the model that is trained has layers
+    around those of the other. A unidirectional network predicts the next symbol at each step of its
+    window. A bidirectional one predicts only the symbol after its window, since the backward half
+    has already read the symbols inside it.
     """
     if config.carried:
         return carried.networks(config, alphabet_size, dtype, _features(config, alphabet_size))
     many_to_many = config.direction == "uni"
     symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
-    features = _features(config, alphabet_size)(symbols)
+    trained = scored = _features(config, alphabet_size)(symbols)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
         layer = layers.LSTM(
@@ -63,14 +65,18 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
         )
         if config.direction == "bi":
             layer = layers.Bidirectional(layer, dtype=dtype, name=f"bidirectional_{number}")
-        features = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")(
-            layer(features)
-        )
+        dropped = dropout(config, number, dtype, every_step=steps_follow)
+        if config.recurrent_dropout:
+            trained = dropped(WeightDropped(layer, config.recurrent_dropout)(trained))
+            scored = dropped(layer(scored))
+        else:
+            trained = scored = dropped(layer(scored))
     logits = layers.Dense(alphabet_size, dtype="float32", name="logits")
-    trained = keras.Model(symbols, logits(features), name="trained")
-    if not many_to_many:
-        return Networks(trained, trained)
-    return Networks(trained, keras.Model(symbols, logits(features[:, -1]), name="next_symbol"))
+    model = keras.Model(symbols, logits(trained), name="trained")
+    if not many_to_many and trained is scored:
+        return Networks(model, model)
+    last = scored[:, -1] if many_to_many else scored
+    return Networks(model, keras.Model(symbols, logits(last), name="next_symbol"))
 
 
 def _features(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:

@@ -20,8 +20,8 @@ FEWEST_STEPS = 50
 NORMALIZING = ("rmsprop", "adam")
 #: fields of which a ladder takes the first value
 FIRST = (
-    "dropout", "sequence_length", "batch_size", "offset", "state", "optimizer", "beta_1",
-    "clipping", "weight_decay", "averaging", "embedding_size",
+    "dropout", "dropout_mask", "recurrent_dropout", "sequence_length", "batch_size", "offset",
+    "state", "optimizer", "beta_1", "clipping", "weight_decay", "averaging", "embedding_size",
 )  # fmt: skip
 #: fields that a trial's need of memory grows with
 MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")

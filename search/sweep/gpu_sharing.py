@@ -52,15 +52,15 @@ def largest(spec: SweepSpec, alphabet: int, admits: Callable[[TrialConfig], bool
 def numbers(config: TrialConfig, alphabet: int) -> int:
     """About how many numbers a training step keeps.
 
-    Weights with their gradients, their averages and what the optimizer knows of them, gates of all
-    time steps, and logits with their gradients: of each time step, or of the last if the network is
-    bidirectional.
+    Weights with their gradients, their averages, their masks and what the optimizer knows of them,
+    gates of all time steps, and logits with their gradients: of each time step, or of the last if
+    the network is bidirectional.
     """
     both = config.direction == "bi"
     steps = config.batch_size * config.sequence_length
     gates = 8 * config.layers * config.layer_size * (2 if both else 1) * steps
     logits = 3 * alphabet * (config.batch_size if both else steps)
-    kept = 4 + (config.averaging != "off")
+    kept = 4 + (config.averaging != "off") + 2 * (config.recurrent_dropout > 0)
     return kept * parameters(config, alphabet) + gates + logits
 
 

@@ -44,9 +44,9 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
     from lstm_sweep.models.fast.weight_layout import weight_layouts
 
     weights = [
-        tf.constant(layout.pack(weight))
+        tf.constant(layout.pack(weight.numpy()))
         for weight, layout in zip(
-            networks.trained.get_weights(), weight_layouts(config), strict=True
+            networks.trained.trainable_variables, weight_layouts(config), strict=True
         )
     ]
     return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)

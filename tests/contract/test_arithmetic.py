@@ -186,7 +186,7 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
 
     def trained(iteration: int) -> Any:
         seed = tf.constant([0, iteration], tf.int64)
-        return stack.trained(symbols, Dropout(tf.constant(0.25), seed))[0].numpy()
+        return stack.trained(symbols, Dropout(tf.constant(0.25), tf.constant(0.0), seed))[0].numpy()
 
     whole = stack.trained(symbols, None)[0].numpy()
     scored = stack.scored(tf.transpose(symbols)).numpy()
@@ -205,7 +205,7 @@ def test_each_layer_draws_what_it_drops_by_itself() -> None:
     from lstm_sweep.models.fast.forward import Dropout, _dropped
 
     features = tf.ones((3, 3, 5))  # an odd number
-    dropout = Dropout(tf.constant(0.5), tf.constant([64, 1], tf.int64))
+    dropout = Dropout(tf.constant(0.5), tf.constant(0.0), tf.constant([64, 1], tf.int64))
     (first, back), (second, _) = (_dropped(features, dropout, number) for number in (1, 2))
     assert (first != second).numpy().any()
     assert set(np.unique(first)) == {0.0, 2.0}
@@ -218,7 +218,7 @@ def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
 
     from lstm_sweep.models.fast.forward import Dropout, _dropped
 
-    dropout = Dropout(tf.constant(rate), tf.constant([64, 1], tf.int64))
+    dropout = Dropout(tf.constant(rate), tf.constant(0.0), tf.constant([64, 1], tf.int64))
     found = _dropped(tf.ones((200, 100, 501)), dropout, 1)[0].numpy()
     assert (found == 0).mean() == pytest.approx(rate, abs=0.0005)
     assert found.mean(dtype=float) == pytest.approx(1, abs=5 * (rate / (1 - rate) / 1e7) ** 0.5)

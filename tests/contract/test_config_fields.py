@@ -14,11 +14,13 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import scoring_targets
 from tests.conftest import in_full, write_text
 
-CONFIG = TrialConfig(layer_size=128, sequence_length=40)
+CONFIG = TrialConfig(layer_size=128, sequence_length=40, dropout=0.2)
 #: fields that `Form` depends on, each with a value that gives another form than `CONFIG`
 IN_FORM = {
     "direction": "bi",
-    "dropout": 0.1,
+    "dropout": 0.0,
+    "dropout_mask": "window",
+    "recurrent_dropout": 0.3,
     "layers": 3,
     "layer_size": 16,
     "sequence_length": 39,
@@ -65,7 +67,9 @@ def test_networks_that_differ_in_another_field_share_their_form(field: str) -> N
 
 
 #: of small networks that are trained with each field as it is in `IN_FORM` or `ELSEWHERE`
-SMALL = TrialConfig(layers=1, layer_size=12, sequence_length=10, batch_size=16, epochs=1)
+SMALL = TrialConfig(
+    layers=1, layer_size=12, sequence_length=10, batch_size=16, epochs=1, dropout=0.2
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,14 @@ from tests.conftest import in_full
 #: of one form with all of `OTHERS`
 CONFIG = TrialConfig(
     direction="bi", dropout=0.3, layers=2, layer_size=50, sequence_length=6, batch_size=4,
-    learning_rate=0.01,
+    learning_rate=0.01, recurrent_dropout=0.2,
 )  # fmt: skip
 OTHERS = {
     "layer_size": 128, "sequence_length": 10, "batch_size": 3, "dropout": 0.1,
     "learning_rate": 0.001, "epochs": 2, "stride": 2, "averaging_eta": 3.0, "beta_1": 0.5,
+    "recurrent_dropout": 0.4,
 }  # fmt: skip
-REMAINING = sorted(OTHERS.keys() - {"layer_size", "dropout"})
+REMAINING = sorted(OTHERS.keys() - {"layer_size", "dropout", "recurrent_dropout"})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,7 +101,7 @@ def test_a_form_is_traced_once_and_read_afterwards_with_the_same_bits(
 
 @pytest.mark.parametrize(
     "name",
-    ["layer_size", "dropout", *in_full(*REMAINING)],
+    ["layer_size", "dropout", "recurrent_dropout", *in_full(*REMAINING)],
 )
 def test_what_is_no_part_of_the_form_is_not_traced_again(
     known: Path, traced: list[str], name: str
@@ -124,6 +125,8 @@ def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str
     [
         {"direction": "uni"},
         {"dropout": 0.0},
+        {"dropout_mask": "window"},
+        {"recurrent_dropout": 0.0},
         {"layers": 3},
         {"layer_size": 48},
         {"sequence_length": 7},
@@ -151,7 +154,9 @@ def test_few_units_have_other_kernels_for_another_alphabet(known: Path, traced: 
     assert traced == ["_trace_train", "_trace_train"]
 
 
-@pytest.mark.parametrize("change", [{"dropout": 0.0}, {"layer_size": 40}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"dropout": 0.0}, {"dropout_mask": "window"}, {"layer_size": 40}], ids=str
+)
 def test_what_matters_in_training_alone_is_scored_by_one_graph(
     known: Path, traced: list[str], change: dict[str, Any]
 ) -> None:

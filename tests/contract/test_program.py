@@ -103,7 +103,7 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
 
     config = TrialConfig(
         direction=direction, layer_size=20, sequence_length=7, batch_size=5, precision=precision,
-        averaging="off",
+        averaging="off", recurrent_dropout=0.1,
     )  # fmt: skip
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
@@ -113,6 +113,7 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     assert losses[-1] < losses[0]
     made.sync()
     layers = [layer for layer in networks.scored.layers if layer.weights]
+    assert len(layers) == 3
     assert {layer.compute_dtype for layer in layers} == {"float32"}
     for left, right in zip(
         networks.scored.get_weights(), networks.trained.get_weights(), strict=True
