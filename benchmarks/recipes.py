@@ -194,9 +194,10 @@ def _rounds(
                 count = 1
                 if step >= averaging.EACH_UNTIL:
                     count = min(averaging.INTERVAL - step % averaging.INTERVAL, end - begin)
-                left = 1 - step / (config.epochs * batches.steps)
-                if left < cooldown:
-                    model.optimizer.learning_rate.assign(config.learning_rate * left / cooldown)
+                left = 1 - step / (config.epochs * batches.steps) if cooldown else 1.0
+                if left < cooldown:  # epochs of short sessions differ a little in their steps
+                    rate = config.learning_rate * max(left, 0.0) / cooldown
+                    model.optimizer.learning_rate.assign(rate)
                 made.train(batches.select(begin, begin + count))
                 begin, step = begin + count, step + count
                 if averaging.is_due(step):
