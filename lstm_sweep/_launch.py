@@ -33,6 +33,8 @@ class SweepFields(TypedDict, total=False):
         data: a file, a folder, or the name of a sample (default: `python-docs`)
         symbols: what a symbol is: `auto` (default), `chars` or `ids`
         split: shares of training, validation and test data, such as `[8, 1, 1]`
+        ends: whether the end of a session of event ids is a symbol, `<end>`, that is learned too:
+            `auto` (default; where several end in the training data), or False
         template: a hyperas template that is searched in place of networks of this package
         learning_rate_field: the template's learning rate
         name: name of the sweep (default: name of the data, and a number)
@@ -65,6 +67,7 @@ class SweepFields(TypedDict, total=False):
     data: PathLike
     symbols: str
     split: Sequence[float]
+    ends: bool | str
     template: PathLike
     learning_rate_field: str
     name: str

@@ -103,7 +103,8 @@ class Model:
 
         Args:
             prompt: a text, or event ids, as a list or with spaces between them
-            length: symbols to draw, 1 to 1,000,000
+            length: symbols to draw, 1 to 1,000,000; fewer if the model has learned where sessions
+                of event ids end, and one ends before
             temperature: 0 takes the likeliest symbol, 1 draws as the network predicts; up to 100
             count: so many sequences, 1 to 1,000, as a list; by default one, by itself
             seed: of the draws; the same seed gives the same sequences
@@ -128,20 +129,25 @@ class Model:
         below: float = 0.001,
         candidates: int | None = None,
         top: int = 1000,
+        ends: bool = True,
     ) -> pd.DataFrame:
         """What the model does not expect in new data: a row for each such symbol, worst first.
+
+        If the model has learned where sessions of event ids end, their ends are judged too: a
+        session that breaks off has the symbol `<end>` at the place after its last one.
 
         Columns: `session` and `place` in it, from 1; the `symbol`; whether it is `known` from
         training; its `probability`; how many symbols are `likelier` there; the three likeliest,
         `expected`, as mappings with `symbol` and `probability`; and those `before` it, up to 12.
-        `attrs` has the totals: `symbols`, `sessions`, `loss` (nats), `unexpected` symbols, and
-        how many `in_sessions` that have some.
+        `attrs` has the totals: `symbols`, `sessions`, whether `ends` were judged, `loss` (nats),
+        `unexpected` symbols, and how many `in_sessions` that have some.
 
         Args:
             data: a file, a folder, or the name of a sample
             below: a symbol is unexpected if it is less likely than this, 0 to 1
             candidates: or, if this is given, if it is not among so many likeliest
             top: rows at most, 0 to 1,000,000
+            ends: whether ends are judged; not if sessions may go on
 
         Raises:
             InputError: an argument is outside its limits, the model knows none of the symbols, or
@@ -150,7 +156,9 @@ class Model:
         from lstm_sweep.search import api
         from lstm_sweep.search.results.detect import Rule
 
-        found = api.detect(str(self.folder), path_text("data", data), Rule(below, candidates), top)
+        found = api.detect(
+            str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends
+        )
         return _tables.findings(found.to_dict())
 
 

@@ -71,10 +71,11 @@ def check_text(name: str, value: object) -> None:
         raise InputError(name, f" is {shown(value)}: expected a text")
 
 
-def check_switch(name: str, value: object) -> None:
-    """Refuse what is neither true nor false."""
+def check_switch(name: str, value: object, *, or_else: str = "") -> None:
+    """Refuse what is neither true nor false; `or_else` is a word that may stand for one."""
     if not isinstance(value, bool):
-        raise InputError(name, f" is {shown(value)}: expected true or false")
+        noun = f"{or_else}, " if or_else else ""
+        raise InputError(name, f" is {shown(value)}: expected {noun}true or false")
 
 
 def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.arguments import Parser
 from lstm_sweep.search.commands import afar
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.commands.model_arguments import add_detect, add_generate
 from lstm_sweep.search.commands.option_types import number, switch, whole, whole_or_auto
 from lstm_sweep.search.commands.serve_arguments import add_pause, add_serve
 from lstm_sweep.search.commands.token_arguments import add_token
@@ -82,7 +83,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         _add_launch, _add_resume, _add_stop, _add_sweeps, _add_status, _add_trials, _add_show,
-        _add_report, _add_compare, _add_rerun, _add_export, _add_generate, _add_detect, _add_ui,
+        _add_report, _add_compare, _add_rerun, _add_export, add_generate, add_detect, _add_ui,
         _add_size, add_token, add_pause, add_serve, _add_completion,
     ):  # fmt: skip
         add(commands)
@@ -225,33 +226,6 @@ def _add_export(commands: Commands) -> None:
     )
 
 
-def _add_generate(commands: Commands) -> None:
-    command = commands.add_parser("generate", help="sequences that an exported model continues")
-    command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
-    command.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
-    command.add_argument(
-        "--length", type=whole, default=400, metavar="N", help="symbols of each (400)"
-    )
-    command.add_argument(
-        "--temperature", type=number, default=1.0, metavar="T", help="0: the likeliest (1)"
-    )
-    command.add_argument("--count", type=whole, default=1, metavar="N", help="sequences (1)")
-    command.add_argument("--seed", type=whole, default=0, metavar="S", help="of the draws (0)")
-
-
-def _add_detect(commands: Commands) -> None:
-    command = commands.add_parser("detect", help="what an exported model does not expect in data")
-    command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
-    command.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
-    command.add_argument(
-        "--below", type=number, default=0.001, metavar="P", help="unexpected: less likely (0.001)"
-    )
-    command.add_argument(
-        "--candidates", type=whole, metavar="G", help="unexpected: not among the G likeliest"
-    )
-    command.add_argument("--top", type=whole, default=10, metavar="N", help="list so many (10)")
-
-
 def _add_ui(commands: Commands) -> None:
     command = commands.add_parser("ui", help="browse the runs in the MLflow UI")
     command.add_argument("--host", default="127.0.0.1", metavar="H", help="address (127.0.0.1)")
@@ -294,6 +268,9 @@ def _add_progress(command: argparse.ArgumentParser) -> None:
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", metavar="PATH_OR_SAMPLE", help="a file, a folder, or a sample")
     command.add_argument("--symbols", metavar="KIND", help="auto (default), chars or ids")
+    command.add_argument(
+        "--ends", type=switch, metavar="on|off", help="learn where sessions of event ids end (on)"
+    )
 
 
 def _add_space(command: argparse.ArgumentParser) -> None:

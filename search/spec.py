@@ -31,7 +31,7 @@ MAY_CHANGE = ("name", "trials", "minutes", "workers", "per_gpu", "on", "max_fail
 MOST_PLACES = 1_000
 #: fields about a corpus and networks of ours, which a template brings itself
 CORPUS_FIELDS = (
-    "data", "symbols", "split", "space", "size_rule", "size_low", "size_high", "targets",
+    "data", "symbols", "split", "ends", "space", "size_rule", "size_low", "size_high", "targets",
     "rounds_per_epoch", "early_stopping", "prior",
 )  # fmt: skip
 #: in place of a number: what is best for this machine
@@ -55,6 +55,9 @@ class SweepSpec:
     data: str = "python-docs"
     symbols: str = "auto"
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    #: whether the end of a session is a symbol, `<end>`, if several sessions of event ids end in
+    #: the training data; `auto`: so it is
+    ends: bool | str = AUTO
     #: None: made from the name of the data and a number
     name: str | None = None
     space: Space = presets.DEFAULT
@@ -99,6 +102,7 @@ class SweepSpec:
     keep: int = 5
 
     def __post_init__(self) -> None:
+        self._check_switches()
         if not self.template:
             object.__setattr__(self, "data", self._resolved_data())
         self.rule()
@@ -115,10 +119,6 @@ class SweepSpec:
         check_number("confirm_configs", self.confirm_configs, 0, whole=True)
         check_number("confirm_seeds", self.confirm_seeds, 0, whole=True)
         check_number("max_failures", self.max_failures, 1, whole=True)
-        if isinstance(self.prior, str) and self.prior in ("on", "off"):  # as on the command line
-            object.__setattr__(self, "prior", self.prior == "on")
-        for name in ("ladder", "halving", "prior"):
-            check_switch(name, getattr(self, name))
         if self.targets != AUTO:
             check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
         if self.rounds_per_epoch != AUTO:
@@ -130,6 +130,16 @@ class SweepSpec:
         if self.name is not None:
             check_name("name", self.name)
 
+    def _check_switches(self) -> None:
+        for name in ("ends", "prior"):  # as on the command line
+            given = getattr(self, name)
+            if isinstance(given, str) and given in ("on", "off"):
+                object.__setattr__(self, name, given == "on")
+        for name in ("ladder", "halving", "prior"):
+            check_switch(name, getattr(self, name))
+        if self.ends != AUTO:
+            check_switch("ends", self.ends, or_else=AUTO)
+
     def _resolved_data(self) -> str:
         if not isinstance(self.data, str) or not self.data:
             raise InputError(f"data is {shown(self.data)}: expected a path or the name of a sample")
@@ -137,7 +147,8 @@ class SweepSpec:
 
     def source(self) -> Source:
         """Where the corpus comes from."""
-        return Source(data=self.data, symbols=self.symbols, split=self.split)
+        ends = self.ends is not False
+        return Source(data=self.data, symbols=self.symbols, split=self.split, ends=ends)
 
     def rule(self) -> SizeRule:
         """The size rule."""

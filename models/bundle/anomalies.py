@@ -6,14 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.alphabet import RESERVED
+from lstm_sweep.models.data.alphabet import PREDICTED
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.fast.program_types import Predictor
 from lstm_sweep.models.network.evaluation import predictions
 from lstm_sweep.models.scoring import Floats
-
-KNOWN = len(RESERVED)
 
 
 def judge(
@@ -32,9 +30,9 @@ def judge(
     everywhere = np.arange(len(split))
     for found, true, numbers in predictions(predictor, config, alphabet, split, everywhere):
         own = found[np.arange(len(true)), true]
-        likelier = (found[:, KNOWN:] > own[:, None]).sum(axis=1)
+        likelier = (found[:, PREDICTED:] > own[:, None]).sum(axis=1)
         surprise[numbers] = -own
-        rank[numbers] = np.where(true < KNOWN, alphabet - KNOWN, likelier)
+        rank[numbers] = np.where(true < PREDICTED, alphabet - PREDICTED, likelier)
     return surprise, rank
 
 
@@ -52,10 +50,10 @@ def likeliest(
         Codes, the most likely first, and their probabilities, both `[places, count]`, or with fewer
         columns if the alphabet has fewer symbols.
     """
-    shape = (len(places), min(count, alphabet - KNOWN))
+    shape = (len(places), min(count, alphabet - PREDICTED))
     codes, chances = np.empty(shape, np.int64), np.empty(shape)
     for found, _, numbers in predictions(predictor, config, alphabet, split, places):
-        best = np.argsort(-found[:, KNOWN:], axis=1, kind="stable")[:, :count] + KNOWN
+        best = np.argsort(-found[:, PREDICTED:], axis=1, kind="stable")[:, :count] + PREDICTED
         codes[numbers] = best
         chances[numbers] = np.exp(np.take_along_axis(found, best, axis=1))
     return codes, chances

@@ -283,6 +283,11 @@ def example_past(alphabet: Alphabet) -> str:
 
 def _readme(bundle: Bundle, format: str) -> str:
     length, past = bundle.config.sequence_length, example_past(bundle.alphabet)
+    end = (
+        "; code 2, `<end>`, comes after the last symbol of a session"
+        if bundle.alphabet.ends
+        else ""
+    )
     extra = (
         "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
         '`tf.saved_model.load("saved_model").serve(windows)`.\n'
@@ -298,7 +303,7 @@ per symbol.
 - `model.keras`: the network. Input: codes, `int32 [batch, {length}]`. Output: logits, \
 `float32 [batch, {len(bundle.alphabet)}]`.
 - `alphabet.json`: symbols in order of their codes, after the reserved ones. Code 0, `<start>`, \
-fills a window whose past is shorter; code 1, `<unk>`, stands for symbols unknown in training.
+fills a window whose past is shorter; code 1, `<unk>`, stands for symbols unknown in training{end}.
 - `config.json`: how it was built and trained. `metrics.json`: how good it is.
 {extra}
 It needs Keras alone. Run this in this folder:

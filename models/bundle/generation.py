@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.alphabet import RESERVED, START
+from lstm_sweep.models.data.alphabet import END, PREDICTED, START
 from lstm_sweep.models.fast.program_types import States, StreamPredictor
 
 Codes = NDArray[np.int32]
@@ -18,10 +18,10 @@ def draw(logits: NDArray[np.floating], temperature: float, rng: np.random.Genera
 
     Probabilities are the softmax of the logits divided by the temperature (Ackley, Hinton and
     Sejnowski, "A learning algorithm for Boltzmann machines", 1985). At 0 the most likely symbol is
-    taken. Reserved codes are never drawn.
+    taken. `<start>` and `<unk>` are never drawn.
     """
     scores = logits.astype(np.float64)
-    scores[:, : len(RESERVED)] = -np.inf
+    scores[:, :PREDICTED] = -np.inf
     if temperature > 0:
         scores -= scores.max(axis=1, keepdims=True)
         with np.errstate(over="ignore"):  # to -inf, for very unlikely symbols
@@ -69,6 +69,19 @@ def continued_stream(
         symbols = draw(logits, temperature, rng)
         yield symbols
         codes = symbols[:, None]
+
+
+def until_ended(turns: Iterator[Codes]) -> Iterator[Codes]:
+    """Turns of sequences, each of which ends with its first `END`, until all of them have ended.
+
+    One that has ended before others has `END` from then on.
+    """
+    ended: NDArray[np.bool_] | None = None
+    for codes in turns:
+        ended = codes == END if ended is None else ended | (codes == END)
+        yield np.where(ended, END, codes)
+        if ended.all():
+            return
 
 
 def _random(seed: int) -> np.random.Generator:

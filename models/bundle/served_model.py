@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 #: reserved codes, which no prediction names: `<start>` pads, `<unk>` is any other symbol
 START, UNKNOWN, KNOWN = 0, 1, 2
+#: code and name of the end of a session, if the network has learned it
+END, END_NAME = 2, "<end>"
 #: windows in one call of the network; a call has one or so many, since each number is traced anew
 ROWS = 128
 #: limits of the parameters of a request, lowest and highest
@@ -51,6 +53,7 @@ class NextSymbolModel:
         #: name of the column of a request that has the sessions
         self._column = "text" if self._is_text else "ids"
         self._symbols = [*alphabet["reserved"], *alphabet["symbols"]]
+        self._ends = END_NAME in alphabet["reserved"]
         self._codes = {symbol: code for code, symbol in enumerate(self._symbols) if code >= KNOWN}
         self._network = _network(folder)
         self._length = int(self._network.input_shape[1])
@@ -61,13 +64,17 @@ class NextSymbolModel:
     ) -> list[dict[str, Any]]:
         """Predictions for each session: a row of a data frame with the column `text` or `ids`.
 
+        Where the network has learned it, the end of a session may come next, `<end>`, and a
+        continuation may be shorter.
+
         Params, all optional: `top`, how many symbols are named; `surprise`, whether each symbol of
         the session is judged, too; `length`, symbols by which the session is continued, drawn with
         `temperature` and `seed`.
 
         Returns:
             For each session `next`, the likeliest symbols with their probabilities; `surprise`, the
-            negative log-probability in nats of each symbol given those before it; `continuation`.
+            negative log-probability in nats of each symbol given those before it, and
+            `end_surprise`, that of `<end>` after the last; `continuation`.
         """
         wanted = _checked(params or {})
         sessions = [self._encoded(session) for session in self._given(model_input)]
@@ -75,7 +82,8 @@ class NextSymbolModel:
         if wanted["length"]:
             rows = self._continued(sessions, wanted)
             for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
-                symbols = [self._symbols[code] for code in drawn]
+                until = drawn.index(END) if self._ends and END in drawn else len(drawn)
+                symbols = [self._symbols[code] for code in drawn[:until]]
                 one["continuation"] = "".join(symbols) if self._is_text else symbols
         return found
 
@@ -109,6 +117,8 @@ class NextSymbolModel:
         }
         if wanted["surprise"]:
             found["surprise"] = [float(-row[code]) for row, code in zip(logs, codes, strict=False)]
+            if self._ends:
+                found["end_surprise"] = float(-last[END])
         return found
 
     def _continued(
@@ -117,8 +127,9 @@ class NextSymbolModel:
         """The next code of each session, symbol by symbol.
 
         Codes are drawn from the softmax of the logits divided by the temperature, by adding Gumbel
-        noise; at 0 the likeliest is taken.
+        noise; at 0 the likeliest is taken. It stops when all sessions have ended.
         """
+        ended = np.zeros(len(sessions), bool)
         seen = np.full((len(sessions), self._length), START, np.int32)
         for row, codes in zip(seen, sessions, strict=True):
             if known := min(self._length, len(codes)):
@@ -134,6 +145,9 @@ class NextSymbolModel:
                 scores += [draw.gumbel(size=len(self._symbols)) for draw in draws]
             drawn = scores.argmax(axis=1).astype(np.int32)
             yield drawn.tolist()
+            ended |= self._ends & (drawn == END)
+            if ended.all():
+                return
             seen = np.concatenate([seen[:, 1:], drawn[:, None]], axis=1)
 
     def _log_probabilities(self, windows: NDArray[np.int32]) -> NDArray[np.float64]:

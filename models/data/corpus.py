@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data import samples
-from lstm_sweep.models.data.alphabet import RESERVED, UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
 from lstm_sweep.models.data.reader import (
     Codes,
     Sequences,
@@ -29,6 +29,9 @@ from lstm_sweep.models.errors import InputError
 #: a boundary between splits is moved to the nearest start of a session, at most by this share of
 #: the corpus, and at most by a quarter of the smallest split
 SESSION_SNAP = 0.02
+#: sessions are units of their own if at least so many end in the training data: of two files in
+#: which one log goes on, say, no end says anything
+FEWEST_ENDS = 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ class Split:
         inside = self.starts[(self.starts > begin) & (self.starts < end)] - begin
         starts = np.concatenate([np.zeros(1, np.int64), inside])
         return type(self)(self.codes[begin:end], starts)
+
+    def with_ends(self, code: int) -> Self:
+        """The same sessions with `code` after the last symbol of each."""
+        lasts = np.append(self.starts[1:], len(self.codes))
+        codes = np.insert(self.codes, lasts, code)
+        return type(self)(codes, self.starts + np.arange(len(self.starts)))
 
 
 @dataclass(frozen=True)
@@ -140,24 +149,28 @@ def load(source: Source) -> Corpus:
         for session in sample.sessions():
             sequences.start_file()
             sequences.append(code_points(session) if isinstance(session, str) else session)
-        described = _Description(source.data, sample.symbols, f"sample: {sample.about}")
+        about = f"sample: {sample.about}"
+        described = _Description(source.data, sample.symbols, about, ends=source.ends)
         return _split_in_time(sequences, source.split, described)
     path = existing(source.data)
     groups = file_groups(path)
     symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
-    ends = []
+    cuts = []
     for files in groups.values():
         read(files, sequences)
-        ends.append(sequences.length)
+        cuts.append(sequences.length)
     symbol = "a character" if symbols == "chars" else "an event id"
     session = "a line" if sequences.lines_are_sessions else "a file"
     described = _Description(
-        path.name, symbols, f"{why}: a symbol is {symbol}, {session} is a session"
+        path.name,
+        symbols,
+        f"{why}: a symbol is {symbol}, {session} is a session",
+        ends=source.ends,
     )
     if len(groups) == 1:
         return _split_in_time(sequences, source.split, described)
-    return _assemble(sequences, (ends[0], ends[1]), described)
+    return _assemble(sequences, (cuts[0], cuts[1]), described)
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,8 @@ class _Description:
     symbols: str
     #: how its symbols and sessions were chosen, for people
     decided: str
+    #: whether the end of a session is to be a symbol, where sessions are units of their own
+    ends: bool
 
 
 def _decide(symbols: str, first: Path) -> tuple[str, str]:
@@ -197,7 +212,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
 
     Empties `sequences`, so that symbols are in memory only once.
     """
-    bounds = (0, *cuts, sequences.length)
+    bounds: tuple[int, ...] = (0, *cuts, sequences.length)
     for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
         if end <= begin:
             raise InputError(
@@ -208,34 +223,46 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
     ordered = values[by_value]
     rank = np.empty(len(values), np.uint32)
     rank[by_value] = np.arange(len(values), dtype=np.uint32)
-    codes, starts = _joined(sequences, rank), sequences.session_starts()
+    kind, decided = described.symbols, described.decided
+    lasts = np.append(sequences.session_starts()[1:], sequences.length)
+    ended = np.searchsorted(lasts, bounds, side="right")  # sessions that end before each bound
+    ends = described.ends and kind == "ids" and bool(ended[1] >= FEWEST_ENDS)
+    whole = Split(_joined(sequences, rank, ends=ends), sequences.session_starts())
+    if ends:
+        bounds = tuple((bounds + ended).tolist())
+        whole = whole.with_ends(len(values))
+        kind, decided = f"{kind} {END_NAME}", f"{decided}; its end is a symbol, {END_NAME}"
+    codes = whole.codes
 
-    digest = hashlib.blake2b(described.symbols.encode(), digest_size=16)
-    for part in (ordered, np.array(bounds, np.int64), starts):
+    digest = hashlib.blake2b(kind.encode(), digest_size=16)
+    for part in (ordered, np.array(bounds, np.int64), whole.starts):
         digest.update(part.astype("<i8").tobytes())
     for block in _blocks(codes):
         digest.update(block.astype("<u4").tobytes())
 
-    in_training = np.zeros(len(values), bool)
-    for block in _blocks(codes[: cuts[0]]):
+    in_training = np.zeros(len(values) + ends, bool)
+    for block in _blocks(codes[: bounds[1]]):
         in_training[block] = True
-    final = np.full(len(values), UNKNOWN, codes.dtype)
-    final[in_training] = len(RESERVED) + np.arange(in_training.sum())
-    for block in _blocks(codes):
-        block[:] = final[block]
+    in_training = in_training[: len(values)]
     known = ordered[in_training].tolist()
     is_text = described.symbols == "chars"
-    alphabet = Alphabet(tuple(chr(value) for value in known) if is_text else tuple(known))
-    whole = Split(codes, starts)
+    symbols = tuple(chr(value) for value in known) if is_text else tuple(known)
+    alphabet = Alphabet(symbols, ends=ends)
+    final = np.full(len(values) + ends, UNKNOWN, codes.dtype)
+    final[len(values) :] = END
+    final[: len(values)][in_training] = len(alphabet.reserved) + np.arange(len(known))
+    for block in _blocks(codes):
+        block[:] = final[block]
     train, validation, test = (whole.part(*pair) for pair in itertools.pairwise(bounds))
-    return Corpus(
-        described.name, alphabet, train, validation, test, digest.hexdigest(), described.decided
-    )
+    return Corpus(described.name, alphabet, train, validation, test, digest.hexdigest(), decided)
 
 
-def _joined(sequences: Sequences, rank: NDArray[np.uint32]) -> Codes:
-    """Concatenate all blocks, with provisional codes replaced by `rank`; frees each block."""
-    size = len(rank) + len(RESERVED)
+def _joined(sequences: Sequences, rank: NDArray[np.uint32], *, ends: bool) -> Codes:
+    """Concatenate all blocks, with provisional codes replaced by `rank`; frees each block.
+
+    The type of the codes has room for reserved ones.
+    """
+    size = len(rank) + PREDICTED + ends
     dtype = np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
     codes: Codes = np.empty(sequences.length, dtype)
     place = 0

@@ -80,10 +80,11 @@ class Workflow:
             events -= len(session)
             yield session
 
-    def entropy(self) -> float:
-        """Conditional entropy of an event given its session's past, in nats per event.
+    def entropy(self, *, ends: bool) -> float:
+        """Conditional entropy of a symbol given its session's past, in nats per symbol.
 
-        That is the entropy of a session divided by its expected length. A round takes
+        That is the entropy of a session divided by its expected length; with `ends`, the end of a
+        session is one more symbol, which its last event determines, so it adds none. A round takes
         D = 1 / (1 - heartbeat - error) decisions on average, each an independent draw from
         (heartbeat, error, acknowledgement); it has 1 action, D - 1 interruptions (an error counts
         two events) and 1 acknowledgement.
@@ -94,8 +95,8 @@ class Workflow:
         nats = math.log(self.kinds) + self.rounds * (
             _entropy(self.action_probabilities) + decisions * per_decision
         )
-        events = 2 + self.rounds * (2 + decisions * (self.heartbeat + 2 * self.error))
-        return nats / events
+        symbols = 2 + ends + self.rounds * (2 + decisions * (self.heartbeat + 2 * self.error))
+        return nats / symbols
 
 
 def _entropy(probabilities: tuple[float, ...]) -> float:
@@ -112,7 +113,8 @@ SAMPLES = {
     ),
     "workflow-log": Sample(
         f"{WORKFLOW_EVENTS:,} generated events of jobs, ids, a job is a session; no model can "
-        f"score below {WORKFLOW.entropy():.4f} nats per event",
+        f"score below {WORKFLOW.entropy(ends=True):.4f} nats per symbol, ends of jobs included "
+        f"({WORKFLOW.entropy(ends=False):.4f} per event without them)",
         "ids",
         lambda: WORKFLOW.sessions(WORKFLOW_EVENTS, WORKFLOW_SEED),
     ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.alphabet import END, END_NAME, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.reader import Codes, Sequences, code_points, read_ids, read_text
 from lstm_sweep.models.data.samples import SAMPLES
@@ -21,14 +21,16 @@ class Sessions:
 
     #: symbols as codes of the alphabet
     split: Split
-    #: original symbols as indices into `symbols`, `<uint16|uint32>[symbols]`
+    #: original symbols as indices into `symbols`, `<uint16|uint32>[symbols]`; one may be `<end>`
     indices: Codes
-    symbols: tuple[str, ...] | tuple[int, ...]
+    symbols: tuple[str | int, ...]
     #: file of each session as an index into `files`, `<int64>[sessions]`
     of_file: NDArray[np.int64]
     files: tuple[str, ...]
     #: whether a file may have several sessions
     several: bool
+    #: whether the end of each is a symbol
+    ends: bool
 
     def __len__(self) -> int:
         return len(self.split.starts)
@@ -46,10 +48,11 @@ class Sessions:
         return [self.symbols[index] for index in self.indices[begin:end]]
 
 
-def read_sessions(data: str, alphabet: Alphabet) -> Sessions:
+def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessions:
     """Read a sample, a file or a folder as one split, all files of a folder included.
 
-    Symbols that the alphabet does not have get the code `UNKNOWN`.
+    Symbols that the alphabet does not have get the code `UNKNOWN`. With `ends`, which the alphabet
+    must have, the end of each session is a symbol.
 
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
@@ -68,15 +71,23 @@ def read_sessions(data: str, alphabet: Alphabet) -> Sessions:
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
     indices = np.concatenate(sequences.blocks)
-    symbols = tuple(map(chr, sequences.values)) if alphabet.is_text else tuple(sequences.values)
+    symbols: tuple[str | int, ...] = tuple(sequences.values)
+    if alphabet.is_text:
+        symbols = tuple(map(chr, sequences.values))
+    codes = alphabet.encode(symbols).astype(np.uint32)
+    read = Split(indices, starts)
+    if ends:
+        symbols, codes = (*symbols, END_NAME), np.append(codes, np.uint32(END))
+        read = Split(indices.astype(np.uint32), starts).with_ends(len(symbols) - 1)
     return Sessions(
-        Split(alphabet.encode(symbols).astype(np.uint32)[indices], starts),
-        indices,
+        Split(codes[read.codes], read.starts),
+        read.codes,
         symbols,
         # a file without symbols has the same start as the next one, and no session
         np.searchsorted(np.array(file_starts), starts, side="right") - 1,
         tuple(files),
         several,
+        ends,
     )
 
 

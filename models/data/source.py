@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Self
 
 from lstm_sweep.models.data import samples
 from lstm_sweep.models.errors import InputError, cut, nearest, one_of, shown
+from lstm_sweep.models.field_checks import check_switch
 
 SPLITS = ("train", "validation", "test")
 SYMBOLS = ("auto", "chars", "ids")
@@ -24,10 +26,14 @@ class Source:
     symbols: str = "auto"
     #: shares of training, validation and test data, for data without folders of these names
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    #: whether the end of a session of event ids is a symbol, where several sessions end in the
+    #: training data
+    ends: bool = True
 
     def __post_init__(self) -> None:
         if self.symbols not in SYMBOLS:
             raise InputError(f"symbols is {shown(self.symbols)}: {one_of(self.symbols, SYMBOLS)}")
+        check_switch("ends", self.ends)
         shares = self.split
         if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
             raise InputError(
@@ -38,11 +44,7 @@ class Source:
         """Return a copy whose path holds from any working directory."""
         if self.data in samples.SAMPLES:
             return self
-        return type(self)(
-            data=str(_path(self.data).resolve()),
-            symbols=self.symbols,
-            split=self.split,
-        )
+        return dataclasses.replace(self, data=str(_path(self.data).resolve()))
 
 
 def near_one(shares: Iterable[float]) -> bool:

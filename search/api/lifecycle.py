@@ -250,6 +250,8 @@ def resumed_spec(
             raise InputError(f"{shown(field)} may not change: {one_of(field, allowed)}")
     if given is None:
         return dataclasses.replace(was, **changes)
+    if given.ends == AUTO:
+        given = dataclasses.replace(given, ends=was.ends)
     if given.targets == AUTO:
         given = dataclasses.replace(given, targets=was.targets)
     if given.rounds_per_epoch == AUTO:

@@ -98,15 +98,19 @@ class Generated:
     request: GenerationRequest
     #: whether symbols are characters, else they are event ids
     is_text: bool
-    #: turn by turn the next symbol of each sequence
+    #: turn by turn the next symbol of each sequence; None of one that has ended
     turns: Iterator[Symbols]
 
     def __iter__(self) -> Iterator[Symbols]:
         return self.turns
 
     def sequences(self) -> list[str] | list[list[str | int]]:
-        """All sequences, without the prompt: texts, or lists of event ids."""
-        rows = [list(row) for row in zip(*self.turns, strict=True)]
+        """All sequences, without the prompt: texts, or lists of event ids.
+
+        One is shorter than was asked for if its session has ended.
+        """
+        turns = zip(*self.turns, strict=True)
+        rows = [[symbol for symbol in row if symbol is not None] for row in turns]
         return ["".join(map(str, row)) for row in rows] if self.is_text else rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -203,10 +207,13 @@ def generate(bundle: str, request: GenerationRequest) -> Generated:
     return Generated(bundle, opened.trial, request, opened.alphabet.is_text, turns)
 
 
-def detect(bundle: str, data: str, rule: Rule, top: int = 10) -> Detection:
+def detect(bundle: str, data: str, rule: Rule, top: int = 10, *, ends: bool = True) -> Detection:
     """What the model of a bundle does not expect in new data; `top` findings are told in full.
+
+    With `ends` the ends of sessions are judged too, if the model has learned where they end.
 
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
-    return detecting.detect(bundle, data, rule, top)
+    check_switch(option("ends"), ends)
+    return detecting.detect(bundle, data, rule, top, ends=ends)

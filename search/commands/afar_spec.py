@@ -28,8 +28,8 @@ THERE = ("server:", "corpus:")
 REQUEST = "request: "
 #: options of `launch` that are fields of a submission; data, template and space are looked at
 OPTIONS = (
-    "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
-    "per_gpu", "on", "space", "algo", "ladder", "halving", "prior", "early_stopping", "patience",
+    "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
+    "workers", "per_gpu", "on", "space", "algo", "ladder", "halving", "prior", "early_stopping", "patience",
     "confirm_configs", "confirm_seeds", "max_failures", "seed", "size_rule", "targets",
     "rounds_per_epoch", "keep",
 )  # fmt: skip

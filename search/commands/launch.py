@@ -34,8 +34,8 @@ from lstm_sweep.search.texts.summary import SHOWN, conclude
 from lstm_sweep.search.texts.terminal import plain, print_json
 
 OPTIONS = (
-    "data", "template", "learning_rate_field", "symbols", "name", "trials", "minutes", "workers",
-    "per_gpu", "on", "space", "algo",
+    "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
+    "workers", "per_gpu", "on", "space", "algo",
     "ladder", "halving", "prior", "early_stopping", "patience", "confirm_configs",
     "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "rounds_per_epoch", "keep",
 )  # fmt: skip

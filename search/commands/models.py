@@ -90,7 +90,8 @@ def generate(arguments: Namespace) -> int:
         start = request.prompt + between if request.prompt else ""
         print(printable(start), end="", flush=True)
         for (symbol,) in generated:
-            print(printable(str(symbol)), end=between, flush=True)
+            if symbol is not None:
+                print(printable(str(symbol)), end=between, flush=True)
         print()
         return DONE
     for number, row in enumerate(generated.sequences(), start=1):
@@ -102,7 +103,7 @@ def generate(arguments: Namespace) -> int:
 def detect(arguments: Namespace) -> int:
     """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
-    found = api.detect(arguments.bundle, arguments.data, rule, arguments.top)
+    found = api.detect(arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends)
     if arguments.json:
         print_json(found.to_dict())
         return DONE

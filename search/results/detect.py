@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.fast.program_types import Predictor
@@ -72,11 +72,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """An unexpected symbol."""
+    """An unexpected symbol, or end of a session."""
 
     session: str
     #: its place in the session, from 1
     place: int
+    #: `<end>` for the end
     symbol: Symbol
     #: whether training data had it
     known: bool
@@ -101,9 +102,11 @@ class Detection:
     bundle: Bundle
     symbols: int
     sessions: int
-    #: mean negative log-likelihood of all symbols, nats
+    #: whether the ends of sessions were judged too
+    ends: bool
+    #: mean negative log-likelihood of all symbols, and ends if they were judged, nats
     loss: float
-    #: how many symbols are unexpected, and in each session that has some, by its name
+    #: how many of them are unexpected, and in each session that has some, by its name
     unexpected: int
     in_sessions: dict[str, int]
     #: some of them, the most surprising first
@@ -117,16 +120,18 @@ class Detection:
         }
 
 
-def detect(given: str, data: str, rule: Rule, most: int) -> Detection:
+def detect(given: str, data: str, rule: Rule, most: int, *, ends: bool) -> Detection:
     """Judge each symbol of `data` by the bundle `given`; `most` findings are told in full.
+
+    With `ends` the end of each session is judged too, if the network has learned it.
 
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
     check_range(option("top"), most, 0, MOST_LISTED, whole=True)
     folder, bundle = bundles.read(given)
-    sessions = read_sessions(data, bundle.alphabet)
-    if (sessions.split.codes == UNKNOWN).all():
+    sessions = read_sessions(data, bundle.alphabet, ends=ends and bundle.alphabet.ends)
+    if np.isin(sessions.split.codes, (UNKNOWN, *([END] if sessions.ends else []))).all():
         raise InputError(
             f"data {shown(data)}: bundle {shown(given)} knows none of their symbols, expected data "
             f"such as it was trained on"
@@ -145,8 +150,9 @@ def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: i
     worst = places[np.argsort(-surprise[places], kind="stable")][:most]
     return Detection(
         bundle,
-        len(sessions.split),
+        len(sessions.split) - (len(sessions) if sessions.ends else 0),
         len(sessions),
+        sessions.ends,
         float(surprise.mean()),
         len(places),
         {sessions.name(int(one)): int(found[one]) for one in np.flatnonzero(found)},

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.bundle.generation import continued, continued_stream
-from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
+from lstm_sweep.models.bundle.generation import continued, continued_stream, until_ended
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.models.fast.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.field_checks import check_range, check_text
@@ -28,7 +28,8 @@ from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu
 #: limits of what may be asked for
 MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1
 
-Symbols = Sequence[str | int]
+#: the next symbol of each sequence; None of one that has ended
+Symbols = Sequence[str | int | None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class GenerationRequest:
     """
 
     prompt: str
-    #: symbols of each sequence after the prompt
+    #: symbols of each sequence after the prompt, at most: it may end before
     length: int
     temperature: float
     #: sequences
@@ -58,6 +59,8 @@ class GenerationRequest:
 def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
     """Open a bundle; return it, and turn by turn the next symbol of each sequence.
 
+    If the network has learned where sessions end, a sequence ends there.
+
     Raises:
         InputError: this is no bundle, or the prompt is none of its symbols.
     """
@@ -71,7 +74,14 @@ def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[S
         )
     turns = isolated.stream(_continued, folder, bundle, past, request)
     next(turns)
-    return bundle, (bundle.alphabet.decode(codes) for codes in turns if codes is not None)
+    return bundle, (_decoded(bundle.alphabet, codes) for codes in turns if codes is not None)
+
+
+def _decoded(alphabet: Alphabet, codes: NDArray[np.int32]) -> Symbols:
+    symbols = alphabet.decode(codes)
+    if not alphabet.ends:
+        return symbols
+    return [None if code == END else symbol for code, symbol in zip(codes, symbols, strict=True)]
 
 
 def _continued(
@@ -93,7 +103,8 @@ def _continued(
             temperature=temperature,
             seed=seed,
         )
-    yield from islice(turns, request.length)
+    endless = not bundle.alphabet.ends
+    yield from islice(turns if endless else until_ended(turns), request.length)
 
 
 def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:

@@ -107,6 +107,11 @@ class Networks(_Body):
     data: Any = _taken(TEXT, ..., DATA)
     symbols: Any = _taken(_word("auto", "chars", "ids"), "auto")
     split: Any = _taken(SPLIT, [0.8, 0.1, 0.1])
+    ends: Any = _taken(
+        {"anyOf": [SWITCH, _word(AUTO, "on", "off")]},
+        AUTO,
+        "whether ends of sessions of event ids are symbols",
+    )
     space: Any = _taken(SPACE, "default")
     set: Any = _taken(SETTINGS, [], "dimensions in place of others: `layer_size=32,64`")
     size_low: Any = _taken(NUMBER, 0.1, "parameters per training symbol that are admitted")
@@ -119,6 +124,11 @@ class SweepSubmission(_Body):
     data: Any = _taken(TEXT, "python-docs", DATA)
     symbols: Any = _taken(_word("auto", "chars", "ids"), "auto")
     split: Any = _taken(SPLIT, [0.8, 0.1, 0.1])
+    ends: Any = _taken(
+        {"anyOf": [SWITCH, _word(AUTO, "on", "off")]},
+        AUTO,
+        "whether ends of sessions of event ids are symbols",
+    )
     name: Any = _taken(
         {"type": "string", "pattern": SWEEP_PATTERN},
         None,

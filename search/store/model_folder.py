@@ -44,7 +44,9 @@ def write_symbols_model(
     from mlflow.types import schema
 
     types = schema.DataType
-    symbol = types.string if alphabet.is_text else types.long
+    symbol: Any = types.string if alphabet.is_text else types.long
+    if alphabet.ends:
+        symbol = schema.AnyType()  # an id, or the text `<end>`
     sessions = types.string if alphabet.is_text else schema.Array(types.long)
     ranked = schema.Object(
         [schema.Property("symbol", symbol), schema.Property("probability", types.double)]
@@ -55,6 +57,11 @@ def write_symbols_model(
             [
                 schema.ColSpec(schema.Array(ranked), "next"),
                 schema.ColSpec(schema.Array(types.double), "surprise", required=False),
+                *(
+                    [schema.ColSpec(types.double, "end_surprise", required=False)]
+                    if alphabet.ends
+                    else []
+                ),
                 schema.ColSpec(sessions, "continuation", required=False),
             ]
         ),

@@ -266,7 +266,12 @@ def source_of(tags: Tags) -> Source:
     if not all(map(is_finite, split)):
         raise tags.bad(Tag.DATA, "three shares as split")
     try:
-        return Source(data=given["data"], symbols=given.get("symbols"), split=tuple(split))
+        return Source(
+            data=given["data"],
+            symbols=given.get("symbols"),
+            split=tuple(split),
+            ends=given.get("ends", False),  # earlier versions had no ends
+        )
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None
 

@@ -89,8 +89,8 @@ class CorpusTask(Task):
     @classmethod
     def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
         """The task of a spec whose corpus is there already."""
-        scoring = _settled(spec, corpus).scoring()
-        return cls(corpus, spec.source(), scoring, spec.rule(), spec.size_rule == "reject")
+        spec = _settled(spec, corpus)
+        return cls(corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject")
 
     @classmethod
     @override
@@ -281,11 +281,13 @@ class CorpusTask(Task):
 
 
 def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
-    """The spec with the grain that suits its space and corpus.
+    """The spec with the grain that suits its space and corpus, and whether that has ends.
 
     Raises:
         InputError: an epoch is to have more rounds than steps.
     """
+    if not isinstance(spec.ends, bool):
+        spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
     steps = fewest_steps(spec.space, symbols)
@@ -321,5 +323,5 @@ def _after_rounds(rounds: int, symbols: int) -> str:
 
 
 def _source_tags(source: Source) -> dict[str, str]:
-    written = {"data": source.data, "symbols": source.symbols, "split": list(source.split)}
+    written = vars(source) | {"split": list(source.split)}
     return {Tag.DATA: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}

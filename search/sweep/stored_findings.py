@@ -175,7 +175,8 @@ def _confirmation(one: Confirmed) -> Confirmation:
 def _entropy(run: Any, spec: Mapping[str, Any]) -> float | None:
     """Entropy of the data, nats per symbol; known of the sample that was generated."""
     data = spec.get("data", run.data.params.get("data"))
-    return samples.WORKFLOW.entropy() if data == "workflow-log" else None
+    ends = bool(spec.get("ends", False))  # earlier versions had none
+    return samples.WORKFLOW.entropy(ends=ends) if data == "workflow-log" else None
 
 
 def _axes(spec: Mapping[str, Any]) -> tuple[Axis, ...]:

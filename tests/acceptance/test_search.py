@@ -18,7 +18,7 @@ from tests.cases import Place, Swept
 pytestmark = [pytest.mark.timeout(900), pytest.mark.full]
 
 TARGETS = 2_000
-ENTROPY = WORKFLOW.entropy()
+ENTROPY = WORKFLOW.entropy(ends=True)
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ STATUS = SweepStatusReport(
 )  # fmt: skip
 FOUND = Finding("", 1, "a", True, 0.1, 2, (("b", 0.5),), ("c",))
 BUNDLE = Bundle("book-1/11", TrialConfig(), Alphabet(("a",)), {})
-DETECTION = Detection(BUNDLE, 1, 1, 0.0, 1, {"": 1}, [FOUND])
+DETECTION = Detection(BUNDLE, 1, 1, True, 0.0, 1, {"": 1}, [FOUND])
 EXPORTED = Exported(
     bundle="", format="keras", trial="book-1/11", test_loss=1.0, max_difference=0.0, windows=100
 )

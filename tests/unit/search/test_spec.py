@@ -43,6 +43,8 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ),
         ("split", [1, 1, 0], "split is [1, 1, 0]: expected three shares above 0"),
         ("split", [0, 0, 0], "split is [0, 0, 0]: expected three shares above 0"),
+        ("ends", "yes", "ends is 'yes': expected auto, true or false"),
+        ("ends", None, "ends is None: expected auto, true or false"),
         ("name", "a/b", f"name is 'a/b': {NAME}"),
         ("space", {"layer": 2}, "space: 'layer' is no field of a config: did you mean 'layers'?"),
         ("space", {"layers": 99}, "space: layers is 99: expected an integer from 1 to 16"),
@@ -170,6 +172,7 @@ SPACES = [
         optional={
             "data": st.sampled_from(list(SAMPLES)),
             "symbols": st.sampled_from(["auto", "chars", "ids"]),
+            "ends": st.sampled_from(["auto", True, False]),
             "split": st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.6, 0.2, 0.2)]),
             "name": st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
             "space": st.sampled_from(SPACES),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes
 from numpy.typing import NDArray
 
-from lstm_sweep.models.bundle.generation import Codes, continued, draw
+from lstm_sweep.models.bundle.generation import Codes, continued, draw, until_ended
 
 Logits = NDArray[np.float32]
 
@@ -71,3 +71,9 @@ def test_a_seed_repeats_what_is_drawn() -> None:
     first = after([3], window=2, temperature=2.0)
     assert first == after([3], window=2, temperature=2.0)
     assert first != after([3], window=2, temperature=2.0, seed=1)
+
+
+def test_a_sequence_ends_with_its_first_end_and_all_of_them_when_the_last_has_ended() -> None:
+    turns = [[5, 2, 4], [2, 7, 4], [3, 3, 4], [3, 3, 2], [9, 9, 9]]
+    found = until_ended(np.array(turn, np.int32) for turn in turns)
+    assert [turn.tolist() for turn in found] == [[5, 2, 4], [2, 2, 4], [2, 2, 4], [2, 2, 2]]

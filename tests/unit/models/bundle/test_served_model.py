@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import served_model
-from lstm_sweep.models.bundle.generation import continued
+from lstm_sweep.models.bundle.generation import continued, until_ended
 from lstm_sweep.models.bundle.served_model import NextSymbolModel, _load_pyfunc
-from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.alphabet import END, Alphabet
 from lstm_sweep.models.scoring import log_softmax
 
 LENGTH = 4
@@ -126,6 +126,38 @@ def test_event_ids_are_lists_of_numbers(tmp_path: Path, monkeypatch: pytest.Monk
     assert [len(one["surprise"]) for one in found] == [3, 0]
     assert {next["symbol"] for next in found[0]["next"]} == {3, 7, 20}
     assert set(found[0]["continuation"]) <= {3, 7, 20}
+    json.dumps(found)
+
+
+def test_sessions_of_a_network_with_ends_may_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alphabet = Alphabet((3, 7, 20), ends=True)
+    model = model_of(alphabet, tmp_path, monkeypatch)
+    sessions = [[3, 7, 99], [], [20]]
+    found = model.predict(pd.DataFrame({"ids": sessions}), {"top": 9, "length": 30, "seed": 2})
+    network = Network(len(alphabet))
+    for session, one in zip(sessions, found, strict=True):
+        codes = [0] * LENGTH + alphabet.encode(session).tolist()
+        logs = log_softmax(network.predict_on_batch(np.array([codes[-LENGTH:]], np.int32)))[0]
+        assert {next["symbol"] for next in one["next"]} == {"<end>", 3, 7, 20}
+        chances = {next["symbol"]: next["probability"] for next in one["next"]}
+        assert chances["<end>"] == pytest.approx(np.exp(logs[END]))
+        assert one["end_surprise"] == pytest.approx(-logs[END])
+        drawn = until_ended(
+            continued(
+                network.predict_on_batch,
+                alphabet.encode(session),
+                window=LENGTH,
+                rows=1,
+                temperature=1.0,
+                seed=2,
+            )
+        )
+        own = [int(row[0]) for row in itertools.islice(drawn, 30)]
+        assert one["continuation"] == alphabet.decode(own[:-1] if own[-1] == END else own)
+    assert len({len(one["continuation"]) for one in found}) > 1
+    assert "end_surprise" not in model.predict(pd.DataFrame({"ids": [[3]]}), {"surprise": False})[0]
     json.dumps(found)
 
 

@@ -25,14 +25,18 @@ def write(root: Path, files: dict[str, str] | dict[str, bytes]) -> Path:
     return root
 
 
-def load_files(root: Path, files: dict[str, str] | dict[str, bytes], symbols: str) -> Corpus:
-    return load(Source(data=str(write(root, files)), symbols=symbols))
+def load_files(
+    root: Path, files: dict[str, str] | dict[str, bytes], symbols: str, *, ends: bool = False
+) -> Corpus:
+    return load(Source(data=str(write(root, files)), symbols=symbols, ends=ends))
 
 
-def load_file(root: Path, content: str | bytes, symbols: str = "auto") -> Corpus:
+def load_file(
+    root: Path, content: str | bytes, symbols: str = "auto", *, ends: bool = False
+) -> Corpus:
     raw = content.encode() if isinstance(content, str) else content
     write(root, {"data": raw})
-    return load(Source(data=str(root / "data"), symbols=symbols))
+    return load(Source(data=str(root / "data"), symbols=symbols, ends=ends))
 
 
 def symbols_of(corpus: Corpus) -> list[str | int]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.data.alphabet import RESERVED, START, UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, RESERVED, START, UNKNOWN, Alphabet
+from lstm_sweep.models.errors import InputError
 
 
 def test_codes_0_and_1_are_reserved() -> None:
@@ -14,6 +18,30 @@ def test_codes_0_and_1_are_reserved() -> None:
 
 def test_a_symbol_that_the_alphabet_lacks_is_unknown() -> None:
     assert Alphabet((5, 70)).encode([70, 6, 5]).tolist() == [3, UNKNOWN, 2]
+
+
+def test_the_end_of_a_session_has_the_code_after_those_that_never_come_next() -> None:
+    alphabet = Alphabet((5, 70), ends=True)
+    assert len(alphabet) == 5
+    assert alphabet.encode([70, 5, 6]).tolist() == [4, 3, UNKNOWN]
+    assert alphabet.decode([END, 3, 4]) == ["<end>", 5, 70]
+    written = alphabet.to_dict()
+    assert written["reserved"] == ["<start>", "<unk>", "<end>"]
+    assert Alphabet.from_dict(written) == alphabet
+
+
+@pytest.mark.parametrize(
+    ("kind", "reserved", "expected"),
+    [
+        ("chars", ["<start>", "<unk>", "<end>"], "expected ['<start>', '<unk>']"),
+        ("ids", ["<start>"], "expected ['<start>', '<unk>'] or ['<start>', '<unk>', '<end>']"),
+        ("ids", None, "expected ['<start>', '<unk>'] or ['<start>', '<unk>', '<end>']"),
+    ],
+)
+def test_other_reserved_codes_are_refused(kind: str, reserved: object, expected: str) -> None:
+    symbols = ["a"] if kind == "chars" else [1]
+    with pytest.raises(InputError, match=f"{re.escape(expected)}$"):
+        Alphabet.from_dict({"kind": kind, "reserved": reserved, "symbols": symbols})
 
 
 @given(st.sets(st.characters(codec="utf-8"), min_size=1) | st.sets(st.integers(0), min_size=1))

@@ -200,8 +200,8 @@ def test_the_sample_log_has_the_sessions_of_its_process() -> None:
     corpus = load(Source(data="workflow-log"))
     first = next(iter(SAMPLES["workflow-log"].sessions()))
     assert isinstance(first, np.ndarray)
-    assert sessions_of(corpus, corpus.train)[0] == first.tolist()
-    assert corpus.train.starts[1] == len(first)
+    assert sessions_of(corpus, corpus.train)[0] == [*first.tolist(), "<end>"]
+    assert corpus.train.starts[1] == len(first) + 1
 
 
 # Memory

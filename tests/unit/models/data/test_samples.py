@@ -48,24 +48,28 @@ def surprises(process: Workflow, session: list[int]) -> list[float]:
         (Workflow(3, 2, (0.7, 0.2, 0.1), 0.1, 0.3), 60_000),
     ],
 )
+@pytest.mark.parametrize("ends", [False, True])
 def test_the_entropy_of_the_workflow_is_the_mean_surprise_of_its_events(
-    process: Workflow, events: int
+    process: Workflow, events: int, ends: bool
 ) -> None:
     sessions = [surprises(process, s.tolist()) for s in process.sessions(events, seed=11)]
+    if ends:  # the last event is that of the session's end, and nothing else can come after it
+        sessions = [[*nats, 0.0] for nats in sessions]
     sizes = np.array([len(nats) for nats in sessions])
     sums = np.array([sum(nats) for nats in sessions])
-    assert sizes.sum() >= events
+    assert sizes.sum() >= events + ends * len(sessions)
     mean = sums.sum() / sizes.sum()
     # of a ratio of means over independent sessions
     error = (sums - mean * sizes).std() / sizes.mean() / math.sqrt(len(sizes))
     assert error < 0.005 * mean
-    assert abs(mean - process.entropy()) < 3 * error
+    assert abs(mean - process.entropy(ends=ends)) < 3 * error
 
 
 def test_the_entropy_without_any_interruption_is_that_of_kinds_and_actions() -> None:
     process = Workflow(4, 3, (0.5, 0.5), 0.0001, 0.0001)
     per_session = math.log(4) + 3 * math.log(2)
-    assert process.entropy() == pytest.approx(per_session / (2 + 3 * 2), rel=0.01)
+    assert process.entropy(ends=False) == pytest.approx(per_session / (2 + 3 * 2), rel=0.01)
+    assert process.entropy(ends=True) == pytest.approx(per_session / (3 + 3 * 2), rel=0.01)
 
 
 def test_the_same_seed_draws_the_same_sessions() -> None:
@@ -96,7 +100,9 @@ def test_the_sample_is_the_default_workflow() -> None:
 
 
 def test_the_about_line_of_the_sample_gives_its_entropy() -> None:
-    assert f"{WORKFLOW.entropy():.4f} nats per event" in SAMPLES["workflow-log"].about
+    about = SAMPLES["workflow-log"].about
+    assert f"{WORKFLOW.entropy(ends=True):.4f} nats per symbol, ends of jobs included" in about
+    assert f"({WORKFLOW.entropy(ends=False):.4f} per event without them)" in about
 
 
 def test_each_help_topic_of_python_is_one_session_in_order_of_name() -> None:

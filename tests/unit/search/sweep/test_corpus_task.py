@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
@@ -15,7 +19,23 @@ def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_
     task = CorpusTask.of(SweepSpec(trials=3), corpus)
     spec = task.settled(SweepSpec(trials=3))
     assert spec == SweepSpec(
-        trials=3, targets=fitting_targets(middle, len(corpus.train)), rounds_per_epoch=1
+        trials=3,
+        targets=fitting_targets(middle, len(corpus.train)),
+        rounds_per_epoch=1,
+        ends=False,  # it is a text
     )
     assert task.settled(spec) is spec
     assert task.settled(SweepSpec(targets=7)).targets == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "settled"), [("auto", True), ("on", True), (True, True), ("off", False)]
+)
+def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
+    spec = SweepSpec(data="workflow-log", ends=given)
+    task = CorpusTask.open(spec)
+    assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
+    written = json.loads(task.tags()["sweep.data"])
+    assert written == {
+        "data": "workflow-log", "symbols": "auto", "split": [0.8, 0.1, 0.1], "ends": settled,
+    }  # fmt: skip

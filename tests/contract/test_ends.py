@@ -1,0 +1,155 @@
+"""The end of a session: learned, scored, generated and judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models import backend, baselines
+from lstm_sweep.models.bundle import bundle
+from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.samples import Workflow
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.network import training
+from lstm_sweep.models.network.events import Round
+from lstm_sweep.search.cli import main
+from tests.conftest import in_full
+
+#: symbols that are drawn independently, and the probability that a session ends after one
+SYMBOLS, ENDS = 7, 0.125
+#: jobs that are learned in a moment
+PROCESS = Workflow(kinds=3, rounds=1, action_probabilities=(0.6, 0.4), heartbeat=0.3, error=0.1)
+CONFIG = TrialConfig(
+    layers=1, layer_size=32, sequence_length=10, batch_size=16, learning_rate=0.01,
+    optimizer="adam", epochs=4,
+)  # fmt: skip
+METRICS = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
+
+
+def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:
+    """The lowest validation loss of a training, scored on all symbols."""
+    backend.prepare(gpu=False, seed=1)
+    targets = np.arange(len(corpus.validation))
+    events = training.train(config, corpus, targets, 1, weights)
+    return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
+
+
+@pytest.fixture(scope="module")
+def independent(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Sessions of independent symbols, of a random geometric length."""
+    rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("independent")
+    sessions = [rng.integers(0, SYMBOLS, rng.geometric(ENDS)) for _ in range(2_500)]
+    lines = [" ".join(map(str, one)) for one in sessions]
+    (folder / "log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return load(Source(data=str(folder / "log.txt")))
+
+
+def least_loss(corpus: Corpus) -> float:
+    """Mean surprise of the validation targets to who knows the process, nats."""
+    split = corpus.validation
+    ends, sessions = len(split.starts), len(split.starts)
+    drawn = len(split) - ends
+    # the first symbol of a session cannot be its end; after each symbol it ends or goes on
+    goes_on = (drawn - sessions) * -math.log1p(-ENDS)
+    return (drawn * math.log(SYMBOLS) + goes_on + ends * -math.log(ENDS)) / len(split)
+
+
+@pytest.mark.parametrize("kind", [{"state": "carried"}, *in_full({}, {"direction": "bi"})], ids=str)
+def test_no_network_scores_below_the_entropy_of_independent_symbols_that_end_anywhere(
+    independent: Corpus, tmp_path: Path, kind: dict[str, str]
+) -> None:
+    config = CONFIG.evolve(stride=2, epochs=3, **kind)
+    loss = best_loss(config, independent, tmp_path / "m.keras")
+    # each session begins with a symbol, all other targets are one of 7 symbols or the end, alike
+    share = len(independent.validation.starts) / len(independent.validation)
+    expected = share * math.log(SYMBOLS) + (1 - share) * math.log(SYMBOLS + 1)
+    least = least_loss(independent)
+    assert least == pytest.approx(expected, abs=1e-9)
+    assert least - 0.003 < loss < least + 0.06
+
+
+def test_baselines_know_the_end_too(independent: Corpus) -> None:
+    least, targets = least_loss(independent), np.arange(len(independent.validation))
+    found = {one.name: one.metrics["loss"] for one in baselines.score_all(independent, targets)}
+    # the unigram model expects an end also where a session begins
+    assert least - 0.003 < found["markov"] < least + 0.01
+    assert least + 0.01 < found["unigram"] < least + 0.03
+
+
+@pytest.fixture(scope="module", params=["reset", "carried"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundle of a network that has learned `PROCESS`."""
+    folder = tmp_path_factory.mktemp("trained")
+    lines = [" ".join(map(str, one.tolist())) for one in PROCESS.sessions(15_000, seed=0)]
+    (folder / "log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    corpus = load(Source(data=str(folder / "log.txt")))
+    config = CONFIG.evolve(state=request.param)
+    loss = best_loss(config, corpus, folder / "m.keras")
+    assert PROCESS.entropy(ends=True) * 0.95 < loss < PROCESS.entropy(ends=True) * 1.05
+    import keras
+
+    network = keras.models.load_model(folder / "m.keras")
+    bundle.write(network, Bundle("s/3", config, corpus.alphabet, METRICS), folder / "best", "keras")
+    return folder
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_sessions_that_break_off_are_found(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    rng = np.random.default_rng(7)
+    jobs = [one.tolist() for one in PROCESS.sessions(2_000, seed=9)]
+    broken = {n: int(rng.integers(1, len(jobs[n]))) for n in range(0, len(jobs), 10)}
+    cut = [jobs[n][: broken.get(n)] for n in range(len(jobs))]
+    Path("new.txt").write_text(
+        "\n".join(" ".join(map(str, job)) for job in cut) + "\n", encoding="utf-8"
+    )
+    found = printed(capsys, "detect", "best", "--data", "new.txt", "--below", "0.002")
+    names = {f"new.txt, session {n + 1}": size for n, size in broken.items()}
+    assert set(found["in_sessions"]) == set(names)
+    assert (found["ends"], found["symbols"]) == (True, sum(map(len, cut)))
+    for one in found["findings"]:
+        assert (one["symbol"], one["known"]) == ("<end>", True)
+        assert one["place"] == names[one["session"]] + 1
+        assert "<end>" not in one["before"]
+    open_ended = printed(
+        capsys, "detect", "best", "--data", "new.txt", "--below", "0.002", "--ends", "off"
+    )
+    assert (open_ended["ends"], open_ended["unexpected"]) == (False, 0)
+    assert main(["detect", "best", "--data", "new.txt", "--top", "1"]) == 0
+    assert ": <end> (" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_generated_sessions_end(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    asked = ("generate", "best", "--count", "40", "--seed", "3")
+    jobs = printed(capsys, *asked)["sequences"]
+    assert len({len(job) for job in jobs}) > 3  # each ends for itself
+    whole = [job for job in jobs if job[0] < 3 and job[-1] == 90 + job[0] and len(job) >= 4]
+    assert len(whole) >= 38
+    short = printed(capsys, *asked, "--length", "2")["sequences"]
+    assert short == [job[:2] for job in jobs]
+    assert main(["generate", "best", "--prompt", "2 10", "--temperature", "0"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.split() == ["2", "10", "30", "92"]
+
+
+def test_the_bundle_says_what_its_code_for_the_end_is(place: Path) -> None:
+    readme = (place / "best" / "README.md").read_text(encoding="utf-8")
+    assert "code 2, `<end>`, comes after the last symbol of a session" in readme
+    written = json.loads((place / "best" / "alphabet.json").read_text(encoding="utf-8"))
+    assert written["reserved"] == ["<start>", "<unk>", "<end>"]

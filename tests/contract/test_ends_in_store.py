@@ -1,0 +1,131 @@
+"""Ends of sessions in the record of a sweep, and sweeps of versions that had none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.samples import WORKFLOW
+from lstm_sweep.search import api
+from lstm_sweep.search.api import preparation
+from lstm_sweep.search.process.interrupts import EndRequest
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.spec import SweepSpec, digest_of
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.stored_findings import _entropy
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, tiny_spec
+
+
+class EndsAfterOne(Silent):
+    """Asks for the end of a sweep when its first trial has ended."""
+
+    def __init__(self) -> None:
+        self.request = EndRequest()
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        self.request.request()
+
+
+@pytest.fixture
+def store(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    return Store(load(workplace("ends"), {}))
+
+
+def spec_of(**fields: Any) -> SweepSpec:
+    return tiny_spec(data="workflow-log", name="s", **{"trials": 3, **PLAIN, **fields})
+
+
+def begin(store: Store, **fields: Any) -> Any:
+    """Begin a sweep, end it after one trial, and return its run."""
+    observer = EndsAfterOne()
+    given = {"settings": store.settings, "observer": observer, "interrupts": observer.request}
+    api.launch(spec_of(**fields), **given)
+    return archive.existing_sweep(store, "s")
+
+
+def make_earlier(store: Store) -> Any:
+    """Write the runs of a sweep as a version has that knew no ends."""
+    run = archive.existing_sweep(store, "s")
+    written = json.loads(run.data.tags["sweep.spec.0"])
+    assert written.pop("ends") is False
+    spec = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
+    store.log(run.info.run_id, tags=spec)
+    for one in store.runs():
+        if Tag.DATA in one.data.tags:
+            source = json.loads(one.data.tags[Tag.DATA])
+            assert source.pop("ends") is False
+            store.log(one.info.run_id, tags={Tag.DATA: json.dumps(source)})
+    return archive.existing_sweep(store, "s")
+
+
+def targets_of(store: Store) -> list[bool]:
+    """Whether the corpus of each trial has ends, as it is loaded for a rerun or an export."""
+    found = []
+    for record in archive.trials(store, "s"):
+        corpus = load_same_corpus(archive.read_source(record)[0], record)
+        found.append(corpus.alphabet.ends)
+    return found
+
+
+def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Store) -> None:
+    run = begin(store)
+    assert archive.read_spec(run).ends is True
+    with_ends = corpora.load(spec_of().source())
+    assert run.data.tags[Tag.CORPUS_DIGEST] == with_ends.digest
+    assert _entropy(run, archive.written_spec(run)) == WORKFLOW.entropy(ends=True)
+    done = api.resume("s", {}, settings=store.settings, spec=spec_of())
+    assert dict(done.trials) == {"complete": 3}
+    assert targets_of(store) == [True] * 3
+
+
+@pytest.mark.parametrize("given", [None, spec_of(), spec_of(ends=False)])
+def test_a_sweep_of_a_version_without_ends_goes_on_without_them(
+    store: Store, given: SweepSpec | None
+) -> None:
+    begin(store, ends=False)
+    run = make_earlier(store)
+    assert archive.read_spec(run).ends is False
+    assert run.data.tags[Tag.CORPUS_DIGEST] == "847ad27f73728c500672a46f95345de4"
+    assert _entropy(run, archive.written_spec(run)) == WORKFLOW.entropy(ends=False)
+    done = api.resume("s", {}, settings=store.settings, spec=given)
+    assert dict(done.trials) == {"complete": 3}
+    assert targets_of(store) == [False] * 3
+
+
+def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None:
+    begin(store, ends=False)
+    with pytest.raises(api.errors.DifferentSearchError, match="ends was False, is True"):
+        api.resume("s", {}, settings=store.settings, spec=spec_of(ends=True))
+
+
+def test_a_tag_that_says_nothing_of_ends_is_refused(store: Store) -> None:
+    begin(store)
+    [record] = archive.trials(store, "s")
+    source = json.loads(record.tags[Tag.DATA]) | {"ends": "perhaps"}
+    changed = replace(record, tags=type(record.tags)(fake_run(record, json.dumps(source))))
+    with pytest.raises(archive.BadRunError, match="ends is 'perhaps': expected true or false"):
+        archive.read_source(changed)
+
+
+def fake_run(record: Any, data: str) -> Any:
+    """The run of a trial whose data are others."""
+    from types import SimpleNamespace
+
+    tags = {**record.tags, Tag.DATA: data}
+    return SimpleNamespace(
+        data=SimpleNamespace(tags=tags), info=SimpleNamespace(run_id=record.run_id)
+    )
