@@ -131,7 +131,7 @@ def main() -> None:
 def corpus_of(grid: Grid, data: Path | None, folder: Path) -> Corpus:
     """The corpus of a grid; `data` is the file of one that has none, `folder` for a copy of it."""
     if grid.sample is not None:
-        return corpora.load(Source(data=grid.sample))
+        return corpora.load(Source(data=grid.sample, ends=False))  # as it was first recorded
     text = (grid.text() if grid.text else given_text(data))[: grid.characters]
     (folder / "text.txt").write_text(text, encoding="utf-8", newline="")
     return corpora.load(Source(data=str(folder / "text.txt"), symbols="chars"))

@@ -20,6 +20,8 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.network import training
 from lstm_sweep.models.network.events import Round
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.store import model_folder
+from lstm_sweep.search.store.settings import load as load_settings
 from tests.conftest import in_full
 
 #: symbols that are drawn independently, and the probability that a session ends after one
@@ -153,3 +155,25 @@ def test_the_bundle_says_what_its_code_for_the_end_is(place: Path) -> None:
     assert "code 2, `<end>`, comes after the last symbol of a session" in readme
     written = json.loads((place / "best" / "alphabet.json").read_text(encoding="utf-8"))
     assert written["reserved"] == ["<start>", "<unk>", "<end>"]
+
+
+def test_a_model_that_mlflow_serves_names_the_end_and_judges_it(place: Path) -> None:
+    import mlflow
+    import pandas as pd
+    from mlflow.models import Model
+
+    alphabet = bundle.read(str(place / "best"))[1].alphabet
+    folder, settings = place / "served", load_settings(place, {})
+    model_folder.write_symbols_model(settings, place / "best", folder, alphabet, Model())
+    assert mlflow.models.get_model_info(str(folder)).signature.outputs.input_names() == [
+        "next", "surprise", "end_surprise", "continuation",
+    ]  # fmt: skip
+    model = mlflow.pyfunc.load_model(str(folder))
+    whole, broken = [1, 10, 30, 91], [1, 10]
+    first, second = model.predict(pd.DataFrame({"ids": [whole, broken]}), {"length": 30})
+    assert first["next"][0]["symbol"] == "<end>" and first["next"][0]["probability"] > 0.9
+    # windows are padded with `<start>`, of which a network whose state is carried has seen one
+    assert first["end_surprise"] < 0.1 and second["end_surprise"] > 2
+    assert first["continuation"] == []
+    assert 1 <= len(second["continuation"]) < 30
+    assert "<end>" not in second["continuation"]

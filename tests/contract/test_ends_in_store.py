@@ -18,6 +18,7 @@ from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec, digest_of
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -52,8 +53,8 @@ def spec_of(**fields: Any) -> SweepSpec:
 def begin(store: Store, **fields: Any) -> Any:
     """Begin a sweep, end it after one trial, and return its run."""
     observer = EndsAfterOne()
-    given = {"settings": store.settings, "observer": observer, "interrupts": observer.request}
-    api.launch(spec_of(**fields), **given)
+    spec = spec_of(**fields)
+    api.launch(spec, settings=store.settings, observer=observer, interrupts=observer.request)
     return archive.existing_sweep(store, "s")
 
 
@@ -117,7 +118,7 @@ def test_a_tag_that_says_nothing_of_ends_is_refused(store: Store) -> None:
     [record] = archive.trials(store, "s")
     source = json.loads(record.tags[Tag.DATA]) | {"ends": "perhaps"}
     changed = replace(record, tags=type(record.tags)(fake_run(record, json.dumps(source))))
-    with pytest.raises(archive.BadRunError, match="ends is 'perhaps': expected true or false"):
+    with pytest.raises(BadRunError, match="ends is 'perhaps': expected true or false"):
         archive.read_source(changed)
 
 
