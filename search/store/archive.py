@@ -100,8 +100,7 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
         written |= {"template": template}
         written.pop("space", None)
     else:  # as it was done in earlier versions
-        written.setdefault("rounds_per_epoch", 1)
-        written.setdefault("ends", False)
+        written = {"rounds_per_epoch": 1, "ends": False, **written}
         if isinstance(written.get("space"), dict):
             written["space"] = {**EARLIER, **written["space"]}
     try:

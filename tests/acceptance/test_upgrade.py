@@ -187,7 +187,6 @@ def test_data_are_known_again_by_the_digest_of_the_first_version(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    # as the source of a trial of that version is read, which had no ends
     source = Source(data=data if data == "workflow-log" else str(tmp_path / data), ends=False)
     corpus = corpora.load(source)
     assert corpus.digest != digest

@@ -85,7 +85,7 @@ def test_baselines_know_the_end_too(independent: Corpus) -> None:
     assert least + 0.01 < found["unigram"] < least + 0.03
 
 
-@pytest.fixture(scope="module", params=["reset", "carried"])
+@pytest.fixture(scope="module", params=["carried", *in_full("reset")])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundle of a network that has learned `PROCESS`."""
     folder = tmp_path_factory.mktemp("trained")
@@ -157,6 +157,7 @@ def test_the_bundle_says_what_its_code_for_the_end_is(place: Path) -> None:
     assert written["reserved"] == ["<start>", "<unk>", "<end>"]
 
 
+@pytest.mark.full
 def test_a_model_that_mlflow_serves_names_the_end_and_judges_it(place: Path) -> None:
     import mlflow
     import pandas as pd

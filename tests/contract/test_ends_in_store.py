@@ -26,6 +26,7 @@ from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.stored_findings import _entropy
+from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
@@ -93,7 +94,7 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
     assert targets_of(store) == [True] * 3
 
 
-@pytest.mark.parametrize("given", [None, spec_of(), spec_of(ends=False)])
+@pytest.mark.parametrize("given", [spec_of(), *in_full(None, spec_of(ends=False))])
 def test_a_sweep_of_a_version_without_ends_goes_on_without_them(
     store: Store, given: SweepSpec | None
 ) -> None:
