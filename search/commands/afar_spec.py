@@ -29,8 +29,8 @@ REQUEST = "request: "
 #: options of `launch` that are fields of a submission; data, template and space are looked at
 OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
-    "workers", "per_gpu", "on", "space", "algo", "ladder", "halving", "prior", "early_stopping", "patience",
-    "confirm_configs", "confirm_seeds", "max_failures", "seed", "size_rule", "targets",
+    "workers", "per_gpu", "on", "space", "algo", "ladder", "halving", "prior", "early_stopping",
+    "patience", "confirm_configs", "confirm_seeds", "max_failures", "seed", "size_rule", "targets",
     "rounds_per_epoch", "keep",
 )  # fmt: skip
 
@@ -140,7 +140,7 @@ def size(arguments: Namespace, service: Connection) -> int:
     """Say what the size rule thinks of the networks of a space."""
     if arguments.data is None:
         raise InputError("--data is missing: expected a path or a sample")
-    fields = given_of(arguments, ("data", "symbols", "space"))
+    fields = given_of(arguments, ("data", "symbols", "ends", "space"))
     if arguments.settings:
         fields["set"] = arguments.settings
     with sentences_of(None):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from lstm_sweep.models.errors import shown
+
+#: bytes of the units of sizes
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def whole(text: str, or_else: str = "") -> int:
@@ -34,3 +38,12 @@ def switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise argparse.ArgumentTypeError(f"found {shown(text)}, expected on or off")
     return text == "on"
+
+
+def size(text: str) -> int:
+    """Bytes, as a number with a unit: `500M`, `1.5G`."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([KMGT]?)", text)
+    if not found:
+        expected = "a number and K, M, G or T, such as 500M"
+        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}")
+    return int(float(found[1]) * UNITS[found[2]])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lstm_sweep.search.service.cluster_slots import ClusterSlots
-    from lstm_sweep.search.service.http_settings import HttpSettings
+    from lstm_sweep.search.service.http_settings import HttpSettings, Limits
     from lstm_sweep.search.service.sweep_service import SweepService
 
 #: the port of the service by default
@@ -150,6 +150,7 @@ def _http_settings(
         allow_code=arguments.allow_code,
         mlflow=login,
         mlflow_page=mlflow_page,
+        limits=_limits(arguments),
     )
 
 
@@ -164,6 +165,18 @@ def _page(given: str | None) -> str | None:
             f"--mlflow-page is {shown(given)}: expected http://HOST/... or a path, /..."
         )
     return given and given.rstrip("/")
+
+
+def _limits(arguments: Namespace) -> Limits:
+    """The limits that are given, and those that are not."""
+    from lstm_sweep.search.service.http_settings import Limits
+
+    given = {
+        "file_bytes": arguments.max_file,
+        "uploads_bytes": arguments.max_uploads,
+        "free_bytes": arguments.keep_free,
+    }
+    return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
 def _auth(http: HttpSettings) -> str | None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lstm_sweep.search.commands.option_types import whole
+from lstm_sweep.search.commands.option_types import size, whole
+
+#: options that limit what others may send, their defaults, and what they say
+LIMITS = (
+    ("max-file", "10G", "largest file that may be uploaded"),
+    ("max-uploads", "50G", "all uploaded files together"),
+    ("keep-free", "1G", "of the disk that uploads and bundles leave free"),
+)
 
 
 def add_pause(commands: Any) -> None:
@@ -54,3 +61,5 @@ def add_serve(commands: Any) -> None:
         help="where browsers find MLflow's pages, such as /mlflow behind a proxy",
     )
     command.add_argument("--login", action="store_true", help="demand a token also on this machine")
+    for name, default, text in LIMITS:
+        command.add_argument(f"--{name}", type=size, metavar="SIZE", help=f"{text} ({default})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import time
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.audit import Audit
-from lstm_sweep.search.service.http_settings import API, HttpSettings, host_of, name_of
+from lstm_sweep.search.service.http_settings import API, HttpSettings, Limits, host_of, name_of
 from lstm_sweep.search.service.login import Login, cookie_of
 from lstm_sweep.search.service.problems import ProblemError, response_of
 from lstm_sweep.search.service.tokens import Role, User
@@ -83,10 +84,9 @@ class Guard:
         try:
             user = await self._checked(scope)
             scope.setdefault("state", {})["user"] = user
-            limit = (
-                None if scope["path"].startswith(UPLOADS) else self._settings.limits.request_bytes
-            )
-            await self._app(scope, _limited(scope, receive, limit), sending)
+            if not scope["path"].startswith(UPLOADS):
+                receive = _limited(scope, receive, self._settings.limits)
+            await self._app(scope, receive, sending)
         except Exception as error:
             await self._on_error(error, sending, scope, receive)
         route = getattr(scope.get("route"), "path", "other")
@@ -176,19 +176,25 @@ class _Sending:
         await self._send(message)
 
 
-def _limited(scope: Scope, receive: Receive, limit: int | None) -> Receive:
-    """`receive` that refuses a body with more bytes than `limit`, if there is one."""
-    if limit is None:
-        return receive
+def _limited(scope: Scope, receive: Receive, limits: Limits) -> Receive:
+    """`receive` that refuses a body that is too large, or that does not come."""
     announced = Headers(scope=scope).get("content-length", "")
-    came = 0
+    limit, silence, came, is_whole = limits.request_bytes, limits.silence_s, 0, False
 
     async def counted() -> Message:
-        nonlocal came
+        nonlocal came, is_whole
+        if is_whole:  # only whether the client goes away is still to be told
+            return await receive()
         if announced.isdecimal() and len(announced) < 20 and int(announced) > limit:
             raise HTTPException(413)
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), silence)
+        except TimeoutError:
+            raise HTTPException(
+                408, f"nothing has come for {silence:g} s, expected the body"
+            ) from None
         came += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if came > limit:
             raise HTTPException(413)
         return message

@@ -70,8 +70,8 @@ class Uploads:
         for own in (folder, self._files, self._parts, self._corpora):
             own.mkdir(mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
-        #: digests of files that are being received
-        self._receiving = set[str]()
+        #: files that are being received, and how many bytes they will have
+        self._receiving = dict[str, int]()
         self._drop_old_parts()
 
     def state(self, sha256: str) -> Upload:
@@ -93,7 +93,7 @@ class Uploads:
         with self._lock:
             if sha256 in self._receiving:
                 raise ProblemError(409, f"file {sha256}: it is being received, expected one sender")
-            self._receiving.add(sha256)
+            self._receiving[sha256] = 0
         try:
             there = self.state(sha256)
             if there.offset != offset or there.complete:
@@ -103,13 +103,15 @@ class Uploads:
                     f"there",
                     offset=there.offset,
                 )
-            self._check_room(total, offset)
+            with self._lock:
+                self._check_room(total, offset)
+                self._receiving[sha256] = total
             self._parts.mkdir(mode=0o700, exist_ok=True)
             with (self._parts / sha256).open("ab") as file:
                 yield Receiver(file, self._parts / sha256, offset, total)
         finally:
             with self._lock:
-                self._receiving.discard(sha256)
+                del self._receiving[sha256]
 
     def finish(self, sha256: str) -> Upload:
         """Take a file whose last byte has come.
@@ -140,9 +142,13 @@ class Uploads:
             raise ProblemError(
                 413, f"the file has {total:,} bytes, expected at most {limits.file_bytes:,}"
             )
-        used = sum(
-            _size(file) for folder in (self._files, self._parts) for file in folder.iterdir()
-        )
+        there = {
+            file.name: _size(file)
+            for folder in (self._files, self._parts)
+            for file in folder.iterdir()
+        }
+        coming = {name: max(there.get(name, 0), size) for name, size in self._receiving.items()}
+        used = sum((there | coming).values())
         if used + total - offset > limits.uploads_bytes:
             raise ProblemError(
                 507,

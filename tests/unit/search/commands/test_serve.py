@@ -1,4 +1,4 @@
-"""How `serve` ends: what a signal begins, and what happens if something hangs."""
+"""What options of `serve` come to, and how it ends; acceptance tests start the service itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from lstm_sweep.search.commands.serve import _End
+import pytest
+
+from lstm_sweep.search.cli import build_parser
+from lstm_sweep.search.commands import serve
+from lstm_sweep.search.service.http_settings import HttpSettings, Limits
+from lstm_sweep.search.store import server
+from lstm_sweep.search.store.settings import load
+from tests.conftest import run_here
 
 #: a service that does not end by itself: its main thread goes on for ever
 HANGING = """
@@ -25,9 +34,64 @@ with end.on_signals():
 """
 
 
+@pytest.fixture
+def settings_of(
+    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., HttpSettings]:
+    folder = workplace("serve")
+    monkeypatch.chdir(folder)
+
+    def read(*options: str) -> HttpSettings:
+        arguments = build_parser().parse_args(["serve", *options])
+        store = load(folder, {})
+        bind = server.choose_bind_address(
+            arguments.host, arguments.port, serve.FIRST_PORT, store.allowed_hosts
+        )
+        return serve._http_settings(arguments, store, bind, None, None)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "options, asks",
+    [
+        ([], False), (["--host", "::1"], False), (["--login"], True),
+        (["--host", "0.0.0.0"], True), (["--host", "::"], True),
+    ],
+)  # fmt: skip
+def test_tokens_are_asked_for_off_loopback_or_if_told_to(
+    settings_of: Callable[..., HttpSettings], options: list[str], asks: bool
+) -> None:
+    assert settings_of(*options).asks_login is asks
+
+
+def test_code_is_refused_unless_it_is_allowed(settings_of: Callable[..., HttpSettings]) -> None:
+    assert (settings_of().allow_code, settings_of("--allow-code").allow_code) == (False, True)
+
+
+def test_limits_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
+    given = settings_of("--max-file", "5M", "--max-uploads", "1G", "--keep-free", "0").limits
+    assert given == Limits(file_bytes=5 << 20, uploads_bytes=1 << 30, free_bytes=0)
+    assert settings_of().limits == Limits()
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--max-file", "much"], "--max-file: found 'much', expected a number and K, M,"),
+        (["--slots", "0"], "--slots is 0: expected 1 to 1000"),
+        (["--data-root", "/nowhere"], "--data-root '/nowhere': expected a folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, options: list[str], sentence: str) -> None:
+    done = run_here("serve", *options, "--no-mlflow", cwd=tmp_path)
+    assert (done.code, sentence in done.err, "Traceback" in done.err) == (2, True, False)
+    assert not os.environ.get("MLFLOW_TRACKING_URI")
+
+
 def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_once() -> None:
     called = list[str]()
-    end, before = _End(), signal.getsignal(signal.SIGTERM)
+    end, before = serve._End(), signal.getsignal(signal.SIGTERM)
     with end.on_signals():
         end.calls(lambda: called.append("drain"))
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,7 +107,7 @@ def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_on
 
 def test_it_ends_without_a_signal_too() -> None:
     called = list[str]()
-    with (end := _End()).on_signals():
+    with (end := serve._End()).on_signals():
         end.calls(lambda: called.append("drain"))
     assert called == ["drain"]
     assert not end.by_signal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.guard import SECURITY
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.login import COOKIE
@@ -212,6 +214,50 @@ def test_changes_are_noted_and_secrets_are_not(
     assert (line["who"], line["what"], line["status"]) == ("ann", f"POST {CHANGE}", 404)
     assert line["when"].endswith("+00:00") and file.stat().st_mode & 0o077 == 0
     assert token not in file.read_text() + caplog.text
+
+
+def test_each_change_that_can_be_asked_for_leaves_a_line(asking: Place) -> None:
+    token = TokenFile(asking.settings.folder).add("ann", "run")
+    with asking.client(**bearer(token)) as client:
+        changes = [
+            f"{method.upper()} {path.replace('{', '').replace('}', '')}"
+            for path, methods in client.get(f"{API}/openapi.json").json()["paths"].items()
+            for method in methods
+            if method != "get" and path not in (f"{API}/session", f"{API}/sizes")
+        ]
+        assert len(changes) > 8
+        answers = [client.request(*change.split(" "), json=[]) for change in changes]
+    lines = (asking.settings.folder / "audit.jsonl").read_text().splitlines()
+    noted = [(line["who"], line["what"], line["status"]) for line in map(json.loads, lines)]
+    given = zip(changes, answers, strict=True)
+    assert noted == [("ann", change, answer.status_code) for change, answer in given]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(workplace: Callable[[str], Path]) -> None:
+    place = Place.in_folder(workplace("silent"), limits=Limits(silence_s=0.2))
+    sent = list[dict[str, Any]]()
+
+    async def ask() -> None:
+        told = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await told.wait()  # nothing ever comes
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        await create_app(place.service, place.settings)(
+            {
+                "type": "http", "method": "POST", "path": f"{API}/sweeps", "headers": headers,
+                "raw_path": b"", "query_string": b"", "http_version": "1.1", "scheme": "http",
+            },
+            receive, send,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    asyncio.run(ask())
+    assert (sent[0]["status"], b"nothing has come for 0.2 s" in sent[1]["body"]) == (408, True)
 
 
 def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import hmac
 import json
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service import tokens as tokens_module
 from lstm_sweep.search.service.tokens import PREFIX, Role, TokenFile, User
 
 
@@ -78,3 +81,21 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     tokens.file.symlink_to(real)
     with pytest.raises(InputError, match="nobody but you"):
         tokens.rows()
+
+
+def test_all_tokens_are_compared_in_constant_time_whichever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = TokenFile(tmp_path)
+    tokens = [file.add(name, "run") for name in ("ann", "bob", "eve")]
+    compared = list[str]()
+
+    def compare(given: str, known: str) -> bool:
+        compared.append(known)
+        return hmac.compare_digest(given, known)
+
+    monkeypatch.setattr(tokens_module, "hmac", SimpleNamespace(compare_digest=compare))
+    for token in (tokens[0], tokens[2], "none"):
+        compared.clear()
+        file.find(token)
+        assert compared == [row.digest for row in file.rows()]

@@ -107,6 +107,19 @@ def test_limits_of_size_and_disk_hold_before_anything_is_read(
     assert refused.value.status == status
 
 
+def test_what_others_are_sending_is_counted_with_all_that_will_come(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "uploads", Limits(uploads_bytes=1_000, free_bytes=0))
+    other = CONTENT[:200]
+    with uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)):
+        with (
+            pytest.raises(ProblemError, match="uploads take 900 bytes") as refused,
+            uploads.receiving(digest_of(other), 0, len(other)),
+        ):
+            pass
+        assert refused.value.status == 507
+    assert uploads.state(send(uploads, other)).complete
+
+
 def test_a_corpus_is_a_file_or_a_folder_of_uploaded_files(uploads: Uploads) -> None:
     digest = send(uploads, CONTENT)
     one = uploads.make_corpus(corpus(("a.txt", digest)))
