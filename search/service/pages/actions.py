@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 
 from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import SYMBOLS
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.references import store_of_trial
@@ -22,6 +23,7 @@ from lstm_sweep.search.service.pages.rendering import (
     LOGIN,
     PASSWORD,
     REFUSALS,
+    Looks,
     PageRoute,
     moved,
     page,
@@ -33,6 +35,7 @@ from lstm_sweep.search.service.routes.operation import begin_session, end_sessio
 from lstm_sweep.search.service.routes.sweeps import check_priority
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST, User
+from lstm_sweep.search.spec import RULES
 from lstm_sweep.search.store import archive
 from lstm_sweep.spaces.presets import SPACES
 
@@ -40,30 +43,37 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: routers of all pages, and those of their paths that need no login
 PAGES, OPEN = (views, router), (LOGIN, "/logout")
-#: what the form of a sweep is filled in with
+#: what the form of a sweep is filled in with, first what is seen at once, then the rest
 FIRST = {"data": "python-docs", "trials": "20", "space": "default"}
-#: fields of the form that are given to the sweep as they are
-FIELDS = ("data", "name", "space", "trials", "minutes", "seed")
+REST = {"symbols": "auto", "set": "", "ladder": "on", "halving": "on", "confirm_configs": "",
+        "size_rule": "reject", "seed": ""}  # fmt: skip
+SWITCH = ("on", "off")
+#: fields of the form that are given to the sweep
+FIELDS = ("data", "name", "space", "trials", "minutes", *REST)
 
 
-def _form(site: Site, given: Mapping[str, str], said: str = "") -> str:
+def _form(site: Site, user: User, given: Mapping[str, str], said: str = "") -> str:
     """The form that launches a sweep; `said` is why what was given is refused."""
+    filled = {**dict.fromkeys((*FIELDS, "place", "priority"), ""), **FIRST, **REST, **given}
     return rendered(
         "launch.html",
+        Looks.of(site, user),
         samples=list(SAMPLES),
         corpora=site.uploads.corpora(),
         spaces=list(SPACES),
         has_roots=bool(site.settings.data_roots),
-        given={**dict.fromkeys(FIELDS, ""), "place": "", "priority": "", **FIRST, **given},
+        choices={"symbols": SYMBOLS, "ladder": SWITCH, "halving": SWITCH, "size_rule": RULES},
+        given=filled,
+        more=any(filled[name] != REST[name] for name in REST),
         key=secrets.token_hex(16),
         said=said,
     )
 
 
 @router.get("/launch")
-async def launch_form(site: TheSite) -> Response:
+async def launch_form(site: TheSite, user: TheUser) -> Response:
     """The form that launches a sweep."""
-    return page(await site.answers.read(partial(_form, site, {})))
+    return page(await site.answers.read(partial(_form, site, user, {})))
 
 
 @router.post("/launch")
@@ -80,13 +90,13 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
         except REFUSALS as error:
             status = problems.response_of(error).status_code
             said = error.detail if isinstance(error, ProblemError) else for_command_line(error)
-            form = partial(_form, site, sent.fields, said)
+            form = partial(_form, site, user, sent.fields, said)
             return page(await site.answers.read(form), status)
     return moved(f"/sweeps/{quote(name)}")
 
 
 def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
-    filled = forms.numbers(given)
+    filled = forms.filled_in(given)
     priority = filled.get("priority", 0)
     check_priority(priority)
     spec = site.names.spec_of({name: filled[name] for name in FIELDS if name in filled})
@@ -114,7 +124,7 @@ async def stop(sweep: SweepName, site: TheSite) -> Response:
 @router.post("/sweeps/{sweep}/resume")
 async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     """Go on with a sweep, also with more trials."""
-    changes = forms.numbers(await forms.fields_of(request))
+    changes = forms.filled_in(await forms.fields_of(request))
     for name in changes:
         if name not in ("trials", "minutes"):
             raise InputError(f"{shown(name)} is no field: possible: trials, minutes")
@@ -126,7 +136,7 @@ async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUse
 @router.post("/sweeps/{sweep}/priority")
 async def prioritise(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """Give a sweep another priority."""
-    priority: Any = forms.numbers(await forms.fields_of(request)).get("priority")
+    priority: Any = forms.filled_in(await forms.fields_of(request)).get("priority")
     check_priority(priority)
     note(request, priority=priority)
     return await _changed(site, sweep, partial(site.service.prioritise, sweep, priority))

@@ -23,7 +23,10 @@ from lstm_sweep.search.service.uploads import READ_BYTES, check_free
 #: bytes of all fields of a form, and parts that it has, at most
 FIELD_BYTES, PARTS = 64 << 10, 100
 #: fields of a sweep that are numbers, and whether they are whole
-NUMBERS = {"trials": True, "minutes": False, "workers": True, "seed": True, "priority": True}
+NUMBERS = {"trials": True, "minutes": False, "seed": True, "priority": True,
+           "confirm_configs": True}  # fmt: skip
+#: fields that are on or off, and those that have a value on each line
+SWITCHES, LINES = ("ladder", "halving"), ("set",)
 
 
 async def fields_of(request: Request) -> dict[str, str]:
@@ -39,13 +42,22 @@ async def fields_of(request: Request) -> dict[str, str]:
         raise ProblemError(400, "the body is no form, expected fields in UTF-8") from None
 
 
-def numbers(given: Mapping[str, str]) -> dict[str, Any]:
-    """Fields of a sweep that are filled in; what is no number stays a text, which is refused."""
-    found: dict[str, Any] = {}
-    for name, text in given.items():
-        if text := text.strip():
-            found[name] = _number(text, whole=NUMBERS[name]) if name in NUMBERS else text
-    return found
+def filled_in(given: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a sweep that are filled in, as a spec has them.
+
+    What is no number or switch stays a text, which the spec refuses.
+    """
+    return {name: _value(name, text.strip()) for name, text in given.items() if text.strip()}
+
+
+def _value(name: str, text: str) -> Any:
+    if name in NUMBERS:
+        return _number(text, whole=NUMBERS[name])
+    if name in SWITCHES and text in ("on", "off"):
+        return text == "on"
+    if name in LINES:
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    return text
 
 
 def _number(text: str, *, whole: bool) -> int | float | str:

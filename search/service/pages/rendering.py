@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +20,8 @@ from lstm_sweep.search.pages.svg import NOT_XML
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.problems import KINDS, ProblemError
+from lstm_sweep.search.service.site import Site
+from lstm_sweep.search.service.tokens import Role, User
 
 HERE = Path(__file__).parent
 #: where a browser logs in
@@ -29,6 +31,20 @@ LOGIN = "/login"
 PASSWORD = "/password"
 #: what is refused with a sentence
 REFUSALS: tuple[type[Exception], ...] = (ProblemError, *(kind for kind, _ in KINDS))
+
+
+class Looks(NamedTuple):
+    """What a page depends on, of who looks at it."""
+
+    #: may change something
+    may_run: bool = False
+    #: has logged in, and can log out
+    logged_in: bool = False
+
+    @classmethod
+    def of(cls, site: Site, user: User) -> Looks:
+        """That of a user."""
+        return cls(user.role is Role.RUN, site.settings.asks_login)
 
 
 @functools.cache
@@ -49,9 +65,9 @@ def _allowed(value: object) -> object:
     return NOT_XML.sub("\ufffd", without_secrets(str(value))) if plain else value
 
 
-def rendered(template: str, **values: Any) -> str:
-    """A page as HTML; texts of `values` are without secrets."""
-    return str(_templates().get_template(template).render(**values))
+def rendered(template: str, looks: Looks | None = None, **values: Any) -> str:
+    """A page as HTML, for who looks at it; texts of `values` are without secrets."""
+    return str(_templates().get_template(template).render(looks=looks or Looks(), **values))
 
 
 def page(html: str, status: int = 200) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -23,12 +24,13 @@ from lstm_sweep.search.pages.report_page import style
 from lstm_sweep.search.pages.svg import escaped
 from lstm_sweep.search.service.description import Number, SweepName
 from lstm_sweep.search.service.http_settings import host_of
-from lstm_sweep.search.service.pages.rendering import HERE, PageRoute, page, rendered
+from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.exports import export_best, export_trial
 from lstm_sweep.search.service.service import QueuedSweep
-from lstm_sweep.search.service.site import Site, TheSite
+from lstm_sweep.search.service.site import Site, TheSite, TheUser
+from lstm_sweep.search.service.tokens import User
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.sweep.stored_findings import read_findings
 
@@ -50,9 +52,12 @@ ORDERS: dict[str, Callable[[TrialFinding], Any]] = {
 UNDER_WAY = ("queued", "running", "paused")
 
 
-async def kept(site: Site, key: Hashable, ask: Callable[[], str]) -> Response:
-    """A page, which is made once for all who ask for it within a moment."""
-    return page(json.loads((await site.answers.get(("page", key), ask)).content))
+async def kept(site: Site, user: User, key: Hashable, ask: Callable[[Looks], str]) -> Response:
+    """A page, which is made once for all like the user who ask for it within a moment."""
+    looks = Looks.of(site, user)
+    return page(
+        json.loads((await site.answers.get(("page", looks, key), lambda: ask(looks))).content)
+    )
 
 
 @router.get("/static/style.css")
@@ -71,10 +76,12 @@ async def static(name: str) -> Response:
 
 
 @router.get("/")
-async def sweeps(site: TheSite, at: Annotated[int, Query(ge=1, le=10**6)] = 1) -> Response:
+async def sweeps(
+    site: TheSite, user: TheUser, at: Annotated[int, Query(ge=1, le=10**6)] = 1
+) -> Response:
     """All sweeps, the newest first."""
 
-    def ask() -> str:
+    def ask(looks: Looks) -> str:
         listing = site.service.sweeps()
         newest = list(reversed(listing.rows))
         shown = newest[(at - 1) * ON_A_PAGE : at * ON_A_PAGE]
@@ -82,17 +89,17 @@ async def sweeps(site: TheSite, at: Annotated[int, Query(ge=1, le=10**6)] = 1) -
         rows = [_listed(site, row, queue.get(row.sweep)) for row in shown]
         pages = max(1, -(-len(newest) // ON_A_PAGE))
         return rendered(
-            "sweeps.html", rows=rows, at=at, pages=pages, left_out=listing.left_out,
+            "sweeps.html", looks, rows=rows, at=at, pages=pages, left_out=listing.left_out,
             ready=site.service.ready(),
         )  # fmt: skip
 
-    return await kept(site, ("sweeps", at), ask)
+    return await kept(site, user, ("sweeps", at), ask)
 
 
 def _listed(site: Site, row: Any, queued: QueuedSweep | None) -> dict[str, Any]:
     """A sweep in the list, with its reason and baselines as far as they can be read."""
     found: dict[str, Any] = vars(row) | {"why": queued.why if queued else "", "wanted": None}
-    found |= {"baseline": "", "base_loss": None}
+    found |= {"baseline": "", "base_loss": None, "data": PurePath(row.data or "").name}
     try:
         store = store_of_sweep(row.sweep, site.store)
         run = archive.existing_sweep(store, row.sweep)
@@ -111,20 +118,26 @@ def _listed(site: Site, row: Any, queued: QueuedSweep | None) -> dict[str, Any]:
 
 @router.get("/sweeps/{sweep}")
 async def sweep_page(
-    sweep: SweepName, request: Request, site: TheSite, sort: str = "", down: bool = False
+    sweep: SweepName,
+    request: Request,
+    site: TheSite,
+    user: TheUser,
+    sort: str = "",
+    down: bool = False,
 ) -> Response:
     """One sweep: its state, drawings and trials."""
     if sort not in ("", *ORDERS):
         raise InputError(f"sort is '{sort[:40]}': possible: {', '.join(ORDERS)}")
     mlflow = mlflow_for(site, request)
 
-    def ask() -> str:
+    def ask(looks: Looks) -> str:
         store = store_of_sweep(sweep, site.store)
         run = archive.existing_sweep(store, sweep)
         found = read_findings(store, run)
         status = site.service.status(sweep)
         return rendered(
             "one_sweep.html",
+            looks,
             found=found,
             status=status,
             owner=site.service.owner(sweep),
@@ -141,7 +154,7 @@ async def sweep_page(
             under_way=status.state in UNDER_WAY,
         )
 
-    return await kept(site, ("sweep", sweep, sort, down, mlflow), ask)
+    return await kept(site, user, ("sweep", sweep, sort, down, mlflow), ask)
 
 
 def _drawn(found: Findings) -> list[Figure]:
@@ -177,21 +190,23 @@ def _is_loopback(host: str) -> bool:
 
 
 @router.get("/sweeps/{sweep}/trials/{number}")
-async def trial_page(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
+async def trial_page(
+    sweep: SweepName, number: Number, request: Request, site: TheSite, user: TheUser
+) -> Response:
     """One trial, round by round."""
     mlflow = mlflow_for(site, request)
 
-    def ask() -> str:
+    def ask(looks: Looks) -> str:
         details = api.show(f"{sweep}/{number}", settings=site.store)
         store = store_of_sweep(sweep, site.store)
         shown = details.to_dict()
         return rendered(
-            "trial.html", trial=shown, sweep=sweep, number=number, mlflow=mlflow,
+            "trial.html", looks, trial=shown, sweep=sweep, number=number, mlflow=mlflow,
             run_page=escaped(mlflow + store.page(shown["run_id"])),
             metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
         )  # fmt: skip
 
-    return await kept(site, ("trial", sweep, number, mlflow), ask)
+    return await kept(site, user, ("trial", sweep, number, mlflow), ask)
 
 
 @router.get("/sweeps/{sweep}/export")
@@ -207,21 +222,25 @@ async def export_one(sweep: SweepName, number: Number, site: TheSite) -> Respons
 
 
 @router.get("/compare")
-async def compare(site: TheSite, sweep: Annotated[list[str] | None, Query()] = None) -> Response:
+async def compare(
+    site: TheSite, user: TheUser, sweep: Annotated[list[str] | None, Query()] = None
+) -> Response:
     """Several sweeps beside each other."""
     names = tuple(dict.fromkeys(sweep or ()))
     if not 2 <= len(names) <= COMPARED:
         raise InputError(f"{len(names)} sweeps are chosen: expected 2 to {COMPARED} to compare")
 
-    def ask() -> str:
+    def ask(looks: Looks) -> str:
         found = []
         for name in names:
             store = store_of_sweep(name, site.store)
             found.append(read_findings(store, archive.existing_sweep(store, name)))
         fields = dict.fromkeys(name for one in found if one.best for name in one.best.config)
-        return rendered("compare.html", found=found, fields=list(fields), figures=beside(found))
+        return rendered(
+            "compare.html", looks, found=found, fields=list(fields), figures=beside(found)
+        )
 
-    return await kept(site, ("compare", names), ask)
+    return await kept(site, user, ("compare", names), ask)
 
 
 def beside(found: Sequence[Findings]) -> list[Figure]:
@@ -243,10 +262,11 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
 
 
 @router.get("/reruns/{rerun}")
-async def rerun_page(rerun: str, site: TheSite) -> Response:
+async def rerun_page(rerun: str, site: TheSite, user: TheUser) -> Response:
     """Whether a rerun has ended, and what it has found."""
     found: Rerun = await site.answers.read(lambda: site.reruns.get(rerun))
-    return page(rendered("rerun.html", rerun=found, trial_path=path_of(found.trial)))
+    looks = Looks.of(site, user)
+    return page(rendered("rerun.html", looks, rerun=found, trial_path=path_of(found.trial)))
 
 
 def path_of(trial: str) -> str:
