@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 test: $(VENV)/installed-test
 	$(PYTEST) -m "not full" $(ARGS)
 
-# What test leaves out: PostgreSQL, S3, kills at random, long forms
+# What test leaves out: PostgreSQL, S3, a browser, kills at random, long forms
 test-all: $(VENV)/installed-test
 	$(PYTEST) -m full $(ARGS)
 

@@ -1,0 +1,269 @@
+"""The pages of `serve` in a browser, by clicks and keys: from a file to a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+
+from tests import browser as browsers
+from tests.acceptance.test_serve import driver_processes
+from tests.browser import WITHIN_S, Tab
+from tests.conftest import run_program, start_program
+
+pytestmark = pytest.mark.full
+
+#: networks that train fast
+FIELDS = "layer_size=6,8\nlayers=2\ndropout=0\nsequence_length=8\nstride=8\nbatch_size=32"
+#: more trials than end before the sweep is stopped
+TRIALS = 60
+
+
+@dataclass(frozen=True)
+class Site:
+    """A service that asks for tokens, and one of them."""
+
+    url: str
+    token: str
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsers.running() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def site(workplace: Callable[[str], Path], browser: Browser) -> Iterator[Site]:
+    folder = workplace("pages")
+    token = run_program("token", "add", "ann", "--role", "run", "--json", cwd=folder).json["token"]
+    service = start_program(
+        "serve", "--json", "--login", "--slots", "2", "--no-mlflow", cwd=folder,
+        LSTM_SWEEP_SLOTS=str(folder / "slots"),
+    )  # fmt: skip
+    try:
+        yield Site(json.loads(service.stdout.readline())["url"], token)
+    finally:
+        service.send_signal(signal.SIGTERM)
+        ended = service.wait(30)
+        for pid in driver_processes(folder):
+            os.kill(pid, signal.SIGKILL)
+    assert ended == 0
+
+
+def logged_in(browser: Browser, site: Site, *, javascript: bool = True) -> Tab:
+    """A tab of a browser into which the token was typed."""
+    tab = Tab(browser, site.url, javascript=javascript)
+    tab.go("/login").get_by_label("Token").fill(site.token)
+    tab.page.get_by_role("button", name="Log in").click()
+    tab.page.wait_for_url(f"{site.url}/")
+    return tab
+
+
+def test_a_token_lets_a_browser_in_and_nothing_else_does(browser: Browser, site: Site) -> None:
+    tab = Tab(browser, site.url)
+    for path in ("/", "/launch", "/sweeps/first"):
+        assert tab.go(path).url == f"{site.url}/login"
+    tab.page.get_by_label("Token").fill("guessed")
+    tab.page.keyboard.press("Enter")
+    assert "the login is not known" in tab.page.get_by_role("alert").inner_text()
+    faults = tab.faults()
+
+    tab.page.get_by_label("Token").fill(site.token)
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url(f"{site.url}/")
+    assert tab.page.get_by_role("heading", name="Sweeps").is_visible()
+    [cookie] = tab.page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert tab.page.evaluate("() => document.cookie") == ""
+    faults += tab.faults()
+
+    tab.page.get_by_role("button", name="Log out").click()
+    assert tab.go("/").url == f"{site.url}/login"
+    assert (faults, tab.elsewhere()) == ([], [])
+    refused = "error: Failed to load resource: the server responded with a status of 401"
+    assert [said for said in tab.said if not said.startswith(refused)] == []
+
+
+def test_a_policy_that_is_broken_would_be_noticed(browser: Browser, site: Site) -> None:
+    tab = logged_in(browser, site)
+    tab.page.evaluate(
+        """() => {
+          const script = document.createElement("script"), image = document.createElement("img");
+          script.textContent = "window.ran = true";
+          image.src = "http://192.0.2.1/picture.png";
+          document.body.append(script, image);
+        }"""
+    )
+    assert tab.page.evaluate("() => window.ran") is None
+    assert sum("Content Security Policy" in said for said in tab.said) == 2
+    assert tab.faults() != []  # a picture without a text
+
+
+def test_a_sweep_goes_from_a_file_to_a_model_by_keys_and_clicks(
+    browser: Browser, site: Site, data: Path, tmp_path: Path
+) -> None:
+    tab = logged_in(browser, site)
+    faults = launch_by_keys(tab, data)
+    page = tab.page
+    page.evaluate("() => { window.loaded = 'once'; }")
+    assert page.get_by_text("No trial has begun.").is_visible()
+    page.locator("#trials td", has_text="running").first.wait_for()
+    curves = page.locator("#pictures figure", has_text="Learning curves")
+    curves.locator(".wide svg").first.wait_for()
+    before = curves.locator(".wide").inner_html()
+    until(lambda: curves.locator(".wide").inner_html() != before, "the curves grow")
+    assert page.evaluate("() => window.loaded") == "once"  # all that was live
+    faults += tab.faults()
+
+    tab.tab_to("Pause")
+    page.keyboard.press("Enter")
+    badge(page, "paused").wait_for()
+    ended = ended_trials(page)
+    another = without_javascript(browser, site)
+    assert ended_trials(page) == ended < TRIALS
+
+    page.get_by_role("button", name="Resume").click()
+    until(lambda: ended_trials(page) > ended, "it goes on")
+    page.get_by_role("button", name="Stop").click()
+    badge(page, "stopped").wait_for()
+    assert page.get_by_role("button", name="Resume").is_visible()
+    faults += tab.faults()
+
+    faults += take_home(tab, tmp_path, another)
+    assert (faults, tab.elsewhere(), tab.said) == ([], [], [])
+
+
+def take_home(tab: Tab, folder: Path, another: str) -> list[str]:
+    """Sort, rerun and export the trials of the sweep, and compare it; faults of the pages."""
+    page = tab.page
+    for order in ("ascending", "descending"):
+        page.get_by_role("columnheader", name="loss").get_by_role("link").click()
+        page.locator(f"#trials th[aria-sort={order}]").wait_for()
+        shown = page.locator("#trials tbody td:nth-child(4)").all_inner_texts()
+        losses = [float(text) for text in shown if text]
+        assert losses == sorted(losses, reverse=order == "descending") and len(losses) > 1
+
+    page.get_by_role("button", name="Rerun the best trial").click()
+    page.wait_for_url("**/reruns/*")
+    rerun = page.url
+    faults = tab.faults() + export(tab.go("/sweeps/mine"), tab, folder)
+    page.goto(rerun)
+    page.locator("#state", has_text="verdict: identical").wait_for()
+    return faults + tab.faults() + compare(tab, "mine", another)
+
+
+def launch_by_keys(tab: Tab, data: Path) -> list[str]:
+    """Fill the form in and send it without a mouse; its faults."""
+    page = tab.go("/launch")
+    faults = tab.faults()
+    way = tab.tab_to("A file of yours")
+    assert way[:3] == ["To the content", "Sweeps", "Launch a sweep"]
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(data)
+    for name, keys in [("Space", "quick"), ("Trials at most", str(TRIALS))]:
+        tab.tab_to(name)
+        page.keyboard.type(keys)
+    tab.tab_to("More about the search")
+    page.keyboard.press("Enter")
+    tab.tab_to("Values of fields of the space, a field a line")
+    page.keyboard.type(f"{FIELDS}\nepochs=8")
+    for name, keys in [("Ladder: learning rates first, from high to low", "of"),
+                       ("Halving: trials that fall behind wait", "of"),
+                       ("Best configs that are trained again in the end", "0"),
+                       ("Size rule: networks that are too large or small for the data", "o"),
+                       ("Name (may be empty)", "mine")]:  # fmt: skip
+        tab.tab_to(name)
+        page.keyboard.type(keys)
+    tab.tab_to("Launch")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/sweeps/mine")
+    return faults
+
+
+def without_javascript(browser: Browser, site: Site) -> str:
+    """Run a sweep of one trial on the file that is there, by pages as they are; its name."""
+    tab = logged_in(browser, site, javascript=False)
+    page = tab.go("/launch")
+    page.get_by_label("Or a sample").select_option(label="words.txt (6,000 bytes)")
+    page.get_by_label("Trials at most").fill("many")
+    page.get_by_text("More about the search").click()
+    page.get_by_label("Values of fields").fill(f"{FIELDS}\nepochs=1")
+    page.get_by_label("Ladder").select_option("off")
+    page.get_by_label("Best configs").fill("0")
+    page.get_by_label("Size rule").select_option("off")
+    page.get_by_role("button", name="Launch").click()
+    assert "trials is 'many'" in page.get_by_role("alert").inner_text()
+    page.get_by_label("Trials at most").fill("1")  # all else is still there
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/sweeps/*")
+    name = page.url.rpartition("/")[2]
+
+    def has_ended() -> bool:
+        page.reload()
+        return badge(page, "finished").is_visible()
+
+    until(has_ended, "a sweep of one trial ends")
+    assert page.locator("#pictures .wide svg").first.is_visible()
+    page.get_by_text("The numbers").first.click()
+    assert page.locator("#pictures td").first.is_visible()
+    page.get_by_role("link", name=f"{name}/0").click()
+    assert page.get_by_role("table", name="Metrics after each round").is_visible()
+    assert tab.elsewhere() == []
+    return name
+
+
+def export(page: Page, tab: Tab, folder: Path) -> list[str]:
+    """Take the best model home, and look into it; the faults of the page of its trial."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export the best model").click()
+    file = folder / download.value.suggested_filename
+    download.value.save_as(file)
+    with zipfile.ZipFile(file) as packed:
+        assert packed.testzip() is None
+        names = {Path(one).name for one in packed.namelist()}
+    assert file.name.startswith("mine-") and names >= {"model.keras", "README.md"}
+    page.get_by_role("rowheader").get_by_role("link").first.click()
+    page.get_by_role("heading", name="Rounds").wait_for()
+    return tab.faults()
+
+
+def compare(tab: Tab, *sweeps: str) -> list[str]:
+    """Tick sweeps in the list, which stays up to date meanwhile, and compare them; the faults."""
+    page = tab.go("/")
+    for name in sweeps:
+        page.get_by_label(f"Compare {name}").check()
+    with page.expect_response(f"{tab.base}/"):
+        pass
+    assert all(page.get_by_label(f"Compare {name}").is_checked() for name in sweeps)
+    page.get_by_role("button", name="Compare what is ticked").click()
+    page.get_by_role("heading", name="The best losses").wait_for()
+    assert all(page.get_by_role("columnheader", name=name).is_visible() for name in sweeps)
+    return tab.faults()
+
+
+def ended_trials(page: Page) -> int:
+    """How many trials have ended, as the page of a sweep says."""
+    return int(page.get_by_role("progressbar").get_attribute("value") or "")
+
+
+def badge(page: Page, state: str) -> Locator:
+    """The state of a sweep, if it is this one."""
+    return page.locator("#state .badge", has_text=state)
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something."""
+    end = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.3)

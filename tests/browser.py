@@ -1,0 +1,106 @@
+"""Chromium without a window, and what it says of the pages that it shows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
+
+from tests.postgres import do_without
+
+#: what tests may not do without if `LSTM_SWEEP_TESTS_NEED` has it
+NAME = "chromium"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+#: it asks for nothing by itself, and runs as root of a container
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+           "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+#: seconds that anything may take on a machine that does other things too
+WITHIN_S = 240.0
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+WIDE, NARROW = ViewportSize(width=1100, height=800), ViewportSize(width=390, height=800)
+#: how the element with the focus is seen, and what it is called
+FOCUSED = """() => {
+  const one = document.activeElement, style = getComputedStyle(one);
+  const label = one.labels && one.labels[0] && one.labels[0].textContent;
+  const box = one.getBoundingClientRect();
+  return {
+    name: (one.getAttribute("aria-label") || label || one.textContent).trim().replace(/\\s+/g, " "),
+    outline: style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth),
+    shown: box.width > 0 && box.right > 0 && box.bottom > 0,
+  };
+}"""
+OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Browser]:
+    """A browser; without Chromium the test is skipped, or fails if told to."""
+    found = [path for path in map(shutil.which, PROGRAMS) if path]
+    if not found:
+        do_without(NAME, "Chromium is not installed, expected Debian's package `chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found[0], args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of a browser; what the browser says of it, and where it asks, is kept."""
+
+    def __init__(self, browser: Browser, base: str, *, javascript: bool = True) -> None:
+        context = browser.new_context(java_script_enabled=javascript, viewport=WIDE)
+        context.set_default_timeout(1000 * WITHIN_S)
+        self.base, self.page = base, context.new_page()
+        self.said, self.asked = list[str](), list[str]()
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def _note(self, said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            self.said.append(f"{said.type}: {said.text}")
+
+    def go(self, path: str) -> Page:
+        """Show a page of the service."""
+        self.page.goto(self.base + path)
+        return self.page
+
+    def elsewhere(self) -> list[str]:
+        """What was asked for at other places than the service."""
+        here = urlsplit(self.base).netloc
+        asked = [url for url in self.asked if not url.startswith("data:")]
+        return [url for url in asked if urlsplit(url).netloc != here]
+
+    def tab_to(self, name: str) -> list[str]:
+        """Press Tab until the element of this name has the focus; names on the way, this included.
+
+        Each has to show that it has the focus.
+        """
+        names = list[str]()
+        while not names or names[-1] != name:
+            assert len(names) < 60, f"{name} is not among {names}"
+            self.page.keyboard.press("Tab")
+            focused = self.page.evaluate(FOCUSED)
+            assert focused["shown"] and focused["outline"] >= 2, focused
+            names.append(focused["name"])
+        return names
+
+    def faults(self) -> list[str]:
+        """What axe-core finds in both themes, and where a page is wider than a narrow screen."""
+        found = list[str]()
+        for theme in THEMES:
+            self.page.emulate_media(color_scheme=theme)
+            for fault in Axe().run(self.page).response["violations"]:
+                where = [node["target"] for node in fault["nodes"]]
+                found.append(f"{self.page.url} {theme}: {fault['id']} at {json.dumps(where)}")
+        self.page.set_viewport_size(NARROW)
+        if self.page.evaluate(OVERFLOW):
+            found.append(f"{self.page.url}: wider than {NARROW['width']} pixels")
+        self.page.set_viewport_size(WIDE)
+        return found
