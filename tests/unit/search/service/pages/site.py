@@ -57,6 +57,6 @@ def check(html: str) -> None:
     assert len(page.all("h1")) == 1 and len(page.all("title")) >= 1
     assert len(page.all("caption")) == len(page.all("table"))
     labelled = {given.get("for") for given in page.all("label")}
-    for given in page.all("input") + page.all("select"):
+    for given in page.all("input") + page.all("select") + page.all("textarea"):
         named = given.get("id") in labelled or "aria-label" in given or "id" not in given
         assert named or given.get("type") == "hidden", given

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.search.service import login
 from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.tokens import Role, TokenFile, User
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
@@ -60,6 +61,37 @@ def test_what_is_refused_is_said_above_the_form_which_keeps_what_was_given(
     assert f'value="{corpus["data"]}" selected' in answer.text
     assert len(place.service.sweeps()) == 0
     check(answer.text)
+
+
+def test_the_rest_of_the_form_decides_the_search_and_is_kept_when_it_is_refused(
+    place: Place, client: TestClient
+) -> None:
+    rest = {"set": "layer_size=6\r\n\r\nepochs=1", "ladder": "off", "confirm_configs": "0",
+            "size_rule": "off"}  # fmt: skip
+    refused = launched(client, trials="0", **rest).text
+    assert '<details class="more" open>' in refused and "layer_size=6" in refused
+    assert '<details class="more">' in client.get("/launch").text
+    assert forms.filled_in(rest | {"seed": " ", "trials": "1.5"}) == {
+        "set": ["layer_size=6", "epochs=1"], "ladder": False, "confirm_configs": 0,
+        "size_rule": "off", "trials": "1.5",
+    }  # fmt: skip
+    wrong = launched(client, set="layer_siz=6")
+    assert (wrong.status_code, "layer_siz" in wrong.text) == (422, True)
+    assert len(place.service.sweeps()) == 0
+
+
+def test_who_may_only_read_sees_no_buttons_that_change_something(folder: Path, data: Path) -> None:
+    place = Place.in_folder(folder, asks_login=True)
+    place.launch(data, "s", trials=1)
+    file = TokenFile(place.settings.folder)
+    for role, sees in (("read", False), ("run", True)):
+        token = {"Authorization": f"Bearer {file.add(role, role)}"}
+        with browser(place, **token) as client:
+            shown = [client.get(path).text for path in ("/", "/sweeps/s", "/sweeps/s/trials/0")]
+        assert ['href="/launch"' in text for text in shown] == [sees] * 3
+        changes = [re.findall(r'method="post" action="/(?!logout)', text) for text in shown]
+        assert [bool(found) for found in changes] == [False, sees, sees]
+        assert all("Log out" in text for text in shown)
 
 
 @pytest.mark.parametrize(
