@@ -68,7 +68,7 @@ def test_the_rest_of_the_form_decides_the_search_and_is_kept_when_it_is_refused(
 ) -> None:
     rest = {"set": "layer_size=6\r\n\r\nepochs=1", "ladder": "off", "confirm_configs": "0",
             "size_rule": "off"}  # fmt: skip
-    refused = launched(client, trials="0", **rest).text
+    refused = launched(client, None, trials="0", **rest).text
     assert '<details class="more" open>' in refused and "layer_size=6" in refused
     assert '<details class="more">' in client.get("/launch").text
     assert forms.filled_in(rest | {"seed": " ", "trials": "1.5"}) == {
