@@ -24,7 +24,7 @@ from lstm_sweep.search.commands.token_arguments import add_token
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.texts.terminal import plain
+from lstm_sweep.search.texts.terminal import escape_what_is_not_encoded, plain
 
 FIRST_STEPS = """\
 examples:
@@ -288,6 +288,7 @@ def _add_space(command: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     parsed = argparse.Namespace(command=None)
+    escape_what_is_not_encoded()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
         from lstm_sweep.search.commands.completion import complete
 

@@ -265,7 +265,9 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
             f"{file}: {cut(why)}, expected the weights of the network in {CONFIG}"
         ) from None
     if not all(np.isfinite(weight).all() for weight in networks.scored.get_weights()):
-        raise InputError(f"{file} has weights that are no finite numbers")
+        raise InputError(
+            f"{file} has weights that are no finite numbers, expected those of a trained network"
+        )
     return networks
 
 

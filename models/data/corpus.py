@@ -216,7 +216,8 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
     for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
         if end <= begin:
             raise InputError(
-                f"{described.name}: the {split} split has no symbols; all have {sequences.length:,}"
+                f"{described.name}: the {split} split has no symbols; all have "
+                f"{sequences.length:,}, expected more of them, or a larger share for this split"
             )
     values = np.array(sequences.values, np.int64)
     by_value = np.argsort(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from lstm_sweep.models.field_checks import check_switch
 
 SPLITS = ("train", "validation", "test")
 SYMBOLS = ("auto", "chars", "ids")
+#: names in a folder that are compared with one that is not there, at most
+MOST_BESIDE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,14 @@ def _path(data: str) -> Path:
     return path
 
 
+def _beside(path: Path) -> list[str]:
+    """Names of what is in the folder where a file was expected."""
+    try:
+        return sorted(entry.name for entry in itertools.islice(path.parent.iterdir(), MOST_BESIDE))
+    except OSError:
+        return []
+
+
 def existing(data: str) -> Path:
     """Return the path of a file or folder.
 
@@ -70,7 +81,7 @@ def existing(data: str) -> Path:
     """
     path = _path(data)
     if not path.exists():
-        hint = nearest(Path(data).name, samples.SAMPLES)
+        hint = nearest(path.name, [*samples.SAMPLES, *_beside(path)])
         raise InputError(
             f"data {shown(data)}: no such file or folder, and no sample "
             f"({', '.join(samples.SAMPLES)}){f'; {hint}' if hint else ''}"

@@ -30,7 +30,7 @@ from lstm_sweep.search.sweep.tasks import task_kind_of_run
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
 #: what is said of a bundle whatever its trial is about
-USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version")
+USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version", "example")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class Exported:
     not_loaded: str = ""
     #: version of a registered model that it has become
     version: Version | None = None
+    #: a session that its network can be asked about, from the test split: a text, or event ids
+    example: str | list[int] | None = None
     #: its losses and how it was checked, in lines for people
     lines: tuple[str, ...] = ()
     #: what belongs to its kind of task alone, such as the loss that a template has returned
@@ -68,6 +70,7 @@ class Exported:
             windows=parity["windows"],
             not_loaded=parity.get("not_loaded", ""),
             version=version and Version.of(version),
+            example=written.get("example"),
             lines=tuple(lines),
             more={name: value for name, value in written.items() if name not in USUAL},
         )

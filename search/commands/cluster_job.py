@@ -63,7 +63,7 @@ class JobOutput:
     def document(self, document: str | None) -> None:
         """Print the command's result, if there is one."""
         if document is not None:
-            print(plain_json(document), flush=True)
+            print(plain_json(document, sys.stdout.encoding), flush=True)
 
 
 def run(files: JobFiles, settings: Settings, head: str, *, as_json: bool) -> int:

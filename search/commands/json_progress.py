@@ -110,7 +110,8 @@ class JsonLines:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = dict(zip(COMMON, (event, now, self._sweep), strict=True))
         line |= dict(zip(SCHEMA[event], values, strict=True))
-        print(without_secrets(plain_json(json_text(line))), file=self._stream, flush=True)
+        text = plain_json(json_text(line), self._stream.encoding)
+        print(without_secrets(text), file=self._stream, flush=True)
 
 
 def _leader(state: SweepState) -> dict[str, Any] | None:

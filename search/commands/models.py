@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +18,7 @@ from lstm_sweep.search.results.detect import Rule, line_of
 from lstm_sweep.search.results.generate import GenerationRequest, printable
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.texts import verdict
+from lstm_sweep.search.texts.summary import model_name, program_here
 from lstm_sweep.search.texts.terminal import plain, print_json
 
 
@@ -67,8 +69,14 @@ def export(arguments: Namespace) -> int:
     for line in exported.lines:
         print(line)
     if exported.version:
-        for line in serving.lines(exported.bundle, exported.version, settings):
+        for line in serving.lines(exported, exported.version, settings):
             print(plain(line))
+    elif exported.test_loss is not None:
+        name, program = model_name(exported.trial.partition("/")[0]), program_here()
+        again = f"{exported.trial} --to {name}-model --register {name}"
+        print("next:")
+        print(f"  {program} generate {plain(shlex.quote(arguments.to))} --length 200")
+        print(f"  {program} export {again}   # to be served over HTTP")
     return DONE
 
 

@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.bundle import bundle as bundles
+from lstm_sweep.search.api.models import Exported
 from lstm_sweep.search.store import address
 from lstm_sweep.search.store.model_folder import column_of, example_session
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.texts.curve import can_encode
 
 #: where the model is served in the commands that are printed
 PORT = 5001
 
 
-def lines(bundle: str, version: Version, settings: Settings) -> Iterator[str]:
+def lines(exported: Exported, version: Version, settings: Settings) -> Iterator[str]:
     """Lines about a version that was registered, with commands to type."""
     yield f"registered: {version.text}"
     yield "serve it:"
     yield f"  {serve_command(version, settings)}"
     yield "ask it:"
-    request = request_of(bundle)
-    body = "@request.json" if request is None else json.dumps(request, ensure_ascii=False)
+    request = request_of(exported.bundle, exported.example)
+    body = "@request.json" if request is None else json.dumps(request, ensure_ascii=_ascii_only())
     yield (
         f"  curl http://127.0.0.1:{PORT}/invocations -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}"
@@ -53,11 +55,19 @@ def serve_command(version: Version, settings: Settings) -> str:
     return " ".join([*parts, f"--env-manager local --port {PORT}"])
 
 
-def request_of(bundle: str) -> dict[str, Any] | None:
-    """A request to the model of a bundle; None for that of a template."""
+def _ascii_only() -> bool:
+    """Whether this terminal shows no more; a backslash escape would be another text to a shell."""
+    return not can_encode(sys.stdout.encoding or "utf-8")
+
+
+def request_of(bundle: str, example: str | list[int] | None) -> dict[str, Any] | None:
+    """A request to the model of a bundle; None for that of a template.
+
+    It is about `example`, a piece of real data, or else about a few symbols of the alphabet.
+    """
     _, content = bundles.read_any(bundle)
     if isinstance(content, bundles.TemplateBundle):
         return None
     alphabet = content.alphabet
-    session = {column_of(alphabet): example_session(alphabet)}
+    session = {column_of(alphabet): example or example_session(alphabet)}
     return {"dataframe_records": [session], "params": {"top": 3, "length": 20}}

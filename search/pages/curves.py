@@ -74,7 +74,8 @@ def learning_curves(
         parts.append(_series(frame, best[index], class_, shape))
         entries.insert(0, Entry(class_, shape, best[index].name))
     if grey:
-        entries.append(Entry("other", "circle", f"{len(others)} other trials"))
+        several = "s" if len(others) > 1 else ""
+        entries.append(Entry("other", "circle", f"{len(others)} other trial{several}"))
     return _framed(frame, title, parts, entries, levels)
 
 

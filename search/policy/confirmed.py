@@ -57,7 +57,8 @@ class Confirmed:
 
     def __str__(self) -> str:
         seeds = f"{len(self.losses)} further seed{'s' if len(self.losses) > 1 else ''}"
-        text = f"{self.first.trial.id}: {self.mean:.4f} +- {self.spread:.4f} over {seeds}"
+        spread = f" +- {self.spread:.4f}" if len(self.losses) > 1 else ""
+        text = f"{self.first.trial.id}: {self.mean:.4f}{spread} over {seeds}"
         when = "" if self.at is None else f" at epoch {self.first.trial.epoch_text(self.at)}"
         text += f"{when}, first run {self.first_loss:.4f}"
         if self.p is None:

@@ -91,7 +91,10 @@ class DataNames:
         """A path below one of the folders that were given with `--data-root`."""
         named = f"{WHERE}: {field} is {shown(SERVER + given)}"
         if not self._roots:
-            raise InputError(f"{named}: this service was started without --data-root")
+            raise InputError(
+                f"{named}: this service was started without --data-root, expected data that are "
+                f"sent to it"
+            )
         for root in self._roots:
             try:
                 path = (root / given).resolve()
@@ -104,7 +107,8 @@ class DataNames:
                 _check_links(named, path, root)
             return path
         raise InputError(
-            f"{named}: no such file or folder below the folders of this service (--data-root)"
+            f"{named}: no such file or folder below the folders of this service (--data-root), "
+            f"expected the path of one there"
         )
 
 
@@ -113,4 +117,7 @@ def _check_links(named: str, path: Path, root: Path) -> None:
     for files in file_groups(existing(str(path))).values():
         for file in files:
             if not file.resolve().is_relative_to(root):
-                raise InputError(f"{named}: {shown(file.name)} is a link that leads out of it")
+                raise InputError(
+                    f"{named}: {shown(file.name)} is a link that leads out of it, expected files "
+                    f"that are in it"
+                )

@@ -184,7 +184,9 @@ class SweepService:
     def _changing(self) -> Iterator[None]:
         """What changes the queue, one after the other; the next look sees it."""
         if self._ends.is_set():
-            raise ServiceEndsError("the service ends, and takes no more requests")
+            raise ServiceEndsError(
+                "the service ends, and takes no more requests; try again when it is back"
+            )
         with self._lock:
             yield
             with contextlib.suppress(StoreError):

@@ -341,7 +341,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         return read_trial(matching[0])
     if matching:
         names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[:5])
-        raise InputError(f"trial '{reference}' is the beginning of {len(matching)} runs: {names}")
+        raise InputError(f"trial '{reference}': expected more of one of these run IDs: {names}")
     raise NoSuchRunError(
         f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning of "
         f"one; ",

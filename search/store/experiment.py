@@ -50,7 +50,10 @@ class Experiment:
         name = self._settings.experiment
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage != "active":
-            raise InputError(f"experiment '{name}' is deleted")
+            raise InputError(
+                f"experiment '{name}' is deleted; expected another name for it in mlflow.yaml, or "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}` before"
+            )
         return found
 
     def make(self) -> None:

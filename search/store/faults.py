@@ -89,6 +89,10 @@ def reason(error: BaseException) -> str:
     return without_secrets(lines[0] if lines else type(error).__name__)[:LONGEST_REASON]
 
 
+#: what to do about a store that does not answer
+AGAIN = "expected one that does: try again when it runs"
+
+
 #: called between two tries with the reason and the seconds to wait; it is what waits
 WaitForAnswer = Callable[[str, float], None]
 
@@ -109,7 +113,8 @@ def retry(ask: Callable[[], Answer], store: str, wait_for_answer: WaitForAnswer 
             if not is_transient(error):
                 raise
             if wait_for_answer is None:
-                raise StoreError(f"store {store} does not answer: {reason(error)}") from error
+                why = f"store {store} does not answer: {reason(error)}"
+                raise StoreError(f"{why}; {AGAIN}") from error
             wait_for_answer(reason(error), wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 

@@ -241,7 +241,7 @@ def _serve_at(
         if settings.auth:
             auth.check_server(bind.local_address, os.environ, (MARK, mark))
         announce(pages_of(store, bind.address))
-        raise StoreError(f"the MLflow server has ended by itself, with code {server.wait()}")
+        raise StoreError(f"the MLflow server has ended, with code {server.wait()}; start it again")
     finally:
         end_server(server)
 
@@ -325,7 +325,7 @@ def wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> N
             # MLflow exits with 0 if the port is taken; it may be free again by now
             if server.returncode == 0 or not bind.is_free:
                 raise PortTakenError
-            raise InputError(f"the MLflow server ended with code {server.returncode} at its start")
+            raise InputError(f"MLflow ended with code {server.returncode}; see `mlflow server`")
         try:
             with auth.direct.open(f"{bind.local_address}/health", timeout=2) as answer:
                 if answer.headers[MARK] == mark:
@@ -333,7 +333,7 @@ def wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> N
         except (OSError, http.client.HTTPException):  # it does not listen yet, or is another server
             pass
         time.sleep(0.2)
-    raise InputError(f"the MLflow server does not answer at {bind.local_address}")
+    raise InputError(f"MLflow does not answer at {bind.local_address}; see `mlflow server`")
 
 
 def pages_of(store: Store, address: str) -> Pages:

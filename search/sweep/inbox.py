@@ -10,7 +10,7 @@ from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.signals import Interrupted
-from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.faults import AGAIN, StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Slot
@@ -94,4 +94,4 @@ class Inbox:
         if not self._interrupts.ending:
             raise Interrupted(self._interrupts.signal_number)
         if self._interrupts.timed_out or self._waited > signals.GIVE_UP_S:
-            raise StoreError(f"store {self._store} does not answer: {why}")
+            raise StoreError(f"store {self._store} does not answer: {why}; {AGAIN}")

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
@@ -182,7 +183,11 @@ class Lease:
         now = holder(self._store.tags(self.run_id))
         if now is None or now.token != self.mine.token:
             who = now or "another process"
-            raise InputError(f"{who} is driving this sweep too; only one process may")
+            raise InputError(
+                f"{who} is driving this sweep too; only one process may: expected that one to end, "
+                f"by itself or by ",
+                Wording("`stop()` of the sweep", "`lstm-sweep stop NAME`"),
+            )
 
     def beat(self, seconds: float, more: Mapping[str, str] = MappingProxyType({})) -> bool:
         """Renew the lease; `seconds` is the total time for which the sweep has been driven.

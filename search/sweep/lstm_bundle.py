@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.excerpt import excerpt
 from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
@@ -111,6 +112,7 @@ def _write(
         "test_loss": test["loss"],
         "parity": {"max_difference": difference, "windows": len(windows)},
         "model_version": None,
+        "example": excerpt(corpus.test, corpus.alphabet),
     } | further
 
 

@@ -100,7 +100,8 @@ def _take(store: Store, run: Any) -> Lease:
     if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
         who = holder(now) or "another process"
         raise InputError(
-            f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can"
+            f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can; "
+            f"expected it to end"
         )
     lease = Lease(store, run.info.run_id, driven_s(run))
     lease.take()

@@ -25,6 +25,8 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Job, Slot, Trial
 
+#: what can be exported and registered
+EXPECTED = "expected a trial of a kind of sweep whose networks can be"
 #: writes the bundle of a trial's network to a folder in a format; returns what `export` prints
 WriteBundle = Callable[[Path, str], dict[str, Any]]
 
@@ -222,7 +224,7 @@ class Task(ABC):
         Raises:
             InputError: its data are not what they were, or there are no bundles of this kind.
         """
-        raise InputError(f"trial {record.trial.id}: its network cannot be exported")
+        raise InputError(f"trial {record.trial.id}: its network cannot be exported, {EXPECTED}")
 
     @classmethod
     def model_writer(
@@ -235,7 +237,7 @@ class Task(ABC):
         Raises:
             InputError: there are no models of this kind.
         """
-        raise InputError(f"trial {record.trial.id}: its network cannot be registered")
+        raise InputError(f"trial {record.trial.id}: its network cannot be registered, {EXPECTED}")
 
     @classmethod
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:

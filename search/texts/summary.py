@@ -55,20 +55,25 @@ def conclude(
     console.print(f"ended after {duration(result.seconds)}: {failed}{result.why}")
     if text := str(result.time or ""):
         console.print(f"time on slots: {text}")
-    program = program or _program()
+    program = program or program_here()
     console.print("next:")
     if result.goes_on:
         console.print(f"  {program} resume {result.sweep}")
     console.print(f"  {program} ui")
     if best:
         console.print(f"  {program} report {result.sweep}")
-        to, model = f"{result.sweep}-best", re.sub(r"-\d+$", "", result.sweep)
+        to, model = f"{result.sweep}-best", model_name(result.sweep)
         console.print(f"  {program} export {result.sweep} --to {to} --register {model}")
         console.print(f"  {program} rerun {best.trial}")
     console.print(f"  {program} trials {result.sweep}")
 
 
-def _program() -> str:
+def model_name(sweep: str) -> str:
+    """The name of a sweep without its number, as that of a registered model."""
+    return re.sub(r"-\d+$", "", sweep)
+
+
+def program_here() -> str:
     """The program as one has to type it here."""
     if shutil.which("lstm-sweep"):
         return "lstm-sweep"

@@ -1,7 +1,12 @@
-"""Escapes control characters in texts from the store, which other people may have written."""
+"""What a terminal does not show is escaped: control characters, and what its encoding lacks.
+
+Texts from the store may have been written by other people.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -14,6 +19,7 @@ from lstm_sweep.models.strict_json import json_text
 LONGEST_SHOWN = 600
 #: control characters of a terminal that JSON does not escape
 CONTROL = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def plain(text: object) -> str:
@@ -21,14 +27,29 @@ def plain(text: object) -> str:
     return escaped(cut(str(text), LONGEST_SHOWN))
 
 
-def plain_json(document: str) -> str:
-    """A JSON document of the same values, with control characters escaped."""
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+def escape_what_is_not_encoded() -> None:
+    """Let this process print what its terminal's encoding lacks as backslash escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def plain_json(document: str, encoding: str | None = "utf-8") -> str:
+    """A JSON document of the same values, with control characters escaped.
+
+    So is all that is not ASCII, if the `encoding` of where it is printed lacks some of it.
+    """
+    document = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    try:
+        document.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], document)
+    return document
 
 
 def print_json(document: Any) -> None:
     """Print what `--json` asks for."""
-    print(plain_json(json_text(document)))
+    print(plain_json(json_text(document), sys.stdout.encoding))
 
 
 def print_left_out(sentences: Iterable[str]) -> None:

@@ -125,6 +125,9 @@ def test_a_registered_model_answers_what_the_commands_print(
     *_, named, _, serve, _, curl = exported.out.splitlines()
     assert named == "registered: version 1 of words, the champion: no version was the champion"
     body = shlex.split(curl)[-1]
+    [session] = json.loads(body)["dataframe_records"]
+    assert session["text"] in (folder / "words.txt").read_text(encoding="utf-8")
+    assert " " in session["text"]
     assert shlex.split(curl)[:2] == ["curl", "http://127.0.0.1:5001/invocations"]
     new = folder / "new.txt"
     new.write_text("the river and the Xtone", encoding="utf-8")

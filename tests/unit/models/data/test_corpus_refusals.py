@@ -142,7 +142,10 @@ def test_an_alphabet_of_one_symbol_is_refused(tmp_path: Path, content: str) -> N
 
 
 def test_data_too_short_for_three_splits_are_refused(tmp_path: Path) -> None:
-    assert refusal_of(tmp_path, "abc") == "data: the test split has no symbols; all have 3"
+    assert refusal_of(tmp_path, "abc") == (
+        "data: the test split has no symbols; all have 3, expected more of them, or a larger share "
+        "for this split"
+    )
 
 
 def test_a_split_of_one_window_has_no_room_for_its_target(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_one_seed_gives_no_verdict() -> None:
     both = compare([Confirmed(first(1, 1.0), (1.0,)), Confirmed(first(2, 1.0), (2.0,))])
     assert [one.p for one in both] == [None, None]
     assert [one.spread for one in both] == [0.0, 0.0]
-    assert str(both[0]) == "s/1: 1.0000 +- 0.0000 over 1 further seed, first run 1.0000"
+    assert str(both[0]) == "s/1: 1.0000 over 1 further seed, first run 1.0000"
 
 
 def test_nothing_confirmed_compares_to_nothing() -> None:

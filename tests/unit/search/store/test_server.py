@@ -169,7 +169,7 @@ def test_a_server_that_fails_at_its_start_says_so() -> None:
     bind = choose_bind_address("127.0.0.1", None)
     failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     failed.wait()
-    with pytest.raises(InputError, match="ended with code 3 at its start"):
+    with pytest.raises(InputError, match="ended with code 3; see `mlflow server`"):
         mlflow_server.wait_for(failed, bind, "mark")
 
 
@@ -187,7 +187,7 @@ def test_a_server_that_ends_later_is_one_clear_line(
     assert main(["ui"]) == 1
     said = capsys.readouterr()
     *_, line = said.err.splitlines()
-    assert line == "lstm-sweep: the MLflow server has ended by itself, with code 7"
+    assert line == "lstm-sweep: the MLflow server has ended, with code 7; start it again"
     assert said.out.splitlines() == [
         "all runs: http://box/#/runs",
         "newest sweep, text: http://box/#/newest",
