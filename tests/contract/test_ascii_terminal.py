@@ -12,9 +12,11 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 #: how a trial ended, with characters that ASCII lacks
 REASON = "zu groß für 山 — 😀"
@@ -28,7 +30,7 @@ def folder(workplace: Callable[[str], Path], corpus: Corpus) -> Path:
     data.write_text("дом, été, naïve. " * 200, encoding="utf-8")
     engine = ScriptedEngine(LOSSES, endings={1: Ended(Outcome.OUT_OF_MEMORY, REASON)})
     spec = tiny_spec(data=str(data), trials=4, **PLAIN)
-    sweep_of(store_in(folder), corpus, engine, spec).run()
+    sweep_of(Store(load(folder)), corpus, engine, spec).run()
     return folder
 
 
@@ -54,14 +56,14 @@ def printed(*arguments: str, folder: Path) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["sweeps"], "| s "),
-        (["status", "s"], "s: "),
+        (["sweeps"], "s"),
+        (["status", "s"], "s"),
         (["trials", "s"], "| s/3"),
         (["show", "s/3"], "+----"),
         (["show", "s/1"], "zu gro\\xdf f\\xfcr \\u5c71"),
         (["compare", "s/2", "s/3"], "s/3 is 0.1000 better than s/2"),
         (["report", "s", "--to", "größe.html"], "gr\\xf6\\xdfe.html"),
-        (["launch", "--data", "bücher.txt", "--dry-run"], "b\\xfccher.txt"),
+        (["launch", "--data", "bücher.txt", "--size-rule", "off", "--dry-run"], "b\\xfccher.txt"),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
