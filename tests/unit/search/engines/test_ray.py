@@ -123,12 +123,12 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
         call.close()
 
     monkeypatch.setattr(Fleet, "_schedule", schedule)
-    write_allotment(allotment, 2, "")
+    write_allotment(allotment, 2, "", 0.0)
     engine = RayEngine()
     slot, free = engine.slots
     assert (engine.reserve(slot), engine.surplus(), engine.refusal()) == ("", 0, "")
     engine.start(job(slot, tmp_path))
-    write_allotment(allotment, 0, "waits: 2 sweeps share 1 slot")
+    write_allotment(allotment, 0, "waits: 2 sweeps share 1 slot", 0.0)
     assert engine.reserve(free) == engine.refusal() == "waits: 2 sweeps share 1 slot"
     assert engine.surplus() == 1
     assert heard(engine) == [] and not ended  # a trial runs

@@ -22,10 +22,10 @@ def said(file: Path) -> str | None:
 
 def test_what_the_service_gives_is_read_again_after_a_while(tmp_path: Path) -> None:
     file, clock = tmp_path / "r.slots", Time()
-    write_allotment(file, 3, "")
+    write_allotment(file, 3, "", 0.0)
     share = Share(file, clock)
     assert (share.most(), share.why()) == (3, "the service gives it no more slots")
-    write_allotment(file, 1, "has 1 of 3 slots: 2 sweeps share 2 slots")
+    write_allotment(file, 1, "has 1 of 3 slots: 2 sweeps share 2 slots", 0.0)
     assert share.most() == 3
     clock.now += LOOK_S
     assert (share.most(), share.why()) == (1, "has 1 of 3 slots: 2 sweeps share 2 slots")
