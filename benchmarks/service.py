@@ -18,6 +18,7 @@ import json
 import os
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -60,13 +61,17 @@ class Site:
         words = ["sun", "moon", "river", "stone", "and", "under", "the", "of"]
         text = " ".join(rng.choice(words) for _ in range(30_000))
         (folder / "words.txt").write_text(text, encoding="utf-8")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = str(probe.getsockname()[1])
         self._process: subprocess.Popen[str] | None = None
         self.told: dict[str, Any] = {}
 
     def start(self, *options: str) -> float:
         """Start it; seconds until it has answered."""
         began = time.monotonic()
-        command = ["serve", "--json", "--slots", str(self._slots), "--data-root", str(self.folder)]
+        command = ["serve", "--json", "--port", self._port, "--slots", str(self._slots)]
+        command += ["--data-root", str(self.folder)]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "lstm_sweep.search.cli", *command, *options],
             cwd=self.folder,
