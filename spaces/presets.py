@@ -58,7 +58,7 @@ def named(name_or_file: str) -> Space:
     if not found:
         hint = nearest(name_or_file, SPACES)
         raise InputError(
-            f"space {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, and no "
-            f"declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
+            f"space {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, expected a "
+            f"YAML file or a declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
         )
     return from_file(Path(name_or_file))

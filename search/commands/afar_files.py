@@ -21,6 +21,7 @@ from lstm_sweep.search.process.new_paths import (
     scratch_beside,
     write_report,
 )
+from lstm_sweep.search.texts.exported import next_lines
 from lstm_sweep.search.texts.terminal import plain, print_json
 
 #: headers with what `export` and `report` print
@@ -46,6 +47,8 @@ def export(arguments: Namespace, service: Connection) -> int:
     print(f"{plain(result['trial'])} -> {to}")
     for line in lines:
         print(plain(line))
+    if not made and result.get("test_loss") is not None:
+        print("\n".join(next_lines(plain(result["trial"]), arguments.to)))
     return DONE
 
 

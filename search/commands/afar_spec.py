@@ -49,7 +49,9 @@ def fields_of(arguments: Namespace, service: Connection) -> dict[str, Any]:
             raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
         if "set" in found or "priority" in found:  # fields of a submission, and of no file
             name = "set" if "set" in found else "priority"
-            raise InputError(f"{file}: {shown(name)} is no field of a sweep file")
+            raise InputError(
+                f"{file}: {shown(name)} is no field of a sweep file, expected `trials` or others"
+            )
         fields = found
     fields |= given_of(arguments, OPTIONS)
     more = [f"epochs={arguments.epochs}"] if arguments.epochs is not None else []
@@ -122,8 +124,8 @@ def _space(given: str, service: Connection) -> Any:
     if not is_file:
         hint = nearest(given, PRESET_NAMES)
         raise InputError(
-            f"{REQUEST}space {shown(given)}: no such file, and no declared space "
-            f"({', '.join(PRESET_NAMES)}){f'; {hint}' if hint else ''}"
+            f"{REQUEST}space {shown(given)}: no such file, expected a YAML file or a declared "
+            f"space ({', '.join(PRESET_NAMES)}){f'; {hint}' if hint else ''}"
         )
     return _yaml_of(given, service, "space")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -18,7 +17,7 @@ from lstm_sweep.search.results.detect import Rule, line_of
 from lstm_sweep.search.results.generate import GenerationRequest, printable
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.texts import verdict
-from lstm_sweep.search.texts.summary import model_name, program_here
+from lstm_sweep.search.texts.exported import next_lines
 from lstm_sweep.search.texts.terminal import plain, print_json
 
 
@@ -72,11 +71,7 @@ def export(arguments: Namespace) -> int:
         for line in serving.lines(exported, exported.version, settings):
             print(plain(line))
     elif exported.test_loss is not None:
-        name, program = model_name(exported.trial.partition("/")[0]), program_here()
-        again = f"{exported.trial} --to {name}-model --register {name}"
-        print("next:")
-        print(f"  {program} generate {plain(shlex.quote(arguments.to))} --length 200")
-        print(f"  {program} export {again}   # to be served over HTTP")
+        print("\n".join(next_lines(exported.trial, arguments.to)))
     return DONE
 
 

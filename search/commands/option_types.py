@@ -42,7 +42,7 @@ def switch(text: str) -> bool:
 
 def size(text: str) -> int:
     """Bytes, as a number with a unit: `500M`, `1.5G`."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([KMGT]?)", text)
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([KMGT]?)", text, re.ASCII)
     if not found:
         expected = "a number and K, M, G or T, such as 500M"
         raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}")

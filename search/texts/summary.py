@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -14,6 +10,7 @@ from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.texts.exported import model_name, program_here
 from lstm_sweep.search.texts.tables import duration, trials_table
 
 #: trials that are shown, at most
@@ -66,19 +63,6 @@ def conclude(
         console.print(f"  {program} export {result.sweep} --to {to} --register {model}")
         console.print(f"  {program} rerun {best.trial}")
     console.print(f"  {program} trials {result.sweep}")
-
-
-def model_name(sweep: str) -> str:
-    """The name of a sweep without its number, as that of a registered model."""
-    return re.sub(r"-\d+$", "", sweep)
-
-
-def program_here() -> str:
-    """The program as one has to type it here."""
-    if shutil.which("lstm-sweep"):
-        return "lstm-sweep"
-    path = Path(sys.argv[0]).absolute()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _counts(result: SweepResult) -> str:

@@ -5,6 +5,7 @@ Texts from the store may have been written by other people.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -31,7 +32,8 @@ def escape_what_is_not_encoded() -> None:
     """Let this process print what its terminal's encoding lacks as backslash escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # it stands for another file by now
+                stream.reconfigure(errors="backslashreplace")
 
 
 def plain_json(document: str, encoding: str | None = "utf-8") -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
     assert run.data.tags["sweep.seed"] == str(trial.seed)
     assert run.data.tags["version.numpy"]
     source, scoring = archive.read_source(archive.read_trial(run))
-    assert source == tiny_spec().source()
+    assert source == replace(tiny_spec().source(), ends=False)  # characters have none
     assert scoring == Scoring(targets=100, seed=0)
 
 

@@ -223,7 +223,7 @@ def test_each_change_that_can_be_asked_for_leaves_a_line(asking: Place) -> None:
             f"{method.upper()} {path.replace('{', '').replace('}', '')}"
             for path, methods in client.get(f"{API}/openapi.json").json()["paths"].items()
             for method in methods
-            if method != "get" and path not in (f"{API}/session", f"{API}/sizes")
+            if method != "get" and path not in (f"{API}/session", f"{API}/sizes", f"{API}/yaml")
         ]
         assert len(changes) > 8
         answers = [client.request(*change.split(" "), json=[]) for change in changes]
