@@ -22,7 +22,7 @@ from tests.conftest import run_program, start_program
 pytestmark = pytest.mark.full
 
 #: networks that train fast
-FIELDS = "layer_size=6,8\nlayers=2\ndropout=0\nsequence_length=8\nstride=8\nbatch_size=32"
+FIELDS = "layer_size=6,8\nlayers=2\ndropout=0..0.5\nsequence_length=8\nstride=8\nbatch_size=32"
 #: more trials than end before the sweep is stopped
 TRIALS = 60
 
@@ -176,7 +176,7 @@ def launch_by_keys(tab: Tab, data: Path) -> list[str]:
     tab.tab_to("More about the search")
     page.keyboard.press("Enter")
     tab.tab_to("Values of fields of the space, a field a line")
-    page.keyboard.type(f"{FIELDS}\nepochs=8")
+    page.keyboard.type(f"{FIELDS}\nepochs=16")
     for name, keys in [("Ladder: learning rates first, from high to low", "of"),
                        ("Halving: trials that fall behind wait", "of"),
                        ("Best configs that are trained again in the end", "0"),

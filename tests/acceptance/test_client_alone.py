@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search import cli
+from tests.conftest import run_here
 from tests.service_app import Place, use_scripted_engines
 from tests.wheels import ROOT, built_wheel
 
@@ -43,7 +43,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def test_two_packages_without_what_they_need_are_enough(
-    place: Place, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, data: Path, tmp_path: Path
 ) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     programs = tmp_path / "venv" / "bin"
@@ -64,9 +64,9 @@ def test_two_packages_without_what_they_need_are_enough(
         ]
         for program in alone:
             for command in (["sweeps"], ["show", "s/1"], ["compare", "s/1", "s/2", "--json"]):
-                assert cli.main(command) == 0
-                at_home = capsys.readouterr().out
-                assert run(*program, *command, "--server", address, cwd=laptop) == at_home
+                at_home = run_here(*command, cwd=Path.cwd())
+                assert at_home.code == 0, at_home.err
+                assert run(*program, *command, "--server", address, cwd=laptop) == at_home.out
             launch = [*program, "launch", "sweep.yaml", *SMALL, "--server", address]
             result = json.loads(run(*launch, "--json", cwd=laptop))
             name = result["sweep"]
