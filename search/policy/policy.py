@@ -211,7 +211,8 @@ class Policy:
             text = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
             return Stop(StopReason.MINUTES, text)
         none = Stop(StopReason.TRIALS, "no trial has a result")
-        return self._search.over or (DONE if self.confirmation.ranked() else none)
+        may_have_one = self.confirmation.ranked() or self._trials.open
+        return self._search.over or (DONE if may_have_one else none)
 
     def begin(self, progress: TrialProgress) -> None:
         """A trial has begun."""

@@ -89,3 +89,10 @@ def test_where_every_trial_fails_nothing_is_confirmed() -> None:
     assert played.of(Phase.CONFIRM) == []
     assert reason_of(played.policy) == "no trial has a result"
     assert len(played.all_progress) == 15  # and what was kept for confirming is not used
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_sweep_of_one_trial_that_is_not_confirmed_has_a_result(slots: int) -> None:
+    played = play(Plan(trials=1, ladder=False, confirm_configs=0), slots=slots)
+    assert [progress.ranked_loss is not None for progress in played.all_progress] == [True]
+    assert reason_of(played.policy) == "the budget is spent"
