@@ -54,7 +54,10 @@ def test_the_program_comes_to_nodes_that_do_not_have_it(
                 *("--data", str(folder / "words.txt"), "--trials", "2"),
                 *("--confirm-configs", "0", *TINY),
             ],
-            cwd=folder, env=outside() | {"RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)},
+            cwd=folder,
+            # Ray takes this variable, which tests of other clusters set, before --address
+            env=outside()
+            | {"RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)},
             capture_output=True, text=True, check=False, timeout=400,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
