@@ -35,6 +35,7 @@ def launched(folder: Path, monkeypatch: pytest.MonkeyPatch, then: int | None, *m
     return " ".join(done.out.split())
 
 
+@pytest.mark.full
 def test_as_many_trials_share_a_gpu_as_its_memory_holds(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ print(model.predict(np.zeros((3, 12, 1)), verbose=0).shape)
 """
 
 
+@pytest.mark.full
 def test_the_network_of_a_template_is_exported(folder: Path, swept: Done, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     done = run_here("export", "waves", "--to", bundle, "--json", cwd=folder)

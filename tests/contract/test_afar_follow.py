@@ -131,6 +131,7 @@ def test_a_launch_goes_on_where_its_connection_has_broken(place: Place, data: Pa
     assert "no answer from" in said[-1] and errors == ""
 
 
+@pytest.mark.full
 def test_the_state_is_followed_through_a_break(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

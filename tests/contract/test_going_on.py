@@ -233,6 +233,7 @@ class Freezing(Silent):
                 os.kill(self.frozen, signal.SIGSTOP)
 
 
+@pytest.mark.full
 def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
     store: Store, corpus: Corpus, data: Path
 ) -> None:

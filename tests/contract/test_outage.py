@@ -94,6 +94,7 @@ def test_a_sweep_that_has_ended_is_summed_up_if_its_store_is_gone(
     assert "ended after" in done.out
 
 
+@pytest.mark.full
 def test_a_store_that_fails_while_a_sweep_is_followed_is_a_failure_and_at_the_start_bad_input(
     workplace: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
