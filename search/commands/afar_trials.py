@@ -12,9 +12,9 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.client.connection import Connection
 from lstm_sweep.search.commands.afar_launch import refuse
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
-from lstm_sweep.search.commands.exits import BAD_INPUT, DIFFERENT, DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.commands.rerun_verdict import print_verdict
 from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.texts import verdict
 from lstm_sweep.search.texts.terminal import plain, print_json
 
 #: seconds between two looks at a rerun
@@ -77,7 +77,7 @@ def rerun(
     if found["state"] == "failed":
         say(found["why"])
         return BAD_INPUT if found["exit_code"] == BAD_INPUT else FAILED
-    return _print_verdict(found["result"], arguments)
+    return print_verdict(found["result"], as_json=arguments.json)
 
 
 def _ended(
@@ -92,19 +92,3 @@ def _ended(
         sleep(LOOK_EVERY_S)
         found = service.get("reruns", found["id"]).document()
     return found
-
-
-def _print_verdict(result: dict[str, Any], arguments: Namespace) -> int:
-    """Print the result of a rerun, and return the exit code."""
-    output = sys.stderr if arguments.json else sys.stdout
-    for line in verdict.notes(result):
-        print(line, file=output)
-    if arguments.json:
-        print_json(result)
-    else:
-        print("\n".join(verdict.lines(result)))
-    if not verdict.is_different(result):
-        return DONE
-    if verdict.of_other_version(result):
-        print(verdict.OTHER_VERSION, file=output)
-    return DIFFERENT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api.field_changes import field_changes
 from lstm_sweep.search.commands import serving
 from lstm_sweep.search.commands.display import Lines, open_console
-from lstm_sweep.search.commands.exits import DIFFERENT, DONE
+from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.commands.rerun_verdict import print_verdict
 from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.results.detect import Rule, line_of
 from lstm_sweep.search.results.generate import GenerationRequest, printable
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.texts import verdict
 from lstm_sweep.search.texts.exported import next_lines
 from lstm_sweep.search.texts.terminal import plain, print_json
 
@@ -35,19 +34,7 @@ def rerun(arguments: Namespace) -> int:
             observer=Lines(console),
             interrupts=shield,
         )
-    found = result.to_dict()
-    output = sys.stderr if arguments.json else sys.stdout
-    for line in verdict.notes(found):
-        print(line, file=output)
-    if arguments.json:
-        print_json(found)
-    else:
-        print("\n".join(verdict.lines(found)))
-    if not verdict.is_different(found):
-        return DONE
-    if verdict.of_other_version(found):
-        print(verdict.OTHER_VERSION, file=output)
-    return DIFFERENT
+    return print_verdict(result.to_dict(), as_json=arguments.json)
 
 
 def export(arguments: Namespace) -> int:
