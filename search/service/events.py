@@ -22,6 +22,8 @@ LETTERS = {letter: state for state, letter in STATES.items()}
 RANGE = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
 ENTRY = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,7}))?:([0-9]{1,9})([pe]?)")
 VERSION = "1"
+#: third part of the ID of an event that says that the sweep has ended
+END = "end"
 #: in place of the last round of a trial that a client has completely
 ALL = 10**9
 
@@ -81,6 +83,8 @@ class Cursor:
 
     ended: set[int] = field(default_factory=set)
     others: dict[int, Had] = field(default_factory=dict)
+    #: whether the client has been told that the sweep has ended
+    knows_end: bool = False
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -90,9 +94,10 @@ class Cursor:
             InputError: it is none.
         """
         version, *parts = text.split(";")
-        if len(text) > LONGEST_ID or version != VERSION or len(parts) != 2:
+        knows_end = parts[2:] == [END]
+        if len(text) > LONGEST_ID or version != VERSION or len(parts) != 2 + knows_end:
             raise _bad(text)
-        cursor = cls()
+        cursor = cls(knows_end=knows_end)
         for part in filter(None, parts[0].split(",")):
             found = RANGE.fullmatch(part)
             low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
@@ -130,7 +135,8 @@ class Cursor:
             self.others[trial.number] = Had(trial.attempt, round, state)
 
     def __str__(self) -> str:
-        return ";".join((VERSION, ",".join(_ranges(self.ended)), ",".join(self._entries())))
+        parts = (VERSION, ",".join(_ranges(self.ended)), ",".join(self._entries()))
+        return ";".join((*parts, END) if self.knows_end else parts)
 
     def _entries(self) -> Iterator[str]:
         for number, had in sorted(self.others.items()):
@@ -161,8 +167,10 @@ def events_after(cursor: Cursor, view: SweepView) -> Iterator[Event]:
     """What a client does not have of a view, by trial; `cursor` is kept up to date.
 
     A trial that has ended is told after its rounds, others before: so one that is told as ended is
-    told completely.
+    told completely. A sweep that is under way may end once more.
     """
+    if view.is_under_way:
+        cursor.knows_end = False
     for number in sorted(view.trials):
         trial = view.trials[number]
         had = cursor.had(number)

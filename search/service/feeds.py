@@ -189,6 +189,7 @@ class Feeds:
                     yield _written("status", view.status, str(cursor))
                 spoke = time.monotonic()
                 if not view.is_under_way:
+                    cursor.knows_end = True
                     yield _written("end", {"state": view.status["state"]}, str(cursor))
                     return
             with contextlib.suppress(TimeoutError):

@@ -42,8 +42,8 @@ Server-sent events, until the sweep has ended or the connection breaks:
 - `end`: the sweep has ended
 
 Each has an ID. Whoever sends the last one that was received misses nothing, whatever has happened
-in between. A sweep that has ended and has nothing new is answered by 204, at which browsers stop
-to connect again.
+in between. The ID of `end` is answered by 204 while the sweep is not resumed, at which browsers
+stop to connect again.
 """
 
 
@@ -57,7 +57,7 @@ to connect again.
             "description": "events",
             "content": {MEDIA: {"schema": {"type": "string"}}},
         },
-        204: {"description": "the sweep has ended, and all is known"},
+        204: {"description": "the sweep has ended, and the client knows it"},
         **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
     },
 )
@@ -77,7 +77,7 @@ async def events(
     if not known and since == "now":
         cursor = Cursor.of(view)
     has_all = not any(True for _ in events_after(Cursor.read(str(cursor)), view))
-    if known and has_all and not view.is_under_way:
+    if cursor.knows_end and has_all and not view.is_under_way:
         site.feeds.close(sweep, feed)
         return Response(status_code=204)
     return EventStream(site.feeds, sweep, feed, cursor)
