@@ -58,10 +58,14 @@ def test_each_trial_finishes_once_though_a_node_joins_and_another_dies(
     options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "12")
     ray_cluster.add("doomed")
     process = place.start("launch", spec, *options)
-    wait_until(lambda: finished(place, "both", "doomed") >= 1, process)
+    wait_until(lambda: bool(running(place, "both", "doomed")), process)
     ray_cluster.add("late")
     try:
-        wait_until(lambda: finished(place, "both", "late") >= 1, process)
+        wait_until(lambda: bool(running(place, "both", "late")), process)
+        wait_until(lambda: finished(place, "both", "doomed") >= 1, process)
+        # a trial that it has just begun is lost with it
+        before = running(place, "both", "doomed")
+        wait_until(lambda: bool(running(place, "both", "doomed") - before), process)
         ray_cluster.remove("doomed")
         out, err = process.communicate(timeout=500)
         assert process.wait() == 0, err
@@ -105,6 +109,12 @@ def finished(place: Place, sweep: str, node: str) -> int:
     """How many trials have finished on a node."""
     done = [run for run in runs_of(place, sweep) if run["status"] == "FINISHED"]
     return sum(run.get("sweep.node") == node for run in done)
+
+
+def running(place: Place, sweep: str, node: str) -> set[str]:
+    """IDs of the runs of trials that run on a node."""
+    open_runs = [run for run in runs_of(place, sweep) if run["status"] == "RUNNING"]
+    return {run["run"] for run in open_runs if run.get("sweep.node") == node}
 
 
 def check(place: Place, sweep: str, nodes: set[str]) -> None:
