@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,31 +121,39 @@ def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str
     assert_equal(found, results(CONFIG, None, alphabet_size=30, seed=8))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"direction": "uni"},
-        {"dropout": 0.0},
-        {"dropout_mask": "window"},
-        {"recurrent_dropout": 0.0},
-        {"layers": 3},
-        {"layer_size": 48},
-        {"sequence_length": 7},
-        {"embedding_size": 3},
-        {"optimizer": "adam"},
-        {"optimizer": "adam", "beta_1": 0.0},
-        {"clipping": "weight"},
-        {"weight_decay": 0.1},
-        {"averaging": "off"},
-        {"precision": "bfloat16"},
-    ],
-    ids=str,
-)
+CHANGES: list[dict[str, Any]] = [
+    {"direction": "uni"}, {"dropout": 0.0}, {"dropout_mask": "window"}, {"recurrent_dropout": 0.0},
+    {"layers": 3}, {"layer_size": 48}, {"sequence_length": 7}, {"embedding_size": 3},
+    {"optimizer": "adam"}, {"optimizer": "adam", "beta_1": 0.0}, {"clipping": "weight"},
+    {"weight_decay": 0.1}, {"averaging": "off"}, {"precision": "bfloat16"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [*CHANGES[:1], *in_full(*CHANGES[1:])], ids=str)
 def test_what_a_graph_depends_on_is_part_of_the_form(
     known: Path, traced: list[str], change: dict[str, Any]
 ) -> None:
     results(CONFIG.evolve(**change), known)
     assert "_trace_train" in traced
+
+
+def test_graphs_have_other_names_if_they_differ_and_only_then() -> None:
+    changes = [CONFIG.evolve(**change) for change in CHANGES]
+    assert len({train_name(config) for config in (CONFIG, *changes)}) == 1 + len(CHANGES)
+    same = [CONFIG.evolve(**{name: OTHERS[name]}) for name in REMAINING]
+    assert {train_name(config) for config in same} == {train_name(CONFIG)}
+
+
+def train_name(config: TrialConfig) -> str:
+    """Name of the graph that trains a network, which is not built."""
+    from lstm_sweep.models.fast.training_loop import FastProgram
+
+    names: list[str] = []
+    graphs: Any = SimpleNamespace(function=lambda name, trace: names.append(name))
+    networks: Any = SimpleNamespace(scored=SimpleNamespace(output_shape=(None, 9)))
+    FastProgram(networks, config, 5, graphs)
+    (name,) = (name for name in names if name.startswith("train "))
+    return name
 
 
 @pytest.mark.full
@@ -156,7 +165,9 @@ def test_few_units_have_other_kernels_for_another_alphabet(known: Path, traced: 
 
 
 @pytest.mark.parametrize(
-    "change", [{"dropout": 0.0}, {"dropout_mask": "window"}, {"layer_size": 40}], ids=str
+    "change",
+    [{"layer_size": 40}, *in_full({"dropout": 0.0}, {"dropout_mask": "window"})],
+    ids=str,
 )
 def test_what_matters_in_training_alone_is_scored_by_one_graph(
     known: Path, traced: list[str], change: dict[str, Any]

@@ -102,7 +102,8 @@ def test_a_client_knows_of_the_end_until_the_sweep_goes_on() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "2;;", "1;;;end;", "1;;;e", "1;end", "1;;;", "1;a;", "1;5-3;", "1;0-9999999;", "1;;1", "1;;1:x", "1;;1:2q",
+    ["", "1", "2;;", "1;;;end;", "1;;;e", "1;end",
+     "1;;;", "1;a;", "1;5-3;", "1;0-9999999;", "1;;1", "1;;1:x", "1;;1:2q",
      "1;" + "1," * 30_000 + ";", "\n", "1;;-1:2"],
 )  # fmt: skip
 def test_what_is_no_id_is_refused(text: str) -> None:
