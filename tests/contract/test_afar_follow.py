@@ -115,6 +115,7 @@ def broken(proxy: Proxy, process: subprocess.Popen[str], place: Place) -> list[s
     return said
 
 
+@pytest.mark.full
 def test_a_launch_goes_on_where_its_connection_has_broken(place: Place, data: Path) -> None:
     command = ("launch", "--data", str(data), "--name", "far", *SMALL)
     with (
