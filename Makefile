@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-WORKERS ?= 2
 # Modules are compiled once, and not by each process of a test
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -14,18 +13,22 @@ export PYTHONDONTWRITEBYTECODE :=
 sweep: $(VENV)/installed
 	$(BIN)/lstm-sweep launch --data python-docs --space quick --trials 10 --minutes 4.5
 
-# ARGS are options of pytest: make test ARGS="-k ladder -x"
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# ARGS are options of pytest: make test ARGS="-k ladder -x". WORKERS run tests side by side: tests
+# also wait, so two cores bear three; sweeps and clusters of test-all have processes of their own
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # All that a change can break and that needs nothing but Python
+test: WORKERS ?= 3
 test: $(VENV)/installed-test
 	$(PYTEST) -m "not full" $(ARGS)
 
 # What test leaves out: PostgreSQL, S3, a browser, kills at random, long forms
+test-all: WORKERS ?= 2
 test-all: $(VENV)/installed-test
 	$(PYTEST) -m full $(ARGS)
 
 # The property tests with other cases each time; test and test-all try the same ones
+properties: WORKERS ?= 2
 properties: $(VENV)/installed-test
 	$(PYTEST) -m hypothesis --hypothesis-profile=random $(ARGS)
 
