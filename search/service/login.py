@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import getpass
 import hashlib
+import http.client
 import json
 import time
+import urllib.error
 import urllib.request
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -16,7 +18,8 @@ from anyio import to_thread
 
 from lstm_sweep.search.service.http_settings import HttpSettings
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import Role, TokenFile, User
+from lstm_sweep.search.service.sessions import Sessions
+from lstm_sweep.search.service.tokens import LONGEST, PREFIX, Role, TokenFile, User
 from lstm_sweep.search.store.auth import direct
 
 COOKIE = "lstm-sweep-token"
@@ -61,6 +64,7 @@ class Login:
     def __init__(self, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.tokens = TokenFile(settings.folder)
         self.failures = Failures(settings.limits.failures, clock)
+        self.sessions = Sessions(clock)
         self._settings, self._clock = settings, clock
         #: users of MLflow by the hash of their login, and until when they are remembered
         self._known: OrderedDict[str, tuple[float, User]] = OrderedDict()
@@ -73,17 +77,22 @@ class Login:
         are not even looked at while too many have failed.
 
         Raises:
-            ProblemError: 401 without a login that is known, 429 after too many of them.
+            ProblemError: 401 without a login that is known, 429 after too many of them, 503 if
+                MLflow's server cannot be asked.
         """
         kind, _, given = headers.get("authorization", "").partition(" ")
         token = given.strip() if kind.lower() == "bearer" else ""
+        password = given.strip() if kind.lower() == "basic" else ""
         if not kind:
             token = cookie_of(headers)
+            password = self.sessions.login_of(token) if token else ""
+            if not password and not token.startswith(PREFIX):
+                token = ""  # the service has forgotten it, which is no attempt to guess one
         if not self._settings.asks_login and not (token or kind):
             return self._here
         user = self.tokens.find(token) if token else None
-        if user is None and kind.lower() == "basic" and self._settings.mlflow:
-            user = await self._mlflow_user(given.strip(), address)
+        if user is None and password and self._settings.mlflow:
+            user = await self._mlflow_user(password, address)
         return user or self._refuse(address, given=bool(token or kind))
 
     def _refuse(self, address: str, *, given: bool) -> User:
@@ -93,7 +102,9 @@ class Login:
             raise ProblemError(401, f"no token is given: {expected}", headers=wanted)
         self._check_rate(address)
         self.failures.note(address)
-        expected = "expected one that `lstm-sweep token add` has made"
+        expected = "expected a token that `lstm-sweep token add` has made"
+        if self._settings.mlflow:
+            expected += ", or name and password of a user of MLflow"
         raise ProblemError(401, f"the login is not known: {expected}", headers=wanted)
 
     def _check_rate(self, address: str) -> None:
@@ -105,7 +116,7 @@ class Login:
             )
 
     async def _mlflow_user(self, given: str, address: str) -> User | None:
-        """The user of MLflow whose login this is; None if nobody's, or if its server is silent."""
+        """The user of MLflow whose login this is; None if nobody's."""
         key = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
         until, user = self._known.get(key, (0.0, None))
         if user and self._clock() < until:
@@ -121,7 +132,11 @@ class Login:
 
 
 def ask_mlflow(at: str, given: str) -> User | None:
-    """The user of MLflow's server with a login; an admin may run, others read."""
+    """The user of MLflow's server with a login, None if nobody's; an admin may run, others read.
+
+    Raises:
+        ProblemError: the server does not say.
+    """
     try:
         base64.b64decode(given, validate=True)
         request = urllib.request.Request(at, headers={"Authorization": f"Basic {given}"})
@@ -129,8 +144,30 @@ def ask_mlflow(at: str, given: str) -> User | None:
             found = json.loads(answer.read(65_536))["user"]
         role = Role.RUN if found["is_admin"] is True else Role.READ
         return User(str(found["username"]), role)
-    except (OSError, ValueError, KeyError, TypeError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code < 500:
+            return None
+    except (ValueError, KeyError, TypeError):
         return None
+    except (OSError, http.client.HTTPException):
+        pass
+    raise ProblemError(503, "MLflow's server does not say whose login this is: try again")
+
+
+def basic_login(name: str, password: str) -> str:
+    """A name and a password as in a header `Authorization: Basic`, RFC 7617.
+
+    Raises:
+        ProblemError: they are empty, too long, or cannot be sent so.
+    """
+    if not (0 < len(name) <= LONGEST and 0 < len(password) <= LONGEST):
+        raise ProblemError(
+            422, f"name or password is empty or longer than {LONGEST} characters: expected both"
+        )
+    if ":" in name:
+        raise ProblemError(422, "the name has a colon: expected one without")
+    return base64.b64encode(f"{name}:{password}".encode("utf-8", "surrogatepass")).decode()
 
 
 def cookie_of(headers: Mapping[str, str]) -> str:

@@ -163,7 +163,8 @@ def _why(
         why = f"{count} {'sweep has' if count == 1 else 'sweeps have'} a higher priority"
     else:
         some = "1 slot" if slots == 1 else f"{slots} slots"
-        why = f"{count} sweeps share {some}" if count > 1 else f"there are {some}"
+        there = "there is" if slots == 1 else "there are"
+        why = f"{count} sweeps share {some}" if count > 1 else f"{there} {some}"
     return f"{verb}: {why}"
 
 

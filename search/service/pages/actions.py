@@ -18,6 +18,8 @@ from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.bodies import TokenSubmission
 from lstm_sweep.search.service.description import Number, SweepName
+from lstm_sweep.search.service.guard import address_of
+from lstm_sweep.search.service.login import basic_login
 from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.pages.rendering import (
     LOGIN,
@@ -31,7 +33,7 @@ from lstm_sweep.search.service.pages.rendering import (
 )
 from lstm_sweep.search.service.pages.views import router as views
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.routes.operation import begin_session, end_session
+from lstm_sweep.search.service.routes.operation import begin_session, end_session, with_cookie
 from lstm_sweep.search.service.routes.sweeps import check_priority
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST, User
@@ -156,12 +158,16 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
 
 @router.get(LOGIN)
 async def login_form(site: TheSite) -> Response:
-    """The page on which a token is entered."""
+    """The page on which a token is entered, or name and password of a user of MLflow."""
     return page(_login(site))
 
 
-def _login(site: Site, said: str = "") -> str:
-    return rendered("login.html", said=said, password=PASSWORD if site.settings.mlflow else "")
+def _login(site: Site, said: str = "", given: Mapping[str, str] | None = None) -> str:
+    """The page on which a browser logs in; `said` is why what was given is refused."""
+    mlflow = site.settings.mlflow
+    return rendered(
+        "login.html", said=said, name=(given or {}).get("name"), password=PASSWORD if mlflow else ""
+    )
 
 
 @router.get(PASSWORD)
@@ -172,22 +178,38 @@ async def password() -> Response:
 
 @router.post(LOGIN)
 async def login(request: Request, site: TheSite) -> Response:
-    """Keep a token in a cookie."""
-    token = (await forms.fields_of(request)).get("token", "").strip()
+    """Keep the login of a browser: a token in a cookie, a password in memory."""
+    given = await forms.fields_of(request)
     try:
-        if not 0 < len(token) <= LONGEST:
-            raise ProblemError(422, "the token is empty or too long: expected that of a user")
-        session = await begin_session(TokenSubmission(token=token), request, site)
+        begin = _begin_mlflow_session if "name" in given else _begin_token_session
+        session = await begin(given, request, site)
     except ProblemError as error:
-        return page(_login(site, error.detail), error.status)
+        answer = page(_login(site, error.detail, given), error.status)
+        if wait := error.headers.get("Retry-After"):
+            answer.headers["Retry-After"] = wait
+        return answer
     answer = moved("/")
     answer.headers["set-cookie"] = session.headers["set-cookie"]
     return answer
 
 
+async def _begin_token_session(given: Mapping[str, str], request: Request, site: Site) -> Response:
+    token = given.get("token", "").strip()
+    if not 0 < len(token) <= LONGEST:
+        raise ProblemError(422, "the token is empty or too long: expected that of a user")
+    return await begin_session(TokenSubmission(token=token), request, site)
+
+
+async def _begin_mlflow_session(given: Mapping[str, str], request: Request, site: Site) -> Response:
+    login = basic_login(given["name"].strip(), given.get("password", ""))
+    headers = {"authorization": f"Basic {login}"}
+    await site.login.user_of(headers, address_of(request.scope))
+    return with_cookie(request, site.login.sessions.begin(login))
+
+
 @router.post("/logout")
-async def logout() -> Response:
-    """Forget the token of a browser."""
+async def logout(request: Request, site: TheSite) -> Response:
+    """Forget the login of a browser."""
     answer = moved(LOGIN)
-    answer.headers["set-cookie"] = (await end_session()).headers["set-cookie"]
+    answer.headers["set-cookie"] = (await end_session(request, site)).headers["set-cookie"]
     return answer

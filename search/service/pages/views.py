@@ -28,6 +28,7 @@ from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, pa
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.exports import export_best, export_trial
+from lstm_sweep.search.service.routes.reports import report as report_of
 from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.service.tokens import User
@@ -207,6 +208,12 @@ async def trial_page(
         )  # fmt: skip
 
     return await kept(site, user, ("trial", sweep, number, mlflow), ask)
+
+
+@router.get("/sweeps/{sweep}/report")
+async def report(sweep: SweepName, site: TheSite) -> Response:
+    """The report of a sweep as it is now."""
+    return await report_of(sweep, site)
 
 
 @router.get("/sweeps/{sweep}/export")

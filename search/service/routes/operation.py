@@ -13,7 +13,7 @@ from lstm_sweep.search.service.bodies import TokenSubmission
 from lstm_sweep.search.service.client_file import client_file
 from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.guard import address_of
-from lstm_sweep.search.service.login import COOKIE
+from lstm_sweep.search.service.login import COOKIE, cookie_of
 from lstm_sweep.search.service.metrics import MEDIA
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import TheSite
@@ -86,10 +86,15 @@ async def begin_session(body: TokenSubmission, request: Request, site: TheSite) 
     """Keep a token in a cookie, which pages of other sites cannot use and scripts cannot read."""
     headers = {"authorization": f"Bearer {body.token}"}
     await site.login.user_of(headers, address_of(request.scope))
+    return with_cookie(request, body.token)
+
+
+def with_cookie(request: Request, value: str) -> Response:
+    """An answer with the cookie of a login: a token, or what `Sessions` has begun."""
     response = Response(status_code=204)
     response.set_cookie(
         COOKIE,
-        body.token,
+        value,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
@@ -99,8 +104,9 @@ async def begin_session(body: TokenSubmission, request: Request, site: TheSite) 
 
 
 @router.delete(f"{API}/session", status_code=204, summary="Log a browser out")
-async def end_session() -> Response:
-    """Forget the token of a browser."""
+async def end_session(request: Request, site: TheSite) -> Response:
+    """Forget the login of a browser."""
+    site.login.sessions.end(cookie_of(request.headers))
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
     return response

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.service.http_settings import HttpSettings, Limits
-from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, cookie_of
+from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, basic_login, cookie_of
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import Role, User
+from lstm_sweep.search.service.tokens import PREFIX, Role, User
 
 #: of users of MLflow: whether they are admins
 USERS = {"ann:secret": True, "bob:secret": False}
@@ -88,9 +88,45 @@ def test_passwords_are_not_tried_while_too_many_have_failed(
     assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
 
 
-def test_a_server_that_is_silent_lets_nobody_in(tmp_path: Path) -> None:
-    settings = HttpSettings(folder=tmp_path, asks_login=True, mlflow="http://127.0.0.1:9")
-    assert user_of(Login(settings), basic("ann:secret")) == 401
+def test_a_server_that_is_silent_lets_nobody_in_and_counts_against_nobody(tmp_path: Path) -> None:
+    limits = Limits(failures=1)
+    settings = HttpSettings(
+        folder=tmp_path, asks_login=True, mlflow="http://127.0.0.1:9", limits=limits
+    )
+    login = Login(settings)
+    assert [user_of(login, basic("ann:secret")) for _ in "ab"] == [503, 503]
+
+
+def test_a_browser_is_let_in_by_a_session_for_as_long_as_mlflow_knows_the_user(
+    tmp_path: Path, mlflow: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow), lambda: now[0])
+    session = login.sessions.begin(basic_login("bob", "secret"))
+    cookie = {"cookie": f"lstm-sweep-token={session}"}
+    for now[0] in (0.0, 30.0, 61.0):
+        assert user_of(login, cookie) == User("bob", Role.READ)
+    assert asked == ["bob:secret"] * 2
+    monkeypatch.delitem(USERS, "bob:secret")
+    now[0] = 130.0
+    assert user_of(login, cookie) == 401
+
+
+def test_a_cookie_that_is_forgotten_is_no_attempt_to_guess_a_token(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True, limits=Limits(failures=1)))
+    old = {"cookie": "lstm-sweep-token=of-an-earlier-start"}
+    assert [user_of(login, old) for _ in "ab"] == [401, 401]
+    guessed = {"cookie": f"lstm-sweep-token={PREFIX}guessed"}
+    assert [user_of(login, guessed) for _ in "ab"] == [401, 429]
+
+
+@pytest.mark.parametrize(
+    "name, password", [("", "x"), ("ann", ""), ("a:b", "x"), ("ann", "x" * 201), ("a" * 201, "x")]
+)
+def test_what_cannot_be_name_and_password_is_refused(name: str, password: str) -> None:
+    with pytest.raises(ProblemError) as refused:
+        basic_login(name, password)
+    assert refused.value.status == 422
 
 
 def test_passwords_are_none_without_mlflow(tmp_path: Path) -> None:

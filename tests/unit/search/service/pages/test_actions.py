@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.search.service import login
 from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.login import basic_login
 from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.tokens import Role, TokenFile, User
 from tests.service_app import Place, use_scripted_engines
@@ -149,6 +150,46 @@ def test_a_name_and_a_password_of_mlflow_are_asked_for_once_for_all_pages(
     with browser(Place.in_folder(folder, asks_login=True)) as client:  # no users to ask for
         page = client.get("/password")
         assert page.url.path == "/login" and "/password" not in page.text
+
+
+def test_a_name_and_a_password_of_mlflow_are_kept_like_a_token(
+    folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = basic_login("bob", "a:secret ")
+
+    def ask(at: str, given: str) -> User | None:
+        return User("bob", Role.READ) if given == good else None
+
+    monkeypatch.setattr(login, "ask_mlflow", ask)
+    place = Place.in_folder(
+        folder, asks_login=True, mlflow="http://127.0.0.1:9", limits=Limits(failures=2)
+    )
+    place.launch(data, "s", trials=1)
+    with browser(place) as client:
+        check(client.get("/login").text.replace('href="/password"', 'href="/"'))
+        right, wrong = {"name": "bob", "password": "a:secret "}, {"name": "bob", "password": "no"}
+        refused = client.post("/login", data=wrong)
+        assert (refused.status_code, "user of MLflow" in refused.text) == (401, True)
+        assert 'value="bob"' in refused.text and ">no<" not in refused.text
+        assert client.post("/login", data={"name": "", "password": "x"}).status_code == 422
+        evil = client.post("/login", data=right, headers={"Origin": "http://evil.example"})
+        assert (evil.status_code, client.cookies.get(login.COOKIE)) == (403, None)
+
+        assert client.post("/login", data=right).url.path == "/"
+        cookie = client.cookies[login.COOKIE]
+        assert good not in cookie and "secret" not in cookie
+        for path in ("/", "/sweeps/s", "/api/v1/sweeps"):
+            assert client.get(path).status_code == 200
+        pause = client.post("/sweeps/s/pause")
+        assert (pause.status_code, "bob" in pause.text, place.service.calls) == (403, True, [])
+
+        client.post("/logout")
+        client.cookies.set(login.COOKIE, cookie)
+        assert client.get("/").url.path == "/login"  # the service has forgotten it too
+        client.cookies.clear()
+        limited = [client.post("/login", data=wrong) for _ in "ab"][-1]
+        assert (limited.status_code, "too many logins" in limited.text) == (429, True)
+        assert int(limited.headers["retry-after"]) > 0
 
 
 def test_a_token_is_asked_for_and_kept(folder: Path) -> None:

@@ -54,6 +54,18 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(place: Place, client: TestC
     assert re.search(r'href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+', shown)
 
 
+def test_a_sweep_leads_to_its_report_which_shows_what_the_command_writes(
+    place: Place, client: TestClient
+) -> None:
+    links = Elements(client.get("/sweeps/s").text).all("a")
+    assert [link for link in links if link["href"] == "/sweeps/s/report"]
+    answer = client.get("/sweeps/s/report")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "style-src 'unsafe-inline'" in answer.headers["content-security-policy"]
+    written = api.report("s", settings=place.service.settings.store)
+    assert written.headline in answer.text and "How it came about" in answer.text
+
+
 def test_links_into_mlflow_are_left_out_where_they_lead_nowhere(place: Place) -> None:
     with browser(place) as client:
         far = client.get("/sweeps/s", headers={"Host": "192.0.2.7"})
@@ -72,7 +84,8 @@ def test_trials_are_sorted_by_a_column(client: TestClient, down: str) -> None:
 @pytest.mark.parametrize(
     "path, status",
     [
-        ("/sweeps/none", 404), ("/sweeps/s/trials/99", 404), ("/sweeps/..%2fx", 404),
+        ("/sweeps/none", 404), ("/sweeps/none/report", 404), ("/sweeps/s/trials/99", 404),
+        ("/sweeps/..%2fx", 404),
         ("/reruns/0123456789abcdef", 404), ("/sweeps/s?sort=evil", 422), ("/?at=0", 422),
         ("/compare?sweep=s", 422), ("/static/views.py", 404), ("/static/..%2fviews.py", 404),
         (f"/sweeps/{quote(HOSTILE.replace('/', ''))}", 422),
