@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from lstm_sweep.search.pages import svg
-from lstm_sweep.search.pages.frame import SHAPES, Entry, Frame, Level, legend, mark, nearest, places
+from lstm_sweep.search.pages.frame import (
+    SHAPES,
+    Entry,
+    Frame,
+    Level,
+    Line,
+    legend,
+    mark,
+    nearest,
+    places,
+)  # fmt: skip
 from lstm_sweep.search.pages.scales import scale, within
 from lstm_sweep.search.pages.svg import WIDE, Markup, Size
 
@@ -76,7 +86,8 @@ def learning_curves(
     if grey:
         several = "s" if len(others) > 1 else ""
         entries.append(Entry("other", "circle", f"{len(others)} other trial{several}"))
-    return _framed(frame, title, parts, entries, levels)
+    lines = [[(x(a), _reach(frame, b)) for a, b in one.known] for one in best]
+    return _framed(frame, title, parts, entries, levels, lines)
 
 
 def _series(frame: Frame, curve: Curve, class_: str, shape: str) -> Markup:
@@ -111,11 +122,12 @@ def best_over_time(
     corners = [known[0]]
     for (_, before), (a, b) in itertools.pairwise(known):
         corners += [(a, before), (a, b)]
-    line = svg.path(((x(a), _reach(frame, b)) for a, b in corners), "stroke s0")
+    places_of = [(x(a), _reach(frame, b)) for a, b in corners]
+    line = svg.path(places_of, "stroke s0")
     falls = [one for i, one in enumerate(known) if i == 0 or one[1] < known[i - 1][1]]
     falls = [(a, b) for a, b in falls if b <= y.high]
     marks = (mark("circle", x(a), y(b), "s0", f"{a:.3g} {unit}: {b:.4f}") for a, b in falls)
-    return _framed(frame, title, [line, *marks], [], levels)
+    return _framed(frame, title, [line, *marks], [], levels, [places_of])
 
 
 def _framed(
@@ -124,13 +136,13 @@ def _framed(
     parts: Sequence[Markup],
     entries: Sequence[Entry],
     levels: Sequence[Level],
+    lines: Sequence[Line],
 ) -> Markup:
-    """A drawing of parts within a frame, with its legend below."""
+    """A drawing of parts within a frame, with its legend below; names hide little of `lines`."""
     below, height = legend(entries, frame.size)
     whole = Size(frame.size.width, frame.size.height + height)
-    return svg.picture(
-        whole, title, frame.axes(), frame.inside(*parts), frame.levels(levels), below
-    )
+    behind, names = frame.levels(levels, lines)
+    return svg.picture(whole, title, frame.axes(), behind, frame.inside(*parts), names, below)
 
 
 def thinned(items: Sequence[T], most: int) -> Sequence[T]:

@@ -17,8 +17,9 @@ from lstm_sweep.search.pages.frame import (
     mark,
     nearest,
     places,
+    tick_name,
 )  # fmt: skip
-from lstm_sweep.search.pages.scales import Scale, scale, short, within
+from lstm_sweep.search.pages.scales import Scale, scale, within
 from lstm_sweep.search.pages.svg import WIDE, Markup, Size
 
 
@@ -91,7 +92,9 @@ def scatter(
         entries.append(Entry("band", "square", band.name))
     below, height = legend(entries, size)
     whole = Size(size.width, size.height + height)
-    return svg.picture(whole, title, behind, frame.axes(), *parts, frame.levels(levels), below)
+    seen = [(dot.x, dot.y) for dot in dots if dot.is_known and dot.y is not None]
+    lines, names = frame.levels(levels, [[(x(a), y(b))] for a, b in seen if b <= y.high])
+    return svg.picture(whole, title, behind, frame.axes(), lines, *parts, names, below)
 
 
 def _group(frame: Frame, group: Dots, class_: str, shape: str) -> Markup:
@@ -155,7 +158,7 @@ def seeds(rows: Sequence[Seeds], *, x_label: str, size: Size = WIDE) -> Markup:
     parts = list[Markup]()
     for tick in x.ticks(max(2, int(size.width / 90))):
         parts.append(svg.line(x(tick), 6, x(tick), bottom, "grid"))
-        parts.append(svg.text(short(tick), x(tick), bottom + 15, anchor="middle"))
+        parts.append(tick_name(tick, x(tick), bottom + 15, size.width))
     for index, row in enumerate(rows):
         parts += _seeds_row(row, x, SEEDS_ROW * index, size)
     parts.append(svg.text(x_label, size.width / 2, bottom + 33, anchor="middle", class_="label"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +17,14 @@ LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 40.0
 ROW = 17.0
 #: px between two ticks, at least
 APART_X, APART_Y = 70.0, 36.0
+#: px from one place on a line to the next, at which names are kept from hiding it
+STEP = 5.0
 #: marks that tell series apart without colour
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
+
+
+#: the corners of a line in px
+Line = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,27 @@ class Entry:
     class_: str
     shape: str
     text: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in px."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def overlaps(self, others: Iterable[Box]) -> bool:
+        """Whether it has a point in common with one of the others."""
+        return any(
+            self.x0 < one.x1 and one.x0 < self.x1 and self.y0 < one.y1 and one.y0 < self.y1
+            for one in others
+        )
+
+    def holds(self, places: Iterable[tuple[float, float]]) -> int:
+        """How many of the places are within it."""
+        return sum(self.x0 <= x <= self.x1 and self.y0 <= y <= self.y1 for x, y in places)
 
 
 @dataclass(frozen=True)
@@ -55,7 +84,7 @@ class Frame:
         yield svg.line(x.begin, bottom, x.end, bottom, "axis")
         for tick in x.ticks(max(2, int((x.end - x.begin) / APART_X))):
             yield svg.line(x(tick), bottom, x(tick), top, "grid")
-            yield svg.text(short(tick), x(tick), bottom + 15, anchor="middle")
+            yield tick_name(tick, x(tick), bottom + 15, self.size.width)
         yield svg.text(
             self.x_label, (x.begin + x.end) / 2, bottom + 33, anchor="middle", class_="label"
         )
@@ -72,19 +101,32 @@ class Frame:
             class_="label",
         )  # fmt: skip
 
-    def levels(self, levels: Sequence[Level]) -> Markup:
-        """Horizontal lines with their names at the right end, moved apart where they are close."""
-        shown = [one for one in levels if self.y.low <= one.value <= self.y.high]
-        parts, lowest = list[Markup](), self.y.end - ROW
-        for level in sorted(shown, key=lambda one: -one.value):
-            y = self.y(level.value)
-            lowest = max(y - 4, lowest + ROW - 3)
+    def levels(self, levels: Sequence[Level], lines: Iterable[Line] = ()) -> tuple[Markup, Markup]:
+        """Horizontal lines, and their names, which hide as little of what `lines` draw as may be.
+
+        A name stands above or below its level, at the right end, at the left or between them.
+        """
+        covered = [place for line in lines for place in _along(line)]
+        drawn, names, taken = list[Markup](), list[Markup](), list[Box]()
+        for level in sorted(levels, key=lambda one: -one.value):
+            if not self.y.low <= level.value <= self.y.high:
+                continue
             name = f"{level.name} {level.value:.3f}"
-            parts += [
-                svg.line(self.x.begin, y, self.x.end, y, "level"),
-                svg.text(name, self.x.end - 2, lowest, anchor="end", class_="halo"),
-            ]
-        return svg.joined(parts)
+            boxes = list(self._boxes(len(name) * svg.CHARACTER, self.y(level.value)))
+            best = min(boxes, key=lambda box: (box.overlaps(taken), box.holds(covered)))
+            taken.append(best)
+            y = self.y(level.value)
+            drawn.append(svg.line(self.x.begin, y, self.x.end, y, "level"))
+            names.append(svg.text(name, best.x1, best.y1 - 3, anchor="end", class_="halo"))
+        return svg.joined(drawn), svg.joined(names)
+
+    def _boxes(self, width: float, y: float) -> Iterable[Box]:
+        """Where the name of a level at `y` may stand, the usual place first."""
+        left, right = self.x.begin + 4 + width, self.x.end - 2
+        ends = [right + share * (left - right) for share in (0, 1, 0.25, 0.5, 0.75)]
+        rows = [y - 1, y + ROW - 1, y + 2 * ROW - 4]
+        for bottom in [row for row in rows if row <= self.y.begin - 1] or rows[:1]:
+            yield from (Box(end - width, bottom - ROW + 3, end, bottom) for end in ends)
 
     def inside(self, *children: Markup) -> Markup:
         """Children of which only what is within the frame is seen."""
@@ -94,6 +136,22 @@ class Frame:
             "svg", *children, x=left, y=top, width=width, height=height, overflow="hidden",
             viewBox=" ".join(map(svg.number, (left, top, width, height))),
         )  # fmt: skip
+
+
+def tick_name(tick: float, x: float, y: float, width: float) -> Markup:
+    """A number below an axis, moved so that a drawing of this width has all of it."""
+    name = short(tick)
+    half = len(name) * svg.CHARACTER / 2 + 1
+    return svg.text(name, max(half, min(x, width - half)), y, anchor="middle")
+
+
+def _along(line: Line) -> Iterable[tuple[float, float]]:
+    """Places on a line, its corners among them."""
+    yield from line[:1]
+    for (x0, y0), (x1, y1) in itertools.pairwise(line):
+        count = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / STEP))
+        for part in range(1, count + 1):
+            yield x0 + (x1 - x0) * part / count, y0 + (y1 - y0) * part / count
 
 
 def nearest(levels: Sequence[Level]) -> list[float]:

@@ -12,8 +12,8 @@ from lstm_sweep.search.pages.curves import (
     learning_curves,
     thinned,
 )
-from lstm_sweep.search.pages.frame import Level
-from lstm_sweep.search.pages.svg import NARROW, WIDE, Size
+from lstm_sweep.search.pages.frame import Box, Level
+from lstm_sweep.search.pages.svg import CHARACTER, NARROW, WIDE, Size
 from tests.unit.search.pages.drawn import HOSTILE, centre, parsed, points, texts, with_class
 
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW])
@@ -96,3 +96,28 @@ def test_thinned_keeps_both_ends() -> None:
     assert thinned(range(5), 10) == range(5)
     found = thinned(list(range(1000)), 7)
     assert len(found) == 7 and (found[0], found[-1]) == (0, 999)
+
+
+@SIZES
+def test_the_name_of_a_level_hides_no_end_of_a_curve(size: Size) -> None:
+    flat = Curve("a", [(1, 3.0), (2, 1.05), (3, 1.02), (4, 1.02)])
+    root = parsed(
+        learning_curves([flat], levels=[Level("entropy", 1.0)], y_label="loss", size=size)
+    )
+    [name] = [one for one in with_class(root, "halo") if one.text == "entropy 1.000"]
+    right, base = float(name.attrib["x"]), float(name.attrib["y"])
+    left, top = right - 13 * CHARACTER, base - 11
+    marks = [centre(one) for one in with_class(root, "mark", "s0") if one.get("cx")][:4]
+    assert not [(x, y) for x, y in marks if left <= x <= right and top <= y <= base + 3]
+
+
+def test_names_of_levels_that_are_close_stand_apart() -> None:
+    levels = [Level("markov", 1.5), Level("unigram", 1.501), Level("naive bayes", 1.502)]
+    drawing = learning_curves([Curve("a", [(1, 3.0), (2, 1.0)])], levels=levels, y_label="loss")
+    names = [one for one in with_class(parsed(drawing), "halo") if one.text]
+    boxes = list[Box]()
+    for one in names:
+        x, y = float(one.attrib["x"]), float(one.attrib["y"])
+        boxes.append(Box(x - len(one.text or "") * CHARACTER, y - 11, x, y + 3))
+    assert len(boxes) == 3
+    assert not [one for n, one in enumerate(boxes) if one.overlaps(boxes[:n])]

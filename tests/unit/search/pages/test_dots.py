@@ -6,7 +6,7 @@ import pytest
 
 from lstm_sweep.search.pages.dots import Band, Dot, Dots, Seeds, scatter, seeds
 from lstm_sweep.search.pages.frame import Level
-from lstm_sweep.search.pages.svg import NARROW, WIDE, Size
+from lstm_sweep.search.pages.svg import CHARACTER, NARROW, WIDE, Size
 from tests.unit.search.pages.drawn import HOSTILE, centre, parsed, points, texts, with_class
 
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW])
@@ -88,3 +88,13 @@ def test_any_seeds_can_be_drawn(row: Seeds, size: Size) -> None:
     parsed(seeds([row], x_label="loss", size=size))
     parsed(seeds([row, Seeds("b", 2.0, [1.9])], x_label="loss", size=size))
     parsed(seeds([], x_label="loss", size=size))
+
+
+@SIZES
+def test_all_of_each_number_at_the_axis_is_in_the_drawing(size: Size) -> None:
+    root = parsed(seeds([Seeds("s/1", 0.98841, [0.98895])], x_label="loss", size=size))
+    found = [one for one in root.iter() if one.get("x") and (one.text or "").startswith("0.98")]
+    assert len(found) >= 2
+    for one in found:
+        half = len(one.text or "") * CHARACTER / 2
+        assert half <= float(one.attrib["x"]) <= size.width - half
