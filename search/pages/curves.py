@@ -19,6 +19,7 @@ from lstm_sweep.search.pages.frame import (
     mark,
     nearest,
     places,
+    with_room,
 )  # fmt: skip
 from lstm_sweep.search.pages.scales import scale, within
 from lstm_sweep.search.pages.svg import WIDE, Markup, Size
@@ -69,6 +70,7 @@ def learning_curves(
     if x is None or y is None:
         return svg.nothing(size, title)
     whole = all(a == round(a) for one in (*best, *grey) for a, _ in one.known)
+    y = with_room(y, levels)
     frame = Frame(size, replace(x, whole_ticks=whole), y, "epoch", y_label)
     parts = [
         svg.joined(
@@ -118,6 +120,7 @@ def best_over_time(
     y = scale(within(losses, [*losses[-1:], *nearest(levels)]), y0, y1)
     if x is None or y is None or not known:
         return svg.nothing(size, title)
+    y = with_room(y, levels)
     frame = Frame(size, x, y, unit, f"best {y_label}")
     corners = [known[0]]
     for (_, before), (a, b) in itertools.pairwise(known):

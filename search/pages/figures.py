@@ -110,6 +110,26 @@ def curves(found: Findings) -> Iterator[Figure]:
     )
 
 
+def curve_of(found: Findings, number: int) -> Iterator[Figure]:
+    """The learning curve of one trial before those of the others."""
+    drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
+    trial = next((one for one in drawn if one.number == number), None)
+    if trial is None:
+        return
+    others = [Curve(one.id, one.curve) for one in drawn if one is not trial]
+    levels = [] if found.is_template else _levels(found)
+    name = "validation loss" if found.is_template else found.loss_name
+    cells = [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve]
+    yield figure(
+        "Learning curve",
+        lambda size: learning_curves(
+            [Curve(_name(trial), trial.curve)], others, levels, y_label=name, size=size
+        ),
+        "Validation loss after each round; the other trials of the sweep are grey.",
+        Table(["epoch", name], cells),
+    )
+
+
 def _name(one: TrialFinding) -> str:
     known = one.id if one.phase == Phase.SEARCH else f"{one.id} ({SHORT[Phase(one.phase)]})"
     known += f": {one.loss:.4f}" if one.loss is not None else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lstm_sweep.search.pages import svg
 from lstm_sweep.search.pages.scales import Scale, short
@@ -157,6 +157,14 @@ def _along(line: Line) -> Iterable[tuple[float, float]]:
 def nearest(levels: Sequence[Level]) -> list[float]:
     """The two lowest levels, which a frame has to show; a high one would leave the rest flat."""
     return sorted(level.value for level in levels)[:2]
+
+
+def with_room(y: Scale, levels: Sequence[Level]) -> Scale:
+    """A scale of heights that has room for a name below its lowest level."""
+    shown = [level.value for level in levels if y.low <= level.value <= y.high]
+    share = ROW / abs(y.begin - y.end)
+    low = (min(shown, default=y.high) - share * y.high) / (1 - share)
+    return replace(y, low=low) if math.isfinite(low) and low < y.low else y
 
 
 def places(size: Size) -> tuple[float, float, float, float]:

@@ -21,7 +21,9 @@ def write_sweeps(console: Console, found: Listing[SweepRow], place: object) -> N
     table = Table("sweep", "state", "trials", "best loss", "data")
     for row in found:
         loss = loss_text(row.best_val_loss)
-        table.add_row(row.sweep, plain(row.state), str(row.trials_done), loss, plain(row.data))
+        table.add_row(
+            row.sweep, plain(row.state), str(row.trials_done), loss, plain(row.data or "-")
+        )
     console.print(table)
 
 

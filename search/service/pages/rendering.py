@@ -55,8 +55,13 @@ def _templates() -> Any:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_allowed,
     )  # fmt: skip
-    found.filters |= {"duration": duration, "by_name": by_name}
+    found.filters |= {"duration": duration, "by_name": by_name, "metric": metric}
     return found
+
+
+def metric(value: float) -> str:
+    """A number of a round, with as many decimals as others of its size."""
+    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.6g}"
 
 
 def _allowed(value: object) -> object:

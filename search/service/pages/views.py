@@ -200,11 +200,14 @@ async def trial_page(
     def ask(looks: Looks) -> str:
         details = api.show(f"{sweep}/{number}", settings=site.store)
         store = store_of_sweep(sweep, site.store)
+        found = read_findings(store, archive.existing_sweep(store, sweep))
         shown = details.to_dict()
         return rendered(
             "trial.html", looks, trial=shown, sweep=sweep, number=number, mlflow=mlflow,
             run_page=escaped(mlflow + store.page(shown["run_id"])),
             metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
+            finding=next((one for one in found.trials if one.number == number), None),
+            figures=list(figures.curve_of(found, number)), loss_name=found.loss_name,
         )  # fmt: skip
 
     return await kept(site, user, ("trial", sweep, number, mlflow), ask)

@@ -100,10 +100,8 @@ def test_thinned_keeps_both_ends() -> None:
 
 @SIZES
 def test_the_name_of_a_level_hides_no_end_of_a_curve(size: Size) -> None:
-    flat = Curve("a", [(1, 3.0), (2, 1.05), (3, 1.02), (4, 1.02)])
-    root = parsed(
-        learning_curves([flat], levels=[Level("entropy", 1.0)], y_label="loss", size=size)
-    )
+    curve, level = Curve("a", [(1, 1.1), (2, 1.01), (3, 1.005), (4, 1.005)]), Level("entropy", 1.0)
+    root = parsed(learning_curves([curve], levels=[level], y_label="loss", size=size))
     [name] = [one for one in with_class(root, "halo") if one.text == "entropy 1.000"]
     right, base = float(name.attrib["x"]), float(name.attrib["y"])
     left, top = right - 13 * CHARACTER, base - 11

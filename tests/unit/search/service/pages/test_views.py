@@ -54,6 +54,14 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(place: Place, client: TestC
     assert re.search(r'href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+', shown)
 
 
+def test_a_trial_is_shown_with_its_loss_curve_and_rounds(place: Place, client: TestClient) -> None:
+    found = api.trials("s", settings=place.service.settings.store).rows
+    [loss] = [one.best_val_loss for one in found if one.trial.number == 1]
+    shown = client.get("/sweeps/s/trials/1").text
+    assert f"<strong>{loss:.4f}</strong>" in shown and f"<td>{loss:.4f}</td>" in shown
+    assert "Learning curve" in shown and "2 other trials" in shown
+
+
 def test_a_sweep_leads_to_its_report_which_shows_what_the_command_writes(
     place: Place, client: TestClient
 ) -> None:
