@@ -35,6 +35,27 @@ FOCUSED = """() => {
     shown: box.width > 0 && box.right > 0 && box.bottom > 0,
   };
 }"""
+#: marks, lines and bars of drawings that stand out from the page by less than a number, by class
+FAINT = """(least) => {
+  const light = (colour) => {
+    const parts = colour.match(/[0-9.]+/g).slice(0, 3).map((text) => Number(text) / 255);
+    const [r, g, b] = parts.map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const paper = light(getComputedStyle(document.body).backgroundColor), found = new Set();
+  const ratio = (l) => (Math.max(l, paper) + 0.05) / (Math.min(l, paper) + 0.05);
+  const parts = ".drawing :is(.stroke, .mark, .bar, .level, .axis)";
+  for (const one of document.querySelectorAll(parts)) {
+    const style = getComputedStyle(one);
+    const seen = (one.matches(".stroke, line") ? [style.stroke] : [style.stroke, style.fill])
+      .filter((colour) => colour.startsWith("rgb"));
+    if (!one.getClientRects().length || !seen.length) continue;
+    if (Math.max(...seen.map(light).map(ratio)) < least) found.add(one.getAttribute("class"));
+  }
+  return [...found];
+}"""
+#: contrast of parts of a picture to what is beside them, WCAG 2.2, 1.4.11
+CONTRAST = 3
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -92,13 +113,18 @@ class Tab:
         return names
 
     def faults(self) -> list[str]:
-        """What axe-core finds in both themes, and where a page is wider than a narrow screen."""
+        """Faults of a page in both themes, and where it is wider than a narrow screen.
+
+        They are what axe-core finds, and what hardly stands out in a drawing.
+        """
         found = list[str]()
         for theme in THEMES:
             self.page.emulate_media(color_scheme=theme)
             for fault in Axe().run(self.page).response["violations"]:
                 where = [node["target"] for node in fault["nodes"]]
                 found.append(f"{self.page.url} {theme}: {fault['id']} at {json.dumps(where)}")
+            for faint in self.page.evaluate(FAINT, CONTRAST):
+                found.append(f"{self.page.url} {theme}: '{faint}' hardly stands out")
         self.page.set_viewport_size(NARROW)
         if self.page.evaluate(OVERFLOW):
             found.append(f"{self.page.url}: wider than {NARROW['width']} pixels")

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 
 from lstm_sweep.search.pages import svg
 from lstm_sweep.search.pages.scales import Scale, short
-from lstm_sweep.search.pages.svg import Markup, Size
+from lstm_sweep.search.pages.svg import WIDE, Markup, Size
 
 #: px around the place for points
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 40.0
+#: px to the left of a legend on a phone
+LEFT_NARROW = 20.0
 #: px of a line of text
 ROW = 17.0
 #: px between two ticks, at least
@@ -175,12 +177,13 @@ def places(size: Size) -> tuple[float, float, float, float]:
 def legend(entries: Sequence[Entry], size: Size) -> tuple[Markup, float]:
     """A legend below the frame, and its height in px; two columns where there is room."""
     longest = max((len(entry.text) for entry in entries), default=0) * svg.CHARACTER + 30
-    columns = 2 if len(entries) > 1 and longest <= (size.width - LEFT) / 2 else 1
+    left = LEFT if size.width >= WIDE.width else LEFT_NARROW
+    columns = 2 if len(entries) > 1 and longest <= (size.width - left) / 2 else 1
     rows = -(-len(entries) // columns)
-    width = (size.width - LEFT) / columns
+    width = (size.width - left) / columns
     parts = list[Markup]()
     for index, entry in enumerate(entries):
-        x, y = LEFT + (index // rows) * width, size.height + 10 + (index % rows) * ROW
+        x, y = left + (index // rows) * width, size.height + 10 + (index % rows) * ROW
         parts += [
             svg.line(x - 8, y - 4, x + 8, y - 4, f"stroke {entry.class_}"),
             mark(entry.shape, x, y - 4, entry.class_),

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from tests import browser as browsers
 from tests.acceptance.test_serve import driver_processes
-from tests.browser import WITHIN_S, Tab
+from tests.browser import CONTRAST, FAINT, WITHIN_S, Tab
 from tests.conftest import run_program, start_program
 
 pytestmark = pytest.mark.full
@@ -152,13 +152,25 @@ def take_home(tab: Tab, folder: Path, another: str) -> list[str]:
         losses = [float(text) for text in shown if text]
         assert losses == sorted(losses, reverse=order == "descending") and len(losses) > 1
 
+    faults = report(tab)
     page.get_by_role("button", name="Rerun the best trial").click()
     page.wait_for_url("**/reruns/*")
     rerun = page.url
-    faults = tab.faults() + export(tab.go("/sweeps/mine"), tab, folder)
+    faults += tab.faults() + export(tab.go("/sweeps/mine"), tab, folder)
     page.goto(rerun)
     page.locator("#state", has_text="verdict: identical").wait_for()
     return faults + tab.faults() + compare(tab, "mine", another)
+
+
+def report(tab: Tab) -> list[str]:
+    """Look at the report of the sweep, and come back; its faults."""
+    tab.page.get_by_role("link", name="Report").click()
+    tab.page.get_by_role("heading", name="How it came about").wait_for()
+    faults = tab.faults()
+    tab.page.evaluate("() => document.documentElement.style.setProperty('--s0', '#808080')")
+    assert tab.page.evaluate(FAINT, 5) != [] == tab.page.evaluate(FAINT, CONTRAST)
+    tab.page.go_back()
+    return faults
 
 
 def launch_by_keys(tab: Tab, data: Path) -> list[str]:

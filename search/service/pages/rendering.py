@@ -29,6 +29,8 @@ LOGIN = "/login"
 #: a path at which browsers ask for a name and a password of MLflow; they then send these for all
 #: that lies below its last slash, which is every page, and those of MLflow behind a proxy
 PASSWORD = "/password"
+#: headings of refusals whose names in HTTP say little to people
+TITLES = {403: "Not allowed", 409: "Not possible now", 422: "Not possible"}
 #: what is refused with a sentence
 REFUSALS: tuple[type[Exception], ...] = (ProblemError, *(kind for kind, _ in KINDS))
 
@@ -88,8 +90,9 @@ def moved(to: str) -> Response:
 def refused(problem: Response) -> Response:
     """A problem document as a page."""
     document = json.loads(bytes(problem.body))
+    title = TITLES.get(problem.status_code, document["title"].capitalize())
     shown = page(
-        rendered("refused.html", title=document["title"], detail=document["detail"]),
+        rendered("refused.html", title=title, detail=document["detail"]),
         problem.status_code,
     )
     if "retry-after" in problem.headers:

@@ -238,7 +238,8 @@ async def compare(
     """Several sweeps beside each other."""
     names = tuple(dict.fromkeys(sweep or ()))
     if not 2 <= len(names) <= COMPARED:
-        raise InputError(f"{len(names)} sweeps are chosen: expected 2 to {COMPARED} to compare")
+        chosen = "1 sweep is" if len(names) == 1 else f"{len(names)} sweeps are"
+        raise InputError(f"{chosen} chosen: expected 2 to {COMPARED} to compare")
 
     def ask(looks: Looks) -> str:
         found = []
