@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import browser as browsers
 from tests import postgres, proxy
+from tests.browser import Tab
 from tests.conftest import start_program, wait_until, write_text
 from tests.launcher import Started
 from tests.postgres import named, write_settings
@@ -95,6 +97,28 @@ def test_one_address_and_one_login_for_the_service_and_for_mlflow(team: Team) ->
     page = team.ask("/mlflow/")[1]
     found = re.findall(r"(static-files/[^\"]+\.js)\"", page)
     assert found and all(team.ask(f"/mlflow/{path}")[0] == 200 for path in found)
+
+
+def test_a_browser_logs_in_with_name_and_password_through_the_proxy(team: Team) -> None:
+    with browsers.running() as browser:
+        tab = Tab(browser, team.url)
+        assert tab.go("/launch").url == f"{team.url}/login"
+        for secret in ("wrong", PASSWORD):
+            tab.page.get_by_label("Name").fill("admin")
+            tab.page.get_by_label("Password").fill(secret)
+            tab.page.get_by_role("button", name="Log in").first.click()
+            tab.page.get_by_role(
+                "alert" if secret == "wrong" else "heading",
+                name=None if secret == "wrong" else "Sweeps",
+            ).wait_for()
+            assert tab.faults() == []
+        tab.page.get_by_role("link", name="Launch a sweep").click()
+        tab.page.get_by_role("heading", name="Launch a sweep").wait_for()
+        [cookie] = tab.page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert PASSWORD not in cookie["value"]
+        tab.page.get_by_role("button", name="Log out").click()
+        assert tab.go("/launch").url == f"{team.url}/login"
 
 
 def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:
