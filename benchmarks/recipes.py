@@ -1,12 +1,13 @@
 """What recipes of the literature gain: validation losses at equal steps, with and without them.
 
     python -m benchmarks.recipes [--data FILE] [--set FIELD=VALUE ...] [--parts NAME ...]
-        [--seeds 0 1 2] [--epochs 6] [--configs N] [--file FILE]
+        [--seeds 0 1 2] [--epochs 6] [--configs N] [--rates RATE ...] [--file FILE]
 
 `--parts` are changes of the training step, each of which is a training of its own (`PARTS`). The
 averages of weights change no step, so all of them are taken and scored in one training, by NumPy:
 `off`, and one for each `--etas`. With `--configs` so many configs are drawn in place of seeds, and
-the rank correlations of early losses with the last are printed.
+the rank correlations of early losses with the last are printed. With `--rates` each part is trained
+with each learning rate, and a table of them is printed.
 
 Each training is a line of `--file`; those that stand in it are not run again. Losses do not depend
 on the machine's speed, so other work may run beside it.
@@ -46,7 +47,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "weight decay 0.01": {"weight_decay": 0.01},
     "weight decay 0.1": {"weight_decay": 0.1},
     "rho 0.99": {RMSPROP: {"rho": 0.99}},
+    "rmsprop": {"optimizer": "rmsprop"},
     "adam, beta1 0": {"optimizer": "adam", "beta_1": 0.0},
+    "adam, beta1 0.9": {"optimizer": "adam", "beta_1": 0.9},
     "cooldown 0.1": {COOLDOWN: 0.1},
     **{f"dropout {rate}": {"dropout": rate} for rate in RATES},
     **{f"one mask {rate}": {"dropout": rate, "dropout_mask": "window"} for rate in RATES},
@@ -73,11 +76,14 @@ def main() -> None:
     parser.add_argument("--etas", type=float, nargs="+", default=[8.0, 16.0, 32.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--configs", type=int, default=0)
+    parser.add_argument("--rates", type=float, nargs="+", default=[])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2, help="of an epoch")
     parser.add_argument("--targets", type=int, default=3000)
     parser.add_argument("--file", type=Path, default=Path("recipes.jsonl"))
     given = parser.parse_args()
+    if given.rates and given.configs:
+        parser.error("--rates and --configs are given: expected one of them")
     from lstm_sweep.models import backend
 
     backend.environment(None)
@@ -86,11 +92,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         corpus = _corpus(given.data, given.characters, Path(folder))
     trained = []
-    for part in given.parts:
-        for config, seed in _configs(given):
+    for config, seed in _configs(given):
+        for part in given.parts:
             trained.append(_trained(given, corpus, part, config, seed))
             print(_line(trained[-1]), flush=True)
-    _print_table(trained)
+    if given.rates:
+        _print_rates(trained, given.rates)
+    else:
+        _print_table(trained)
     if given.configs:
         _print_correlations(trained)
 
@@ -112,6 +121,9 @@ def _configs(given: argparse.Namespace) -> list[tuple[dict[str, Any], int]]:
         name, _, value = setting.partition("=")
         kind = type(getattr(TrialConfig(), name))
         fields[name] = kind(value)
+    if given.rates:
+        rates = [{**fields, "learning_rate": rate} for rate in given.rates]
+        return [(own, seed) for seed in given.seeds for own in rates]
     if not given.configs:
         return [(fields, seed) for seed in given.seeds]
     rng = np.random.default_rng(0)
@@ -224,7 +236,9 @@ class _Averages:
 
 def _line(row: dict[str, Any]) -> str:
     ends = "  ".join(f"{name} {losses[-1]:.4f}" for name, losses in row["losses"].items())
-    return f"{row['part']}, seed {row['seed']}, last round: {ends}"
+    rate = row["fields"].get("learning_rate")
+    with_rate = f", rate {rate:g}" if rate else ""
+    return f"{row['part']}{with_rate}, seed {row['seed']}, last round: {ends}"
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:
@@ -237,6 +251,19 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
     for (part, name), curves in groups.items():
         last, best = (statistics.median(of(c) for c in curves) for of in (lambda c: c[-1], min))
         print(f"{part:<20}{name:>10}{last:>9.4f}{best:>9.4f}")
+
+
+def _print_rates(rows: Sequence[dict[str, Any]], rates: Sequence[float]) -> None:
+    """Lowest losses of all rounds by part, averaging and rate, means over seeds."""
+    print(f"\n{'part':<20}{'averaging':>10}" + "".join(f"{rate:>9g}" for rate in rates))
+    groups: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for row in rows:
+        for name, losses in row["losses"].items():
+            found = groups.setdefault((row["part"], name), {})
+            found.setdefault(row["fields"]["learning_rate"], []).append(min(losses))
+    for (part, name), by_rate in groups.items():
+        means = "".join(f"{statistics.mean(by_rate[rate]):>9.4f}" for rate in rates)
+        print(f"{part:<20}{name:>10}{means}")
 
 
 def _print_correlations(rows: Sequence[dict[str, Any]]) -> None:
