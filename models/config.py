@@ -57,6 +57,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 #: each also needs an entry in `OPTIMIZER_CLASSES` of `models/network/lstm.py` and in `KERNELS` of
 #: `models/fast/optimizer.py`
 OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
+#: those whose steps do not grow with the gradient: their best rate falls as layers grow
+NORMALIZING = ("rmsprop", "adam")
 AVERAGINGS = ("polynomial", "off")
 #: `global` scales all gradients by one factor, `weight` that of each weight by its own
 CLIPPINGS = ("global", "weight")

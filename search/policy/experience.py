@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lstm_sweep.models.config import LIMITS, TrialConfig
+from lstm_sweep.models.config import LIMITS, NORMALIZING, TrialConfig
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.spaces.dimension import Dimension, Value
 from lstm_sweep.spaces.space import Space
@@ -106,6 +106,7 @@ def distilled(
     space: Space, admits: Admits, past: Sequence[PastSweep], paces: Sequence[float] = ()
 ) -> Experience:
     """What earlier sweeps, and the paces of their trials, say to a search of `space`."""
+    past = [_in_terms_of(space, sweep) for sweep in past]
     same = [sweep for sweep in past if sweep.same_corpus]
     others = [sweep for sweep in past if not sweep.same_corpus]
     pace = statistics.median(paces) if paces else 1.0
@@ -114,6 +115,22 @@ def distilled(
         portfolio(space, admits, others, LATER),
         min(max(pace, 1 / SLOWEST), SLOWEST),
     )
+
+
+def _in_terms_of(space: Space, sweep: PastSweep) -> PastSweep:
+    """A sweep as if its optimizers were those of a space, where rates mean about the same.
+
+    Else little would be known of a space with Adam where earlier sweeps had RMSprop.
+    """
+    known = next((name for name in NORMALIZING if name in space["optimizer"]), None)
+    if known is None:
+        return sweep
+
+    def own(config: TrialConfig) -> TrialConfig:
+        foreign = config.optimizer in NORMALIZING and config.optimizer not in space["optimizer"]
+        return config.evolve(optimizer=known) if foreign else config
+
+    return replace(sweep, trials=tuple(replace(t, config=own(t.config)) for t in sweep.trials))
 
 
 def portfolio(

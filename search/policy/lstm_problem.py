@@ -5,7 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
-from lstm_sweep.models.config import OPTIMIZERS, Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.config import (
+    NORMALIZING,
+    OPTIMIZERS,
+    Config,
+    TrialConfig,
+    as_lstm_config,
+)
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
@@ -16,8 +22,6 @@ from lstm_sweep.spaces.space import Space
 
 #: steps of the optimizer before which losses say little about how a trial will end
 FEWEST_STEPS = 50
-#: optimizers whose steps do not grow with the gradient: their best rate falls as layers grow
-NORMALIZING = ("rmsprop", "adam")
 #: fields of which a ladder takes the first value
 FIRST = (
     "dropout", "dropout_mask", "recurrent_dropout", "sequence_length", "batch_size", "offset",

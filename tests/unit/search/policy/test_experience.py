@@ -161,3 +161,14 @@ def test_each_opening_is_a_config_of_the_space(space: Space) -> None:
 )
 def test_the_nearest_value(dimension: Listed, value: float, expected: float) -> None:
     assert nearest(dimension, value) == expected
+
+
+@pytest.mark.parametrize("best", ["adam", "rmsprop"])
+def test_where_both_optimizers_are_searched_the_better_one_is_proposed(best: str) -> None:
+    space = SPACE.replace(optimizer=Listed("optimizer", ("rmsprop", "adam")))
+    order = sorted(
+        (config.evolve(optimizer=name) for config in GRID for name in ("rmsprop", "adam")),
+        key=lambda config: config.optimizer != best,
+    )
+    [found] = distilled(space, admits_all, [swept(order, same=True)]).first
+    assert found.config.optimizer == best
