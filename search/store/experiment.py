@@ -8,7 +8,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.run_list import KEY, view_tag
+from lstm_sweep.search.store.run_list import KEY, description, view_tag
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 
@@ -68,20 +68,27 @@ class Experiment:
         name, location = self._settings.experiment, self._settings.artifacts
         if location and (why := artifacts.too_long(location, self._settings)):
             raise InputError(why)
-        kind = {Tag.EXPERIMENT_KIND: "custom_model_development"} | view_tag()
+        kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
         try:
             self._client.create_experiment(name, artifact_location=location, tags=kind)
         except Exception:
             if self.id is None:
                 raise  # else another process has created it, or the answer was lost
+        self._offer_view()
 
     def _offer_view(self) -> None:
-        """Add the view of the list of runs to an experiment of an earlier version, if allowed."""
-        if self._has_view:
+        """Add the view of the runs, and a description if there is none, if that is allowed.
+
+        An experiment of an earlier version gets the view of this one. A description that users
+        have changed or taken away stays as it is.
+        """
+        if self.id is None or view_tag().items() <= self._found.tags.items():
             return
+        tags = {Tag.NOTE: description(self.id)} | self._found.tags | view_tag()
         with contextlib.suppress(Exception):  # a user may have no right to change the experiment
-            for key, value in view_tag().items():
-                self._client.set_experiment_tag(self.id, key, value)
+            for key in (Tag.NOTE, *view_tag()):
+                if tags[key] != self._found.tags.get(key):
+                    self._client.set_experiment_tag(self.id, key, tags[key])
             self._found = self._find()
 
     @property

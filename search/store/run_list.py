@@ -1,6 +1,7 @@
-"""How the MLflow UI shows the list of runs: a shared view state, which is a tag of the experiment.
+"""How the MLflow UI shows the runs of an experiment: a shared view, and a text that leads there.
 
-An address with `viewStateShareKey` opens it (mlflow 3.17, components/experiment-page). Its columns
+Both are tags of the experiment. An address with `viewStateShareKey` opens the view (mlflow 3.17,
+components/experiment-page), the description is at the top of the experiment's pages. Columns
 are `attributes`, `metrics`, `params` and `tags` with a name in backquotes. Which parents are open
 cannot be shared; sorted by a metric, MLflow lists the runs of trials beside those of sweeps.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 
+from lstm_sweep.search.store.run_charts import charts
 from lstm_sweep.search.store.tags import Tag
 
 #: key of the view in addresses
@@ -31,5 +33,22 @@ def view_tag() -> dict[str, str]:
         "orderByAsc": True,
         "selectedColumns": columns,
         "runsHiddenMode": "FIRST_20_RUNS",
+        **charts(),
     }
-    return {Tag.VIEW_STATE + KEY: json.dumps(state)}
+    return {Tag.VIEW_STATE + KEY: json.dumps(state, separators=(",", ":"))}
+
+
+def page_of(experiment_id: str, *, curves: bool = False) -> str:
+    """Address of the list of runs in this view, below that of the server; `curves` opens charts."""
+    mode = "&compareRunsMode=CHART" if curves else ""
+    path = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{path}&viewStateShareKey={KEY}{mode}"
+
+
+def description(experiment_id: str) -> str:
+    """What an experiment is, in Markdown; its list shows the beginning as plain text."""
+    return (
+        f"Sweeps of lstm-sweep: [runs, lowest loss first]({page_of(experiment_id)}), "
+        f"[learning curves]({page_of(experiment_id, curves=True)}). A sweep is a run, and its "
+        f"trials are the children of that."
+    )

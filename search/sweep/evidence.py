@@ -20,12 +20,20 @@ NAMED = 5
 
 
 def describe(state: SweepState) -> str:
-    """A sweep's result in Markdown."""
+    """A sweep's result in Markdown; MLflow shows the first lines, and the others on request."""
     best = state.best
     if best is None or best.ranked_loss is None:
         return "No trial has a result."
+    objective = best.trial.objective
+    in_bits = objective.bits_per_symbol(best.ranked_loss)
+    lines = [
+        f"**{best.trial.id}** is the best trial: {best.ranked_loss:.4f}"
+        f"{'' if in_bits is None else f', or {in_bits:.4f} bits per symbol'} "
+        f"({best.trial.config.headline()}).",
+        "",
+    ]
     rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
-    lines = [f"| | {best.trial.objective.name} |", "| --- | --- |"]
+    lines += [f"| | {objective.name} |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]

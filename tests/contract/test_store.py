@@ -23,7 +23,7 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.spec import Scoring
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import archive, run_charts
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
@@ -305,6 +305,8 @@ def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: C
     [record] = archive.trials(store, "s")
     assert record.best_val_loss == state.finished[0].best_loss
     assert record.has_weights
+    logged = store.run(record.run_id).data.metrics
+    assert {name for line in run_charts.LINES for name in line} - {""} <= logged.keys()
 
 
 def _number(progress: TrialProgress) -> int:

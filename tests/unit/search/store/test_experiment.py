@@ -9,7 +9,9 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.run_list import description, view_tag
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 
 HTTP, SQLITE = "http://host:5000", "sqlite:////runs.db"
 
@@ -48,6 +50,11 @@ def _experiment(location: str) -> Any:
     )
 
 
+def shown_tags() -> dict[str, str]:
+    """The tags by which MLflow's pages show experiment 1."""
+    return {Tag.NOTE: description("1")} | view_tag()
+
+
 def experiment_of(client: Client, uri: str, artifacts: str | None = None) -> Experiment:
     return Experiment(client, Settings(uri, artifacts, "mine", "test"))
 
@@ -72,6 +79,35 @@ def test_an_experiment_of_an_earlier_version_gets_a_view_if_it_may_be_changed(
     assert experiment.view == ""
     experiment.make()
     assert experiment.view == ("&viewStateShareKey=lstm-sweep" if may_change else "")
+    assert (
+        client.found and client.found.tags.items() == (shown_tags() if may_change else {}).items()
+    )
+
+
+def test_an_experiment_that_is_made_has_a_view_and_says_where_it_is() -> None:
+    client = Client()
+    experiment_of(client, SQLITE).make()
+    assert client.found and client.found.tags == shown_tags()
+    note = client.found.tags[Tag.NOTE]
+    assert "#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=lstm-sweep" in note
+
+
+@pytest.mark.parametrize("note", ["", "Ours, of the spring."])
+def test_a_view_of_an_earlier_version_is_replaced_and_a_description_is_not(note: str) -> None:
+    client = Client("file:///here")
+    assert client.found
+    client.found.tags |= {Tag.NOTE: note, Tag.VIEW_STATE + "lstm-sweep": "{}", "theirs": "x"}
+    experiment_of(client, SQLITE).make()
+    assert client.found.tags == shown_tags() | {Tag.NOTE: note, "theirs": "x"}
+
+
+def test_a_description_that_was_taken_away_does_not_come_back() -> None:
+    client = Client()
+    experiment_of(client, SQLITE).make()
+    assert client.found
+    del client.found.tags[Tag.NOTE]
+    experiment_of(client, SQLITE).make()
+    assert Tag.NOTE not in client.found.tags
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lstm_sweep.models.config import FIELDS
-from lstm_sweep.search.store.run_list import KEY, METRICS, PARAMS, view_tag
+from lstm_sweep.search.store.run_list import (
+    KEY,
+    METRICS,
+    PARAMS,
+    description,
+    page_of,
+    view_tag,
+)
 from lstm_sweep.search.store.tags import Tag
 from tests.sweeps import store_in
 
@@ -23,6 +30,11 @@ def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
     assert store.page("0" * 32).endswith("?workflowType=machine_learning")
     view = json.loads(view_tag()[Tag.VIEW_STATE + KEY])
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best_val_loss`", True)
+    assert store.experiment.id
+    assert store.page() == f"/{page_of(store.experiment.id)}"
+    tags = store.client.get_experiment(store.experiment.id).tags
+    assert tags.items() >= (view_tag() | {Tag.NOTE: description(store.experiment.id)}).items()
+    assert tags[Tag.EXPERIMENT_KIND] == "custom_model_development"
 
 
 def test_columns_are_what_runs_have() -> None:

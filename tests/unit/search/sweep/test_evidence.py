@@ -250,7 +250,12 @@ def test_a_sweep_without_trials_has_no_pictures() -> None:
 
 def test_the_description_names_ladder_and_confirmation(state: SweepState) -> None:
     text = evidence_module.describe(state)
-    assert f"best trial, {state.best.trial.id if state.best else ''}" in text
+    assert state.best and state.best.ranked_loss
+    first, *_ = text.splitlines()
+    assert first.startswith(f"**{state.best.trial.id}** is the best trial: ")
+    assert f"{state.best.ranked_loss:.4f}" in first and "bits per symbol" in first
+    assert state.best.trial.config.headline() in first
+    assert f"best trial, {state.best.trial.id}" in text
     assert "Ladder of learning rates: 0.01 is best" in text
     assert "further seeds" in text
 
