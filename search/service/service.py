@@ -122,7 +122,7 @@ class Service(Protocol):
         """Why it cannot take sweeps just now; empty if it can."""
 
     def start(self) -> None:
-        """Begin to watch the queue, from a thread of its own; drivers that run are found."""
+        """Read the queue, finding drivers that run, and watch it from a thread of its own."""
 
     def drain(self) -> None:
         """End drivers with their trials checkpointed, within 20 s; the next start goes on."""

@@ -157,7 +157,8 @@ class SweepService:
     # what happens by itself
 
     def start(self) -> None:
-        """Begin to watch the queue."""
+        """Read the queue, so that what is asked next finds it, and watch it from then on."""
+        self._try_to_look()
         threading.Thread(target=self._watch, name="queue", daemon=True).start()
 
     def drain(self) -> None:
@@ -169,16 +170,19 @@ class SweepService:
         cost_s = 0.0
         while not self._ends.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S))):
             began = time.thread_time()
-            try:
-                with self._lock:
-                    if not self._ends.is_set():
-                        self._look()
-                self._fault = ""
-            except (InputError, StoreError, OSError) as error:
-                self._fault = without_secrets(str(error))
-            except Exception as error:  # the queue is watched on
-                self._fault = without_secrets(f"{type(error).__name__}: {error}")
+            self._try_to_look()
             cost_s = time.thread_time() - began
+
+    def _try_to_look(self) -> None:
+        try:
+            with self._lock:
+                if not self._ends.is_set():
+                    self._look()
+            self._fault = ""
+        except (InputError, StoreError, OSError) as error:
+            self._fault = without_secrets(str(error))
+        except Exception as error:  # the queue is watched on
+            self._fault = without_secrets(f"{type(error).__name__}: {error}")
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

@@ -177,6 +177,20 @@ def test_a_restart_leaves_slots_and_turns_as_they_were(
     again.drain()
 
 
+def test_a_service_knows_its_queue_as_soon_as_it_has_started(
+    service: SweepService, folder: Path, store: Store, clock: Time, data: Path
+) -> None:
+    for name in "abc":
+        service.submit(spec_of(data, name), owner="ann")
+    service.drain()
+    os.close(service._locked)
+    again = opened(folder, store, clock)
+    again.start()
+    assert slots_of(again) == {"a": 1, "b": 1, "c": 0}
+    assert again.prioritise("c", 5).slots == 2
+    again.drain()
+
+
 def test_a_sweep_whose_driver_has_died_keeps_its_slots_for_the_next_one(
     service: SweepService, store: Store, clock: Time, data: Path
 ) -> None:
