@@ -6,7 +6,8 @@ locked, how many slots they could use, and each computes from all of these the s
 driver with more than its share lets trials wait. Where there are more sweeps than slots, they take
 turns of `TURN_S`.
 
-The service gives its drivers an allotment beside that: a file with the most that they may use.
+The service gives its drivers an allotment beside that: a file with the most that they may use. They
+claim no more than that from the others, so that no share goes to one that may not use it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class SlotSharing:
         self._held: dict[str, int] = {}
         #: file that says how many slots could be used, and its descriptor
         self._own: tuple[Path, int] | None = None
-        self._demand, self._looked, self._most = 0, -1.0, len(self._names)
+        self._demand, self._claimed, self._looked, self._most = 0, 0, -1.0, len(self._names)
         self._why = ""
 
     @property
@@ -102,9 +103,7 @@ class SlotSharing:
         if count == self._demand:
             return
         self._demand = count
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                self._say(self._folder, count)
+        self._claim(min(count, read_allotment(self._allotment)[0]))
         if self._allotment:  # the service reads it
             with contextlib.suppress(OSError):
                 replace_text(self._allotment.with_suffix(".demand"), str(count))
@@ -115,9 +114,10 @@ class SlotSharing:
         now = self._clock()
         if not 0 <= now - self._looked < LOOK_S:
             self._looked = now
-            self._most, self._why = self._share(now)
             allotted, why = read_allotment(self._allotment)
-            if allotted < self._most:
+            self._claim(min(self._demand, allotted))
+            self._most, self._why = self._share(now, allotted)
+            if allotted < self._most or not allotted:
                 self._most, self._why = allotted, why
         return self._most
 
@@ -142,6 +142,13 @@ class SlotSharing:
                 return _locked(self._folder / f"{name.replace('/', '_')}{SLOT}")
         return os.open(os.devnull, os.O_RDONLY)
 
+    def _claim(self, count: int) -> None:
+        """Tell the other drivers how many slots this one could use and may."""
+        if self._folder is not None and count != self._claimed:
+            with contextlib.suppress(OSError):
+                self._say(self._folder, count)
+                self._claimed = count
+
     def _say(self, folder: Path, count: int) -> None:
         if self._own is None:
             path = folder / f"{self._clock():017.3f}-{os.getpid()}-{uuid.uuid4().hex[:8]}{DRIVER}"
@@ -150,13 +157,13 @@ class SlotSharing:
             self._own = path, descriptor
         os.pwrite(self._own[1], f"{count:6d}\n".encode(), 0)
 
-    def _share(self, now: float) -> tuple[int, str]:
+    def _share(self, now: float, allotted: int) -> tuple[int, str]:
         """How many slots this driver may use beside the others, and why not more."""
         slots = len(self._names)
         if self._folder is None or self._own is None:
             return slots, ""
         claims = dict(sorted(self._claims(self._folder)))
-        claims[self._own[0].name] = max(1, self._demand)  # it asks
+        claims[self._own[0].name] = min(max(1, self._demand), allotted)  # it asks
         names = [name for name in sorted(claims) if claims[name] > 0]
         if len(names) > slots:  # in turns
             first = int(now / TURN_S) * slots % len(names)

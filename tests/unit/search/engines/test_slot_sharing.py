@@ -131,6 +131,32 @@ def test_an_allotment_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time
     assert mine.most() == 2
 
 
+def test_drivers_that_were_allotted_no_slot_leave_them_to_those_that_were(
+    tmp_path: Path, time: Time
+) -> None:
+    files = [tmp_path / f"{number}.slots" for number in range(4)]
+    for number, file in enumerate(files):
+        write_allotment(file, int(number > 1), "waits", 0.0)
+    drivers = [driver(tmp_path, time, allotment=file) for file in files]
+    assert [file.with_suffix(".demand").read_text() for file in files] == ["2"] * 4
+    for turn in range(4):
+        time.now = TURN_S * turn + 1
+        assert [one.most() for one in drivers] == [0, 0, 1, 1]
+    assert drivers[0].take(NAMES[0]) == ("", "waits")
+    for number, file in enumerate(files):
+        write_allotment(file, int(number < 2), "waits", 0.0)
+    assert [one.most() for one in drivers][2:] == [0, 0]
+    assert [one.most() for one in drivers] == [1, 1, 0, 0]
+
+
+def test_a_driver_claims_no_more_than_it_was_allotted(tmp_path: Path, time: Time) -> None:
+    write_allotment(tmp_path / "s.slots", 1, "has 1 of 4 slots", 0.0)
+    driver(tmp_path, time, demand=4, allotment=tmp_path / "s.slots")
+    four = SlotSharing([*NAMES, "core-2-0", "core-3-0"], tmp_path, None, time)
+    four.demand(4)
+    assert four.most() == 3
+
+
 @pytest.mark.parametrize("given, expected", [("off", False), ("place", True)])
 def test_the_folder_is_that_of_the_variable(tmp_path: Path, given: str, expected: bool) -> None:
     folder = shared_folder({"LSTM_SWEEP_SLOTS": given if given == "off" else str(tmp_path / given)})
