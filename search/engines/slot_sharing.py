@@ -117,8 +117,8 @@ class SlotSharing:
             allotted, why = read_allotment(self._allotment)
             self._claim(min(self._demand, allotted))
             self._most, self._why = self._share(now, allotted)
-            if allotted < self._most or not allotted:
-                self._most, self._why = allotted, why
+            if allotted <= self._most:
+                self._most, self._why = allotted, why or "the service gives it no more slots"
         return self._most
 
     def close(self) -> None:

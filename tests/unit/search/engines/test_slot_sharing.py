@@ -157,6 +157,15 @@ def test_a_driver_claims_no_more_than_it_was_allotted(tmp_path: Path, time: Time
     assert four.most() == 3
 
 
+def test_a_slot_beyond_the_allotment_is_refused_even_if_the_service_has_not_said_why(
+    tmp_path: Path, time: Time
+) -> None:
+    write_allotment(tmp_path / "s.slots", 1, "", 0.0)
+    mine = driver(tmp_path, time, allotment=tmp_path / "s.slots")
+    assert mine.take(NAMES[0]) == (NAMES[0], "")
+    assert mine.take(NAMES[0]) == ("", "the service gives it no more slots")
+
+
 @pytest.mark.parametrize("given, expected", [("off", False), ("place", True)])
 def test_the_folder_is_that_of_the_variable(tmp_path: Path, given: str, expected: bool) -> None:
     folder = shared_folder({"LSTM_SWEEP_SLOTS": given if given == "off" else str(tmp_path / given)})
