@@ -26,10 +26,10 @@ from tests.chaos.processes import MARK, kill, marked
 from tests.launcher import PROGRAM
 from tests.servers import free_port
 
-#: whom a kill hits, and how often relative to the others
+#: whom kills hit, and how often in a round of kills
 VICTIMS = {"worker": 4, "driver": 4, "service": 4, "mlflow": 1, "forkserver": 1, "everything": 2}
 #: seconds that anything may take on a machine that does other things too
-WITHIN_S = 600.0
+WITHIN_S = 1800.0
 #: seconds within which a service ends after SIGTERM
 DRAINS_WITHIN_S = 20.0
 #: slots that the sweeps share
@@ -39,8 +39,9 @@ SLOTS = 2
 class ServiceUnderFire:
     """A service in a folder with a store, which is started again whenever it was killed."""
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.folder, self._rng = folder, rng
+    def __init__(self, folder: Path, rng: random.Random, victims: list[str]) -> None:
+        """`victims` are those whom kills are to hit still in this round, the last one first."""
+        self.folder, self._rng, self._victims = folder, rng, victims
         self.settings: Settings = load(folder, {})
         self.mark = uuid.uuid4().hex
         self.killed: Counter[str] = Counter()
@@ -52,8 +53,8 @@ class ServiceUnderFire:
         self._process: subprocess.Popen[bytes] | None = None
         #: names of sweeps in the order in which they were queued
         self.queued: list[str] = []
-        #: names of sweeps that had slots when they were seen in the queue, by the look
-        self.served: list[list[str]] = []
+        #: the sweeps of the queue in its order by the look, and whether each had a driver
+        self.looks: list[dict[str, bool]] = []
         self._over = threading.Event()
 
     @property
@@ -103,13 +104,13 @@ class ServiceUnderFire:
         return False
 
     def watch(self) -> threading.Thread:
-        """Note which sweeps have slots, from a thread, until `end`."""
+        """Note what is in the queue, from a thread, until `end`."""
 
         def look() -> None:
             while not self._over.wait(0.3):
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     found = self.ask("queue")["queue"]
-                    self.served.append([one["sweep"] for one in found if one["driver"]])
+                    self.looks.append({one["sweep"]: bool(one["driver"]) for one in found})
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
@@ -133,8 +134,11 @@ class ServiceUnderFire:
             )
 
     def strike(self) -> None:
-        """Kill somebody, chosen by the random numbers."""
-        victim = self._rng.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+        """Kill the next victim, unless there is none of its kind just now."""
+        if not self._victims:
+            everybody = list(Counter(VICTIMS).elements())
+            self._victims += self._rng.sample(everybody, len(everybody))
+        victim = self._victims[-1]
         found = self.processes()
         targets = [pid for pid, kind in found.items() if victim in (kind, "everything")]
         if not targets:
@@ -144,7 +148,7 @@ class ServiceUnderFire:
                 kill(pid)
         else:
             kill(self._rng.choice(sorted(targets)))
-        self.killed[victim] += 1
+        self.killed[self._victims.pop()] += 1
         assert self._process
         if victim in ("service", "everything"):
             assert self._process.wait(WITHIN_S) == -signal.SIGKILL, self.log()
@@ -180,14 +184,17 @@ class ServiceUnderFire:
         """The processes of the service, and what each is."""
         found = marked(self.mark)
         drivers = {one.pid for one in found if "service.driver" in one.line}
+        forked = {one.pid for one in found if "forkserver" in one.line}
         kinds = {}
         for one in found:
             if self._process and one.pid == self._process.pid:
                 kinds[one.pid] = "service"
             elif one.pid in drivers:
                 kinds[one.pid] = "driver"
-            elif "forkserver" in one.line:
-                kinds[one.pid] = "forkserver" if one.parent in drivers else "worker"
+            elif one.pid in forked and one.parent in drivers:
+                kinds[one.pid] = "forkserver"
+            elif one.pid in forked:  # it ends if the one is dead that has started it
+                kinds[one.pid] = "worker" if one.parent in forked else "orphan"
             else:
                 kinds[one.pid] = "mlflow" if "mlflow" in one.line else "other"
         return kinds

@@ -25,7 +25,13 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.resume import ATTEMPTS
 from lstm_sweep.search.trial import RESULTS, Outcome
 from tests.chaos.processes import all_end
-from tests.chaos.service_under_fire import DRAINS_WITHIN_S, SLOTS, WITHIN_S, ServiceUnderFire
+from tests.chaos.service_under_fire import (
+    DRAINS_WITHIN_S,
+    SLOTS,
+    VICTIMS,
+    WITHIN_S,
+    ServiceUnderFire,
+)
 from tests.conftest import write_text
 
 pytestmark = pytest.mark.full
@@ -125,7 +131,7 @@ def check(service: ServiceUnderFire) -> int:
     for same in rounds.values():
         assert all(one == same[0] for one in same)
     assert sum(len(same) for same in rounds.values()) > SWEEPS
-    check_order(service)
+    check_queue(service)
     return attempts - SWEEPS * TRIALS
 
 
@@ -143,28 +149,37 @@ def result_of(attempts: list[TrialRecord]) -> TrialRecord | None:
     return whole
 
 
-def check_order(service: ServiceUnderFire) -> None:
-    """Sweeps were driven first in the order in which they were queued, as many at once as slots."""
+def check_queue(service: ServiceUnderFire) -> None:
+    """Each sweep was in the queue until its end, and they were driven in the order of submission.
+
+    As many were driven at once as there are slots, and the others waited in that order.
+    """
+    for name in service.queued:
+        seen = [number for number, look in enumerate(service.looks) if name in look]
+        assert seen == list(range(seen[0], seen[-1] + 1)), name
     begun = list[str]()
-    for served in service.served:
-        new = [name for name in served if name not in begun]
+    for look in service.looks:
+        waiting = [name for name, is_driven in look.items() if not is_driven and name not in begun]
+        assert waiting == sorted(waiting, key=service.queued.index)
+        new = [name for name, is_driven in look.items() if is_driven and name not in begun]
         begun += sorted(new, key=service.queued.index)
     assert begun == [name for name in service.queued if name in begun]
     assert len(begun) > SLOTS
 
 
-@pytest.mark.timeout(max(900, 60 * KILLS))
+@pytest.mark.timeout(max(900, 240 * KILLS))
 def test_a_service_killed_at_random_loses_no_sweep_and_keeps_their_order(
     workplace: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(SEED)
+    victims = list[str]()
     killed: Counter[str] = Counter()
     queues = repeated = 0
     drains = list[float]()
     while killed.total() < KILLS:
         folder = workplace(f"service{queues}")
         write_text(folder / "words.txt", seed=queues)
-        service = ServiceUnderFire(folder, rng)
+        service = ServiceUnderFire(folder, rng, victims)
         try:
             run(service, rng, min(KILLS_PER_QUEUE, KILLS - killed.total()))
             repeated += check(service)
@@ -179,4 +194,5 @@ def test_a_service_killed_at_random_loses_no_sweep_and_keeps_their_order(
                 f"sweeps, {repeated} attempts repeated, nothing lost; SIGTERM took at most "
                 f"{max(drains):.1f} s"
             )
+    assert sum(VICTIMS.values()) > KILLS or set(killed) == set(VICTIMS)
     assert not LONG or max(drains) < DRAINS_WITHIN_S
