@@ -125,7 +125,9 @@ def _enter(store: Store, run_id: str) -> str:
         raise SweepExistsError(
             f"sweep '{name}' was begun by another at the same time: expected another name"
         )
-    if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
+    # a driver that begins has the lease before it changes the status, and then the state
+    waits = run.data.tags.get(Tag.STATE) == "queued" and lease.is_left(run.data.tags)
+    if waits and run.info.status == "RUNNING":
         store.reopen(run_id, "SCHEDULED")
     return name
 

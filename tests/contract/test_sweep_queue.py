@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
@@ -24,7 +25,10 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from tests.sweeps import PLAIN, store_in, tiny_spec
+from lstm_sweep.search.trial import RoundDone
+from tests.contract.sittings import go_on
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
 
 
 class Time:
@@ -137,6 +141,24 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
     assert archive.existing_sweep(store, "s").info.status == "RUNNING"
     assert [one.name for one in queue.queued(store)] == ["s"]
     assert archive.existing_sweep(store, "s").info.status == "SCHEDULED"
+
+
+def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
+    folder: Path, store: Store, data: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+    reopen, statuses = Store.reopen, list[str]()
+
+    def looked_at(self: Store, run_id: str, status: str = "RUNNING") -> None:
+        reopen(self, run_id, status)
+        queue.queued(store_in(folder))
+
+    def note(message: RoundDone) -> None:
+        statuses.append(archive.existing_sweep(store, "s").info.status)
+
+    monkeypatch.setattr(Store, "reopen", looked_at)
+    assert go_on(store, corpus, ScriptedEngine(LOSSES, watch=note)).status == "finished"
+    assert set(statuses) == {"RUNNING"}
 
 
 def test_order_and_reasons_survive_a_restart(
