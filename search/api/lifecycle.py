@@ -291,6 +291,7 @@ def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
     was, pausing = archive.state_of(Tags(run)), how == lease.PAUSE
     waits = run.info.status == "SCHEDULED" or was == "queued"
     is_open = (waits and not (pausing and was == "paused")) or run.info.status == "RUNNING"
+    waits = waits and lease.is_left(run.data.tags)  # a driver that begins has the lease first
     left_out = list[str]()
     if is_open and (waits or not lease.stop(store, run_id, how=how)):
         # no process drives it, so its runs are closed here

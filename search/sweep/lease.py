@@ -148,6 +148,8 @@ def stop(
         return False
     while find_driver(store, run_id, sleep=sleep):
         sleep(1.0)
+        if Tag.STOP not in store.tags(run_id):  # the driver began just now, and has dropped it
+            store.log(run_id, tags={Tag.STOP: how})
     return holder(store.tags(run_id)) is None
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.trial import RoundDone
 from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
@@ -253,6 +256,32 @@ def test_a_sweep_that_waits_is_paused_resumed_and_stopped(
     assert archive.existing_sweep(store, "s").info.status == "KILLED"
     assert api.status("s", settings=store.settings).why == "stopped on request"
     assert queue.queued(store) == []
+
+
+def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:
+    queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+    run_id = archive.existing_sweep(store, "s").info.run_id
+    driver = Lease(store, run_id)
+    driver.take()
+    with ThreadPoolExecutor() as pool:
+        stopping = pool.submit(api.stop, "s", settings=store.settings)
+        for _ in range(2):
+            until(lambda: stopping.done() or Tag.STOP in store.tags(run_id))
+            assert not stopping.done(), stopping.result()
+            assert store.tags(run_id)[Tag.STATE] == "queued"
+            store.drop_tag(run_id, Tag.STOP)  # as it does when it begins
+        until(lambda: Tag.STOP in store.tags(run_id))
+        store.log(run_id, tags={Tag.STATE: "stopped", Tag.LEASE: ""})
+        assert (stopping.result(60).state, stopping.result().had_ended) == ("stopped", False)
+    driver.release()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_sweep_whose_driver_dies_again_and_again_is_given_up_with_its_last_words(
