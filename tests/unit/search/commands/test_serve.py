@@ -14,6 +14,8 @@ import pytest
 
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.commands import serve
+from lstm_sweep.search.process import signals
+from lstm_sweep.search.service import runner
 from lstm_sweep.search.service.http_settings import HttpSettings, Limits
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.settings import load
@@ -103,6 +105,11 @@ def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_on
     assert called == ["drain", "MLflow"]
     assert end.by_signal
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_trials_drivers_and_service_end_one_after_the_other_within_twenty_seconds() -> None:
+    assert signals.END_WITHIN_S < runner.END_WITHIN_S
+    assert runner.END_WITHIN_S + serve.AFTER_ALL_S < serve.END_WITHIN_S < 20
 
 
 def test_it_ends_without_a_signal_too() -> None:
