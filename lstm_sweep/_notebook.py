@@ -10,7 +10,8 @@ from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.texts.tables import duration, going_text, loss_text
+from lstm_sweep.search.texts.tables import going_text, loss_text
+from lstm_sweep.search.texts.times import duration
 
 #: seconds between two updates
 UPDATE_S = 0.5

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.errors import NothingToDoError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
@@ -127,6 +128,19 @@ class ImmediateService:
 
     def drain(self) -> None:
         """Do nothing."""
+
+
+class ResumingService(ImmediateService):
+    """One that goes on with a sweep at once."""
+
+    def resume(
+        self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> SweepStatusReport:
+        """Run what is left of a sweep."""
+        result = api.resume(name, changes or {}, settings=self.settings.store)
+        if result.unchanged:
+            raise NothingToDoError(f"sweep {name}: ", result.unchanged)
+        return self.status(name)
 
 
 @dataclass(frozen=True)

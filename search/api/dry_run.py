@@ -90,10 +90,11 @@ class DryRun:
         }
 
 
-def dry_run(spec: SweepSpec, *, settings: Settings) -> DryRun:
+def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = None) -> DryRun:
     """What `launch` would do with a spec.
 
     The seconds are those of a common machine, or, if the store has sweeps, at their pace.
+    `most_slots` is how many trials run at once at most; None if only the engine says.
 
     Raises:
         InputError: as for `launch`.
@@ -104,6 +105,8 @@ def dry_run(spec: SweepSpec, *, settings: Settings) -> DryRun:
     with preparation.engine_of(spec if not on_cluster else _here(spec)) as engine:
         found = devices(engine)
         slots = spec.workers if on_cluster else len(engine.slots)
+        if most_slots is not None:
+            slots = min(most_slots, slots or most_slots)
         kind.check_devices(spec, found)
         task = kind.open(spec)
         spec = task.settled(spec)

@@ -8,21 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import (
-    DifferentSearchError,
     SweepFailedError,
     SweepRunsError,
 )
 from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
-from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
+from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
@@ -233,35 +232,6 @@ def _check_not_driven(store: Store, name: str, run_id: str) -> None:
             f"To end it there: ",
             Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
         )
-
-
-def resumed_spec(
-    was: SweepSpec, name: str, changes: Mapping[str, Any], given: SweepSpec | None
-) -> SweepSpec:
-    """The spec of a sweep with what may change as it is wanted now.
-
-    Raises:
-        InputError: a field may not change.
-        DifferentSearchError: `given` describes another search.
-    """
-    allowed = [field for field in MAY_CHANGE if field != "name"]
-    for field in changes:
-        if field not in allowed:
-            raise InputError(f"{shown(field)} may not change: {one_of(field, allowed)}")
-    if given is None:
-        return dataclasses.replace(was, **changes)
-    if given.ends == AUTO:
-        given = dataclasses.replace(given, ends=was.ends)
-    if given.targets == AUTO:
-        given = dataclasses.replace(given, targets=was.targets)
-    if given.rounds_per_epoch == AUTO:
-        given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
-    if differences := was.differences(given):
-        raise DifferentSearchError(
-            f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "
-            f"the same search, or launch a new one"
-        )
-    return dataclasses.replace(given, **changes, name=was.name)
 
 
 def stop(name: str, *, settings: Settings) -> StoppedSweep:

@@ -15,7 +15,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
-from lstm_sweep.search.api.lifecycle import resumed_spec
+from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive

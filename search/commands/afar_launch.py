@@ -12,7 +12,14 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.client.connection import Connection, RefusedError
 from lstm_sweep.search.client.listening import events
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
-from lstm_sweep.search.commands.afar_spec import fields_of, given_of, sentences_of
+from lstm_sweep.search.commands.afar_spec import (
+    Sent,
+    fields_of,
+    fields_of_file,
+    given_of,
+    sending,
+)
+from lstm_sweep.search.commands.dry_run import print_dry_run
 from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.texts.terminal import plain, print_json
 
@@ -26,31 +33,50 @@ QUEUED = "queued"
 
 def launch(arguments: Namespace, service: Connection) -> int:
     """Send a sweep to a service, and follow it to its end."""
-    refuse(arguments, ("address", "dry_run"))
+    refuse(arguments, ("address",))
     if arguments.data is None and arguments.template is None and arguments.spec is None:
         raise InputError("--data is missing: expected a text file, a folder of files, or a sample")
     key = secrets.token_hex(16)
-    with sentences_of(arguments.spec):
-        body = fields_of(arguments, service)
+    with sending(service, arguments.spec) as sent:
+        body = fields_of(arguments, sent)
+        if arguments.dry_run:
+            return _dry_run(body, sent, as_json=arguments.json)
         made = service.send("POST", "sweeps", document=body, key=key).document()
     return _go_on(arguments, service, made)
 
 
+def _dry_run(body: dict[str, Any], sent: Sent, *, as_json: bool) -> int:
+    """Print what a service would do with a submission, with the paths of this machine."""
+    found = sent.service.send("POST", "dry-runs", document=body).document()
+    spec = found["spec"]
+    for name in ("data", "template"):
+        if spec.get(name):
+            spec[name] = sent.in_words_of_here(spec[name], sent.paths)
+    found["notes"] = [sent.in_words_of_here(note, sent.paths) for note in found["notes"]]
+    print_dry_run(found, as_json=as_json)
+    return DONE
+
+
 def resume(arguments: Namespace, service: Connection) -> int:
     """Let a service go on with a sweep, and follow it to its end."""
-    refuse(arguments, ("spec", "template", "address"))
+    refuse(arguments, ("address",))
     body = given_of(arguments, CHANGES)
     path = ("sweeps", arguments.sweep)
-    try:
-        made = service.send("POST", *path, "resume", document=body).document()
-    except RefusedError as error:
-        if not str(error.more.get("type")).endswith(NOTHING_TO_DO):
-            raise
-        if arguments.json:
-            print_json(_without_why(service.get(*path, "result").document()))
-        else:
-            print(plain(error))
-        return DONE
+    with sending(service, arguments.spec) as sent:
+        if arguments.spec is not None:
+            body["spec"] = fields_of_file(arguments.spec, sent)
+        if arguments.template is not None:
+            body["template"] = sent.send_template(arguments.template)
+        try:
+            made = service.send("POST", *path, "resume", document=body).document()
+        except RefusedError as error:
+            if not str(error.more.get("type")).endswith(NOTHING_TO_DO):
+                raise
+            if arguments.json:
+                print_json(_without_why(service.get(*path, "result").document()))
+            else:
+                print(plain(error))
+            return DONE
     return _go_on(arguments, service, made)
 
 
@@ -63,7 +89,7 @@ def refuse(arguments: Namespace, names: tuple[str, ...]) -> None:
     """Refuse options that a service does not take."""
     for name in names:
         if getattr(arguments, name, None) not in (None, False):
-            option = "SWEEP.yaml" if name == "spec" else f"--{name.replace('_', '-')}"
+            option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} is given with a service: expected a command without it")
 
 

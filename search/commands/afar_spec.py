@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.errors import InputError, nearest, shown
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError, cut, nearest, shown
 from lstm_sweep.models.yaml_file import read_text
-from lstm_sweep.search.client.connection import Connection
+from lstm_sweep.search.client.connection import Connection, RefusedError
 from lstm_sweep.search.client.sending import send_data
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
 from lstm_sweep.search.commands.exits import DONE
@@ -26,6 +28,8 @@ from lstm_sweep.spaces.preset_names import PRESET_NAMES
 THERE = ("server:", "corpus:")
 #: what stands before a sentence about a field of a request
 REQUEST = "request: "
+#: end of the type of a refusal of a sweep file that describes another search
+DIFFERENT_SEARCH = ":different-search"
 #: options of `launch` that are fields of a submission; data, template and space are looked at
 OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
@@ -35,43 +39,112 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def fields_of(arguments: Namespace, service: Connection) -> dict[str, Any]:
+@dataclass
+class Sent:
+    """What was sent to a service."""
+
+    service: Connection
+    #: the path here of each file or folder, by what the service calls it
+    paths: dict[str, str] = field(default_factory=dict)
+    #: how sentences at home name it
+    names: dict[str, str] = field(default_factory=dict)
+
+    def send(self, given: str) -> str:
+        """Send a file or folder; what the service calls it."""
+        path = Source(data=given).resolve().data
+        there = send_data(self.service, path, say)
+        self.paths[there] = self.names[there] = path
+        return there
+
+    def send_template(self, given: str) -> str:
+        """Send a template, if the service takes code; what the service calls it.
+
+        Raises:
+            InputError: there is no such file, or the service does not take code.
+        """
+        if not self.service.get("ready").document().get("takes_code", True):
+            raise InputError(
+                f"template {shown(given)}: it is code, which {self.service.address} does not run: "
+                f"expected a service that was started with --allow-code"
+            )
+        if given.startswith(THERE):
+            return given
+        try:
+            path = Path(given).expanduser()
+            is_file = path.is_file()
+        except (OSError, RuntimeError, ValueError):
+            is_file = False
+        if not is_file:
+            raise InputError(f"template {shown(given)}: expected a file in Python")
+        there = self.send(str(path))
+        self.names[there] = cut(given)
+        return there
+
+    def in_words_of_here(self, text: str, names: Mapping[str, str]) -> str:
+        """A text of the service with `names` in place of what it calls what was sent."""
+        for there, here in names.items():
+            text = text.replace(there, here)
+        return text
+
+
+@contextlib.contextmanager
+def sending(service: Connection, file: str | None = None) -> Iterator[Sent]:
+    """What is sent to a service while refusals speak of it as at home.
+
+    They name the sweep file or the command line, where the service names the request, and files
+    that are here, where it names what was sent.
+    """
+    sent = Sent(service)
+    try:
+        yield sent
+    except InputError as error:
+        raise _as_at_home(error, sent, file) from None
+
+
+def _as_at_home(error: InputError, sent: Sent, file: str | None) -> InputError:
+    """A refusal in the words of here."""
+    more = error.more if isinstance(error, RefusedError) else {}
+    is_compared = str(more.get("type")).endswith(DIFFERENT_SEARCH)  # by paths
+    text = sent.in_words_of_here(str(error), sent.paths if is_compared else sent.names)
+    if text.startswith(REQUEST):
+        where = "command line" if file is None else file
+        text = f"{where}: {text.removeprefix(REQUEST)}"
+    return error if text == str(error) else InputError(text)
+
+
+def fields_of(arguments: Namespace, sent: Sent) -> dict[str, Any]:
     """The fields of a submission, whose data are on their way to the service.
 
     Raises:
         InputError: an option or a file cannot be used, or the service refuses it.
     """
-    fields: dict[str, Any] = {}
-    if arguments.spec is not None:
-        file = arguments.spec
-        found = _yaml_of(file, service, "SWEEP.yaml")
-        if not isinstance(found, dict):
-            raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
-        if "set" in found or "priority" in found:  # fields of a submission, and of no file
-            name = "set" if "set" in found else "priority"
-            raise InputError(
-                f"{file}: {shown(name)} is no field of a sweep file, expected `trials` or others"
-            )
-        fields = found
+    fields = {} if arguments.spec is None else _read_fields(arguments.spec, sent.service)
     fields |= given_of(arguments, OPTIONS)
     more = [f"epochs={arguments.epochs}"] if arguments.epochs is not None else []
     if settings := [*arguments.settings, *more]:
         fields["set"] = settings
-    if isinstance(fields.get("template"), str):
-        fields["template"] = _template(fields["template"], service)
-    return _with_files(fields, service)
+    return _with_files(fields, sent)
 
 
-@contextlib.contextmanager
-def sentences_of(file: str | None) -> Iterator[None]:
-    """Let refusals name the sweep file or the command line, where the service names the request."""
-    try:
-        yield
-    except InputError as error:
-        if not str(error).startswith(REQUEST):
-            raise
-        where = "command line" if file is None else file
-        raise InputError(f"{where}: {str(error).removeprefix(REQUEST)}") from None
+def fields_of_file(file: str, sent: Sent) -> dict[str, Any]:
+    """The fields of a sweep file, whose data are on their way to the service.
+
+    Raises:
+        InputError: it cannot be used, or the service refuses it.
+    """
+    return _with_files(_read_fields(file, sent.service), sent)
+
+
+def _read_fields(file: str, service: Connection) -> dict[str, Any]:
+    found = _yaml_of(file, service, "SWEEP.yaml")
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
+    if "set" in found or "priority" in found:  # fields of a submission, and of no file
+        name = "set" if "set" in found else "priority"
+        raise InputError(
+            f"{file}: {shown(name)} is no field of a sweep file, expected `trials` or others"
+        )
+    return found
 
 
 def given_of(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -80,37 +153,17 @@ def given_of(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _with_files(fields: dict[str, Any], service: Connection) -> dict[str, Any]:
-    """Fields whose space and data are those of the service."""
+def _with_files(fields: dict[str, Any], sent: Sent) -> dict[str, Any]:
+    """Fields whose template, space and data are those of the service."""
     given = dict(fields)
+    if isinstance(given.get("template"), str):
+        given["template"] = sent.send_template(given["template"])
     if isinstance(given.get("space"), str):
-        given["space"] = _space(given["space"], service)
-    if isinstance(given.get("data"), str):
-        given["data"] = _data(given["data"], service)
+        given["space"] = _space(given["space"], sent.service)
+    if isinstance(data := given.get("data"), str):
+        is_there = data in SAMPLES or data.startswith(THERE)
+        given["data"] = data if is_there else sent.send(data)
     return given
-
-
-def _data(given: str, service: Connection) -> str:
-    is_there = given in SAMPLES or given.startswith(THERE)
-    return given if is_there else send_data(service, given, say)
-
-
-def _template(given: str, service: Connection) -> str:
-    """What the service calls a template, which is sent only if it takes code."""
-    if not service.get("ready").document().get("takes_code", True):
-        raise InputError(
-            f"template {shown(given)}: it is code, which {service.address} does not run: expected "
-            f"a service that was started with --allow-code"
-        )
-    if given.startswith(THERE):
-        return given
-    try:
-        is_file = Path(given).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):
-        is_file = False
-    if not is_file:
-        raise InputError(f"template {shown(given)}: expected a file in Python")
-    return send_data(service, given, say)
 
 
 def _space(given: str, service: Connection) -> Any:
@@ -145,8 +198,8 @@ def size(arguments: Namespace, service: Connection) -> int:
     fields = given_of(arguments, ("data", "symbols", "ends", "space"))
     if arguments.settings:
         fields["set"] = arguments.settings
-    with sentences_of(None):
-        fields = _with_files(fields, service)
+    with sending(service) as sent:
+        fields = _with_files(fields, sent)
         if not arguments.json:
             print_text(service.send("POST", "sizes", document=fields, accept=TEXT))
             return DONE

@@ -10,8 +10,8 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.client.connection import Connection
-from lstm_sweep.search.commands.afar_launch import refuse
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
+from lstm_sweep.search.commands.afar_spec import sending
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.rerun_verdict import print_verdict
 from lstm_sweep.search.engine_names import ENGINES
@@ -57,12 +57,14 @@ def rerun(
     arguments: Namespace, service: Connection, sleep: Callable[[float], None] = time.sleep
 ) -> int:
     """Let a service train a trial again, wait for it, and say how it compares."""
-    refuse(arguments, ("template",))
-    if arguments.on != next(iter(ENGINES)):
-        raise InputError(f"--on {shown(arguments.on)} is given with a service: expected no --on")
     path = (*path_of_trial(arguments.trial), "reruns")
     body = {"set": arguments.settings}
-    found = service.send("POST", *path, document=body, once=True).document()
+    if arguments.on != next(iter(ENGINES)):
+        body["on"] = arguments.on
+    with sending(service) as sent:
+        if arguments.template is not None:
+            body["template"] = sent.send_template(arguments.template)
+        found = service.send("POST", *path, document=body, once=True).document()
     output = sys.stderr if arguments.json else sys.stdout
     print(
         f"training {plain(found['trial'])} again (run {plain(found['run_id'])})",

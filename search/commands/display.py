@@ -16,8 +16,9 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.texts.tables import duration, going_text, loss_text
+from lstm_sweep.search.texts.tables import going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
+from lstm_sweep.search.texts.times import duration
 from lstm_sweep.search.trial import Phase
 
 #: seconds between two repaints of the live table

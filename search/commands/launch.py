@@ -55,7 +55,8 @@ def launch(arguments: Namespace) -> int:
     spec, settings = spec_of(arguments), load(Path.cwd())
     _check_says_what(arguments)
     if arguments.dry_run:
-        print_dry_run(api.dry_run(spec, settings=settings), as_json=arguments.json)
+        found = api.dry_run(spec, settings=settings)
+        print_dry_run(found.to_dict(), as_json=arguments.json)
         return DONE
     if head := cluster_job.head_of(arguments.address, spec.on):
         job = job_of_launch(arguments, spec)

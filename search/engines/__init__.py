@@ -32,4 +32,18 @@ def open_engine(
         from lstm_sweep.search.engines.ray import RayEngine
 
         return RayEngine(workers, per_gpu, address)
-    raise InputError(option("on"), f" is {shown(name)}: expected one of {', '.join(ENGINES)}")
+    raise _unknown(name)
+
+
+def check_engine(name: object) -> None:
+    """Refuse what is no name of an engine.
+
+    Raises:
+        InputError: it is none.
+    """
+    if name not in tuple(ENGINES):
+        raise _unknown(name)
+
+
+def _unknown(name: object) -> InputError:
+    return InputError(option("on"), f" is {shown(name)}: expected one of {', '.join(ENGINES)}")

@@ -91,6 +91,18 @@ def checked_settings(given: object) -> list[str]:
     return given
 
 
+def check_priority(priority: object) -> None:
+    """Refuse what is no priority.
+
+    Raises:
+        InputError: it is none.
+    """
+    low, high = PRIORITIES[0], PRIORITIES[-1]
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
+        expected = f"expected a whole number from {low} to {high}"
+        raise InputError(f"priority is {shown(priority)}: {expected}")
+
+
 class _Body(BaseModel):
     """A body; fields that are not described are refused by the core, which names similar ones."""
 
@@ -177,6 +189,14 @@ class Changes(_Body):
     on: Any = _taken(_word(*ENGINES), None)
     max_failures: Any = _taken(_whole(1), None)
     keep: Any = _taken(_whole(1), None)
+    spec: Any = _taken(
+        {"type": "object"},
+        None,
+        "the fields of its sweep file, which are compared with what it began with",
+    )
+    template: Any = _taken(
+        TEXT, None, "`corpus:ID` or `server:PATH` of its template, if the service lacks it"
+    )
 
 
 class Priority(_Body):
@@ -217,6 +237,10 @@ class RerunSubmission(_Body):
 
     changes: Any = _taken({"type": "object"}, {}, "other values for fields of its config")
     set: Any = _taken(SETTINGS, [], "such values as on the command line: `dropout=0.2`")
+    template: Any = _taken(
+        TEXT, None, "`corpus:ID` or `server:PATH` of its template, if the service lacks it"
+    )
+    on: Any = _taken(_word(*ENGINES), next(iter(ENGINES)))
 
 
 class VersionSubmission(BaseModel):

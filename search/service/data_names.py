@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.search.service.bodies import checked_settings
+from lstm_sweep.search.service.bodies import CORPUS_ID, checked_settings
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.spec import SweepSpec
@@ -44,7 +46,7 @@ class DataNames:
                 f"dimensions as in a space file"
             )
         if given.get("template") is not None:
-            given["template"] = self._template(given["template"])
+            given["template"] = self.template(given["template"])
         elif "data" in given:
             given["data"] = self.data(given["data"])
         spec = SweepSpec.from_mapping(given, WHERE)
@@ -65,7 +67,21 @@ class DataNames:
             return given
         return str(self._path("data", given))
 
-    def _template(self, given: object) -> str:
+    def named(self, text: str) -> str:
+        """A text with `corpus:ID` in place of the paths of what was uploaded."""
+        folder = re.escape(str(self._uploads.folder_of("")))
+        for corpus in set(re.findall(f"{folder}/({CORPUS_ID})/", text)):
+            with contextlib.suppress(ProblemError):  # it is deleted just now
+                text = text.replace(str(self._uploads.path_of(corpus)), f"{CORPUS}{corpus}")
+        return text
+
+    def template(self, given: object) -> str:
+        """The path of the template that is meant.
+
+        Raises:
+            InputError: it can be none, or leads out of the folders that may be named.
+            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
+        """
         if not self._allow_code:
             raise ProblemError(
                 403,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -106,19 +107,22 @@ def problem(
     return Response(content, status, headers={**own, **(headers or {})}, media_type=MEDIA)
 
 
-def response_of(error: Exception) -> Response:
-    """The problem document of an error of the core, or of the HTTP side."""
+def response_of(error: Exception, named: Callable[[str], str] = str) -> Response:
+    """The problem document of an error of the core, or of the HTTP side.
+
+    `named` puts what clients call their data in place of paths in its sentence.
+    """
     if isinstance(error, ProblemError):
-        return problem(error.status, error.detail, headers=error.headers, **error.more)
+        return problem(error.status, named(error.detail), headers=error.headers, **error.more)
     for kind, (status, name) in KINDS:
         if isinstance(error, kind):
-            return problem(status, error, name=name)
+            return problem(status, named(for_command_line(error)), name=name)
     return problem(500, "something unexpected has happened, which the log of the service tells")
 
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Handles the errors of `KINDS` and `ProblemError`."""
-    return response_of(error)
+    return response_of(error, request.app.state.site.names.named)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

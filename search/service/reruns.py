@@ -25,6 +25,7 @@ from typing import Any
 from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
@@ -41,6 +42,19 @@ LONGEST = 20_000
 
 
 log = logging.getLogger("lstm_sweep.service")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A trial that is to be trained again, which has a run."""
+
+    trial: str
+    run_id: str
+    #: other values of fields of its config
+    changes: object
+    #: path of its template, if that is named
+    template: str | None = None
+    on: str = next(iter(ENGINES))
 
 
 @dataclass(frozen=True)
@@ -81,14 +95,14 @@ class Reruns:
         """Begin to train what waits."""
         self._thread.start()
 
-    def submit(self, trial: str, run_id: str, changes: object) -> Rerun:
-        """Queue a rerun of a trial, which has a run.
+    def submit(self, wanted: Wanted) -> Rerun:
+        """Queue a rerun of a trial.
 
         Raises:
             InputError: a field is none of a config, or has another kind of value.
             ProblemError: too many wait.
         """
-        settings = [_setting(name, value) for name, value in _checked(changes).items()]
+        settings = [_setting(name, value) for name, value in checked(wanted.changes).items()]
         with self._lock:
             waiting = [one for one in self._ids() if self._read(one).state in ("queued", "running")]
             if len(waiting) >= self._limits.waiting_reruns:
@@ -97,7 +111,8 @@ class Reruns:
             new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"[:16]
             scratch = self._folder / f".{new}"
             scratch.mkdir(mode=0o700)
-            about = {"trial": trial, "run_id": run_id, "settings": settings}
+            about = vars(wanted) | {"settings": settings}
+            del about["changes"]
             (scratch / "asked.json").write_text(json_text(about), encoding="utf-8")
             scratch.rename(self._folder / new)
         return self.get(new)
@@ -178,6 +193,9 @@ class Reruns:
         asked = json.loads((place / "asked.json").read_text(encoding="utf-8"))
         command = [*PROGRAM, "rerun", asked["run_id"]]
         command += ["--json", *(f"--set={setting}" for setting in asked["settings"])]
+        for option in ("template", "on"):
+            if asked.get(option):  # one that was asked for before an upgrade has none
+                command.append(f"--{option}={asked[option]}")
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
             child = subprocess.Popen(
                 command,
@@ -198,7 +216,12 @@ class Reruns:
                     shutil.rmtree(left)
 
 
-def _checked(changes: object) -> Mapping[str, Any]:
+def checked(changes: object) -> Mapping[str, Any]:
+    """Fields of a config and their new values, as a request gives them.
+
+    Raises:
+        InputError: a field is none, or has another kind of value.
+    """
     if not isinstance(changes, Mapping):
         raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
     for name, value in changes.items():

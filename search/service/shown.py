@@ -221,6 +221,34 @@ class Sizes(_Shown):
     refused: str = Field(description="why a sweep would refuse the space; may be empty")
 
 
+class Typical(_Shown):
+    """A trial of a dry run whose cost is the median of those of drawn configs."""
+
+    config: dict[str, Any]
+    parameters: int
+    seconds: float
+    memory_bytes: int
+
+
+class Budget(_Shown):
+    """How many trials a dry run expects, and how long they take."""
+
+    trials: int
+    seconds: float | None
+
+
+class DryRun(_Shown):
+    """What a sweep would do, as `launch --dry-run --json` prints it."""
+
+    spec: dict[str, Any] = Field(description="the fields of the sweep, as they are resolved")
+    slots: int | None = Field(description="trials at once")
+    configs: int | None = Field(description="configs of the space; null: no end of them")
+    refused: float | None = Field(description="share of draws that the size rule turns down")
+    typical: Typical | None
+    budget: Budget
+    notes: list[str]
+
+
 class UploadShown(_Shown):
     """How much of a file is there."""
 

@@ -86,7 +86,7 @@ class TemplateTask(Task):
         slow = self.template.gpu_notes if any(device.gpu for device in devices) else ()
         varying = ", ".join(map(shown_label, spec.space.varying))
         return [
-            f"template: {self.template.path}, which runs with your rights",
+            f"template: {self.template.path}, which runs with the rights of whoever trains it",
             f"template: searched are {varying}",
             *(f"template: {note}" for note in (*self.template.notes, *slow)),
         ]

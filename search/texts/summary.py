@@ -11,7 +11,8 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.texts.exported import model_name, program_here
-from lstm_sweep.search.texts.tables import duration, trials_table
+from lstm_sweep.search.texts.tables import trials_table
+from lstm_sweep.search.texts.times import duration
 
 #: trials that are shown, at most
 SHOWN = 10

@@ -9,8 +9,9 @@ from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.texts.tables import duration, loss_text
+from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import plain
+from lstm_sweep.search.texts.times import duration
 
 
 def write_sweeps(console: Console, found: Listing[SweepRow], place: object) -> None:

@@ -11,18 +11,6 @@ from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store.trial_record import TrialRecord
 
 
-def duration(seconds: float | None) -> str:
-    """A time for people: `42 s`, `3 min 05 s`, `2 h 10 min`; `?` if it is not known."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def loss_text(loss: float | None) -> str:
     """A loss to four places, or a dash."""
     return "-" if loss is None else f"{loss:.4f}"

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lstm_sweep.search import api, cli
-from lstm_sweep.search.api.errors import NothingToDoError
-from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.commands.afar import COMMANDS
 from tests.conftest import in_full
-from tests.service_app import ImmediateService, Place, use_scripted_engines
+from tests.service_app import Place, ResumingService, use_scripted_engines
 
 #: a sweep as the service of these tests runs it, on small networks
 SMALL = [
@@ -28,19 +25,6 @@ SWEEP = (
     'data: text.txt\nspace: {space}\ntrials: 2\nsize_rule: "off"\nladder: false\n'
     "halving: false\nearly_stopping: 0\nconfirm_configs: 0\ntargets: 100\n"
 )
-
-
-class Resuming(ImmediateService):
-    """A service that goes on with a sweep at once."""
-
-    def resume(
-        self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
-    ) -> SweepStatusReport:
-        """Run what is left of a sweep."""
-        result = api.resume(name, changes or {}, settings=self.settings.store)
-        if result.unchanged:
-            raise NothingToDoError(f"sweep {name}: ", result.unchanged)
-        return self.status(name)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +51,7 @@ def place(folder: Path) -> Iterator[Place]:
         patch.chdir(folder)
         use_scripted_engines(patch)
         made = Place.in_folder(folder)
-        place = Place(Resuming(folder), made.settings)
+        place = Place(ResumingService(folder), made.settings)
         place.launch(folder / "text.txt")
         yield place
 

@@ -16,7 +16,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
-from lstm_sweep.search.service.bodies import TokenSubmission
+from lstm_sweep.search.service.bodies import TokenSubmission, check_priority
 from lstm_sweep.search.service.description import Number, SweepName
 from lstm_sweep.search.service.guard import address_of
 from lstm_sweep.search.service.login import basic_login
@@ -33,8 +33,8 @@ from lstm_sweep.search.service.pages.rendering import (
 )
 from lstm_sweep.search.service.pages.views import router as views
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.operation import begin_session, end_session, with_cookie
-from lstm_sweep.search.service.routes.sweeps import check_priority
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST, User
 from lstm_sweep.search.spec import RULES
@@ -151,7 +151,7 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
     def change() -> str:
         reference = f"{sweep}/{number}"
         record = archive.find_trial(store_of_trial(reference, site.store), reference)
-        return site.reruns.submit(record.trial.id, record.run_id, {}).id
+        return site.reruns.submit(Wanted(record.trial.id, record.run_id, {})).id
 
     return moved(f"/reruns/{await site.answers.change(change)}")
 

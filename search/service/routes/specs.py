@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from lstm_sweep.models.yaml_file import parse_yaml
 from lstm_sweep.search import api
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
-from lstm_sweep.search.service.bodies import Networks, YamlFile
+from lstm_sweep.search.service.bodies import Networks, SweepSubmission, YamlFile, check_priority
 from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.site import TheSite
 from lstm_sweep.search.texts.sizes import write_sizes
@@ -49,6 +50,39 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
         report = api.size(site.names.spec_of(fields))
         more = {"corpus": report.corpus, "refused": for_command_line(report.refused)}
         return report.to_dict() | more
+
+    return answers.document(await site.answers.read(ask))
+
+
+@router.post(
+    "/dry-runs",
+    summary="Say what a sweep would do",
+    responses={
+        200: {"model": shows.DryRun},
+        **refusals(
+            {
+                403: "templates are not allowed",
+                404: "there is no such corpus",
+                409: "a sweep has this name",
+            }
+        ),
+    },
+)
+async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
+    """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
+    fields = body.given()
+    check_priority(fields.pop("priority", 0))
+
+    def ask() -> dict[str, Any]:
+        settings = site.service.settings
+        spec = site.names.spec_of(fields)
+        if settings.cluster:  # on which all sweeps run
+            spec = dataclasses.replace(spec, on="ray")
+        found = api.dry_run(spec, settings=site.store, most_slots=settings.count_slots()).to_dict()
+        for field in ("data", "template"):
+            if found["spec"].get(field):
+                found["spec"][field] = site.names.named(found["spec"][field])
+        return found | {"notes": [site.names.named(note) for note in found["notes"]]}
 
     return answers.document(await site.answers.read(ask))
 

@@ -15,6 +15,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.api.resumption import changes_of
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.service import answers, printed
@@ -25,9 +26,10 @@ from lstm_sweep.search.service.bodies import (
     Priority,
     SweepSubmission,
     check_only,
+    check_priority,
 )
 from lstm_sweep.search.service.description import API, SweepName, refusals
-from lstm_sweep.search.service.service import PRIORITIES, Service
+from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tags
@@ -81,18 +83,6 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
 
     made = await site.answers.change(change)
     return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
-
-
-def check_priority(priority: object) -> None:
-    """Refuse what is no priority.
-
-    Raises:
-        InputError: it is none.
-    """
-    low, high = PRIORITIES[0], PRIORITIES[-1]
-    if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
-        expected = f"expected a whole number from {low} to {high}"
-        raise InputError(f"priority is {shown(priority)}: {expected}")
 
 
 @router.get("/sweeps", summary="List sweeps", responses={200: {"model": shows.SweepList}})
@@ -208,7 +198,13 @@ async def pause(sweep: SweepName, site: TheSite, request: Request) -> Response:
     summary="Resume a sweep",
     responses={
         200: {"model": shows.SweepStatus},
-        **refusals(NONE | {409: "it runs, or has nothing to do"}),
+        **refusals(
+            {
+                403: "templates are not allowed",
+                404: "there is no such sweep, or no such corpus",
+                409: "it runs, has nothing to do, or began with another spec",
+            }
+        ),
     },
 )
 async def resume(
@@ -219,11 +215,22 @@ async def resume(
     body: Changes | None = None,
 ) -> Response:
     """Queue a sweep that is paused, was broken off or has ended, also with more to do."""
-    changes = body.given() if body else {}
-    note(request, **{field: shown(value) for field, value in changes.items()})
-    return await _changed(
-        site, sweep, partial(site.service.resume, sweep, changes, owner=user.name)
-    )
+    given = body.given() if body else {}
+    note(request, **{field: shown(value) for field, value in given.items()})
+
+    def call() -> None:
+        changes, spec, template = dict(given), None, None
+        if (fields := changes.pop("spec", None)) is not None:
+            if not isinstance(fields, dict):
+                raise InputError(f"request: spec is {shown(fields)}: expected fields and values")
+            spec = site.names.spec_of(fields)
+        if (named := changes.pop("template", None)) is not None:
+            template = site.names.template(named)
+        if spec or template:
+            changes = changes_of(sweep, changes, settings=site.store, spec=spec, template=template)
+        site.service.resume(sweep, changes, owner=user.name)
+
+    return await _changed(site, sweep, call)
 
 
 @router.post(

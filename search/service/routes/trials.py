@@ -12,17 +12,24 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
 from lstm_sweep.search.api.field_changes import field_changes
 from lstm_sweep.search.api.references import TRIAL, store_of_trial
+from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.bodies import RerunSubmission, check_only, checked_settings
 from lstm_sweep.search.service.description import API, Number, RunId, SweepName, refusals
-from lstm_sweep.search.service.reruns import ID
+from lstm_sweep.search.service.reruns import ID, Wanted, checked
 from lstm_sweep.search.service.site import Site, TheSite
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
 router = APIRouter(prefix=API, tags=["trials"])
 
+TEMPLATE = {
+    403: "templates are not allowed",
+    404: "there is no such trial, or no such corpus",
+}
 NONE = {404: "there is no such trial", 409: "it cannot be read"}
 RerunId = Annotated[
     str, Path(description="ID of a rerun", json_schema_extra={"pattern": f"^{ID}$"})
@@ -133,13 +140,19 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Re
     given = body.given() if body else {}
     check_only(given, tuple(RerunSubmission.model_fields))
     settings = checked_settings(given.get("set", []))
+    on, named = given.get("on", next(iter(ENGINES))), given.get("template")
 
     def change() -> dict[str, Any]:
         changes = given.get("changes", {})
         if isinstance(changes, dict):  # else it is refused below
             changes = changes | field_changes(settings)
+        check_engine(on)
+        template = None if named is None else site.names.template(named)
         record = archive.find_trial(store_of_trial(reference, site.store), reference)
-        return site.reruns.submit(record.trial.id, record.run_id, changes).to_dict()
+        # what the trial itself refuses, without a device
+        task_kind_of_run(record.tags).check_rerun(record, checked(changes), template, ())
+        wanted = Wanted(record.trial.id, record.run_id, changes, template=template, on=on)
+        return site.reruns.submit(wanted).to_dict()
 
     made = await site.answers.change(change)
     return answers.document(made, 202, {"Location": f"{API}/reruns/{made['id']}"})
@@ -154,7 +167,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
     "/sweeps/{sweep}/trials/{number}/reruns",
     status_code=202,
     summary="Train a trial again",
-    responses={**ACCEPTED, **refusals(NONE)},
+    responses={**ACCEPTED, **refusals(NONE | TEMPLATE)},
 )
 async def rerun(
     sweep: SweepName, number: Number, site: TheSite, body: RerunSubmission | None = None
@@ -167,7 +180,7 @@ async def rerun(
     "/runs/{run}/reruns",
     status_code=202,
     summary="Train the trial of a run again",
-    responses={**ACCEPTED, **refusals(NONE)},
+    responses={**ACCEPTED, **refusals(NONE | TEMPLATE)},
 )
 async def rerun_of_run(run: RunId, site: TheSite, body: RerunSubmission | None = None) -> Response:
     """Train the trial of a run again, and compare every metric of every round."""

@@ -19,7 +19,8 @@ from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.texts.tables import duration, loss_text, trials_table
+from lstm_sweep.search.texts.tables import loss_text, trials_table
+from lstm_sweep.search.texts.times import duration
 from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.states import with_trials

@@ -32,7 +32,7 @@ def test_a_submission_has_the_fields_of_a_sweep_file() -> None:
 
 
 def test_changes_are_those_that_a_resumed_sweep_may_have() -> None:
-    assert {*Changes.model_fields} == {*MAY_CHANGE} - {"name"}
+    assert {*Changes.model_fields} == {*MAY_CHANGE, "spec", "template"} - {"name"}
 
 
 def test_networks_have_fields_of_a_submission() -> None:

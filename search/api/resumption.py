@@ -1,0 +1,105 @@
+"""What a sweep is to do once it is resumed: its spec, with what may change."""
+
+from __future__ import annotations
+
+import dataclasses
+import filecmp
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.data.source import file_groups
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.search.api.errors import DifferentSearchError
+from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.sweep.tasks import task_kind_of_run
+
+
+def resumed_spec(
+    was: SweepSpec, name: str, changes: Mapping[str, Any], given: SweepSpec | None
+) -> SweepSpec:
+    """The spec of a sweep with what may change as it is wanted now.
+
+    A `given` one may have its data or template elsewhere, if their content is the same.
+
+    Raises:
+        InputError: a field may not change.
+        DifferentSearchError: `given` describes another search.
+    """
+    allowed = [field for field in MAY_CHANGE if field != "name"]
+    for field in changes:
+        if field not in allowed:
+            raise InputError(f"{shown(field)} may not change: {one_of(field, allowed)}")
+    if given is None:
+        return dataclasses.replace(was, **changes)
+    given = _where_it_was(was, given)
+    if given.ends == AUTO:
+        given = dataclasses.replace(given, ends=was.ends)
+    if given.targets == AUTO:
+        given = dataclasses.replace(given, targets=was.targets)
+    if given.rounds_per_epoch == AUTO:
+        given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
+    if differences := was.differences(given):
+        raise DifferentSearchError(
+            f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "
+            f"the same search, or launch a new one"
+        )
+    return dataclasses.replace(given, **changes, name=was.name)
+
+
+def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
+    """A spec with the path of the data or template that `was` has, if their content is the same."""
+    if was.template and given.template:
+        is_same = was.template.digest == given.template.digest
+        return dataclasses.replace(given, template=was.template) if is_same else given
+    if was.template or given.template or not _same_files(was.data, given.data):
+        return given
+    return dataclasses.replace(given, data=was.data)
+
+
+def _same_files(one: str, other: str) -> bool:
+    """Whether two paths are files or folders with the same content."""
+    if one == other or not (Path(one).is_absolute() and Path(other).is_absolute()):
+        return one == other
+    try:
+        found = [
+            {file.relative_to(path): file for files in file_groups(path).values() for file in files}
+            for path in (Path(one), Path(other))
+        ]
+        return found[0].keys() == found[1].keys() and all(
+            filecmp.cmp(file, found[1][name], shallow=False) for name, file in found[0].items()
+        )
+    except (InputError, OSError):  # they are not there any more
+        return False
+
+
+def changes_of(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    settings: Settings,
+    spec: SweepSpec | None = None,
+    template: str | None = None,
+) -> dict[str, Any]:
+    """What `changes` and a `spec` change in a sweep that is to be queued again.
+
+    The spec is compared with what the sweep began with, as by `lifecycle.resume`. The path of a
+    `template` is remembered.
+
+    Raises:
+        InputError: there is no such sweep, the changes are none, or it has another template.
+        DifferentSearchError: `spec` describes another search.
+    """
+    store = store_of_sweep(name, settings)
+    run = archive.existing_sweep(store, name)
+    tags = Tags(run)
+    was = task_kind_of_run(tags).read_spec(run, tags, template)
+    if spec is None:
+        return dict(changes)
+    now = resumed_spec(was, name, changes, spec)
+    fields = {field: getattr(now, field) for field in MAY_CHANGE if field != "name"}
+    return {field: value for field, value in fields.items() if value != getattr(was, field)}
