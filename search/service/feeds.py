@@ -150,7 +150,7 @@ class Feeds:
         try:
             async with feed.lock:
                 if feed.task is None:
-                    feed.take(await self._answers.read(feed.look))
+                    self._take(feed, await self._answers.read(feed.look))
                     feed.task = asyncio.create_task(self._keep_looking(feed))
         except BaseException:
             self.close(name, feed)
@@ -170,9 +170,16 @@ class Feeds:
         while not self.closing:
             await asyncio.sleep(max(self._look_every_s, feed.cost_s / SHARE))
             try:
-                feed.take(await self._answers.read(feed.look))
+                self._take(feed, await self._answers.read(feed.look))
             except Exception as error:  # it is looked again
                 log.error("events: %s", without_secrets(str(error)))
+
+    def _take(self, feed: Feed, view: SweepView) -> None:
+        """Wake the listeners; whoever asks because of that is given no answer from before."""
+        is_new = feed.view is None and not view.is_under_way
+        if is_new or (feed.view and feed.view.status["state"] != view.status["state"]):
+            self._answers.forget()
+        feed.take(view)
 
     async def stream(self, feed: Feed, cursor: Cursor) -> AsyncIterator[bytes]:
         """The events of a feed that a client does not have, until the sweep has ended."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,32 @@ def test_what_happens_later_is_told_to_all_who_listen(
 
     for parts in asyncio.run(run()):
         assert names_of(parts) == ["status", "status", "end"]
+
+
+def test_whoever_hears_of_an_end_is_given_no_answer_from_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, states = place.service.status("s"), ["running"]
+
+    def status(name: str) -> Any:
+        return dataclasses.replace(report, state=states[0])
+
+    monkeypatch.setattr(place.service, "status", status)
+
+    async def run() -> list[bytes]:
+        answers = Answers(600.0)
+        feeds = Feeds(place.service, answers, look_every_s=0.05, most=10)
+        feed = await feeds.open("s")
+        found = [await answers.get("state", lambda: states[0])]
+        states[0] = "finished"
+        found.append(await answers.get("state", lambda: states[0]))
+        async for _ in feeds.stream(feed, Cursor()):
+            pass
+        feeds.close("s", feed)
+        found.append(await answers.get("state", lambda: states[0]))
+        return [one.content for one in found]
+
+    assert asyncio.run(run()) == [b'"running"', b'"running"', b'"finished"']
 
 
 def test_streams_end_when_the_service_does(place: Place) -> None:

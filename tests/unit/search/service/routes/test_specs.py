@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -25,6 +27,31 @@ def test_sizes_are_those_of_the_command_line(client: TestClient) -> None:
     assert text.startswith("corpus: ") and "4,800 training symbols" in text
     for wrong in ({}, {"data": "/etc/passwd"}, {"data": "server:words.txt", "trials": 4}):
         assert client.post(f"{API}/sizes", json=wrong).status_code == 422
+
+
+def test_a_dry_run_names_data_as_the_request_does(client: TestClient) -> None:
+    content = b"sun moon river " * 400
+    digest = hashlib.sha256(content).hexdigest()
+    headers = {"Upload-Offset": "0", "Upload-Length": str(len(content))}
+    kind = {"Content-Type": "application/octet-stream"}
+    client.patch(f"{API}/uploads/{digest}", content=content, headers=headers | kind)
+    files = [{"path": "a.txt", "sha256": digest}]
+    data = client.post(f"{API}/corpora", json={"name": "a.txt", "files": files}).json()["data"]
+    body = {"data": data, "trials": 20, "set": ["layer_size=8,12"], "size_rule": "warn"}
+    found = client.post(f"{API}/dry-runs", json=body).json()
+    assert (found["spec"]["data"], found["budget"]["trials"]) == (data, 20)
+    assert "uploads" not in str(found["notes"]) and found["typical"]["config"]["layer_size"] in (
+        8,
+        12,
+    )
+    assert client.get(f"{API}/sweeps").json()["sweeps"] == []
+    wrong: list[dict[str, Any]] = [
+        {"trials": 0}, {"trails": 3}, {"priority": 999}, {"data": "/etc/passwd"},
+        {"space": {"x": 1}},
+    ]  # fmt: skip
+    for more in wrong:
+        assert client.post(f"{API}/dry-runs", json=body | more).status_code == 422
+    assert client.post(f"{API}/dry-runs", json={"template": data}).status_code == 403
 
 
 def test_a_yaml_file_is_read_as_commands_do(client: TestClient) -> None:
