@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.client.connection import Connection, RefusedError
 from lstm_sweep.search.client.listening import events
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
+from lstm_sweep.search.commands.afar_progress import JsonLines, Lines, Progress, Silent
 from lstm_sweep.search.commands.afar_spec import (
     Sent,
     fields_of,
@@ -27,8 +27,6 @@ from lstm_sweep.search.texts.terminal import plain, print_json
 CHANGES = ("trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
 #: end of the type of a refusal to go on with a sweep that has spent all that it may
 NOTHING_TO_DO = ":nothing-to-do"
-#: state of a sweep that waits for slots
-QUEUED = "queued"
 
 
 def launch(arguments: Namespace, service: Connection) -> int:
@@ -105,8 +103,9 @@ def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> i
         return DONE
     output = sys.stderr if arguments.json else sys.stdout
     try:
-        lines = (lambda line: None) if arguments.progress == "off" else _printer(output)
-        follow(service, name, lines)
+        progress = _progress_of(arguments.progress, name, output)
+        for event in events(service, name):
+            progress.hear(event)
     except KeyboardInterrupt:
         say(
             f"sweep {name} goes on: `lstm-sweep status {name} --follow` follows it, "
@@ -115,6 +114,7 @@ def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> i
         return INTERRUPTED
     path, service = ("sweeps", name, "result"), service.lasting()
     result = service.get(*path).document()
+    progress.ended(result)
     why = result["why"]
     if arguments.json:
         print_json(_without_why(result))
@@ -130,24 +130,10 @@ def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> i
     return INTERRUPTED if result["state"] == "interrupted" else DONE
 
 
-def _printer(output: Any) -> Callable[[str], None]:
-    return lambda line: print(plain(line), file=output, flush=True)
-
-
-def follow(service: Connection, name: str, say: Callable[[str], None]) -> None:
-    """Say a line for each trial that ends, until the sweep has ended."""
-    done, best, waits = 0, None, ""
-    for event in events(service, name):
-        data = event.data
-        if event.name == "status" and data["state"] == QUEUED and data["why"] != waits:
-            waits = data["why"]
-            say(f"sweep {name}: {QUEUED}{f' ({waits})' if waits else ''}")
-        if event.name != "trial" or data["state"] != "ended":
-            continue
-        done, loss = done + 1, data["val_loss"]
-        if loss is not None and (best is None or loss < best[1]):
-            best = (data["trial"], loss)
-        phase = "" if data["phase"] == "search" else f" ({data['phase']})"
-        so_far = f"best {best[0]} {best[1]:.4f}" if best else "no result yet"
-        told = "-" if loss is None else f"{loss:.4f}"
-        say(f"[{done}] {data['trial']}{phase} {data['outcome']} loss {told}; {so_far}")
+def _progress_of(kind: str, name: str, output: TextIO) -> Progress:
+    """What tells the progress of a sweep, by `--progress`; a table is told in lines."""
+    if kind == "off":
+        return Silent()
+    if kind == "json":
+        return JsonLines(name)
+    return Lines(name, lambda line: print(plain(line), file=output, flush=True))

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.commands.json_lines import write_line
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.texts.terminal import plain_json
 
 #: seconds between two lines `progress`, at most
 PROGRESS_S = 5.0
-#: fields of every line
-COMMON = ("event", "time", "sweep")
-#: further fields of each kind of line, in order
-SCHEMA: Mapping[str, tuple[str, ...]] = {
-    "message": ("text",),
-    "started": ("run_id", "trials", "minutes", "slots"),
-    "trial_started": ("trial", "run_id", "phase", "attempt", "rounds", "config"),
-    "round": ("trial", "round", "rounds", "epoch", "metrics"),
-    "trial_paused": ("trial", "reason"),
-    "trial_resumed": ("trial",),
-    "trial_ended": ("trial", "run_id", "outcome", "reason", "val_loss", "seconds"),
-    "progress": (
-        "trials_done", "trials", "running", "paused", "best", "seconds", "seconds_left",
-    ),
-    "ended": ("state", "why", "trials_done", "best", "seconds"),
-}  # fmt: skip
 
 
 class JsonLines:
-    """An observer that writes a line of JSON for each thing that happens; see `SCHEMA`."""
+    """An observer that writes a line of JSON for each thing that happens: see `json_lines`."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -107,11 +87,7 @@ class JsonLines:
             self._write("trial_resumed", trial.id)
 
     def _write(self, event: str, *values: Any) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = dict(zip(COMMON, (event, now, self._sweep), strict=True))
-        line |= dict(zip(SCHEMA[event], values, strict=True))
-        text = plain_json(json_text(line), self._stream.encoding)
-        print(without_secrets(text), file=self._stream, flush=True)
+        write_line(self._stream, self._sweep, event, *values)
 
 
 def _leader(state: SweepState) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import pytest
 
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.commands.afar import COMMANDS
+from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
 from tests.conftest import in_full
 from tests.service_app import Place, ResumingService, use_scripted_engines
 
@@ -202,6 +203,27 @@ def test_a_sweep_is_sent_followed_and_shown(
     assert cli.main(["resume", "two", "--trials", "3", "--server", address]) == 0
     assert "best: two/2" in capsys.readouterr().out
     assert place.service.status("two").trials["complete"] == 3
+
+
+def test_progress_for_programs_is_told_from_afar(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {}
+    for name, more in (("home", []), ("away", ["--server", address])):
+        command = ["launch", "sweep.yaml", "--set", "dropout=0,0.2", "--name", f"{name}-json"]
+        assert cli.main([*command, "--progress", "json", *more]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "{" in line]
+        for line in lines:
+            assert tuple(line) == (*COMMON, *SCHEMA[line["event"]])
+            if line["event"] == "round":
+                line["metrics"] = {"val_loss": line["metrics"]["val_loss"]}
+            line |= dict.fromkeys(("time", "run_id", "reason", "seconds"))
+        kinds = ("trial_started", "round", "trial_ended", "ended")
+        kept = [line for line in lines if line["event"] in kinds]
+        told[name] = json.loads(json.dumps(kept).replace(f"{name}-json", "NAME"))
+        assert kept[-1]["event"] == "ended"
+    assert len(told["home"]) == 9
+    assert told["away"] == told["home"]
 
 
 def test_a_template_is_sent_only_where_code_is_allowed(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.commands.json_progress import COMMON, PROGRESS_S, SCHEMA, JsonLines
+from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
+from lstm_sweep.search.commands.json_progress import PROGRESS_S, JsonLines
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
