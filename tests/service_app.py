@@ -47,6 +47,7 @@ class ImmediateService:
         self.settings = ServiceSettings(
             store=load(folder, {}), folder=folder, state=folder / "service"
         )
+        self.reads = self.settings.store
         #: reason why it takes no sweeps
         self.not_ready = ""
         #: who has submitted each sweep, and sweeps by owner and token of the client

@@ -13,8 +13,8 @@ from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
 from lstm_sweep.search.api.status_report import BROKEN_OFF
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.shared import store_to_read
 from lstm_sweep.search.store.tags import Tag, count, finite
-from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 
@@ -96,7 +96,7 @@ class TrialDetails:
 
 def sweeps(*, settings: Settings) -> Listing[SweepRow]:
     """The sweeps of the store, oldest first."""
-    store = Store(settings)
+    store = store_to_read(settings)
     left_out = list[str]()
     runs = archive.sweeps(store, lambda error: left_out.append(str(error)))
     return Listing(tuple(map(_row, runs)), tuple(left_out))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,11 +145,23 @@ def queued(store: Store) -> list[QueuedRun]:
 
     The states of those that have ended are final; `leave` takes them out.
     """
-    found = []
-    for run in store.runs({Tag.ROLE: "sweep", Tag.QUEUED: QUEUED}):
+    return read(queued_runs(store))
+
+
+def queued_runs(store: Store) -> list[Any]:
+    """The runs of the sweeps that a service is to drive."""
+    found = store.runs({Tag.ROLE: "sweep", Tag.QUEUED: QUEUED})
+    for run in found:
         if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
             with contextlib.suppress(SweepExistsError):  # whoever queued it was killed meanwhile
                 _enter(store, run.info.run_id)
+    return found
+
+
+def read(runs: Iterable[Any]) -> list[QueuedRun]:
+    """Sweeps by their runs as they are now, oldest first; what cannot be read is left out."""
+    found = []
+    for run in runs:
         with contextlib.suppress(BadRunError, InputError):
             found.append(_read(run))
     return sorted(found, key=lambda one: (one.submitted, one.run_id))

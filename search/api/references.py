@@ -8,6 +8,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.spec import NAME, check_name
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.shared import store_to_read
 from lstm_sweep.search.store.tracking import Store
 
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
@@ -50,7 +51,7 @@ def check_sweep_or_trial(reference: object) -> None:
 
 
 def existing_store(what: str, settings: Settings) -> Store:
-    """The store in which `what` is looked for; none is made for that.
+    """The store in which `what` is looked for; none is made for that. A shared one is only read.
 
     Raises:
         NoSuchRunError: there is no store yet.
@@ -60,4 +61,4 @@ def existing_store(what: str, settings: Settings) -> Store:
         raise NoSuchRunError(
             f"{what}: no store at {settings} yet, expected one that launch has made"
         )
-    return Store(settings)
+    return store_to_read(settings)

@@ -9,6 +9,7 @@ from typing import Any
 from lstm_sweep.search.api.listings import TrialDetails, show
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.shared import store_to_read
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -64,7 +65,9 @@ def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
     difference = spread = None
     if losses[0] is not None and losses[1] is not None and not elsewhere:
         difference = losses[1] - losses[0]
-        spread = _spread(Store(settings), {one.record.trial.sweep, other.record.trial.sweep})
+        spread = _spread(
+            store_to_read(settings), {one.record.trial.sweep, other.record.trial.sweep}
+        )
     verdict = elsewhere or _verdict(one.record, other.record, difference, spread)
     return TrialComparison(one, other, differences, difference, spread, verdict)
 

@@ -70,7 +70,7 @@ class Feed:
         began = time.thread_time()
         report = self._service.status(self._name)
         if self._store is None:
-            self._store = store_of_sweep(self._name, self._service.settings.store)
+            self._store = store_of_sweep(self._name, self._service.reads)
         records = archive.trials(self._store, self._name)
         trials = {record.trial.number: self._trial(self._store, record) for record in records}
         self.cost_s = time.thread_time() - began

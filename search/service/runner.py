@@ -20,6 +20,8 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import slot_sharing
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.scheduler import duration
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0
@@ -133,6 +135,14 @@ class Runner:
     def deaths(self, run_id: str) -> int:
         """How often in a row the driver of a sweep has died."""
         return self._deaths[run_id].count if run_id in self._deaths else 0
+
+    def starts_again(self, run_id: str) -> str:
+        """Why the driver of a sweep may not be started just now, a sentence; empty if it may."""
+        if not (wait := self.may_start_in(run_id)):
+            return ""
+        text, last = f"is started again in {duration(wait)}", self.last_words(run_id)
+        more = f"; the last that it said: {last}" if last else ""
+        return without_secrets(f"its driver has died, and {text}{more}")
 
     def last_words(self, run_id: str) -> str:
         """The last line of a driver's log."""

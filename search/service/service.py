@@ -75,10 +75,12 @@ class Service(Protocol):
     Methods raise `InputError` if what is asked for cannot be (`NoSuchRunError`, `SweepExistsError`,
     and `QueueFullError` if a user has too many sweeps, among them), `ServiceEndsError` once it
     ends, and `StoreError` if the store fails. Whatever only reads trials, reports or bundles asks
-    `search.api` with `settings.store`.
+    `search.api` with `reads`.
     """
 
     settings: ServiceSettings
+    #: `settings.store`, read once for all who ask; what this service has changed is seen at once
+    reads: Settings
 
     def submit(
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0

@@ -65,8 +65,8 @@ class Site:
 
     @property
     def store(self) -> Settings:
-        """Where runs are kept."""
-        return self.service.settings.store
+        """Where runs are read."""
+        return self.service.reads
 
 
 def _site_of(request: Request) -> Site:

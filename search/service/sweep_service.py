@@ -19,15 +19,18 @@ from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.far_drivers import FarDrivers
+from lstm_sweep.search.service.queue_reader import QueueReader
 from lstm_sweep.search.service.runner import MOST_DEATHS, Runner, lock_folder
-from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot, duration
+from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot
 from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.shared import SharedSettings, SharedStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.lease import STALE_S
 
 #: seconds between two looks at the queue, and part of a processor that they may take
 LOOK_EVERY_S, LOOK_SHARE = 1.0, 0.05
@@ -58,6 +61,9 @@ class SweepService:
         self.settings, self._clock = settings, clock
         self._store = Store(settings.store)
         self._store.prepare()
+        self._shared = SharedStore(settings.store, clock)
+        self.reads: Settings = SharedSettings.of(self._shared)
+        self._reader = QueueReader(self._store, self._shared)
         self._slots = settings.count_slots()
         self._lock = threading.RLock()
         self._locked = lock_folder(settings.state, str(settings.store))
@@ -68,8 +74,7 @@ class SweepService:
         self._allotted: dict[str, Allotment] = {}
         #: since when each sweep has slots, or has none, by its run
         self._since: dict[str, float] = {}
-        #: the last renewal of each lease of another machine, and when it was seen first
-        self._beats: dict[str, tuple[int, float]] = {}
+        self._far_drivers = FarDrivers()
         self._pids: dict[str, int | None] = {}
 
     # what is asked
@@ -78,7 +83,7 @@ class SweepService:
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
     ) -> str:
         """Queue a sweep; return its name."""
-        with self._changing():
+        with self._alone():
             most = self.settings.most_queued_per_user
             own = sum(one.owner == owner for one in self._queue)
             if own >= most:
@@ -86,11 +91,13 @@ class SweepService:
                     f"user {owner} has {own} sweeps queued, expected at most {most}"
                 )
             how = Submission(owner=owner, client_token=client_token, priority=priority)
-            return queue.submit(self._store, spec, how)
+            name = queue.submit(self._store, spec, how)
+            self._queue = self._reader.read_after_submission(self._queue, name)
+            return name
 
     def sweeps(self) -> Listing[SweepRow]:
         """All sweeps of the store."""
-        found = api.sweeps(settings=self.settings.store)
+        found = api.sweeps(settings=self.reads)
         waiting = {one.run_id for one in self._queue if self._waits(one)}
         rows = (
             dataclasses.replace(row, state="queued") if row.run_id in waiting else row
@@ -106,7 +113,7 @@ class SweepService:
 
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep."""
-        report = api.status(name, settings=self.settings.store)
+        report = api.status(name, settings=self.reads)
         found = next((one for one in self._queue if one.run_id == report.run_id), None)
         if found is None or report.state not in (*UNDER_WAY, api.BROKEN_OFF):
             return report
@@ -116,13 +123,15 @@ class SweepService:
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait until `resume`."""
         self._take_out(name)
-        api.pause(name, settings=self.settings.store)
+        with self._shared.changing():
+            api.pause(name, settings=self.settings.store)
         return self.status(name)
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep."""
         self._take_out(name)
-        return api.stop(name, settings=self.settings.store)
+        with self._shared.changing():
+            return api.stop(name, settings=self.settings.store)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
@@ -136,7 +145,7 @@ class SweepService:
         """Give a sweep that waits or runs another priority."""
         queue.check_priority(priority)
         with self._changing():
-            run_id = self._run_id(name)
+            run_id = archive.existing_sweep(self._store, name).info.run_id
             if all(one.run_id != run_id for one in self._queue):
                 raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
             queue.prioritise(self._store, run_id, priority)
@@ -145,7 +154,7 @@ class SweepService:
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""
-        return self._store.tags(self._run_id(name)).get(Tag.OWNER) or None
+        return archive.existing_sweep(self._shared, name).data.tags.get(Tag.OWNER) or None
 
     def ready(self) -> str:
         """Why it cannot take sweeps just now; empty if it can."""
@@ -185,24 +194,28 @@ class SweepService:
             self._fault = without_secrets(f"{type(error).__name__}: {error}")
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """What changes the queue, one after the other; the next look sees it."""
+    def _alone(self) -> Iterator[None]:
+        """What changes the queue, one after the other."""
         if self._ends.is_set():
             raise ServiceEndsError(
                 "the service ends, and takes no more requests; try again when it is back"
             )
         with self._lock:
             yield
-            with contextlib.suppress(StoreError):
-                self._queue = queue.queued(self._store)
 
-    def _run_id(self, name: str) -> str:
-        return str(archive.existing_sweep(self._store, name).info.run_id)
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What changes the queue in any way; whoever reads it afterwards sees it."""
+        with self._alone():
+            try:
+                yield
+            finally:
+                self._queue = self._reader.read_after_change(self._queue)
 
     def _take_out(self, name: str) -> None:
         """Take a sweep out of the queue; a driver that has not begun with it is ended."""
         with self._changing():
-            run_id = self._run_id(name)
+            run_id = archive.existing_sweep(self._store, name).info.run_id
             queue.leave(self._store, run_id)
             found = next((one for one in self._queue if one.run_id == run_id), None)
             if self._runner.pid(run_id) and not (found and found.driver):
@@ -210,13 +223,12 @@ class SweepService:
 
     def _look(self) -> None:
         """Read the queue, share out the slots, start and end drivers."""
-        store, now = self._store, self._clock()
-        found = list[QueuedRun]()
-        for one in queue.queued(store):
+        now, found = self._clock(), list[QueuedRun]()
+        for one in self._reader.read():
             if one.state in UNDER_WAY or self._runner.pid(one.run_id):
                 found.append(one)
             else:  # it has ended
-                queue.leave(store, one.run_id)
+                queue.leave(self._store, one.run_id)
                 self._runner.forget(one.run_id)
         self._queue = found
         for run_id in self._since.keys() - {one.run_id for one in found}:
@@ -255,8 +267,7 @@ class SweepService:
             if one.state in UNDER_WAY and self._runner.may_start_in(one.run_id) <= KEPT_S
         }
         wanting = [self._waiting(one, now) for one in can.values()]
-        most = self.settings.most_per_user
-        found = allot(wanting, self._slots, now, most_per_user=most)
+        found = allot(wanting, self._slots, now, most_per_user=self.settings.most_per_user)
         for given in found:
             before = self._allotted.get(given.name)
             if bool(before and before.slots) != bool(given.slots):
@@ -294,11 +305,7 @@ class SweepService:
             return pid
         if one.driver is None or one.driver.is_here:
             return one.driver.pid if one.driver else None
-        beat, since = self._beats.get(one.run_id, (-1, now))
-        if beat != one.driver.beat:
-            since = now
-        self._beats[one.run_id] = (one.driver.beat, since)
-        return 0 if now - since < STALE_S else None
+        return 0 if self._far_drivers.lives(one.run_id, one.driver, now) else None
 
     def _waiting(self, one: QueuedRun, now: float) -> Waiting:
         most = min(one.workers or self._slots, one.trials_left)
@@ -323,10 +330,8 @@ class SweepService:
 
     def _why(self, one: QueuedRun) -> str | None:
         """Why a sweep has no driver, or not all slots that it could use."""
-        if wait := self._runner.may_start_in(one.run_id):
-            last = self._runner.last_words(one.run_id)
-            text = f"its driver has died, and is started again in {duration(wait)}"
-            return without_secrets(f"{text}; the last that it said: {last}" if last else text)
+        if died := self._runner.starts_again(one.run_id):
+            return died
         given = self._allotted.get(one.name)
         if given is None:
             return "was queued just now"

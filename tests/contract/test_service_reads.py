@@ -1,0 +1,134 @@
+"""What a service answers: the store is read once for all who ask, and no change is missed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.search.service.app import create_app
+from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.pages import actions
+from lstm_sweep.search.service.service import ServiceSettings
+from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.shared import MOST_S, SharedSettings
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from tests.counted import CountedClient
+from tests.service_app import API, HERE, SPACE
+from tests.sweeps import store_in
+
+
+class Time:
+    """A clock that tests set: nothing is read anew since time has passed."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Site:
+    """A service with two slots whose drivers do nothing, and its app."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.store, self.clock = store_in(folder), Time()
+        state = folder / "state"
+        given = ServiceSettings(store=self.store.settings, folder=folder, state=state, slots=2)
+        self.service = SweepService(given, self.clock)
+        assert isinstance(self.service.reads, SharedSettings)
+        shared = self.service.reads.shared
+        self.read = shared.client = CountedClient(shared.client)
+        own = folder / "http"
+        own.mkdir(mode=0o700)
+        settings = HttpSettings(folder=own, data_roots=(data.parent,), remembered_s=60.0)
+        self.app = create_app(self.service, settings, pages=actions.PAGES)
+
+
+@pytest.fixture
+def site(
+    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
+    folder = workplace("reads")
+    script = folder / "driver"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    made = Site(folder, data)
+    yield made
+    made.service.drain()
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[TestClient]:
+    with TestClient(site.app, base_url=HERE) as client:
+        yield client
+
+
+def submit(client: TestClient, name: str) -> dict[str, Any]:
+    body = {"data": "server:words.txt", "space": SPACE, "size_rule": "off", "name": name}
+    found = client.post(f"{API}/sweeps", json=body)
+    assert found.status_code == 201, found.text
+    return dict(found.json())
+
+
+def states(client: TestClient) -> dict[str, str]:
+    listed = client.get(f"{API}/sweeps").json()["sweeps"]
+    found = {one["sweep"]: one["state"] for one in listed}
+    for name, state in found.items():
+        assert client.get(f"{API}/sweeps/{name}").json()["state"] == state
+        assert f"{name} " in client.get("/").text
+    return found
+
+
+def test_a_client_that_changes_something_reads_its_change(site: Site, client: TestClient) -> None:
+    assert states(client) == {}
+    assert submit(client, "one")["state"] == "queued"
+    assert states(client) == {"one": "queued"}
+    submit(client, "two")
+    assert states(client) == {"one": "queued", "two": "queued"}
+    client.patch(f"{API}/sweeps/two", json={"priority": 5})
+    queue = client.get(f"{API}/queue").json()["queue"]
+    assert [(one["sweep"], one["priority"]) for one in queue] == [("two", 5), ("one", 0)]
+    assert client.post(f"{API}/sweeps/one/pause").json()["state"] == "paused"
+    assert states(client) == {"one": "paused", "two": "queued"}
+    assert client.post(f"{API}/sweeps/one/resume", json={}).json()["state"] == "queued"
+    assert states(client) == {"one": "queued", "two": "queued"}
+    assert client.post(f"{API}/sweeps/two/stop").json()["state"] == "stopped"
+    assert states(client) == {"one": "queued", "two": "stopped"}
+
+
+def test_readers_of_what_does_not_change_cost_one_look(site: Site, client: TestClient) -> None:
+    submit(client, "one")
+    paths = [f"{API}/sweeps", f"{API}/sweeps/one", f"{API}/sweeps/one/trials", f"{API}/queue"]
+    pages = ["/", "/sweeps/one", "/sweeps/one?sort=loss"]
+    first = {path: client.get(path).content for path in (*paths, *pages)}
+    asked = site.read.asked.copy()
+    assert asked == {"search_runs": 3}  # the sweeps, the one, and its trials
+    site.clock.now += 2 * MOST_S
+    site.app.state.site.answers.forget()
+    for _ in range(20):
+        assert {path: client.get(path).content for path in (*paths, *pages)} == first
+    assert site.read.asked == asked
+
+
+def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
+    run_id = submit(client, "one")["run_id"]
+    site.app.state.site.answers.forget()
+    assert client.get(f"{API}/sweeps/one/trials").json()["trials"] == []
+    driver = Store(site.store.settings)
+    tags = {
+        Tag.NAME: "one", Tag.TRIAL: "0", Tag.PHASE: "search", Tag.SEED: "0",
+        Tag.CONFIG: json.dumps(SPACE),
+    }  # fmt: skip
+    driver.create_run("one/0", tags, run_id)
+    assert len(archive.trials(driver, "one")) == 1
+    site.clock.now += MOST_S
+    site.app.state.site.answers.forget()
+    assert len(client.get(f"{API}/sweeps/one/trials").json()["trials"]) == 1
