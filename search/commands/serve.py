@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.process import garbage
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import server as mlflow_server
@@ -57,13 +58,15 @@ def serve(arguments: Namespace) -> int:
     bind = mlflow_server.choose_bind_address(
         arguments.host, arguments.port, FIRST_PORT, settings.allowed_hosts
     )
-    from lstm_sweep.search.service.app import create_app
-    from lstm_sweep.search.service.http_settings import service_folder
-    from lstm_sweep.search.service.pages import actions
-    from lstm_sweep.search.service.pages.rendering import for_browser
-
     end = _End()
     with contextlib.ExitStack() as stack:
+        starting = stack.enter_context(contextlib.ExitStack())
+        starting.enter_context(garbage.none_while_starting())
+        from lstm_sweep.search.service.app import create_app
+        from lstm_sweep.search.service.http_settings import service_folder
+        from lstm_sweep.search.service.pages import actions
+        from lstm_sweep.search.service.pages.rendering import for_browser
+
         stack.enter_context(end.on_signals())
         if cluster:
             cluster.start()
@@ -85,6 +88,7 @@ def serve(arguments: Namespace) -> int:
         service.start()
         if mlflow:
             mlflow.start()
+        starting.close()
         code = _run(app, bind, told, end, as_json=arguments.json)
     return leave(code) if end.by_signal else code
 
