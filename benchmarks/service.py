@@ -1,12 +1,16 @@
 """What a service bears: many who poll, submit and listen while two trials train.
 
     python -m benchmarks.service [--pollers 200] [--submitters 20] [--listeners 100] [--seconds 15]
+    python -m benchmarks.service --reads
 
 It starts the real service in a folder of its own, and measures how long that takes to answer, and
 how much memory it and MLflow's server have when nothing happens. Then a sweep trains two trials, in
 phases without and with clients in turn, so that other use of the machine hits both alike. The
 clients run in this process; on a machine with two cores they take from the trainings too, so what
 they cost is shown apart.
+
+At the end it measures what one poll of the sweep costs once that has ended. `--reads` leaves out
+what takes turns.
 """
 
 from __future__ import annotations
@@ -26,18 +30,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+from benchmarks.service_clients import SETTLING_S, Clients, Load
 
-#: what clients who poll ask for, of the sweep that trains
-POLLED = ("sweeps/long", "sweeps/long/trials", "queue", "sweeps")
-#: seconds between two sweeps of one client who submits
-SUBMITS_EVERY_S = 10.0
-#: seconds of each phase that are left out, in which clients come or go
-SETTLING_S = 3.0
+#: polls that are measured alone, and seconds between them, after which no answer is remembered
+SINGLE_POLLS, APART_S = 15, 2.0
 #: seconds that anything may take
 WITHIN_S = 300.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -144,87 +143,6 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-@dataclass
-class Load:
-    """What clients have found."""
-
-    reads_s: list[float] = field(default_factory=list)
-    submits_s: list[float] = field(default_factory=list)
-    events: int = 0
-    errors: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Clients:
-    """How many clients there are, and what they do."""
-
-    url: str
-    pollers: int
-    submitters: int
-    listeners: int
-    #: seconds between two questions of one who polls
-    every_s: float
-    numbers: Iterable[int]
-
-    async def run(self, seconds: float, load: Load) -> None:
-        """Let all clients do what they do for so long."""
-        connector = aiohttp.TCPConnector(limit=0)
-        until = time.monotonic() + seconds
-        async with aiohttp.ClientSession(connector=connector) as session:
-            tasks = [
-                *(self._poll(session, until, load) for _ in range(self.pollers)),
-                *(self._submit(session, until, load) for _ in range(self.submitters)),
-                *(self._listen(session, until, load) for _ in range(self.listeners)),
-            ]
-            await asyncio.gather(*tasks)
-
-    async def _ask(
-        self, session: aiohttp.ClientSession, times: list[float], load: Load, path: str, **more: Any
-    ) -> None:
-        began = time.monotonic()
-        method = "POST" if more else "GET"
-        try:
-            async with session.request(method, f"{self.url}/api/v1/{path}", **more) as answer:
-                text = await answer.text()
-                if answer.status >= 300:
-                    load.errors.append(f"{path}: {answer.status} {text}")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            load.errors.append(f"{path}: {error!r}")
-        times.append(time.monotonic() - began)
-
-    async def _poll(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
-        await asyncio.sleep(random.uniform(0, self.every_s))
-        for path in itertools.cycle(random.sample(POLLED, len(POLLED))):
-            if time.monotonic() >= until:
-                return
-            await self._ask(session, load.reads_s, load, path)
-            await asyncio.sleep(self.every_s)
-
-    async def _submit(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
-        await asyncio.sleep(random.uniform(0, SUBMITS_EVERY_S))
-        while time.monotonic() < until:
-            name = f"short-{next(iter(self.numbers))}"
-            body = LONG | {"name": name, "priority": 0}
-            await self._ask(session, load.submits_s, load, "sweeps", json=body)
-            await asyncio.sleep(SUBMITS_EVERY_S)
-
-    async def _listen(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
-        url = f"{self.url}/api/v1/sweeps/long/events"
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + SETTLING_S):
-                answer = await session.get(url, timeout=aiohttp.ClientTimeout(total=None))
-            if answer.status != 200:
-                load.errors.append(f"events: {answer.status}")
-            async with asyncio.timeout(max(0.1, until - time.monotonic())):
-                async for line in answer.content:
-                    load.events += line.startswith(b"event:")
-            load.errors.append("events: the stream has ended")
-        except TimeoutError:
-            pass
-        except aiohttp.ClientError as error:
-            load.errors.append(f"events: {error!r}")
-
-
 def rounds_of(site: Site) -> list[tuple[float, float]]:
     """When each round of the long trials was logged, seconds since 1970, and how long it took."""
     from lstm_sweep.search.store import archive
@@ -248,22 +166,46 @@ def pace(rounds: list[tuple[float, float]], phases: list[tuple[float, float]]) -
     return len(within) / sum(within)
 
 
+def cost_of_poll(site: Site) -> dict[str, Any]:
+    """What the service computes for one poll of a sweep that has ended, milliseconds."""
+    site.ask("sweeps/long/stop", {})
+    site.ask("sweeps/long")
+    spent = {False: 0.0, True: 0.0}
+    for polls in (False, True):
+        began = cpu_s(site.pid)
+        for _ in range(SINGLE_POLLS):
+            time.sleep(APART_S)
+            if polls:
+                site.ask("sweeps/long")
+        spent[polls] = cpu_s(site.pid) - began
+    return {
+        "it computes for one poll, ms": 1000 * (spent[True] - spent[False]) / SINGLE_POLLS,
+        "it computes when nothing happens, ms/s": 1000 * spent[False] / (SINGLE_POLLS * APART_S),
+    }
+
+
+def answered(what: str, times_s: list[float]) -> dict[str, Any]:
+    """How long answers took: half of them, and 95 % of them; nothing if there were too few."""
+    if len(times_s) < 2:
+        return {}
+    found = {"median": statistics.median(times_s), "95 %": statistics.quantiles(times_s, n=20)[18]}
+    return {f"{what}, {name}, ms": 1000 * value for name, value in found.items()}
+
+
 def measure(site: Site, clients: Clients, seconds: float, repeats: int) -> dict[str, Any]:
     """Train with and without clients in turn; what was found."""
     phases: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    load, own_s, service_s = Load(), 0.0, 0.0
+    load, own_s, service_s = Load(), 0.0, {False: 0.0, True: 0.0}
     for with_clients in [False, True] * repeats:
         began, own, service = time.time(), time.process_time(), cpu_s(site.pid)
         if with_clients:
             asyncio.run(clients.run(seconds, load))
             own_s += time.process_time() - own
-            service_s += cpu_s(site.pid) - service
         else:
             time.sleep(seconds)
+        service_s[with_clients] += cpu_s(site.pid) - service
         phases[with_clients].append((began, time.time()))
     rounds = rounds_of(site)
-    reads = statistics.quantiles(load.reads_s, n=20)
-    submits = statistics.quantiles(load.submits_s, n=20)
     quiet, busy = pace(rounds, phases[False]), pace(rounds, phases[True])
     total = seconds * repeats
     for error in load.errors[:5]:
@@ -273,14 +215,13 @@ def measure(site: Site, clients: Clients, seconds: float, repeats: int) -> dict[
         "sweeps submitted": len(load.submits_s),
         "events received": load.events,
         "errors": len(load.errors),
-        "read, median, ms": 1000 * statistics.median(load.reads_s),
-        "read, 95 %, ms": 1000 * reads[18],
-        "submit, median, ms": 1000 * statistics.median(load.submits_s),
-        "submit, 95 %, ms": 1000 * submits[18],
+        **answered("read", load.reads_s),
+        **answered("submit", load.submits_s),
         "rounds per second of one trial, without clients": quiet,
         "rounds per second of one trial, with clients": busy,
         "training slowed, %": 100 * (1 - busy / quiet),
-        "processors that the service takes": service_s / total,
+        "processors that the service takes": service_s[True] / total,
+        "processors that it takes without clients": service_s[False] / total,
         "processors that the clients take": own_s / total,
     }
 
@@ -294,6 +235,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two polls of one")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each phase")
     parser.add_argument("--repeats", type=int, default=2, help="phases with and without clients")
+    parser.add_argument("--reads", action="store_true", help="only what does not take turns")
     given = parser.parse_args()
     found: dict[str, Any] = {"others that use the machine (load)": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
@@ -317,9 +259,11 @@ def main() -> None:
                 time.sleep(1.0)
             clients = Clients(
                 site.told["url"], given.pollers, given.submitters, given.listeners, given.every,
-                itertools.count(),
+                LONG, itertools.count(),
             )  # fmt: skip
-            found |= measure(site, clients, given.seconds, given.repeats)
+            if not given.reads:
+                found |= measure(site, clients, given.seconds, given.repeats)
+            found |= cost_of_poll(site)
         finally:
             found["SIGTERM to the end, s"] = site.end()
     for name, value in found.items():

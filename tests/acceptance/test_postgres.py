@@ -20,6 +20,8 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.shared import MOST_S, SharedStore
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import RoundDone
 from tests import postgres
@@ -296,6 +298,22 @@ def test_a_database_that_lets_nobody_in_is_one_clear_line_at_once(
     [line] = done.err.splitlines()
     assert line.startswith("lstm-sweep: store postgresql://") and said in line
     assert time.monotonic() - began < 60  # MLflow would try again for minutes
+
+
+def test_readers_of_a_database_see_what_another_writes_after_a_moment(
+    direct: Place, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.login.items():
+        monkeypatch.setenv(name, value)
+    writer, now = Store(replace(load(direct.folder, {}), experiment="shared")), [0.0]
+    shared = SharedStore(writer.settings, lambda: now[0])
+    for trials, later in ((0, 0.0), (0, 0.0), (2, MOST_S)):
+        now[0] += later
+        assert len(archive.sweeps(shared)) == trials
+        writer.prepare()
+        writer.create_run("s", {Tag.ROLE: "sweep", Tag.NAME: "s"})
+    shared.forget()
+    assert len(archive.sweeps(shared)) == 3
 
 
 def test_a_database_that_is_restarted_is_waited_for(
