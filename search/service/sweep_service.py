@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,10 +32,9 @@ from lstm_sweep.search.store.shared import SharedSettings, SharedStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 
-#: seconds between two looks at the queue, and part of a processor that they may take
-LOOK_EVERY_S, LOOK_SHARE = 1.0, 0.05
-#: seconds between two looks at most
-MOST_SELDOM_S = 5.0
+#: seconds between two looks at the queue, at least and at most, and part of a processor that they
+#: may take
+LOOK_EVERY_S, MOST_SELDOM_S, LOOK_SHARE = 1.0, 5.0, 0.05
 #: seconds without a look after which the service is not ready
 LATE_S = 30.0
 #: seconds for which a sweep keeps its slots while its driver is to be started again
@@ -45,6 +44,8 @@ KEPT_S = 5.0
 MOST_IDLE = 4
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
+#: errors of the store and of files, whose texts say all
+EXPECTED = (InputError, StoreError, OSError)
 
 
 class SweepService:
@@ -87,9 +88,8 @@ class SweepService:
             most = self.settings.most_queued_per_user
             own = sum(one.owner == owner for one in self._queue)
             if own >= most:
-                raise QueueFullError(
-                    f"user {owner} has {own} sweeps queued, expected at most {most}"
-                )
+                why = f"user {owner} has {own} sweeps queued, expected at most {most}"
+                raise QueueFullError(why)
             how = Submission(owner=owner, client_token=client_token, priority=priority)
             name = queue.submit(self._store, spec, how)
             self._queue = self._reader.read_after_submission(self._queue, name)
@@ -98,11 +98,8 @@ class SweepService:
     def sweeps(self) -> Listing[SweepRow]:
         """All sweeps of the store."""
         found = api.sweeps(settings=self.reads)
-        waiting = {one.run_id for one in self._queue if self._waits(one)}
-        rows = (
-            dataclasses.replace(row, state="queued") if row.run_id in waiting else row
-            for row in found
-        )
+        queued = {one.run_id for one in self._queue if self._waits(one)}
+        rows = [replace(row, state="queued") if row.run_id in queued else row for row in found]
         return Listing(tuple(rows), found.left_out)
 
     def queue(self) -> tuple[QueuedSweep, ...]:
@@ -118,7 +115,7 @@ class SweepService:
         if found is None or report.state not in (*UNDER_WAY, api.BROKEN_OFF):
             return report
         state = "queued" if self._waits(found) else report.state
-        return dataclasses.replace(report, state=state, why=self._why(found) or report.why)
+        return replace(report, state=state, why=self._why(found) or report.why)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait until `resume`."""
@@ -188,18 +185,16 @@ class SweepService:
                 if not self._ends.is_set():
                     self._look()
             self._fault = ""
-        except (InputError, StoreError, OSError) as error:
-            self._fault = without_secrets(str(error))
         except Exception as error:  # the queue is watched on
-            self._fault = without_secrets(f"{type(error).__name__}: {error}")
+            kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+            self._fault = without_secrets(f"{kind}{error}")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """What changes the queue, one after the other."""
         if self._ends.is_set():
-            raise ServiceEndsError(
-                "the service ends, and takes no more requests; try again when it is back"
-            )
+            why = "the service ends, and takes no more requests; try again when it is back"
+            raise ServiceEndsError(why)
         with self._lock:
             yield
 
