@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -54,6 +55,12 @@ class _Results:
     def round_seconds(self) -> list[float]:
         """Seconds that each round took."""
         return round_seconds(self.rounds)
+
+    @cached_property
+    def usual_round_seconds(self) -> float | None:
+        """Median of the seconds of the rounds but the first, which includes tracing; or None."""
+        later = self.round_seconds[1:]
+        return statistics.median(later) if later else None
 
     @cached_property
     def best_round(self) -> int | None:

@@ -105,6 +105,14 @@ def is_complete(progress: TrialSnapshot) -> bool:
     return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE
 
 
+def is_whole(one: TrialSnapshot) -> bool:
+    """Whether a trial that has ended was not cut short between rounds, or before it returned."""
+    assert one.ended
+    if one.trial.objective.returned:
+        return one.ended.loss is not None
+    return one.ended.outcome is not Outcome.STOPPED
+
+
 def is_further_seed(again: TrialSnapshot, first: TrialSnapshot) -> bool:
     """Whether the lowest loss of a further run can be compared with that of the first.
 

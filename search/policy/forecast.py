@@ -97,13 +97,14 @@ class Forecasts:
         self._curves: dict[int, Curve] = {}
         #: `_row` of each curve by the number of its trial; 0 of those that have none
         self._rows = np.zeros((0, 0))
-        self._losses: Array | None = None
+        #: `ranges`; None if they are to be computed
+        self._ranges: Array | None = None
 
     def put(self, number: int, curve: Curve | None) -> None:
         """How far a trial has come; None if it has no loss, or has failed."""
         if curve == self._curves.get(number):
             return
-        self._losses = None
+        self._ranges = None
         if curve is None:
             del self._curves[number]
         else:
@@ -116,12 +117,19 @@ class Forecasts:
 
     def losses(self) -> Array:
         """What each trial will reach, by its number; NaN of those that have no curve."""
-        if self._losses is None:
+        return np.asarray(self.ranges()[0])
+
+    def ranges(self) -> Array:
+        """Loss, low and high of the forecast of each trial, `<float64>[3, numbers]`.
+
+        NaN of those that have no curve.
+        """
+        if self._ranges is None:
             numbers = sorted(self._curves)
-            self._losses = np.full(max(numbers, default=-1) + 1, np.nan)
+            self._ranges = np.full((3, max(numbers, default=-1) + 1), np.nan)
             if numbers:
-                self._losses[numbers] = _ends(self._rows[numbers], self.rungs)[0]
-        return self._losses
+                self._ranges[:, numbers] = _ends(self._rows[numbers], self.rungs)
+        return self._ranges
 
 
 def forecasts(curves: Mapping[int, Curve], rungs: Sequence[int]) -> dict[int, Forecast]:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
+from lstm_sweep.search.policy.confirmed import is_whole
 from lstm_sweep.search.policy.ladder import LadderDecision
 from lstm_sweep.search.policy.ladder_phase import LadderPhase
 from lstm_sweep.search.policy.pausing import pruned
@@ -79,6 +81,10 @@ class Policy:
     def objective_values(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number."""
         return self._search.objective_values()
+
+    def forecasts(self) -> Array:
+        """Loss, low and high of the `Forecast` of each trial, by its number; NaN without one."""
+        return self._search.forecasts()
 
     def too_large(self, config: Config) -> bool:
         """Whether a config that is smaller in nothing has used up the memory."""
@@ -271,7 +277,7 @@ class Policy:
         # of those that confirm, `restore` begins some later
         known = progress.trial.number in self._trials
         one = self._take(progress) if known else progress.snapshot()
-        total = one.seconds if _is_whole(one) and not one.waited else None
+        total = one.seconds if is_whole(one) and not one.waited else None
         self.costs.observe(one.trial.number, one.trial.config, one.round_seconds, total)
         self._search.note_end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:
@@ -340,11 +346,3 @@ class Policy:
         for number in sorted(confirming & set(last)):
             self.begin(last[number])
         self.confirmation.take_up(waiting)
-
-
-def _is_whole(one: TrialSnapshot) -> bool:
-    """Whether a trial that has ended was not cut short between rounds, or before it returned."""
-    assert one.ended
-    if one.trial.objective.returned:
-        return one.ended.loss is not None
-    return one.ended.outcome is not Outcome.STOPPED

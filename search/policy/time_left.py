@@ -1,20 +1,64 @@
-"""How long a sweep still takes, by what its policy knows of its trials."""
+"""How long a sweep still takes, by what its policy knows of its trials.
+
+While the search goes on, nobody knows which trial will be the best in the end, and so what leading
+and training it again costs. The rest of the sweep is drawn many times, with the best trial so far
+and with better ones; what they take on average is the estimate, and how they differ its range.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
-from lstm_sweep.search.policy.confirmation import Reserve, makespan
+import numpy as np
+
+from lstm_sweep.search.policy import halving
+from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, Reserve, makespan
+from lstm_sweep.search.policy.forecast import INTERVAL
+from lstm_sweep.search.policy.trial_seconds import TrialSeconds
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
 
 if TYPE_CHECKING:
     from lstm_sweep.search.policy.policy import Policy
 
+#: how often the rest of a sweep is drawn
+DRAWS = 200
+#: probability that what a sweep takes is in the range of an estimate, by what is known
+RANGE = 0.8
+#: standard deviations from the middle of a normal distribution to an end of `forecast.INTERVAL`
+WIDE = statistics.NormalDist().inv_cdf((1 + INTERVAL) / 2)
+#: trials that may become the best, at most
+MOST_CONTENDERS = 40
 #: by how much a trial that is better than the best so far costs more, at most
 MOST_GROWTH = 2.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a sweep still takes, in seconds."""
+
+    seconds: float
+    #: it takes between these with a probability of `RANGE`
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, drawn: Array) -> Self:
+        """By what it takes in many draws, `<float64>[draws]`."""
+        low, high = np.quantile(drawn, ((1 - RANGE) / 2, (1 + RANGE) / 2))
+        mean = float(drawn.mean())
+        return cls(mean, min(mean, float(low)), max(mean, float(high)))
+
+    @classmethod
+    def exactly(cls, seconds: float) -> Self:
+        """One of which no spread is known."""
+        return cls(seconds, seconds, seconds)
 
 
 class TimeLeft:
@@ -28,134 +72,234 @@ class TimeLeft:
         `shares` says how much of the round that it is in each running trial has done, by its
         number.
         """
-        self._policy, self._plan, self._costs = policy, policy.plan, policy.costs
-        self._slots, self._shares = max(1, slots), shares
+        self._policy, self._plan, self._slots = policy, policy.plan, max(1, slots)
         self._left = None if self._plan.seconds is None else max(0.0, self._plan.seconds - gone)
-        self._trials = policy.trials
-        self._searched = [one for one in self._trials if one.trial.phase is Phase.SEARCH]
-        self._rounds = policy.problem.rounds
+        self._trials, self._seconds = policy.trials, TrialSeconds(policy, shares)
+        self._first = [one for one in self._trials if one.trial.phase is not Phase.CONFIRM]
+        self._searched = [one for one in self._first if one.trial.phase is Phase.SEARCH]
 
-    def seconds(self) -> float | None:
-        """Seconds to the end of the sweep; None if too little is known."""
+    def estimate(self) -> Estimate | None:
+        """How long it takes to the end of the sweep; None if too little is known."""
         left, policy = self._left, self._policy
         kept = policy.confirmation.reserve(left) if not policy.stop else Reserve(0)
         if policy.confirms or policy.stop:
-            confirms = self._confirming(kept)
-            running = [self._rest(one) for one in self._open(Phase.SEARCH)]
-            found = makespan([*running, *confirms], self._slots)
-            return found if left is None else min(left, found)
+            return Estimate.exactly(self._confirming(kept))
+        known = [one for one in self._searched if one.round_seconds or one.ended]
+        if not known:
+            return None if left is None else Estimate.exactly(left)
         new = max(0, self._plan.trials - kept.trials - len(self._trials))
-        search = self._search_seconds(new)
-        if search is None:
-            return left
-        if left is not None:
-            search = min(search, left - kept.seconds)
-        found = max(0.0, search) + makespan(self._confirming(kept, new), self._slots)
-        return found if left is None else min(left, found)
+        draws = _Draws(new, len(known), self._contenders[1])
+        if policy.problem.pausable and self._plan.halving:
+            search = self._halving_seconds(draws, known)
+        else:
+            search = self._whole_seconds(draws, known)
+        return Estimate.of(self._with_deadline(search, self._further(draws, kept), kept))
+
+    def _with_deadline(self, search: Array, further: Array, kept: Reserve) -> Array:
+        """Seconds to the end by those of the search and of further runs, `<float64>[draws]`.
+
+        A search that is not over by then ends when the time begins that is kept for further runs.
+        """
+        if self._left is None:
+            return np.asarray(search + further)
+        until = max(0.0, self._left - kept.seconds)
+        cut = until + _of_runs(kept)
+        return np.minimum(np.where(search < until, search + further, cut), self._left)
 
     def _open(self, phase: Phase) -> list[TrialSnapshot]:
         """Trials of a phase that run."""
         own = (one for one in self._trials if one.trial.phase is phase)
         return [one for one in own if not one.ended and not one.paused]
 
-    def _best(self, count: int) -> list[TrialSnapshot]:
-        """The best first runs so far that a sweep may train again, those under way too."""
-        first = (one for one in self._trials if one.trial.phase is not Phase.CONFIRM)
+    @cached_property
+    def _best(self) -> list[TrialSnapshot]:
+        """First runs that a sweep may train again, the best by now first, those under way too."""
         ranked = (
             (loss, one.trial.number, one)
-            for one in first
+            for one in self._first
             if one.trial.steps is None
             and (loss := one.ranked_loss if one.ended else one.best_loss) is not None
         )
-        return [one for _, _, one in sorted(ranked)[:count]]
+        return [one for _, _, one in sorted(ranked)]
 
-    def _each(self, one: TrialSnapshot) -> float:
-        """Seconds of a round of a trial; the first, which includes tracing, is left out."""
-        own = one.round_seconds[1:]
-        return statistics.median(own) if own else self._costs.round_seconds(one.trial.config)
+    @cached_property
+    def _contenders(self) -> tuple[list[TrialSnapshot], Array]:
+        """The trials that may become the best, and loss, low and high of the forecast of each.
 
-    def _rest(self, one: TrialSnapshot, rounds: int | None = None) -> float:
-        """Seconds until a trial has done a number of rounds, or all of them."""
-        rounds = one.trial.rounds if rounds is None else rounds
-        done = len(one.rounds) + self._shares.get(one.trial.number, 0.0)
-        return max(0.0, rounds - done) * self._each(one)
-
-    def _confirming(self, kept: Reserve, new: int = 0) -> list[float]:
-        """Seconds of the further runs that are under way, and of those to come, in order.
-
-        As long as `new` trials are still to be begun, another config may be the best in the end.
-        It is among the costlier ones as a rule, so the upper quartile counts for it.
+        Those without a forecast stay as they are.
         """
-        running = [self._rest(one) for one in self._open(Phase.CONFIRM)]
-        confirmation, plan = self._policy.confirmation, self._plan
-        if kept.shortened:
-            return [*running, *[kept.shortened.seconds / kept.trials] * kept.trials]
-        best = self._best(plan.confirm_configs)
-        needs = {one.trial.config: confirmation.seconds_of(one) for one in best}
-        begun = sum(one.trial.phase is Phase.CONFIRM for one in self._trials)
-        order = confirmation.order(list(needs), kept.trials, begun) if needs else []
-        change = self._chance_of_better(new)
-        return [
-            *running,
-            *((1 - change) * needs[c] + change * self._better_seconds(needs[c]) for c in order),
-        ]
+        forecasts, found = self._policy.forecasts(), np.empty((3, len(self._best)))
+        for index, one in enumerate(self._best):
+            number = one.trial.number
+            known = number < forecasts.shape[1] and not np.isnan(forecasts[0, number])
+            found[:, index] = forecasts[:, number] if known else one.best_loss
+        chosen = np.argsort(found[0], kind="stable")[:MOST_CONTENDERS]
+        return [self._best[index] for index in chosen], found[:, chosen]
 
-    def _chance_of_better(self, new: int) -> float:
-        """Chance that one of `new` trials becomes better than all that there are."""
-        return new / max(1, new + len(self._searched))
+    # the search
 
-    def _better_seconds(self, seconds: float) -> float:
-        """Seconds of all rounds of a trial that is better than one that takes `seconds`.
+    def _whole_seconds(self, draws: _Draws, known: Sequence[TrialSnapshot]) -> Array:
+        """Seconds to the end of the search if trials are not paused, `<float64>[draws]`.
 
-        It is the upper quartile of all, but at most `MOST_GROWTH` times as much.
+        What trials took that have ended, be they cut short or not, is what new ones take.
         """
-        each = sorted(self._each(one) for one in self._searched)
-        quartile = each[3 * len(each) // 4] if each else 0.0
-        usual = self._costs.fixed_seconds + self._rounds * quartile
-        return max(seconds, min(usual, MOST_GROWTH * seconds))
-
-    def _search_seconds(self, new: int) -> float | None:
-        """Seconds to the end of the search if the time is not limited; None if nobody knows."""
-        known = [one for one in self._searched if one.round_seconds or one.ended]
-        if not known:
-            return None
-        if self._policy.problem.pausable and self._plan.halving:
-            return self._halving_seconds(new, known)
-        return self._whole_seconds(new, known)
-
-    def _whole_seconds(self, new: int, known: Sequence[TrialSnapshot]) -> float:
-        """The same if trials are not paused: what one takes on average counts for those to come."""
         ended = [one.seconds for one in known if one.ended]
-        whole = [self._costs.trial_seconds(one.trial.config, one.trial.rounds) for one in known]
-        typical = statistics.mean(ended or whole)
-        running = (self._rest(one) for one in self._open(Phase.SEARCH))
-        return makespan([*running, *[typical] * new], self._slots)
+        costs = self._policy.costs
+        whole = [costs.trial_seconds(one.trial.config, one.trial.rounds) for one in known]
+        running = [self._seconds.rest(one) for one in self._open(Phase.SEARCH)]
+        tail = statistics.fmean(ended or whole) if draws.new else 0.0
+        work = (sum(running) + draws.of_all(ended or whole)) / self._slots
+        # slots run empty one after the other while the last trials go on
+        rest = tail * (self._slots - 1) / (2 * self._slots)
+        return np.asarray(np.maximum(work + rest, max(running, default=0.0)))
 
-    def _halving_seconds(self, new: int, known: Sequence[TrialSnapshot]) -> float:
+    def _halving_seconds(self, draws: _Draws, known: Sequence[TrialSnapshot]) -> Array:
         """The same with halving.
 
         Half of the slots are for leaders. On the others each new trial comes to its first rung, and
         of those at a rung one of `halving.FACTOR` goes on. In the end the leader comes to its own.
         """
-        first = {one.trial.number: self._first_rung(one) for one in self._searched}
-        fixed = self._costs.fixed_seconds
-        each_new = statistics.mean(first[o.trial.number] * self._each(o) for o in known) + fixed
+        seconds = self._seconds
         begun = sum(
-            self._rest(one, first[one.trial.number])
+            seconds.rest(one, seconds.first_rung(one))
             for one in self._open(Phase.SEARCH)
-            if len(one.rounds) < first[one.trial.number]
+            if len(one.rounds) < seconds.first_rung(one)
         )
         others = self._slots - self._slots // 2 if self._slots > 1 else 0.5
-        until = (new * each_new + begun) / others
-        change = self._chance_of_better(new)
-        best = self._best(1)
+        new = draws.of_all([seconds.to_first_rung(one) for one in known])
+        until = (new + begun) / others
+        best = self._contenders[0]
         if not best:
-            return until
-        rest = 0.0 if best[0].ended else self._rest(best[0])
-        whole = self._better_seconds(self._rounds * self._each(best[0]))
-        same_leader, new_leader = max(until, rest), max(until, until / 2 + whole)
-        return (1 - change) * same_leader + change * new_leader
+            return np.asarray(until)
+        leading = draws.order[0]
+        rounds = self._policy.problem.rounds
+        each = np.array([seconds.each(one) for one in best])[leading]
+        whole = self._better_seconds(draws, rounds * each)
+        same_leader = np.maximum(until, np.array([seconds.rest(one) for one in best])[leading])
+        new_leader = np.maximum(until, draws.before * until + whole)
+        return np.where(draws.changes, new_leader, same_leader)
 
-    def _first_rung(self, one: TrialSnapshot) -> int:
-        problem = self._policy.problem
-        return max(problem.first_rung, problem.judged_from(one.trial.config))
+    def _better_seconds(self, draws: _Draws, than: Array) -> Array:
+        """Seconds of all rounds of trials that are better than some that take so many.
+
+        It is one of the costlier half as a rule, but takes at most `MOST_GROWTH` times as much.
+        """
+        each = draws.of_costlier([self._seconds.each(one) for one in self._searched])
+        usual = self._seconds.start + self._policy.problem.rounds * each
+        return np.maximum(than, np.minimum(usual, MOST_GROWTH * than))
+
+    # the further runs
+
+    def _further(self, draws: _Draws, kept: Reserve) -> Array:
+        """Seconds of the further runs, once the search is over, `<float64>[draws]`.
+
+        If another config becomes the best until then, each may cost more.
+        """
+        confirmation, best = self._policy.confirmation, self._contenders[0]
+        if kept.shortened or not (best and kept.trials):
+            return np.full(DRAWS, _of_runs(kept))
+        configs = [one.trial.config for one in best[: self._plan.confirm_configs]]
+        places = [configs.index(config) for config in confirmation.order(configs, kept.trials)]
+        needs = np.array([self._seconds.again(one) for one in best])
+        same = needs[draws.order[places]]
+        better = self._better_seconds(draws, same)
+        return _makespans(np.where(draws.changes, better, same), self._slots)
+
+    def _confirming(self, kept: Reserve) -> float:
+        """Seconds to the end, once the search is over."""
+        first = {one.trial.config: one for one in reversed(self._first)}
+        running = [self._tail(one) for one in self._open(Phase.SEARCH)]
+        for one in self._open(Phase.CONFIRM):
+            running.append(self._seconds.rest_again(one, first.get(one.trial.config, one)))
+        found = makespan([*running, *self._to_come(kept)], self._slots)
+        return found if self._left is None else min(self._left, found)
+
+    def _tail(self, one: TrialSnapshot) -> float:
+        """Seconds that a trial of the search still takes once that is over.
+
+        Where trials can be paused, one that is not the leader ends at its next rung.
+        """
+        problem, confirmation = self._policy.problem, self._policy.confirmation
+        paused = problem.pausable and self._plan.halving
+        if not paused or one.trial.number == confirmation.going_on:
+            return self._seconds.rest(one)
+        rungs = halving.rungs(problem.rounds, problem.first_rung)
+        least = max(self._seconds.first_rung(one), len(one.rounds) + 1)
+        return self._seconds.rest(one, next((rung for rung in rungs if rung >= least), None))
+
+    def _to_come(self, kept: Reserve) -> list[float]:
+        """Seconds of the further runs that are not begun, in order."""
+        confirmation = self._policy.confirmation
+        if short := kept.shortened:
+            first = next(one for one in self._first if one.trial.config == short.config)
+            return [self._seconds.again(first, short.rounds)] * kept.trials
+        # those that run still may be among the best when they have ended
+        best = self._best[: self._plan.confirm_configs]
+        needs = {one.trial.config: self._seconds.again(one) for one in best}
+        begun = sum(one.trial.phase is Phase.CONFIRM for one in self._trials)
+        return [needs[config] for config in confirmation.order(list(needs), kept.trials, begun)]
+
+
+class _Draws:
+    """What chance decides of the rest of a sweep, many times; the same at each look."""
+
+    def __init__(self, new: int, known: int, forecasts: Array) -> None:
+        """`new` trials are still to be begun, so many are `known`.
+
+        `forecasts` are loss, low and high of those that may become the best,
+        `<float64>[3, trials]`.
+        """
+        self.new = new
+        self._random = np.random.default_rng(0)
+        #: whether one of the new trials becomes better than all that there are: each trial is the
+        #: best with the same probability, `<bool>[draws]`
+        self.changes = self._evenly() < new / (new + known)
+        #: share of the new trials that is begun before that one, `<float64>[draws]`
+        self.before = self._evenly()
+        self._costlier, self._deviations = self._evenly(), self._random.standard_normal(DRAWS)
+        #: indices of those that may become the best in the order in which they end,
+        #: `<int>[trials, draws]`
+        self.order = np.argsort(self._losses(forecasts), axis=0)
+
+    def _evenly(self) -> Array:
+        """Numbers that are spread evenly between 0 and 1, in any order, `<float64>[draws]`."""
+        return self._random.permutation((np.arange(DRAWS) + 0.5) / DRAWS)
+
+    def of_all(self, seconds: Sequence[float]) -> Array:
+        """Seconds of all new trials if each takes what one of the known did, `<float64>[draws]`.
+
+        A sum of many is distributed normally. That another one costs the mean is not known better
+        than by so many; one that deviates by all of the mean is added, for the first few.
+        """
+        mean, count = statistics.fmean(seconds), len(seconds)
+        variance = (statistics.pvariance(seconds) * count + mean**2) / count
+        spread = math.sqrt(variance * (self.new + self.new**2 / count))
+        return np.asarray(np.maximum(0.0, self.new * mean + spread * self._deviations))
+
+    def _losses(self, forecasts: Array) -> Array:
+        """Losses of trials in the end, `<float64>[trials, draws]`.
+
+        They are as often above as below what is forecast.
+        """
+        loss, low, high = (row[:, None] for row in forecasts)
+        deviations = self._random.standard_normal((len(loss), DRAWS)) / WIDE
+        end = np.where(deviations < 0, low, high)
+        return np.asarray(loss + np.abs(deviations) * (end - loss))
+
+    def of_costlier(self, seconds: Sequence[float]) -> Array:
+        """One of the costlier half of some seconds, `<float64>[draws]`."""
+        half = np.array(sorted(seconds)[len(seconds) // 2 :])
+        return np.asarray(half[(self._costlier * len(half)).astype(int)])
+
+
+def _makespans(runs: Array, slots: int) -> Array:
+    """`makespan` of each draw, `<float64>[draws]`, by the seconds of runs in order."""
+    free = np.zeros((max(1, min(slots, len(runs))), DRAWS))
+    for run in runs:
+        free[free.argmin(axis=0), np.arange(DRAWS)] += run
+    return np.asarray(free.max(axis=0))
+
+
+def _of_runs(kept: Reserve) -> float:
+    """Seconds that further runs take of those that are kept, if all goes as predicted."""
+    return max(0.0, kept.seconds - GRACE_S) / SLACK

@@ -50,6 +50,9 @@ class Tag:
     DEVICE = "sweep.device"
     #: seconds for which a sweep that runs is expected to be driven in all
     EXPECTED_SECONDS = "sweep.expected_seconds"
+    #: between which these probably are
+    EXPECTED_LOW = "sweep.expected_seconds_low"
+    EXPECTED_HIGH = "sweep.expected_seconds_high"
     #: what earlier sweeps had found when a sweep was begun, as JSON; missing: nothing
     EXPERIENCE = "sweep.experience"
     #: what the runs of an experiment are, which decides on its page; a tag of the experiment

@@ -157,6 +157,8 @@ class EndEstimated:
     """When the sweep is expected to end, in seconds of the driver's clock; None if nobody knows."""
 
     at: float | None
+    #: not before and not after which it probably ends
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

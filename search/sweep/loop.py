@@ -27,7 +27,7 @@ from lstm_sweep.search.sweep.events import (
     TrialQueuedAgain,
 )
 from lstm_sweep.search.sweep.lease import BEAT_S
-from lstm_sweep.search.sweep.loop_parts import LoopParts, Turn, estimated_end, expected_tag
+from lstm_sweep.search.sweep.loop_parts import LoopParts, Turn, estimated_end, expected_tags
 from lstm_sweep.search.sweep.making_room import make_room
 from lstm_sweep.search.sweep.placing import Placing
 from lstm_sweep.search.sweep.resume import ResumeState, goes_on
@@ -270,7 +270,7 @@ class Loop:
         self._last_heartbeat = now
         workdir.touch(self._parts.folder)
         state = self._state
-        if self._parts.lease.beat(state.seconds, expected_tag(state)) and not state.closing:
+        if self._parts.lease.beat(state.seconds, expected_tags(state)) and not state.closing:
             self._close(PAUSED if self._parts.lease.asked == lease.PAUSE else ON_REQUEST)
 
     def _estimate_end(self) -> None:

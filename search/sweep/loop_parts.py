@@ -78,11 +78,17 @@ def needing_room(where: str) -> Iterator[None]:
 
 def estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
     """When a sweep ends, by what its policy knows now."""
-    left = TimeLeft(policy, state.seconds, len(state.slots), state.shares).seconds()
-    return EndEstimated(None if left is None else state.now + left)
+    left = TimeLeft(policy, state.seconds, len(state.slots), state.shares).estimate()
+    if left is None:
+        return EndEstimated(None)
+    return EndEstimated(state.now + left.seconds, (state.now + left.low, state.now + left.high))
 
 
-def expected_tag(state: SweepState) -> dict[str, str]:
-    """The tag that says for how long a sweep is expected to be driven in all."""
-    end = state.expected_end
-    return {Tag.EXPECTED_SECONDS: "" if end is None else f"{end - state.began:.3f}"}
+def expected_tags(state: SweepState) -> dict[str, str]:
+    """The tags that say for how long a sweep is expected to be driven in all."""
+    ends = dict.fromkeys((Tag.EXPECTED_LOW, Tag.EXPECTED_SECONDS, Tag.EXPECTED_HIGH), "")
+    known = state.expected_end, *(state.expected_span or ())
+    names = Tag.EXPECTED_SECONDS, Tag.EXPECTED_LOW, Tag.EXPECTED_HIGH
+    for name, end in zip(names, known, strict=False):
+        ends[name] = "" if end is None else f"{end - state.began:.3f}"
+    return ends

@@ -229,7 +229,7 @@ def _(event: SearchEnded, state: SweepState) -> SweepState:
 
 @_after.register
 def _(event: EndEstimated, state: SweepState) -> SweepState:
-    return replace(state, expected_end=event.at)
+    return replace(state, expected_end=event.at, expected_span=event.span)
 
 
 @_after.register

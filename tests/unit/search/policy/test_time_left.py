@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.time_left import TimeLeft
+from lstm_sweep.search.policy.time_left import Estimate, TimeLeft
+from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation
+from tests.unit.search.policy.player import SMALL, course_of, policy_of, with_rounds
 
 #: networks that cost alike, so that it matters little which of them is the best
 SPACE = {"learning_rate": [0.1, 0.01, 0.001], "layers": 2, "layer_size": [56, 64, 72],
@@ -27,13 +31,13 @@ class Watched(Simulation):
 
     def __init__(self, policy: Policy, slots: int) -> None:
         super().__init__(policy, Networks(SIZE), slots)
-        self.seen: list[tuple[float, float | None]] = []
+        self.seen: list[tuple[float, Estimate | None]] = []
         self.slots = slots
 
     def _fill(self) -> None:
         super()._fill()
         if not self.seen or self._now >= self.seen[-1][0] + LOOK_S:
-            left = TimeLeft(self._policy, self._now, self.slots, {}).seconds()
+            left = TimeLeft(self._policy, self._now, self.slots, {}).estimate()
             self.seen.append((self._now, left))
 
 
@@ -56,7 +60,7 @@ def errors(sweep: Watched, took: float) -> list[float]:
     for share in (1 / 3, 1 / 2, 2 / 3):
         at, left = next(one for one in sweep.seen if one[0] >= share * took)
         assert left is not None
-        found.append((left - (took - at)) / (took - at))
+        found.append((left.seconds - (took - at)) / (took - at))
     return found
 
 
@@ -72,18 +76,71 @@ def test_after_a_third_of_the_time_it_is_right_within_a_fifth(plan: dict[str, An
 def test_before_anything_is_known_the_deadline_is_all_there_is() -> None:
     problem = Networks(SIZE).problem(space())
     policy = Policy(Plan(trials=9), problem, sweep="s", slots=2)
-    assert TimeLeft(policy, 0.0, 2, {}).seconds() is None
+    assert TimeLeft(policy, 0.0, 2, {}).estimate() is None
     timed = Policy(Plan(trials=9, seconds=60.0), problem, sweep="s", slots=2)
-    assert TimeLeft(timed, 20.0, 2, {}).seconds() == 40.0
+    assert TimeLeft(timed, 20.0, 2, {}).estimate() == Estimate.exactly(40.0)
 
 
 def test_it_is_never_longer_than_the_deadline_and_never_negative() -> None:
     sweep, took = watched(trials=90, seconds=100.0)
-    assert all(left is not None and 0 <= left <= 100.0 - at for at, left in sweep.seen)
+    for at, left in sweep.seen:
+        assert left is not None
+        assert 0 <= left.low <= left.seconds <= left.high <= 100.0 - at
     assert took <= 101.0
 
 
 def test_nothing_is_left_at_the_end() -> None:
     sweep, took = watched(trials=12)
     last, left = sweep.seen[-1]
-    assert left == pytest.approx(took - last, abs=LOOK_S)
+    assert left and left.seconds == pytest.approx(took - last, abs=LOOK_S)
+
+
+def test_the_range_is_wide_early_and_none_is_left_at_the_end() -> None:
+    sweep, _ = watched(trials=40)
+    early = next(left for _, left in sweep.seen if left and left.low < left.high)
+    _, last = sweep.seen[-1]
+    assert (early.high - early.low) > 0.2 * early.seconds
+    assert last and last.high - last.low < 1.0
+
+
+def test_what_is_really_left_is_mostly_in_the_range() -> None:
+    within = list[bool]()
+    for seed in range(3):
+        sweep, took = watched(trials=24, seed=seed)
+        known = [(took - at, left) for at, left in sweep.seen if left and left.low < left.high]
+        within += [left.low - LOOK_S <= real <= left.high + LOOK_S for real, left in known]
+    assert len(within) > 20 and sum(within) >= 0.6 * len(within)
+
+
+def test_the_same_state_gives_the_same_estimate() -> None:
+    sweep, _ = watched(trials=12)
+    again, _ = watched(trials=12)
+    assert sweep.seen == again.seen
+
+
+def test_further_runs_that_are_cut_to_the_time_that_is_kept_count_as_side_by_side() -> None:
+    # two rounds of 10 s each fit into what is kept for two runs, which have a slot each
+    plan = Plan(seconds=120.0, trials=900)
+    policy = policy_of(plan, SMALL, first_rung=1, judged_from=lambda config: 1)
+    trial = Trial(sweep="s", number=0, config=TrialConfig(epochs=9), seed=0)
+    rounds = [{"val_loss": 2.0, "round_seconds": 10.0}] * 8
+    policy.begin(with_rounds(course_of(trial), *rounds))
+    kept = policy.confirmation.reserve(60.0)
+    assert kept.shortened and kept.trials == 2
+    left = TimeLeft(policy, 60.0, 2, {}).estimate()
+    runs = (kept.seconds - GRACE_S) / SLACK
+    assert left and left.seconds == pytest.approx(60.0 - kept.seconds + runs)
+
+
+def test_a_trial_that_runs_on_when_the_search_is_over_counts_to_its_next_rung() -> None:
+    policy = policy_of(Plan(trials=9), SMALL, first_rung=3, judged_from=lambda config: 1)
+    rounds = [{"val_loss": 2.0, "round_seconds": 10.0}]
+    best = Trial(sweep="s", number=0, config=TrialConfig(epochs=9), seed=0)
+    late = Trial(sweep="s", number=1, config=TrialConfig(epochs=9, layers=3), seed=0)
+    ended = with_rounds(course_of(best), *rounds * 9)
+    policy.begin(ended)
+    policy.end(ended.with_end(Ended(Outcome.COMPLETE), 90.0))
+    policy.begin(with_rounds(course_of(late), *rounds * 2))
+    policy.confirmation.begin(0)
+    left = TimeLeft(policy, 100.0, 2, {}).estimate()
+    assert left and left.seconds == pytest.approx(10.0)

@@ -134,6 +134,24 @@ def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
 
 
 @pytest.mark.parametrize(
+    "span, deadline, now, left",
+    [
+        (None, 60.0, 10.0, None),
+        ((30.0, 50.0), None, 10.0, (20.0, 40.0)),
+        ((30.0, 50.0), 35.0, 10.0, (20.0, 25.0)),
+        ((30.0, 50.0), None, 40.0, (0.0, 10.0)),
+    ],
+)
+def test_the_range_of_what_is_left_ends_at_the_deadline(
+    span: tuple[float, float] | None,
+    deadline: float | None,
+    now: float,
+    left: tuple[float, float] | None,
+) -> None:
+    assert state(expected_span=span, deadline=deadline, now=now).seconds_left_range == left
+
+
+@pytest.mark.parametrize(
     "rounds, reported, now, share",
     [(1, None, 3.0, 0.5), (1, None, 9.0, 0.95), (1, 0.2, 3.0, 0.2), (0, None, 3.0, 0.75)],
 )
