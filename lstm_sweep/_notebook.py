@@ -11,7 +11,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import going_text, loss_text
-from lstm_sweep.search.texts.times import duration
+from lstm_sweep.search.texts.times import duration, time_left_text
 
 #: seconds between two updates
 UPDATE_S = 0.5
@@ -72,7 +72,8 @@ def summary(state: SweepState, *, ended: bool) -> str:
     if ended:
         parts.append(f"{state.status} after {duration(state.seconds)}: {state.ending}")
     else:
-        parts.append(f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left")
+        left = time_left_text(state.seconds_left, state.seconds_left_range)
+        parts.append(f"{duration(state.seconds)} gone, {left}")
     return ", ".join(parts)
 
 

@@ -47,6 +47,8 @@ class SweepStatusReport:
     started: datetime | None
     #: seconds to its end as its driver expects it; None unless it runs, or if nobody can tell
     eta_seconds: float | None
+    #: seconds between which that probably is, as its driver says it
+    eta_range: tuple[float, float] | None = None
 
     @property
     def is_under_way(self) -> bool:
@@ -66,6 +68,7 @@ class SweepStatusReport:
             "submitted": self.submitted.isoformat(),
             "started": self.started and self.started.isoformat(),
             "eta_seconds": self.eta_seconds,
+            "eta_range": self.eta_range and list(self.eta_range),
         }
 
 
@@ -103,6 +106,7 @@ def _report(store: Store, name: str) -> SweepStatusReport:
     if state != "running":  # those that its driver has left open are none of its outcomes
         del outcomes["running"], outcomes["paused"]
     began = datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
+    left = _seconds_left(run, outcomes) if state == "running" else None
     return SweepStatusReport(
         sweep=name,
         run_id=run.info.run_id,
@@ -113,7 +117,8 @@ def _report(store: Store, name: str) -> SweepStatusReport:
         slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
         submitted=_time(tags, Tag.SUBMITTED) or began,
         started=_started(tags, began),
-        eta_seconds=_seconds_left(run, outcomes) if state == "running" else None,
+        eta_seconds=left,
+        eta_range=None if left is None else _range_left(run, left),
     )
 
 
@@ -139,6 +144,15 @@ def _why(state: str, tags: Tags) -> str | None:
     if state in ("queued", "running"):
         return tags.get(Tag.WAITS) or None
     return DRIVER_DIED if state == BROKEN_OFF else tags.get(Tag.REASON)
+
+
+def _range_left(run: Any, left: float) -> tuple[float, float] | None:
+    """Seconds between which the time to the end probably is; None if its driver has not said it."""
+    tags, driven = Tags(run), driven_s(run)
+    if not (tags.get(Tag.EXPECTED_LOW) and tags.get(Tag.EXPECTED_HIGH)):
+        return None
+    low, high = tags.seconds(Tag.EXPECTED_LOW), tags.seconds(Tag.EXPECTED_HIGH)
+    return min(left, max(0.0, low - driven)), max(left, high - driven)
 
 
 def _seconds_left(run: Any, outcomes: Mapping[str, int]) -> float | None:

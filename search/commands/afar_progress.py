@@ -111,6 +111,7 @@ class JsonLines:
             self._write(
                 "progress", sum(counts.values()), None, running, paused, leader, None,
                 data["eta_seconds"],
+                data.get("eta_range"),  # an older service has none
             )  # fmt: skip
 
     def _trial(self, data: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.texts.times import duration
+from lstm_sweep.search.texts.times import duration, time_left_text
 from lstm_sweep.search.trial import Phase
 
 #: seconds between two repaints of the live table
@@ -142,7 +142,8 @@ def _summary(state: SweepState) -> str:
     paused = f"{len(state.paused)} paused, " if state.paused else ""
     return (
         f"{ended} of {state.spec.trials} trials, {paused}{_best_text(state)}, "
-        f"{duration(state.seconds)} gone, about {duration(state.seconds_left)} left"
+        f"{duration(state.seconds)} gone, "
+        f"{time_left_text(state.seconds_left, state.seconds_left_range)}"
     )
 
 

@@ -38,7 +38,7 @@ RETRY = b"retry: 2000\n\n"
 #: outcomes of trials that a sweep may try again
 GOES_ON = (Outcome.STOPPED, Outcome.LOST)
 #: what is left out of a comparison of two states: it changes at each look
-UNSTEADY = ("eta_seconds",)
+UNSTEADY = ("eta_seconds", "eta_range")
 
 log = logging.getLogger("lstm_sweep.service")
 

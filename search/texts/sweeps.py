@@ -11,7 +11,7 @@ from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.texts.times import duration
+from lstm_sweep.search.texts.times import time_left_text
 
 
 def write_sweeps(console: Console, found: Listing[SweepRow], place: object) -> None:
@@ -36,7 +36,7 @@ def status_line(report: SweepStatusReport) -> str:
         best, running = report.best, " (not ended)" if report.best.running else ""
         parts.append(f"best {best.trial} {loss_text(best.val_loss)}{running}")
     if report.eta_seconds is not None:
-        parts.append(f"about {duration(report.eta_seconds)} left")
+        parts.append(time_left_text(report.eta_seconds, report.eta_range))
     why = f" ({plain(report.why)})" if report.why else ""
     return f"sweep {report.sweep}: {'; '.join(parts)}{why}"
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+#: an end of a range that is further off than this share of the estimate makes it a rough one
+ROUGH = 0.2
+#: steps in which times that are only estimated are rounded, by the least seconds that have each
+_STEPS = ((7_200, 900), (1_800, 300), (300, 60), (60, 15), (20, 5), (0, 1))
+
 
 def duration(seconds: float | None) -> str:
     """A time for people: `42 s`, `3 min 05 s`, `2 h 10 min`; `?` if it is not known."""
@@ -13,3 +18,28 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def time_left_text(seconds: float | None, span: tuple[float, float] | None = None) -> str:
+    """An estimated time for people: `about 12 min left`, or `8 to 20 min left` if it is rough.
+
+    `span` are the seconds between which it probably is.
+    """
+    if seconds is None:
+        return "about ? left"
+    low, high = span or (seconds, seconds)
+    if max(seconds - low, high - seconds) <= ROUGH * seconds:
+        return f"about {_rounded(seconds)} left"
+    first, last = _rounded(low), _rounded(high)
+    if first == last:
+        return f"about {first} left"
+    number, unit = first.split(" ", 1)
+    same = unit == last.split(" ", 1)[-1] and last.count(" ") == 1
+    return f"{number if same else first} to {last} left"
+
+
+def _rounded(seconds: float) -> str:
+    """A time without more figures than an estimate has: `45 s`, `12 min`, `1 h 15 min`."""
+    step = next(step for least, step in _STEPS if seconds >= least)
+    text = duration(step * round(seconds / step))
+    return text.removesuffix(" 00 s").removesuffix(" 00 min")

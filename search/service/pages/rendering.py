@@ -22,6 +22,7 @@ from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.problems import KINDS, ProblemError
 from lstm_sweep.search.service.site import Site
 from lstm_sweep.search.service.tokens import Role, User
+from lstm_sweep.search.texts.times import time_left_text
 
 HERE = Path(__file__).parent
 #: where a browser logs in
@@ -57,7 +58,8 @@ def _templates() -> Any:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_allowed,
     )  # fmt: skip
-    found.filters |= {"duration": duration, "by_name": by_name, "metric": metric}
+    found.filters |= {"duration": duration, "time_left": time_left_text, "by_name": by_name}
+    found.filters["metric"] = metric
     return found
 
 
