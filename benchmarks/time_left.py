@@ -6,8 +6,10 @@ The policy and the state of a sweep are the program's own; trainings are the rec
 and the clock is simulated, as in `replay.py`. Each recording is searched within a number of trials,
 and within a time that is too short for as many. The time left is read when a third, half and two
 thirds of the budget are spent, in trials that were begun or in minutes, and compared with what the
-sweep still took. Printed are, by recording and budget, the median error with its sign, as a share
-of what was really left, and the share of sweeps in which it was within a fifth.
+sweep still took. A row is a recording, and a budget; what it says of each reading is the median
+error with its sign, as a share of what was really left, the tenth and the ninetieth percentile of
+such errors, the share of sweeps in which it was within a fifth, and the share in which what was
+really left was in the range that was shown.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
-from lstm_sweep.search.policy.time_left import TimeLeft
+from lstm_sweep.search.policy.time_left import Estimate, TimeLeft
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.events import (
     Event,
@@ -53,6 +55,8 @@ from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Progressed, Rou
 MARKS = (1 / 3, 1 / 2, 2 / 3)
 #: an error that is small enough, as a share of the time that was left
 WITHIN = 0.2
+#: a range is shown in whole seconds or minutes: such a share of its ends counts as within it
+ROUNDING = 0.05
 #: share of the recorded configs that a sweep within a number of trials begins, and the most
 TRIALS_SHARE, MOST_TRIALS = 0.6, 50
 #: seconds between two looks at the clock, as in the loop of a real sweep, and until a trial ends
@@ -64,11 +68,21 @@ TIME_SHARE = 0.75
 
 
 @dataclass(frozen=True)
+class Error:
+    """How far off the time left was that was shown at one moment."""
+
+    #: what was shown too much, as a share of what was left; infinite if nothing was shown
+    share: float
+    #: whether what was left was in the range that was shown
+    in_range: bool
+
+
+@dataclass(frozen=True)
 class Errors:
     """Errors of one sweep at shares of its budget and of its time, and the seconds it took."""
 
-    by_budget: Sequence[float]
-    by_time: Sequence[float]
+    by_budget: Sequence[Error]
+    by_time: Sequence[Error]
     took: float
 
 
@@ -80,7 +94,7 @@ class Reading:
     spent: float
     #: seconds since the beginning, and those that were shown as left
     at: float
-    left: float | None
+    left: Estimate | None
 
 
 class TimedSweep:
@@ -127,7 +141,7 @@ class TimedSweep:
             share = min(1.0, (self._state.now - began) / max(done - began, 1e-9))
             self._apply(ProgressReported(slot, Progressed(len(progress.rounds) + 1, share, 0.0)))
         state, seconds = self._state, self._plan.seconds
-        left = TimeLeft(self._policy, state.now, len(state.slots), state.shares).seconds()
+        left = TimeLeft(self._policy, state.now, len(state.slots), state.shares).estimate()
         by_trials = (state.trials_done + len(state.under_way)) / self._plan.trials
         spent = max(by_trials, state.now / seconds) if seconds else by_trials
         self.readings.append(Reading(spent, state.now, left))
@@ -227,17 +241,20 @@ def _job(trial: Trial, slot: Slot) -> Job:
     return Job(trial=trial, slot=slot, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
 
 
-def errors(readings: Sequence[Reading], took: float, *, by_time: bool) -> Iterator[float]:
-    """At each of `MARKS`: what was shown too much, as a share of the seconds that were left.
+def errors(readings: Sequence[Reading], took: float, *, by_time: bool) -> Iterator[Error]:
+    """The errors at each of `MARKS`.
 
-    The marks are shares of the time that it took if `by_time`, and of the budget otherwise.
-    Infinite if nothing was shown.
+    These are shares of the time that it took if `by_time`, and of the budget otherwise.
     """
     for mark in MARKS:
         passed = (one for one in readings if (one.at / took if by_time else one.spent) >= mark)
         one = next(passed, readings[-1])
-        real = took - one.at
-        yield math.inf if one.left is None else (one.left - real) / max(real, 1e-9)
+        left, shown = max(took - one.at, 1e-9), one.left
+        if shown is None:
+            yield Error(math.inf, in_range=False)
+        else:
+            inside = shown.low * (1 - ROUNDING) <= left <= shown.high * (1 + ROUNDING)
+            yield Error((shown.seconds - left) / left, inside)
 
 
 _replay: Replay | None = None
@@ -267,8 +284,12 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    print(f"{given.seeds} sweeps each, {given.slots} slots; error, and share within a fifth")
-    print(f"{'recording, budget':<40}" + "".join(f"{f'at {mark:.0%}':>16}" for mark in MARKS))
+    print(
+        f"{given.seeds} sweeps each, {given.slots} slots; error (80 % range), within a fifth, ",
+        end="",
+    )
+    print("within the range shown")
+    print(f"{'recording, budget':<38}" + "".join(f"{f'at {mark:.0%}':>34}" for mark in MARKS))
     for file in given.file or sorted(curves.FOLDER.glob("*.jsonl")):
         head, found = curves.read(file)
         name = file.stem + (curves.HELD_OUT if head.get("held_out") else "")
@@ -285,12 +306,16 @@ def main() -> None:
             print(line, flush=True)
 
 
-def _line(label: str, found: Sequence[Sequence[float]]) -> str:
+def _line(label: str, found: Sequence[Sequence[Error]]) -> str:
     cells = list[str]()
     for at_mark in zip(*found, strict=True):
-        within = sum(abs(error) <= WITHIN for error in at_mark) / len(at_mark)
-        cells.append(f"{f'{statistics.median(at_mark):+.0%}, {within:.0%}':>16}")
-    return f"{label:<40}{''.join(cells)}"
+        shares = sorted(one.share for one in at_mark)
+        low, high = (shares[round(share * (len(shares) - 1))] for share in (0.1, 0.9))
+        within = sum(abs(share) <= WITHIN for share in shares) / len(shares)
+        inside = sum(one.in_range for one in at_mark) / len(shares)
+        text = f"{statistics.median(shares):+.0%} ({low:+.0%} to {high:+.0%})"
+        cells.append(f"{text:>22} {within:>5.0%} {inside:>5.0%}")
+    return f"{label:<38}{''.join(cells)}"
 
 
 if __name__ == "__main__":
