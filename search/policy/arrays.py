@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item", bound=np.generic)
+
+#: of so many values, what follows from all of them is made anew when one changes
+FEW = 1000
 
 
 def grown(array: NDArray[Item], size: int) -> NDArray[Item]:
@@ -28,3 +33,51 @@ def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:
         numbers, own = numbers[within], own[within]
     order = np.lexsort((numbers, own))[:count]
     return [int(number) for number in numbers[order]]
+
+
+def median(ordered: Sequence[float]) -> float:
+    """The median of numbers in order, one at least."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+class Medians:
+    """The median of values by the number of a trial, of which one changes at a time."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+        self._ordered: list[float] = []
+
+    def put(self, number: int, value: float) -> None:
+        """Know the value of a trial; it is not NaN."""
+        if number in self._values:
+            del self._ordered[bisect_left(self._ordered, self._values[number])]
+        self._values[number] = value
+        insort(self._ordered, value)
+
+    def median(self) -> float | None:
+        """The median; None without a value."""
+        return median(self._ordered) if self._ordered else None
+
+
+class Renewal:
+    """When to make anew what follows from many values, of which one changes at a time.
+
+    Up to `FEW` values that is after each change; of more, after as many as there are times `FEW`
+    values. So a change costs as much as if there were `FEW`, however many there are.
+    """
+
+    def __init__(self) -> None:
+        self._changes = 0
+
+    def change(self) -> None:
+        """A value has changed."""
+        self._changes += 1
+
+    def is_due(self, values: int) -> bool:
+        """Whether there were enough changes of so many values since the last time."""
+        return self._changes > 0 and FEW * self._changes >= values
+
+    def done(self) -> None:
+        """What follows from them was made anew."""
+        self._changes = 0

@@ -10,13 +10,14 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.scoring_streams import ROWS, RUN_UP
-from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.arrays import Array, Medians, Renewal
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -93,8 +94,11 @@ def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, flo
     return windows, windows / ROWS
 
 
+@lru_cache(maxsize=1 << 14)
 def operations(config: TrialConfig, data_size: DataSize) -> Array:
     """Work of one round, training and scoring: (matrix operations, steps through time, elements).
+
+    Not to be written to.
 
     A product of an m x k with a k x n matrix counts 2mkn; the backward pass counts twice the
     forward pass. Steps are those of each layer and direction for each batch, whatever its size.
@@ -170,21 +174,21 @@ class ObservedCosts:
     fixed_seconds = 0.0
 
     def __init__(self) -> None:
-        self._rounds: dict[int, float] = {}
-        self._totals: dict[int, float] = {}
+        self._rounds, self._totals = Medians(), Medians()
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
         """Learn from the seconds of the rounds of trial `number`, and of the whole."""
         if rounds:
-            self._rounds[number] = float(np.median(rounds))
+            self._rounds.put(number, float(np.median(rounds)))
         if total is not None:
-            self._totals[number] = total
+            self._totals.put(number, total)
 
     def round_seconds(self, config: Config) -> float:
         """Seconds that one round takes usually."""
-        return float(np.median(list(self._rounds.values()))) if self._rounds else 1.0
+        usual = self._rounds.median()
+        return 1.0 if usual is None else usual
 
     def step_seconds(self, config: Config) -> float:
         """The same for all."""
@@ -192,14 +196,14 @@ class ObservedCosts:
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
         """Seconds that a trial takes usually, to its end."""
-        return float(np.median(list(self._totals.values()))) if self._totals else 0.0
+        return self._totals.median() or 0.0
 
 
 class CostModel:
     """Predicts seconds of a round from rounds that were seen (non-negative least squares).
 
     The errors that are made small are relative ones, so a cheap config counts as much as a dear
-    one.
+    one. Above `arrays.FEW` trials the rates are fitted again only once a share of them has changed.
     """
 
     def __init__(self, data_size: DataSize, pace: float = 1.0) -> None:
@@ -208,10 +212,9 @@ class CostModel:
         #: rows of the trials that were seen, the operations of a round of each, and its seconds
         self._rows: dict[int, int] = {}
         self._work, self._typical = np.empty((64, len(PRIOR))), np.empty(64)
-        self._fixed: dict[int, float] = {}
-        #: the median of these; None if it is to be computed
-        self._usual_fixed: float | None = PRIOR_FIXED
+        self._fixed = Medians()
         self._rates: Array | None = None
+        self._renewal = Renewal()
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
@@ -232,15 +235,15 @@ class CostModel:
                 self._typical = np.concatenate([self._typical, np.empty_like(self._typical)])
             self._work[row] = operations(as_lstm_config(config), self._data_size)
         self._typical[row] = typical
-        self._rates = None
+        self._renewal.change()
         if total is not None:
-            self._fixed[number] = max(0.0, total - sum(rounds[1:]) - typical)
-            self._usual_fixed = None
+            self._fixed.put(number, max(0.0, total - sum(rounds[1:]) - typical))
 
     def round_seconds(self, config: Config) -> float:
         """Seconds that one round of `config` will take."""
-        if self._rates is None:
+        if self._rates is None or self._renewal.is_due(len(self._rows)):
             self._rates = self._fit()
+            self._renewal.done()
         return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
 
     def step_seconds(self, config: Config) -> float:
@@ -250,9 +253,8 @@ class CostModel:
     @property
     def fixed_seconds(self) -> float:
         """Seconds that a trial takes beyond its rounds."""
-        if self._usual_fixed is None:
-            self._usual_fixed = float(np.median(list(self._fixed.values())))
-        return self._usual_fixed
+        usual = self._fixed.median()
+        return PRIOR_FIXED if usual is None else usual
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
         """Seconds from the start of a trial to the end of a number of rounds."""

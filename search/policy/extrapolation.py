@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lstm_sweep.search.policy import halving
-from lstm_sweep.search.policy.arrays import Array, grown
+from lstm_sweep.search.policy.arrays import Array, grown, median
 
 
 class Extrapolation:
@@ -75,10 +75,5 @@ class Extrapolation:
         """By what a loss at each mark is multiplied."""
         ratios = [1.0]
         for steps in reversed(self._steps):
-            ratios.append(ratios[-1] * (_median(steps) if steps else 1.0))
+            ratios.append(ratios[-1] * (median(steps) if steps else 1.0))
         return np.array(ratios[::-1])
-
-
-def _median(ordered: Sequence[float]) -> float:
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.arrays import Array, Renewal, grown
 
 #: how many steps the prior counts for: that a step is as high as the one before, that a trial falls
 #: as usual, and that a feature has no influence (for a difference of one)
@@ -89,7 +90,11 @@ class Forecast:
 
 
 class Forecasts:
-    """Forecasts of all trials of a search, made anew once one has trained on."""
+    """Forecasts of all trials of a search, made anew once one has trained on.
+
+    Above `arrays.FEW` trials that is only so once a share of them has; until then what is learned
+    of all of them stays, and those alone that have trained on are told by it.
+    """
 
     def __init__(self, rungs: Sequence[int]) -> None:
         """`rungs` are those of the search and the rounds of a whole trial, ascending."""
@@ -97,14 +102,19 @@ class Forecasts:
         self._curves: dict[int, Curve] = {}
         #: `_row` of each curve by the number of its trial; 0 of those that have none
         self._rows = np.zeros((0, 0))
-        #: `ranges`; None if they are to be computed
-        self._ranges: Array | None = None
+        #: numbers of trials whose forecasts are to be made, by what is learned of all
+        self._changed: set[int] = set()
+        self._fit: _Fit | None = None
+        self._renewal = Renewal()
+        #: as of `ranges`
+        self._ranges = np.full((3, 0), np.nan)
 
     def put(self, number: int, curve: Curve | None) -> None:
         """How far a trial has come; None if it has no loss, or has failed."""
         if curve == self._curves.get(number):
             return
-        self._ranges = None
+        self._changed.add(number)
+        self._renewal.change()
         if curve is None:
             del self._curves[number]
         else:
@@ -124,12 +134,29 @@ class Forecasts:
 
         NaN of those that have no curve.
         """
-        if self._ranges is None:
+        if self._changed:
+            self._make()
+            self._changed.clear()
+        return self._ranges
+
+    def _make(self) -> None:
+        """Make the forecasts of all trials, or of those that have changed."""
+        if self._fit is None or self._renewal.is_due(len(self._curves)):
+            self._renewal.done()
             numbers = sorted(self._curves)
             self._ranges = np.full((3, max(numbers, default=-1) + 1), np.nan)
             if numbers:
-                self._ranges[:, numbers] = _ends(self._rows[numbers], self.rungs)
-        return self._ranges
+                steps = _Steps.of(self._rows[numbers], self.rungs)
+                self._fit = _Fit.of(steps)
+                self._ranges[:, numbers] = _ends(steps, self._fit)
+            return
+        gone = [number for number in self._changed if number not in self._curves]
+        numbers = sorted(self._changed.difference(gone))
+        self._ranges = np.stack([grown(row, max(self._changed) + 1) for row in self._ranges])
+        self._ranges[:, gone] = np.nan
+        if numbers:
+            steps = _Steps.of(self._rows[numbers], self.rungs)
+            self._ranges[:, numbers] = _ends(steps, self._fit)
 
 
 def forecasts(curves: Mapping[int, Curve], rungs: Sequence[int]) -> dict[int, Forecast]:
@@ -141,7 +168,9 @@ def forecasts(curves: Mapping[int, Curve], rungs: Sequence[int]) -> dict[int, Fo
     if not curves:
         return {}
     numbers = sorted(curves)
-    found = _ends(np.array([_row(curves[number], len(rungs)) for number in numbers]), rungs)
+    rows = np.array([_row(curves[number], len(rungs)) for number in numbers])
+    steps = _Steps.of(rows, rungs)
+    found = _ends(steps, _Fit.of(steps))
     return {n: Forecast(*each) for n, each in zip(numbers, found.T.tolist(), strict=True)}
 
 
@@ -154,60 +183,102 @@ def _row(curve: Curve, rungs: int) -> tuple[float, ...]:
     return (curve.rounds, curve.lowest, curve.over, *curve.features, *levels)
 
 
-def _ends(rows: Array, rungs: Sequence[int]) -> Array:
-    """Loss, low and high of the forecast of each curve, `<float64>[3, curves]`.
+@dataclass(frozen=True)
+class _Steps:
+    """What is seen of the steps of curves, one at least."""
 
-    `rows` are those of `_row`, `<float64>[curves, numbers]`; one at least.
-    """
-    mean, deviation, freedom = _left(rows, np.log(np.array(rungs, dtype=np.float64)))
-    wide = _quantile((1 + INTERVAL) / 2, freedom) * deviation
+    #: lowest losses, and whether the curves go no further, `<float64>[curves]`
+    lowest: Array
+    over: Array
+    #: `<float64>[curves, features]`
+    features: Array
+    #: share of each step that is trained, and by what the logarithm of the loss has fallen on it,
+    #: `<float64>[curves, steps]`
+    trained: Array
+    fallen: Array
+    #: where enough of a step is trained, `<bool>[curves, steps]`
+    seen: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Array, rungs: Sequence[int]) -> Self:
+        """Those of rows of `_row`, `<float64>[curves, numbers]`."""
+        places = np.log(np.array(rungs, dtype=np.float64))
+        steps = len(places) - 1
+        features = np.ascontiguousarray(rows[:, 3 : -(steps + 2)])
+        levels = _logarithms(rows[:, -(steps + 2) :])
+        at = np.log(rows[:, 0])
+        trained = np.clip((at[:, None] - places[:-1]) / np.diff(places), 0.0, 1.0)
+        fallen = np.where(trained < 1, levels[:, -1:], levels[:, 1:-1]) - levels[:, :-2]
+        seen = (trained >= LEAST_SHARE) & np.isfinite(fallen)
+        return cls(rows[:, 1], rows[:, 2], features, trained, fallen, seen)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What is learned of the steps of all curves."""
+
+    #: means of the features
+    middle: Array
+    #: usual heights of the steps, and of how many they are means, `<float64>[steps]`
+    heights: Array
+    counts: Array
+    #: of the regression: weights, `<float64>[1 + features]`, and their covariance without the noise
+    weights: Array
+    covariance: Array
+    #: of the noise, and the degrees of freedom of the distribution of what is left
+    variance: float
+    freedom: float
+
+    @classmethod
+    def of(cls, steps: _Steps) -> Self:
+        """Learn from curves."""
+        middle, seen, trained = steps.features.mean(axis=0), steps.seen, steps.trained
+        fallen = np.where(seen, steps.fallen, 0.0)
+        heights, counts = _heights(fallen, np.where(seen, trained, 0.0))
+        design = _design(steps, middle)
+        one, step = np.nonzero(seen)
+        # what is seen of a step varies in proportion to how much of it that is
+        root = np.sqrt(trained[one, step])
+        goals = (steps.fallen / heights)[one, step] / root
+        seen_design = design[one] * root[:, None]
+        usual = np.eye(1, design.shape[1])[0] * -1.0
+        prior = np.array([AS_USUAL, *[WITHOUT] * len(middle)])
+        information = seen_design.T @ seen_design + np.diag(prior)
+        covariance = np.asarray(np.linalg.inv(information), np.float64)
+        weights = covariance @ (seen_design.T @ goals + prior * usual)
+        freedom = NOISE_COUNTS + len(goals)
+        off = float(((goals - seen_design @ weights) ** 2).sum() + prior @ (weights - usual) ** 2)
+        variance = (NOISE_COUNTS * NOISE**2 + off) / freedom
+        return cls(middle, heights, counts, weights, covariance, variance, freedom)
+
+
+def _design(steps: _Steps, middle: Array) -> Array:
+    """What the shares of steps depend on, `<float64>[curves, 1 + features]`."""
+    return np.concatenate([np.ones((len(steps.features), 1)), steps.features - middle], axis=1)
+
+
+def _ends(steps: _Steps, fit: _Fit) -> Array:
+    """Loss, low and high of the forecast of each curve, `<float64>[3, curves]`."""
+    mean, deviation = _left(steps, fit)
+    wide = _quantile((1 + INTERVAL) / 2, fit.freedom) * deviation
     shares = np.exp(np.minimum(np.stack([mean, mean - wide, mean + wide]), 0.0))
-    lowest = rows[:, 1]
-    stays = (lowest <= 0) | (rows[:, 2] > 0)
-    return np.asarray(np.where(stays, 1.0, shares) * lowest)
+    stays = (steps.lowest <= 0) | (steps.over > 0)
+    return np.asarray(np.where(stays, 1.0, shares) * steps.lowest)
 
 
-def _left(rows: Array, places: Array) -> tuple[Array, Array, float]:
-    """What the logarithms of losses will still fall by: mean and deviation, `<float64>[curves]`.
-
-    `places` are the logarithms of the rungs, `<float64>[rungs]`. The third is the degrees of
-    freedom of their distribution.
-    """
-    steps = len(places) - 1
-    features = np.ascontiguousarray(rows[:, 3 : -(steps + 2)])
-    features = features - features.mean(axis=0)
-    levels = _logarithms(rows[:, -(steps + 2) :])
-    at = np.log(rows[:, 0])
-    #: share of each step that is trained, [curves, steps]
-    trained = np.clip((at[:, None] - places[:-1]) / np.diff(places), 0.0, 1.0)
-
-    fallen = np.where(trained < 1, levels[:, -1:], levels[:, 1:-1]) - levels[:, :-2]
-    seen = (trained >= LEAST_SHARE) & np.isfinite(fallen)
-    heights, counts = _heights(np.where(seen, fallen, 0.0), np.where(seen, trained, 0.0))
-    shares = fallen / heights
-
-    design = np.concatenate([np.ones((len(rows), 1)), features], axis=1)
-    one, step = np.nonzero(seen)
-    # what is seen of a step varies in proportion to how much of it that is
-    root = np.sqrt(trained[one, step])
-    seen_design, goals = design[one] * root[:, None], shares[one, step] / root
-    usual = np.eye(1, design.shape[1])[0] * -1.0
-    prior = np.array([AS_USUAL, *[WITHOUT] * features.shape[1]])
-    covariance = np.linalg.inv(seen_design.T @ seen_design + np.diag(prior))
-    weights = covariance @ (seen_design.T @ goals + prior * usual)
-    freedom = NOISE_COUNTS + len(goals)
-    off = float(((goals - seen_design @ weights) ** 2).sum() + prior @ (weights - usual) ** 2)
-    variance = (NOISE_COUNTS * NOISE**2 + off) / freedom
-
+def _left(steps: _Steps, fit: _Fit) -> tuple[Array, Array]:
+    """What the logarithms of losses will still fall by: mean and deviation, `<float64>[curves]`."""
+    design, trained, heights = _design(steps, fit.middle), steps.trained, fit.heights
     left = (1.0 - trained) * heights
-    each = np.repeat((design @ weights)[:, None], len(heights), axis=1)
-    begun = np.where(seen & (trained < 1), shares - trained * each, 0.0)
+    each = np.repeat((design @ fit.weights)[:, None], len(heights), axis=1)
+    shares = steps.fallen / heights
+    begun = np.where(steps.seen & (trained < 1), shares - trained * each, 0.0)
     each += begun / (trained + AS_EXPECTED)
     mean = (left * np.minimum(each, 0.0)).sum(axis=1)
-    unsure = np.einsum("ij,jk,ik->i", design, covariance, design) * left.sum(axis=1) ** 2
+    unsure = np.einsum("ij,jk,ik->i", design, fit.covariance, design) * left.sum(axis=1) ** 2
     unsure += (left * heights).sum(axis=1)
-    spread = variance * unsure + HEIGHT_VARIANCE * (left**2 / counts).sum(axis=1)
-    return mean, np.sqrt(spread), freedom
+    spread = fit.variance * unsure + HEIGHT_VARIANCE * (left**2 / fit.counts).sum(axis=1)
+    return mean, np.sqrt(spread)
 
 
 def _heights(fallen: Array, trained: Array) -> tuple[Array, Array]:

@@ -48,8 +48,8 @@ from lstm_sweep.search.trial import (
 SLOW = (Ended, Paused)
 #: seconds between two looks for trials that hang
 LOOK_S = 0.2
-#: seconds between two estimates of the end
-ESTIMATE_S = 1.0
+#: seconds between two estimates of the end, at least, and the share of the time that they take
+ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.02
 
 
 class Loop:
@@ -66,8 +66,8 @@ class Loop:
         self._is_news = False
         #: when trials that hang were looked for last
         self._looked = -math.inf
-        #: when its end was estimated last
-        self._estimated = -math.inf
+        #: when its end is estimated next
+        self._estimates_at = -math.inf
         self._placing = Placing(parts, self._conclude)
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
@@ -274,10 +274,15 @@ class Loop:
             self._close(PAUSED if self._parts.lease.asked == lease.PAUSE else ON_REQUEST)
 
     def _estimate_end(self) -> None:
-        """Estimate when the sweep ends, every `ESTIMATE_S` seconds."""
-        if self._state.now - self._estimated >= ESTIMATE_S:
-            self._estimated = self._state.now
+        """Estimate when the sweep ends, every `ESTIMATE_S` seconds or more rarely.
+
+        How long that takes grows with the trials.
+        """
+        began = self._state.now
+        if began >= self._estimates_at:
             self._history.apply(estimated_end(self._state, self._parts.policy))
+            took = self._history.tick() - began
+            self._estimates_at = began + max(ESTIMATE_S, took / ESTIMATE_SHARE)
 
     def _stop_overdue(self) -> None:
         """Stop trials of the search when the time for confirmation begins."""

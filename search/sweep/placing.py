@@ -79,7 +79,7 @@ class Placing:
         Paused trials that will not go on are ended before, as many as there is time for in a turn.
         """
         if making_room := self._state.making_room:
-            return making_room[0].trial
+            return self._state.paused[making_room[0]].trial
         if not self._state.waiting:
             policy = self._parts.policy
             trial = policy.next(self._state.seconds)

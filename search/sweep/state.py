@@ -45,6 +45,8 @@ class SweepState:
     running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
     #: trials that wait for a slot with a checkpoint, by number
     paused: Mapping[int, TrialProgress] = field(default_factory=dict)
+    #: those of them that wait since other sweeps needed their slots, by number, the first first
+    making_room: tuple[int, ...] = ()
     #: attempts that have ended and whose runs are closed, in order of their ends
     finished: tuple[TrialProgress, ...] = ()
     #: attempts that earlier drivers left unfinished, so that their trials were tried again
@@ -92,11 +94,6 @@ class SweepState:
     def broken_off(self) -> bool:
         """Whether trials under way are to go on when the sweep does."""
         return self.status is not SweepStatus.FINISHED
-
-    @property
-    def making_room(self) -> list[TrialProgress]:
-        """Trials that wait since other sweeps needed their slots, the first first."""
-        return [progress for progress in self.paused.values() if progress.makes_room]
 
     @property
     def under_way(self) -> list[TrialProgress]:

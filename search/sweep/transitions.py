@@ -89,6 +89,7 @@ def _(event: Resumed, state: SweepState) -> SweepState:
         waiting=tuple(event.waiting),
         unfinished=tuple(event.unfinished),
         paused=paused,
+        making_room=tuple(number for number, one in paused.items() if one.makes_room),
     )
     known = [*finished, *paused.values()]
     for progress in sorted(known, key=lambda one: one.began + one.seconds):
@@ -162,8 +163,10 @@ def _(event: RoundReported, state: SweepState) -> SweepState:
 def _(event: TrialPaused, state: SweepState) -> SweepState:
     progress = _reporting(state, event.slot).with_pause(event.paused, state.now)
     running = _without(state.running, event.slot)
-    paused = {**state.paused, progress.trial.number: progress}
-    return replace(state, running=running, paused=paused)
+    number = progress.trial.number
+    making_room = (*state.making_room, number) if progress.makes_room else state.making_room
+    paused = {**state.paused, number: progress}
+    return replace(state, running=running, paused=paused, making_room=making_room)
 
 
 @_after.register
@@ -175,7 +178,8 @@ def _(event: TrialThawed, state: SweepState) -> SweepState:
     assert progress
     paused = _without(state.paused, event.number)
     thawed = progress.with_slot(event.slot, event.job, state.now)
-    return _with_running(replace(state, paused=paused), thawed)
+    making_room = _but(state.making_room, event.number)
+    return _with_running(replace(state, paused=paused, making_room=making_room), thawed)
 
 
 @_after.register
@@ -187,7 +191,8 @@ def _(event: TrialEnded, state: SweepState) -> SweepState:
     was_paused = bool(progress.paused)
     progress = progress.with_end(event.ended, state.now)
     if was_paused:
-        state = replace(state, paused={**state.paused, event.number: progress})
+        paused = {**state.paused, event.number: progress}
+        state = replace(state, paused=paused, making_room=_but(state.making_room, event.number))
     else:
         state = _with_running(state, progress)
     if progress.ranked_loss is None:
@@ -256,6 +261,10 @@ def _without(trials: Mapping[Key, TrialProgress], key: Key) -> dict[Key, TrialPr
     left = dict(trials)
     del left[key]
     return left
+
+
+def _but(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
+    return tuple(other for other in numbers if other != number)
 
 
 def _under_way(state: SweepState, slot: Slot) -> TrialProgress:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lstm_sweep.search.policy.arrays import grown, lowest
+from lstm_sweep.search.policy.arrays import FEW, Medians, Renewal, grown, lowest
 
 
 def test_an_array_grows_by_nan_or_by_nothing() -> None:
@@ -20,3 +20,24 @@ def test_the_lowest_come_in_order_and_of_equal_ones_the_lower_number_first() -> 
     assert lowest(numbers, losses, 3) == [1, 3, 0]
     assert lowest(numbers, losses, 9) == [1, 3, 0, 2, 5]
     assert lowest(numbers[:0], losses, 1) == []
+
+
+def test_the_median_follows_values_that_change() -> None:
+    values, known = Medians(), dict[int, float]()
+    assert values.median() is None
+    rng = np.random.default_rng(0)
+    for number, value in zip(rng.integers(9, size=60), rng.integers(20, size=60), strict=True):
+        values.put(int(number), float(value))
+        known[int(number)] = float(value)
+        assert values.median() == np.median(list(known.values()))
+
+
+def test_what_follows_from_few_values_is_made_anew_each_time_and_that_of_many_less_often() -> None:
+    renewal = Renewal()
+    assert not renewal.is_due(1)
+    renewal.change()
+    assert renewal.is_due(FEW) and not renewal.is_due(FEW + 1)
+    renewal.change()
+    assert renewal.is_due(2 * FEW)
+    renewal.done()
+    assert not renewal.is_due(1)

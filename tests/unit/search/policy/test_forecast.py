@@ -5,11 +5,13 @@ import random
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.forecast import Curve, Forecast, forecasts
+from lstm_sweep.search.policy import arrays
+from lstm_sweep.search.policy.forecast import Curve, Forecast, Forecasts, forecasts
 
 #: of trials of 27 rounds
 RUNGS = (1, 3, 9, 27)
@@ -170,3 +172,45 @@ def test_the_numbers_of_trials_do_not_matter(
     again = forecasts({named[number]: one for number, one in known.items()}, RUNGS)
     for number, one in forecasts(known, RUNGS).items():
         assert again[named[number]].loss == pytest.approx(one.loss, rel=1e-6)
+
+
+def kept_up_to_date(chance: random.Random, trials: int) -> tuple[Forecasts, dict[int, Curve]]:
+    """Forecasts of trials that report and fail in any order, asked for after each, and curves."""
+    kept, known = Forecasts(RUNGS), dict[int, Curve]()
+    for _ in range(4 * trials):
+        number, rounds = chance.randrange(trials), chance.randrange(1, 27)
+        one = None
+        if number not in known or chance.random() > 0.1:
+            one = curve(power(rounds, chance.uniform(0.1, 0.5)), chance.gauss(0, 1))
+        kept.put(number, one)
+        known |= {number: one} if one else {}
+        if one is None:
+            del known[number]
+        kept.losses()
+    return kept, known
+
+
+def test_forecasts_that_are_kept_up_to_date_are_those_made_at_once() -> None:
+    kept, known = kept_up_to_date(random.Random(0), 30)
+    found = kept.losses()
+    expected = {number: one.loss for number, one in forecasts(known, RUNGS).items()}
+    assert {number: found[number] for number in known} == expected
+    assert set(np.flatnonzero(np.isfinite(found))) == set(known)
+
+
+def test_of_many_trials_those_that_have_changed_are_told_at_once_and_all_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrays, "FEW", 5)
+    kept, known = kept_up_to_date(random.Random(1), 40)
+    assert set(np.flatnonzero(np.isfinite(kept.losses()))) == set(known)
+    at_once = {number: one.loss for number, one in forecasts(known, RUNGS).items()}
+    for number, loss in at_once.items():
+        assert kept.losses()[number] == pytest.approx(loss, rel=0.1)
+    for change in range(8):  # a fifth of 40, by which all are made anew; one round shows no step
+        known[0] = curve([2.0 + change], 0.0)
+        kept.put(0, known[0])
+        kept.losses()
+    found = kept.losses()
+    expected = {number: one.loss for number, one in forecasts(known, RUNGS).items()}
+    assert {number: found[number] for number in known} == pytest.approx(expected, rel=1e-9)

@@ -15,9 +15,9 @@ def test_forecasts_are_made_anew_only_once_a_trial_has_trained_on(
     made: list[int] = []
     ends = forecast._ends
 
-    def counted(curves, rungs):  # type: ignore[no-untyped-def]
-        made.append(len(curves))
-        return ends(curves, rungs)
+    def counted(steps, fit):  # type: ignore[no-untyped-def]
+        made.append(len(steps.lowest))
+        return ends(steps, fit)
 
     monkeypatch.setattr(forecast, "_ends", counted)
     played = player.play()

@@ -54,8 +54,8 @@ def over(number: int, ended: Ended = DONE) -> list[Event]:
     return [TrialEnded(number, ended), TrialClosed(number)]
 
 
-def pause(slot: Slot) -> TrialPaused:
-    return TrialPaused(slot, Paused("waits"))
+def pause(slot: Slot, *, makes_room: bool = False) -> TrialPaused:
+    return TrialPaused(slot, Paused("waits", makes_room=makes_room))
 
 
 def thaw(number: int, slot: Slot) -> list[Event]:

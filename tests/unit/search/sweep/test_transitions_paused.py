@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lstm_sweep.search.sweep.events import (
-    Ticked,
-)
+from dataclasses import replace
+
+from lstm_sweep.search.sweep.events import Resumed, Ticked
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.unit.search.sweep.happenings import (
     A,
@@ -39,3 +39,14 @@ def test_a_trial_that_waits_ends_without_a_slot() -> None:
     [done] = state.final
     assert (done.ended, done.seconds, done.ranked_loss) == (pruned, 10.0, 2.0)
     assert [one.trial.number for one in state.running.values()] == [1] and not state.paused
+
+
+def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> None:
+    room = state_after(*begun(0, A), pause(A), *begun(1, A), *begun(2, B))
+    assert room.making_room == ()
+    room = state_after(pause(B, makes_room=True), pause(A, makes_room=True), state=room)
+    assert room.making_room == (2, 1) and list(room.paused) == [0, 2, 1]
+    assert state_after(*thaw(2, A), state=room).making_room == (1,)
+    assert state_after(*over(1), state=room).making_room == (2,)
+    again = [replace(one, began=0.0) for one in room.paused.values()]
+    assert state_after(Resumed((), (), (), tuple(again))).making_room == (2, 1)
