@@ -10,6 +10,7 @@ from typing import Any
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
+from lstm_sweep.search.store.tracking import make
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
 
 
@@ -21,6 +22,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.wait_for_answer: Any = None
         self.limit_request: Any = nullcontext
+        self.make_request: Any = make
         #: of each run, in the order in which they were made
         self.run_tags: dict[str, dict[str, str]] = {}
         self.statuses: dict[str, str] = {}

@@ -20,12 +20,13 @@ from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.comparison import Comparison, Rounds, compare, with_losses
-from lstm_sweep.search.store import archive, journal, trial_end
+from lstm_sweep.search.store import archive, trial_end
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.store.versions import versions
 from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
@@ -37,7 +38,7 @@ from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Progressed, Roun
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
     """Packages whose version is not that of the first run: (then, now)."""
-    now = journal.versions()
+    now = versions()
     return {
         name: (record.tags.get(f"{Tag.VERSION}{name}", "unknown"), version)
         for name, version in now.items()

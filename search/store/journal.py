@@ -6,14 +6,12 @@ that is needed to repeat the trial.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
+from typing import Any
 
 import yaml
 
@@ -24,13 +22,14 @@ from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.parallel import each_of
 from lstm_sweep.search.store.tags import Tag, device_tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_end import end_of, end_tags, result, round_metrics
+from lstm_sweep.search.store.versions import versions
 from lstm_sweep.search.trial import Phase, Trial, TrialFiles
 
-PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 WEIGHTS = "model"
 #: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
 SCHEMA = 1
@@ -38,15 +37,6 @@ SCHEMA = 1
 MOST_HELD = 50
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the bits of a trial depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
 
 
 def spec_tags(
@@ -101,7 +91,9 @@ class Journal:
         self._best_loss = None if step is None else math.nan
         #: metrics of rounds that are to be logged, by the run and the round
         self._held: dict[str, dict[int, dict[str, float]]] = {}
-        #: runs of trials whose rounds are to be logged soon, the first first
+        #: params of trials that are to be logged, by the run
+        self._params: dict[str, dict[str, Any]] = {}
+        #: runs of trials of which this is to be logged soon, the first first
         self._queue: dict[str, None] = {}
         #: runs of trials that `close_ahead` has closed
         self._closed = set[str]()
@@ -186,17 +178,22 @@ class Journal:
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
         return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
 
+    def queue_config(self, progress: TrialProgress, known: Mapping[str, int | float]) -> None:
+        """Let `log_next` log a trial's config, and what is `known` of its untrained network."""
+        self._params[progress.run_id] = {**progress.trial.config.to_dict(), **known}
+        self._queue[progress.run_id] = None
+
     def log_config(self, progress: TrialProgress, known: Mapping[str, int | float]) -> None:
-        """Log the config of a trial, and what is `known` of its network before it is trained."""
-        params = {**progress.trial.config.to_dict(), **known}
-        self.store.log(progress.run_id, params=params)
+        """Log the same at once."""
+        self.queue_config(progress, known)
+        self._log_held(progress.run_id)
 
     def hold_round(self, progress: TrialProgress) -> None:
         """Keep the last round, to be logged with the next one, or when the trial waits or ends."""
         held = self._held.setdefault(progress.run_id, {})
         held[len(progress.rounds)] = round_metrics(progress)
         if len(held) >= MOST_HELD:
-            self._log_held(progress.run_id)
+            self._queue[progress.run_id] = None
 
     def log_round(self, progress: TrialProgress) -> None:
         """Log the last round, the best one so far, and those that were held."""
@@ -204,17 +201,20 @@ class Journal:
         self._log_held(progress.run_id)
 
     def queue_round(self, progress: TrialProgress) -> None:
-        """Let `log_next` log the rounds of a trial that are held."""
+        """Let `log_next` log the rounds of a trial that are held.
+
+        Neither this nor `hold_round` makes a request.
+        """
         if progress.run_id in self._held:
             self._queue[progress.run_id] = None
 
     @property
     def is_behind(self) -> bool:
-        """Whether rounds are queued."""
+        """Whether something is queued."""
         return bool(self._queue)
 
     def log_next(self) -> None:
-        """Log the rounds of the trial that is queued for longest; there must be one."""
+        """Log what is held of the trial that is queued for longest; there must be one."""
         self._log_held(next(iter(self._queue)))
 
     def _log_held(
@@ -225,17 +225,40 @@ class Journal:
         metrics: Mapping[str, float] | None = None,
         store: Store | None = None,
     ) -> None:
-        """Log the rounds that are held, in one request with tags, and with metrics of a step."""
+        """Log what is held of a trial, in one request with tags, and with metrics of a step.
+
+        There are more if there are too many rounds. What is held meanwhile stays.
+        """
         store = store or self.store
-        held = dict(self._held.get(run_id, {}))
+        held, params = dict(self._held.get(run_id, {})), self._params.pop(run_id, None)
+        self._queue.pop(run_id, None)
         if metrics:
             held[step] = {**held.get(step, {}), **metrics}
-        if held or tags:
-            *earlier, last = sorted(held) or [step]
-            before = {number: held[number] for number in earlier}
-            store.log(run_id, metrics=held.get(last), tags=tags, step=last, earlier=before)
-        self._held.pop(run_id, None)
-        self._queue.pop(run_id, None)
+        try:
+            while len(held) > MOST_HELD:
+                some = sorted(held)[:MOST_HELD]
+                store.log(run_id, earlier={number: held.pop(number) for number in some})
+                self._forget(run_id, some)
+            if held or tags or params:
+                *earlier, last = sorted(held) or [step]
+                before = {number: held[number] for number in earlier}
+                store.log(
+                    run_id, metrics=held.get(last), params=params, tags=tags, step=last,
+                    earlier=before,
+                )  # fmt: skip
+        except (StoreError, KeyboardInterrupt):  # else they are what the store refuses
+            if params:
+                self._params[run_id] = params
+            raise
+        self._forget(run_id, held)
+
+    def _forget(self, run_id: str, rounds: Iterable[int]) -> None:
+        """Hold rounds no longer that are logged."""
+        held = self._held.get(run_id, {})
+        for number in rounds:
+            held.pop(number, None)
+        if not held:
+            self._held.pop(run_id, None)
 
     def pause_trial(self, progress: TrialProgress) -> None:
         """Log that a trial waits for a slot, and its rounds that are held."""

@@ -1,18 +1,16 @@
 """MLflow's client: the only store of runs, and the only place that writes to it.
 
-The driver is the only writer. A trial takes one call to create its run, one for its params, one for
-each round, one for its outcome, and one for its final status, in that order: a run whose status is
-not final is not finished. Rounds that are not logged yet when the next one comes, or when the trial
-waits or ends, are logged in the call of that.
+The driver is the only writer. A trial takes one call to create its run, one for each round, one for
+its outcome, and one for its final status, in that order: a run whose status is not final is not
+finished. Its params, and rounds, that are not logged yet when the next round comes, or when the
+trial waits or ends, are logged in the call of that.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import os
 import sqlite3
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
@@ -28,6 +26,7 @@ from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import WaitForAnswer, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.values import read_back, storable
 
 Answer = TypeVar("Answer")
 
@@ -48,12 +47,14 @@ class Store:
         """
         if why := address.lacking(settings.tracking_uri):
             raise InputError(f"store {settings}: {why}")
-        mlflow = mlflow_setup.load()
+        mlflow_setup.load()
         self.settings = settings
         #: what waits between retries; None: requests fail without a retry
         self.wait_for_answer: WaitForAnswer | None = None
         #: context in which each request is made, such as one with a time limit
         self.limit_request: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: what makes a request to a server by a call, and may do something else meanwhile
+        self.make_request: Callable[[Callable[[], Any]], Any] = make
         #: place of the files of runs that has been checked
         self._reached: str | None = None
         #: places of the files of runs by run ID, a cache
@@ -64,7 +65,7 @@ class Store:
                 uri = address.with_timeout(uri, settings.request_timeout_s)
             with self._alone(), mlflow_setup.applied(settings):
                 self._use_write_ahead_log()
-                self.client = mlflow.MlflowClient(uri, uri)
+                self.client = mlflow_setup.client(uri)
                 if settings.database_file is not None:
                     mlflow_setup.read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
@@ -77,7 +78,9 @@ class Store:
 
         def ask() -> Answer:
             with self.limit_request(), mlflow_setup.applied(self.settings):
-                return call()
+                made = self.make_request if self.settings.is_server else make
+                answer: Answer = made(call)
+                return answer
 
         return retry(ask, str(self.settings), self.wait_for_answer)
 
@@ -153,7 +156,7 @@ class Store:
                 return str(made[0].info.run_id)
             tried = True
             run = self.client.create_run(
-                self.experiment.id, start_time=now, tags=_storable({**own, **tags}), run_name=name
+                self.experiment.id, start_time=now, tags=storable({**own, **tags}), run_name=name
             )
             return str(run.info.run_id)
 
@@ -178,8 +181,8 @@ class Store:
         now = _now_ms()
         by_step = [*(earlier or {}).items(), (step, metrics or {})]
         values = [Metric(name, value, now, at) for at, of in by_step for name, value in of.items()]
-        fixed = [Param(key, value) for key, value in _storable(params or {}).items()]
-        words = [RunTag(key, value) for key, value in _storable(tags or {}).items()]
+        fixed = [Param(key, value) for key, value in storable(params or {}).items()]
+        words = [RunTag(key, value) for key, value in storable(tags or {}).items()]
         self.ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
     def log_once(self, run_id: str, key: str, value: str) -> bool:
@@ -309,7 +312,7 @@ class Store:
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
         found = self.ask(lambda: self.client.get_metric_history(run_id, key))
-        return {metric.step: _read_back(metric.value) for metric in found}
+        return {metric.step: read_back(metric.value) for metric in found}
 
     def page(self, run_id: str = "") -> str:
         """Path of a run's page in the MLflow UI; without an ID, that of the list of all runs."""
@@ -322,19 +325,13 @@ class Store:
 def at_once(store: Store) -> Store:
     """A copy of a store for another thread: requests are not retried, and have no time limit."""
     other = copy.copy(store)
-    other.wait_for_answer, other.limit_request = None, nullcontext
+    other.wait_for_answer, other.limit_request, other.make_request = None, nullcontext, make
     return other
 
 
-def _storable(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values as texts that every database holds: PostgreSQL has none with a null character."""
-    return {key: str(value).replace("\0", "\\0") for key, value in values.items()}
-
-
-def _read_back(value: float) -> float:
-    """A metric as it was logged: databases store infinity as the largest float."""
-    infinite = abs(value) >= sys.float_info.max
-    return math.copysign(math.inf, value) if infinite else value
+def make(call: Callable[[], Answer]) -> Answer:
+    """Make a request, and do nothing else."""
+    return call()
 
 
 def _now_ms() -> int:

@@ -1,22 +1,33 @@
-"""Receives the messages of trials, and keeps them while the store does not answer."""
+"""Receives the messages of trials, also while a request to the store is under way.
+
+While the store does not answer at all, messages are kept.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.process import signals
+from lstm_sweep.search.process.aside import call_aside
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import AGAIN, StoreError
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import Store, make
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Slot
 
+Answer = TypeVar("Answer")
+#: what is told of events
+Hear = Callable[[Sequence[tuple[Slot, Event]]], None]
+
 #: longest wait for an event of the engine, seconds
 TICK_S = 0.25
+#: seconds between two looks for events while a request is under way
+LOOK_S = 0.02
 
 
 class Inbox:
@@ -28,6 +39,8 @@ class Inbox:
         self._store = store
         #: events that came while the store did not answer
         self._kept: list[tuple[Slot, Event]] = []
+        #: what is told of events that come while a request is under way; None: nobody listens now
+        self._hear: Hear | None = None
         #: seconds for which the store was waited for, since `forget_waiting`
         self._waited = 0.0
 
@@ -35,14 +48,37 @@ class Inbox:
     def receiving_while_waiting(self, store: Store) -> Iterator[None]:
         """Within the context, `store` calls `wait_for_store` while it does not answer.
 
-        Requests have a time limit after an interruption.
+        Requests have a time limit after an interruption. Those to a server are made aside, for
+        `hearing_meanwhile`.
         """
         store.wait_for_answer = self.wait_for_store
+        store.make_request = self._make_aside
         store.limit_request = self._interrupts.limit_request
         try:
             yield
         finally:
             store.wait_for_answer, store.limit_request = None, nullcontext
+            store.make_request = make
+
+    @contextmanager
+    def hearing_meanwhile(self, hear: Hear) -> Iterator[None]:
+        """Within the context, `hear` is told of events that come while a server makes one wait.
+
+        It makes no request itself.
+        """
+        self._hear = hear
+        try:
+            yield
+        finally:
+            self._hear = None
+
+    def _make_aside(self, call: Callable[[], Answer]) -> Answer:
+        return call_aside(call, self._listen, LOOK_S) if self._hear else call()
+
+    def _listen(self) -> None:
+        # once an end is wanted, a signal may give a request up, which must not break off a decision
+        if self._hear and not self._interrupts.signal_number:
+            self._hear(self.receive(wait=False))
 
     def receive(self, *, wait: bool = True) -> list[tuple[Slot, Event]]:
         """Events since the last call; if there are none, `wait` up to `TICK_S` seconds."""

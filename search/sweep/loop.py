@@ -26,8 +26,9 @@ from lstm_sweep.search.sweep.events import (
     TrialPaused,
     TrialQueuedAgain,
 )
+from lstm_sweep.search.sweep.hearing import Hearing
 from lstm_sweep.search.sweep.lease import BEAT_S
-from lstm_sweep.search.sweep.loop_parts import LoopParts, Turn, estimated_end, expected_tags
+from lstm_sweep.search.sweep.loop_parts import EndEstimates, LoopParts, Turn, expected_tags
 from lstm_sweep.search.sweep.making_room import make_room
 from lstm_sweep.search.sweep.placing import Placing
 from lstm_sweep.search.sweep.resume import ResumeState, goes_on
@@ -44,12 +45,8 @@ from lstm_sweep.search.trial import (
     Slot,
 )
 
-#: messages that take the store's time; those that ask for a decision are received before
-SLOW = (Ended, Paused)
 #: seconds between two looks for trials that hang
 LOOK_S = 0.2
-#: seconds between two estimates of the end, at least, and the share of the time that they take
-ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.02
 
 
 class Loop:
@@ -60,14 +57,12 @@ class Loop:
         self._closing = Closing(parts)
         self._last_heartbeat = self._state.now
         self._watch = Watch(self._state.now, parts.silent_s)
-        #: what ends or pauses trials, by the slot, and what comes after it; each takes some time
-        self._ends: dict[Slot, list[engines.Event]] = {}
+        self._hearing = Hearing(self._receive)
         #: whether the best loss may be another one than was logged last
         self._is_news = False
         #: when trials that hang were looked for last
         self._looked = -math.inf
-        #: when its end is estimated next
-        self._estimates_at = -math.inf
+        self._estimates = EndEstimates(parts)
         self._placing = Placing(parts, self._conclude)
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
@@ -98,36 +93,37 @@ class Loop:
         Raises:
             Interrupted: the user interrupts the sweep.
         """
+        with self._parts.inbox.hearing_meanwhile(self._hearing.all):
+            while self._turn():
+                pass
+
+    def _turn(self) -> bool:
+        """Start, hear, decide and log, as there is time for; return whether to go on."""
         parts = self._parts
-        while True:
-            if parts.interrupts.signal_number:
-                raise Interrupted(parts.interrupts.signal_number)
-            with parts.interrupts.hold():
-                full = self._placing.fill()
-                idle = full and not self._state.running
-                over = idle and not self._placing.waits_for_a_slot()
-                parts.clock.hold(held=idle and not over and bool(self._placing.refused))
-                make_room(parts.engine, self._state)
-            if over:
-                return
-            wait = full and not self._ends and not parts.journal.is_behind
-            events = parts.inbox.receive(wait=wait)
-            with parts.interrupts.hold():
-                for slot, event in events:
-                    lost = isinstance(event, engines.SlotLost) and slot in self._state.running
-                    if slot in self._ends or lost or isinstance(event, SLOW):
-                        self._ends.setdefault(slot, []).append(event)
-                    else:
-                        self._receive(slot, event)
-                        self._beat()  # there may be many events, and logging each takes time
-                self._receive_ends()
-                self._log_rounds()
-                self._stop_hung()
-                self._beat()
-                self._stop_overdue()
-            self._check_deadline()
-            self._estimate_end()
-            parts.viewer.update(self._state)
+        if parts.interrupts.signal_number:
+            raise Interrupted(parts.interrupts.signal_number)
+        with parts.interrupts.hold():
+            full = self._placing.fill()
+            idle = full and not self._state.running
+            over = idle and not self._placing.waits_for_a_slot()
+            parts.clock.hold(held=idle and not over and bool(self._placing.refused))
+            make_room(parts.engine, self._state)
+        if over:
+            return False
+        wait = full and not self._hearing.kept and not parts.journal.is_behind
+        self._hearing.add(parts.inbox.receive(wait=wait))
+        with parts.interrupts.hold():
+            while self._hearing.next():
+                self._beat()  # there may be many events
+            self._receive_ends()
+            self._log_rounds()
+            self._stop_hung()
+            self._beat()
+            self._stop_overdue()
+        self._check_deadline()
+        self._estimates.look()
+        parts.viewer.update(self._state)
+        return True
 
     def break_off(self) -> None:
         """Close the runs of running trials, whose workers have ended already, as stopped."""
@@ -162,9 +158,9 @@ class Loop:
     def _receive_ends(self, *, all_of_them: bool = False) -> None:
         """Receive the last messages of trials, as many as there is time for before other ones."""
         turn = Turn(self._history)
-        while self._ends and (all_of_them or turn.goes_on()):
-            slot = next(iter(self._ends))
-            for event in self._ends.pop(slot):
+        while self._hearing.kept and (all_of_them or turn.goes_on()):
+            slot = next(iter(self._hearing.kept))
+            for event in self._hearing.kept.pop(slot):
                 self._receive(slot, event)
                 if not all_of_them:  # else the lease is renewed meanwhile
                     self._beat()
@@ -219,8 +215,8 @@ class Loop:
         """Log the best loss, and rounds that were held, as there is time before other messages."""
         state, turn = self._state, Turn(self._history)
         if self._is_news:
+            self._is_news = False  # there may be more, while this is logged
             self._parts.journal.follow(state.trials_done, state.leading_loss, new_best=False)
-            self._is_news = False
         while self._parts.journal.is_behind and turn.goes_on():
             self._parts.journal.log_next()
 
@@ -272,17 +268,6 @@ class Loop:
         state = self._state
         if self._parts.lease.beat(state.seconds, expected_tags(state)) and not state.closing:
             self._close(PAUSED if self._parts.lease.asked == lease.PAUSE else ON_REQUEST)
-
-    def _estimate_end(self) -> None:
-        """Estimate when the sweep ends, every `ESTIMATE_S` seconds or more rarely.
-
-        How long that takes grows with the trials.
-        """
-        began = self._state.now
-        if began >= self._estimates_at:
-            self._history.apply(estimated_end(self._state, self._parts.policy))
-            took = self._history.tick() - began
-            self._estimates_at = began + max(ESTIMATE_S, took / ESTIMATE_SHARE)
 
     def _stop_overdue(self) -> None:
         """Stop trials of the search when the time for confirmation begins."""

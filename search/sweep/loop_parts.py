@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from lstm_sweep.search.sweep.task import Task
 TURN_S = 0.03
 #: how many that are at least
 FEWEST = 2
+#: seconds between two estimates of the end, at least, and the share of the time that they take
+ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,33 @@ def needing_room(where: str) -> Iterator[None]:
         raise StoreError(f"{where}: {why}, expected room to work") from error
 
 
-def estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
+def _estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
     """When a sweep ends, by what its policy knows now."""
     left = TimeLeft(policy, state.seconds, len(state.slots), state.shares).estimate()
     if left is None:
         return EndEstimated(None)
     return EndEstimated(state.now + left.seconds, (state.now + left.low, state.now + left.high))
+
+
+class EndEstimates:
+    """Estimates when a sweep ends, every `ESTIMATE_S` seconds or less often.
+
+    What an estimate takes grows with the trials.
+    """
+
+    def __init__(self, parts: LoopParts) -> None:
+        self._history, self._policy = parts.history, parts.policy
+        #: when to estimate it next
+        self._next = -math.inf
+
+    def look(self) -> None:
+        """Estimate it if it is time."""
+        state = self._history.state
+        if state.now < self._next:
+            return
+        self._history.apply(_estimated_end(state, self._policy))
+        took = self._history.tick() - state.now
+        self._next = state.now + max(ESTIMATE_S, took / ESTIMATE_SHARE)
 
 
 def expected_tags(state: SweepState) -> dict[str, str]:

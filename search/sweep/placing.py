@@ -119,8 +119,8 @@ class Placing:
     def _place(self, trial: Trial, slot: Slot) -> None:
         """Start a waiting trial on a slot.
 
-        MLflow creates a run without params, so the config is logged by a second request. The trial
-        counts as running before that, so that its run is closed if this request fails.
+        MLflow creates a run without params, so the config is logged by a second request: soon, or
+        with the first round.
         """
         parts = self._parts
         job = parts.task.job(trial, slot, parts.folder)
@@ -132,7 +132,7 @@ class Placing:
         self._history.apply(TrialPlaced(trial, slot, run_id, job))
         progress = self._state.running[slot]
         parts.policy.begin(progress)
-        parts.journal.log_config(progress, parts.task.params(trial.config))
+        parts.journal.queue_config(progress, parts.task.params(trial.config))
         self._start(job)
 
     def _thaw(self, trial: Trial, slot: Slot) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
@@ -21,16 +22,18 @@ from lstm_sweep.search.api import status_report
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands.exits import BAD_INPUT, FAILED
 from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process import interrupts
 from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.journal import SCHEMA, spec_tags
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
-from lstm_sweep.search.trial import RoundDone, Slot
+from lstm_sweep.search.trial import Ended, Paused, RoundDone, Slot
 from tests.conftest import TINY, run_here
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
@@ -72,6 +75,32 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     finally:
         back[0].join()
     assert any("does not answer" in text for text in display.told)
+    check(store)
+
+
+def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
+    server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, answered = threading.Event(), list[bool]()
+    judge, log_batch = Policy.judge, MlflowClient.log_batch
+
+    def watched(policy: Policy, progress: TrialProgress) -> Ended | Paused | None:
+        verdict = judge(policy, progress)
+        if len(progress.rounds) == 2:
+            judged.set()
+        return verdict
+
+    def late(client: Any, run_id: str, metrics: Any = (), *more: Any) -> Any:
+        """It answers the first time that it is told of a round when the next one was judged."""
+        if not answered and any(metric.key == "epochs_done" for metric in metrics):
+            answered.append(judged.wait(60))
+        return log_batch(client, run_id, metrics, *more)
+
+    monkeypatch.setattr(Policy, "judge", watched)
+    monkeypatch.setattr(MlflowClient, "log_batch", late)
+    store = Store(Settings(server.address, None, "late", "test"))
+    four_trials(store, corpus, data).run()
+    assert answered == [True]
     check(store)
 
 

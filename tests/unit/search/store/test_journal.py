@@ -139,7 +139,10 @@ def test_rounds_of_a_checkpoint_are_logged_with_the_one_after_them(opened: Opene
 def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
     for rounds in range(1, 2 * MOST_HELD + 2):
         opened.journal.hold_round(opened.after(rounds))
-    assert (opened.requests, opened.steps) == (2, [*range(1, 2 * MOST_HELD + 1)])
+    assert (opened.requests, opened.steps, opened.journal.is_behind) == (0, [], True)
+    opened.journal.log_next()
+    assert (opened.requests, opened.steps) == (3, [*range(1, 2 * MOST_HELD + 2)])
+    assert not opened.journal.is_behind
 
 
 def test_rounds_of_a_checkpoint_are_logged_if_the_trial_ends_with_them(opened: Opened) -> None:

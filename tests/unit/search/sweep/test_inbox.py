@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.sweep.inbox import Inbox
+from lstm_sweep.search.store.tracking import make
+from lstm_sweep.search.sweep.inbox import LOOK_S, Inbox
 from lstm_sweep.search.sweep.observer import Silent, Viewer
 from lstm_sweep.search.trial import Ended, Message, Outcome, Slot
-from tests.fakes import ScriptedEngine
+from tests.fakes import MemoryStore, ScriptedEngine
 
 LOST = Ended(Outcome.LOST)
 
@@ -67,3 +72,31 @@ def test_at_the_end_the_store_gets_a_little_time(monkeypatch: pytest.MonkeyPatch
         inbox.wait_for_store("nobody there", 0.1)
         with pytest.raises(StoreError):
             inbox.wait_for_store("nobody there", 0.25)  # its time is over now, and was not before
+
+
+def test_events_are_heard_while_a_request_is_under_way_and_not_once_an_end_is_wanted() -> None:
+    shield, store, heard = Shield(), MemoryStore(), threading.Event()
+    inbox, said = inbox_of(shield), list[Event]()
+
+    def hear(events: Sequence[tuple[Slot, Event]]) -> None:
+        said.extend(event for _, event in events)
+        heard.set()
+
+    with inbox.receiving_while_waiting(store), inbox.hearing_meanwhile(hear):  # type: ignore[arg-type]
+        assert store.make_request(lambda: heard.wait(60)) is True
+        assert set(said) == {LOST}
+        before = len(said)
+        with contextlib.suppress(Interrupted), shield.up(), shield.hold():
+            terminate()
+            assert store.make_request(lambda: time.sleep(3 * LOOK_S)) is None
+            assert len(said) == before
+    assert store.make_request is make
+
+
+def test_nobody_hears_of_events_once_the_loop_is_over() -> None:
+    store, inbox = MemoryStore(), inbox_of(Shield())
+    with inbox.receiving_while_waiting(store):  # type: ignore[arg-type]
+        with inbox.hearing_meanwhile(lambda events: pytest.fail(str(events))):
+            pass
+        thread = store.make_request(threading.get_ident)
+    assert thread == threading.get_ident()
