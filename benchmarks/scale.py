@@ -34,6 +34,7 @@ from benchmarks.scale_store import MemoryClient
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
@@ -98,6 +99,8 @@ class Meter:
         self, engine: SleepingEngine, client: CountedClient, trials: int, clock: WallClock
     ) -> None:
         self._engine, self._client, self._trials, self._clock = engine, client, trials, clock
+        #: ends the sweep
+        self.end = EndRequest()
         #: delay from report to verdict, seconds, of each report since the last row
         self.delays: list[float] = []
         self._reports = 0
@@ -133,11 +136,9 @@ class Meter:
         )
 
     def _look(self) -> None:
-        """Print a row if it is time.
-
-        Raises:
-            KeyboardInterrupt: the sweep is to be broken off.
-        """
+        """Print a row if it is time, and end the sweep after the last one."""
+        if self.end.signal_number:
+            return
         over = self._engine.begun >= self._trials
         step = self._trials / ROWS
         if over or self._engine.begun // step > self.samples[-1].begun // step:
@@ -146,7 +147,7 @@ class Meter:
                 print(_row(self.samples[-2], self.samples[-1], self.delays), flush=True)
             self.delays.clear()
         if over:
-            raise KeyboardInterrupt
+            self.end.request()
 
 
 _HEAD = (
@@ -204,8 +205,9 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     meter = Meter(engine, client, given.trials, clock)
     observer = _observer(display=given.display)
     sweep = Sweep(
-        spec, name=NAME, task=task, store=store, engine=engine, observer=observer, clock=clock
-    )
+        spec, name=NAME, task=task, store=store, engine=engine, observer=observer, clock=clock,
+        interrupts=meter.end,
+    )  # fmt: skip
     with meter.watching(), _profiled(given.profile):
         _broken_off(sweep)
     first, last = meter.samples[0], meter.samples[-1]
@@ -236,14 +238,17 @@ def _resume(
     past = rebuild(store, archive.existing_sweep(store, NAME))
     read = clock()
     engine = SleepingEngine(given.slots, given.rate, clock)
-    longer = replace(spec, trials=spec.trials + given.slots)
+    longer, end = replace(spec, trials=spec.trials + given.slots), EndRequest()
 
     def until_started() -> None:
         if engine.first_start is not None:
-            raise KeyboardInterrupt
+            end.request()
 
     engine.before_wait = until_started
-    sweep = Sweep(longer, name=NAME, task=task, store=store, engine=engine, past=past, clock=clock)
+    sweep = Sweep(
+        longer, name=NAME, task=task, store=store, engine=engine, past=past, clock=clock,
+        interrupts=end,
+    )  # fmt: skip
     _broken_off(sweep)
     assert engine.first_start is not None, "no trial was started"
     print(

@@ -80,7 +80,7 @@ class SleepingEngine(ClosesOnExit):
         self.begun = 0
         #: when the first trial of all was started; None before
         self.first_start: float | None = None
-        #: called before each wait; it may raise what is to break the sweep off
+        #: called before each wait
         self.before_wait: Callable[[], None] = lambda: None
 
     def describe(self, slot: Slot) -> Device:
@@ -117,7 +117,8 @@ class SleepingEngine(ClosesOnExit):
         upcoming = self._due[0][0] - self._clock() if self._due else math.inf
         if upcoming > 0 and not heard:
             self._clock.sleep(min(upcoming, timeout_s))
-        while self._due and self._due[0][0] <= self._clock():
+        now = self._clock()  # each look at a clock of CPU time is a call of the system
+        while self._due and self._due[0][0] <= now:
             due, _, slot, job = heapq.heappop(self._due)
             if self._jobs.get(slot) is job:
                 heard += self._report(due, job)

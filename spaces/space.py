@@ -22,6 +22,8 @@ from lstm_sweep.spaces.field_values import parse
 
 #: largest number of configs of a space whose points are listed
 LISTABLE = 10_000
+#: configs that a space remembers, so that they are not made and checked again
+REMEMBERED = 1 << 14
 
 
 class Space(Mapping[str, Dimension]):
@@ -64,6 +66,16 @@ class Space(Mapping[str, Dimension]):
             if (values := dimension.values()) is None or len(values) > 1
         }
 
+    @cached_property
+    def _single(self) -> dict[str, Any]:
+        """The value of each field that does not vary, and one of each other."""
+        return {name: dimension.decode(0.0) for name, dimension in self.items()}
+
+    @cached_property
+    def _decoded(self) -> dict[tuple[Any, ...], Config]:
+        """Configs by the values of the fields that vary; a search meets most of them again."""
+        return {}
+
     def replace(self, **dimensions: Dimension) -> Space:
         """Return a copy with some dimensions replaced."""
         return Space({**self._dimensions, **dimensions})
@@ -87,12 +99,19 @@ class Space(Mapping[str, Dimension]):
 
     def decode(self, point: Mapping[str, float]) -> Config:
         """Return the config of a point, which has the raw number of each varying field."""
-        varying = self.varying
-        values = {
-            name: dimension.decode(point[name]) if name in varying else dimension.decode(0.0)
-            for name, dimension in self.items()
-        }
-        return self.config(values)
+        drawn = [dimension.decode(point[name]) for name, dimension in self.varying.items()]
+        key = (*map(type, drawn), *drawn)
+        try:
+            return self._decoded[key]
+        except KeyError:
+            pass
+        except TypeError:  # a value has no hash
+            return self.config(self._single | dict(zip(self.varying, drawn, strict=True)))
+        if len(self._decoded) >= REMEMBERED:
+            self._decoded.clear()
+        found = self.config(self._single | dict(zip(self.varying, drawn, strict=True)))
+        self._decoded[key] = found
+        return found
 
     def encode(self, config: Config) -> dict[str, float]:
         """Return the point of `config`: the raw number of each varying field."""

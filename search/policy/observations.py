@@ -90,7 +90,7 @@ class ObservedTrials:
         if inside > HISTORY:
             kept = set(lowest(numbers[~np.isnan(values[numbers])], values, GOOD))
             kept |= set(np.flatnonzero(self._inside & self._pending).tolist())
-            for number in reversed(numbers.tolist()):
+            for number in reversed(numbers[-HISTORY:].tolist()):
                 if len(kept) >= HISTORY:
                     break
                 kept.add(number)

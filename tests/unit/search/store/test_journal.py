@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
@@ -179,3 +181,61 @@ def test_a_loss_is_news_if_it_is_lower_or_nothing_was_logged(opened: Opened) -> 
     assert [opened.journal.is_news(loss) for loss in (1.9, 2.0, 2.1, None)] == [True] + 3 * [False]
     resumed = Journal(opened.store, opened.journal.run_id, Dataset("w", "0", "w"), {}, step=3)
     assert resumed.is_news(2.0) and resumed.is_news(None)
+
+
+def test_the_config_of_a_trial_is_logged_with_its_first_round_or_when_there_is_time(
+    opened: Opened,
+) -> None:
+    opened.journal.queue_config(opened.after(0), {"parameters": 12})
+    assert (opened.requests, opened.journal.is_behind) == (0, True)
+    opened.journal.hold_round(opened.after(1))
+    opened.journal.pause_trial(replace(opened.after(1), paused="at epoch 1"))
+    assert (opened.requests, opened.steps, opened.journal.is_behind) == (1, [1], False)
+    params = opened.store.run(opened.run_id).data.params
+    assert (params["parameters"], params["epochs"]) == ("12", "200")
+    opened.journal.queue_config(opened.after(1), {"parameters": 12})  # the same once more
+    opened.journal.log_next()
+    assert (opened.requests, opened.journal.is_behind) == (2, False)
+
+
+def test_params_that_the_store_refuses_do_not_keep_a_run_from_being_closed(opened: Opened) -> None:
+    opened.journal.queue_config(opened.after(0), {"parameters": 12})
+    opened.journal.log_next()
+    opened.journal.queue_config(opened.after(0), {"parameters": 13})  # which cannot be changed
+    with pytest.raises(MlflowException):
+        opened.journal.log_next()
+    opened.journal.close_trial(opened.after(0, Ended(Outcome.LOST)), None, keep=False)
+    assert opened.store.run(opened.run_id).info.status == "KILLED"
+
+
+def test_rounds_that_come_while_others_are_logged_are_logged_later(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Store.log
+
+    def meanwhile(self: Store, run_id: str, **given: Any) -> None:
+        log(self, run_id, **given)
+        if opened.requests == 1:
+            opened.journal.hold_round(opened.after(2))
+            opened.journal.queue_round(opened.after(2))
+
+    monkeypatch.setattr(Store, "log", meanwhile)
+    opened.journal.hold_round(opened.after(1))
+    opened.journal.queue_round(opened.after(1))
+    opened.journal.log_next()
+    assert (opened.steps, opened.journal.is_behind) == ([1], True)
+    opened.journal.log_next()
+    assert (opened.steps, opened.journal.is_behind) == ([1, 2], False)
+
+
+def test_a_status_takes_one_request_and_leaves_the_end_as_it_is(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened.store.finish(opened.run_id, "FINISHED")
+    before = opened.store.run(opened.run_id).info
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlAlchemyStore, "get_run", lambda *arguments: pytest.fail("it is read"))
+        opened.store.reopen(opened.run_id, "SCHEDULED")
+    after = opened.store.run(opened.run_id).info
+    assert after.status == "SCHEDULED"
+    assert (after.end_time, after.run_name) == (before.end_time, before.run_name)
