@@ -207,8 +207,9 @@ class Replay:
                     following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
                     heapq.heappush(events, (now + following, next(order), number, epoch + 1))
             fill()
-            for one, ended in policy.dropped():
-                end(known[one.trial.number], ended)
+            while dropped := policy.dropped():
+                for one, ended in dropped:
+                    end(known[one.trial.number], ended)
             fill()
         return math.inf, len(policy.trials)
 

@@ -153,10 +153,10 @@ class Policy:
         return one.trial if one else None
 
     def dropped(self) -> list[tuple[TrialSnapshot, Ended]]:
-        """Paused trials that will not go on; how they end."""
+        """Paused trials that will not go on, some at a time; how they end."""
         if not self.confirmation.begun and not self._stop:
             return []
-        return [(one, pruned(one.paused)) for one in self._trials.paused]
+        return [(one, pruned(one.paused)) for one in self._trials.first_paused()]
 
     def _left(self, gone: float) -> float | None:
         return None if self.plan.seconds is None else self.plan.seconds - gone

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
+
+#: paused trials that are named at a time once none goes on; after a few ends they are asked again
+FEW_PAUSED = 64
 
 
 class Ranking:
@@ -89,6 +93,11 @@ class Trials(Mapping[int, TrialSnapshot]):
     def paused(self) -> list[TrialSnapshot]:
         """Those that are paused."""
         return self._in_order(self._paused)
+
+    def first_paused(self, count: int = FEW_PAUSED) -> list[TrialSnapshot]:
+        """The first so many of those that are paused."""
+        first = heapq.nsmallest(count, self._paused, key=self._places.__getitem__)
+        return [self._trials[number] for number in first]
 
     @property
     def again(self) -> list[TrialSnapshot]:

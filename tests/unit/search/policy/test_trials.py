@@ -49,6 +49,7 @@ def test_what_is_kept_up_to_date_is_what_is_found_anew(puts: list[TrialSnapshot]
     assert list(trials.items()) == list(plain.items()) and len(trials) == len(plain)
     assert trials.open == [one for one in every if not one.ended]
     assert trials.paused == [one for one in every if one.paused]
+    assert trials.first_paused(2) == trials.paused[:2]
     assert trials.any_paused == bool(trials.paused)
     assert trials.again == [one for one in every if one.trial.phase is Phase.CONFIRM]
     assert trials.configs == {one.trial.config for one in first}
