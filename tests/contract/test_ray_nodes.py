@@ -136,6 +136,26 @@ def test_a_node_that_joins_is_used(
         ray_cluster.remove("late")
 
 
+def test_a_node_that_comes_back_under_the_name_of_a_dead_one_is_another_node(
+    ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
+) -> None:
+    with RayEngine() as engine:
+        slot = slot_of(engine, third)
+        engine.start(job(corpus, tmp_path / "dead", slot, ENDLESS))
+        hear(engine, is_round)
+        for pid in family(ray_cluster.raylet(third)):
+            os.kill(pid, signal.SIGKILL)
+        hear(engine, is_lost)
+        ray_cluster.remove(third)
+        ray_cluster.add(third, num_cpus=1)
+        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
+        new = heard[-1][0]
+        assert new.node == third and new != slot and slot not in engine.slots
+        engine.start(job(corpus, tmp_path / "new", new))
+        messages = listen(engine)
+        assert set(messages) == {new} and messages[new][-1] == Ended(Outcome.COMPLETE)
+
+
 def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
     ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import LIMITS, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces import space as spaces
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings
 
@@ -52,21 +51,6 @@ def test_samples_are_a_pure_function_of_the_generator(space: Space) -> None:
 def test_a_config_comes_back_from_its_point(space: Space) -> None:
     config = space.sample(np.random.default_rng(2))
     assert space.decode(space.encode(config)) == config
-
-
-@each_space
-def test_a_point_gives_the_same_config_each_time(
-    space: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is remembered, as are some others; what is forgotten is made again."""
-    monkeypatch.setattr(spaces, "REMEMBERED", 3)
-    space = space.replace()  # which remembers none
-    rng = np.random.default_rng(4)
-    points = [{name: d.draw(rng) for name, d in space.varying.items()} for _ in range(9)]
-    for point in [*points, *points]:
-        values = {name: d.decode(point.get(name, 0.0)) for name, d in space.items()}
-        assert repr(space.decode(point)) == repr(space.config(values))
-    assert len(space._decoded) <= 3
 
 
 @each_space
