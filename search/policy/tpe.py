@@ -12,7 +12,7 @@ are drawn as a whole from l, those that may not be tried are left out, and the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -45,23 +45,22 @@ def suggest(
     for all. There are at most `CANDIDATES`, none twice, and none if nothing drawn is accepted.
     """
     likely, less = (Density(space, points) for points in (good, others))
-    found: dict[Config, Array] = {}
-    for row in likely.draw(DRAWS, rng):
-        config = space.decode(_point(space, row))
+    found: dict[Config, tuple[Array, dict[str, float]]] = {}
+    drawn = likely.draw(DRAWS, rng)
+    for row, point in zip(drawn, _points(space, drawn), strict=True):
+        config = space.decode(point)
         if config not in found and accepts(config):
-            found[config] = row
+            found[config] = row, point
             if len(found) == CANDIDATES:
                 break
     if not found:
         return []
-    rows = np.array(list(found.values()))
+    rows = np.array([row for row, _ in found.values()])
     share = len(good) / (len(good) + len(others))
     ratio = np.exp(less.log(rows) - likely.log(rows))  # g / l
     acquisitions = -np.log(share + (1 - share) * ratio)
     ranked = sorted(zip(acquisitions, found.items(), strict=True), key=lambda item: -item[0])
-    return [
-        (config, _point(space, row), float(acquisition)) for acquisition, (config, row) in ranked
-    ]
+    return [(config, point, float(acquisition)) for acquisition, (config, (_, point)) in ranked]
 
 
 class Density:
@@ -139,9 +138,9 @@ def _rows(space: Space, points: Sequence[Point]) -> Array:
     return rows
 
 
-def _point(space: Space, row: Array) -> dict[str, float]:
-    point = {}
-    for (name, dimension), share in zip(space.varying.items(), row, strict=True):
-        low, high = dimension.ends or (0.0, 1.0)
-        point[name] = float(low + share * (high - low))
-    return point
+def _points(space: Space, rows: Array) -> Iterator[dict[str, float]]:
+    """The points of rows."""
+    ends = [dimension.ends or (0.0, 1.0) for dimension in space.varying.values()]
+    low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
+    for raws in (low + rows * (high - low)).tolist():
+        yield dict(zip(space.varying, raws, strict=True))

@@ -29,7 +29,7 @@ TURN_S = 0.03
 #: how many that are at least
 FEWEST = 2
 #: seconds between two estimates of the end, at least, and the share of the time that they take
-ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.02
+ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
