@@ -258,7 +258,7 @@ class _Counting:
         return counted
 
 
-def test_a_trial_takes_three_calls_and_one_for_each_epoch(
+def test_a_trial_takes_two_calls_and_one_for_each_epoch(
     store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", math.inf)
@@ -273,7 +273,7 @@ def test_a_trial_takes_three_calls_and_one_for_each_epoch(
         calls = counting.calls
         used[trials] = calls["create_run"] + calls["log_batch"] + calls["set_terminated"]
         store.client = counting._client
-    assert used[12] - used[2] == 10 * (3 + 3)
+    assert used[12] - used[2] == 10 * (2 + 3)
 
 
 def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Path) -> None:
