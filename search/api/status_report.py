@@ -15,9 +15,10 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.resume import DRIVER_DIED, driven_s
+from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.trial import Outcome
 
 #: in place of `running` if the sweep's driver has died

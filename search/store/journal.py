@@ -269,7 +269,8 @@ class Journal:
 
     def wait_again(self, progress: TrialProgress) -> None:
         """Log that a trial which was paused when its sweep was broken off still waits."""
-        tags = dict.fromkeys((Tag.OUTCOME, Tag.REASON, Tag.CURVE), "")  # those of its end
+        of_its_end = (Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED)
+        tags = dict.fromkeys(of_its_end, "")
         self.store.log(progress.run_id, tags=tags | {Tag.PAUSED: progress.paused})
         self.store.drop_tag(progress.run_id, Tag.UNFINISHED)
         self.store.reopen(progress.run_id, "SCHEDULED")

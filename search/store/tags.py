@@ -48,6 +48,8 @@ class Tag:
     DATA_CONTEXT = "mlflow.data.context"
     #: kind of device that a trial was trained on
     DEVICE = "sweep.device"
+    #: `yes` if an attempt of a trial has ended with the program that drove its sweep
+    DRIVER_DIED = "sweep.driver_died"
     #: seconds for which a sweep that runs is expected to be driven in all
     EXPECTED_SECONDS = "sweep.expected_seconds"
     #: between which these probably are

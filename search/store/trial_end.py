@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lstm_sweep.models.strict_json import json_text
@@ -14,6 +15,8 @@ from lstm_sweep.search.trial import Ended
 
 #: values of each round in the tag `Tag.CURVE`, from which a sweep is resumed
 CURVE = ("val_loss", "round_seconds")
+#: reason of a trial whose driver was killed, for people
+DRIVER_DIED = "the program that drove the sweep died"
 #: characters of the longest reason
 LONGEST_REASON = 500
 #: bytes of a trial's output that are kept
@@ -42,6 +45,22 @@ def end_tags(progress: TrialProgress, ended: Ended) -> dict[str, str]:
     if any(scoring) and len(text := json_text(measured)) <= TAG_LENGTH:
         tags[Tag.SCORING_SECONDS] = text
     return {str(name): text for name, text in tags.items()}
+
+
+def lost_with_driver(ended: Ended) -> dict[str, str]:
+    """The tags of an attempt that its driver has left open, and that ended so."""
+    tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
+    return tags | dict.fromkeys((Tag.UNFINISHED, Tag.DRIVER_DIED), "yes")
+
+
+def was_lost_with_driver(tags: Mapping[str, str]) -> bool:
+    """Whether an attempt with these tags ended with its driver.
+
+    Earlier versions wrote nothing but the sentence in `Tag.REASON`.
+    """
+    if Tag.DRIVER_DIED in tags:
+        return tags[Tag.DRIVER_DIED] == "yes"
+    return tags.get(Tag.REASON) == DRIVER_DIED
 
 
 def end_of(log: Path) -> str:

@@ -12,14 +12,13 @@ from lstm_sweep.search.policy.experience import Experience
 from lstm_sweep.search.policy.stop_reason import STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import archive, trial_end
 from lstm_sweep.search.store.archive import TRAINED
 from lstm_sweep.search.store.experience_tags import read_experience
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_end import LONGEST_REASON
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import Lease, holder
@@ -27,9 +26,7 @@ from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.stored_curve import read_curve
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 
-#: reason of a trial whose driver was killed
-DRIVER_DIED = "the program that drove the sweep died"
-DIED = Stop(StopReason.DRIVER_DIED, DRIVER_DIED)
+DIED = Stop(StopReason.DRIVER_DIED, trial_end.DRIVER_DIED)
 #: attempts of a trial whose worker dies each time
 ATTEMPTS = 3
 
@@ -186,7 +183,7 @@ def close(
     records = archive.readable_trials(trained, on_skipped)
     found = _all_progress(store, run, records, closing=True)
     state = STATUSES[why.reason]
-    tags = {Tag.STATE: str(state), Tag.REASON: why.text[:LONGEST_REASON], Tag.LEASE: ""}
+    tags = {Tag.STATE: str(state), Tag.REASON: why.text[: trial_end.LONGEST_REASON], Tag.LEASE: ""}
     tags[Tag.STOP_REASON] = str(why.reason)
     tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
     # the best loss was logged as that of a trial that ran, and has no result now
@@ -327,12 +324,10 @@ def _progress(
     if is_open:
         if record.outcome == "":
             store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
-            tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
-            tags |= {Tag.UNFINISHED: "yes"}
-            store.log(run.info.run_id, tags=tags)
+            store.log(run.info.run_id, tags=trial_end.lost_with_driver(ended))
         store.finish(run.info.run_id, ended.outcome.status)
     # one whose driver died has no end of its own, also if its run was closed when the sweep went on
-    end = None if is_open or ended.reason == DRIVER_DIED else run.info.end_time
+    end = None if is_open or trial_end.was_lost_with_driver(record.tags) else run.info.end_time
     own = [one for number, one in enumerate(curve) if one not in before[number : number + 1]]
     took = max(0.0, end / 1000 - _start_s(run)) if end else sum(round_seconds(own))
     on_slots = _slot_seconds(record)
@@ -344,7 +339,7 @@ def _progress(
 
 def _ended(record: TrialRecord) -> Ended:
     if record.outcome == "":
-        return Ended(Outcome.LOST, DRIVER_DIED, unfinished=True)
+        return Ended(Outcome.LOST, trial_end.DRIVER_DIED, unfinished=True)
     unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
     own = record.best_val_loss if record.trial.objective.returned else None
     return Ended(Outcome(record.outcome), record.reason, unfinished, own)

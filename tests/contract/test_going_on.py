@@ -20,9 +20,10 @@ from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.resume import DRIVER_DIED, rebuild
+from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import Ended, Outcome
@@ -215,6 +216,7 @@ def test_a_driver_that_died_left_trials_that_are_lost(
         (2, 1, "complete"),
     ]
     assert runs[1].reason == DRIVER_DIED
+    assert [Tag.DRIVER_DIED in r.tags for r in runs] == [False, True, False, False]
     assert {r.status for r in runs} == {"FINISHED", "KILLED"}
 
 

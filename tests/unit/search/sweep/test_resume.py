@@ -8,11 +8,12 @@ from typing import Any, cast
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.store import trial_end
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import resume
 from lstm_sweep.search.sweep.lease import Lease
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.trial import Ended, Outcome, Trial
 
 
 def run_with(tags: dict[str, str]) -> Any:
@@ -40,20 +41,41 @@ def test_the_time_for_which_there_were_slots_is_kept(
     assert resume.slot_s(run_with(tags)) == slot_seconds
 
 
-def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained() -> None:
+#: what an attempt has that was lost with its driver, of this version and of earlier ones
+LOST: Any = (
+    trial_end.lost_with_driver(Ended(Outcome.LOST, "its driver died", unfinished=True)),
+    {Tag.UNFINISHED: "yes", Tag.REASON: "the program that drove the sweep died"},
+)
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained(
+    lost: dict[str, str],
+) -> None:
     curves = ["[[3.0, 2.0], [2.5, 2.5]]", "[[3.0, 2.0], [2.6, 4.0], [2.4, 8.0]]"]
     # both runs were closed long after that, when the sweep went on
-    children = [(run, record_of(run, number)) for number, run in enumerate(map(closed, curves), 1)]
+    runs = [closed(curve, lost) for curve in curves]
+    children = [(run, record_of(run, number)) for number, run in enumerate(runs, 1)]
     store: Any = None
-    found = resume._all_progress(store, closed("[]"), children)
+    found = resume._all_progress(store, closed("[]", {}), children)
     # the second attempt has its first round from the checkpoint of the first one
     assert [one.seconds for one in found] == [4.5, 12.0]
     assert all(one.ended and one.ended.unfinished for one in found)
 
 
-def closed(curve: str) -> Any:
-    """A run of a trial that was lost with its driver, which was closed a day later."""
-    tags = {Tag.CURVE: curve, Tag.UNFINISHED: "yes"}
+@pytest.mark.parametrize("driver_died", ["", None])
+def test_an_attempt_that_ended_by_itself_took_until_its_end(driver_died: str | None) -> None:
+    tags = {Tag.UNFINISHED: "yes", Tag.REASON: "no space left"}
+    if driver_died is not None:  # it was paused when its driver died, and went on: tags decide
+        tags |= {Tag.DRIVER_DIED: driver_died, Tag.REASON: trial_end.DRIVER_DIED}
+    run, store = closed("[[3.0, 2.0]]", tags), cast("Store", None)
+    [found] = resume._all_progress(store, closed("[]", {}), [(run, record_of(run, 1))])
+    assert found.seconds == 86_400
+
+
+def closed(curve: str, tags: dict[str, str]) -> Any:
+    """A run of a trial with these tags, which was closed a day after its beginning."""
+    tags = tags | {Tag.CURVE: curve}
     info = SimpleNamespace(run_id="r", status="KILLED", start_time=0, end_time=86_400_000)
     return SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
 
@@ -61,5 +83,5 @@ def closed(curve: str) -> Any:
 def record_of(run: Any, attempt: int) -> Any:
     """The record of that attempt of a trial."""
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, attempt=attempt)
-    why = {"outcome": "lost", "reason": resume.DRIVER_DIED}
+    why = {"outcome": "lost", "reason": run.data.tags.get(Tag.REASON, "")}
     return SimpleNamespace(trial=trial, run_id="r", tags=Tags(run), best_val_loss=None, **why)
