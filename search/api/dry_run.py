@@ -10,28 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.config import Config
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
+from lstm_sweep.search.policy.experience import NO_EXPERIENCE
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import gpu_sharing
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.search.sweep.task import KnownCosts, Task
 from lstm_sweep.search.sweep.tasks import task_kind
 
 #: draws of a space that pass the size rule, of which costs are predicted, and draws at most
 ADMITTED, DRAWS = 200, 2_000
-#: nats that stand for the loss of guessing, which says nothing of costs
-ANY_LOSS = 3.0
-#: bytes of a number
-NUMBER = 4
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,9 @@ class DryRun:
     slots: int | None
     #: configs of the space; None if a dimension is continuous
     configs: int | None
-    #: share of drawn configs that the size rule turns down; None without a size rule
+    #: share of drawn configs that the size rule turns down; None if costs are not known beforehand
     refused: float | None
-    #: None for a template, of which nothing is known beforehand
+    #: None if costs are not known beforehand, as those of a template
     typical: TypicalTrial | None
     #: trials that the budget buys, and seconds that they take; None if nobody knows
     trials: int
@@ -115,13 +110,15 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
     if store and spec.name:
         preparation.check_free(store, spec.name)
     configs = spec.space.size()
-    if not isinstance(task, CorpusTask):
+    experience = task.experience(spec, store, found) if store else NO_EXPERIENCE
+    notes = [*notes, *experience.describe()]
+    known = task.known_costs(spec, experience)
+    if known is None:
         return DryRun(
             spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,
             trials=spec.trials, seconds=_limit(spec), notes=tuple(notes),
         )  # fmt: skip
-    experience = task.experience(spec, store, found) if store else NO_EXPERIENCE
-    problem = _problem(task, spec, experience)
+    problem = known.problem
     drawn, refused = _draws(task, spec)
     costs = problem.costs()
     trials, seconds = _bought(spec, problem, costs, drawn, slots or 1)
@@ -130,10 +127,10 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
         slots=slots,
         configs=configs,
         refused=refused,
-        typical=_typical(task, problem, costs, drawn),
+        typical=_typical(known, costs, drawn),
         trials=trials,
         seconds=seconds,
-        notes=(*notes, *experience.describe()),
+        notes=tuple(notes),
     )
 
 
@@ -151,11 +148,7 @@ def _store_that_exists(settings: Settings) -> Store | None:
     return Store(settings) if file is None or file.exists() else None
 
 
-def _problem(task: CorpusTask, spec: SweepSpec, experience: Experience) -> SearchProblem:
-    return task.problem(spec, {"unigram": ANY_LOSS}, experience)
-
-
-def _draws(task: CorpusTask, spec: SweepSpec) -> tuple[list[Config], float]:
+def _draws(task: Task, spec: SweepSpec) -> tuple[list[Config], float]:
     """Configs that may be tried, and the share of draws that may not."""
     rng = np.random.default_rng(spec.seed)
     drawn = [spec.space.sample(rng) for _ in range(DRAWS)]
@@ -163,18 +156,15 @@ def _draws(task: CorpusTask, spec: SweepSpec) -> tuple[list[Config], float]:
     return admitted[:ADMITTED], 1 - len(admitted) / DRAWS
 
 
-def _typical(
-    task: CorpusTask, problem: SearchProblem, costs: Costs, drawn: Sequence[Config]
-) -> TypicalTrial:
+def _typical(known: KnownCosts, costs: Costs, drawn: Sequence[Config]) -> TypicalTrial:
     """The drawn config of the median cost."""
     by_cost = sorted(drawn, key=costs.round_seconds)
     config = by_cost[len(by_cost) // 2]
-    numbers = gpu_sharing.numbers(as_lstm_config(config), len(task.corpus.alphabet))
     return TypicalTrial(
         config,
-        task.parameters_of(config),
-        costs.trial_seconds(config, problem.rounds),
-        NUMBER * numbers,
+        known.parameters(config),
+        costs.trial_seconds(config, known.problem.rounds),
+        known.memory(config),
     )
 
 

@@ -51,11 +51,15 @@ from lstm_sweep.search.sweep.preflight import (
 )
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
 from lstm_sweep.search.sweep.shipped_past import shipped
-from lstm_sweep.search.sweep.task import Task, WriteBundle
+from lstm_sweep.search.sweep.task import KnownCosts, Task, WriteBundle
 from lstm_sweep.search.trial import Job, Slot, Trial
 
 #: the baseline that knows nothing but how frequent each symbol is
 UNIGRAM = "unigram"
+#: nats that stand for its loss where only costs are asked for, of which it says nothing
+ANY_LOSS = 3.0
+#: bytes of a number
+NUMBER = 4
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,14 @@ class CorpusTask(Task):
             admits=self.admits,
             experience=experience,
         )
+
+    @override
+    def known_costs(self, spec: SweepSpec, experience: Experience) -> KnownCosts:
+        problem = self.problem(spec, {UNIGRAM: ANY_LOSS}, experience)
+        return KnownCosts(problem, self.parameters_of, self._memory_of)
+
+    def _memory_of(self, config: Config) -> int:
+        return NUMBER * gpu_sharing.numbers(as_lstm_config(config), len(self.corpus.alphabet))
 
     @property
     @override

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -29,6 +30,18 @@ from lstm_sweep.search.trial import Job, Slot, Trial
 EXPECTED = "expected a trial of a kind of sweep whose networks can be"
 #: writes the bundle of a trial's network to a folder in a format; returns what `export` prints
 WriteBundle = Callable[[Path, str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class KnownCosts:
+    """What is known before a sweep of what its trials cost."""
+
+    #: what is searched, with what predicts the seconds of trials
+    problem: SearchProblem
+    #: parameters of a network
+    parameters: Callable[[Config], int]
+    #: bytes of its arrays in training
+    memory: Callable[[Config], int]
 
 
 class Task(ABC):
@@ -183,6 +196,10 @@ class Task(ABC):
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
     # what is known of its networks
+
+    def known_costs(self, spec: SweepSpec, experience: Experience) -> KnownCosts | None:
+        """What a dry run tells of its trials; None if they must be trained first."""
+        return None
 
     @property
     def training_symbols(self) -> int:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search.texts.terminal import plain
 from lstm_sweep.search.texts.times import duration
 
@@ -31,14 +31,20 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"{slots} trials at once"
     if typical := result["typical"]:
-        config = TrialConfig.from_dict(typical["config"])
         yield (
-            f"a typical trial ({config.headline()}): {typical['parameters']:,} parameters, "
-            f"{duration(typical['seconds'])} to its end, {typical['memory_bytes'] / 1e6:,.0f} MB "
-            f"beside TensorFlow's own"
+            f"a typical trial ({_headline(typical['config'])}): "
+            f"{typical['parameters']:,} parameters, {duration(typical['seconds'])} to its end, "
+            f"{typical['memory_bytes'] / 1e6:,.0f} MB beside TensorFlow's own"
         )
     trials, seconds = result["budget"]["trials"], result["budget"]["seconds"]
     if seconds is None:
         yield f"budget: {trials} trials; nobody knows yet how long they take"
     else:
         yield f"budget: about {trials} trials in about {duration(seconds)}"
+
+
+def _headline(config: Mapping[str, Any]) -> str:
+    """What matters most of a config; all of one that is not of our networks."""
+    if config.keys() <= set(FIELDS):
+        return TrialConfig.from_dict(config).headline()
+    return plain(", ".join(f"{name} {value}" for name, value in config.items()))
