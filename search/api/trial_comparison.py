@@ -8,16 +8,14 @@ from typing import Any
 
 from lstm_sweep.search.api.listings import TrialDetails, show
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.run_kind import run_kind
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.shared import store_to_read
-from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.trial import Outcome
 
-#: tags of which two trials have the same values if their losses can be compared
-SAME = (Tag.CORPUS_DIGEST, Tag.SCORING, Tag.TEMPLATE)
 #: standard deviations of a difference beyond which it is more than chance
 BEYOND = 2.0
 
@@ -80,7 +78,9 @@ def _loss(record: TrialRecord) -> float | None:
 
 def _other_data(first: TrialRecord, second: TrialRecord) -> str:
     """Why the losses of two trials cannot be compared; empty if they can."""
-    if all(first.tags.get(tag) == second.tags.get(tag) for tag in SAME):
+    kinds = run_kind(first.tags), run_kind(second.tags)
+    same = [tag for kind in kinds for tag in kind.scored_on or (kind.tag,)]
+    if all(first.tags.get(tag) == second.tags.get(tag) for tag in same):
         return ""
     return "their losses cannot be compared: they were scored on other data, or on other targets"
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lstm_sweep.models.config import LIMITS
+from lstm_sweep.models.config import Limit
 from lstm_sweep.search.pages import answer
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis
@@ -65,9 +65,9 @@ def _weak(found: Findings) -> Iterator[Advice]:
     best = found.best
     lowest = min(found.baselines.values(), default=math.inf)
     if best and best.loss is not None and best.loss >= lowest:
+        more = "trials more epochs, or the search" if found.takes_epochs else "the search"
         yield Advice(
-            "A baseline is better than the best trial: give trials more epochs, or the search "
-            "more trials, or more data."
+            f"A baseline is better than the best trial: give {more} more trials, or more data."
         )
 
 
@@ -75,12 +75,12 @@ def _bounds(found: Findings) -> Iterator[Advice]:
     for axis in found.axes:
         for end in _touched(axis, found):
             value = axis.high if end == "upper" else axis.low
-            ours = axis.name in LIMITS and not found.is_template
+            limit = found.limits.get(axis.name)
             yield Advice(
                 f"The best configs touch the {end} bound of {axis.name}, {short(value)}: the best "
                 f"value may lie beyond it. Let it vary further"
-                + (" in a new sweep, with:" if ours else " in the template."),
-                f"--set {axis.name}={_further(axis, end)}" if ours else "",
+                + (" in a new sweep, with:" if limit else f" {found.space_place}."),
+                f"--set {axis.name}={_further(axis, end, limit)}" if limit else "",
             )
 
 
@@ -106,21 +106,24 @@ def _touched(axis: Axis, found: Findings) -> Iterator[str]:
         "upper": [share >= 1 - NEAR for share in shares],
     }
     for end, hits in near.items():
-        if hits[0] and sum(hits) >= TOUCHING and not _is_hard(axis, end):
+        if (
+            hits[0]
+            and sum(hits) >= TOUCHING
+            and not _is_hard(axis, end, found.limits.get(axis.name))
+        ):
             yield end
 
 
-def _is_hard(axis: Axis, end: str) -> bool:
+def _is_hard(axis: Axis, end: str, limit: Limit | None) -> bool:
     """Whether no value is allowed beyond a bound, such as a dropout below 0."""
-    limit = LIMITS.get(axis.name)
     if limit is None:
         return end == "lower" and axis.low == 0
     return axis.low <= limit.low if end == "lower" else axis.high >= limit.high
 
 
-def _further(axis: Axis, end: str) -> str:
+def _further(axis: Axis, end: str, limit: Limit) -> str:
     """The range of an axis with more beyond one of its bounds, as `--set` takes it."""
-    limit, more = LIMITS[axis.name], (axis.high - axis.low) / 2
+    more = (axis.high - axis.low) / 2
     if axis.is_whole:
         more = max(1.0, math.ceil(more))
     low, high = axis.low, axis.high
@@ -138,7 +141,7 @@ def _epochs(found: Findings) -> Iterator[Advice]:
     if best is None or best.outcome != Outcome.COMPLETE or best.phase == Phase.LADDER:
         return
     planned, at = best.planned_epochs, best.best_epoch
-    if planned and at and at >= planned and not found.is_template:
+    if planned and at and at >= planned and found.takes_epochs:
         yield Advice(
             f"The loss of {best.id} was lowest after its last epoch, {at:g}, so it still fell: "
             f"give trials more epochs in a new sweep, with:",

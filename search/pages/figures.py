@@ -91,20 +91,16 @@ def curves(found: Findings) -> Iterator[Figure]:
         return
     front = [one for one in found.ranked if one in drawn][:NAMED]
     open_ones = [one for one in drawn if one not in front]
-    levels = _levels(found)
-    name = "validation loss" if found.is_template else found.loss_name
-    # what a template returns may be another measure than the loss of its rounds
-    levels = [] if found.is_template else levels
     yield figure(
         "Learning curves",
         lambda size: learning_curves(
             [Curve(_name(one), one.curve) for one in front],
             [Curve(one.id, one.curve) for one in open_ones],
-            levels,
-            y_label=name,
+            _levels_of_rounds(found),
+            y_label=found.round_name,
             size=size,
         ),
-        f"Validation loss of {len(drawn)} trials after each round; the {len(front)} best are "
+        f"{_measure(found)} of {len(drawn)} trials after each round; the {len(front)} best are "
         f"named. Trials that fell behind were ended early, so their curves are short.",
         _trials_table(found),
     )
@@ -117,15 +113,14 @@ def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     if trial is None:
         return
     others = [Curve(one.id, one.curve) for one in drawn if one is not trial]
-    levels = [] if found.is_template else _levels(found)
-    name = "validation loss" if found.is_template else found.loss_name
+    levels, name = _levels_of_rounds(found), found.round_name
     cells = [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve]
     yield figure(
         "Learning curve",
         lambda size: learning_curves(
             [Curve(_name(trial), trial.curve)], others, levels, y_label=name, size=size
         ),
-        "Validation loss after each round; the other trials of the sweep are grey.",
+        f"{_measure(found)} after each round; the other trials of the sweep are grey.",
         Table(["epoch", name], cells),
     )
 
@@ -162,6 +157,17 @@ def _trials_table(found: Findings) -> Table:
 def _levels(found: Findings) -> list[Level]:
     levels = [Level(by_name(name), loss) for name, loss in found.baselines.items()]
     return levels + ([Level("entropy", found.entropy)] if found.entropy is not None else [])
+
+
+def _levels_of_rounds(found: Findings) -> list[Level]:
+    """The levels that losses of rounds can be compared with."""
+    return _levels(found) if found.round_name == found.loss_name else []
+
+
+def _measure(found: Findings) -> str:
+    """What the loss of a round is, without its unit, at the beginning of a sentence."""
+    name = found.round_name.split(" (")[0]
+    return name[:1].upper() + name[1:]
 
 
 def ladder(found: Findings) -> Iterator[Figure]:

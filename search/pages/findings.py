@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lstm_sweep.models.config import Limit
 from lstm_sweep.search.pages.parallel import Axis, Value
 from lstm_sweep.search.trial import Outcome, Phase
 
@@ -81,6 +82,8 @@ class Findings:
     #: what the loss is, and whether it is in nats per symbol
     loss_name: str
     in_nats: bool
+    #: what the loss of a round is; another name than `loss_name` is perhaps another measure
+    round_name: str
     #: attempts of all trials, by number
     attempts: tuple[TrialFinding, ...] = ()
     #: loss of each baseline on the same targets
@@ -106,7 +109,11 @@ class Findings:
     #: trials at most, and minutes at most
     trials_wanted: int | None = None
     minutes: float | None = None
-    is_template: bool = False
+    #: limits of the hyperparameters that `--set` takes, and where others are given more values
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    space_place: str = "in a new sweep"
+    #: whether `--epochs` says how long trials are trained
+    takes_epochs: bool = False
     #: further facts with their names: data, seed, device, versions
     about: Mapping[str, str] = field(default_factory=dict)
     #: runs that could not be read

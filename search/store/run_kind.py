@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from lstm_sweep.models.config import FIELDS, Config, TrialConfig
+from lstm_sweep.models.config import FIELDS, LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
 from lstm_sweep.search.store.faults import BadRunError
@@ -27,6 +27,14 @@ class RunKind:
     config: Callable[[Mapping[str, Any]], Config]
     #: metrics of a round that depend on the trial alone, by the names of all that a run has
     results: Callable[[Mapping[str, float]], tuple[str, ...]]
+    #: tags of which two trials have the same values if their losses can be compared; none: `tag`
+    scored_on: tuple[str, ...] = ()
+    #: limits of the hyperparameters that `--set` takes, by their names
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    #: where its other hyperparameters are given more values, for people
+    space_place: str = "in a new sweep"
+    #: whether `--epochs` says how long its trials are trained
+    takes_epochs: bool = False
 
 
 def _lstm_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
@@ -53,9 +61,23 @@ def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
 
 
 #: LSTMs on a corpus
-CORPUS = RunKind(Tag.DATA, VALIDATION_LOSS, TrialConfig.from_record, _lstm_results)
+CORPUS = RunKind(
+    Tag.DATA,
+    VALIDATION_LOSS,
+    TrialConfig.from_record,
+    _lstm_results,
+    scored_on=(Tag.CORPUS_DIGEST, Tag.SCORING),
+    limits=LIMITS,
+    takes_epochs=True,
+)
 #: a user's template
-TEMPLATE = RunKind(Tag.TEMPLATE, RETURNED_LOSS, _template_config, _template_results)
+TEMPLATE = RunKind(
+    Tag.TEMPLATE,
+    RETURNED_LOSS,
+    _template_config,
+    _template_results,
+    space_place="in the template",
+)
 #: all kinds; that of a run is the first whose tag it has
 KINDS: tuple[RunKind, ...] = (TEMPLATE, CORPUS)
 

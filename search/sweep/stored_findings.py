@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lstm_sweep.models.config import LIMITS
+from lstm_sweep.models.config import Limit
 from lstm_sweep.models.data import samples
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
@@ -20,7 +20,7 @@ from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.progress import comparable, round_seconds
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.run_kind import TEMPLATE, run_kind
+from lstm_sweep.search.store.run_kind import run_kind
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -56,7 +56,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     last = {one.trial.number: one for one in sorted((r for _, r in pairs), key=_attempt_of)}
     again = [one for one in confirmed_of(store, list(last.values())) if one.losses]
     baselines = _baselines(children, left_out)
-    axes = _axes(spec)
+    axes = _axes(spec, kind.limits)
     return Findings(
         sweep=name,
         run_id=tags.run_id,
@@ -64,9 +64,10 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         why=tags.get(Tag.REASON, "") if state != "running" else "",
         loss_name=kind.objective.name,
         in_nats=kind.objective.nats_per_symbol,
+        round_name=kind.objective.round_name,
         attempts=tuple(sorted(attempts, key=lambda one: (one.number, one.attempt))),
         baselines=baselines,
-        entropy=_entropy(run, spec),
+        entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,
         confirmed=tuple(map(_confirmation, again)),
         axes=axes,
         rate=_rate(spec, axes),
@@ -75,7 +76,9 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         size_rule=_size_rule(spec),
         trials_wanted=_number(spec, "trials", int),
         minutes=_number(spec, "minutes", float),
-        is_template=kind is TEMPLATE,
+        limits=kind.limits,
+        space_place=kind.space_place,
+        takes_epochs=kind.takes_epochs,
         about=_about(tags, spec, [record for _, record in pairs]),
         left_out=len(left_out),
         time=_time(tags, attempts, state),
@@ -179,15 +182,16 @@ def _entropy(run: Any, spec: Mapping[str, Any]) -> float | None:
     return samples.WORKFLOW.entropy(ends=ends) if data == "workflow-log" else None
 
 
-def _axes(spec: Mapping[str, Any]) -> tuple[Axis, ...]:
+def _axes(spec: Mapping[str, Any], limits: Mapping[str, Limit]) -> tuple[Axis, ...]:
     """The hyperparameters that vary, from a space as `Space.describe` has written it."""
     space: Any = spec.get("space")
     found = space.items() if isinstance(space, dict) else ()
-    return tuple(axis for name, values in found if (axis := _axis(name, values)))
+    drawn = (_axis(name, values, limits.get(name)) for name, values in found)
+    return tuple(axis for axis in drawn if axis)
 
 
-def _axis(name: str, written: object) -> Axis | None:
-    shown, limit = _shown(name), LIMITS.get(name)
+def _axis(name: str, written: object, limit: Limit | None) -> Axis | None:
+    shown = _shown(name)
     is_whole = limit is not None and limit.kind is int
     if isinstance(written, list) and len(written) > 1:
         if all(map(is_finite, written)):

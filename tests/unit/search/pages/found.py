@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lstm_sweep.models.config import LIMITS
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis, Value
 
@@ -48,6 +49,9 @@ def findings(*trials: TrialFinding, **more: Any) -> Findings:
         "why": "the budget is spent",
         "loss_name": NATS,
         "in_nats": True,
+        "round_name": more.get("loss_name", NATS),
+        "limits": LIMITS,
+        "takes_epochs": True,
         "attempts": trials,
         "baselines": {"unigram": 3.0, "naive_bayes": 2.0},
         "axes": AXES,

@@ -5,6 +5,7 @@ from typing import Any
 from lstm_sweep.search.pages.advice import advice
 from lstm_sweep.search.pages.findings import Findings
 from lstm_sweep.search.pages.parallel import Axis
+from lstm_sweep.search.store import run_kind
 from tests.unit.search.pages.found import confirmation, findings, trial
 
 
@@ -52,8 +53,21 @@ def test_beyond_what_a_field_allows_nothing_is_advised() -> None:
 def test_in_a_template_a_bound_is_named_without_a_command() -> None:
     axes = (Axis("Dense (line 3)", 8, 32),)
     top = [trial(n, 1.0 + n / 10, config={"Dense (line 3)": 32, "x": n}) for n in range(5)]
-    [said] = advice(given(*top, axes=axes, is_template=True, baselines={}))
+    template = run_kind.TEMPLATE
+    kind: Any = {"limits": template.limits, "space_place": template.space_place}
+    [said] = advice(given(*top, axes=axes, **kind, baselines={}))
     assert "upper bound of Dense (line 3), 32" in said.text and said.command == ""
+    assert said.text.endswith("Let it vary further in the template.")
+
+
+def test_a_kind_of_task_that_takes_no_options_gets_none() -> None:
+    axes, bare = (Axis("layers", 1, 16, is_whole=True),), {"limits": {}, "takes_epochs": False}
+    top = [trial(n, 1.0 + n / 10, config={"layers": 16, "x": n}, best_epoch=3) for n in range(5)]
+    [said] = advice(given(*top, axes=axes, baselines={}, **bare))
+    assert said.text.endswith("Let it vary further in a new sweep.") and said.command == ""
+    weak = given(trial(0, 5.0), baselines={"majority": 0.5}, **bare)
+    assert "give the search more trials, or more data" in texts(weak)
+    assert "epochs" not in texts(weak)
 
 
 def test_a_loss_that_still_fell_wants_more_epochs() -> None:

@@ -110,7 +110,7 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
         findings(trial(0, 1.0)),
         findings(trial(0, 1.0, outcome="running", ended_at=None), state="running"),
         findings(
-            trial(0, -0.5, parameters=None), in_nats=False, loss_name="loss", is_template=True
+            trial(0, -0.5, parameters=None), in_nats=False, loss_name="loss", round_name="of rounds"
         ),
         findings(trial(0, 1e100), trial(1, 5e-324), trial(2, 1.0, curve=((1, None),))),
         findings(trial(0, 1.0), state="failed", size_rule=None, training_symbols=0, rate=None),

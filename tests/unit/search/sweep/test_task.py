@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,10 +15,12 @@ from typing_extensions import override
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api import models, preparation
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.objective import Objective
+from lstm_sweep.search.pages.advice import advice
+from lstm_sweep.search.policy.experience import Experience
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
@@ -26,19 +29,40 @@ from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import tasks
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.trial import Job, Phase, Slot, Trial
+from lstm_sweep.search.sweep.task import KnownCosts, Task
+from lstm_sweep.search.texts.dry_run import lines
+from lstm_sweep.search.trial import RESULTS, Job, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
 from tests.fakes import MemoryStore, ScriptedEngine
 
-SPACE = TemplateSpace(
+
+class TreeConfig(TemplateConfig):
+    """Layers and leaves of a tree, which grows twice."""
+
+    planned_epochs: ClassVar[Any] = 2
+
+    @override
+    def describe(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.values)
+
+
+class TreeSpace(TemplateSpace):
+    """Trees; one of its names is also that of a hyperparameter of our networks."""
+
+    @override
+    def config(self, values: Mapping[str, Any]) -> TreeConfig:
+        return TreeConfig.from_dict(values)
+
+
+SPACE = TreeSpace(
     {
-        "depth:1": Listed("depth:1", tuple(range(1, 9))),
-        "leaves:2": Listed("leaves:2", (2, 4, 8)),
+        "layers": Listed("layers", tuple(range(1, 6))),
+        "leaves": Listed("leaves", tuple(range(10, 90, 10))),
     }
 )
 TAGS: Any = {}
@@ -66,10 +90,13 @@ class TreeTraining:
 
 
 class TreeTask(Task):
-    """Decision trees, judged by their share of errors; those of depth 1 are turned down."""
+    """Decision trees, judged by their share of errors; those of one layer are turned down."""
 
     runs: ClassVar[RunKind] = RunKind(
-        "sweep.trees", Objective(name="share of errors"), TemplateConfig.from_dict, tuple
+        "sweep.trees",
+        Objective(name="share of errors"),
+        TreeConfig.from_dict,
+        lambda names: RESULTS,
     )
 
     @classmethod
@@ -111,7 +138,7 @@ class TreeTask(Task):
 
     @override
     def admits(self, config: Config) -> bool:
-        return config.to_dict()["depth:1"] != 1
+        return config.to_dict()["layers"] != 1
 
 
 class Listening(ScriptedEngine):
@@ -124,6 +151,17 @@ class Listening(ScriptedEngine):
     @override
     def start(self, job: Job) -> None:
         self.jobs.append(job)
+        super().start(job)
+
+
+class Growing(ScriptedEngine):
+    """An engine whose trees are better with more layers, and in their last round."""
+
+    @override
+    def start(self, job: Job) -> None:
+        layers: Any = job.trial.config.to_dict()["layers"]
+        loss = 0.8 - 0.1 * layers - 0.001 * job.trial.number
+        self._losses[job.trial.number] = [0.9, loss]
         super().start(job)
 
 
@@ -152,8 +190,8 @@ def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
 def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Sweep) -> None:
     assert len(engine.jobs) == SPEC.trials
     assert all(job.training == TreeTraining() for job in engine.jobs)
-    depths = {job.trial.config.to_dict()["depth:1"] for job in engine.jobs}
-    assert 1 not in depths and len(depths) > 3
+    layers = {job.trial.config.to_dict()["layers"] for job in engine.jobs}
+    assert 1 not in layers and len(layers) > 2
     assert {job.trial.objective for job in engine.jobs} == {TreeTask.runs.objective}
 
 
@@ -196,8 +234,8 @@ def settings(
     """A store, for a program that knows trees and has a scripted engine."""
     monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
     monkeypatch.setattr(run_kind, "KINDS", (TreeTask.runs, *run_kind.KINDS))
-    losses = {number: [0.9, 0.8 - 0.01 * number] for number in range(SPEC.trials + 4)}
-    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(losses))
+    for module in (preparation, models):
+        monkeypatch.setattr(module, "open_engine", lambda name, **more: Growing({}))
     return load(workplace("trees"), {})
 
 
@@ -211,13 +249,64 @@ def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings
     assert len(listed) == SPEC.trials and not listed.left_out
     assert result.best and listed.rows[0].trial.id == result.best.trial
     shown = api.show("trees/0", settings=settings)
-    assert set(shown.record.trial.config.to_dict()) == {"depth:1", "leaves:2"}
+    assert set(shown.record.trial.config.to_dict()) == {"layers", "leaves"}
     assert shown.record.trial.objective == TreeTask.runs.objective
     assert len(shown.by_epoch) == 2
 
     more = api.resume("trees", {"trials": SPEC.trials + 4}, settings=settings)
     assert SPEC.trials < more.trials["complete"] <= SPEC.trials + 4 and len(more.trials) == 1
     assert api.status("trees", settings=settings).state == "finished"
+
+
+def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
+    api.launch(SPEC, settings=settings)
+    found = api.report("trees", settings=settings)
+    best = found.findings.best
+    assert best and best.planned_epochs == best.best_epoch == 2  # its loss still fell
+    said = [(one.text, one.command) for one in advice(found.findings)]
+    assert any(
+        "the upper bound of layers, 5" in text and text.endswith("vary further in a new sweep.")
+        for text, _ in said
+    )
+    assert not any("--set" in command or "--epochs" in command for _, command in said)
+    assert "Share of errors of 16 trials after each round" in found.html
+    for other in ("template", "validation loss", "nats", "bits per symbol", "--epochs"):
+        assert other not in re.sub(r"<style>.*?</style>", "", found.html, flags=re.DOTALL).lower()
+
+
+def test_it_is_tried_dry_though_nothing_is_known_of_its_costs(settings: Settings) -> None:
+    found = api.dry_run(SPEC, settings=settings)
+    assert (found.slots, found.configs, found.trials) == (1, 40, SPEC.trials)
+    assert (found.typical, found.refused, found.seconds) == (None, None, None)
+    assert "budget: 16 trials; nobody knows yet" in "\n".join(lines(found.to_dict()))
+    assert len(api.sweeps(settings=settings)) == 0
+
+
+def test_a_dry_run_tells_its_costs_if_it_knows_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(task: TreeTask, spec: SweepSpec, experience: Experience) -> KnownCosts:
+        return KnownCosts(task.problem(spec, {}), lambda config: 40, lambda config: 5_000_000)
+
+    monkeypatch.setattr(TreeTask, "known_costs", known)
+    found = api.dry_run(SPEC, settings=settings)
+    assert found.typical and found.typical.parameters == 40 and found.seconds is not None
+    assert found.refused == pytest.approx(1 / 5, abs=0.05)  # those of one layer
+    assert "a typical trial (layers " in (said := "\n".join(lines(found.to_dict())))
+    assert "40 parameters" in said and " 5 MB beside" in said
+
+
+def test_its_trials_are_compared_and_trained_again(settings: Settings) -> None:
+    api.launch(SPEC, settings=settings)
+    again = api.rerun("trees/3", settings=settings)
+    assert (again.comparison.verdict, again.comparison.epochs_compared) == ("identical", 2)
+    found = api.compare("trees/3", "trees/4", settings=settings)
+    losses = [one.record.best_val_loss or 9 for one in (found.first, found.second)]
+    assert found.difference == losses[1] - losses[0] != 0
+    assert set(found.differences) <= {"layers", "leaves"}
+    Store(settings).log(found.first.record.run_id, tags={TreeTask.runs.tag: "other trees"})
+    apart = api.compare("trees/3", "trees/4", settings=settings)
+    assert apart.difference is None and "other data" in apart.verdict
 
 
 def test_runs_of_a_kind_that_is_not_known_are_left_out_with_a_reason(
