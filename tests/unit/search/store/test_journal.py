@@ -20,7 +20,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive, journal
+from lstm_sweep.search.store import archive, journal, trial_end
 from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -159,6 +159,16 @@ def test_rounds_are_logged_with_that_the_trial_waits(opened: Opened) -> None:
     opened.journal.pause_trial(replace(opened.after(1), paused="at epoch 1"))
     assert (opened.requests, opened.steps) == (1, [1])
     assert opened.store.tags(opened.run_id)[Tag.PAUSED] == "at epoch 1"
+
+
+def test_a_trial_that_waits_again_has_no_end_though_its_driver_died(opened: Opened) -> None:
+    lost = Ended(Outcome.LOST, trial_end.DRIVER_DIED, unfinished=True)
+    opened.store.log(opened.run_id, tags=trial_end.lost_with_driver(lost))
+    assert trial_end.was_lost_with_driver(opened.store.tags(opened.run_id))
+    opened.journal.wait_again(replace(opened.after(1), paused="at epoch 1"))
+    tags = opened.store.tags(opened.run_id)
+    assert not trial_end.was_lost_with_driver(tags)
+    assert (tags[Tag.OUTCOME], tags[Tag.PAUSED]) == ("", "at epoch 1")
 
 
 def test_rounds_that_are_queued_are_logged_one_trial_after_the_other(opened: Opened) -> None:
