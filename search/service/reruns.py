@@ -26,6 +26,7 @@ from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.process import identity
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
@@ -166,8 +167,11 @@ class Reruns:
         if child is not None:
             return child.poll() is None
         text = (self._folder / rerun_id / "process").read_text(encoding="utf-8")
-        pid, _, began = text.partition(" ")
-        return bool(began) and _began(pid) == began
+        try:
+            pid, started = map(int, text.split())
+        except ValueError:
+            return False
+        return identity.is_running(pid, started)
 
     def _watch(self) -> None:
         """Start what waits, as many at once as may be."""
@@ -206,7 +210,7 @@ class Reruns:
                 start_new_session=True,
             )
         self._children[rerun_id] = child
-        written = f"{child.pid} {_began(str(child.pid))}"
+        written = f"{child.pid} {identity.start_ticks(child.pid)}"
         (place / "process").write_text(written, encoding="utf-8")
 
     def _drop_old(self) -> None:
@@ -235,15 +239,6 @@ def checked(changes: object) -> Mapping[str, Any]:
 def _setting(name: str, value: object) -> str:
     """A change as `--set` takes it."""
     return f"{name}={value}"
-
-
-def _began(pid: str) -> str:
-    """When a process began, in ticks since the system did; empty if there is none."""
-    try:
-        fields = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    except (OSError, ValueError, IndexError):
-        return ""
 
 
 def _document(file: Path) -> Mapping[str, Any] | None:

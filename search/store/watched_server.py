@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process.identity import is_running, start_ticks
 from lstm_sweep.search.store import artifacts, auth, server
 from lstm_sweep.search.store.settings import Settings
 
@@ -89,7 +90,7 @@ class WatchedServer:
                 )
                 self._child = child
                 with contextlib.suppress(OSError):
-                    self._note.write_text(f"{child.pid} {_born(child.pid)}", encoding="ascii")
+                    self._note.write_text(f"{child.pid} {start_ticks(child.pid)}", encoding="ascii")
             try:
                 server.wait_for(child, self._bind, mark)
                 child.wait()
@@ -117,22 +118,10 @@ def _signal_group(group: int, number: int) -> None:
 def _end_orphan(note: Path) -> None:
     """End the server of a service that was killed; a process that has its number now is spared."""
     with contextlib.suppress(OSError, ValueError):
-        pid, born = map(int, note.read_text(encoding="ascii").split())
-        if not born:
-            return
+        pid, started = map(int, note.read_text(encoding="ascii").split())
         for number in (signal.SIGTERM, signal.SIGKILL):
             until = time.monotonic() + ENDS_WITHIN_S
-            if _born(pid) == born:
+            if is_running(pid, started):
                 _signal_group(pid, number)
-            while _born(pid) == born and time.monotonic() < until:
+            while is_running(pid, started) and time.monotonic() < until:
                 time.sleep(0.1)
-
-
-def _born(pid: int) -> int:
-    """Start of a process in clock ticks since boot; 0 if there is none, or the system says not."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    fields = text.rpartition(")")[2].split()
-    return 0 if fields[0] == "Z" else int(fields[19])

@@ -22,6 +22,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import Wording
+from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
@@ -51,7 +52,7 @@ class Holder:
     #: ID of this boot and of the PID namespace, since several machines may have the same host name
     machine: str
     pid: int
-    #: start of the process in clock ticks since boot, to detect a PID that is used again
+    #: start of the process (`start_ticks`), to detect a PID that is used again
     born: int
     token: str
     #: number of renewals
@@ -79,7 +80,7 @@ class Holder:
     def is_gone(self) -> bool:
         """Whether the process has certainly ended, or is this one and has released the lease."""
         return self.is_here and (
-            _start_ticks(self.pid) != self.born
+            start_ticks(self.pid) != self.born
             or (self.pid == os.getpid() and self.token in _released)
         )
 
@@ -164,7 +165,7 @@ class Lease:
         self._writing = threading.Lock()
         pid = os.getpid()
         host, token = socket.gethostname(), uuid.uuid4().hex
-        self.mine = Holder(host, _machine(), pid, _start_ticks(pid), token, seconds=seconds)
+        self.mine = Holder(host, _machine(), pid, start_ticks(pid), token, seconds=seconds)
 
     def release(self) -> None:
         """Note that this process is done with it, also if the store still has it."""
@@ -265,30 +266,3 @@ def _machine() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return f"{socket.gethostname()} {uuid.getnode():x}"
-
-
-def _start_ticks(pid: int) -> int:
-    """Start of a process of this machine in clock ticks since boot; -1 if it has ended.
-
-    Without Linux's /proc it is 0 for every running process. `psutil.Process.create_time` does not
-    replace it: it adds the boot time by the system's clock, which changes when the clock is set.
-    """
-    if not Path("/proc/self/stat").exists():
-        return 0 if _is_running(pid) else -1
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return -1
-    fields = text.rpartition(")")[2].split()
-    return -1 if fields[0] == "Z" else int(fields[19])
-
-
-def _is_running(pid: int) -> bool:
-    """Whether a process of this machine exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

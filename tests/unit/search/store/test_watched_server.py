@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.store import watched_server
 
 
@@ -18,7 +19,7 @@ def test_one_whose_service_was_killed_is_ended(
     monkeypatch.setattr(watched_server, "ENDS_WITHIN_S", 0.5)
     orphan = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     note = tmp_path / "note"
-    note.write_text(f"{orphan.pid} {watched_server._born(orphan.pid)}")
+    note.write_text(f"{orphan.pid} {start_ticks(orphan.pid)}")
     watched_server._end_orphan(note)
     assert orphan.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)
 
