@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,59 @@ def test_the_page_on_architecture_has_every_dependency() -> None:
     wanted = {re.split(r"[=>~]", requirement)[0] for requirement in project["dependencies"]}
     table = rows(section(DOCS / "architecture.md", "Libraries"))
     assert {name for first, _ in table for name in SPAN.findall(first)} - {"pynvml"} == wanted
+
+
+#: `FILE.py` (`NAME`, ...), and `NAME` of `FILE.py`
+FILE_THEN_NAMES = re.compile(r"`(\w+/[\w/]+\.py)`\s\(([^)]*)\)")
+NAMES_THEN_FILE = re.compile(r"((?:`[\w.]+`(?:,|\sand)?\s)+)\(?(?:of\s|in\s)?`(\w+/[\w/]+\.py)`")
+
+
+def code_named(text: str) -> set[tuple[str, str]]:
+    """Files that a text names together with what they define, each with one name."""
+    found = [(one[1], one[2]) for one in FILE_THEN_NAMES.finditer(text)]
+    found += [(one[2], one[1]) for one in NAMES_THEN_FILE.finditer(text)]
+    return {(file, name) for file, names in found for name in SPAN.findall(names)}
+
+
+def defined(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
+    """Names of classes, functions, methods and constants; those in a class follow its name."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield prefix + node.name
+        if isinstance(node, ast.ClassDef):
+            # a method may be named with its class or without
+            yield from defined(node.body, prefix)
+            yield from defined(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (prefix + ast.unparse(target) for target in targets)
+
+
+def is_defined(file: str, name: str) -> bool:
+    """Whether a file of ours defines a name, which may stand behind that of its module."""
+    names = set(defined(ast.parse(text_of(file)).body))
+    return name.removeprefix(f"{Path(file).stem}.") in names
+
+
+#: a parameter, which no file defines
+NOT_DEFINED = {("lstm_sweep/_launch.py", "on")}
+
+
+@pytest.mark.parametrize("page", [f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))])
+def test_what_is_named_beside_a_file_is_defined_there(page: str) -> None:
+    named = code_named(prose(text_of(page))) - NOT_DEFINED
+    assert [(file, name) for file, name in sorted(named) if not is_defined(file, name)] == []
+
+
+def test_what_is_named_beside_a_file_is_found() -> None:
+    named = code_named(text_of(DOCS / "architecture.md"))
+    assert ("search/sweep/gpu_sharing.py", "numbers") in named
+    assert ("models/fast/training_loop.py", "_trace_train") in named
+    assert ("models/config.py", "NORMALIZING") in named
+    assert ("search/engines/base.py", "Engine") in named and len(named) > 15
+    assert not is_defined("search/sweep/gpu_sharing.py", "_numbers")
+    assert is_defined("models/fast/training_loop.py", "FastProgram.train")
+    assert not is_defined("models/fast/training_loop.py", "FastProgram.no_method")
 
 
 def calls(page: str, program: str) -> list[str]:
