@@ -1,4 +1,7 @@
-"""The search proper: which config is tried next, which trials are pruned, and when it ends."""
+"""The search proper: which config is tried next, and when it ends.
+
+Which trials are paused is decided by `Pausing`; which trials of templates are pruned, here.
+"""
 
 from __future__ import annotations
 
