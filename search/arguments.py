@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, as the commands do."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments."""
+        """Raise the message of argparse as an `InputError`."""
         raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

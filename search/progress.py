@@ -186,7 +186,7 @@ class TrialProgress(_Results):
         return min(MOST_GUESSED, max(0.0, inside / each)) if each else 0.0
 
     def snapshot(self) -> TrialSnapshot:
-        """What a search is told of it."""
+        """The trial as it stands, as a value for the policy."""
         paused = "" if self.makes_room else self.paused
         return TrialSnapshot(
             self.trial, self.slot, tuple(self.rounds), self.ended, self.last, self.began,

@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
     @property
     def status(self) -> str:
-        """MLflow's word for it."""
+        """Status of the trial's run in MLflow."""
         if self in (Outcome.COMPLETE, Outcome.PRUNED):
             return "FINISHED"
         return "KILLED" if self in (Outcome.LOST, Outcome.STOPPED) else "FAILED"
@@ -145,7 +145,7 @@ class Training(Protocol):
         """Import what has to be there before the backend is made ready."""
 
     def events(self, job: Job) -> Iterator[TrainingEvent | TemplateEvent]:
-        """Train, and say how it goes."""
+        """Train the trial; yield what it reports meanwhile."""
 
     def place_of(self, error: Exception) -> str:
         """Where in the user's code an error has come from; empty if it has not."""

@@ -57,7 +57,7 @@ class Stretches:
         return len(self.heads)
 
     def select(self, chosen: Indices) -> Stretches:
-        """Some of them."""
+        """The stretches that `chosen`, an array of indices, names, in its order."""
         return Stretches(*(one[chosen] for one in vars(self).values()))
 
 

@@ -57,7 +57,7 @@ class Answer:
     content: bytes
 
     def document(self) -> Any:
-        """The JSON that it is."""
+        """The content, parsed as JSON."""
         return json.loads(self.content)
 
 
@@ -65,7 +65,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect, which could take the token to another machine."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Follow none."""
+        """Return None, by which urllib raises the redirect as an `HTTPError`."""
 
 
 def check_address(url: str, where: str) -> str:

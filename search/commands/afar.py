@@ -105,7 +105,7 @@ def _print_changed(service: Connection, path: tuple[str, ...], before: bytes) ->
 
 
 def _end(arguments: Namespace, service: Connection) -> int:
-    """`stop` and `pause`."""
+    """Run `stop` or `pause` on the service; return the exit code."""
     path = ("sweeps", arguments.sweep, arguments.command)
     if arguments.json:
         found = service.send("POST", *path).document()

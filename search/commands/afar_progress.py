@@ -15,23 +15,23 @@ QUEUED = "queued"
 
 
 class Progress(Protocol):
-    """What is told of a sweep."""
+    """Shows the events of a sweep that a service drives."""
 
     def hear(self, event: Event) -> None:
-        """Tell an event of the service."""
+        """Show an event of the service."""
 
     def ended(self, result: Mapping[str, Any]) -> None:
-        """Tell how the sweep has ended, which is given as the service has it."""
+        """Show how the sweep has ended; `result` is the service's document on it."""
 
 
 class Silent:
-    """Tells nothing."""
+    """Shows nothing."""
 
     def hear(self, event: Event) -> None:
-        """Tell nothing."""
+        """Show nothing."""
 
     def ended(self, result: Mapping[str, Any]) -> None:
-        """Tell nothing."""
+        """Show nothing."""
 
 
 class Lines:
@@ -60,7 +60,7 @@ class Lines:
         self._say(f"[{self._done}] {data['trial']}{phase} {data['outcome']} loss {told}; {so_far}")
 
     def ended(self, result: Mapping[str, Any]) -> None:
-        """Say nothing: the result is printed."""
+        """Print nothing: the command prints the result."""
 
 
 class JsonLines:

@@ -43,7 +43,7 @@ class Lines:
         self._spoke: float | None = None
 
     def started(self, state: SweepState) -> None:
-        """What there is to say was said before."""
+        """Begin to count the seconds without a line; print nothing."""
         self._spoke = state.now
 
     def update(self, state: SweepState) -> None:

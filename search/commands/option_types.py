@@ -21,12 +21,12 @@ def whole(text: str, or_else: str = "") -> int:
 
 
 def whole_or_auto(text: str) -> int | str:
-    """A whole number, or `auto`."""
+    """Parse a whole number or `auto`."""
     return text if text == "auto" else whole(text, "auto or ")
 
 
 def number(text: str) -> float:
-    """A number."""
+    """Parse a number."""
     try:
         return float(text)
     except ValueError:
@@ -34,7 +34,7 @@ def number(text: str) -> float:
 
 
 def switch(text: str) -> bool:
-    """Whether it is `on`."""
+    """Parse `on` or `off`."""
     if text not in ("on", "off"):
         raise argparse.ArgumentTypeError(f"found {shown(text)}, expected on or off")
     return text == "on"

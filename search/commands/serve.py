@@ -266,7 +266,7 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """Do nothing."""
+            """Install no handlers of signals."""
             yield
 
     server = Server(config)

@@ -148,19 +148,19 @@ class ClosesOnExit(ABC):
         """Stop all trials and processes at once."""
 
     def reserve(self, slot: Slot) -> str:
-        """Any slot can be had."""
+        """Return an empty text: any slot can be used, since no other sweep shares them."""
         return ""
 
     def refusal(self) -> str:
-        """It has slots, or will have some."""
+        """Return an empty text: the engine has slots, or will have some."""
         return ""
 
     def surplus(self) -> int:
-        """No trial has to make room."""
+        """Return 0: no trial has to make room for other sweeps."""
         return 0
 
     def demand(self, count: int) -> None:  # noqa: B027
-        """Nobody asks."""
+        """Ignore how many slots could be used: no other sweep shares them."""
 
     def __enter__(self) -> Self:
         return self

@@ -74,7 +74,7 @@ class Member:
 
     @property
     def node(self) -> Node:
-        """Where it is."""
+        """The node on which the agent runs."""
         return self.wanted.node
 
     def call(self, name: str, *arguments: Any, group: str = FILES) -> Any:

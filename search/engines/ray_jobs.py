@@ -66,7 +66,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect, which would send the token to another server."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Leave the answer as it is."""
+        """Return None, by which urllib raises the redirect as an `HTTPError`."""
 
 
 class RayJobs:

@@ -35,7 +35,7 @@ class Share:
         return self._most
 
     def why(self) -> str:
-        """Why not more."""
+        """Why the sweep has no more slots."""
         self.most()
         return self._why or "the service gives it no more slots"
 

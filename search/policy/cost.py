@@ -191,7 +191,7 @@ class ObservedCosts:
         return 1.0 if usual is None else usual
 
     def step_seconds(self, config: Config) -> float:
-        """The same for all."""
+        """Seconds of a round: it takes the same steps for all configs."""
         return self.round_seconds(config)
 
     def trial_seconds(self, config: Config, rounds: int) -> float:

@@ -91,7 +91,7 @@ class Experience:
     pace: float = 1.0
 
     def describe(self) -> list[str]:
-        """What it is, in lines for people."""
+        """A line for people: how many earlier configs a search begins with; none if none."""
         if not (self.first or self.later):
             return []
         counts = {"this corpus": len(self.first), "others": len(self.later)}
@@ -166,7 +166,7 @@ def portfolio(
 
 
 def network(config: TrialConfig) -> TrialConfig:
-    """A config, whatever its rate is."""
+    """The config with a learning rate of 1, to compare configs by all other fields."""
     return config.evolve(learning_rate=1.0)
 
 

@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class LadderDecision:
-    """Where a ladder stands."""
+    """Which rates of a ladder are still needed, and which is the best so far."""
 
     #: rates whose losses are still needed, the highest first; empty when the ladder has ended
     needed: tuple[float, ...]

@@ -78,7 +78,7 @@ class ObservedTrials:
         self._inside[number], self._pending[number] = bool(point), pending
 
     def point(self, number: int) -> Mapping[str, float] | None:
-        """The point of a trial that is known."""
+        """The point of a trial that was put; None if it was not."""
         return self._points.get(number)
 
     def observations(self, losses: Array) -> Observations:

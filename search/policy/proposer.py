@@ -147,7 +147,7 @@ class Proposer:
     def _by_acquisition(
         self, number: int, seen: Observations, accepts: Callable[[Config], bool]
     ) -> Iterator[Proposal]:
-        """What TPE suggests."""
+        """Yield configs that TPE draws, each with its acquisition."""
         history = seen.history
 
         def rank(trial: Observation) -> float:

@@ -37,7 +37,7 @@ FEWEST_ROUND_TARGETS = 2_000
 
 @dataclass(frozen=True)
 class RoundSize:
-    """The grain of a sweep."""
+    """How many rounds an epoch has, and how many targets score each of them."""
 
     rounds_per_epoch: int
     #: validation targets that are scored after each round
@@ -99,7 +99,7 @@ class _Predicted:
         self.epoch_s = self._seconds(0)
 
     def score_s(self, targets: int) -> float:
-        """Seconds of scoring so many targets."""
+        """Seconds of scoring `targets` validation targets."""
         return self._seconds(targets) - self.epoch_s
 
     def free_s(self, rounds: int) -> float:

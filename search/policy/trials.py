@@ -34,7 +34,7 @@ class Ranking:
             self._losses[number] = loss
 
     def numbers(self, count: int | None = None) -> list[int]:
-        """The first so many numbers, or all."""
+        """Numbers of the `count` trials with the lowest losses, or of all trials that have one."""
         return [number for _, number in self._keys[:count]]
 
 
@@ -86,12 +86,12 @@ class Trials(Mapping[int, TrialSnapshot]):
 
     @property
     def open(self) -> list[TrialSnapshot]:
-        """Those that have not ended."""
+        """Trials that have not ended."""
         return self._in_order(self._open)
 
     @property
     def paused(self) -> list[TrialSnapshot]:
-        """Those that are paused."""
+        """Trials that are paused."""
         return self._in_order(self._paused)
 
     def first_paused(self, count: int = FEW_PAUSED) -> list[TrialSnapshot]:
@@ -101,7 +101,7 @@ class Trials(Mapping[int, TrialSnapshot]):
 
     @property
     def again(self) -> list[TrialSnapshot]:
-        """Those that confirm a config."""
+        """Trials that confirm a config."""
         return self._in_order(self._again)
 
     def ranked(self) -> list[TrialSnapshot]:

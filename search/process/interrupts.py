@@ -52,11 +52,11 @@ class Never:
     signal_number, ending, timed_out, short_of_time = 0, False, False, False
 
     def hold(self, *, to_the_end: bool = False) -> AbstractContextManager[None]:
-        """Defer nothing."""
+        """Return a context that defers no signal."""
         return nullcontext()
 
     def limit_request(self) -> AbstractContextManager[None]:
-        """Give up nothing."""
+        """Return a context without a time limit."""
         return nullcontext()
 
 

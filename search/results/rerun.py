@@ -247,7 +247,7 @@ class _Again:
             raise
 
     def _train(self, job: Job) -> None:
-        """Train it to its end."""
+        """Train the trial of a job to its end."""
         self.inbox.wait_for_slot(job.slot)
         began = time.monotonic()
         watch = Watch(began)

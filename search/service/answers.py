@@ -78,7 +78,7 @@ class Answers:
             raise error.with_traceback(None) from None
 
     def _begin(self, key: Hashable, ask: Callable[[], Any], last: _Kept | None) -> _Kept:
-        """Look again, in a task."""
+        """Ask in a task of the event loop, and keep what it will answer."""
         asked: asyncio.Future[Answer] = asyncio.ensure_future(self._ask(key, ask))
         asked.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         kept = _Kept(asked)
@@ -112,7 +112,7 @@ class Answers:
         return await to_thread.run_sync(call, limiter=self._readers)
 
     def forget(self) -> None:
-        """Ask again from now on."""
+        """Forget all answers, so that each question is asked again."""
         self._kept.clear()
 
 

@@ -54,12 +54,12 @@ class Log(Silent):
 
     @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        """Say how it has ended."""
+        """Print the outcome of a trial."""
         ended = progress.ended
         self.said(f"{progress.trial.id} {ended.outcome if ended else ''}")
 
     def said(self, text: str) -> None:
-        """Write it."""
+        """Print a text with the time, without secrets."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         print(f"{now} {without_secrets(text)}", flush=True)
 

@@ -43,7 +43,7 @@ class Failures:
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
 
     def note(self, address: str) -> None:
-        """Count one more."""
+        """Count a failed login from an address."""
         times = self._of.setdefault(address, deque(maxlen=self._most))
         self._of.move_to_end(address)
         times.append(self._clock())

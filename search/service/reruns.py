@@ -93,7 +93,7 @@ class Reruns:
         self._thread = threading.Thread(target=self._watch, name="reruns", daemon=True)
 
     def start(self) -> None:
-        """Begin to train what waits."""
+        """Start the thread that starts queued reruns."""
         self._thread.start()
 
     def submit(self, wanted: Wanted) -> Rerun:

@@ -39,7 +39,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Allotment:
-    """What one sweep gets."""
+    """How many slots a sweep gets, and why not more."""
 
     name: str
     slots: int

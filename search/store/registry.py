@@ -47,12 +47,12 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """Its address for MLflow."""
+        """URI by which MLflow loads the version."""
         return f"models:/{self.name}{f'@{CHAMPION}' if self.champion else f'/{self.version}'}"
 
     @property
     def text(self) -> str:
-        """What it is, for people."""
+        """A line for people: version, role and reason."""
         role = "the champion" if self.champion else "not the champion"
         return f"version {self.version} of {self.name}, {role}: {self.why}"
 

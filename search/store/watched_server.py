@@ -50,26 +50,26 @@ class WatchedServer:
 
     @property
     def address(self) -> str:
-        """Its URL."""
+        """URL of the server for other machines."""
         return self._bind.address
 
     @property
     def local_address(self) -> str:
-        """Its URL for requests of this machine."""
+        """URL of the server for requests of this machine."""
         return self._bind.local_address
 
     @property
     def pid(self) -> int | None:
-        """Its process; None while there is none."""
+        """PID of the server; None while it does not run."""
         child = self._child
         return child.pid if child and child.poll() is None else None
 
     def start(self) -> None:
-        """Start it, and again whenever it ends."""
+        """Start the server, and again whenever it ends."""
         self._thread.start()
 
     def close(self) -> None:
-        """End it."""
+        """End the server, and start it no more."""
         self._ends.set()
         with self._lock:
             if self._child:

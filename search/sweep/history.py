@@ -28,14 +28,14 @@ class SweepClock:
         self._held_at: float | None = None
 
     def __call__(self) -> float:
-        """What it shows."""
+        """Seconds of the clock without those for which it was held."""
         now = self._clock()
         if self._held_at is not None:
             self.held = now - self._held_at
         return now - self.held
 
     def hold(self, *, held: bool) -> None:
-        """Hold it, or let it go on."""
+        """Stop the clock, or let it go on."""
         if held != (self._held_at is not None):
             now = self()
             self._held_at = now if held else None

@@ -12,7 +12,7 @@ FILE = Path(__file__).with_name("shipped_past.json")
 
 
 def shipped() -> tuple[PastSweep, ...]:
-    """These sweeps, one for each corpus."""
+    """The sweeps that ship with the program, one for each corpus."""
     written = json.loads(FILE.read_text(encoding="utf-8"))
     return tuple(
         PastSweep(

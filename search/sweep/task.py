@@ -134,11 +134,11 @@ class Task(ABC):
     @property
     @abstractmethod
     def dataset(self) -> Dataset:
-        """Its name, fingerprint and source."""
+        """Name, fingerprint and source of the data."""
 
     @property
     def objective(self) -> Objective:
-        """What its trials are compared by."""
+        """What trials of the task are compared by."""
         return self.runs.objective
 
     @abstractmethod

@@ -37,7 +37,7 @@ REFUSALS: tuple[type[Exception], ...] = (ProblemError, *(kind for kind, _ in KIN
 
 
 class Looks(NamedTuple):
-    """What a page depends on, of who looks at it."""
+    """What a page shows depends on: what the user may do, and whether they have logged in."""
 
     #: may change something
     may_run: bool = False
@@ -46,7 +46,7 @@ class Looks(NamedTuple):
 
     @classmethod
     def of(cls, site: Site, user: User) -> Looks:
-        """That of a user."""
+        """What a page shows to this user."""
         return cls(user.role is Role.RUN, site.settings.asks_login)
 
 
