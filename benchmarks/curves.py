@@ -74,7 +74,7 @@ def data_size_of(head: Mapping[str, Any]) -> DataSize:
 
 
 def unigram_loss_of(head: Mapping[str, Any]) -> float:
-    """Loss of guessing on the corpus of a recording, nats."""
+    """Loss of the unigram baseline on the corpus of a recording, nats."""
     return float(head["corpus"].get("unigram_loss", UNIGRAM_LOSS))
 
 

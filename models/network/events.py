@@ -34,7 +34,7 @@ class LastRound(Round):
 
 @dataclass(frozen=True)
 class Diverged:
-    """The loss is not finite, or far above ln(alphabet), that of guessing; no event follows."""
+    """The loss is not finite, or far above that of a uniform prediction; no event follows."""
 
     reason: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-#: a trial has diverged if its loss is above this multiple of ln(alphabet), the loss of guessing
+#: a trial has diverged if its loss is above this multiple of the loss of a uniform prediction
 DIVERGED_AT = 2.0
 #: training steps over which the loss is averaged for that comparison
 DIVERGED_STEPS = 10
@@ -46,5 +46,6 @@ def excess(kind: str, loss: float, limit: float) -> str:
     """Describe a loss that is not finite or above the limit."""
     if not math.isfinite(loss):
         return f"the {kind} loss is {loss}"
-    guessing = limit / DIVERGED_AT
-    return f"the {kind} loss of {loss:.4g} is over {DIVERGED_AT:g} times guessing ({guessing:.3g})"
+    uniform = limit / DIVERGED_AT  # ln(alphabet)
+    times = f"{DIVERGED_AT:g} times that of a uniform prediction"
+    return f"the {kind} loss of {loss:.4g} is over {times} ({uniform:.3g})"

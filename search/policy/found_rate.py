@@ -19,7 +19,7 @@ from lstm_sweep.spaces.space import Space
 
 #: the search keeps to rates from a tenth of the best one to twice as high
 BELOW, ABOVE = 10.0, 2.0
-#: a step is nearly as good as the best one if it gains so much of what that gains over guessing
+#: a step is nearly as good as the best one if it gains so much of what that gains over unigrams
 NEARLY = 0.9
 #: significant digits of a rate
 DIGITS = 2
@@ -117,7 +117,7 @@ def found(
 ) -> FoundRate:
     """What is to be made of a ladder that has ended with the rate `best`.
 
-    `untrained` is the loss of guessing, nats; None if it is not known.
+    `untrained` is the loss of the unigram baseline, nats; None if it is not known.
     """
     refines = refine and refinable(space)
     return FoundRate(
@@ -133,8 +133,9 @@ def found(
 def between_steps(steps: Sequence[Step], best: float, untrained: float | None) -> float:
     """The rate at the lowest point of a parabola through the best step and its two neighbours.
 
-    It is a parabola of the loss over the logarithm of the rate. A neighbour counts as guessing if
-    it has failed, was worse or lies above the space; if the best step is the lowest, it is that.
+    It is a parabola of the loss over the logarithm of the rate. A neighbour counts with the loss
+    `untrained` if it has failed, was worse or lies above the space; if the best step is the lowest,
+    it is that.
     """
     index = [step.rate for step in steps].index(best)
     if index == len(steps) - 1:

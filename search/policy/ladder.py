@@ -17,7 +17,7 @@ from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
 FACTOR = 10.0
-#: a rate whose loss is above this share of guessing (the unigram baseline) has learned nothing
+#: a rate whose loss is above this share of that of the unigram baseline has learned nothing
 LEARNED = 0.98
 #: numbers that differ by less than this share are the same rate
 SAME = 1e-6
@@ -107,7 +107,9 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision:
             return LadderDecision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
     if best is None:
         return LadderDecision(
-            (), None, f"no rate came below {LEARNED:g} times guessing ({unigram_loss:.4f})"
+            (),
+            None,
+            f"no rate came below {LEARNED:g} times the unigram loss ({unigram_loss:.4f})",
         )
     return LadderDecision(
         (), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}"

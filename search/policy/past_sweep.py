@@ -39,7 +39,7 @@ def past_sweep(
 ) -> PastSweep:
     """What the trials of a search say; `climbed` are those of its ladder.
 
-    `untrained` is the loss of guessing, nats.
+    `untrained` is the loss of the unigram baseline, nats.
     """
     rate = _found(climbed, untrained, refine)
     small = climbed[0].config if climbed else None

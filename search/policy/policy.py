@@ -93,7 +93,7 @@ class Policy:
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss by hyperparameter; None if the trials are too few.
 
-        Trials that failed or did worse than guessing count as guessing.
+        Trials that failed or did worse than the unigram baseline count with its loss.
         """
         return self._search.importance()
 

@@ -247,7 +247,7 @@ class SearchPhase:
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
 
-        Trials that failed or did worse than guessing count as guessing.
+        Trials that failed or did worse than the unigram baseline count with its loss.
         """
         losses, untrained = self.objective_values(), self._problem.untrained_loss
         worst = math.inf if untrained is None else untrained

@@ -116,7 +116,7 @@ class TrialPaused:
 
 @dataclass(frozen=True)
 class TrialThawed:
-    """A trial that was paused is given a slot."""
+    """A trial that was paused is given a slot: it is thawed."""
 
     number: int
     slot: Slot

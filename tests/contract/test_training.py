@@ -155,7 +155,7 @@ def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
     config = CONFIG.evolve(direction=direction, learning_rate=100.0, optimizer="adam")
     events = trained(config, corpus, tmp_path / "m.keras")
     assert isinstance(events[-1], Diverged)
-    assert "times guessing" in events[-1].reason
+    assert "times that of a uniform prediction" in events[-1].reason
     assert not epochs(events)
 
 

@@ -14,7 +14,7 @@ from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.space import Space
 
-GUESSING = 3.0
+UNIGRAM = 3.0
 SMALL = TrialConfig(layer_size=32)
 
 
@@ -23,7 +23,7 @@ def by_size(config: Config) -> float:
 
 
 def found_in(
-    dimension: Dimension, *losses: float, refine: bool = True, untrained: float | None = GUESSING
+    dimension: Dimension, *losses: float, refine: bool = True, untrained: float | None = UNIGRAM
 ) -> FoundRate:
     """What comes of a ladder over a dimension with these losses, sizes 32 to 512."""
     space = Space({"learning_rate": dimension, "layer_size": Range("layer_size", 32, 512, 16)})
@@ -43,7 +43,7 @@ DECADES = Listed("learning_rate", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))
     "above, own, below, expected",
     [
         (2.5, 2.0, 2.5, 0.01),  # as steep to both sides
-        (math.inf, 2.0, 3.0, 0.01),  # a failure counts as guessing
+        (math.inf, 2.0, 3.0, 0.01),  # a failure counts as unigrams
         (9.0, 2.0, 3.0, 0.01),  # so does a loss that is worse
         (2.0, 2.0, 3.0, 0.032),  # half way up
         (3.0, 2.0, 2.0, 0.0032),
@@ -55,14 +55,14 @@ def test_the_best_rate_lies_between_the_neighbours_of_the_best_step(
     above: float, own: float, below: float, expected: float
 ) -> None:
     steps = [Step(0.1, above), Step(0.01, own), Step(0.001, below)]
-    assert between_steps(steps, 0.01, GUESSING) == expected
+    assert between_steps(steps, 0.01, UNIGRAM) == expected
 
 
 @pytest.mark.parametrize(
     "losses, best, expected",
     [
         ((2.9, 2.5, 2.0), 0.001, 0.001),  # the lowest
-        ((2.0, 2.9, 3.0), 0.1, 0.094),  # the highest: a higher one counts as guessing
+        ((2.0, 2.9, 3.0), 0.1, 0.094),  # the highest: a higher one counts as unigrams
         ((2.0, 2.1, 3.0), 0.1, 0.039),
     ],
 )
@@ -70,10 +70,10 @@ def test_a_best_step_at_an_end_of_the_ladder(
     losses: tuple[float, ...], best: float, expected: float
 ) -> None:
     steps = [Step(rate, loss) for rate, loss in zip((0.1, 0.01, 0.001), losses, strict=True)]
-    assert between_steps(steps, best, GUESSING) == expected
+    assert between_steps(steps, best, UNIGRAM) == expected
 
 
-def test_where_guessing_is_not_known_a_failure_says_nothing_of_the_rates_between() -> None:
+def test_where_the_unigram_loss_is_not_known_a_failure_says_nothing_of_the_rates_between() -> None:
     steps = [Step(0.1, math.inf), Step(0.01, 2.0), Step(0.001, 2.5)]
     assert between_steps(steps, 0.01, None) == 0.01
 
@@ -194,7 +194,7 @@ def test_a_finer_list_keeps_its_rates_between_those_that_have_lost() -> None:
 
 
 @pytest.mark.parametrize("above, kept", [(2.9, [0.001, 0.01, 0.1]), (math.inf, [0.001, 0.01])])
-def test_where_guessing_is_not_known_only_what_has_failed_is_left_out(
+def test_where_the_unigram_loss_is_not_known_only_what_has_failed_is_left_out(
     above: float, kept: list[float]
 ) -> None:
     rate = found_in(DECADES, math.inf, above, 2.0, 2.5, untrained=None, refine=False)

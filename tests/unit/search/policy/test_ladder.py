@@ -93,7 +93,7 @@ def test_rates_of_whole_decades_are_whole_decades() -> None:
         (
             (2.95,),
             LadderDecision(RATES[1:], None, "waiting for 0.1"),
-        ),  # hardly better than guessing
+        ),  # hardly better than unigrams
         ((math.inf, 3.0, math.inf), LadderDecision(RATES[3:], None, "waiting for 0.001")),
         # it goes on as long as losses fall
         ((2.5,), LadderDecision(RATES[1:], 1.0, "waiting for 0.1")),
@@ -126,11 +126,11 @@ def test_rates_of_whole_decades_are_whole_decades() -> None:
         # or find nothing
         (
             (math.inf, 3.5, 2.99, 2.99, 2.99),
-            LadderDecision((), None, "no rate came below 0.98 times guessing (3.0000)"),
+            LadderDecision((), None, "no rate came below 0.98 times the unigram loss (3.0000)"),
         ),
         (
             (math.inf,) * 5,
-            LadderDecision((), None, "no rate came below 0.98 times guessing (3.0000)"),
+            LadderDecision((), None, "no rate came below 0.98 times the unigram loss (3.0000)"),
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_ladder_decides_from_what_is_known(
     assert expected.done == (not expected.needed)
 
 
-def test_a_loss_must_be_below_the_share_of_guessing_to_count_as_learned() -> None:
+def test_a_loss_must_be_below_the_share_of_unigrams_to_count_as_learned() -> None:
     assert decide(steps(0.98 * UNIGRAM), UNIGRAM).best is None
     assert decide(steps(0.98 * UNIGRAM - 1e-9), UNIGRAM).best == 1.0
 
