@@ -13,11 +13,12 @@ from lstm_sweep.search.commands.display import Lines, open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.rerun_verdict import print_verdict
 from lstm_sweep.search.process.signals import Shield, stop_within_s
-from lstm_sweep.search.results.detect import Rule, line_of
-from lstm_sweep.search.results.generate import GenerationRequest, printable
+from lstm_sweep.search.results.detect import Rule
+from lstm_sweep.search.results.generate import GenerationRequest
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.texts.detected import finding_line
 from lstm_sweep.search.texts.exported import next_lines
-from lstm_sweep.search.texts.terminal import plain, print_json
+from lstm_sweep.search.texts.terminal import plain, print_json, printable
 
 
 def rerun(arguments: Namespace) -> int:
@@ -102,7 +103,7 @@ def detect(arguments: Namespace) -> int:
         f"symbol; {found.unexpected:,} {rule}, in {len(found.in_sessions):,} sessions"
     )
     for finding in found.findings:
-        print(line_of(finding, found.bundle.alphabet))
+        print(printable(finding_line(finding, is_text=found.bundle.alphabet.is_text)))
     if more := found.unexpected - len(found.findings):
         print(f"... and {more:,} less surprising (--top N)")
     return DONE

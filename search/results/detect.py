@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, UNKNOWN
 from lstm_sweep.models.data.sessions import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.fast.program_types import Predictor
 from lstm_sweep.models.field_checks import check_kind, check_range
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
-from lstm_sweep.search.results.generate import predictor_of, printable
+from lstm_sweep.search.results.generate import predictor_of
 
 #: findings that may be asked for
 MOST_LISTED = 1_000_000
@@ -197,16 +197,3 @@ def _findings(
             )
         )
     return found
-
-
-def line_of(finding: Finding, alphabet: Alphabet) -> str:
-    """A finding for people, as a terminal may have it."""
-
-    def text(*symbols: Symbol) -> str:
-        return repr("".join(map(str, symbols))) if alphabet.is_text else " ".join(map(str, symbols))
-
-    expected = ", ".join(f"{text(symbol)} ({chance:.2g})" for symbol, chance in finding.expected)
-    what = f"({finding.probability:.2g})" if finding.known else "(not in the training data)"
-    after = f" after {text(*finding.before)}" if finding.before else " at the beginning"
-    place = f"{finding.session}, symbol {finding.place:,}"
-    return printable(f"{place}: {text(finding.symbol)} {what}{after}; expected {expected}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +16,7 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.bundle.generation import continued, continued_stream, until_ended
 from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
-from lstm_sweep.models.errors import InputError, cut, escaped, shown
+from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.fast.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.field_checks import check_range, check_text
 from lstm_sweep.models.wording import option
@@ -146,10 +145,3 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
 def _examples(alphabet: Alphabet) -> str:
     some = alphabet.symbols[:8]
     return cut(repr("".join(map(str, some))) if alphabet.is_text else " ".join(map(str, some)))
-
-
-def printable(text: str) -> str:
-    """A text as a terminal may have it: what could steer it is escaped."""
-    if not sys.stdout.isatty():
-        return text
-    return escaped(text, "\n\t")

@@ -28,6 +28,11 @@ def plain(text: object) -> str:
     return escaped(cut(str(text), LONGEST_SHOWN))
 
 
+def printable(text: str) -> str:
+    """A text for standard output: if that is a terminal, what could control it is escaped."""
+    return escaped(text, "\n\t") if sys.stdout.isatty() else text
+
+
 def escape_what_is_not_encoded() -> None:
     """Let this process print what its terminal's encoding lacks as backslash escapes."""
     for stream in (sys.stdout, sys.stderr):

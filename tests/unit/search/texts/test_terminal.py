@@ -1,0 +1,26 @@
+"""Texts with control characters, printed to a file and to a real terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+PROGRAM = r"""
+from lstm_sweep.search.texts.terminal import printable
+print(printable("a\x1b[2Jb\n\tc"), end="")
+"""
+
+
+def test_to_a_file_a_text_is_printed_as_it_is() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
+    assert done.stdout == b"a\x1b[2Jb\n\tc"
+
+
+def test_on_a_terminal_what_could_control_it_is_escaped() -> None:
+    ours, theirs = os.openpty()
+    subprocess.run([sys.executable, "-c", PROGRAM], stdout=theirs, check=True)
+    os.close(theirs)
+    printed = os.read(ours, 1000)
+    os.close(ours)
+    assert printed.replace(b"\r\n", b"\n") == b"a\\x1b[2Jb\n\tc"
