@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +9,12 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.yaml_file import read_yaml
+from tests.unit.syntax import MODULES, PACKAGES, ROOT, calls, imported
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("models", "spaces", "search")
 #: what stands beside the program
 OTHERS = ("tests", "benchmarks", "examples", "docs", "docker")
 #: lines of a module, script or settings file, at most
 LONGEST = 350
-MODULES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for package in PACKAGES
-    for path in (ROOT / package).rglob("*.py")
-)
 #: files of the package itself, beside its links to the three folders
 OWN = sorted((ROOT / "lstm_sweep").glob("*.py"))
 #: what builds, checks and starts the program, and settings files
@@ -37,22 +30,6 @@ SCRIPTS = sorted(
     )
     for path in ROOT.glob(pattern)
 )
-
-
-@functools.cache
-def nodes(module: str) -> list[ast.AST]:
-    """All nodes of the syntax tree of a module."""
-    return list(ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))))
-
-
-def imported(module: str) -> Iterator[str]:
-    """Full names of all that a module imports, wherever the statement stands."""
-    for node in nodes(module):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def importers(package: str) -> set[str]:
@@ -211,49 +188,6 @@ def test_no_module_is_too_long() -> None:
     files = [*(ROOT / module for module in MODULES), *OWN, *others, *SCRIPTS]
     lines = {str(f): len(f.read_text(encoding="utf-8").splitlines()) for f in files}
     assert {file: count for file, count in lines.items() if count > LONGEST} == {}
-
-
-def calls(module: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
-    """Names of all that a module calls, as written, with the keywords given."""
-    for node in nodes(module):
-        if isinstance(node, ast.Call):
-            given = {word.arg: word.value for word in node.keywords if word.arg}
-            yield ast.unparse(node.func), given
-
-
-def effects(module: str) -> set[str]:
-    """What a module does that is a command's or a program's own: prints, exits, global state."""
-    found = {name for name, _ in calls(module)} & {"print", "sys.exit", "exit", "signal.signal"}
-    found |= {name for name in imported(module) if name.split(".")[0] == "argparse"}
-    for node in nodes(module):
-        if isinstance(node, ast.Global):
-            found.add("global")
-        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            found |= {ast.unparse(node.value)} & {"os.environ"}
-    return found
-
-
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if m.startswith(("search/api/", "search/store/"))]
-)
-def test_the_api_and_the_store_neither_print_nor_exit_nor_change_the_process(module: str) -> None:
-    assert effects(module) == set()
-
-
-def test_what_changes_the_process_is_found(tmp_path: Path) -> None:
-    file = tmp_path / "module.py"
-    file.write_text(
-        """from argparse import Namespace
-def run(handler):
-    global state
-    print(os.environ["HOME"])
-    os.environ["HOME"] = "/"
-    signal.signal(2, handler)
-    sys.exit(1)
-"""
-    )
-    expected = {"argparse.Namespace", "global", "print", "os.environ", "signal.signal", "sys.exit"}
-    assert effects(str(file)) == expected
 
 
 def test_only_messages_of_workers_are_unpickled() -> None:

@@ -1,0 +1,75 @@
+"""The core of the program neither prints nor exits, and leaves the state of the process alone."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.unit.syntax import MODULES, calls, imported, nodes
+
+#: calls that are a command's or a program's own; `os.environ.get` and the like only read
+EFFECTS = {
+    "print", "sys.exit", "exit", "os._exit", "signal.signal", "os.chdir", "os.dup2", "os.umask",
+    "os.putenv", "os.unsetenv",
+    *(f"os.environ.{name}" for name in ("update", "pop", "popitem", "setdefault", "clear")),
+}  # fmt: skip
+STREAMS = {"sys.stdin", "sys.stdout", "sys.stderr"}
+
+
+def effects(module: str) -> set[str]:
+    """What a module does that is a command's or a program's own: prints, exits, global state."""
+    found = {name for name, _ in calls(module)} & EFFECTS
+    found |= {name for name in imported(module) if name.split(".")[0] == "argparse"}
+    found |= {name for name in imported(module) if name in STREAMS}
+    for node in nodes(module):
+        if isinstance(node, ast.Global):
+            found.add("global")
+        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            found |= {ast.unparse(node.value)} & {"os.environ"}
+        elif isinstance(node, ast.AugAssign):
+            found |= {ast.unparse(node.target)} & {"os.environ"}
+        elif isinstance(node, ast.Attribute):
+            found |= {ast.unparse(node)} & STREAMS
+    return found
+
+
+#: folders whose functions take values and return values
+CORE = ("models/data/", "spaces/", *(
+    f"search/{name}/" for name in ("policy", "pages", "store", "sweep", "results", "api")
+))  # fmt: skip
+#: variables that are set in processes that are made for one function (`isolated`)
+ALLOWED = {
+    "search/results/generate.py": {"os.environ"},
+    "search/sweep/bundle_parity.py": {"os.environ"},
+}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(CORE)])
+def test_the_core_neither_prints_nor_exits_nor_changes_the_process(module: str) -> None:
+    assert effects(module) == ALLOWED.get(module, set())
+
+
+def test_what_changes_the_process_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(
+        """from argparse import Namespace
+def run(handler):
+    global state
+    print(os.environ["HOME"])
+    os.environ["HOME"] = "/"
+    os.environ.get("HOME"), os.environ.copy()
+    os.environ.pop("HOME")
+    os.environ |= {"HOME": "/"}
+    os.chdir("/")
+    os.dup2(1, 2)
+    sys.stdout.isatty()
+    signal.signal(2, handler)
+    sys.exit(1)
+"""
+    )
+    assert effects(str(file)) == {
+        "argparse.Namespace", "global", "print", "os.environ", "os.environ.pop", "os.chdir",
+        "os.dup2", "sys.stdout", "signal.signal", "sys.exit",
+    }  # fmt: skip
