@@ -62,6 +62,7 @@ def run_there(
 
     Raises:
         InputError: the head, the token, the store, the data or the command itself is refused.
+        JobNotSubmittedError: `interrupts` wanted an end before the head had taken the command.
         StoreError: the head was lost, or the sweep has failed there in a way that leaves no result.
     """
     from lstm_sweep.search.api import cluster

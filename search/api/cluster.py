@@ -17,7 +17,7 @@ import yaml
 
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.wording import option, worded
-from lstm_sweep.search.api.errors import JobLostError
+from lstm_sweep.search.api.errors import JobLostError, JobNotSubmittedError
 from lstm_sweep.search.api.job_command import command_of, environment_of
 from lstm_sweep.search.api.job_files import ON_HEAD, JobFiles
 from lstm_sweep.search.api.job_log import JobLog
@@ -32,7 +32,6 @@ from lstm_sweep.search.engines.ray_jobs import (
 )
 from lstm_sweep.search.engines.ray_package import Package, TooLargeError, packed
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
-from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.settings import Settings
 
 #: seconds between two looks at a job; its log is fetched whole, so a long one less often: at most
@@ -142,7 +141,7 @@ def submit(
 
     Raises:
         InputError: the head, the token, the store or the data cannot be used.
-        Interrupted: an end was wanted before the head has taken the job.
+        JobNotSubmittedError: an end was wanted before the head had taken the job.
     """
     variables = environment_of(settings, head, columns, environment)
     jobs = RayJobs(head, token_of(environment))
@@ -204,7 +203,10 @@ def _submit(
             if time.monotonic() > until:
                 raise
         _wait(LOOK_EVERY_S, interrupts)
-    raise Interrupted(interrupts.signal_number)
+    raise JobNotSubmittedError(
+        "an end was wanted before the head had taken the job, so none runs there: "
+        "the same lstm-sweep command submits it again"
+    )
 
 
 def _wait(seconds: float, interrupts: Interrupts) -> None:

@@ -9,12 +9,12 @@ import sys
 
 from lstm_sweep.models.errors import escaped
 from lstm_sweep.search.api import cluster
-from lstm_sweep.search.api.errors import JobLostError
+from lstm_sweep.search.api.errors import JobLostError, JobNotSubmittedError
 from lstm_sweep.search.api.job_files import JobFiles
 from lstm_sweep.search.commands.exits import DONE, FAILED
 from lstm_sweep.search.engines.ray_jobs import JobState
 from lstm_sweep.search.process.interrupts import EndRequest
-from lstm_sweep.search.process.signals import first_noted
+from lstm_sweep.search.process.signals import Interrupted, first_noted
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.texts.terminal import plain, plain_json
 
@@ -71,18 +71,22 @@ def run(files: JobFiles, settings: Settings, head: str, *, as_json: bool) -> int
 
     Raises:
         InputError: the head, the token, the store or the data cannot be used.
+        Interrupted: a signal has come before the head had taken the command.
     """
     output, end = JobOutput(as_json=as_json), EndRequest()
     with first_noted(end.request):
-        job = cluster.submit(
-            files,
-            head,
-            settings=settings,
-            observer=output,
-            as_json=as_json,
-            columns=shutil.get_terminal_size().columns,
-            interrupts=end,
-        )
+        try:
+            job = cluster.submit(
+                files,
+                head,
+                settings=settings,
+                observer=output,
+                as_json=as_json,
+                columns=shutil.get_terminal_size().columns,
+                interrupts=end,
+            )
+        except JobNotSubmittedError:
+            raise Interrupted(end.signal_number) from None
         output.said(f"job {job.name} on {head}; Ctrl-C stops it")
         try:
             ended = cluster.follow(job, observer=output, interrupts=end)

@@ -13,11 +13,10 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import cluster
 from lstm_sweep.search.api.cluster import ClusterJob, Destination, EndedJob, destination_of
-from lstm_sweep.search.api.errors import JobLostError
+from lstm_sweep.search.api.errors import JobLostError, JobNotSubmittedError
 from lstm_sweep.search.api.job_files import JobFiles
 from lstm_sweep.search.engines.ray_jobs import JobState
 from lstm_sweep.search.process.interrupts import EndRequest
-from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.settings import Settings
 from tests.job_api import JobApi, answering
 
@@ -119,7 +118,7 @@ def test_another_thread_asks_for_the_end_of_a_job(api: JobApi, seen: Seen) -> No
 def test_nothing_is_submitted_once_an_end_is_wanted(api: JobApi, seen: Seen) -> None:
     end = EndRequest()
     api.before[2] = end.request
-    with pytest.raises(Interrupted):
+    with pytest.raises(JobNotSubmittedError):
         submitted(api, seen, end=end)
     assert api.submitted == {}
 

@@ -66,5 +66,5 @@ def test_a_refusal_says_what_to_try(call: ast.Call, text: str) -> None:
 
 def test_typed_errors_are_those_that_the_program_catches() -> None:
     typed = [getattr(errors, name) for name in TYPED - {"NameTakenError"}]
-    alone = {errors.JobLostError, errors.ServiceEndsError}
+    alone = {errors.JobLostError, errors.JobNotSubmittedError, errors.ServiceEndsError}
     assert all(issubclass(one, InputError | StoreError) or one in alone for one in typed)

@@ -232,8 +232,9 @@ def test_a_second_signal_leaves_at_once(api: JobApi, capsys: Capture) -> None:
 
 def test_a_signal_before_the_job_is_submitted_leaves_none(api: JobApi) -> None:
     api.before[2] = lambda: os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as caught:
         run(api)
+    assert caught.value.code == 128 + signal.SIGTERM
     assert api.submitted == {}
 
 
