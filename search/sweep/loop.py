@@ -57,13 +57,13 @@ class Loop:
         self._closing = Closing(parts)
         self._last_heartbeat = self._state.now
         self._watch = Watch(self._state.now, parts.silent_s)
-        self._hearing = Hearing(self._receive)
+        self._hearing = Hearing(self._receive, lambda slot: slot in self._state.running)
         #: whether the best loss may be another one than was logged last
         self._is_news = False
         #: when trials that hang were looked for last
         self._looked = -math.inf
         self._estimates = EndEstimates(parts)
-        self._placing = Placing(parts, self._conclude)
+        self._placing = Placing(parts, self._conclude, self._hearing.is_changing)
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
 
@@ -93,7 +93,7 @@ class Loop:
         Raises:
             Interrupted: the user interrupts the sweep.
         """
-        with self._parts.inbox.hearing_meanwhile(self._hearing.all):
+        with self._parts.inbox.hearing_meanwhile(self._hearing.meanwhile):
             while self._turn():
                 pass
 
@@ -110,7 +110,7 @@ class Loop:
             make_room(parts.engine, self._state)
         if over:
             return False
-        wait = full and not self._hearing.kept and not parts.journal.is_behind
+        wait = full and not self._hearing.waits and not parts.journal.is_behind
         self._hearing.add(parts.inbox.receive(wait=wait))
         with parts.interrupts.hold():
             while self._hearing.next():

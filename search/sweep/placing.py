@@ -23,9 +23,19 @@ from lstm_sweep.search.trial import Ended, Job, Slot, Trial
 class Placing:
     """Starts trials on the free slots of one sweep."""
 
-    def __init__(self, parts: LoopParts, end: Callable[[TrialProgress, Ended], None]) -> None:
-        """`end` concludes a paused trial that will not go on."""
+    def __init__(
+        self,
+        parts: LoopParts,
+        end: Callable[[TrialProgress, Ended], None],
+        is_changing: Callable[[Slot], bool],
+    ) -> None:
+        """`end` concludes a paused trial that will not go on.
+
+        `is_changing` says whether a slot was lost or has come, of which the state does not know
+        yet.
+        """
         self._parts, self._history, self._end = parts, parts.history, end
+        self._is_changing = is_changing
         #: why a slot could not be had that a trial waits for; empty if none waits
         self.refused = ""
         #: what the user was shown of slots that are missing
@@ -46,6 +56,8 @@ class Placing:
         turn = Turn(self._history)
         for slot in state.slots:
             if slot in self._state.running or slot not in usable or self._state.closing:
+                continue
+            if self._is_changing(slot):
                 continue
             if not turn.goes_on():
                 return False
@@ -150,7 +162,12 @@ class Placing:
         self._start(job)
 
     def _start(self, job: Job) -> None:
-        """Start a worker for a trial that a slot was given to."""
+        """Start a worker for a trial that a slot was given to.
+
+        Not if the slot was lost while the store was told of the trial: that is received next.
+        """
+        if self._is_changing(job.slot):
+            return
         self._parts.engine.start(job)
         predicted_s = self._parts.policy.costs.round_seconds(job.trial.config)
         self._history.apply(TrialStarted(job.slot, predicted_s))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,33 @@ def test_a_free_slot_may_come_back_while_ends_wait_for_the_store(
     sweep = swept(cluster, corpus, data, store, display)
     assert sweep.state.counts == {"complete": 6}
     assert [attempt for number, attempt, _ in cluster.started if number == 1] == [1, 2]
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "and back"])
+def test_a_slot_may_be_lost_while_the_store_is_told_of_its_trial(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told, back: bool
+) -> None:
+    heard = threading.Event()
+    create_run = store.create_run
+
+    class Cluster(ScriptedCluster):
+        def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+            events = super().wait(timeout_s)
+            heard.set()
+            return events
+
+    def create_after_a_wait(name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        if tags.get("sweep.trial") == "1":  # the first trial runs already
+            store.make_request(lambda: heard.wait(60))
+        return create_run(name, tags, parent)
+
+    store.create_run = create_after_a_wait  # type: ignore[method-assign]
+    change: Changes = {1: [(B, GONE), *([(B, SlotAdded())] if back else [])]}
+    cluster = Cluster(LOSSES, (A, B), change)
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [2]
+    assert len(cluster.started) == 6
 
 
 def test_a_trial_that_loses_its_slot_each_time_is_given_up(
