@@ -68,11 +68,13 @@ class DataNames:
         return str(self._path("data", given))
 
     def named(self, text: str) -> str:
-        """A text with `corpus:ID` in place of the paths of what was uploaded."""
+        """A text with `corpus:ID` in place of the paths of what was uploaded, also of cut ones."""
         folder = re.escape(str(self._uploads.folder_of("")))
         for corpus in set(re.findall(f"{folder}/({CORPUS_ID})/", text)):
             with contextlib.suppress(ProblemError):  # it is deleted just now
-                text = text.replace(str(self._uploads.path_of(corpus)), f"{CORPUS}{corpus}")
+                path = str(self._uploads.path_of(corpus))
+                for written in (path, cut(path)):
+                    text = text.replace(written, f"{CORPUS}{corpus}")
         return text
 
     def template(self, given: object) -> str:

@@ -72,7 +72,7 @@ def read(tags: Tags, given: str | None) -> Template | None:
     if digest is None:
         if given is not None:
             raise InputError(
-                option("template"), f" {shown(given)}: the sweep has no template, expected none"
+                option("template"), f" {given!r}: the sweep has no template, expected none"
             )
         return None
     path = path_of(digest) if given is None else given

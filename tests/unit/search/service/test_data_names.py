@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.service.bodies import CorpusSubmission
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
@@ -29,8 +31,12 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def names(tmp_path: Path, root: Path) -> DataNames:
-    uploads = Uploads(tmp_path / "uploads", Limits())
+def uploads(tmp_path: Path) -> Uploads:
+    return Uploads(tmp_path / "u", Limits())
+
+
+@pytest.fixture
+def names(uploads: Uploads, tmp_path: Path, root: Path) -> DataNames:
     return DataNames(uploads, (tmp_path / "other", root), allow_code=False)
 
 
@@ -65,6 +71,24 @@ def test_a_corpus_that_was_not_uploaded_is_not_found(names: DataNames, given: st
     assert refused.value.status == 404
 
 
+def test_uploads_are_named_also_if_a_message_cuts_their_paths(
+    names: DataNames, uploads: Uploads, root: Path
+) -> None:
+    content = b"sun moon " * 100
+    digest = hashlib.sha256(content).hexdigest()
+    with uploads.receiving(digest, 0, len(content)) as receiver:
+        receiver.write(content)
+    uploads.finish(digest)
+    files = [{"path": "words.txt", "sha256": digest}]
+    corpus = uploads.make_corpus(
+        CorpusSubmission.model_validate({"name": "n" * 150, "files": files})
+    )
+    path = str(uploads.path_of(corpus.id))
+    elsewhere = f"{root}/logs/a.txt"
+    assert names.named(f"'{path}' or '{elsewhere}'") == f"'corpus:{corpus.id}' or '{elsewhere}'"
+    assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"
+
+
 @pytest.mark.parametrize("space", ["/etc/passwd", "a.yaml", ""])
 def test_a_space_is_no_file_of_the_machine(names: DataNames, space: str) -> None:
     with pytest.raises(InputError, match=r"space is .*: expected default or quick"):
@@ -90,6 +114,6 @@ def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, 
 
 
 def test_without_folders_there_are_none(tmp_path: Path) -> None:
-    names = DataNames(Uploads(tmp_path / "uploads", Limits()), (), allow_code=False)
+    names = DataNames(Uploads(tmp_path / "u", Limits()), (), allow_code=False)
     with pytest.raises(InputError, match="without --data-root"):
         names.data("server:logs")
