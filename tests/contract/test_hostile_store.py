@@ -118,7 +118,7 @@ class Stored:
 def stored(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Stored:
     made = Stored(workplace("hostile"))
     for module in (listings, references):  # opening a store takes a while
-        monkeypatch.setattr(module, "Store", lambda settings: made.store)
+        monkeypatch.setattr(module, "store_to_read", lambda settings: made.store)
     return made
 
 
