@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lstm_sweep.search.engines.base import Event, SlotLost
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.trial import RoundDone, Slot
 from tests.contract.engine_jobs import CONFIG
+from tests.ray_cluster import RayCluster
 
 #: seconds for which anything is waited for; nothing takes so long
 WITHIN_S = 120.0
 #: so long that a trial can be interrupted
 LONG = CONFIG.evolve(epochs=40, layer_size=24)
+
+NUMBERS = itertools.count()
+
+
+@contextlib.contextmanager
+def another_node(ray_cluster: RayCluster) -> Iterator[str]:
+    """A node with one slot that a test may kill; its name is that of no other."""
+    name = f"third-{next(NUMBERS)}"
+    ray_cluster.add(name, num_cpus=1)
+    yield name
+    ray_cluster.remove(name)
 
 
 def slot_of(engine: RayEngine, node: str) -> Slot:

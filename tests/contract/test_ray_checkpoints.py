@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -17,22 +16,17 @@ from lstm_sweep.search.engines import ray_checkpoints
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.trial import Ended, RoundDone
 from tests.contract.engine_jobs import job, listen, losses, saved_corpus
-from tests.contract.ray_nodes import LONG, agent_of, hear, is_lost, slot_of
+from tests.contract.ray_nodes import LONG, agent_of, another_node, hear, is_lost, slot_of
 from tests.ray_cluster import RayCluster
 
 pytestmark = pytest.mark.full
 
 
-NUMBERS = itertools.count()
-
-
 @pytest.fixture
 def third(ray_cluster: RayCluster) -> Iterator[str]:
     """A node that is there before the engine, and that a test may kill."""
-    name = f"third-{next(NUMBERS)}"  # nodes of one name, the first of which is gone, are two
-    ray_cluster.add(name, num_cpus=1)
-    yield name
-    ray_cluster.remove(name)
+    with another_node(ray_cluster) as name:
+        yield name
 
 
 def rounds_in(checkpoint: Path) -> int:

@@ -24,6 +24,7 @@ from tests.contract.ray_nodes import (
     LONG,
     WITHIN_S,
     agent_of,
+    another_node,
     hear,
     is_lost,
     is_round,
@@ -49,9 +50,8 @@ def engine(ray_cluster: RayCluster) -> Iterator[RayEngine]:
 @pytest.fixture
 def third(ray_cluster: RayCluster) -> Iterator[str]:
     """A node that is there before the engine, and that a test may kill."""
-    ray_cluster.add("third", num_cpus=1)
-    yield "third"
-    ray_cluster.remove("third")
+    with another_node(ray_cluster) as name:
+        yield name
 
 
 def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bits(
@@ -150,7 +150,7 @@ def test_a_node_that_comes_back_under_the_name_of_a_dead_one_is_another_node(
         ray_cluster.add(third, num_cpus=1)
         heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
         new = heard[-1][0]
-        assert new.node == third and new != slot and slot not in engine.slots
+        assert (new.node or "").startswith(third) and new != slot and slot not in engine.slots
         engine.start(job(corpus, tmp_path / "new", new))
         messages = listen(engine)
         assert set(messages) == {new} and messages[new][-1] == Ended(Outcome.COMPLETE)
