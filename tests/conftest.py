@@ -10,6 +10,7 @@ import pwd
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -137,6 +138,15 @@ def unhurried_disk() -> Iterator[None]:
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", connected)
     yield
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", connected)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_databases() -> Iterator[None]:
+    """MLflow keeps an engine for each store that a process has opened, with open files."""
+    yield
+    if found := sys.modules.get("mlflow.store.tracking.sqlalchemy_store"):
+        for engine in found.SqlAlchemyStore._engine_map.values():
+            engine.dispose()
 
 
 _launcher: list[Launcher] = []

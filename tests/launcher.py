@@ -70,7 +70,11 @@ class Started:
         return code
 
     def _look(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+        if self.returncode is not None:
+            return self.returncode
+        poll = select.poll()  # unlike `select` it takes any number of open files
+        poll.register(self._status, select.POLLIN)
+        if poll.poll(None if timeout is None else 1000 * timeout):
             self.returncode = int.from_bytes(_exactly(self._status, 4), "little", signed=True)
             self._status.close()
         return self.returncode
