@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, Slo
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
-WHY = "no report, and nothing computed for 2 s, expected less than 2 s"
+#: later if the machine is busy
+WHY = re.compile("no report, and nothing computed for [2-9] s, expected less than 2 s")
 
 
 @pytest.fixture
@@ -52,7 +54,8 @@ def test_a_trial_that_never_says_anything_is_killed(
     state = sweep_of(store, corpus, engine, spec).run()
     assert state.counts == {"hung": 1}
     [hung] = archive.trials(store, "s")
-    assert (hung.status, hung.outcome, hung.reason) == ("FAILED", "hung", WHY)
+    assert (hung.status, hung.outcome) == ("FAILED", "hung")
+    assert WHY.fullmatch(hung.reason)
     assert not Path(f"/proc/{engine.frozen}").exists()
 
 
@@ -66,7 +69,8 @@ def test_so_is_a_rerun_that_never_says_anything(
     monkeypatch.setattr(health, "IDLE_S", 2.0)
     engine = Frozen((Slot(0),))
     again = rerun(store, record, engine, {})
-    assert again.ended == Ended(Outcome.HUNG, WHY)
+    assert again.ended and again.ended.outcome is Outcome.HUNG
+    assert WHY.fullmatch(again.ended.reason)
     assert again.comparison.verdict == "different"
     assert not Path(f"/proc/{engine.frozen}").exists()
 

@@ -19,6 +19,9 @@ MANY = (1 << 22, 1 << 18)
 def by_tensorflow() -> None:
     import tensorflow as tf
 
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)  # other tests of this process need its threads
     tf.fill(tf.constant(MANY), 1.0)
 
 
