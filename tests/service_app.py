@@ -168,7 +168,9 @@ class Place:
     def served(self) -> Iterator[str]:
         """Listen on a port of this machine; the address."""
         app = create_app(self.service, self.settings)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+        # to set logging up closes streams of handlers that are there, as absl's, which is pytest's
+        config = uvicorn.Config(app, port=0, log_level="error", log_config=None)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

@@ -51,7 +51,7 @@ def served(folder: Path) -> Iterator[httpx2.Client]:
     token = TokenFile(own).add("ann", "run")
     settings = HttpSettings(folder=own, asks_login=True, look_every_s=0.2)
     app = create_app(service, settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", log_config=None))
     thread = threading.Thread(target=server.run)
     service.start()
     thread.start()
