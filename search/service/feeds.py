@@ -28,8 +28,8 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.stored_curve import written_curve
 from lstm_sweep.search.trial import Outcome
 
-#: part of a processor that looks at one sweep may take
-SHARE = 0.05
+#: part of a processor that looks at one sweep may take, and seconds between two of them at most
+SHARE, MOST_SELDOM_S = 0.05, 10.0
 #: seconds without an event after which a comment is sent, so that the connection stays
 PING_S = 15.0
 PING = b": ping\n\n"
@@ -67,10 +67,10 @@ class Feed:
             NoSuchRunError: there is none.
             StoreError: the store does not answer.
         """
-        began = time.thread_time()
-        report = self._service.status(self._name)
         if self._store is None:
             self._store = store_of_sweep(self._name, self._service.reads)
+        began = time.thread_time()
+        report = self._service.status(self._name)
         records = archive.trials(self._store, self._name)
         trials = {record.trial.number: self._trial(self._store, record) for record in records}
         self.cost_s = time.thread_time() - began
@@ -168,7 +168,8 @@ class Feeds:
 
     async def _keep_looking(self, feed: Feed) -> None:
         while not self.closing:
-            await asyncio.sleep(max(self._look_every_s, feed.cost_s / SHARE))
+            seldom = min(feed.cost_s / SHARE, MOST_SELDOM_S)
+            await asyncio.sleep(max(self._look_every_s, seldom))
             try:
                 self._take(feed, await self._answers.read(feed.look))
             except Exception as error:  # it is looked again
