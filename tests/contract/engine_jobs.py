@@ -68,7 +68,7 @@ def worker_of(engine: Engine, slot: Slot) -> int:
     return pid
 
 
-def saved_corpus(folder: Path) -> Path:
+def saved_corpus(folder: Path, seed: int = 0) -> Path:
     """A corpus as workers find it, in a folder of its own."""
-    load(Source(data=str(write_text(folder / "words.txt")))).save(folder / "corpus")
+    load(Source(data=str(write_text(folder / "words.txt", seed=seed)))).save(folder / "corpus")
     return folder / "corpus"

@@ -257,8 +257,9 @@ def test_agents_on_gpus_have_those_that_ray_gives_and_others_see_none(
 
 
 def test_a_corpus_is_fetched_once_for_all_trials_on_a_node(
-    engine: RayEngine, corpus: Path, tmp_path: Path
+    engine: RayEngine, tmp_path: Path
 ) -> None:
+    corpus = saved_corpus(tmp_path, seed=os.getpid())  # which no other cluster here has fetched
     found = set()
     for number in range(2):
         slot = slot_of(engine, "one")
