@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import run_program
 
 NAMES = ("models", "search", "spaces", "template")
@@ -21,6 +23,7 @@ def create_model(a, b):
 """
 
 
+@pytest.mark.full
 def test_a_template_imports_packages_that_are_called_like_folders_of_the_program(
     workplace: Callable[[str], Path],
 ) -> None:

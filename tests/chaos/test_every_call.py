@@ -1,8 +1,7 @@
 """A sweep whose driver is killed before and after every single call that writes to the store.
 
 What the store holds after a write is what it holds before the next one, so kills before the first
-write and after each cover all of them. `make test` kills at every fourth; `make test-all` at each,
-with one trial more, and before each as well.
+write and after each would cover all of them; before each is tried as well.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Job, RoundDone
-from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -36,12 +34,9 @@ WRITES = (
     "create_run", "log_batch", "set_terminated", "update_run", "delete_tag", "log_inputs",
     "log_artifact",
 )  # fmt: skip
-TWO_TRIALS = {0: [3.0, 2.5], 1: [2.6, 2.4]}
-THREE_TRIALS = TWO_TRIALS | {2: [2.9, 2.8]}
-#: some writes of a short sweep, and all of a longer one
-SOME_OR_ALL = pytest.mark.parametrize(
-    "losses", [TWO_TRIALS, *in_full(THREE_TRIALS)], ids=["some", "all"]
-)
+LOSSES = {0: [3.0, 2.5], 1: [2.6, 2.4], 2: [2.9, 2.8]}
+
+pytestmark = pytest.mark.full
 
 
 class Deadly:
@@ -162,20 +157,16 @@ def _check(place: Place, cache: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@SOME_OR_ALL
 def test_a_driver_killed_at_any_write_loses_nothing(
-    place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
+    place: Callable[..., Place], cache: Path
 ) -> None:
-    whole = place("whole", losses)
+    whole = place("whole", LOSSES)
     writes = whole.drive().writes
     expected = _finished(whole.store())
     _check(whole, cache)
     assert writes > 30
-    kills = [(1, False), *((at, True) for at in range(1, writes + 1, 8))]
-    if losses is THREE_TRIALS:
-        kills = list(itertools.product(range(1, writes + 1), (False, True)))
-    for at, after in kills:
-        broken = place("broken", losses)
+    for at, after in itertools.product(range(1, writes + 1), (False, True)):
+        broken = place("broken", LOSSES)
         _kill(broken, at, after=after)
         broken.drive()
         assert _finished(broken.store()) == expected, f"write {at}, after: {after}"
@@ -184,21 +175,18 @@ def test_a_driver_killed_at_any_write_loses_nothing(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.full
-@SOME_OR_ALL
 def test_a_driver_killed_while_it_takes_a_sweep_up_loses_nothing(
-    place: Callable[..., Place], cache: Path, losses: dict[int, list[float]]
+    place: Callable[..., Place], cache: Path
 ) -> None:
-    whole = place("whole", losses)
+    whole = place("whole", LOSSES)
     whole.drive()
     expected = _finished(whole.store())
-    broken = place("broken", losses)
+    broken = place("broken", LOSSES)
     _kill(broken, 25, after=True)
     writes = broken.drive().writes
     assert writes > 20
-    kills = range(1, writes + 1) if losses is THREE_TRIALS else (1, 7)
-    for at in kills:
-        broken = place("broken", losses)
+    for at in range(1, writes + 1):
+        broken = place("broken", LOSSES)
         _kill(broken, 25, after=True)
         _kill(broken, at, after=True)
         broken.drive()
@@ -278,17 +266,16 @@ def _go_on(place: Place, begun: set[int], at: int = 0, *, for_good: bool = False
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("for_good", [False, *in_full(True)])
-@pytest.mark.parametrize("step", [12, *in_full(1)])
+@pytest.mark.parametrize("for_good", [False, True])
 def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
-    place: Callable[..., Place], cache: Path, for_good: bool, step: int
+    place: Callable[..., Place], cache: Path, for_good: bool
 ) -> None:
     whole = place("whole", GOING_ON)
     calls = _go_on(whole, _broken_off(whole))
     _check(whole, cache)
     expected = _finished(whole.store())
     assert calls > 20
-    for at in range(min(step, 1 + 3 * for_good), calls + 1, step):
+    for at in range(1, calls + 1):
         broken = place("broken", GOING_ON)
         begun = _broken_off(broken)
         with suppress(StoreError):

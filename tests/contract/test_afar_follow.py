@@ -95,6 +95,7 @@ def test_the_state_is_followed_to_its_end(place: Place, capsys: pytest.CaptureFi
     assert (output, errors, process.returncode) == (capsys.readouterr().out, "", 0)
 
 
+@pytest.mark.full
 def test_ctrl_c_leaves_the_sweep_to_the_service(place: Place, data: Path) -> None:
     command = ("launch", "--data", str(data), "--name", "left", *SMALL)
     with place.served() as address, client(*command, server=address) as process:

@@ -39,7 +39,7 @@ EDGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [*EDGES[:2], *in_full(*EDGES[2:])], ids=str)
+@pytest.mark.parametrize("config", [*EDGES[:1], *in_full(*EDGES[1:])], ids=str)
 def test_so_it_does_at_the_edges(config: TrialConfig) -> None:
     theirs, ours = by_both(config, 9, 0)
     for our, their in zip(flat(ours), flat(theirs), strict=True):
@@ -60,7 +60,7 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
 
 @pytest.mark.parametrize(
     ("direction", "embedding_size", "layer_size"),
-    [("uni", 3, 192), ("bi", 0, 192), *in_full(("uni", 0, 128), ("bi", 3, 128))],
+    [("uni", 3, 192), *in_full(("bi", 0, 192), ("uni", 0, 128), ("bi", 3, 128))],
 )
 def test_idle_units_change_no_result_and_no_gradient(
     direction: str, embedding_size: int, layer_size: int

@@ -85,7 +85,8 @@ def ids_of(experiment: str, answers: Sequence[str], address: str) -> None:
     assert answers == [store.experiment.id] * 2
 
 
-@pytest.mark.parametrize("turn", [0, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2))])
+@pytest.mark.full
+@pytest.mark.parametrize("turn", range(3))
 def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(
     openers: Openers, tmp_path: Path, turn: int
 ) -> None:

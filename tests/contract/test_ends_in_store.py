@@ -94,7 +94,7 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
     assert targets_of(store) == [True] * 3
 
 
-@pytest.mark.parametrize("given", [spec_of(), *in_full(None, spec_of(ends=False))])
+@pytest.mark.parametrize("given", [spec_of(ends=False), *in_full(None, spec_of())])
 def test_a_sweep_of_a_version_without_ends_goes_on_without_them(
     store: Store, given: SweepSpec | None
 ) -> None:

@@ -22,7 +22,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
 #: those that are run twice: recurrent, convolutional, several inputs
 REPEATED = {"sequences", "convolutional", "several_sets"}
 #: those that `make test` runs
-FEW = {"sequences", "memory", "functional", "old_readme"}
+FEW = {"sequences", "functional"}
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,8 @@ def test_a_form_is_traced_once_and_read_afterwards_with_the_same_bits(
     assert_equal(again, alone)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["layer_size", *in_full(*REMAINING)],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["layer_size", *REMAINING])
 def test_what_is_no_part_of_the_form_is_not_traced_again(
     known: Path, traced: list[str], name: str
 ) -> None:
