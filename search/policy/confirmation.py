@@ -100,11 +100,8 @@ class Confirmation:
 
     def _counts(self, configs: Iterable[Config]) -> dict[Config, int]:
         """How many trials were begun to confirm each config."""
-        begun = Counter(progress.trial.config for progress in self._again())
+        begun = Counter(progress.trial.config for progress in self._trials.again)
         return {config: begun[config] for config in configs}
-
-    def _again(self) -> list[TrialSnapshot]:
-        return self._trials.again
 
     def results(self) -> list[Confirmed]:
         """The configs that have losses for further seeds, the best mean first."""
@@ -149,7 +146,7 @@ class Confirmation:
             most = min(most, self._room(most) * plan.confirm_seeds)  # the rest is searched with
             fewest = self._fewest
         else:
-            most, fewest = self._total - len(self._again()), 1
+            most, fewest = self._total - len(self._trials.again), 1
         if most < max(1, fewest):
             return Reserve(0)
         best = self._trials.best_so_far(plan.confirm_configs)
@@ -171,26 +168,28 @@ class Confirmation:
         return Reserve(0)
 
     def _shorten(
-        self, first: TrialSnapshot, most: int, *, goes_on: bool = False
+        self, first: TrialSnapshot, most: int, *, left: float | None = None, goes_on: bool = False
     ) -> Shortened | None:
         """Further runs of a config, `most` of them at most, as short as the time that is kept.
 
-        None if they would have so few rounds that their losses say little, and for a template,
-        which has no rounds. If the first run `goes_on`, it keeps its slot.
+        They are one for each slot if more would be too short, unless the first run `goes_on` and
+        keeps its slot. None if even those would have so few rounds that their losses say little, or
+        there are no rounds, as in a template. `left` are seconds, once the search is over.
         """
         plan = self._plan
         if plan.seconds is None or not self._problem.pausable or most < max(1, self._fewest):
             return None
         slots = max(1, self._slots - goes_on)
-        trials = min(most, plan.confirm_seeds, max(self._fewest, slots))
-        turns = math.ceil(trials / slots)
-        kept = (SHARE * plan.seconds - GRACE_S) / SLACK / turns
-        rounds = math.floor((kept - self._costs.fixed_seconds) / self._each(first))
-        rounds = min(rounds, len(first.rounds))
-        if rounds < self._least_rounds(first):
-            return None
-        seconds = SLACK * turns * self.seconds_of(first, rounds) + GRACE_S
-        return Shortened(first.trial.config, rounds, trials, seconds)
+        usual, share = min(most, plan.confirm_seeds, max(self._fewest, slots)), SHARE * plan.seconds
+        for trials in (usual,) if goes_on else (usual, min(usual, slots)):
+            turns = math.ceil(trials / slots)
+            kept = (share - GRACE_S if left is None else left) / SLACK / turns
+            rounds = math.floor((kept - self._costs.fixed_seconds) / self._each(first))
+            rounds = min(rounds, len(first.rounds))
+            if rounds >= self._least_rounds(first):
+                seconds = SLACK * turns * self.seconds_of(first, rounds) + GRACE_S
+                return Shortened(first.trial.config, rounds, trials, seconds)
+        return None
 
     def _least_rounds(self, first: TrialSnapshot) -> int:
         """Rounds of a config before which its losses say little."""
@@ -270,7 +269,7 @@ class Confirmation:
     @property
     def full(self) -> bool:
         """Whether all trials that may be trained again are begun."""
-        return self._total == len(self._again())
+        return self._total == len(self._trials.again)
 
     def begin(
         self, trials: int, left: float | None = None, leader: TrialSnapshot | None = None
@@ -278,22 +277,17 @@ class Confirmation:
         """The search is over and has left a number of trials; a second call changes nothing.
 
         `leader` is the trial that is expected to end best, if it is trained just now. It goes on if
-        further runs of the best are too short to say all, and there is another slot.
+        further runs of the best are too short to say all, and there is another slot: then its
+        config is confirmed.
         """
         if self._total is not None:
             return
-        most = self._plan.confirm_configs * self._plan.confirm_seeds
-        kept = self.reserve(left)
+        most, kept = self._plan.confirm_configs * self._plan.confirm_seeds, self.reserve(left)
         if kept.shortened:
-            beside = None
-            if leader and self._slots > 1:
-                best = self._trials.best_so_far(1)[0]
-                beside = self._shorten(best, kept.trials, goes_on=True)
-                self.going_on = leader.trial.number if beside else None
-            # with the leader's slot there may be more rounds
-            self._shortened = beside or kept.shortened
-            most = self._shortened.trials
-        self._earlier = frozenset(progress.trial.number for progress in self._again())
+            self._shortened, one = kept.shortened, leader if self._slots > 1 else None
+            if one and (beside := self._shorten(one, kept.trials, goes_on=True)):
+                self._shortened, self.going_on, most = beside, one.trial.number, beside.trials
+        self._earlier = frozenset(progress.trial.number for progress in self._trials.again)
         self._total = len(self._earlier) + min(most, trials)
 
     def take_up(self, waiting: Sequence[Trial]) -> None:
@@ -302,7 +296,7 @@ class Confirmation:
             return
         searched = (trial.number for trial in waiting if trial.phase is Phase.SEARCH)
         self.going_on = next(searched, None)
-        now = [one.trial for one in self._again() if one.trial.number not in self._earlier]
+        now = [one.trial for one in self._trials.again if one.trial.number not in self._earlier]
         now += [trial for trial in waiting if trial.phase is Phase.CONFIRM]
         rounds = {one.trial.config: len(one.rounds) for one in self._trials.best_so_far()}
         for trial in now:
@@ -320,16 +314,18 @@ class Confirmation:
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
         """
-        total, again = self._total or 0, self._again()
+        total, again = self._total or 0, self._trials.again
         if len(again) >= total:
             return None
+        now = [progress for progress in again if progress.trial.number not in self._earlier]
+        if left is not None and not now and self.going_on is None:
+            self._fit(left)
         if self._shortened:
             config = self._shortened.config
             first = next((o for o in self._trials.best_so_far() if o.trial.config == config), None)
             if first is None or left is None:
                 return first
             return first if self.seconds_of(first, self._least_rounds(first)) <= left else None
-        now = [progress for progress in again if progress.trial.number not in self._earlier]
         begun = {progress.trial.config for progress in now}
         chosen = [c for c in self.ranked() if c.trial.config in begun]
         new = [c for c in self.to_confirm() if c.trial.config not in begun]
@@ -342,3 +338,13 @@ class Confirmation:
             counts = enough or {c: n for c, n in counts.items() if needs_of[c] <= left}
         chosen_config = self._pick(counts)
         return by_config[chosen_config] if chosen_config else None
+
+    def _fit(self, left: float) -> None:
+        """Make further runs as short as the time left needs, once all others have ended."""
+        best, most = next(iter(self.to_confirm()), None), (self._total or 0) - len(self._earlier)
+        if best is None:
+            return
+        self._shortened = None
+        if self._turns() * self.seconds_of(best) > left:
+            if short := self._shorten(best, most, left=left):
+                self._shortened, self._total = short, len(self._earlier) + short.trials

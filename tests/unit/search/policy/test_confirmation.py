@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
@@ -9,7 +11,8 @@ from lstm_sweep.search.policy.confirmation import Confirmation
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import SMALL, course_of, problem_of, with_rounds
 
 
@@ -37,3 +40,44 @@ def test_the_leader_goes_on_only_if_further_runs_fit_beside_it(
         assert again.next(0.25 * seconds) == leader
     else:
         assert again.next(0.25 * seconds) is None
+
+
+def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> TrialSnapshot:
+    """A trial of the search whose rounds take 10 s each and have the same loss."""
+    config = TrialConfig(epochs=99, layer_size=16 * (number + 1))
+    course = course_of(Trial(sweep="s", number=number, config=config, seed=0))
+    done = with_rounds(course, *[{"val_loss": loss, "round_seconds": 10.0}] * rounds)
+    return (done.with_end(ended, 10.0 * rounds) if ended else done).snapshot()
+
+
+def test_the_config_of_the_leader_that_goes_on_is_confirmed_though_it_is_not_yet_the_best() -> None:
+    best = first_run(0, 30, 2.0, Ended(Outcome.STOPPED))
+    leader = first_run(1, 6, 2.1)
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    trials = Trials([best, leader])
+    again = Confirmation(Plan(seconds=600.0, trials=50), problem, trials, ObservedCosts(), 2)
+    again.begin(40, 150.0, leader)
+    assert again.going_on == 1
+    assert again.next(150.0) == leader and again.most_rounds(leader) == 6
+    alone = Confirmation(Plan(seconds=600.0, trials=50), problem, trials, ObservedCosts(), 2)
+    alone.begin(40, 150.0)
+    assert alone.next(150.0) == best and alone.most_rounds(best) == 13
+
+
+@pytest.mark.parametrize(("left", "rounds", "trials"), [(100.0, 4, 2), (20.0, 1, 1)])
+def test_the_best_is_confirmed_though_it_was_not_when_the_search_ended(
+    left: float, rounds: int, trials: int
+) -> None:
+    cheap, dear = first_run(0, 3, 2.0, Ended(Outcome.STOPPED)), first_run(1, 30, 2.1)
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    known = Trials([cheap, dear])
+    again = Confirmation(Plan(seconds=400.0, trials=50), problem, known, ObservedCosts(), 1)
+    again.begin(40, 100.0)
+    better = first_run(1, 31, 1.9, Ended(Outcome.STOPPED))
+    known.put(better)
+    assert again.next(left) == better and again.most_rounds(better) == rounds
+    for number in range(trials):
+        assert not again.full
+        further = replace(better.trial, number=2 + number, phase=Phase.CONFIRM)
+        known.put(replace(better, trial=further))
+    assert again.full

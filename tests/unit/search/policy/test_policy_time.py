@@ -91,16 +91,33 @@ ONE = Space({"epochs": Listed("epochs", (9,))})
 
 def test_a_confirmation_that_takes_too_long_is_not_begun() -> None:
     policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
-    assert policy.next(70.0) is None
-    assert reason_of(policy) == "30 s are left, and another trial takes 31 s"
+    assert policy.next(89.0) is None
+    assert reason_of(policy) == "11 s are left, and another trial takes 31 s"
+
+
+@pytest.mark.parametrize(
+    ("left", "most"),
+    [
+        (75.0, None),  # two whole runs of 31 s
+        (55.0, 2),  # two of 21 s
+        (28.0, 1),  # two of 11 s
+        (14.0, 1),  # one of 11 s
+    ],
+)
+def test_if_the_search_has_left_too_little_time_further_runs_are_shorter(
+    left: float, most: int | None
+) -> None:
+    policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
+    trial = policy.next(100.0 - left)
+    assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == most
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
 def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome: Outcome) -> None:
     policy = after_one_trial(ONE, outcome, confirm_configs=1)
-    trial = policy.next(50.0)  # nine epochs would take 91 s
+    trial = policy.next(30.0)  # nine epochs would take 91 s
     assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
-    assert after_one_trial(ONE, outcome, confirm_configs=1).next(80.0) is None
+    assert after_one_trial(ONE, outcome, confirm_configs=1).next(89.0) is None
 
 
 @each_slots
