@@ -345,6 +345,6 @@ class Confirmation:
         if best is None:
             return
         self._shortened = None
-        if self._turns() * self.seconds_of(best) > left:
-            if short := self._shorten(best, most, left=left):
-                self._shortened, self._total = short, len(self._earlier) + short.trials
+        too_long = self._turns() * self.seconds_of(best) > left
+        if too_long and (short := self._shorten(best, most, left=left)):
+            self._shortened, self._total = short, len(self._earlier) + short.trials
