@@ -56,6 +56,29 @@ def file_of(data: str, folder: Path) -> str:
     return str(file)
 
 
+def divided(file: Path, share: float, folder: Path) -> str:
+    """A folder with the text of a file: its last `share` is validation data, all before training.
+
+    With 0.1 that is how nanoGPT divides tinyshakespeare. The test data are the validation data
+    again, since a corpus needs some; a sweep does not look at them.
+
+    Raises:
+        InputError: the file is no text, or too short.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--data {file}: {error}; expected a file of text in UTF-8") from None
+    cut = int(len(text) * (1 - share))
+    parts = {"train": text[:cut], "validation": text[cut:], "test": text[cut:]}
+    if not all(parts.values()):
+        raise InputError(f"--data {file}: found {len(text)} characters, expected more to divide")
+    for name, part in parts.items():
+        (folder / "divided" / name).mkdir(parents=True)
+        (folder / "divided" / name / "text.txt").write_text(part, encoding="utf-8", newline="")
+    return str(folder / "divided")
+
+
 def given_text(file: Path | None) -> str:
     """The text of a file; bytes that are no UTF-8 become U+FFFD."""
     if file is None:

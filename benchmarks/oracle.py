@@ -1,8 +1,8 @@
 """What a search costs beside the best config known in hindsight, trained alone.
 
     python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
-        [--set FIELD=VALUE]
-    python -m benchmarks.oracle --report
+        [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE]
+    python -m benchmarks.oracle --report [--reach LOSS]
 
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
 `lstm-sweep launch` with `--launch ARGS`, as its users run it. Then the oracles: the config of
@@ -12,8 +12,10 @@ its process, an oracle's from the beginning of its trial. The data `source` are 
 code, as in `grids.py`.
 
 The table has the losses that the oracle has after a quarter, a half and all of its time, and how
-much longer the search took to them. The results go to a file for each corpus, `OUT/NAME.jsonl`, one
-by one, so a benchmark that was broken off goes on where it stopped.
+much longer the search took to them; before it stands what the searches had by when, and when they
+had each loss of `--reach`. The results go to a file for each corpus, `OUT/NAME.jsonl`, one by one,
+so a benchmark that was broken off goes on where it stopped, and `--seed N` runs one of its seeds.
+Oracles begin once there is a search of each of `--seeds`, since they all have the best config.
 """
 
 from __future__ import annotations
@@ -32,14 +34,16 @@ from typing import Any
 
 from benchmarks.contest_records import Event
 from benchmarks.contestants import our_events, own_program, run_alone, runs_in
-from benchmarks.grids import SOURCE, file_of
+from benchmarks.grids import SOURCE, divided, file_of
 from benchmarks.oracle_records import (
     ORACLE,
     SEARCH,
     Run,
     best_config,
     improvements,
+    missing,
     read_runs,
+    searches_table,
     table,
 )
 from lstm_sweep.models.config import FIELDS, TrialConfig
@@ -74,7 +78,9 @@ def main() -> None:
         files = sorted(given.out.glob("*.jsonl")) if given.report else [_file(given)]
         if not files:
             raise InputError(f"--out {given.out}: found no runs, expected some")
-        print("\n\n".join(table(file.stem, read_runs(file)) for file in files))
+        for file in files:
+            runs = read_runs(file)
+            print(searches_table(file.stem, runs, given.reach), table(file.stem, runs), sep="\n\n")
     except InputError as error:
         print(f"oracle: {error}", file=sys.stderr)
         sys.exit(2)
@@ -99,7 +105,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--oracles", type=int, metavar="S", help="seeds with an oracle of their own (all)"
     )
+    parser.add_argument("--seed", type=int, metavar="N", help="run only this one of them")
+    parser.add_argument("--only", choices=(SEARCH, ORACLE), help="run only these")
     parser.add_argument("--workers", type=int, metavar="N", help="of a search (one per core)")
+    parser.add_argument(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="the last share of a text is validation data, the rest training (nanoGPT: 0.1)",
+    )
+    parser.add_argument(
+        "--reach", type=float, nargs="+", default=[], metavar="LOSS", help="losses of the table"
+    )
     parser.add_argument(
         "--launch", default="", metavar="ARGS", help="further arguments of launch, one text"
     )
@@ -120,6 +137,10 @@ def _check(given: argparse.Namespace) -> None:
         if value is not None and not 0 < value < math.inf:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} is {value:g}: expected a number above 0")
+    if given.seed is not None and not 0 <= given.seed < given.seeds:
+        raise InputError(f"--seed is {given.seed}: expected one from 0 to {given.seeds - 1}")
+    if given.validation is not None and not 0 < given.validation < 1:
+        raise InputError(f"--validation is {given.validation:g}: expected a share between 0 and 1")
     if given.data is None and not given.report:
         raise InputError("--data is missing: expected a file, a folder, or a sample")
     if given.settings and given.best_of:
@@ -127,7 +148,8 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _file(given: argparse.Namespace) -> Path:
-    found: Path = given.out / f"{given.name or Path(given.data).stem}.jsonl"
+    share = "" if given.validation is None else f"-{given.validation:g}"
+    found: Path = given.out / f"{given.name or Path(given.data).stem + share}.jsonl"
     return found
 
 
@@ -137,20 +159,48 @@ def _run_missing(given: argparse.Namespace) -> None:
     workers = given.workers or len(cores())
     minutes = given.search_minutes or LONGER * given.minutes
     budget = ["--trials", "100000", "--minutes", f"{minutes:g}", "--workers", str(workers)]
-    for seed in range(given.seeds):
-        _run_one(given, SEARCH, seed, minutes, workers, budget)
-    runs = read_runs(file)
-    config = oracle_config(given.settings, given.best_of, given.store, runs)
-    alone = [
-        *ALONE, *settings_of(config), "--targets", str(runs[0].targets),
-        "--rounds-per-epoch", str(runs[0].rounds_per_epoch),
-    ]  # fmt: skip
-    for seed in range(given.oracles or given.seeds):
-        _run_one(given, ORACLE, seed, given.minutes, 1, alone)
+    with tempfile.TemporaryDirectory(prefix="oracle-", ignore_cleanup_errors=True) as scratch:
+        data = _data(given, Path(scratch))
+        for seed in _seeds(given, SEARCH, given.seeds):
+            _run_one(given, data, SEARCH, seed, minutes, workers, budget)
+        seeds = _seeds(given, ORACLE, given.oracles or given.seeds)
+        runs = read_runs(file)
+        of_others = not (given.settings or given.best_of)
+        if seeds and of_others and (left := missing(runs, given.seeds)):
+            print(f"{file.stem}: no oracle yet, searches are missing of seeds {left}", flush=True)
+            return
+        if not seeds or not runs:
+            return
+        config = oracle_config(given.settings, given.best_of, given.store, runs)
+        alone = [
+            *ALONE, *settings_of(config), "--targets", str(runs[0].targets),
+            "--rounds-per-epoch", str(runs[0].rounds_per_epoch),
+        ]  # fmt: skip
+        for seed in seeds:
+            _run_one(given, data, ORACLE, seed, given.minutes, 1, alone)
+
+
+def _data(given: argparse.Namespace, folder: Path) -> str:
+    """What the runs are given as data: a name or a path, divided as it is asked for."""
+    found = Source(data=file_of(given.data, folder)).resolve().data
+    return found if given.validation is None else divided(Path(found), given.validation, folder)
+
+
+def _seeds(given: argparse.Namespace, kind: str, count: int) -> list[int]:
+    """Seeds of a kind that are to be run."""
+    if given.only not in (None, kind):
+        return []
+    return [seed for seed in range(count) if given.seed in (None, seed)]
 
 
 def _run_one(
-    given: argparse.Namespace, kind: str, seed: int, minutes: float, workers: int, args: list[str]
+    given: argparse.Namespace,
+    data: str,
+    kind: str,
+    seed: int,
+    minutes: float,
+    workers: int,
+    args: list[str],
 ) -> None:
     """Run a search or an oracle, if the file does not have it; `args` are further ones of `launch`.
 
@@ -160,7 +210,7 @@ def _run_one(
     file = _file(given)
     log = file.with_name(f"{file.stem}-{kind}-{seed}.log")
     same_kind = [one for one in read_runs(file) if one.kind == kind]
-    expected = {"settings": given.launch, "minutes": minutes}
+    expected = {"settings": given.launch, "minutes": minutes, "workers": workers}
     for one, (field, value) in itertools.product(same_kind, expected.items()):
         if (found := getattr(one, field)) != value:
             text = f"{file}: has a {kind} with {field} {found!r}, expected {value!r}"
@@ -170,7 +220,6 @@ def _run_one(
     print(f"{file.stem}, {kind}, seed {seed}: {minutes:g} minutes", flush=True)
     with tempfile.TemporaryDirectory(prefix="oracle-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
-        data = Source(data=file_of(given.data, folder)).resolve().data
         command = [
             str(own_program()), "launch", "--data", data, "--name", "oracle", "--seed", str(seed),
             *shlex.split(given.launch), *args,
@@ -181,6 +230,11 @@ def _run_one(
         run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
     if code or run is None:
         raise InputError(f"{kind}, seed {seed}: ended with code {code}; expected a loss, see {log}")
+    if other := next((one for one in read_runs(file) if one.corpus != run.corpus), None):
+        text = (
+            f"{file}: has a {other.kind} on another corpus ({other.corpus}), expected {run.corpus}"
+        )
+        raise InputError(f"{text}; try another --name or --out")
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(run.to_dict(), allow_nan=False) + "\n")
 

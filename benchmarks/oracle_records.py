@@ -79,6 +79,44 @@ def best_config(runs: Sequence[Run]) -> dict[str, Any]:
     return min(searches, key=lambda run: run.best).config
 
 
+def missing(runs: Sequence[Run], seeds: int) -> list[int]:
+    """Seeds below `seeds` of which there is no search."""
+    found = {run.seed for run in runs if run.kind == SEARCH}
+    return [seed for seed in range(seeds) if seed not in found]
+
+
+def searches_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) -> str:
+    """What each search had after quarters of its time, when it last gained, and when it had losses.
+
+    `reach` are the losses of which that is said.
+    """
+    found = sorted((run for run in runs if run.kind == SEARCH), key=lambda run: run.seed)
+    if not found:
+        return f"{name}: no searches, expected some"
+    times = [found[0].minutes * quarter / 4 for quarter in (1, 2, 3, 4)]
+    head = "".join(f"{f'{time:g} min':>10}" for time in times) + f"{'last gain':>11}"
+    asked = "".join(f"{f's to {loss:g}':>13}" for loss in reach)
+    lines = [f"{name:<14}{head}{asked}"]
+    rows = [
+        [run.best_at(60 * time) for time in times]
+        + [run.improvements[-1][0] if run.improvements else math.inf]
+        + [run.reached(loss) for loss in reach]
+        for run in found
+    ]
+    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+    labels = [*(f"seed {run.seed}" for run in found), "median"]
+    for label, row in zip(labels, [*rows, medians], strict=True):
+        cells = "".join(f"{_shown(value, '.4f'):>10}" for value in row[: len(times)])
+        cells += f"{_shown(row[len(times)], '.0f'):>11}"
+        cells += "".join(f"{_shown(value, '.0f'):>13}" for value in row[len(times) + 1 :])
+        lines.append(f"{label:<14}{cells}")
+    return "\n".join(lines)
+
+
+def _shown(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "never"
+
+
 def table(name: str, runs: Sequence[Run]) -> str:
     """For each seed and mark: how long the oracle took to its loss, and the search to that.
 

@@ -341,10 +341,9 @@ class Confirmation:
 
     def _fit(self, left: float) -> None:
         """Make further runs as short as the time left needs, once all others have ended."""
-        best, most = next(iter(self.to_confirm()), None), (self._total or 0) - len(self._earlier)
-        if best is None:
-            return
-        self._shortened = None
-        too_long = self._turns() * self.seconds_of(best) > left
-        if too_long and (short := self._shorten(best, most, left=left)):
-            self._shortened, self._total = short, len(self._earlier) + short.trials
+        most, best = (self._total or 0) - len(self._earlier), next(iter(self.to_confirm()), None)
+        planned, self._shortened = self._shortened, None
+        if best is None or self._turns() * self.seconds_of(best) > left:
+            self._shortened = (best and self._shorten(best, most, left=left)) or planned
+        if self._shortened:
+            self._total = len(self._earlier) + self._shortened.trials

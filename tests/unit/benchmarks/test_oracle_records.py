@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from benchmarks.contest_records import Event
-from benchmarks.oracle_records import Run, best_config, improvements, read_runs, table
+from benchmarks.oracle_records import (
+    Run,
+    best_config,
+    improvements,
+    missing,
+    read_runs,
+    searches_table,
+    table,
+)
 from lstm_sweep.models.errors import InputError
 
 
@@ -94,3 +102,25 @@ def test_what_a_run_had_by_when() -> None:
     assert ORACLE.best_at(500) == 1.8
     assert ORACLE.reached(1.85) == 400
     assert ORACLE.reached(1.0) == math.inf
+
+
+def test_searches_are_shown_by_quarters_of_their_time_with_when_they_had_a_loss() -> None:
+    found = [
+        run("search", 1, [(60, 2.0), (500, 1.6)]),
+        run("search", 0, [(100, 1.9), (700, 1.5), (1100, 1.4)]),
+        run("search", 2, [(400, 1.8)]),
+    ]
+    shown = searches_table("text", [*found, ORACLE], [1.6])
+    assert [" ".join(line.split()) for line in shown.splitlines()] == [
+        "text 5 min 10 min 15 min 20 min last gain s to 1.6",
+        "seed 0 1.9000 1.9000 1.5000 1.4000 1100 700",
+        "seed 1 2.0000 1.6000 1.6000 1.6000 500 500",
+        "seed 2 never 1.8000 1.8000 1.8000 400 never",
+        "median 2.0000 1.8000 1.6000 1.6000 500 700",
+    ]
+    assert searches_table("text", [ORACLE]) == "text: no searches, expected some"
+
+
+def test_searches_that_are_missing() -> None:
+    found = [run("search", 1, []), run("oracle", 0, [])]
+    assert missing(found, 3) == [0, 2]

@@ -91,8 +91,8 @@ ONE = Space({"epochs": Listed("epochs", (9,))})
 
 def test_a_confirmation_that_takes_too_long_is_not_begun() -> None:
     policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
-    assert policy.next(89.0) is None
-    assert reason_of(policy) == "11 s are left, and another trial takes 31 s"
+    assert policy.next(90.0) is None
+    assert reason_of(policy) == "10 s are left, and another trial takes 11 s"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome
     policy = after_one_trial(ONE, outcome, confirm_configs=1)
     trial = policy.next(30.0)  # nine epochs would take 91 s
     assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
-    assert after_one_trial(ONE, outcome, confirm_configs=1).next(89.0) is None
+    assert after_one_trial(ONE, outcome, confirm_configs=1).next(90.0) is None
 
 
 @each_slots
