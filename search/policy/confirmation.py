@@ -340,8 +340,9 @@ class Confirmation:
         return by_config[chosen_config] if chosen_config else None
 
     def _fit(self, left: float) -> None:
-        """Make further runs as short as the time left needs, once all others have ended."""
-        most, best = (self._total or 0) - len(self._earlier), next(iter(self.to_confirm()), None)
+        """Make further runs as short as the time left needs, before the first of them begins."""
+        most = (self._total or 0) - len(self._earlier)
+        best = next(iter(self._trials.best_so_far(1)), None)
         planned, self._shortened = self._shortened, None
         if best is None or self._turns() * self.seconds_of(best) > left:
             self._shortened = (best and self._shorten(best, most, left=left)) or planned

@@ -1,0 +1,155 @@
+"""What comes with a round of training: scoring, the best network's file, and the checkpoint.
+
+    python -m benchmarks.rounds [--data FILE] [--set FIELD=VALUE ...] [--rounds 4]
+
+The rounds and the targets are those that `launch` would choose for the default space, and the
+training is that of a worker, on one core and with checkpoints at most every five seconds, as CPU
+time of this process. Without `--set` the networks are the cheapest and the usual one of the space,
+of those that the size rule admits. The first round, which includes tracing, is left out. A row has
+the CPU seconds of a round, and as shares of them what is not training. What the driver does with a
+report is no part of a slot's time; `scale.py` has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.policy.round_size import (
+    RoundSize,
+    cheapest_network,
+    fitting_round_size,
+    usual_network,
+)
+from lstm_sweep.spaces.presets import DEFAULT
+from lstm_sweep.spaces.space import with_settings
+
+#: what is measured within a round
+PARTS = ("scoring", "best file", "checkpoint")
+
+
+def main() -> None:
+    """Train, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", default="python-docs", help="a file, a folder or a sample")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--rounds", type=int, default=4, help="of each network, two at least")
+    given = parser.parse_args()
+    from lstm_sweep.models import backend
+
+    backend.environment(None)
+    backend.prepare(gpu=False, seed=0)
+    corpus = load(Source(data=given.data))
+    size = _round_size(corpus)
+    print(f"{len(corpus.train):,} training symbols, ", end="")
+    print(f"{size.rounds_per_epoch} rounds an epoch, {size.targets:,} targets")
+    names = "".join(f"{name:>12}" for name in [*PARTS, "together"])
+    print(f"{'network':<44}{'CPU s':>8}{names}")
+    for config in _configs(corpus, given.set):
+        spent = _measured(config, corpus, size, max(2, given.rounds))
+        whole = spent.pop("round")
+        cells = "".join(f"{spent.get(name, 0.0) / whole:>12.1%}" for name in PARTS)
+        about = f"{config.layers}x{config.layer_size} {config.direction}, "
+        about += f"batch {config.batch_size}, window {config.sequence_length}"
+        print(f"{about:<44}{whole:>8.2f}{cells}{sum(spent.values()) / whole:>12.1%}", flush=True)
+
+
+def _admits(corpus: Corpus) -> Callable[[Any], bool]:
+    rule, alphabet, symbols = SizeRule(), len(corpus.alphabet), len(corpus.train)
+    return lambda config: rule.judge(as_lstm_config(config), alphabet, symbols).admitted
+
+
+def _round_size(corpus: Corpus) -> RoundSize:
+    validation = len(corpus.validation)
+    return fitting_round_size(
+        DEFAULT,
+        len(corpus.train),
+        len(corpus.alphabet),
+        validation_symbols=validation,
+        admits=_admits(corpus),
+    )
+
+
+def _configs(corpus: Corpus, settings: list[str]) -> Iterator[TrialConfig]:
+    admits, alphabet = _admits(corpus), len(corpus.alphabet)
+    if settings:
+        yield as_lstm_config(with_settings(DEFAULT, settings).middle())
+        return
+    yield cheapest_network(DEFAULT, alphabet, admits)
+    yield usual_network(DEFAULT, admits)
+
+
+def _measured(
+    config: TrialConfig, corpus: Corpus, size: RoundSize, rounds: int
+) -> dict[str, float]:
+    """CPU seconds of a round and of its parts, as means of all rounds but the first."""
+    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
+    from lstm_sweep.models.network.events import Round
+
+    spent, count = defaultdict[str, float](float), 0
+    targets = scoring_targets(corpus.validation, size.targets, seed=0)
+    with tempfile.TemporaryDirectory() as scratch, _timed(spent):
+        folder = Path(scratch)
+        began = time.process_time()
+        for event in training.train(
+            config.evolve(epochs=rounds),
+            corpus,
+            targets,
+            0,
+            folder / "best.keras",
+            CheckpointSettings(folder / "checkpoint.npz"),
+            rounds_per_epoch=size.rounds_per_epoch,
+            most_rounds=rounds,
+        ):
+            if isinstance(event, Round):
+                count += 1
+                if count == 1:
+                    spent.clear()
+                    began = time.process_time()
+        spent["round"] = time.process_time() - began
+    return {name: seconds / max(1, count - 1) for name, seconds in spent.items()}
+
+
+@contextmanager
+def _timed(spent: defaultdict[str, float]) -> Iterator[None]:
+    """Add what the parts of a round take to `spent`, in CPU seconds of this process."""
+    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network.checkpoint import Checkpoint
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            began = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += time.process_time() - began
+
+        return measured
+
+    places: list[tuple[Any, str]] = [
+        (training, "evaluate"), (training, "save_whole"), (Checkpoint, "save"),
+    ]  # fmt: skip
+    with ExitStack() as patches:
+        for name, (place, function) in zip(PARTS, places, strict=True):
+            own = getattr(place, function)
+            patches.enter_context(mock.patch.object(place, function, timed(name, own)))
+        yield
+
+
+if __name__ == "__main__":
+    main()
