@@ -119,7 +119,10 @@ def _running(state: SweepState, rows: int) -> Group:
     for slot in state.slots[:rows]:
         progress = state.running.get(slot)
         if progress is None:
-            table.add_row(str(slot), Text("free", style="dim"))
+            is_free = len(state.running) < state.usable
+            table.add_row(
+                str(slot), Text("free" if is_free else "used by other sweeps", style="dim")
+            )
             continue
         config, latest = progress.trial.config, progress.latest
         table.add_row(

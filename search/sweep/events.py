@@ -65,6 +65,13 @@ class SlotGone:
 
 
 @dataclass(frozen=True)
+class SlotsAllowed:
+    """So many of the slots may be used at once, since other sweeps have the rest; None: all."""
+
+    count: int | None
+
+
+@dataclass(frozen=True)
 class TrialProposed:
     """A new trial waits for its run."""
 
@@ -187,6 +194,7 @@ Event = (
     | Resumed
     | SlotCame
     | SlotGone
+    | SlotsAllowed
     | TrialProposed
     | TrialPlaced
     | TrialStarted

@@ -81,7 +81,7 @@ def needing_room(where: str) -> Iterator[None]:
 
 def _estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
     """When a sweep ends, by what its policy knows now."""
-    left = TimeLeft(policy, state.seconds, len(state.slots), state.shares).estimate()
+    left = TimeLeft(policy, state.seconds, max(1, state.usable), state.shares).estimate()
     if left is None:
         return EndEstimated(None)
     return EndEstimated(state.now + left.seconds, (state.now + left.low, state.now + left.high))

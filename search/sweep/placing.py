@@ -10,6 +10,7 @@ from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.events import (
     SearchEnded,
+    SlotsAllowed,
     TrialPlaced,
     TrialProposed,
     TrialStarted,
@@ -81,7 +82,12 @@ class Placing:
     def _refuse(self, why: str, demand: int) -> None:
         """Note why a slot cannot be had, if so, and how many trials could run at once."""
         self.refused = why
-        if self._state.running:
+        running, allowed = len(self._state.running), self._state.allowed
+        if why and allowed != running:
+            self._history.apply(SlotsAllowed(running))
+        elif allowed is not None and running > allowed:
+            self._history.apply(SlotsAllowed(None))
+        if running:
             self._show("")
         self._parts.engine.demand(demand)
 

@@ -35,8 +35,10 @@ class SweepState:
     #: seconds of the driver's clock
     now: float = 0.0
     began: float = 0.0
-    #: seconds for which there were slots, all slots together
+    #: seconds for which there were slots that could be used, all of them together
     slot_seconds: float = 0.0
+    #: how many slots may be used at once, since other sweeps have the rest; None: all
+    allowed: int | None = None
     deadline: float | None = None
     #: when the sweep is expected to end, in seconds of the driver's clock; None if nobody knows
     expected_end: float | None = None
@@ -68,6 +70,13 @@ class SweepState:
     search_ended: Stop | None = None
     #: what the search has found out; None before the sweep's end
     report: SearchReport | None = None
+
+    @property
+    def usable(self) -> int:
+        """How many slots can be used at once, without those that other sweeps have."""
+        if self.allowed is None:
+            return len(self.slots)
+        return min(len(self.slots), max(self.allowed, len(self.running)))
 
     @property
     def closing(self) -> str:

@@ -26,6 +26,7 @@ from lstm_sweep.search.sweep.events import (
     SearchReported,
     SlotCame,
     SlotGone,
+    SlotsAllowed,
     SweepClosing,
     Ticked,
     TrialClosed,
@@ -63,7 +64,7 @@ def _after(event: Event, state: SweepState) -> SweepState:
 
 @_after.register
 def _(event: Ticked, state: SweepState) -> SweepState:
-    passed = len(state.slots) * (event.now - state.now)
+    passed = state.usable * (event.now - state.now)
     return replace(state, now=event.now, slot_seconds=state.slot_seconds + passed)
 
 
@@ -114,6 +115,11 @@ def _(event: SlotGone, state: SweepState) -> SweepState:
     _check(event.slot in state.slots, f"there is no {event.slot}")
     _check(event.slot not in state.running, f"a trial runs on {event.slot}")
     return replace(state, slots=tuple(slot for slot in state.slots if slot != event.slot))
+
+
+@_after.register
+def _(event: SlotsAllowed, state: SweepState) -> SweepState:
+    return replace(state, allowed=event.count)
 
 
 @_after.register

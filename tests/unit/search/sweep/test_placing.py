@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ class Watched(ScriptedCluster):
         return super().wait(timeout_s)
 
 
+class OneAllowed(ScriptedCluster):
+    """Two slots, of which one may be used at once: another sweep has the other."""
+
+    def __init__(self) -> None:
+        super().__init__(LOSSES, SLOTS[:2], {})
+
+    def reserve(self, slot: Slot) -> str:
+        """Refuse a second one."""
+        return "2 sweeps share 2 slots" if self._saying else ""
+
+
 def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, float]]:
     store, engine = SlowStore(request_s), Watched()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
@@ -61,3 +73,12 @@ def test_messages_are_received_before_all_slots_are_filled_if_that_takes_long(
     waits = waits_of(TURN_S, corpus, data)
     assert waits[:3] == [(FEWEST, 0.0), (2 * FEWEST, 0.0), (3 * FEWEST, 0.0)]
     assert waits[-1][0] == 7
+
+
+def test_a_slot_that_a_sweep_may_not_use_is_no_idle_one_of_it(corpus: Corpus, data: Path) -> None:
+    engine, ticks = OneAllowed(), itertools.count()
+    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
+    given: dict[str, Any] = {"clock": lambda: float(next(ticks))}
+    state = sweep_of(MemoryStore(), corpus, engine, spec, **given).run()  # type: ignore[arg-type]
+    assert (engine.busiest, state.usable, len(state.slots)) == (1, 1, 2)
+    assert state.seconds <= state.slot_seconds < 1.5 * state.seconds  # two until it was refused

@@ -21,6 +21,7 @@ from lstm_sweep.search.sweep.events import (
     SearchReported,
     SlotCame,
     SlotGone,
+    SlotsAllowed,
     SweepClosing,
     Ticked,
     TrialClosed,
@@ -209,6 +210,15 @@ def test_the_last_reason_to_close_is_what_counts() -> None:
 def test_slots_count_for_as_long_as_they_are_there() -> None:
     events = (Ticked(110.0), SlotCame(C), Ticked(111.0), SlotGone(A), SlotGone(B), Ticked(115.0))
     assert state_after(*events).slot_seconds == 2 * 10.0 + 3 * 1.0 + 1 * 4.0
+
+
+def test_slots_that_other_sweeps_have_do_not_count() -> None:
+    one = state_after(*begun(0, A), SlotsAllowed(1), Ticked(110.0))
+    assert (one.usable, one.slot_seconds) == (1, 10.0)
+    both = state_after(*begun(1, B), Ticked(111.0), state=one)  # the other sweep has just ended
+    assert (both.usable, both.slot_seconds) == (2, 10.0 + 2 * 1.0)
+    free = state_after(SlotsAllowed(None), SlotGone(A), state=state_after(SlotsAllowed(5)))
+    assert free.usable == 1
 
 
 def test_slots_come_and_go() -> None:
