@@ -22,8 +22,9 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.far_drivers import FarDrivers
 from lstm_sweep.search.service.queue_reader import QueueReader
 from lstm_sweep.search.service.runner import MOST_DEATHS, Runner, lock_folder
-from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot
+from lstm_sweep.search.service.scheduler import Allotment
 from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
+from lstm_sweep.search.service.shares import JUST_NOW, UNDER_WAY, Shares
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
@@ -37,13 +38,9 @@ from lstm_sweep.search.store.tracking import Store
 LOOK_EVERY_S, MOST_SELDOM_S, LOOK_SHARE = 1.0, 5.0, 0.05
 #: seconds without a look after which the service is not ready
 LATE_S = 30.0
-#: seconds for which a sweep keeps its slots while its driver is to be started again
-KEPT_S = 5.0
 #: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
 #: for longest is ended
 MOST_IDLE = 4
-#: states of sweeps that have a driver, or are to get one
-UNDER_WAY = ("queued", "running", "interrupted")
 #: errors of the store and of files, whose texts say all
 EXPECTED = (InputError, StoreError, OSError)
 
@@ -65,18 +62,16 @@ class SweepService:
         self._shared = SharedStore(settings.store, clock)
         self.reads: Settings = SharedSettings.of(self._shared)
         self._reader = QueueReader(self._store, self._shared)
-        self._slots = settings.count_slots()
         self._lock = threading.RLock()
         self._locked = lock_folder(settings.state, str(settings.store))
         on = "ray" if settings.cluster else ""
         self._runner = Runner(settings.state, settings.folder, clock, on)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._queue: list[QueuedRun] = []
-        self._allotted: dict[str, Allotment] = {}
-        #: since when each sweep has slots, or has none, by its run
-        self._since: dict[str, float] = {}
+        self._shares = Shares(settings, self._runner, clock)
         self._far_drivers = FarDrivers()
-        self._pids: dict[str, int | None] = {}
+        #: set if a look at the queue is wanted at once
+        self._wanted = threading.Event()
 
     # what is asked
 
@@ -93,6 +88,8 @@ class SweepService:
             how = Submission(owner=owner, client_token=client_token, priority=priority)
             name = queue.submit(self._store, spec, how)
             self._queue = self._reader.read_after_submission(self._queue, name)
+            if self._shares.enter(self._queue, name):
+                self._wanted.set()
             return name
 
     def sweeps(self) -> Listing[SweepRow]:
@@ -105,7 +102,7 @@ class SweepService:
     def queue(self) -> tuple[QueuedSweep, ...]:
         """Those that wait or run, in the order in which slots are given."""
         by_name = {one.name: one for one in self._queue}
-        given = [one for name, one in self._allotted.items() if name in by_name]
+        given = [one for name, one in self._shares.allotted.items() if name in by_name]
         return tuple(self._shown(by_name[one.name], one) for one in given)
 
     def status(self, name: str) -> SweepStatusReport:
@@ -136,6 +133,9 @@ class SweepService:
         """Queue a sweep that is paused or has ended."""
         with self._changing():
             queue.requeue(self._store, name, changes or {}, owner)
+        with self._lock:
+            self._shares.enter(self._queue, name)
+        self._wanted.set()
         return self.status(name)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
@@ -170,11 +170,14 @@ class SweepService:
     def drain(self) -> None:
         """End drivers with their trials checkpointed; it waits for no look at the queue."""
         self._ends.set()
+        self._wanted.set()
         self._runner.close()
 
     def _watch(self) -> None:
         cost_s = 0.0
-        while not self._ends.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S))):
+        while not self._ends.is_set():
+            self._wanted.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S)))
+            self._wanted.clear()
             began = time.thread_time()
             self._try_to_look()
             cost_s = time.thread_time() - began
@@ -226,57 +229,19 @@ class SweepService:
                 queue.leave(self._store, one.run_id)
                 self._runner.forget(one.run_id)
         self._queue = found
-        for run_id in self._since.keys() - {one.run_id for one in found}:
+        for run_id in self._shares.since.keys() - {one.run_id for one in found}:
             if not self._runner.pid(run_id):
                 self._runner.forget(run_id)
-                del self._since[run_id]
+                del self._shares.since[run_id]
         for one in found:
-            self._remember(one)
-        self._pids = {one.run_id: self._driver_of(one, now) for one in found}
+            self._shares.remember(one)
+        self._shares.pids = {one.run_id: self._driver_of(one, now) for one in found}
         for one in found:
-            if self._pids[one.run_id] is None and self._runner.was_started(one.run_id):
+            if self._shares.pids[one.run_id] is None and self._runner.was_started(one.run_id):
                 self._note_death(one)
-        self._share_out(now)
+        self._shares.share_out(self._queue, now)
         self._end_idle()
         self._looked = now
-
-    def _remember(self, one: QueuedRun) -> None:
-        """Take up the slots that an earlier service has given to a sweep, and since when."""
-        if one.run_id in self._since:
-            return
-        self._since[one.run_id] = self._clock()
-        if (last := self._runner.last_allotted(one.run_id)) is not None:
-            slots, self._since[one.run_id] = last
-            self._allotted[one.name] = Allotment(one.name, slots)
-
-    def _share_out(self, now: float) -> None:
-        """Give slots to sweeps that have a driver, or may soon; start those that lack one.
-
-        A sweep whose driver has died just now keeps its slots for the one that follows.
-        """
-        if self.settings.cluster:
-            self._slots = self.settings.count_slots()
-        can = {
-            one.name: one
-            for one in self._queue
-            if one.state in UNDER_WAY and self._runner.may_start_in(one.run_id) <= KEPT_S
-        }
-        wanting = [self._waiting(one, now) for one in can.values()]
-        found = allot(wanting, self._slots, now, most_per_user=self.settings.most_per_user)
-        for given in found:
-            before = self._allotted.get(given.name)
-            if bool(before and before.slots) != bool(given.slots):
-                self._since[can[given.name].run_id] = now
-        for given in found:
-            self._apply(can[given.name], given)
-        later = [Allotment(one.name, 0) for one in self._queue if one.name not in can]
-        self._allotted = {given.name: given for given in (*found, *later)}
-
-    def _apply(self, one: QueuedRun, given: Allotment) -> None:
-        self._runner.allot(one.run_id, given.slots, given.why, self._since[one.run_id])
-        may = not self._runner.may_start_in(one.run_id)
-        if given.slots and may and self._pids[one.run_id] is None:
-            self._runner.start(one.run_id, one.name)
 
     def _note_death(self, one: QueuedRun) -> None:
         """Start a driver again later that has died, or give its sweep up."""
@@ -289,8 +254,8 @@ class SweepService:
     def _end_idle(self) -> None:
         """End drivers that wait without slots, those that have waited for longest."""
         own = [one for one in self._queue if self._runner.pid(one.run_id)]
-        idle = [one.run_id for one in own if not self._slots_of(one.name)]
-        idle.sort(key=self._since.__getitem__)
+        idle = [one.run_id for one in own if not self._shares.slots_of(one.name)]
+        idle.sort(key=self._shares.since.__getitem__)
         for run_id in idle[: max(0, len(idle) - MOST_IDLE)]:
             self._runner.terminate(run_id)
 
@@ -302,35 +267,18 @@ class SweepService:
             return one.driver.pid if one.driver else None
         return 0 if self._far_drivers.lives(one.run_id, one.driver, now) else None
 
-    def _waiting(self, one: QueuedRun, now: float) -> Waiting:
-        most = min(one.workers or self._slots, one.trials_left)
-        demand = self._runner.demand(one.run_id) if self._pids[one.run_id] else None
-        return Waiting(
-            name=one.name,
-            owner=one.owner,
-            priority=one.priority,
-            submitted=one.submitted,
-            since=self._since[one.run_id],
-            held=self._slots_of(one.name),
-            wanted=max(1, most if demand is None else demand),
-            left_s=one.seconds_left,
-        )
-
-    def _slots_of(self, name: str) -> int:
-        return self._allotted[name].slots if name in self._allotted else 0
-
     def _waits(self, one: QueuedRun) -> bool:
         """Whether a sweep has no driver, or no slots."""
-        return not self._slots_of(one.name) or self._pids.get(one.run_id) is None
+        return not self._shares.slots_of(one.name) or self._shares.pids.get(one.run_id) is None
 
     def _why(self, one: QueuedRun) -> str | None:
         """Why a sweep has no driver, or not all slots that it could use."""
         if died := self._runner.starts_again(one.run_id):
             return died
-        given = self._allotted.get(one.name)
+        given = self._shares.allotted.get(one.name)
         if given is None:
-            return "was queued just now"
-        if given.slots and self._pids.get(one.run_id) is None:
+            return JUST_NOW
+        if given.slots and self._shares.pids.get(one.run_id) is None:
             return "its driver is being started"
         return given.sentence or None
 
@@ -343,7 +291,7 @@ class SweepService:
             priority=one.priority,
             submitted=datetime.fromtimestamp(one.submitted, UTC),
             slots=given.slots,
-            wanted=max(given.slots, demand or min(one.workers or self._slots, one.trials_left)),
-            driver=self._pids.get(one.run_id) or None,
+            wanted=max(given.slots, demand or min(one.workers or self._shares.slots, one.trials_left)),
+            driver=self._shares.pids.get(one.run_id) or None,
             why=self._why(one) or "",
         )

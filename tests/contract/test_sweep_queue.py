@@ -21,6 +21,7 @@ from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.service.runner import AGAIN_S, MOST_DEATHS
 from lstm_sweep.search.service.scheduler import TURN_S
 from lstm_sweep.search.service.service import ServiceSettings
+from lstm_sweep.search.service.shares import JUST_NOW
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
@@ -180,6 +181,25 @@ def test_order_and_reasons_survive_a_restart(
     again = opened(folder, store, clock, state=folder / "other")
     again._look()
     assert [one.sweep for one in again.queue()] == after
+
+
+def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
+    service: SweepService, data: Path
+) -> None:
+    service.submit(spec_of(data, "a"), owner="ann")
+    assert slots_of(service) == {"a": 0}
+    assert service.status("a").why == JUST_NOW
+    service._look()
+    for name, priority in (("b", 0), ("c", 0), ("d", 1)):
+        service.submit(spec_of(data, name), owner="bob", priority=priority)
+    assert slots_of(service) == {"d": 0, "a": 2, "b": 0, "c": 0}
+    assert service.status("c").why == "waits: 3 sweeps share 2 slots; about 5 min"
+    service._look()
+    assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
+    service.pause("b")
+    service._look()
+    service.resume("b")
+    assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
 
 
 def test_a_restart_leaves_slots_and_turns_as_they_were(
