@@ -45,6 +45,16 @@ class Submission:
     priority: int = 0
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A sweep that was submitted."""
+
+    name: str
+    run_id: str
+    #: whether its run was made by this submission, not by an earlier one with the same token
+    is_new: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueuedRun:
     """A sweep that a service is to drive, as its run says it."""
@@ -68,8 +78,8 @@ class QueuedRun:
     seconds_left: float | None
 
 
-def submit(store: Store, spec: SweepSpec, submission: Submission) -> str:
-    """Queue a sweep; return its name. What was submitted with the same token is not queued again.
+def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
+    """Queue a sweep. What was submitted with the same token is not queued again.
 
     Raises:
         InputError: the spec asks for what cannot be.
@@ -89,7 +99,7 @@ def submit(store: Store, spec: SweepSpec, submission: Submission) -> str:
                     f"another spec: expected a token for each sweep"
                 )
             with contextlib.suppress(SweepExistsError):
-                return _enter(store, run.info.run_id)
+                return Submitted(_enter(store, run.info.run_id), run.info.run_id, is_new=False)
     about |= own | {Tag.SUBMITTED_DIGEST: spec.digest()}
     about |= {Tag.PRIORITY: str(submission.priority), Tag.SUBMITTED: f"{time.time():.3f}"}
     about |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.SEED: str(spec.seed)}
@@ -99,10 +109,13 @@ def submit(store: Store, spec: SweepSpec, submission: Submission) -> str:
         tags = about | {Tag.NAME: name, Tag.QUEUED: QUEUED} | spec_tags(spec, name)
         run_id = store.create_run(name, tags)
         try:
-            return _enter(store, run_id)
+            _claim(store, name, run_id)
         except SweepExistsError:
             if spec.name:
                 raise
+            continue
+        store.reopen(run_id, "SCHEDULED")  # no driver can know of it yet
+        return Submitted(name, run_id, is_new=True)
 
 
 def _about(spec: SweepSpec) -> str:
@@ -119,17 +132,27 @@ def _enter(store: Store, run_id: str) -> str:
     """
     run = store.run(run_id)
     name: str = run.data.tags[Tag.NAME]
-    if run.data.params.get(OWNS_NAME) != "yes" and not claim(store, name, run_id):
-        store.log(run_id, tags={Tag.QUEUED: LEFT})
-        store.finish(run_id, "KILLED")
-        raise SweepExistsError(
-            f"sweep '{name}' was begun by another at the same time: expected another name"
-        )
+    if run.data.params.get(OWNS_NAME) != "yes":
+        _claim(store, name, run_id)
     # a driver that begins has the lease before it changes the status, and then the state
     waits = run.data.tags.get(Tag.STATE) == "queued" and lease.is_left(run.data.tags)
     if waits and run.info.status == "RUNNING":
         store.reopen(run_id, "SCHEDULED")
     return name
+
+
+def _claim(store: Store, name: str, run_id: str) -> None:
+    """Claim the name of a sweep that is to wait, or close its run.
+
+    Raises:
+        SweepExistsError: another sweep has its name.
+    """
+    if not claim(store, name, run_id):
+        store.log(run_id, tags={Tag.QUEUED: LEFT})
+        store.finish(run_id, "KILLED")
+        raise SweepExistsError(
+            f"sweep '{name}' was begun by another at the same time: expected another name"
+        )
 
 
 def check_priority(priority: object) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from lstm_sweep.search.api import queue
-from lstm_sweep.search.api.queue import QueuedRun
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.api.queue import QueuedRun, Submitted
 from lstm_sweep.search.store.changes import Changes
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.shared import SharedStore
@@ -45,14 +44,19 @@ class QueueReader:
             return self.read()
         return before
 
-    def read_after_submission(self, before: list[QueuedRun], name: str) -> list[QueuedRun]:
+    def read_after_submission(self, before: list[QueuedRun], made: Submitted) -> list[QueuedRun]:
         """Those `before`, and a sweep that was submitted just now: no other is read anew."""
         try:
-            run = archive.existing_sweep(self._store, name)
+            mark = self._shared.mark()
+            run = self._store.run(made.run_id)
         except StoreError:
             self._shared.forget()
             return before
+        if run is None:
+            return before  # somebody has deleted it
         self._shared.note(run)
+        if made.is_new:
+            self._shared.note_new(run, mark)
         if run.data.tags.get(Tag.QUEUED) != queue.QUEUED:
             return before  # it was submitted earlier with the same token, and has ended
         others = [one for one in before if one.run_id != run.info.run_id]

@@ -86,11 +86,11 @@ class SweepService:
                 why = f"user {owner} has {own} sweeps queued, expected at most {most}"
                 raise QueueFullError(why)
             how = Submission(owner=owner, client_token=client_token, priority=priority)
-            name = queue.submit(self._store, spec, how)
-            self._queue = self._reader.read_after_submission(self._queue, name)
-            if self._shares.enter(self._queue, name):
+            made = queue.submit(self._store, spec, how)
+            self._queue = self._reader.read_after_submission(self._queue, made)
+            if self._shares.enter(self._queue, made.name):
                 self._wanted.set()
-            return name
+            return made.name
 
     def sweeps(self) -> Listing[SweepRow]:
         """All sweeps of the store."""
@@ -291,7 +291,9 @@ class SweepService:
             priority=one.priority,
             submitted=datetime.fromtimestamp(one.submitted, UTC),
             slots=given.slots,
-            wanted=max(given.slots, demand or min(one.workers or self._shares.slots, one.trials_left)),
+            wanted=max(
+                given.slots, demand or min(one.workers or self._shares.slots, one.trials_left)
+            ),
             driver=self._shares.pids.get(one.run_id) or None,
             why=self._why(one) or "",
         )

@@ -131,6 +131,26 @@ class SharedStore(Store):
                 lists.answers[key] = Future()
                 lists.answers[key].set_result(found)
 
+    def mark(self) -> Hashable | None:
+        """That of the store as it is now; for `note_new`."""
+        return self._changes.mark()
+
+    def note_new(self, run: Any, mark: Hashable | None) -> None:
+        """Take up a sweep that was made just now, and that has no trials.
+
+        `mark` is that of the store before its run was read.
+        """
+        sweep, run_id = run.data.tags[Tag.NAME], run.info.run_id
+        asked = {Tag.ROLE: "sweep", Tag.NAME: sweep}, {Tag.PARENT: run_id}
+        snapshot = _Snapshot(mark, self._clock())
+        for given, found in zip(asked, ([run], []), strict=True):
+            answer = snapshot.answers[(*sorted(given.items()), None)] = Future()
+            answer.set_result(found)
+        with self._keeping:
+            self._drop(sweep)
+            self._snapshots[sweep] = snapshot
+            self._note_runs(sweep, snapshot, [run])
+
     def _kept(
         self,
         sweep: str | None,

@@ -113,8 +113,8 @@ def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -
     for name, owner in (("long", "ann"), ("short", "bob")):
         wanted = spec if name == "long" else _short(spec)
         submission = Submission(owner=owner, client_token=name)
-        assert queue.submit(site.store, wanted, submission) == name
-        assert queue.submit(site.store, wanted, submission) == name
+        assert queue.submit(site.store, wanted, submission).name == name
+        assert queue.submit(site.store, wanted, submission).name == name
     until(lambda: len(site.drivers()) == 2, "both sweeps get a driver")
     assert [one["slots"] for one in site.ask("queue")["queue"]] == [1, 1]
     until(lambda: _has_rounds(site, "long"), "the first trial reports")

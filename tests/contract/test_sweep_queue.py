@@ -139,7 +139,7 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(queue, "_enter", killed)
+        patch.setattr(queue, "_claim", killed)
         with pytest.raises(KeyboardInterrupt):
             queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
     assert archive.existing_sweep(store, "s").info.status == "RUNNING"

@@ -175,6 +175,21 @@ def test_a_new_sweep_is_listed_without_reading_the_list_again(readers: Readers) 
     assert names() == ["a", "c"]
 
 
+def test_a_sweep_that_was_just_made_is_not_read_again_until_something_changes(
+    readers: Readers,
+) -> None:
+    tags = {Tag.ROLE: "sweep", Tag.NAME: "c", Tag.STATE: "queued", Tag.SCHEMA: "1"}
+    run_id = readers.sweeps["c"] = readers.writer.create_run("c", tags)
+    mark = readers.store.mark()
+    readers.store.note_new(readers.writer.run(run_id), mark)
+    readers.time.now += LEAST_S
+    assert (readers.state("c"), readers.children("c")) == ("queued", {})
+    assert readers.client.asked == {}
+    readers.trial("c", run_id, 0)
+    assert readers.state("c") == "queued"
+    assert len(readers.children("c")) == 1
+
+
 def test_a_fault_is_not_kept(readers: Readers) -> None:
     readers.client.fault = ConnectionError("away")
     for count in (1, 2):
