@@ -32,6 +32,10 @@ from lstm_sweep.search.trial import Outcome
 SHARE, MOST_SELDOM_S = 0.05, 10.0
 #: seconds without an event after which a comment is sent, so that the connection stays
 PING_S = 15.0
+#: seconds within which streams end once the service does
+CLOSING_S = 1.0
+#: bytes of events that are sent together, about
+MOST_BYTES = 65_536
 PING = b": ping\n\n"
 #: milliseconds after which a browser connects again
 RETRY = b"retry: 2000\n\n"
@@ -103,8 +107,12 @@ class Feed:
         self.view = view
         if not same:
             self.version += 1
-            self.changed.set()
-            self.changed = asyncio.Event()
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the listeners look at what there is."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
 
 def _losses(store: Store, record: TrialRecord) -> dict[int, float | None]:
@@ -130,8 +138,9 @@ class Feeds:
         self._look_every_s, self._most = look_every_s, most
         self._feeds: dict[str, Feed] = {}
         self.listeners = 0
-        #: set once the service ends: streams end within a moment
+        #: set once the service ends: streams end within `CLOSING_S`
         self.closing = False
+        self._closer: asyncio.Task[None] | None = None
 
     async def open(self, name: str) -> Feed:
         """A feed that has looked once; it is looked at until `close`.
@@ -144,6 +153,8 @@ class Feeds:
             raise ProblemError(
                 503, f"{self.listeners} clients listen, expected at most {self._most}"
             )
+        if self._closer is None:
+            self._closer = asyncio.create_task(self._close_streams())
         feed = self._feeds.setdefault(name, Feed(self._service, name))
         self.listeners += 1
         feed.listeners += 1
@@ -165,6 +176,16 @@ class Feeds:
             if feed.task:
                 feed.task.cancel()
             self._feeds.pop(name, None)
+        if self.listeners == 0 and self._closer:
+            self._closer.cancel()
+            self._closer = None
+
+    async def _close_streams(self) -> None:
+        """Wake all listeners once the service ends; else each would have to look by itself."""
+        while not self.closing:
+            await asyncio.sleep(CLOSING_S)
+        for feed in self._feeds.values():
+            feed.wake()
 
     async def _keep_looking(self, feed: Feed) -> None:
         while not self.closing:
@@ -190,19 +211,26 @@ class Feeds:
             changed, view = feed.changed, feed.view
             if view is not None and feed.version != version:
                 version = feed.version
+                told = bytearray()  # what is new at once, since each part costs a packet
                 for event in events_after(cursor, view):
-                    yield _written(event.name, event.data, event.id)
+                    told += _written(event.name, event.data, event.id)
+                    if len(told) >= MOST_BYTES:
+                        yield bytes(told)
+                        told.clear()
                 if (now := json_text(_steady(view.status))) != state:
                     state = now
-                    yield _written("status", view.status, str(cursor))
+                    told += _written("status", view.status, str(cursor))
                 spoke = time.monotonic()
                 if not view.is_under_way:
                     cursor.knows_end = True
-                    yield _written("end", {"state": view.status["state"]}, str(cursor))
+                    told += _written("end", {"state": view.status["state"]}, str(cursor))
+                if told:
+                    yield bytes(told)
+                if not view.is_under_way:
                     return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), min(1.0, PING_S))
-            if time.monotonic() - spoke > PING_S:
+                await asyncio.wait_for(changed.wait(), PING_S)
+            if time.monotonic() - spoke >= PING_S:
                 spoke = time.monotonic()
                 yield PING
 
