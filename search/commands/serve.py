@@ -21,7 +21,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.process import garbage
 from lstm_sweep.search.process.leaving import leave
-from lstm_sweep.search.process.signals import SIGNALS
+from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import BindAddress
 from lstm_sweep.search.store.settings import Settings, load
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2
-#: seconds from a signal to the end of the program at most, and from the end of drivers and MLflow's
-#: server on, whatever requests still wait for
-END_WITHIN_S, AFTER_ALL_S = 18.0, 4.0
+#: seconds that the program ends before it would be killed, and from the end of drivers and MLflow's
+#: server to its own, whatever requests still wait for
+AHEAD_S, AFTER_ALL_S = 2.0, 4.0
 
 
 def serve(arguments: Namespace) -> int:
@@ -58,7 +58,8 @@ def serve(arguments: Namespace) -> int:
     bind = mlflow_server.choose_bind_address(
         arguments.host, arguments.port, FIRST_PORT, settings.allowed_hosts
     )
-    end = _End()
+    stop_s = service_stop_s()
+    end = _End(stop_s - AHEAD_S)
     with contextlib.ExitStack() as stack:
         starting = stack.enter_context(contextlib.ExitStack())
         starting.enter_context(garbage.none_while_starting())
@@ -71,7 +72,7 @@ def serve(arguments: Namespace) -> int:
         if cluster:
             cluster.start()
             stack.callback(cluster.close)
-        service = _service(arguments, settings, cluster)
+        service = _service(arguments, settings, cluster, stop_s)
         end.calls(service.drain)
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
@@ -112,7 +113,7 @@ def _cluster(arguments: Namespace) -> ClusterSlots | None:
 
 
 def _service(
-    arguments: Namespace, settings: Settings, cluster: ClusterSlots | None
+    arguments: Namespace, settings: Settings, cluster: ClusterSlots | None, stop_s: float
 ) -> SweepService:
     from lstm_sweep.search.service.http_settings import service_folder
     from lstm_sweep.search.service.service import ServiceSettings
@@ -126,6 +127,7 @@ def _service(
             slots=arguments.slots,
             cluster=cluster,
             most_per_user=arguments.per_user,
+            stop_within_s=stop_s,
         )
     )
 
@@ -154,6 +156,7 @@ def _http_settings(
         allow_code=arguments.allow_code,
         mlflow=login,
         mlflow_page=mlflow_page,
+        hands_on_logins=arguments.hand_on_logins,
         limits=_limits(arguments),
     )
 
@@ -193,7 +196,9 @@ def _auth(http: HttpSettings) -> str | None:
 class _End:
     """The end of the service: what is called when a signal comes, and how long that may take."""
 
-    def __init__(self) -> None:
+    def __init__(self, within_s: float = SERVICE_STOP_S - AHEAD_S) -> None:
+        """`within_s` is how long it takes at most."""
+        self._within_s = within_s
         self._lock = threading.RLock()  # a signal may come while it is held
         self._calls: list[Callable[[], None]] = []
         self._threads: list[threading.Thread] = []
@@ -238,7 +243,7 @@ class _End:
 
     def _force(self) -> None:
         """End the program if requests that do not end keep it."""
-        until = time.monotonic() + END_WITHIN_S
+        until = time.monotonic() + self._within_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         if not self._over.wait(min(AFTER_ALL_S, max(0.0, until - time.monotonic()))):

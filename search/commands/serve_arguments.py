@@ -60,6 +60,11 @@ def add_serve(commands: Any) -> None:
         metavar="URL",
         help="where browsers find MLflow's pages, such as /mlflow behind a proxy",
     )
+    command.add_argument(
+        "--hand-on-logins",
+        action="store_true",
+        help="let a proxy ask for the login of a browser, for MLflow (docs/service.md)",
+    )
     command.add_argument("--login", action="store_true", help="demand a token also on this machine")
     for name, default, text in LIMITS:
         command.add_argument(f"--{name}", type=size, metavar="SIZE", help=f"{text} ({default})")

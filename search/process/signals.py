@@ -20,6 +20,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: so, and all times below are longer in proportion
 STOP_WITHIN_S, STOP_WITHIN = 10.0, "LSTM_SWEEP_STOP_WITHIN_S"
 LONGEST_STOP_S = 3600.0
+#: the same of a service, which ends its drivers first
+SERVICE_STOP_S = 20.0
 #: after the first signal: seconds for one request, and for all requests together
 GIVE_UP_S, GIVE_UP_ALL_S = 3.0, 6.0
 #: share of these seconds that must be left for what an end can do without
@@ -173,6 +175,15 @@ def stop_within_s(environment: Mapping[str, str] = os.environ) -> float:
         f"{STOP_WITHIN} is {shown(given)}: expected seconds from {STOP_WITHIN_S:g} to "
         f"{LONGEST_STOP_S:g}"
     )
+
+
+def service_stop_s(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds from SIGTERM to SIGKILL that a service has: what the environment says, if it is more.
+
+    Raises:
+        InputError: it says none that can be.
+    """
+    return max(SERVICE_STOP_S, stop_within_s(environment))
 
 
 @contextmanager

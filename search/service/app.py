@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -94,16 +95,18 @@ def create_app(
 
 def _add_description(app: FastAPI) -> None:
     """Serve the description; FastAPI's own would load its pages from elsewhere."""
-    found: dict[str, Any] = {}
 
+    @functools.cache
     def description() -> dict[str, Any]:
-        if not found:
-            found.update(describe(app, version()))
-        return found
+        return describe(app, version())
+
+    @functools.cache
+    def written() -> bytes:
+        return answers.to_json(description())
 
     app.openapi = description  # type: ignore[method-assign]
 
     @app.get(f"{API}/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
         """The description of the service."""
-        return answers.document(description())
+        return Response(written(), media_type="application/json")

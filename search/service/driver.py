@@ -21,7 +21,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.service.runner import PROGRESS
 from lstm_sweep.search.store.faults import StoreError
@@ -71,7 +71,7 @@ def main(name: str, file: Path, on: str | None = None) -> int:
         return DONE  # another one drives it
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    shield, log = Shield(), Log(file.with_suffix(PROGRESS))
+    shield, log = Shield(stop_within_s()), Log(file.with_suffix(PROGRESS))
     try:
         with shield.up():
             _drive(name, log, shield, on)

@@ -19,7 +19,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.audit import Audit
 from lstm_sweep.search.service.http_settings import API, HttpSettings, Limits, host_of, name_of
-from lstm_sweep.search.service.login import Login, cookie_of
+from lstm_sweep.search.service.login import FOR_MLFLOW, Login, cookie_of
 from lstm_sweep.search.service.problems import ProblemError, response_of
 from lstm_sweep.search.service.tokens import Role, User
 
@@ -27,7 +27,7 @@ LOOPBACK = ("localhost",)
 #: methods that change nothing
 READING = ("GET", "HEAD", "OPTIONS")
 #: what is answered without a login
-OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", "/client"})
+OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", FOR_MLFLOW, "/client"})
 #: requests with a body that change nothing
 READ_ALL_THE_SAME = frozenset({f"{API}/dry-runs", f"{API}/sizes", f"{API}/yaml"})
 #: beginnings of paths whose bodies have limits of their own

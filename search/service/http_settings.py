@@ -60,6 +60,8 @@ class HttpSettings:
     mlflow: str | None = None
     #: address of MLflow's pages, to which those of the service link
     mlflow_page: str | None = None
+    #: whether a proxy may ask for the login of a browser, to send it on to MLflow's server
+    hands_on_logins: bool = False
     limits: Limits = field(default_factory=Limits)
     #: seconds for which an answer is given again to those who ask the same
     remembered_s: float = 1.0

@@ -16,13 +16,15 @@ from http.cookies import CookieError, SimpleCookie
 
 from anyio import to_thread
 
-from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.http_settings import API, HttpSettings
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.sessions import Sessions
 from lstm_sweep.search.service.tokens import LONGEST, PREFIX, Role, TokenFile, User
 from lstm_sweep.search.store.auth import direct
 
 COOKIE = "lstm-sweep-token"
+#: where a proxy asks for the login that it is to send on to MLflow's server
+FOR_MLFLOW = f"{API}/session/mlflow"
 #: what MLflow's server tells of the user who asks
 WHO = "/api/2.0/mlflow/users/current"
 #: seconds for which a checked password is remembered, and that MLflow's server has to answer
@@ -94,6 +96,18 @@ class Login:
         if user is None and password and self._settings.mlflow:
             user = await self._mlflow_user(password, address)
         return user or self._refuse(address, given=bool(token or kind))
+
+    def for_mlflow(self, headers: Mapping[str, str]) -> str:
+        """What MLflow's server is to get as `Authorization` with a request; empty for none.
+
+        That is what the request has itself, or else the password by which its browser has logged in
+        here. Nobody is refused: MLflow's server asks for a login itself.
+        """
+        if given := headers.get("authorization"):
+            return given
+        cookie = cookie_of(headers)
+        login = self.sessions.login_of(cookie) if cookie else ""
+        return f"Basic {login}" if login else ""
 
     def _refuse(self, address: str, *, given: bool) -> User:
         wanted = WANTED_BASIC if self._settings.mlflow else WANTED

@@ -21,14 +21,16 @@ from pathlib import Path
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.process.signals import SERVICE_STOP_S, STOP_WITHIN
 from lstm_sweep.search.service.scheduler import duration
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0
 #: deaths in a row after which a sweep is given up, and seconds of life that make up for them
 MOST_DEATHS, FORGIVEN_S = 5, 600.0
-#: seconds that drivers have to end after SIGTERM; they end themselves after nine
-END_WITHIN_S = 12.0
+#: seconds by which drivers are killed before the service would be, and by which they are told
+#: that it comes, of which they leave a tenth
+KILLED_AHEAD_S, TOLD_AHEAD_S = 8.0, 10.0
 #: suffixes of the file that a driver locks, and of that in which it notes how far its sweep is
 LOCK, PROGRESS = ".lock", ".progress"
 
@@ -56,8 +58,14 @@ class Runner:
         workplace: Path,
         clock: Callable[[], float] = time.monotonic,
         on: str = "",
+        stop_within_s: float = SERVICE_STOP_S,
     ) -> None:
-        """`on` is the engine of all sweeps, in place of their own; empty for theirs."""
+        """`on` is the engine of all sweeps, in place of their own; empty for theirs.
+
+        `stop_within_s` is how long the service has to end, `SERVICE_STOP_S` or more.
+        """
+        self._end_within_s = stop_within_s - KILLED_AHEAD_S
+        self._driver_stop_s = stop_within_s - TOLD_AHEAD_S
         self._state, self._workplace, self._clock = state, workplace, clock
         self._on = [on] if on else []
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -103,7 +111,11 @@ class Runner:
             self._children[run_id] = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, name, str(self._file(run_id)), *self._on],
                 cwd=self._workplace,
-                env=os.environ | {slot_sharing.ALLOTMENT: str(self._allotment(run_id))},
+                env=os.environ
+                | {
+                    slot_sharing.ALLOTMENT: str(self._allotment(run_id)),
+                    STOP_WITHIN: f"{self._driver_stop_s:g}",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -208,8 +220,9 @@ class Runner:
         locks = self._state.glob(f"*{LOCK}")
         self.end({*(file.name.removesuffix(LOCK) for file in locks), *self._children})
 
-    def end(self, run_ids: Iterable[str], within_s: float = END_WITHIN_S) -> None:
+    def end(self, run_ids: Iterable[str], within_s: float | None = None) -> None:
         """End drivers: SIGTERM, and SIGKILL for those that do not end in time."""
+        within_s = self._end_within_s if within_s is None else within_s
         left = {run_id: pid for run_id in run_ids if (pid := self.terminate(run_id))}
         until = time.monotonic() + within_s
         while left and time.monotonic() < until:

@@ -13,6 +13,7 @@ from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.engines.local import find_slots
+from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 
@@ -35,6 +36,8 @@ class ServiceSettings:
     #: how many slots the Ray cluster has on which sweeps run, at most `slots` of which are used;
     #: None if they run on this machine
     cluster: Callable[[], int] | None = None
+    #: seconds from a signal to the end that is forced, `SERVICE_STOP_S` or more
+    stop_within_s: float = SERVICE_STOP_S
     #: slots that the sweeps of one user have together, at most; None: no limit
     most_per_user: int | None = None
     #: sweeps of one user that wait or run, at most

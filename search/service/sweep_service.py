@@ -65,7 +65,7 @@ class SweepService:
         self._lock = threading.RLock()
         self._locked = lock_folder(settings.state, str(settings.store))
         on = "ray" if settings.cluster else ""
-        self._runner = Runner(settings.state, settings.folder, clock, on)
+        self._runner = Runner(settings.state, settings.folder, clock, on, settings.stop_within_s)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._queue: list[QueuedRun] = []
         self._shares = Shares(settings, self._runner, clock)

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.full
 
 PASSWORD = "a password of the tests"
 READER = "a password of a reader"
+#: the status of an answer to a page
+STATUS = "(path) => fetch(path).then((answer) => answer.status)"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 def test_one_address_and_one_login_for_the_service_and_for_mlflow(team: Team) -> None:
     status, page = team.ask("/", login="")
-    assert status == 200 and 'href="/password"' in page  # the page to log in
+    assert status == 200 and 'name="password"' in page  # the page to log in
     for login in ("", "nobody"):
         assert team.ask("/password", login)[0] == team.ask("/mlflow/", login)[0] == 401
     for path in (
@@ -117,8 +119,20 @@ def test_a_browser_logs_in_with_name_and_password_through_the_proxy(team: Team) 
         [cookie] = tab.page.context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         assert PASSWORD not in cookie["value"]
+        shown = tab.page.goto(f"{team.url}/mlflow/")
+        assert shown and shown.status == 200
+        runs = "/mlflow/ajax-api/2.0/mlflow/experiments/search?max_results=1"
+        assert tab.page.evaluate(STATUS, runs) == 200
+        tab.go("/")
         tab.page.get_by_role("button", name="Log out").click()
         assert tab.go("/launch").url == f"{team.url}/login"
+        # not from a page, where the browser asks for a password and waits
+        assert tab.page.context.request.get(f"{team.url}{runs}").status == 401
+
+
+def test_nobody_but_the_proxy_is_told_a_login(team: Team) -> None:
+    for path in ("mlflow", "%6Dlflow", "MLFLOW", "mlflow/"):
+        assert team.ask(f"/api/v1/session/{path}") == (404, "")
 
 
 def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:

@@ -164,9 +164,13 @@ async def login_form(site: TheSite) -> Response:
 
 def _login(site: Site, said: str = "", given: Mapping[str, str] | None = None) -> str:
     """The page on which a browser logs in; `said` is why what was given is refused."""
-    mlflow = site.settings.mlflow
+    settings = site.settings
     return rendered(
-        "login.html", said=said, name=(given or {}).get("name"), password=PASSWORD if mlflow else ""
+        "login.html",
+        said=said,
+        name=(given or {}).get("name"),
+        password=PASSWORD if settings.mlflow else "",
+        asks_again=not settings.hands_on_logins,
     )
 
 

@@ -13,7 +13,7 @@ from lstm_sweep.search.service.bodies import TokenSubmission
 from lstm_sweep.search.service.client_file import client_file
 from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.guard import address_of
-from lstm_sweep.search.service.login import COOKIE, cookie_of
+from lstm_sweep.search.service.login import COOKIE, FOR_MLFLOW, cookie_of
 from lstm_sweep.search.service.metrics import MEDIA
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import TheSite
@@ -110,6 +110,18 @@ async def end_session(request: Request, site: TheSite) -> Response:
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
     return response
+
+
+@router.get(FOR_MLFLOW, include_in_schema=False)
+async def login_for_mlflow(request: Request, site: TheSite) -> Response:
+    """Tell a proxy what to send to MLflow's server as `Authorization`, if anything.
+
+    The proxy keeps this path from all others, since the answer may have a password.
+    """
+    if not site.settings.hands_on_logins:
+        raise ProblemError(404, f"{FOR_MLFLOW}: no such path, expected serve --hand-on-logins")
+    login = site.login.for_mlflow(request.headers)
+    return Response(status_code=204, headers={"Authorization": login} if login else None)
 
 
 @router.get(

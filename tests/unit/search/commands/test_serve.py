@@ -107,9 +107,16 @@ def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_on
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_trials_drivers_and_service_end_one_after_the_other_within_twenty_seconds() -> None:
-    assert signals.END_WITHIN_S < runner.END_WITHIN_S
-    assert runner.END_WITHIN_S + serve.AFTER_ALL_S < serve.END_WITHIN_S < 20
+@pytest.mark.parametrize("given, stop_s", [("", 20), ("12", 20), ("60", 60), ("600", 600)])
+def test_trials_drivers_and_service_end_one_after_the_other_in_the_time_that_they_have(
+    given: str, stop_s: float
+) -> None:
+    assert signals.service_stop_s({signals.STOP_WITHIN: given}) == stop_s
+    told_s, killed_s = stop_s - runner.TOLD_AHEAD_S, stop_s - runner.KILLED_AHEAD_S
+    driver_s = signals.END_WITHIN_S * told_s / signals.STOP_WITHIN_S
+    assert told_s >= signals.STOP_WITHIN_S
+    assert driver_s < killed_s
+    assert killed_s + serve.AFTER_ALL_S < stop_s - serve.AHEAD_S < stop_s
 
 
 def test_it_ends_without_a_signal_too() -> None:

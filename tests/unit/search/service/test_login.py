@@ -75,6 +75,15 @@ def test_users_of_mlflow_are_let_in(tmp_path: Path, mlflow: str, asked: list[str
     assert len(asked) == 4
 
 
+def test_what_a_proxy_sends_on_to_mlflow_is_the_login_of_the_browser(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
+    cookie = {"cookie": f"lstm-sweep-token={login.sessions.begin('YW5uOnNlY3JldA==')}"}
+    assert login.for_mlflow(cookie) == "Basic YW5uOnNlY3JldA=="
+    assert login.for_mlflow(cookie | {"authorization": "Basic b3RoZXI="}) == "Basic b3RoZXI="
+    for other in ({}, {"cookie": "lstm-sweep-token=guessed"}):
+        assert login.for_mlflow(other) == ""
+
+
 def test_passwords_are_not_tried_while_too_many_have_failed(
     tmp_path: Path, mlflow: str, asked: list[str]
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search.engines.slot_sharing import read_allotment
+from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver
 from lstm_sweep.search.service.runner import AGAIN_S, FORGIVEN_S, Runner
 
@@ -117,6 +118,20 @@ def test_deaths_of_a_driver_count_in_a_row_only_while_its_sweep_gets_no_further(
         made.note_death(RUN)
         counts.append(made.deaths(RUN))
     assert counts == [1, 1, 1, 2, 3, 1]
+
+
+def test_a_driver_is_told_how_long_it_has_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, log = tmp_path / "driver", tmp_path / f"{RUN}.log"
+    script.write_text('#!/bin/sh\necho "$LSTM_SWEEP_STOP_WITHIN_S"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    for stop_s, told in ((SERVICE_STOP_S, "10"), (60.0, "50")):
+        runner = Runner(tmp_path, tmp_path, stop_within_s=stop_s)
+        runner.start(RUN, "s")
+        gone(lambda: runner.pid(RUN) is None)  # noqa: B023
+        assert log.read_text().splitlines()[-1] == told
 
 
 def test_no_driver_is_started_once_all_are_ended(

@@ -29,6 +29,20 @@ def test_it_says_whether_it_takes_sweeps(place: Place, client: TestClient) -> No
     assert client.get(f"{API}/health").json()["status"] == "ok"
 
 
+def test_a_login_is_handed_on_only_where_that_was_asked_for(
+    workplace: Callable[[str], Path],
+) -> None:
+    basic = {"Authorization": "Basic YW5uOnNlY3JldA=="}
+    for hands_on in (False, True):
+        place = Place.in_folder(workplace("handing-on"), asks_login=True, hands_on_logins=hands_on)
+        with place.client() as client:
+            answer = client.get(f"{API}/session/mlflow", headers=basic)
+            given = answer.headers.get("Authorization")
+            wanted = (204, basic["Authorization"]) if hands_on else (404, None)
+            assert (answer.status_code, given) == wanted
+            assert "Authorization" not in client.get(f"{API}/session/mlflow").headers
+
+
 def test_a_store_that_fails_is_said_and_may_be_asked_again(
     place: Place, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
