@@ -37,6 +37,8 @@ from benchmarks.service_clients import SETTLING_S, Clients, Load
 
 #: polls that are measured alone, and seconds between them, after which no answer is remembered
 SINGLE_POLLS, APART_S = 15, 2.0
+#: trials that train at once, each on a processor
+SLOTS = 2
 #: seconds that anything may take
 WITHIN_S = 300.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -220,6 +222,7 @@ def measure(site: Site, clients: Clients, seconds: float, repeats: int) -> dict[
         "rounds per second of one trial, without clients": quiet,
         "rounds per second of one trial, with clients": busy,
         "training slowed, %": 100 * (1 - busy / quiet),
+        "of which by the clients, %": 100 * own_s / total / SLOTS,
         "processors that the service takes": service_s[True] / total,
         "processors that it takes without clients": service_s[False] / total,
         "processors that the clients take": own_s / total,
@@ -233,13 +236,16 @@ def main() -> None:
     parser.add_argument("--submitters", type=int, default=20)
     parser.add_argument("--listeners", type=int, default=100)
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two polls of one")
+    parser.add_argument(
+        "--submit-every", type=float, default=60.0, help="seconds between two sweeps of one"
+    )
     parser.add_argument("--seconds", type=float, default=15.0, help="of each phase")
     parser.add_argument("--repeats", type=int, default=2, help="phases with and without clients")
     parser.add_argument("--reads", action="store_true", help="only what does not take turns")
     given = parser.parse_args()
     found: dict[str, Any] = {"others that use the machine (load)": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
-        site = Site(Path(scratch), slots=2)
+        site = Site(Path(scratch), SLOTS)
         site.start("--no-mlflow")  # makes the tables of the store
         site.end()
         found["start to first answer, s"] = site.start("--no-mlflow")
@@ -259,7 +265,7 @@ def main() -> None:
                 time.sleep(1.0)
             clients = Clients(
                 site.told["url"], given.pollers, given.submitters, given.listeners, given.every,
-                LONG, itertools.count(),
+                given.submit_every, LONG, itertools.count(),
             )  # fmt: skip
             if not given.reads:
                 found |= measure(site, clients, given.seconds, given.repeats)

@@ -14,8 +14,6 @@ import aiohttp
 
 #: what clients who poll ask for, of the sweep that trains
 POLLED = ("sweeps/long", "sweeps/long/trials", "queue", "sweeps")
-#: seconds between two sweeps of one client who submits
-SUBMITS_EVERY_S = 10.0
 #: seconds in which clients come or go
 SETTLING_S = 3.0
 
@@ -40,6 +38,8 @@ class Clients:
     listeners: int
     #: seconds between two questions of one who polls
     every_s: float
+    #: seconds between two sweeps of one who submits
+    submit_every_s: float
     #: what is submitted, and numbers for the names
     sweep: Mapping[str, Any]
     numbers: Iterable[int]
@@ -71,20 +71,19 @@ class Clients:
         times.append(time.monotonic() - began)
 
     async def _poll(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
-        await asyncio.sleep(random.uniform(0, self.every_s))
-        for path in itertools.cycle(random.sample(POLLED, len(POLLED))):
-            if time.monotonic() >= until:
-                return
-            await self._ask(session, load.reads_s, load, path)
-            await asyncio.sleep(self.every_s)
+        paths = itertools.cycle(random.sample(POLLED, len(POLLED)))
+        wait_s = random.uniform(0, self.every_s)
+        while await _waited(wait_s, until):
+            await self._ask(session, load.reads_s, load, next(paths))
+            wait_s = self.every_s
 
     async def _submit(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
-        await asyncio.sleep(random.uniform(0, SUBMITS_EVERY_S))
-        while time.monotonic() < until:
+        wait_s = random.uniform(0, self.submit_every_s)
+        while await _waited(wait_s, until):
             name = f"short-{next(iter(self.numbers))}"
             body = {**self.sweep, "name": name, "priority": 0}
             await self._ask(session, load.submits_s, load, "sweeps", json=body)
-            await asyncio.sleep(SUBMITS_EVERY_S)
+            wait_s = self.submit_every_s
 
     async def _listen(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
         url = f"{self.url}/api/v1/sweeps/long/events"
@@ -101,3 +100,10 @@ class Clients:
             pass
         except aiohttp.ClientError as error:
             load.errors.append(f"events: {error!r}")
+
+
+async def _waited(seconds: float, until: float) -> bool:
+    """Wait; whether that was before a time of the clock, at which waiting ends."""
+    left = until - time.monotonic()
+    await asyncio.sleep(max(0.0, min(seconds, left)))
+    return seconds < left
