@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,10 +34,17 @@ DRAWS = 200
 RANGE = 0.8
 #: standard deviations from the middle of a normal distribution to an end of `forecast.INTERVAL`
 WIDE = statistics.NormalDist().inv_cdf((1 + INTERVAL) / 2)
+#: standard deviation of what further runs take, as a share of what is predicted: one of ten takes
+#: longer than `SLACK` times as long
+RUNS_SPREAD = (SLACK - 1) / statistics.NormalDist().inv_cdf((1 + RANGE) / 2)
 #: trials that may become the best, at most
 MOST_CONTENDERS = 40
 #: by how much a trial that is better than the best so far costs more, at most
 MOST_GROWTH = 2.0
+#: numbers that are spread as a normal distribution says, `<float64>[draws]`
+_NORMAL = np.array(
+    [statistics.NormalDist().inv_cdf((number + 0.5) / DRAWS) for number in range(DRAWS)]
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class TimeLeft:
         number.
         """
         self._policy, self._plan, self._slots = policy, policy.plan, max(1, slots)
+        #: trials of the search that are still to be begun
+        self._new = 0
         self._left = None if self._plan.seconds is None else max(0.0, self._plan.seconds - gone)
         self._trials, self._seconds = policy.trials, TrialSeconds(policy, shares)
         self._first = [one for one in self._trials if one.trial.phase is not Phase.CONFIRM]
@@ -83,27 +93,28 @@ class TimeLeft:
         left, policy = self._left, self._policy
         kept = policy.confirmation.reserve(left) if not policy.stop else Reserve(0)
         if policy.confirms or policy.stop:
-            return Estimate.exactly(self._confirming(kept))
+            return self._confirming(kept)
         known = [one for one in self._searched if one.round_seconds or one.ended]
         if not known:
             return None if left is None else Estimate.exactly(left)
-        new = max(0, self._plan.trials - kept.trials - len(self._trials))
-        draws = _Draws(new, len(known), self._contenders[1])
+        self._new = max(0, self._plan.trials - kept.trials - len(self._trials))
+        draws = _Draws(self._new, len(known), self._contenders[1])
         if policy.problem.pausable and self._plan.halving:
             search = self._halving_seconds(draws, known)
         else:
             search = self._whole_seconds(draws, known)
-        return Estimate.of(self._with_deadline(search, self._further(draws, kept), kept))
+        return Estimate.of(self._with_deadline(search, draws, kept))
 
-    def _with_deadline(self, search: Array, further: Array, kept: Reserve) -> Array:
+    def _with_deadline(self, search: Array, draws: _Draws, kept: Reserve) -> Array:
         """Seconds to the end by those of the search and of further runs, `<float64>[draws]`.
 
         A search that is not over by then ends when the time begins that is kept for further runs.
         """
+        further = draws.runs * self._further(draws, kept)
         if self._left is None:
             return np.asarray(search + further)
         until = max(0.0, self._left - kept.seconds)
-        cut = until + _of_runs(kept)
+        cut = until + draws.runs * _of_runs(kept)
         return np.minimum(np.where(search < until, search + further, cut), self._left)
 
     def _open(self, phase: Phase) -> list[TrialSnapshot]:
@@ -126,15 +137,46 @@ class TimeLeft:
     def _contenders(self) -> tuple[list[TrialSnapshot], Array]:
         """The trials that may become the best, and loss, low and high of the forecast of each.
 
-        Those without a forecast stay as they are.
+        Those without a forecast stay as they are, and so do those that the search leaves there.
         """
         forecasts, found = self._policy.forecasts(), np.empty((3, len(self._best)))
         for index, one in enumerate(self._best):
             number = one.trial.number
             known = number < forecasts.shape[1] and not np.isnan(forecasts[0, number])
-            found[:, index] = forecasts[:, number] if known else one.best_loss
+            goes_on = known and not self._stays(one, float(forecasts[0, number]))
+            found[:, index] = forecasts[:, number] if goes_on else one.best_loss
         chosen = np.argsort(found[0], kind="stable")[:MOST_CONTENDERS]
         return [self._best[index] for index in chosen], found[:, chosen]
+
+    def _stays(self, one: TrialSnapshot, forecast: float) -> bool:
+        """Whether a paused trial will not go on, by what is known now.
+
+        It does if it is expected to become better than all that have ended, or if it is promoted.
+        """
+        if not one.paused or forecast < self._best_ended:
+            return False
+        rung = max((rung for rung in self._at_rungs if rung <= len(one.rounds)), default=None)
+        if rung is None:
+            return False
+        there = self._at_rungs[rung]
+        place = bisect_right(there, one.best_so_far[rung - 1])
+        coming = self._new if rung == self._policy.problem.first_rung else 0
+        return place > (len(there) + coming) // halving.FACTOR
+
+    @cached_property
+    def _at_rungs(self) -> dict[int, list[float]]:
+        """Losses of all trials that have come to a rung, as they were there, in order."""
+        problem, searched = self._policy.problem, self._searched
+        return {
+            rung: sorted(one.best_so_far[rung - 1] for one in searched if len(one.rounds) >= rung)
+            for rung in halving.rungs(problem.rounds, problem.first_rung)
+        }
+
+    @cached_property
+    def _best_ended(self) -> float:
+        """The lowest loss of the trials that have ended; infinite if there is none."""
+        ended = (one.ranked_loss for one in self._best if one.ended)
+        return min((loss for loss in ended if loss is not None), default=math.inf)
 
     # the search
 
@@ -156,28 +198,30 @@ class TimeLeft:
     def _halving_seconds(self, draws: _Draws, known: Sequence[TrialSnapshot]) -> Array:
         """The same with halving.
 
-        Half of the slots are for leaders. On the others each new trial comes to its first rung, and
-        of those at a rung one of `halving.FACTOR` goes on. In the end the leader comes to its own.
+        Half of the slots are for leaders as long as the one that will be the best is trained. On
+        the others, and then on all, each new trial comes to its first rung, and of those at a rung
+        one of `halving.FACTOR` goes on to the next.
         """
-        seconds = self._seconds
-        begun = sum(
-            seconds.rest(one, seconds.first_rung(one))
-            for one in self._open(Phase.SEARCH)
-            if len(one.rounds) < seconds.first_rung(one)
-        )
-        others = self._slots - self._slots // 2 if self._slots > 1 else 0.5
-        new = draws.of_all([seconds.to_first_rung(one) for one in known])
-        until = (new + begun) / others
-        best = self._contenders[0]
+        seconds, slots = self._seconds, self._slots
+        begun = self._open(Phase.SEARCH)
+        others = draws.of_all([seconds.to_first_rung(one) for one in known])
+        best, for_leaders = self._contenders[0], max(1, slots // 2)
+        leader = best[0] if best else None
+        others += sum(seconds.to_next_rung(one) for one in begun if one is not leader)
+        others += seconds.promoted(self._searched, draws.new, leader)
         if not best:
-            return np.asarray(until)
+            return np.asarray(others / max(1, slots - for_leaders))
         leading = draws.order[0]
-        rounds = self._policy.problem.rounds
+        rest = np.array([seconds.rest(one) for one in best])[leading]
+        until = (others + for_leaders * rest) / slots
+        if slots > 1:
+            until = np.minimum(until, others / (slots - for_leaders))
         each = np.array([seconds.each(one) for one in best])[leading]
-        whole = self._better_seconds(draws, rounds * each)
-        same_leader = np.maximum(until, np.array([seconds.rest(one) for one in best])[leading])
-        new_leader = np.maximum(until, draws.before * until + whole)
-        return np.where(draws.changes, new_leader, same_leader)
+        whole = self._better_seconds(draws, self._policy.problem.rounds * each)
+        found = draws.before * until
+        led = np.minimum(found, rest) + whole
+        new_leader = np.maximum(found + whole, (others + for_leaders * led) / slots)
+        return np.asarray(np.where(draws.changes, new_leader, np.maximum(until, rest)))
 
     def _better_seconds(self, draws: _Draws, than: Array) -> Array:
         """Seconds of all rounds of trials that are better than some that take so many.
@@ -205,14 +249,15 @@ class TimeLeft:
         better = self._better_seconds(draws, same)
         return _makespans(np.where(draws.changes, better, same), self._slots)
 
-    def _confirming(self, kept: Reserve) -> float:
-        """Seconds to the end, once the search is over."""
+    def _confirming(self, kept: Reserve) -> Estimate:
+        """How long it takes to the end, once the search is over."""
         first = {one.trial.config: one for one in reversed(self._first)}
         running = [self._tail(one) for one in self._open(Phase.SEARCH)]
         for one in self._open(Phase.CONFIRM):
             running.append(self._seconds.rest_again(one, first.get(one.trial.config, one)))
         found = makespan([*running, *self._to_come(kept)], self._slots)
-        return found if self._left is None else min(self._left, found)
+        most = math.inf if self._left is None else self._left
+        return Estimate(*(min(most, share * found) for share in (1.0, 2 - SLACK, SLACK)))
 
     def _tail(self, one: TrialSnapshot) -> float:
         """Seconds that a trial of the search still takes once that is over.
@@ -223,9 +268,7 @@ class TimeLeft:
         paused = problem.pausable and self._plan.halving
         if not paused or one.trial.number == confirmation.going_on:
             return self._seconds.rest(one)
-        rungs = halving.rungs(problem.rounds, problem.first_rung)
-        least = max(self._seconds.first_rung(one), len(one.rounds) + 1)
-        return self._seconds.rest(one, next((rung for rung in rungs if rung >= least), None))
+        return self._seconds.to_next_rung(one)
 
     def _to_come(self, kept: Reserve) -> list[float]:
         """Seconds of the further runs that are not begun, in order."""
@@ -256,6 +299,8 @@ class _Draws:
         self.changes = self._evenly() < new / (new + known)
         #: share of the new trials that is begun before that one, `<float64>[draws]`
         self.before = self._evenly()
+        #: what further runs take, as a share of what is predicted, `<float64>[draws]`
+        self.runs = 1 + RUNS_SPREAD * self._random.permutation(_NORMAL)
         self._costlier, self._deviations = self._evenly(), self._random.standard_normal(DRAWS)
         #: indices of those that may become the best in the order in which they end,
         #: `<int>[trials, draws]`

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.confirmed import is_complete
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Outcome
@@ -82,3 +84,31 @@ class TrialSeconds:
         if one.ended and len(one.rounds) < rung:
             return one.seconds
         return self.start + rung * self.each(one)
+
+    @property
+    def _rungs(self) -> tuple[int, ...]:
+        return halving.rungs(self._problem.rounds, self._problem.first_rung)
+
+    def to_next_rung(self, one: TrialSnapshot) -> float:
+        """Seconds until a trial that runs is compared with others, or to its end."""
+        least = max(self.first_rung(one), len(one.rounds) + 1)
+        return self.rest(one, next((rung for rung in self._rungs if rung >= least), None))
+
+    def promoted(
+        self, searched: Sequence[TrialSnapshot], new: int, leader: TrialSnapshot | None = None
+    ) -> float:
+        """Seconds of the trials that are still to be promoted, from rung to rung.
+
+        `searched` are those of the search, and `new` ones will come to the first rung beside those
+        that are on their way. The `leader` comes to its end by itself, and is one of the best.
+        """
+        problem, each = self._problem, statistics.fmean(map(self.each, searched))
+        running = [one for one in searched if one is not leader and not one.ended]
+        rounds = [problem.rounds if one is leader else len(one.rounds) for one in searched]
+        coming = new + sum(len(one.rounds) < problem.first_rung for one in running)
+        found = 0.0
+        for rung, upper in itertools.pairwise((*self._rungs, problem.rounds)):
+            there, beyond = (sum(map(passed, rounds)) for passed in (rung.__le__, rung.__lt__))
+            coming = max(0, (there + coming) // halving.FACTOR - beyond)
+            found += coming * (upper - rung) * each
+        return found

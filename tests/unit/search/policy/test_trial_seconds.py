@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
@@ -91,3 +93,23 @@ def test_a_further_run_starts_as_quickly_as_trials_have_started() -> None:
     assert seconds.start < policy().costs.fixed_seconds
     assert seconds.again(leads.snapshot()) == pytest.approx(seconds.start + 9 * 1.0)
     assert seconds.again(leads.snapshot(), 4) == pytest.approx(seconds.start + 4 * 1.0)
+
+
+def test_of_the_trials_at_a_rung_one_of_three_is_still_to_be_promoted() -> None:
+    waits = [trained(n, 2.0).with_pause(Paused("at its first rung"), 2.0) for n in range(5)]
+    seconds = seconds_of(*waits)
+    searched = [one.snapshot() for one in waits]
+    each = statistics.fmean(map(seconds.each, searched))
+    # rungs are 1 and 3 of 9: with 4 new ones, 3 of 9 train 2 rounds more, and 1 of these 6 more
+    assert seconds.promoted(searched, 4) == pytest.approx((3 * 2 + 1 * 6) * each)
+    # one that has come further is one of these
+    further = [trained(5, 2.0, 2.0).snapshot(), *searched]
+    each = statistics.fmean(map(seconds.each, further))
+    assert seconds.promoted(further, 0) == pytest.approx(2 * each)
+    assert seconds.promoted(searched[:2], 0) == 0.0
+
+
+def test_a_trial_runs_to_its_next_rung_or_to_its_end() -> None:
+    seconds = seconds_of(trained(0, 2.0, 2.0))
+    assert seconds.to_next_rung(trained(0, 2.0, 2.0).snapshot()) == pytest.approx(2.0)
+    assert seconds.to_next_rung(trained(0, *[2.0] * 4).snapshot()) == pytest.approx(5 * 2.0)
