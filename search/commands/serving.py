@@ -27,7 +27,7 @@ def lines(exported: Exported, version: Version, settings: Settings) -> Iterator[
     yield f"registered: {version.text}"
     yield "serve it:"
     yield f"  {serve_command(version, settings)}"
-    yield "ask it:"
+    yield "ask it, from another terminal, once it says that Uvicorn is running:"
     request = request_of(exported.bundle, exported.example)
     body = "@request.json" if request is None else json.dumps(request, ensure_ascii=_ascii_only())
     yield (

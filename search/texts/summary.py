@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
@@ -55,15 +55,23 @@ def conclude(
         console.print(f"time on slots: {text}")
     program = program or program_here()
     console.print("next:")
+    for command, what in _next(result):
+        # a line that is broken could not be copied
+        console.print(f"  {program} {command}   # {what}", markup=False, soft_wrap=True)
+
+
+def _next(result: SweepResult) -> Iterator[tuple[str, str]]:
+    """Commands that come next, and what each does."""
+    name, best = result.sweep, result.best
     if result.goes_on:
-        console.print(f"  {program} resume {result.sweep}")
-    console.print(f"  {program} ui")
+        yield f"resume {name}", "go on with it"
+    yield "ui", "browse the runs in the MLflow UI"
     if best:
-        console.print(f"  {program} report {result.sweep}")
-        to, model = f"{result.sweep}-best", model_name(result.sweep)
-        console.print(f"  {program} export {result.sweep} --to {to} --register {model}")
-        console.print(f"  {program} rerun {best.trial}")
-    console.print(f"  {program} trials {result.sweep}")
+        yield f"report {name}", "a page on the result"
+        model = model_name(name)
+        yield f"export {name} --to {name}-best --register {model}", "the best model, to be served"
+        yield f"rerun {best.trial}", "train it again and compare"
+    yield f"trials {name}", "list the trials"
 
 
 def _counts(result: SweepResult) -> str:

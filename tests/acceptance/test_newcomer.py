@@ -51,8 +51,9 @@ def printed(line: str, folder: Path) -> list[str]:
 
 
 def after(heading: str, lines: list[str]) -> str:
-    """The line below a heading."""
-    return lines[lines.index(heading) + 1].strip()
+    """The line below the one that begins so and ends with a colon."""
+    [at] = [n for n, line in enumerate(lines) if line.startswith(heading) and line.endswith(":")]
+    return lines[at + 1].strip()
 
 
 @contextlib.contextmanager
@@ -83,7 +84,7 @@ def test_what_is_printed_leads_from_a_file_to_an_answer(tmp_path: Path) -> None:
     [export] = [line for line in lines if " export " in line]
     lines = printed(export, tmp_path)
     assert any(line.startswith("registered: version 1 of words, the champion") for line in lines)
-    serve, ask = after("serve it:", lines), after("ask it:", lines)
+    serve, ask = after("serve it", lines), after("ask it", lines)
     [given] = re.findall(r"--port (\d+)", serve)
     port = str(free_port())
     assert f":{given}/" in ask

@@ -29,3 +29,12 @@ def test_a_line_says_what_the_slots_were_used_for() -> None:
     line = "time on slots: 40 % the best trial, 20 % failures, 40 % idle (of all, 6 % scoring)"
     assert printed(spent)[:3] == [ended, line, "next:"]
     assert printed(None)[:2] == printed(TimeSpent())[:2] == [ended, "next:"]
+
+
+def test_each_command_that_comes_next_says_what_it_does_on_one_line() -> None:
+    lines = printed(None)
+    below = lines[lines.index("next:") + 1 :]
+    assert [line.partition("   # ")[2] for line in below] == [
+        "browse the runs in the MLflow UI",
+        "list the trials",
+    ]
