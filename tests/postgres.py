@@ -43,11 +43,12 @@ def _version(initdb: Path) -> float:
 
 
 def write_settings(folder: Path, database: str, artifacts: str) -> None:
-    """The settings that are shipped for servers, for another database and other files."""
+    """The settings that are shipped for servers, for another database, files and two processes."""
     text = (Path(__file__).parents[1] / "docker" / "mlflow.yaml").read_text(encoding="utf-8")
     for shipped, here in [
         ("postgresql://lstm_sweep@db/lstm_sweep", database),
         ("/var/lib/lstm-sweep/artifacts", artifacts),
+        ("server_processes: 1", "server_processes: 2"),
     ]:
         assert shipped in text
         text = text.replace(shipped, here)

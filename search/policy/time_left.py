@@ -3,6 +3,9 @@
 While the search goes on, nobody knows which trial will be the best in the end, and so what leading
 and training it again costs. The rest of the sweep is drawn many times, with the best trial so far
 and with better ones; what they take on average is the estimate, and how they differ its range.
+
+What trials usually take is told by `arrays.FEW` of them, so that an estimate takes no longer the
+more there are.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from lstm_sweep.search.policy import halving
-from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.arrays import FEW, Array, grown, some_of
 from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, Reserve, makespan
 from lstm_sweep.search.policy.forecast import INTERVAL
 from lstm_sweep.search.policy.trial_seconds import TrialSeconds
@@ -125,13 +128,7 @@ class TimeLeft:
     @cached_property
     def _best(self) -> list[TrialSnapshot]:
         """First runs that a sweep may train again, the best by now first, those under way too."""
-        ranked = (
-            (loss, one.trial.number, one)
-            for one in self._first
-            if one.trial.steps is None
-            and (loss := one.ranked_loss if one.ended else one.best_loss) is not None
-        )
-        return [one for _, _, one in sorted(ranked)]
+        return self._policy.best_so_far()
 
     @cached_property
     def _contenders(self) -> tuple[list[TrialSnapshot], Array]:
@@ -139,12 +136,14 @@ class TimeLeft:
 
         Those without a forecast stay as they are, and so do those that the search leaves there.
         """
-        forecasts, found = self._policy.forecasts(), np.empty((3, len(self._best)))
-        for index, one in enumerate(self._best):
-            number = one.trial.number
-            known = number < forecasts.shape[1] and not np.isnan(forecasts[0, number])
-            goes_on = known and not self._stays(one, float(forecasts[0, number]))
-            found[:, index] = forecasts[:, number] if goes_on else one.best_loss
+        numbers = [one.trial.number for one in self._best]
+        size = max(numbers, default=-1) + 1
+        forecasts = np.stack([grown(row, size)[numbers] for row in self._policy.forecasts()])
+        losses = np.array([one.best_loss for one in self._best], np.float64)
+        found = np.where(np.isnan(forecasts[0]), losses, forecasts)
+        for index in np.argsort(forecasts[0], kind="stable")[:FEW]:
+            if self._stays(self._best[index], float(forecasts[0, index])):
+                found[:, index] = losses[index]
         chosen = np.argsort(found[0], kind="stable")[:MOST_CONTENDERS]
         return [self._best[index] for index in chosen], found[:, chosen]
 
@@ -186,8 +185,8 @@ class TimeLeft:
         What trials took that have ended, be they cut short or not, is what new ones take.
         """
         ended = [one.seconds for one in known if one.ended]
-        costs = self._policy.costs
-        whole = [costs.trial_seconds(one.trial.config, one.trial.rounds) for one in known]
+        costs, some = self._policy.costs, some_of(known)
+        whole = [costs.trial_seconds(one.trial.config, one.trial.rounds) for one in some]
         running = [self._seconds.rest(one) for one in self._open(Phase.SEARCH)]
         tail = statistics.fmean(ended or whole) if draws.new else 0.0
         work = (sum(running) + draws.of_all(ended or whole)) / self._slots
@@ -204,7 +203,7 @@ class TimeLeft:
         """
         seconds, slots = self._seconds, self._slots
         begun = self._open(Phase.SEARCH)
-        others = draws.of_all([seconds.to_first_rung(one) for one in known])
+        others = draws.of_all([seconds.to_first_rung(one) for one in some_of(known)])
         best, for_leaders = self._contenders[0], max(1, slots // 2)
         leader = best[0] if best else None
         others += sum(seconds.to_next_rung(one) for one in begun if one is not leader)
@@ -228,7 +227,7 @@ class TimeLeft:
 
         It is one of the costlier half as a rule, but takes at most `MOST_GROWTH` times as much.
         """
-        each = draws.of_costlier([self._seconds.each(one) for one in self._searched])
+        each = draws.of_costlier([self._seconds.each(one) for one in some_of(self._searched)])
         usual = self._seconds.start + self._policy.problem.rounds * each
         return np.maximum(than, np.minimum(usual, MOST_GROWTH * than))
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lstm_sweep.search.policy import halving
+from lstm_sweep.search.policy.arrays import some_of
 from lstm_sweep.search.policy.confirmed import is_complete
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Outcome
@@ -39,7 +40,7 @@ class TrialSeconds:
         """
         found = [
             max(0.0, one.seconds - sum(one.round_seconds[1:]) - self.each(one))
-            for one in self._trials
+            for one in some_of(self._trials)
             if one.round_seconds and self._had_one_stretch(one)
         ]
         return statistics.median(found) if found else self._costs.fixed_seconds
@@ -102,7 +103,7 @@ class TrialSeconds:
         `searched` are those of the search, and `new` ones will come to the first rung beside those
         that are on their way. The `leader` comes to its end by itself, and is one of the best.
         """
-        problem, each = self._problem, statistics.fmean(map(self.each, searched))
+        problem, each = self._problem, statistics.fmean(map(self.each, some_of(searched)))
         running = [one for one in searched if one is not leader and not one.ended]
         rounds = [problem.rounds if one is leader else len(one.rounds) for one in searched]
         coming = new + sum(len(one.rounds) < problem.first_rung for one in running)

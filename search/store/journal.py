@@ -131,6 +131,10 @@ class Journal:
             return logged is not None and math.isnan(logged)
         return logged is None or not loss >= logged
 
+    def was_news(self, loss: float | None) -> bool:
+        """The same now that a trial with this loss has ended, so that it may count no more."""
+        return loss == self._best_loss or self.is_news(loss)
+
     def follow(self, trials: int, best_loss: float | None, *, new_best: bool) -> None:
         """Do the same if the best loss is another one than was logged last, or if `new_best`."""
         if new_best or best_loss != self._best_loss:

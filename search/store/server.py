@@ -204,8 +204,8 @@ def start_server(
 ) -> subprocess.Popen[bytes]:
     """Start the server of a store, as `Popen` does; its answers have `MARK` with this value."""
     command = [
-        *(sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", *bind.options),
-        *("--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
+        *(sys.executable, "-P", "-m", "mlflow", "server", "-w", str(settings.server_processes)),
+        *(*bind.options, "--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
         *("--artifacts-destination", settings.artifacts or "mlartifacts"),
         *(("--app-name", auth.APP) if settings.auth else ()),
     ]

@@ -18,11 +18,16 @@ from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store import address, approval
 
 FILE = "mlflow.yaml"
-KEYS = ("tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s")
+KEYS = (
+    "tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s",
+    "server_processes",
+)  # fmt: skip
 AUTH = ("basic",)
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 #: seconds until a request to a server fails: the default and the maximum
 REQUEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 30, 3600
+#: processes of a server at most; each takes about 260 MB
+MOST_PROCESSES = 64
 #: host names, with the length limit of the DNS
 HOST = re.compile(r"(?!.{254})[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z_-]+)*")
 #: control characters and unpaired surrogates, which no address or name may contain
@@ -53,6 +58,8 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     #: seconds until a request to a tracking server, or a connection to a database, fails
     request_timeout_s: int = REQUEST_TIMEOUT_S
+    #: processes of the server that `ui` starts, which answer requests side by side
+    server_processes: int = 1
 
     @property
     def is_server(self) -> bool:
@@ -122,6 +129,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
         values.get("auth"),
         values.get("allowed_hosts", ()),
         values.get("request_timeout_s", REQUEST_TIMEOUT_S),
+        values.get("server_processes", 1),
     )
 
 
@@ -158,7 +166,9 @@ def _checked(key: object, value: Any, file: Path) -> Any:
     if key == "allowed_hosts":
         return _hosts(value, file)
     if key == "request_timeout_s":
-        return _seconds(value, file)
+        return _whole(key, value, file, LONGEST_TIMEOUT_S, "whole seconds")
+    if key == "server_processes":
+        return _whole(key, value, file, MOST_PROCESSES, "a whole number")
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{file}: {key} is {shown(value)}, expected text")
     is_address = key == "tracking_uri" or (key == "artifacts" and "://" in value)
@@ -195,12 +205,9 @@ def _is_name(host: str) -> bool:
     return bool(HOST.fullmatch(host)) and not re.fullmatch(r"[0-9.]+", host)
 
 
-def _seconds(value: object, file: Path) -> int:
-    if type(value) is not int or not 1 <= value <= LONGEST_TIMEOUT_S:
-        raise InputError(
-            f"{file}: request_timeout_s is {shown(value)}, expected whole seconds from 1 to "
-            f"{LONGEST_TIMEOUT_S:,}"
-        )
+def _whole(key: str, value: object, file: Path, most: int, kind: str) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise InputError(f"{file}: {key} is {shown(value)}, expected {kind} from 1 to {most:,}")
     return value
 
 

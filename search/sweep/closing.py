@@ -44,7 +44,9 @@ class Closing:
             self._kept[progress.trial.number] = progress.run_id
         self._drop_displaced()
         is_best = state.best is not best_before
-        parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
+        # to find the best of thousands of trials under way takes long
+        if is_best or parts.journal.was_news(progress.best_loss):
+            parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
 
     def collect(self, progress: TrialProgress) -> TrialFiles | None:
         """Files that a trial has written; None if no worker was started for it."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
-from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process import garbage, workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
@@ -93,9 +93,11 @@ class Loop:
         Raises:
             Interrupted: the user interrupts the sweep.
         """
-        with self._parts.inbox.hearing_meanwhile(self._hearing.meanwhile):
+        hearing = self._parts.inbox.hearing_meanwhile(self._hearing.meanwhile)
+        with hearing, garbage.only_of_what_comes() as leave_out:
             while self._turn():
-                pass
+                # trials stay until the end of the sweep
+                leave_out(len(self._state.ends) + len(self._state.paused))
 
     def _turn(self) -> bool:
         """Start, hear, decide and log, as there is time for; return whether to go on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import os
 import re
 import shlex
 import subprocess
@@ -29,6 +30,7 @@ from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, write_text
 from tests.fakes import ScriptedEngine
 from tests.postgres import Cluster, named, write_settings
+from tests.ray_cluster import family, title
 from tests.servers import served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -146,6 +148,10 @@ def test_its_runs_are_read_from_the_database_too_but_not_written(
         assert "experiment 'lstm-sweep' in store postgresql://lstm_sweep@127.0.0.1" in line
         assert "a tracking server keeps its files: expected the address of that server" in line
     assert not (team.folder / "new").exists()
+
+
+def test_as_many_processes_answer_as_are_wanted(team: Team) -> None:
+    assert sum("spawn_main" in title(pid) for pid in family(os.getpid())) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy import time_left, trial_seconds
+from lstm_sweep.search.policy.arrays import some_of
 from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
@@ -117,6 +120,18 @@ def test_the_same_state_gives_the_same_estimate() -> None:
     sweep, _ = watched(trials=12)
     again, _ = watched(trials=12)
     assert sweep.seen == again.seen
+
+
+def test_some_trials_tell_how_long_those_of_many_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_all, _ = watched(trials=120)
+    for module in (time_left, trial_seconds):
+        monkeypatch.setattr(module, "some_of", partial(some_of, most=20))
+    by_some, _ = watched(trials=120)
+    pairs = zip(by_all.seen, by_some.seen, strict=True)
+    known = [(one.seconds, other.seconds) for (_, one), (_, other) in pairs if one and other]
+    shares = [some / every for every, some in known if every > 10 * LOOK_S]
+    assert len(shares) > 50 and all(0.9 < share < 1.1 for share in shares)
+    assert by_all.seen != by_some.seen
 
 
 def test_further_runs_that_are_cut_to_the_time_that_is_kept_count_as_side_by_side() -> None:

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from lstm_sweep.search.process.garbage import none_while_starting
+from lstm_sweep.search.process.garbage import AT_ONCE, none_while_starting, only_of_what_comes
 
 
 class Knot:
@@ -30,3 +30,30 @@ def test_what_is_made_while_starting_is_left_alone_and_later_garbage_is_found() 
         gc.unfreeze()
         gc.collect()
     assert early() is None
+
+
+def test_what_is_there_before_is_left_alone_until_it_is_over_and_later_garbage_is_found() -> None:
+    gc.collect()
+    early = weakref.ref(Knot())
+    with pytest.raises(KeyError), only_of_what_comes() as leave_out:
+        leave_out(AT_ONCE - 1)
+        late = weakref.ref(Knot())
+        gc.collect()
+        assert early() is not None
+        assert late() is None
+        raise KeyError
+    assert gc.get_freeze_count() == 0
+    gc.collect()
+    assert early() is None
+
+
+def test_the_more_is_kept_the_more_is_left_alone_some_at_a_time() -> None:
+    with only_of_what_comes() as leave_out:
+        counts = [gc.get_freeze_count()]
+        kept = list[Knot]()
+        for number in range(1, 2 * AT_ONCE + 1):
+            kept.append(Knot())
+            leave_out(number)
+            if number % (AT_ONCE // 2) == 0:
+                counts.append(gc.get_freeze_count())
+        assert counts[0] == counts[1] < counts[2] == counts[3] < counts[4]

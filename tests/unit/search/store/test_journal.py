@@ -189,8 +189,12 @@ def test_a_loss_is_news_if_it_is_lower_or_nothing_was_logged(opened: Opened) -> 
     assert opened.journal.is_news(2.0) and not opened.journal.is_news(None)
     opened.journal.log_progress(1, 2.0)
     assert [opened.journal.is_news(loss) for loss in (1.9, 2.0, 2.1, None)] == [True] + 3 * [False]
+    # one that has ended with what was logged as the best may count no more
+    assert [opened.journal.was_news(loss) for loss in (1.9, 2.0, 2.1, None)] == (
+        [True, True, False, False]
+    )
     resumed = Journal(opened.store, opened.journal.run_id, Dataset("w", "0", "w"), {}, step=3)
-    assert resumed.is_news(2.0) and resumed.is_news(None)
+    assert resumed.is_news(2.0) and resumed.is_news(None) and resumed.was_news(None)
 
 
 def test_the_config_of_a_trial_is_logged_with_its_first_round_or_when_there_is_time(

@@ -9,10 +9,13 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.settings import Settings, load
 
-POSSIBLE = "tracking_uri, artifacts, experiment, auth, allowed_hosts, request_timeout_s"
+POSSIBLE = (
+    "tracking_uri, artifacts, experiment, auth, allowed_hosts, request_timeout_s, server_processes"
+)
 #: what is said of a host that is none, after it was shown
 A_HOST = "expected names or addresses of the server, without port, such as runs.example.org"
 A_TIMEOUT = "expected whole seconds from 1 to 3,600"
+SO_MANY = "expected a whole number from 1 to 64"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -192,6 +195,9 @@ def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
         ("request_timeout_s: 2.5\n", f"request_timeout_s is 2.5, {A_TIMEOUT}"),
         ("request_timeout_s: true\n", f"request_timeout_s is True, {A_TIMEOUT}"),
         ("request_timeout_s: soon\n", f"request_timeout_s is 'soon', {A_TIMEOUT}"),
+        ("server_processes: 0\n", f"server_processes is 0, {SO_MANY}"),
+        ("server_processes: 65\n", f"server_processes is 65, {SO_MANY}"),
+        ("server_processes: all\n", f"server_processes is 'all', {SO_MANY}"),
         ("- a\n", "found a list, expected a mapping of settings"),
         ("just words\n", "found a str, expected a mapping of settings"),
     ],
@@ -230,7 +236,8 @@ def test_an_sqlite_address_without_a_file_is_refused(folder: Path) -> None:
 
 
 def test_a_server_answers_to_nobody_else_and_within_half_a_minute(folder: Path) -> None:
-    assert (read(folder).allowed_hosts, read(folder).request_timeout_s) == ((), 30)
+    found = read(folder)
+    assert (found.allowed_hosts, found.request_timeout_s, found.server_processes) == ((), 30, 1)
 
 
 @pytest.mark.parametrize("uri", [None, "http://elsewhere:5000"])
@@ -238,8 +245,9 @@ def test_what_a_server_needs_stands_in_the_file(folder: Path, uri: str | None) -
     write(folder, "allowed_hosts: [MLflow, runs.example.org, 10.0.0.7, '::1', mlflow, a_b]\n")
     hosts = ("mlflow", "runs.example.org", "10.0.0.7", "::1", "a_b")
     assert read(folder, uri).allowed_hosts == hosts
-    write(folder, "request_timeout_s: 3600\n")
-    assert read(folder, uri).request_timeout_s == 3600
+    write(folder, "request_timeout_s: 3600\nserver_processes: 4\n")
+    found = read(folder, uri)
+    assert (found.request_timeout_s, found.server_processes) == (3600, 4)
 
 
 TO_SERVER = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
