@@ -63,6 +63,10 @@ class RayCluster:
         if node.any_processes_alive():
             self._cluster.remove_node(node, allow_graceful=False)
 
+    def behead(self) -> None:
+        """Kill the head with SIGKILL, and leave the nodes to themselves."""
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+
     def drain(self, name: str, within_s: int = 30) -> None:
         """Announce that a node is to leave within so many seconds."""
         self._command(
