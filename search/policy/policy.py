@@ -73,13 +73,6 @@ class Policy:
         """The last attempt of each trial, in the order in which they began."""
         return tuple(self._trials.values())
 
-    def best_so_far(self) -> list[TrialSnapshot]:
-        """First runs of configs by their loss so far, the best first, those under way too.
-
-        Those that take a number of steps only are left out.
-        """
-        return self._trials.best_so_far()
-
     @property
     def to_confirm(self) -> tuple[TrialSnapshot, ...]:
         """First runs of the configs that are trained again, the best first."""

@@ -128,7 +128,7 @@ class TimeLeft:
     @cached_property
     def _best(self) -> list[TrialSnapshot]:
         """First runs that a sweep may train again, the best by now first, those under way too."""
-        return self._policy.best_so_far()
+        return self._policy.confirmation.best_so_far()
 
     @cached_property
     def _contenders(self) -> tuple[list[TrialSnapshot], Array]:
