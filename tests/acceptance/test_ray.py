@@ -95,6 +95,18 @@ def test_a_sweep_that_is_stopped_leaves_nothing_and_goes_on(
     assert done.json["trials"] == {"complete": 6}
 
 
+def test_the_same_file_has_the_same_results_at_home_and_on_a_cluster(place: Place) -> None:
+    spec = place.folder / "same.yaml"
+    spec.write_text("data: words.txt\ntrials: 2\nseed: 5\nconfirm_configs: 0\n", encoding="utf-8")
+    found = []
+    for engine in ("local", "ray"):
+        done = place.run("launch", spec, "--name", engine, "--on", engine, "--json", *TINY)
+        assert done.code == 0, done.err
+        rows = place.trials(engine)
+        found.append([(row["config"], row["val_loss"], row["outcome"]) for row in rows])
+    assert found[0] == found[1] and len(found[0]) == 2
+
+
 def left(cluster: RayCluster) -> set[int]:
     """Processes of agents and workers on the nodes that stay, after they had time to end."""
     until = time.monotonic() + 15
