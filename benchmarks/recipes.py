@@ -33,13 +33,15 @@ from lstm_sweep.models import averaging
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import TrainingWindows, scoring_targets
+from lstm_sweep.models.data.streams import training_windows
+from lstm_sweep.models.data.windows import scoring_targets
 
 #: key of options of RMSprop
 RMSPROP = "RMSprop"
 #: key of the share of all steps, the last ones, in which the learning rate falls to 0 in a line
 COOLDOWN = "cooldown"
 RATES = (0.1, 0.2, 0.3, 0.5)
+INPUT_RATES = (0.05, 0.1, 0.2)
 #: fields of the config, or options of RMSprop that are no fields, that a part changes
 PARTS: dict[str, dict[str, Any]] = {
     "global norm": {"clipping": "global"},
@@ -54,6 +56,13 @@ PARTS: dict[str, dict[str, Any]] = {
     **{f"dropout {rate}": {"dropout": rate} for rate in RATES},
     **{f"one mask {rate}": {"dropout": rate, "dropout_mask": "window"} for rate in RATES},
     **{f"recurrent {rate}": {"recurrent_dropout": rate} for rate in RATES},
+    **{f"input {rate}": {"input_dropout": rate} for rate in INPUT_RATES},
+    **{
+        f"recurrent 0.2, input {rate}": {"recurrent_dropout": 0.2, "input_dropout": rate}
+        for rate in INPUT_RATES
+    },
+    "reset": {"state": "reset"},
+    "carried": {"state": "carried"},
 }
 #: share of a text that is for training, as in nanoGPT's split, and for validation
 TRAINING, VALIDATION = 0.9, 0.09
@@ -186,7 +195,7 @@ def _rounds(
     networks = lstm.build(config, len(corpus.alphabet))
     lstm.compile_for_training(networks.trained, config)
     model, made = networks.trained, program.program_of(networks, config, seed)
-    windows, averages, step = TrainingWindows(corpus.train, config, seed), _Averages(given.etas), 0
+    windows, averages, step = training_windows(corpus.train, config, seed), _Averages(given.etas), 0
     other = lstm.build(config, len(corpus.alphabet))  # scores what it is given
     scorer = program.program_of(other, config, seed)
 

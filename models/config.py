@@ -69,6 +69,7 @@ LIMITS: Mapping[str, Limit] = {
     "dropout": Limit(float, 0, 0.99),
     "dropout_mask": Limit(str, choices=MASKS),
     "recurrent_dropout": Limit(float, 0, 0.99),
+    "input_dropout": Limit(float, 0, 0.99),
     "layers": Limit(int, 1, 16),
     "layer_size": Limit(int, 1, 16384, ratio=True),
     "sequence_length": Limit(int, 1, 10000, ratio=True),
@@ -89,8 +90,9 @@ LIMITS: Mapping[str, Limit] = {
 
 #: what was done before there was such a field; runs of those versions do not have it
 EARLIER: Mapping[str, str | float] = {
-    "dropout_mask": "step", "recurrent_dropout": 0.0, "state": "reset", "beta_1": 0.9,
-    "clipping": "weight", "weight_decay": 0.0, "averaging": "off", "averaging_eta": 32.0,
+    "dropout_mask": "step", "recurrent_dropout": 0.0, "input_dropout": 0.0, "state": "reset",
+    "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0, "averaging": "off",
+    "averaging_eta": 32.0,
 }  # fmt: skip
 
 
@@ -145,6 +147,9 @@ class TrialConfig:
     #: share of the weights between the outputs of an LSTM layer and its next time step that is
     #: dropped in training, drawn once a training step (Merity et al., arXiv 1708.02182)
     recurrent_dropout: float = 0.0
+    #: share of the symbols of the alphabet that a window is trained without: wherever one of them
+    #: stands in it, the first layer reads zeros (Gal and Ghahramani, arXiv 1512.05287)
+    input_dropout: float = 0.0
     #: number of stacked LSTM layers
     layers: int = 2
     #: units of an LSTM layer (of each direction in a bidirectional one)

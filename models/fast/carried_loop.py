@@ -14,7 +14,8 @@ from typing_extensions import override
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.streams import CarriedSteps
 from lstm_sweep.models.data.windows import Indices, StepWindows
-from lstm_sweep.models.fast.forward import Dropout, Stack
+from lstm_sweep.models.fast.dropout import Dropout
+from lstm_sweep.models.fast.forward import Stack
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.lstm_parts import State
 from lstm_sweep.models.fast.optimizer import Handles, Numbers
@@ -145,6 +146,7 @@ class CarriedFastProgram(FastProgram, StreamProgram):
             goes_on: Any,
             dropout_rate: Any,
             recurrent_rate: Any,
+            input_rate: Any,
             dropout_seed: Any,
             weight_decay: Any,
             averaging_eta: Any,
@@ -152,7 +154,7 @@ class CarriedFastProgram(FastProgram, StreamProgram):
         ) -> tuple[Any, Any]:
             states, handles = flat[:kept], handles_of(counts, flat[kept:])
             numbers = Numbers(weight_decay, averaging_eta)
-            dropout = Dropout(dropout_rate, recurrent_rate, dropout_seed)
+            dropout = Dropout(dropout_rate, recurrent_rate, input_rate, dropout_seed)
             step = partial(self._carried_step, handles, states, dropout, numbers)
             return loop(step, windows, counted, goes_on)
 

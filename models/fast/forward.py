@@ -8,9 +8,16 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from lstm_sweep.models.config import LIMITS, TrialConfig
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast import lstm_kernels
-from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, State, Symbols, sum_of_rows
+from lstm_sweep.models.fast.dropout import (
+    Dropout,
+    Read,
+    dropped,
+    read_symbols,
+    recurrent_factors,
+)
+from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, State, sum_of_rows
 
 #: gradient of the logits -> gradients of all weights
 Gradients = Callable[[Any], list[Any]]
@@ -24,12 +31,6 @@ FUSED_UNITS = 48
 SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
 #: time steps in one iteration of a loop: the first of these that divides the number of steps
 UNROLL = (2, 1)
-#: number of equally likely values of a dropout draw
-DRAWS = 1 << 16
-#: most layers that a config may have, and how many masks there are at most: one for the outputs of
-#: each layer, and one for the recurrent weights of each of its directions
-MOST_LAYERS = int(LIMITS["layers"].high)
-SEEDS = 3 * MOST_LAYERS
 
 
 class Form(NamedTuple):
@@ -49,6 +50,8 @@ class Form(NamedTuple):
     one_mask: bool = False
     #: whether there is dropout of recurrent weights
     recurrent_dropout: bool = False
+    #: whether there is dropout of symbols
+    input_dropout: bool = False
     #: `LayerOptions.fused` of a first layer whose inputs are symbols
     symbols_fused: bool = False
     #: `LayerOptions.fused` of the other layers
@@ -72,6 +75,7 @@ class Form(NamedTuple):
             dropout=bool(config.dropout),
             one_mask=bool(config.dropout) and config.dropout_mask == "window",
             recurrent_dropout=bool(config.recurrent_dropout),
+            input_dropout=bool(config.input_dropout),
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
             reduced=not full,
@@ -105,17 +109,6 @@ class Form(NamedTuple):
         return [2] * self.embedding + cells + [2, 1]
 
 
-class Dropout(NamedTuple):
-    """Dropout of one training step."""
-
-    #: share of features that are set to 0, a scalar
-    rate: Any
-    #: the same of recurrent weights
-    recurrent_rate: Any
-    #: seed `<int64>[2]`; each mask adds another number from 1 to `SEEDS` to the first of the two
-    seed: Any
-
-
 class Stack:
     """All layers of a network; `models/fast/lstm_kernels.py` computes one of them."""
 
@@ -140,12 +133,15 @@ class Stack:
         self, symbols: Any, dropout: Dropout | None, before: Sequence[State | None]
     ) -> tuple[Any, Gradients, list[State]]:
         """As `trained`, from a state of each layer (None: zeros); returns the states after, too."""
-        inputs = Symbols(symbols, tf.shape(self._bias)[0])
-        features = self._features(inputs)
+        of_symbols = dropout if self._form.input_dropout else None
+        read = read_symbols(symbols, tf.shape(self._bias)[0], of_symbols)
+        features = self._features(read)
         backwards: list[LayerBackward] = []
         after: list[State] = []
         layers = zip(self._layer_options(symbols), before, strict=True)
         for number, ((cells, options), state) in enumerate(layers, start=1):
+            if number == 1 and self._embedding is None:
+                cells = [one._replace(kernel=read.rows_of(one.kernel)) for one in cells]
             factors = self._recurrent_factors(cells, dropout, number)
             options = options._replace(before=state)
             features, backward, state = _layer(features, cells, options, factors)
@@ -154,7 +150,7 @@ class Stack:
             if dropout and self._form.dropout:
                 # the last layer of a bidirectional network has no time steps
                 whole = self._form.one_mask and not options.last_only
-                features, backward = _dropped(features, dropout, number, one_mask=whole)
+                features, backward = dropped(features, dropout, number, one_mask=whole)
                 backwards.append(backward)
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
 
@@ -167,16 +163,19 @@ class Stack:
                 gradient, layer_gradients = backward(gradient)
                 weight_gradients = [*layer_gradients, *weight_gradients]
             if self._embedding is None:
+                for cell in range(self._form.directions):  # of the first layer
+                    kernel = cell * len(Cell._fields)
+                    weight_gradients[kernel] = read.gradient(weight_gradients[kernel])
                 return weight_gradients
             rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
-            return [inputs.sums(rows), *weight_gradients]
+            return [read.gradient(read.symbols.sums(rows)), *weight_gradients]
 
         return tf.matmul(flat, self._kernel) + self._bias, gradients, after
 
     def scored(self, windows: Any) -> Any:
         """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
         symbols = tf.transpose(windows)
-        features = self._features(Symbols(symbols, tf.shape(self._bias)[0]))
+        features = self._features(read_symbols(symbols, tf.shape(self._bias)[0]))
         for cells, options in self._layer_options(symbols, last_only=True):
             outputs = [
                 lstm_kernels.outputs(features, cell, cell_options)
@@ -192,7 +191,7 @@ class Stack:
 
         `symbols` is `<int32>[time, batch]`; `places` are indices of steps, in the order of time.
         """
-        features = self._features(Symbols(symbols, tf.shape(self._bias)[0]))
+        features = self._features(read_symbols(symbols, tf.shape(self._bias)[0]))
         after: list[State] = []
         for ([cell], options), state in zip(self._layer_options(symbols), before, strict=True):
             options = options._replace(before=state)
@@ -207,14 +206,12 @@ class Stack:
         """Factors of the recurrent weights of layer `number`; none without recurrent dropout."""
         if not dropout or not self._form.recurrent_dropout:
             return []
-        first = MOST_LAYERS + len(cells) * (number - 1) + 1
-        return [
-            _factors(tf.shape(cell.recurrent_kernel), dropout.recurrent_rate, dropout.seed, place)
-            for place, cell in enumerate(cells, start=first)
-        ]
+        return recurrent_factors(cells, dropout, number)
 
-    def _features(self, symbols: Symbols) -> Any:
-        return symbols if self._embedding is None else tf.gather(self._embedding, symbols.codes)
+    def _features(self, read: Read) -> Any:
+        if self._embedding is None:
+            return read.symbols
+        return tf.gather(read.rows_of(self._embedding), read.symbols.codes)
 
     def _layer_options(
         self, symbols: Any, *, last_only: bool = False
@@ -280,38 +277,6 @@ def _joined(outputs: Sequence[Any]) -> Any:
 def _times(cell: Cell, factors: Any) -> Cell:
     """A cell, or its gradients, whose recurrent kernel is multiplied by `factors`."""
     return cell._replace(recurrent_kernel=cell.recurrent_kernel * factors)
-
-
-def _dropped(
-    features: Any, dropout: Dropout, number: int, *, one_mask: bool = False
-) -> tuple[Any, LayerBackward]:
-    """Apply dropout as Keras does, for layer `number`; return the backward pass, too.
-
-    With `one_mask`, all steps of `features`, `[time, batch, units]`, have the same mask.
-    """
-    shape = tf.shape(features)[1:] if one_mask else tf.shape(features)
-    factors = _factors(shape, dropout.rate, dropout.seed, number)
-    return features * factors, lambda gradient: (gradient * factors, [])
-
-
-def _factors(shape: Any, rate: Any, seed: Any, number: int) -> Any:
-    """Factors of dropout: 0, or what makes up for those that are 0; `number` is of the mask.
-
-    The rate is rounded to a multiple of `1 / DRAWS`.
-    """
-    dropped_draws = tf.round(rate * DRAWS)
-    draws = _uniform(shape, seed + tf.constant([number, 0], tf.int64))
-    kept = draws >= tf.cast(tf.cast(dropped_draws, tf.int32), tf.uint16)
-    return tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - dropped_draws))
-
-
-def _uniform(shape: Any, seed: Any) -> Any:
-    """Draw uniform integers `<uint16>` below `DRAWS`; each 32-bit draw gives two of them."""
-    count = tf.reduce_prod(tf.cast(shape, tf.int64))
-    words = tf.raw_ops.StatelessRandomUniformFullInt(
-        shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
-    )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count], shape)
 
 
 def losses(logits: Any, targets: Any) -> tuple[Any, Any]:

@@ -18,7 +18,8 @@ from typing_extensions import override
 from lstm_sweep.models import averaging
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import StepWindows
-from lstm_sweep.models.fast.forward import SEEDS, Dropout, Form, Stack, losses
+from lstm_sweep.models.fast.dropout import SEED_STRIDE, Dropout
+from lstm_sweep.models.fast.forward import Form, Stack, losses
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles, Numbers
 from lstm_sweep.models.fast.program_types import Float32s, Networks, Program
@@ -101,9 +102,13 @@ class FastProgram(Program):
     ) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
         self._networks, self._layouts = networks, weight_layouts(config)
-        # each mask adds its number, at most `SEEDS`, to the seed of dropout
-        rates = (tf.constant(config.dropout), tf.constant(config.recurrent_dropout))
-        dropout = Dropout(*rates, tf.constant((SEEDS + 16) * seed, tf.int64))
+        # each mask adds its number, below `SEED_STRIDE`, to the seed of dropout
+        dropout = Dropout(
+            rate=tf.constant(config.dropout),
+            recurrent_rate=tf.constant(config.recurrent_dropout),
+            input_rate=tf.constant(config.input_dropout),
+            seed=tf.constant(SEED_STRIDE * seed, tf.int64),
+        )
         self._numbers = (*dropout, *map(tf.constant, (config.weight_decay, config.averaging_eta)))
         beta_1 = config.beta_1 if config.optimizer == "adam" else None
         steps = (
@@ -169,13 +174,14 @@ class FastProgram(Program):
             first: Any,
             dropout_rate: Any,
             recurrent_rate: Any,
+            input_rate: Any,
             dropout_seed: Any,
             weight_decay: Any,
             averaging_eta: Any,
             *flat: Any,
         ) -> tuple[Any, Any]:
             numbers = Numbers(weight_decay, averaging_eta)
-            dropout = Dropout(dropout_rate, recurrent_rate, dropout_seed)
+            dropout = Dropout(dropout_rate, recurrent_rate, input_rate, dropout_seed)
             step = partial(self._step, handles_of(counts, flat), dropout, numbers)
             return loop(step, windows, first)
 
@@ -216,7 +222,7 @@ class FastProgram(Program):
 
     def _dropout_of(self, handles: Handles, dropout: Dropout) -> Dropout | None:
         """Dropout of the step that is next; `dropout` has the seed of the trial alone."""
-        if not (self._form.dropout or self._form.recurrent_dropout):
+        if not (self._form.dropout or self._form.recurrent_dropout or self._form.input_dropout):
             return None
         iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
         return dropout._replace(seed=tf.stack([dropout.seed, iteration]))

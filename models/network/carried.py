@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
-from lstm_sweep.models.network.dropout import RecurrentDropout, dropout
+from lstm_sweep.models.network.dropout import RecurrentDropout, dropout, without_symbols
 
 
 class CarriedLSTM(layers.Layer):  # type: ignore[misc]
@@ -62,6 +62,7 @@ def networks(
     window = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
     stream = keras.Input((None,), dtype="int32", name="symbols")
     trained, scored, streamed = (features_of(one) for one in (symbols, window, stream))
+    trained = without_symbols(config, alphabet_size, trained, symbols)
     before: list[Any] = []
     after: list[Any] = []
     for number in range(1, config.layers + 1):

@@ -1,4 +1,4 @@
-"""Dropout of Keras networks: of the outputs of layers, and of their recurrent weights."""
+"""Dropout of Keras networks: of symbols, of outputs of layers, and of recurrent weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 from typing_extensions import override
 
 from lstm_sweep.models.config import TrialConfig
@@ -26,6 +26,35 @@ def dropout(config: TrialConfig, number: int, dtype: str, *, every_step: bool = 
         dtype=dtype,
         name=f"dropout_{number}",
     )
+
+
+class SymbolDropout(layers.Layer):  # type: ignore[misc]
+    """Drops a share of the alphabet from each window in training, others from each.
+
+    Wherever a dropped symbol stands in the window, its features are zeros (Gal and Ghahramani,
+    arXiv 1512.05287). It is part of the model that is trained, never of one that is saved.
+    """
+
+    def __init__(self, alphabet_size: int, rate: float) -> None:
+        super().__init__(dtype="float32", name="symbol_dropout")
+        self._alphabet_size, self._rate = alphabet_size, rate
+        self.seeds = keras.random.SeedGenerator()
+
+    @override
+    def call(self, features: Any, symbols: Any, training: bool = False) -> Any:
+        """Features `[batch, time, any]` of symbols `[batch, time]`, of which some are zeros."""
+        if not training:
+            return features
+        ones = ops.ones((ops.shape(symbols)[0], self._alphabet_size))
+        factors = keras.random.dropout(ones, self._rate, seed=self.seeds)
+        return features * ops.take_along_axis(factors, symbols, axis=1)[..., None]
+
+
+def without_symbols(config: TrialConfig, alphabet_size: int, features: Any, symbols: Any) -> Any:
+    """What is trained with in place of the features of symbols."""
+    if not config.input_dropout:
+        return features
+    return SymbolDropout(alphabet_size, config.input_dropout)(features, symbols)
 
 
 class RecurrentDropout:

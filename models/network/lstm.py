@@ -12,7 +12,7 @@ from keras import layers, ops
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
 from lstm_sweep.models.network import carried
-from lstm_sweep.models.network.dropout import WeightDropped, dropout
+from lstm_sweep.models.network.dropout import WeightDropped, dropout, without_symbols
 
 #: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
 CLIP_NORM = 5.0
@@ -48,16 +48,18 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     """Build two models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
 
     Dropout is applied to the output of each LSTM layer and not on the way to the next time step, as
-    in Zaremba et al. (arXiv 1409.2329). With recurrent dropout the model that is trained has layers
-    around those of the other. A unidirectional network predicts the next symbol at each step of its
-    window. A bidirectional one predicts only the symbol after its window, since the backward half
-    has already read the symbols inside it.
+    in Zaremba et al. (arXiv 1409.2329). With dropout of symbols or of recurrent weights
+    the model that is trained has layers that the other has not. A unidirectional network predicts
+    the next symbol at each step of its window. A bidirectional one predicts only the symbol after
+    its window, since the backward half has already read the symbols inside it.
     """
     if config.carried:
         return carried.networks(config, alphabet_size, dtype, _features(config, alphabet_size))
     many_to_many = config.direction == "uni"
     symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
-    trained = scored = _features(config, alphabet_size)(symbols)
+    scored = _features(config, alphabet_size)(symbols)
+    trained = without_symbols(config, alphabet_size, scored, symbols)
+    apart = bool(config.input_dropout or config.recurrent_dropout)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
         layer = layers.LSTM(
@@ -66,11 +68,9 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
         if config.direction == "bi":
             layer = layers.Bidirectional(layer, dtype=dtype, name=f"bidirectional_{number}")
         dropped = dropout(config, number, dtype, every_step=steps_follow)
-        if config.recurrent_dropout:
-            trained = dropped(WeightDropped(layer, config.recurrent_dropout)(trained))
-            scored = dropped(layer(scored))
-        else:
-            trained = scored = dropped(layer(scored))
+        rate = config.recurrent_dropout
+        trained = dropped((WeightDropped(layer, rate) if rate else layer)(trained))
+        scored = dropped(layer(scored)) if apart else trained
     logits = layers.Dense(alphabet_size, dtype="float32", name="logits")
     model = keras.Model(symbols, logits(trained), name="trained")
     if not many_to_many and trained is scored:

@@ -24,8 +24,9 @@ from lstm_sweep.spaces.space import Space
 FEWEST_STEPS = 50
 #: fields of which a ladder takes the first value
 FIRST = (
-    "dropout", "dropout_mask", "recurrent_dropout", "sequence_length", "batch_size", "offset",
-    "state", "optimizer", "beta_1", "clipping", "weight_decay", "averaging", "embedding_size",
+    "dropout", "dropout_mask", "recurrent_dropout", "input_dropout", "sequence_length",
+    "batch_size", "offset", "state", "optimizer", "beta_1", "clipping", "weight_decay", "averaging",
+    "embedding_size",
 )  # fmt: skip
 #: fields that a trial's need of memory grows with
 MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")

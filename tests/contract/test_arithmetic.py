@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from tests.conftest import in_full
-from tests.contract.arithmetic import assert_near, by_both, configs, flat, networks_of, stack_of
+from tests.contract.arithmetic import (
+    assert_near,
+    by_both,
+    configs,
+    dropout_of,
+    flat,
+    networks_of,
+    stack_of,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -175,8 +183,6 @@ def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.forward import Dropout
-
     config = TrialConfig(dropout=0.25, layers=1, layer_size=50, sequence_length=20, batch_size=40)
     networks = networks_of(config, 9, 0)
     networks.trained.get_layer("logits").kernel.assign(np.eye(50, 9))
@@ -185,8 +191,7 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
     stack = stack_of(networks, config)
 
     def trained(iteration: int) -> Any:
-        seed = tf.constant([0, iteration], tf.int64)
-        return stack.trained(symbols, Dropout(tf.constant(0.25), tf.constant(0.0), seed))[0].numpy()
+        return stack.trained(symbols, dropout_of(0.25, iteration=iteration))[0].numpy()
 
     whole = stack.trained(symbols, None)[0].numpy()
     scored = stack.scored(tf.transpose(symbols)).numpy()
@@ -202,11 +207,11 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
 def test_each_layer_draws_what_it_drops_by_itself() -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.forward import Dropout, _dropped
+    from lstm_sweep.models.fast.dropout import dropped
 
     features = tf.ones((3, 3, 5))  # an odd number
-    dropout = Dropout(tf.constant(0.5), tf.constant(0.0), tf.constant([64, 1], tf.int64))
-    (first, back), (second, _) = (_dropped(features, dropout, number) for number in (1, 2))
+    dropout = dropout_of(0.5)
+    (first, back), (second, _) = (dropped(features, dropout, number) for number in (1, 2))
     assert (first != second).numpy().any()
     assert set(np.unique(first)) == {0.0, 2.0}
     np.testing.assert_array_equal(back(3 * features)[0], 3 * first)
@@ -216,10 +221,9 @@ def test_each_layer_draws_what_it_drops_by_itself() -> None:
 def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.forward import Dropout, _dropped
+    from lstm_sweep.models.fast.dropout import dropped
 
-    dropout = Dropout(tf.constant(rate), tf.constant(0.0), tf.constant([64, 1], tf.int64))
-    found = _dropped(tf.ones((200, 100, 501)), dropout, 1)[0].numpy()
+    found = dropped(tf.ones((200, 100, 501)), dropout_of(rate), 1)[0].numpy()
     assert (found == 0).mean() == pytest.approx(rate, abs=0.0005)
     assert found.mean(dtype=float) == pytest.approx(1, abs=5 * (rate / (1 - rate) / 1e7) ** 0.5)
 

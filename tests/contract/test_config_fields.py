@@ -21,6 +21,7 @@ IN_FORM = {
     "dropout": 0.0,
     "dropout_mask": "window",
     "recurrent_dropout": 0.3,
+    "input_dropout": 0.3,
     "layers": 3,
     "layer_size": 16,
     "sequence_length": 39,

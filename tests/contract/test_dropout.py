@@ -11,7 +11,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import StepWindows
 from tests.conftest import in_full
-from tests.contract.arithmetic import assert_near, networks_of, stack_of, steps_of
+from tests.contract.arithmetic import assert_near, dropout_of, networks_of, stack_of, steps_of
 
 CONFIG = TrialConfig(layers=1, layer_size=50, sequence_length=20, batch_size=40)
 RECURRENT = TrialConfig(
@@ -29,15 +29,6 @@ def prepared() -> None:
     backend.run_operations_alone()
 
 
-def dropout_of(rate: float = 0.0, recurrent: float = 0.0, iteration: int = 7) -> Any:
-    import tensorflow as tf
-
-    from lstm_sweep.models.fast.forward import Dropout
-
-    seed = tf.constant([64, iteration], tf.int64)
-    return Dropout(tf.constant(rate), tf.constant(recurrent), seed)
-
-
 @pytest.mark.parametrize("by", ["ours", "Keras"])
 @pytest.mark.parametrize("direction", ["uni", *in_full("bi")])
 def test_all_steps_of_a_window_drop_the_same_outputs_of_a_layer(by: str, direction: str) -> None:
@@ -52,10 +43,10 @@ def test_all_steps_of_a_window_drop_the_same_outputs_of_a_layer(by: str, directi
     if by == "Keras":
         found = [layer(features, training=True).numpy() for _ in range(2)]
     else:
-        from lstm_sweep.models.fast.forward import _dropped
+        from lstm_sweep.models.fast.dropout import dropped
 
         found = [
-            _dropped(tf.ones((20, 40, 50)), dropout_of(0.25, iteration=one), 1, one_mask=True)[0]
+            dropped(tf.ones((20, 40, 50)), dropout_of(0.25, iteration=one), 1, one_mask=True)[0]
             .numpy()
             .swapaxes(0, 1)
             for one in range(2)
@@ -76,13 +67,13 @@ def test_all_steps_of_a_window_drop_the_same_outputs_of_a_layer(by: str, directi
 def test_outputs_that_all_steps_drop_have_no_gradient_and_others_more() -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.forward import _dropped
+    from lstm_sweep.models.fast.dropout import dropped
 
     given = tf.reshape(tf.range(1.0, 7 * 4 * 5 + 1), (7, 4, 5))
-    dropped, back = _dropped(given, dropout_of(0.5), 3, one_mask=True)
-    factors = (dropped / given).numpy()
+    left, back = dropped(given, dropout_of(0.5), 3, one_mask=True)
+    factors = (left / given).numpy()
     assert set(np.unique(np.round(factors, 5))) == {0.0, 2.0}
-    np.testing.assert_allclose(back(given)[0], dropped, rtol=1e-6)
+    np.testing.assert_allclose(back(given)[0], left, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +189,9 @@ def test_programs_of_keras_drop_alike_and_go_on_with_the_same_bits(direction: st
     from lstm_sweep.models.network import lstm
     from lstm_sweep.models.network.program import StepwiseProgram
 
-    config = RECURRENT.evolve(direction=direction, dropout=0.3, dropout_mask="window")
+    config = RECURRENT.evolve(
+        direction=direction, dropout=0.3, dropout_mask="window", input_dropout=0.2
+    )
     steps = steps_of(config, 9, 4)
     halves = [StepWindows(steps.codes[part], steps.first[part]) for part in HALVES]
 
