@@ -24,7 +24,7 @@ SHARE = 0.25
 FEWEST_SEEDS = 2
 
 #: how much longer than predicted a further run may take, and seconds until search trials that make
-#: room for it have ended
+#: room for it have ended, or that are left when it ends
 SLACK, GRACE_S = 1.15, 2.0
 
 
@@ -337,7 +337,7 @@ class Confirmation:
         by_config = {progress.trial.config: progress for progress in chosen}
         counts = self._counts(by_config)
         if left is not None:
-            needs_of = {config: self.seconds_of(first) for config, first in by_config.items()}
+            needs_of = {c: self.seconds_of(one) + GRACE_S for c, one in by_config.items()}
             enough = {c: n for c, n in counts.items() if self._turns(n) * needs_of[c] <= left}
             counts = enough or {c: n for c, n in counts.items() if needs_of[c] <= left}
         chosen_config = self._pick(counts)
