@@ -139,7 +139,9 @@ def table(name: str, runs: Sequence[Run]) -> str:
         cells = ""
         for found, mark in zip(ratios, marks, strict=True):
             loss = oracle.best_at(60 * mark)
-            own, needed = oracle.reached(loss), search.reached(loss)
+            # before the oracle has a loss there is nothing to compare
+            own = oracle.reached(loss) if math.isfinite(loss) else math.inf
+            needed = search.reached(loss)
             found.append(needed / own if math.isfinite(own) else math.nan)
             shown = f"{needed:.0f}" if math.isfinite(needed) else "never"
             cells += f"{loss:>8.4f}{own:>7.0f}{shown:>9}{_text(found[-1], search, own):>6}"

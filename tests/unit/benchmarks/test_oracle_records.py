@@ -84,6 +84,13 @@ def test_a_search_that_never_came_there_has_a_ratio_of_at_least_its_time() -> No
     assert last == ["median", "ratio", "1.50", "never", "never"]
 
 
+def test_there_is_no_ratio_before_the_oracle_has_a_loss() -> None:
+    late = run("oracle", 0, [(400, 1.8)])
+    *_, row, last = rows([late, run("search", 0, [(150, 1.5)])])
+    assert row[1:5] == ["inf", "inf", "150", "nan"]
+    assert last[:3] == ["median", "ratio", "never"]
+
+
 def test_each_search_is_compared_with_the_oracle_of_its_seed_or_else_the_first() -> None:
     other = run("oracle", 1, [(50, 1.9)])
     searches = [run("search", seed, [(150, 1.0)]) for seed in range(3)]
