@@ -56,8 +56,8 @@ WITHOUT = {
     "a part of the service: tests of its routes, and contract tests with a real one": """
         search/client/sending
         search/service/{audit,bundles,client_file,description,driver,metrics,printed,reruns}
-        search/service/{service,shares,shown,site,sweep_service} search/service/pages/{forms,rendering}
-        search/service/routes/exports""",
+        search/service/{service,shares,shown,site,sweep_service}
+        search/service/pages/{forms,rendering} search/service/routes/exports""",
     "what users type and read: contract and acceptance tests of the program": """
         lstm_sweep/{__main__,_model,_progress,_sweep,_trial}
         search/api/{field_changes,job_log,network_sizes} search/arguments
