@@ -64,9 +64,9 @@ class HttpSettings:
     hands_on_logins: bool = False
     limits: Limits = field(default_factory=Limits)
     #: seconds for which an answer is given again to those who ask the same
-    remembered_s: float = 1.0
+    remembered_s: float = 2.0
     #: seconds between two looks at a sweep that is listened to
-    look_every_s: float = 1.0
+    look_every_s: float = 2.0
 
 
 def service_folder(store: Settings, folder: Path) -> Path:
