@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from benchmarks.contest_records import CURED, OURS, Run
 
 #: seconds before which a comparison says nothing: programs start, and corpora are read
 SETTLED_S = 30.0
+#: hues and marks of the other tools
+HUES, MARKS = ("#005b96", "#c44e00", "#007a5a", "#b0508f", "#6b5b00"), ("o", "s", "^", "D", "v")
 
 
 def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -126,6 +129,28 @@ def _ratio(times: Sequence[float], ours: float, budget: float) -> str:
     return f"{median / ours:.2f}" if math.isfinite(median) else f"over {budget / ours:.2f}"
 
 
+def _look(label: str, groups: Iterable[str]) -> dict[str, Any]:
+    """How the line of a contestant is drawn: who sees no hues tells it by its mark.
+
+    One that is cured has the mark of the other, hollow, on a line of dashes.
+    """
+    if label == OURS:
+        return {"linewidth": 2.4, "color": "black"}
+    cured = label.endswith(CURED)
+    names = list(dict.fromkeys(one.removesuffix(CURED) for one in groups if one != OURS))
+    place = names.index(label.removesuffix(CURED))
+    color, mark = HUES[place % len(HUES)], MARKS[place % len(MARKS)]
+    return {
+        "color": color,
+        "marker": mark,
+        "markevery": (0.03 * (1 + place), 0.12),
+        "markersize": 6,
+        "markerfacecolor": "white" if cured else color,
+        "linestyle": "--" if cured else "-",
+        "linewidth": 1.4,
+    }
+
+
 def plot(runs: Sequence[Run], file: Path) -> None:
     """Draw the best loss over time: the median over seeds as a line, lowest to highest as a band.
 
@@ -144,10 +169,8 @@ def plot(runs: Sequence[Run], file: Path) -> None:
         if not seen.any():
             continue
         minutes, losses = seconds[seen] / 60, losses[:, seen]
-        kind = {"linewidth": 2.4, "color": "black"} if label == OURS else {"linewidth": 1.4}
-        style = "--" if label.endswith(CURED) else "-"
         [line] = axes.step(
-            minutes, np.median(losses, axis=0), where="post", label=label, linestyle=style, **kind
+            minutes, np.median(losses, axis=0), where="post", label=label, **_look(label, groups)
         )
         axes.fill_between(
             minutes, losses.min(axis=0), losses.max(axis=0), step="post", alpha=0.15,

@@ -35,7 +35,8 @@ FOCUSED = """() => {
     shown: box.width > 0 && box.right > 0 && box.bottom > 0,
   };
 }"""
-#: marks, lines and bars of drawings that stand out from the page by less than a number, by class
+#: marks, lines and bars of drawings that stand out from the page by less than a number, by class; a
+#: line that is thinner than a pixel covers only a part of it
 FAINT = """(least) => {
   const light = (colour) => {
     const parts = colour.match(/[0-9.]+/g).slice(0, 3).map((text) => Number(text) / 255);
@@ -50,7 +51,24 @@ FAINT = """(least) => {
     const seen = (one.matches(".stroke, line") ? [style.stroke] : [style.stroke, style.fill])
       .filter((colour) => colour.startsWith("rgb"));
     if (!one.getClientRects().length || !seen.length) continue;
-    if (Math.max(...seen.map(light).map(ratio)) < least) found.add(one.getAttribute("class"));
+    const covered = one.matches(".stroke, line") ? Math.min(1, parseFloat(style.strokeWidth)) : 1;
+    const contrast = 1 + covered * (Math.max(...seen.map(light).map(ratio)) - 1);
+    if (contrast < least) found.add(one.getAttribute("class"));
+  }
+  return [...found];
+}"""
+#: pairs of curves of one drawing that differ in nothing but their hue, by class
+HUE_ALONE = """() => {
+  const found = new Set();
+  for (const drawing of document.querySelectorAll(".drawing")) {
+    const styles = new Map();
+    for (const one of drawing.querySelectorAll("path.stroke")) {
+      const name = [...one.classList].find((name) => /^s[0-9]$/.test(name));
+      if (!name || !one.getClientRects().length) continue;
+      const dashes = getComputedStyle(one).strokeDasharray, other = styles.get(dashes) || name;
+      if (other !== name) found.add([other, name].sort().join(" and "));
+      styles.set(dashes, other);
+    }
   }
   return [...found];
 }"""
@@ -115,7 +133,8 @@ class Tab:
     def faults(self) -> list[str]:
         """Faults of a page in both themes, and where it is wider than a narrow screen.
 
-        They are what axe-core finds, and what hardly stands out in a drawing.
+        They are what axe-core finds, what hardly stands out in a drawing, and curves that who sees
+        no colours cannot tell apart.
         """
         found = list[str]()
         for theme in THEMES:
@@ -125,6 +144,8 @@ class Tab:
                 found.append(f"{self.page.url} {theme}: {fault['id']} at {json.dumps(where)}")
             for faint in self.page.evaluate(FAINT, CONTRAST):
                 found.append(f"{self.page.url} {theme}: '{faint}' hardly stands out")
+        for pair in self.page.evaluate(HUE_ALONE):
+            found.append(f"{self.page.url}: {pair} differ in hue alone")
         self.page.set_viewport_size(NARROW)
         if self.page.evaluate(OVERFLOW):
             found.append(f"{self.page.url}: wider than {NARROW['width']} pixels")

@@ -15,8 +15,17 @@ from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.time_spent import time_spent
 from lstm_sweep.search.trial import Phase
 
-#: trials drawn in colour and named; the others are grey
-NAMED = 5
+#: how the trials that are named are drawn: hues that most eyes tell apart, and dashes and marks for
+#: those who see none; as in the style sheet of the report
+NAMED: tuple[dict[str, Any], ...] = (
+    {"color": "#005b96", "linestyle": "-", "marker": "o"},
+    {"color": "#c44e00", "linestyle": (0, (9, 1.5)), "marker": "s"},
+    {"color": "#007a5a", "linestyle": "-.", "marker": "^"},
+    {"color": "#b0508f", "linestyle": "--", "marker": "D"},
+    {"color": "#3c3c3c", "linestyle": ":", "marker": "x"},
+)
+#: that of the others, which is three times as dark as the page at least
+GREY = "0.55"
 
 
 def describe(state: SweepState) -> str:
@@ -160,13 +169,15 @@ def _best_over_time(axes: Any, found: dict[str, Any]) -> None:
 def _parameters(axes: Any, found: dict[str, Any]) -> None:
     low, high = (share * found["training_symbols"] for share in found["size_rule"])
     axes.set_xscale("log")
-    for phase in (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM):
+    for phase, look in zip((Phase.LADDER, Phase.SEARCH, Phase.CONFIRM), NAMED, strict=False):
         dots = [t for t in found["trials"] if t["phase"] == phase and t["val_loss"] is not None]
         if dots:
             axes.scatter(
                 [dot["parameters"] for dot in dots],
                 [dot["val_loss"] for dot in dots],
                 s=16,
+                color=look["color"],
+                marker=look["marker"],
                 label=str(phase),
             )
     axes.axvspan(low, high, color="0.93", zorder=-1, label=f"size rule: {low:,.0f} to {high:,.0f}")
@@ -184,7 +195,7 @@ def _ladder_curve(axes: Any, found: dict[str, Any]) -> None:
     axes.plot(*zip(*known, strict=True), marker="o", label="trials of the ladder")
     for rate, loss in steps:
         if loss is None:
-            axes.axvline(rate, color="0.8", linewidth=1, zorder=-1)
+            axes.axvline(rate, color=GREY, linewidth=1, zorder=-1)
     if found["ladder"]["best"]:
         axes.axvspan(
             found["ladder"]["best"] / 10,
@@ -217,12 +228,12 @@ def plot_learning_curves(state: SweepState, file: Path) -> None:
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.add_subplot()
-    best = state.ranked[:NAMED]
+    best = state.ranked[: len(NAMED)]
     for progress in state.finished:
         if progress.rounds and progress not in best:
-            axes.plot(*_curve(progress), color="0.8", linewidth=1, marker=".", zorder=1)
-    for progress in best:
-        axes.plot(*_curve(progress), marker="o", markersize=4, label=_name(progress), zorder=2)
+            axes.plot(*_curve(progress), color=GREY, linewidth=1, marker=".", zorder=1)
+    for progress, look in zip(best, NAMED, strict=False):
+        axes.plot(*_curve(progress), **look, markersize=5, label=_name(progress), zorder=2)
     _draw_baselines(axes, state.baselines)
     axes.set_xlabel("epoch")
     axes.set_ylabel(state.finished[0].trial.objective.round_name)

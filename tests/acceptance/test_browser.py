@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from tests import browser as browsers
 from tests.acceptance.test_serve import driver_processes
-from tests.browser import CONTRAST, FAINT, WITHIN_S, Tab
+from tests.browser import CONTRAST, FAINT, HUE_ALONE, WITHIN_S, Tab
 from tests.conftest import run_program, start_program
 
 pytestmark = pytest.mark.full
@@ -169,6 +169,8 @@ def report(tab: Tab) -> list[str]:
     faults = tab.faults()
     tab.page.evaluate("() => document.documentElement.style.setProperty('--s0', '#808080')")
     assert tab.page.evaluate(FAINT, 5) != [] == tab.page.evaluate(FAINT, CONTRAST)
+    tab.page.add_style_tag(content=".drawing .stroke.s1 { stroke-dasharray: none !important; }")
+    assert tab.page.evaluate(HUE_ALONE) == ["s0 and s1"]
     tab.page.go_back()
     return faults
 

@@ -273,3 +273,8 @@ def test_confirming_trials_have_the_phase_confirm(state: SweepState) -> None:
     firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
     assert len(again) == 7
     assert all(progress.trial.seed != firsts[progress.trial.config] for progress in again)
+
+
+def test_trials_that_are_named_differ_in_dashes_and_marks_beside_their_hues() -> None:
+    for part in ("color", "linestyle", "marker"):
+        assert len({look[part] for look in evidence_module.NAMED}) == len(evidence_module.NAMED)
