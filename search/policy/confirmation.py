@@ -65,12 +65,7 @@ class Confirmation:
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        problem: SearchProblem,
-        trials: Trials,
-        costs: Costs,
-        slots: int,
+        self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs, slots: int
     ) -> None:
         self._plan, self._problem, self._trials = plan, problem, trials
         self._costs, self._slots = costs, slots
