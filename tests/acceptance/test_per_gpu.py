@@ -50,6 +50,7 @@ def test_as_many_trials_share_a_gpu_as_its_memory_holds(
     assert run_here("trials", "words-1", "--json", cwd=folder).json[1]["outcome"] == "complete"
 
 
+@pytest.mark.full
 def test_a_driver_that_does_not_say_leaves_it_at_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

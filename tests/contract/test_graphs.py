@@ -111,6 +111,7 @@ def test_what_is_no_part_of_the_form_is_not_traced_again(
     assert_equal(found, results(other, None))
 
 
+@pytest.mark.full
 def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str]) -> None:
     found = results(CONFIG, known, alphabet_size=30, seed=8)
     other = results(CONFIG, known, alphabet_size=30, seed=9)

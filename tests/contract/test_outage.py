@@ -55,6 +55,7 @@ def store(workplace: Callable[[str], Path]) -> Store:
     return store_in(workplace("outage"))
 
 
+@pytest.mark.full
 def test_a_server_that_is_down_for_a_while_is_waited_for(
     server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_sweep_that_a_full_disk_ends_prints_its_json_or_what_goes_on_with_it(
     assert done.code == 1
     assert "no space left" in done.err.splitlines()[-1]
     assert "failed: store " in done.out
-    assert "resume s\n" in done.out
+    assert "resume s  " in done.out
 
 
 @pytest.mark.usefixtures("full_at_first_epoch")
