@@ -41,14 +41,17 @@ SINGLE_POLLS, APART_S = 15, 2.0
 SLOTS = 2
 #: seconds that anything may take
 WITHIN_S = 300.0
+#: rounds of all trials that are done before anything is measured
+SOME_ROUNDS = 6
 TICKS = os.sysconf("SC_CLK_TCK")
-#: two trials that do not end by themselves, on two slots
+#: two trials that do not end by themselves, on two slots, whose rounds take seconds
 LONG = {
     "name": "long", "data": "server:words.txt", "trials": 2, "algo": "random", "ladder": False,
     "halving": False, "early_stopping": 0, "confirm_configs": 0, "prior": False, "priority": 1,
     "targets": 1_000, "size_rule": "off",
     "space": {
-        "layer_size": 32, "sequence_length": 20, "batch_size": 64, "dropout": 0.1, "epochs": 5_000
+        "layer_size": 128, "sequence_length": 50, "batch_size": 64, "dropout": [0.1, 0.2],
+        "epochs": 5_000,
     },
 }  # fmt: skip
 
@@ -158,6 +161,12 @@ def rounds_of(site: Site) -> list[tuple[float, float]]:
     return found
 
 
+def all_train(site: Site) -> bool:
+    """Whether each slot has a trial, and some rounds of them are done."""
+    [long] = site.ask("queue")["queue"]
+    return bool(long["slots"] == SLOTS) and len(rounds_of(site)) >= SOME_ROUNDS
+
+
 def pace(rounds: list[tuple[float, float]], phases: list[tuple[float, float]]) -> float:
     """Rounds per second of training within phases."""
     within = [
@@ -259,7 +268,7 @@ def main() -> None:
             found["memory with MLflow's server, MB"] = memory_mb(descendants(site.pid))
             site.ask("sweeps", LONG)
             until = time.monotonic() + WITHIN_S
-            while len({round(at) for at, _ in rounds_of(site)}) < 5:
+            while not all_train(site):
                 if time.monotonic() > until:
                     raise SystemExit("the trials do not train")
                 time.sleep(1.0)

@@ -35,7 +35,7 @@ from lstm_sweep.search.store.tracking import Store
 
 #: seconds between two looks at the queue, at least and at most, and part of a processor that they
 #: may take
-LOOK_EVERY_S, MOST_SELDOM_S, LOOK_SHARE = 1.0, 5.0, 0.05
+LOOK_EVERY_S, MOST_SELDOM_S, LOOK_SHARE = 1.0, 5.0, 0.02
 #: seconds without a look after which the service is not ready
 LATE_S = 30.0
 #: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
