@@ -58,10 +58,12 @@ fi
 
 command=$1
 shift
+driver='' ends=''
+trap 'ends=yes; [ -z "$driver" ] || kill -TERM "$driver"' TERM INT
 # of the three minutes between both signals
 LSTM_SWEEP_STOP_WITHIN_S=120 lstm-sweep "$command" --on ray "$@" &
 driver=$!
-trap 'kill -TERM "$driver"' TERM INT
+[ -z "$ends" ] || kill -TERM "$driver"
 code=0
 wait "$driver" || code=$?
 # a signal ends `wait` before the driver has ended

@@ -177,7 +177,7 @@ echo "${0##*/} $* $RAY_ADDRESS $RAY_AUTH_MODE ${#RAY_AUTH_TOKEN}" >> "$NOTES"
 PROGRAMS = {
     "srun": NOTE
     + 'trap "exit 0" TERM; sleep 60 2>&- & wait; echo "srun was not ended" >> "$NOTES"\n',
-    "ray": NOTE,
+    "ray": NOTE + 'grep -q "^srun .* --head" "$NOTES"\n',  # it answers once its head runs
     "lstm-sweep": NOTE
     + 'trap "exit 143" TERM; sleep "${LASTS:-0}" 2>&- & wait; exit "${CODE:-0}"\n',
 }
