@@ -26,7 +26,6 @@ import argparse
 import json
 import math
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 
 from benchmarks.contest_records import read_lines
 from benchmarks.contestants import own_program, run_alone
+from benchmarks.ending import one_line
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
 
@@ -151,7 +151,7 @@ class Result:
 def main() -> None:
     """Run what is missing, and print the table."""
     given = _arguments()
-    try:
+    with one_line("chains", "interrupted, and this seed is not recorded"):
         if given.bound:
             chain, parts = data_of(given.seed)
             print(f"seed {given.seed}: entropy {chain.entropy:.4f}, ", end="")
@@ -164,12 +164,6 @@ def main() -> None:
         if not results:
             raise InputError(f"{file}: found no results, expected some")
         print(table(results))
-    except InputError as error:
-        print(f"chains: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("chains: interrupted, and this seed is not recorded", file=sys.stderr)
-        sys.exit(130)
 
 
 def _arguments() -> argparse.Namespace:

@@ -25,7 +25,6 @@ import itertools
 import json
 import math
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from typing import Any
 
 from benchmarks.contest_records import Event
 from benchmarks.contestants import our_events, own_program, run_alone, runs_in
+from benchmarks.ending import one_line
 from benchmarks.grids import SOURCE, divided, file_of
 from benchmarks.oracle_records import (
     ORACLE,
@@ -71,7 +71,7 @@ ALONE = (
 def main() -> None:
     """Run what is missing, and print a table for each corpus."""
     given = _arguments()
-    try:
+    with one_line("oracle"):
         _check(given)
         if not given.report:
             _run_missing(given)
@@ -81,12 +81,6 @@ def main() -> None:
         for file in files:
             runs = read_runs(file)
             print(searches_table(file.stem, runs, given.reach), table(file.stem, runs), sep="\n\n")
-    except InputError as error:
-        print(f"oracle: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("oracle: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 def _arguments() -> argparse.Namespace:

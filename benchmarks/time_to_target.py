@@ -31,6 +31,7 @@ from pathlib import Path
 from benchmarks.contest_records import CURED, OURS, Run, Setting, read_runs
 from benchmarks.contest_report import plot, table
 from benchmarks.contestants import DIRECTIONS, PEERS, contest, own_program
+from benchmarks.ending import one_line
 from benchmarks.grids import SOURCE, file_of
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
@@ -44,14 +45,8 @@ LONGEST_WINDOW = 160
 def main() -> None:
     """Run what is missing, then print the table and draw the plot."""
     given = _arguments()
-    try:
+    with one_line("time_to_target"):
         failed = _benchmark(given)
-    except InputError as error:
-        print(f"time_to_target: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("time_to_target: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
     if failed:
         print(f"time_to_target: no result of {'; '.join(failed)}", file=sys.stderr)
         sys.exit(1)
