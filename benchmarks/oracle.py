@@ -1,7 +1,7 @@
 """What a search costs beside the best config known in hindsight, trained alone.
 
     python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
-        [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE]
+        [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE] [--rescore T]
     python -m benchmarks.oracle --report [--reach LOSS]
 
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
@@ -21,6 +21,7 @@ Oracles begin once there is a search of each of `--seeds`, since they all have t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import math
@@ -46,6 +47,7 @@ from benchmarks.oracle_records import (
     searches_table,
     table,
 )
+from benchmarks.rescored import rescored
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
@@ -55,6 +57,8 @@ from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import with_settings
 
 OUT = Path(__file__).parent / "oracle"
+#: name of the sweep of a run
+NAME = "oracle"
 #: minutes of a search for each of an oracle
 LONGER = 2.0
 #: epochs of an oracle: more than it has time for
@@ -118,6 +122,10 @@ def _arguments() -> argparse.Namespace:
         "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
         help="a field of the oracle's config; others have their defaults",
     )  # fmt: skip
+    parser.add_argument(
+        "--rescore", type=int, default=0, metavar="T",
+        help="score each best network on so many validation targets, or all, once it is found",
+    )  # fmt: skip
     parser.add_argument("--best-of", metavar="SWEEP", help="the oracle is its best config")
     parser.add_argument("--store", help="where that sweep is kept")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
@@ -131,6 +139,8 @@ def _check(given: argparse.Namespace) -> None:
         if value is not None and not 0 < value < math.inf:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} is {value:g}: expected a number above 0")
+    if given.rescore < 0:
+        raise InputError(f"--rescore is {given.rescore}: expected a number from 0")
     if given.seed is not None and not 0 <= given.seed < given.seeds:
         raise InputError(f"--seed is {given.seed}: expected one from 0 to {given.seeds - 1}")
     if given.validation is not None and not 0 < given.validation < 1:
@@ -215,13 +225,17 @@ def _run_one(
     with tempfile.TemporaryDirectory(prefix="oracle-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         command = [
-            str(own_program()), "launch", "--data", data, "--name", "oracle", "--seed", str(seed),
+            str(own_program()), "launch", "--data", data, "--name", NAME, "--seed", str(seed),
             *shlex.split(given.launch), *args,
         ]  # fmt: skip
         began = time.time()
         most_s = 60 * minutes + (START_S if kind == ORACLE else 0.0)
         code = run_alone(command, folder, log, began + most_s)
         run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
+        if run and not code and given.rescore:
+            print(f"{file.stem}, {kind}, seed {seed}: scored again", flush=True)
+            targets, loss = rescored(NAME, folder, given.rescore)
+            run = dataclasses.replace(run, rescored=targets, rescored_loss=loss)
     if code or run is None:
         raise InputError(f"{kind}, seed {seed}: ended with code {code}; expected a loss, see {log}")
     if other := next((one for one in read_runs(file) if one.corpus != run.corpus), None):

@@ -40,6 +40,9 @@ class Run(Improving):
     #: pairs of seconds and a validation loss lower than all before; a search's count from the start
     #: of its process, an oracle's from that of its trial
     improvements: list[tuple[float, float]]
+    #: validation targets on which the best network was scored again, and its loss on them
+    rescored: int = 0
+    rescored_loss: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A line of a file of runs."""
@@ -88,7 +91,8 @@ def missing(runs: Sequence[Run], seeds: int) -> list[int]:
 def searches_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) -> str:
     """What each search had after quarters of its time, when it last gained, and when it had losses.
 
-    `reach` are the losses of which that is said.
+    `reach` are the losses of which that is said. If any network was scored again on more targets,
+    the last column has the losses on these.
     """
     found = sorted((run for run in runs if run.kind == SEARCH), key=lambda run: run.seed)
     if not found:
@@ -96,11 +100,14 @@ def searches_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) 
     times = [found[0].minutes * quarter / 4 for quarter in (1, 2, 3, 4)]
     head = "".join(f"{f'{time:g} min':>10}" for time in times) + f"{'last gain':>11}"
     asked = "".join(f"{f's to {loss:g}':>13}" for loss in reach)
-    lines = [f"{name:<14}{head}{asked}"]
+    again = max(run.rescored for run in found)
+    also = f"{f'on {again:,}':>13}" if again else ""
+    lines = [f"{name:<14}{head}{asked}{also}"]
     rows = [
         [run.best_at(60 * time) for time in times]
         + [run.improvements[-1][0] if run.improvements else math.inf]
         + [run.reached(loss) for loss in reach]
+        + ([math.inf if run.rescored_loss is None else run.rescored_loss] if again else [])
         for run in found
     ]
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
@@ -108,7 +115,9 @@ def searches_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) 
     for label, row in zip(labels, [*rows, medians], strict=True):
         cells = "".join(f"{_shown(value, '.4f'):>10}" for value in row[: len(times)])
         cells += f"{_shown(row[len(times)], '.0f'):>11}"
-        cells += "".join(f"{_shown(value, '.0f'):>13}" for value in row[len(times) + 1 :])
+        reached = row[len(times) + 1 : len(times) + 1 + len(reach)]
+        cells += "".join(f"{_shown(value, '.0f'):>13}" for value in reached)
+        cells += f"{_shown(row[-1], '.4f'):>13}" if again else ""
         lines.append(f"{label:<14}{cells}")
     return "\n".join(lines)
 

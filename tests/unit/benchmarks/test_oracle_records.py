@@ -128,6 +128,17 @@ def test_searches_are_shown_by_quarters_of_their_time_with_when_they_had_a_loss(
     assert searches_table("text", [ORACLE]) == "text: no searches, expected some"
 
 
+def test_losses_on_more_targets_have_a_column_of_their_own() -> None:
+    found = [
+        run("search", 0, [(30, 1.4)], rescored=9_000, rescored_loss=1.45),
+        run("search", 1, [(40, 1.6)]),
+    ]
+    assert Run.from_dict(found[0].to_dict()) == found[0]
+    shown = [line.split() for line in searches_table("text", found).splitlines()]
+    assert shown[0][-2:] == ["on", "9,000"]
+    assert [line[-1] for line in shown[1:3]] == ["1.4500", "never"]
+
+
 def test_searches_that_are_missing() -> None:
     found = [run("search", 1, []), run("oracle", 0, [])]
     assert missing(found, 3) == [0, 2]
