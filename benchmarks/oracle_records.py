@@ -129,8 +129,7 @@ def _shown(value: float, form: str) -> str:
 def table(name: str, runs: Sequence[Run]) -> str:
     """For each seed and mark: how long the oracle took to its loss, and the search to that.
 
-    A search is compared with the oracle of its seed, since the targets of a sweep follow from its
-    seed, or with the first if there is none.
+    A search is compared with the oracle of its seed, or with the first if there is none.
     """
     oracles = {run.seed: run for run in runs if run.kind == ORACLE}
     searches = sorted((run for run in runs if run.kind == SEARCH), key=lambda run: run.seed)

@@ -59,6 +59,7 @@ class SweepFields(TypedDict, total=False):
         size_low: parameters for each training symbol that suit, at least (default: 0.1)
         size_high: and at most (default: 10)
         targets: validation targets that are scored, at most, or `auto` (default)
+        targets_seed: by which they are drawn (default: 0); only losses on the same can be compared
         rounds_per_epoch: parts of an epoch after each of which a trial is scored and may be ended,
             or `auto` (default)
         keep: of so many of the best trials the weights are kept (default: 5)
@@ -92,6 +93,7 @@ class SweepFields(TypedDict, total=False):
     size_low: float
     size_high: float
     targets: int | str
+    targets_seed: int
     rounds_per_epoch: int | str
     keep: int
 

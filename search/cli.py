@@ -142,6 +142,12 @@ def _add_launch(commands: Commands) -> None:
         help="validation targets (auto: what takes a tenth of a trial, 2000 to 10000)",
     )
     command.add_argument(
+        "--targets-seed",
+        type=whole,
+        metavar="N",
+        help="by which they are drawn (0); only losses on the same targets can be compared",
+    )
+    command.add_argument(
         "--rounds-per-epoch",
         type=whole_or_auto,
         metavar="N",

@@ -32,7 +32,7 @@ MOST_PLACES = 1_000
 #: fields about a corpus and networks of ours, which a template brings itself
 CORPUS_FIELDS = (
     "data", "symbols", "split", "ends", "space", "size_rule", "size_low", "size_high", "targets",
-    "rounds_per_epoch", "early_stopping", "prior",
+    "targets_seed", "rounds_per_epoch", "early_stopping", "prior",
 )  # fmt: skip
 #: in place of a number: what is best for this machine
 AUTO = "auto"
@@ -95,6 +95,9 @@ class SweepSpec:
     #: validation targets that everything is scored on, at most; `auto`: as many as take a tenth of
     #: the time of a trial in the middle of the space
     targets: int | str = AUTO
+    #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
+    #: can be compared
+    targets_seed: int = 0
     #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
     #: networks of the space cost
     rounds_per_epoch: int | str = AUTO
@@ -121,6 +124,7 @@ class SweepSpec:
         check_number("max_failures", self.max_failures, 1, whole=True)
         if self.targets != AUTO:
             check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
+        check_number("targets_seed", self.targets_seed, 0, whole=True)
         if self.rounds_per_epoch != AUTO:
             check_number("rounds_per_epoch", self.rounds_per_epoch, 1, whole=True, or_else=AUTO)
         check_number("keep", self.keep, 1, whole=True)
@@ -159,7 +163,7 @@ class SweepSpec:
     def scoring(self) -> Scoring:
         """What every trial is scored on, of a spec that is settled."""
         assert isinstance(self.targets, int)
-        return Scoring(self.targets, self.seed)
+        return Scoring(self.targets, self.targets_seed)
 
     def settled_rounds_per_epoch(self) -> int:
         """Rounds of an epoch, of a spec that is settled; 1 if its task has left them open."""

@@ -41,6 +41,8 @@ def resumed_spec(
         given = dataclasses.replace(given, ends=was.ends)
     if given.targets == AUTO:
         given = dataclasses.replace(given, targets=was.targets)
+    if given.targets_seed == SweepSpec.targets_seed:
+        given = dataclasses.replace(given, targets_seed=was.targets_seed)
     if given.rounds_per_epoch == AUTO:
         given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
     if differences := was.differences(given):

@@ -40,7 +40,6 @@ SHORTEST_PREFIX = 4
 #: the largest number that a trial may have
 MOST_TRIALS = 1_000_000
 
-
 Read = TypeVar("Read")
 #: is called with the error of each run that is skipped, since it cannot be read
 OnSkipped = Callable[[BadRunError], None]
@@ -100,7 +99,8 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
         written |= {"template": template}
         written.pop("space", None)
     else:  # as it was done in earlier versions
-        written = {"rounds_per_epoch": 1, "ends": False, **written}
+        earlier = {"rounds_per_epoch": 1, "ends": False, "targets_seed": written.get("seed", 0)}
+        written = {**earlier, **written}
         if isinstance(written.get("space"), dict):
             written["space"] = {**EARLIER, **written["space"]}
     try:

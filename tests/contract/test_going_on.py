@@ -17,8 +17,9 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.spec import Scoring, digest_of
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Tag, scoring_of
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.sweep import lease
@@ -127,6 +128,21 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
     store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
     with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
         rebuild(store, archive.existing_sweep(store, "s"))
+
+
+def test_a_sweep_whose_targets_were_drawn_by_its_own_seed_keeps_them(
+    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=1, seed=5, targets_seed=5)
+    parent = archive.existing_sweep(store, "s")
+    written = json.loads(parent.data.tags["sweep.spec.0"])
+    del written["targets_seed"]  # as earlier versions wrote it
+    tags = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
+    store.log(parent.info.run_id, tags=tags)
+    assert archive.read_spec(archive.existing_sweep(store, "s")).seed == 5
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
+    scored = [scoring_of(record.tags) for record in archive.trials(store, "s")]
+    assert scored == [Scoring(100, 5)] * 2
 
 
 def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:

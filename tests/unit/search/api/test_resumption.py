@@ -26,6 +26,14 @@ def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> 
         resumed_spec(was, "s", {"seed": 4}, None)
 
 
+def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data: Path) -> None:
+    was = SweepSpec(data=str(data), name="s", seed=9, targets_seed=9)
+    given = SweepSpec(data=str(data), seed=9)
+    assert resumed_spec(was, "s", {}, given) == was
+    with pytest.raises(DifferentSearchError, match="targets_seed was 9, is 4"):
+        resumed_spec(was, "s", {}, dataclasses.replace(given, targets_seed=4))
+
+
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_data_that_were_moved_are_the_same_if_their_content_is(
     data: Path, tmp_path: Path, is_folder: bool
