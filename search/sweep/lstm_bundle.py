@@ -28,6 +28,9 @@ from lstm_sweep.search.sweep.task import WriteBundle
 if TYPE_CHECKING:
     from lstm_sweep.models.fast.program_types import StreamPredictor
 
+#: test targets that are scored at least, or all there are: since that is done only once, by an
+#: export, they need not be as few as the validation targets that are scored after each round
+TEST_TARGETS = 10_000
 #: windows of the test split on which the bundle is compared with the trial's network
 PARITY_WINDOWS = 100
 #: of them, those that are also read symbol by symbol, if the state is carried
@@ -68,7 +71,8 @@ def _write(
                 f"lstm-sweep has trained"
             ) from None
         model = networks.scored
-        targets = scoring_targets(corpus.test, scoring.targets, scoring.seed)
+        count = max(scoring.targets, TEST_TARGETS)
+        targets = scoring_targets(corpus.test, count, scoring.seed)
         carried = predictor_of(program_of(networks, config, seed=0)) if config.carried else None
         predictor = carried or model.predict_on_batch
         test = evaluation.evaluate(predictor, config, corpus, corpus.test, targets)

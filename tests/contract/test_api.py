@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lstm_sweep.models.bundle import bundle as bundles
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.search import api
 from lstm_sweep.search.results.detect import Rule
-from lstm_sweep.search.results.generate import GenerationRequest
+from lstm_sweep.search.results.generate import GenerationRequest, predictor_of
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.sweep.observer import Silent
 from tests.contract.test_side_effects import nothing_changed
@@ -49,13 +54,23 @@ def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
     assert varied.variation == {"epochs": (2, 1)}
 
 
+def loss_on_all_test_data(bundle: str, data: Path) -> float:
+    """Loss of an exported network, nats; the sweep has scored 100 of the 600 symbols."""
+    corpus = corpora.load(Source(data=str(data)))
+    folder, content = bundles.read(bundle)
+    predictor = predictor_of(folder, content, seed=0)
+    places = np.arange(len(corpus.test))
+    return evaluate(predictor, content.config, corpus, corpus.test, places)["loss"]
+
+
 @pytest.mark.full
 def test_a_model_is_exported_and_used(settings: Settings, data: Path, tmp_path: Path) -> None:
     bundle = str(tmp_path / "best")
     with nothing_changed():
         exported = api.export("s", bundle, settings=settings)
     assert (exported.bundle, exported.trial, exported.windows) == (bundle, "s/0", 100)
-    assert exported.test_loss and exported.max_difference is not None
+    assert exported.test_loss == pytest.approx(loss_on_all_test_data(bundle, data), rel=1e-5)
+    assert exported.max_difference is not None
     assert exported.to_dict()["parity"] == {
         "max_difference": exported.max_difference, "windows": 100,
     }  # fmt: skip
