@@ -2,9 +2,9 @@
 
 A driver locks a file for each of its trials that runs, for as long as it runs; the system drops the
 locks of a process that ends, however it ends. Drivers also say by a file each, which they keep
-locked, how many slots they could use, and each computes from all of these the same fair shares. A
-driver with more than its share lets trials wait. Where there are more sweeps than slots, they take
-turns of `TURN_S`.
+locked, how many slots they could use and of which GPUs or cores, and each computes from those that
+could use its own the same fair shares. A driver with more than its share lets trials wait. Where
+there are more sweeps than slots, they take turns of `TURN_S`.
 
 The service gives its drivers an allotment beside that: a file with the most that they may use. They
 claim no more than that from the others, so that no share goes to one that may not use it.
@@ -71,6 +71,7 @@ class SlotSharing:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._names, self._folder, self._allotment = list(names), folder, allotment
+        self._devices = frozenset(name.rpartition("-")[0] for name in names)
         self._clock = clock
         #: descriptors of the slots in use, by name
         self._held: dict[str, int] = {}
@@ -155,7 +156,8 @@ class SlotSharing:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._own = path, descriptor
-        os.pwrite(self._own[1], f"{count:6d}\n".encode(), 0)
+        devices = json.dumps(sorted(self._devices))
+        os.pwrite(self._own[1], f"{count:6d}\n{devices}\n".encode(), 0)
 
     def _share(self, now: float, allotted: int) -> tuple[int, str]:
         """How many slots this driver may use beside the others, and why not more."""
@@ -173,7 +175,10 @@ class SlotSharing:
         return share, f"{len(names)} sweeps share {slots} slot{'s' if slots > 1 else ''}"
 
     def _claims(self, folder: Path) -> Iterator[tuple[str, int]]:
-        """What other drivers could use, by their file; files of dead ones are deleted."""
+        """What drivers could use that share a GPU or core with this one, by their file.
+
+        Files of dead ones are deleted.
+        """
         with contextlib.suppress(OSError):
             for path in folder.glob(f"*{DRIVER}"):
                 if self._own and path == self._own[0]:
@@ -183,8 +188,31 @@ class SlotSharing:
                         os.close(lock)
                         path.unlink()
                         continue
-                    text = path.read_text(encoding="ascii", errors="replace").strip()
-                    yield path.name, int(text) if text.isdecimal() else 1
+                    count, devices = _claim_in(path)
+                    if devices is None or _may_collide(self._devices, devices):
+                        yield path.name, count
+
+
+def _claim_in(path: Path) -> tuple[int, frozenset[str] | None]:
+    """How many slots a driver could use, and of which GPUs and cores; None if it does not say."""
+    count, _, devices = path.read_text(encoding="ascii", errors="replace").partition("\n")
+    try:
+        named = json.loads(devices)
+        found = frozenset(named) if isinstance(named, list) else None
+    except (ValueError, TypeError, RecursionError):  # of an earlier version, or half written
+        found = None
+    return int(count) if count.strip().isdecimal() else 1, found
+
+
+def _may_collide(own: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether two drivers may use the same GPU or core.
+
+    A GPU has a number or a UUID (`gpu-0`, `gpu-GPU-8932f937-...`); which UUID a number has is not
+    known here.
+    """
+    cards = [[one[4:].isdecimal() for one in names if one[:4] == "gpu-"] for names in (own, others)]
+    mixed = all(cards) and {*cards[0]} | {*cards[1]} == {True, False}
+    return mixed or not own.isdisjoint(others)
 
 
 def _locked(path: Path, *, create: bool = True) -> int | None:

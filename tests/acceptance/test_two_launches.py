@@ -30,19 +30,19 @@ TIMED = ("round_seconds", "symbols_per_second", "scoring_seconds")
 
 
 @contextmanager
-def on_two_cores() -> Iterator[set[int]]:
-    """Let programs that are started have two cores; yield which."""
+def on_cores(*places: int) -> Iterator[set[int]]:
+    """Let programs that are started have some of the cores, by their place; yield which."""
     every = os.sched_getaffinity(0)
-    two = set(sorted(every)[:2])
-    os.sched_setaffinity(0, two)
+    chosen = {sorted(every)[place] for place in places}
+    os.sched_setaffinity(0, chosen)
     try:
-        yield two
+        yield chosen
     finally:
         os.sched_setaffinity(0, every)
 
 
 def launched(folder: Path, slots: Path, mark: str) -> subprocess.Popen[bytes]:
-    """A sweep of trials that take a while."""
+    """A sweep of trials that take a while; what it says goes to `log` in its folder."""
     options = ["--trials", "4", "--algo", "random", "--ladder", "off", "--name", "s"]
     command: list[str | Path] = [
         PROGRAM,
@@ -52,14 +52,15 @@ def launched(folder: Path, slots: Path, mark: str) -> subprocess.Popen[bytes]:
         *TINY,
         *options,
     ]
-    return subprocess.Popen(
-        [*command, "--epochs", "40", "--prior", "off", "--json"],
-        cwd=folder,
-        env=os.environ | {MARK: mark, "LSTM_SWEEP_SLOTS": str(slots)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, "--epochs", "40", "--prior", "off", "--json", "--progress", "lines"],
+            cwd=folder,
+            env=os.environ | {MARK: mark, "LSTM_SWEEP_SLOTS": str(slots)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def cores_of_workers(mark: str) -> dict[int, int]:
@@ -101,7 +102,7 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
     seen = list[tuple[list[int], list[int]]]()
     until = time.monotonic() + WITHIN_S
     try:
-        with on_two_cores() as cores:
+        with on_cores(0, 1) as cores:
             for folder, mark in zip(folders, marks, strict=True):
                 running.append(launched(folder, tmp_path / "slots", mark))
         while any(one.poll() is None for one in running):
@@ -124,3 +125,27 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
     first, second = map(rounds_of, folders)
     assert len(first) == 4
     assert first == second, "whatever made room, both searches are the same"
+
+
+def test_two_launches_with_a_core_each_do_not_wait_for_each_other(
+    workplace: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folders = [workplace("one"), workplace("other")]
+    marks = [uuid.uuid4().hex for _ in folders]
+    running = list[subprocess.Popen[bytes]]()
+    try:
+        for place, (folder, mark) in enumerate(zip(folders, marks, strict=True)):
+            write_text(folder / "words.txt")
+            with on_cores(place):
+                running.append(launched(folder, tmp_path / "slots", mark))
+        codes = [process.wait(WITHIN_S) for process in running]
+    finally:
+        for mark in marks:
+            for one in marked(mark):
+                kill(one.pid)
+        for process in running:
+            process.wait(20)
+    logs = [(folder / "log").read_text(encoding="utf-8") for folder in folders]
+    assert codes == [0, 0]
+    for log in logs:
+        assert "1 at once" in log and "waiting for a slot" not in log, log

@@ -93,6 +93,42 @@ def test_more_drivers_than_slots_take_turns_and_each_has_one(tmp_path: Path, tim
     assert had == [6, 6, 6]
 
 
+@pytest.mark.parametrize(
+    ("mine", "its", "mine_alone"),
+    [
+        ("core-0-0", "core-1-0", True),
+        ("gpu-0-0", "gpu-1-0", True),
+        ("gpu-GPU-1a-0", "gpu-GPU-2b-0", True),
+        ("gpu-0-0", "core-0-0", True),
+        ("gpu-0-0", "gpu-0-1", False),
+        ("gpu-0-0", "gpu-GPU-1a-0", False),  # may be the same card
+    ],
+)
+def test_only_drivers_that_could_use_the_same_gpu_or_core_share(
+    tmp_path: Path, time: Time, mine: str, its: str, mine_alone: bool
+) -> None:
+    first, second = (SlotSharing([name], tmp_path, None, time) for name in (mine, its))
+    first.demand(1)
+    second.demand(1)
+    most = []
+    for turn in range(4):
+        time.now = TURN_S * turn + 1
+        most.append((first.most(), second.most()))
+    assert most == ([(1, 1)] * 4 if mine_alone else [(1, 0), (0, 1)] * 2)
+
+
+@pytest.mark.parametrize("left", ["", "[", "7", '{"a": 1}', '[["core-9"]]'])
+def test_a_claim_that_does_not_say_of_what_is_on_all(tmp_path: Path, time: Time, left: str) -> None:
+    other = SlotSharing(["core-9-0"], tmp_path, None, time)
+    other.demand(1)
+    mine = driver(tmp_path, time)
+    assert mine.most() == 2
+    [file] = (path for path in tmp_path.glob("*.driver") if "core-9" in path.read_text())
+    file.write_text(f"     1\n{left}\n", encoding="ascii")
+    time.now += 1.0
+    assert mine.most() == 1
+
+
 def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path, time: Time) -> None:
     script = (
         "import sys, time\n"
