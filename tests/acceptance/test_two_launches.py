@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,20 @@ def on_cores(*places: int) -> Iterator[set[int]]:
         yield chosen
     finally:
         os.sched_setaffinity(0, every)
+
+
+@contextmanager
+def all_gone(marks: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Yield a list for programs; at the end they and all processes with these marks are gone."""
+    running = list[subprocess.Popen[bytes]]()
+    try:
+        yield running
+    finally:
+        for mark in marks:
+            for one in marked(mark):
+                kill(one.pid)
+        for process in running:
+            process.wait(20)
 
 
 def launched(folder: Path, slots: Path, mark: str) -> subprocess.Popen[bytes]:
@@ -98,10 +112,9 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
     marks = [uuid.uuid4().hex for _ in folders]
     for folder in folders:
         write_text(folder / "words.txt")
-    running = list[subprocess.Popen[bytes]]()
     seen = list[tuple[list[int], list[int]]]()
     until = time.monotonic() + WITHIN_S
-    try:
+    with all_gone(marks) as running:
         with on_cores(0, 1) as cores:
             for folder, mark in zip(folders, marks, strict=True):
                 running.append(launched(folder, tmp_path / "slots", mark))
@@ -111,12 +124,6 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
             both = before.items() & cores_of_workers(marks[0]).items()  # those of one moment
             seen.append(([core for _, core in both], list(others.values())))
             time.sleep(0.3)
-    finally:
-        for mark in marks:
-            for one in marked(mark):
-                kill(one.pid)
-        for process in running:
-            process.wait(20)
     assert [one.returncode for one in running] == [0, 0]
     for mine, theirs in seen:
         assert len({*mine, *theirs}) == len(mine) + len(theirs), "no core has two workers"
@@ -132,19 +139,12 @@ def test_two_launches_with_a_core_each_do_not_wait_for_each_other(
 ) -> None:
     folders = [workplace("one"), workplace("other")]
     marks = [uuid.uuid4().hex for _ in folders]
-    running = list[subprocess.Popen[bytes]]()
-    try:
+    with all_gone(marks) as running:
         for place, (folder, mark) in enumerate(zip(folders, marks, strict=True)):
             write_text(folder / "words.txt")
             with on_cores(place):
                 running.append(launched(folder, tmp_path / "slots", mark))
         codes = [process.wait(WITHIN_S) for process in running]
-    finally:
-        for mark in marks:
-            for one in marked(mark):
-                kill(one.pid)
-        for process in running:
-            process.wait(20)
     logs = [(folder / "log").read_text(encoding="utf-8") for folder in folders]
     assert codes == [0, 0]
     for log in logs:
