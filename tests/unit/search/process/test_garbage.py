@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 
 import pytest
@@ -56,4 +57,7 @@ def test_the_more_is_kept_the_more_is_left_alone_some_at_a_time() -> None:
             leave_out(number)
             if number % (AT_ONCE // 2) == 0:
                 counts.append(gc.get_freeze_count())
-        assert counts[0] == counts[1] < counts[2] == counts[3] < counts[4]
+        grown = [later - earlier for earlier, later in itertools.pairwise(counts)]
+        # a few that were left alone before may go away meanwhile
+        assert grown[0] <= 0 and grown[2] <= 0
+        assert min(grown[1], grown[3]) > AT_ONCE // 2
