@@ -29,6 +29,7 @@ from pathlib import Path
 
 from benchmarks.contestants import our_events, own_program
 from benchmarks.ending import one_line
+from benchmarks.grids import given_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
 
@@ -88,7 +89,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="a text in UTF-8")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="a text")
     parser.add_argument("--gigabytes", type=float, default=1.0, metavar="G", help="of the text (1)")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of a search (10)")
     parser.add_argument("--launch", default="", metavar="ARGS", help="further ones of launch")
@@ -102,10 +103,7 @@ def _arguments() -> argparse.Namespace:
 
 def write(source: Path, text: Path, size: int) -> int:
     """Write at least `size` bytes of the lines of `source`, and return how many these are."""
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--data {source}: {error}; expected a file of text in UTF-8") from None
+    lines = given_text(source).splitlines(keepends=True)
     if not lines:
         raise InputError(f"--data {source}: is empty, expected lines of text")
     rng, written = random.Random(0), 0
