@@ -84,7 +84,7 @@ def main() -> None:
         seen = measured(text, folder, given)
         print(table(seen))
         if not seen.losses_s:
-            raise InputError(f"{given.minutes:g} minutes ended without a loss, see {given.log}")
+            raise InputError(f"the sweep has ended without a loss, expected one; see {given.log}")
 
 
 def _arguments() -> argparse.Namespace:

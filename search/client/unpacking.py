@@ -16,7 +16,8 @@ MOST_FILES, MOST_BYTES = 10_000, 32 << 30
 LONGEST = 500
 #: what no name in it may have, since systems give it a meaning
 FORBIDDEN = ("\\", ":", "\0")
-#: whatever `zipfile` raises if a file is none, or not whole
+#: whatever `zipfile` raises if a file is none, not whole, or packed in a way that it does not know,
+#: which is a `NotImplementedError`
 BAD = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 

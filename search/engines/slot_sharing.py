@@ -198,9 +198,10 @@ def _claim_in(path: Path) -> tuple[int, frozenset[str] | None]:
     count, _, devices = path.read_text(encoding="ascii", errors="replace").partition("\n")
     try:
         named = json.loads(devices)
-        found = frozenset(named) if isinstance(named, list) else None
-    except (ValueError, TypeError, RecursionError):  # of an earlier version, or half written
-        found = None
+    except (ValueError, RecursionError):  # of an earlier version, or half written
+        named = None
+    known = isinstance(named, list) and all(isinstance(one, str) for one in named)
+    found = frozenset[str](named) if known else None
     return int(count) if count.strip().isdecimal() else 1, found
 
 

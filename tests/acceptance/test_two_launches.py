@@ -21,6 +21,7 @@ from tests.launcher import PROGRAM
 
 pytestmark = [
     pytest.mark.full,
+    # a trial has a core to itself, so on a single one no two could run at a time
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it takes two CPU cores"),
 ]
 

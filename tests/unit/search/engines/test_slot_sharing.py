@@ -117,7 +117,7 @@ def test_only_drivers_that_could_use_the_same_gpu_or_core_share(
     assert most == ([(1, 1)] * 4 if mine_alone else [(1, 0), (0, 1)] * 2)
 
 
-@pytest.mark.parametrize("left", ["", "[", "7", '{"a": 1}', '[["core-9"]]'])
+@pytest.mark.parametrize("left", ["", "[", "7", "[7]", '{"a": 1}', '[["core-9"]]'])
 def test_a_claim_that_does_not_say_of_what_is_on_all(tmp_path: Path, time: Time, left: str) -> None:
     other = SlotSharing(["core-9-0"], tmp_path, None, time)
     other.demand(1)
