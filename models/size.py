@@ -2,6 +2,8 @@
 
 The size rule follows Karpathy's advice for character models (char-rnn, "Tips and Tricks"): the
 number of parameters and the number of training symbols should be of the same order of magnitude.
+Of a large corpus only `ENOUGH_SYMBOLS` ask for parameters: more data do a small network no harm,
+and whether a larger one pays is a matter of time, which the search finds out.
 """
 
 from __future__ import annotations
@@ -46,9 +48,16 @@ class Verdict:
         return self.parameters / self.symbols
 
 
+#: training symbols that ask for parameters, at most
+ENOUGH_SYMBOLS = 10_000_000
+
+
 @dataclass(frozen=True)
 class SizeRule:
-    """Admits networks with `low <= parameters / training symbols <= high`."""
+    """Admits networks with `low <= parameters / training symbols <= high`.
+
+    For the lower bound no more than `ENOUGH_SYMBOLS` count.
+    """
 
     low: float = 0.1
     high: float = 10.0
@@ -59,15 +68,20 @@ class SizeRule:
                 f"size rule from {self.low:g} to {self.high:g}: expected 0 <= low <= high"
             )
 
+    def bounds(self, symbols: int) -> tuple[float, float]:
+        """The least and the most parameters that suit so many training symbols."""
+        return self.low * min(symbols, ENOUGH_SYMBOLS), self.high * symbols
+
     def judge(self, config: TrialConfig, alphabet_size: int, symbols: int) -> Verdict:
         """Say whether `config` suits a corpus of `symbols` training symbols."""
         count = parameters(config, alphabet_size)
-        ratio = count / symbols
-        if ratio < self.low:
-            word, admitted = f"too small: below {self.low:g}", False
+        ratio, enough = count / symbols, min(symbols, ENOUGH_SYMBOLS)
+        least = f"{self.low:g}" + (f" for each of {enough:,}" if enough < symbols else "")
+        if count / enough < self.low:
+            word, admitted = f"too small: below {least}", False
         elif ratio > self.high:
             word, admitted = f"too large: above {self.high:g}", False
         else:
-            word, admitted = f"fits: from {self.low:g} to {self.high:g}", True
+            word, admitted = f"fits: from {least} to {self.high:g}", True
         reason = f"{count:,} parameters for {symbols:,} training symbols, {ratio:.3g} each ({word})"
         return Verdict(count, symbols, admitted, reason)

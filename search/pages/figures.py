@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
 from lstm_sweep.search.pages.answer import SIGNIFICANCE
 from lstm_sweep.search.pages.bars import Bar, bars
 from lstm_sweep.search.pages.curves import Curve, best_over_time, learning_curves
@@ -236,14 +237,13 @@ def parameters(found: Findings) -> Iterator[Figure]:
     band = None
     caption = "Each mark is a trial."
     if found.size_rule and found.training_symbols:
-        low, high = (share * found.training_symbols for share in found.size_rule)
-        low_text, high_text = (short(float(f"{edge:.3g}")) for edge in (low, high))
+        rule, symbols = SizeRule(*found.size_rule), found.training_symbols
+        low, high = rule.bounds(symbols)
+        low_text, high_text, many = (short(float(f"{edge:.3g}")) for edge in (low, high, symbols))
         band = Band(f"size rule: {low_text} to {high_text} parameters", low, high)
-        symbols = short(float(f"{found.training_symbols:.3g}"))
-        caption += (
-            f" The size rule allows {found.size_rule[0]:g} to {found.size_rule[1]:g} parameters "
-            f"for each of the {symbols} training symbols."
-        )
+        least = f"{rule.low:g}" if symbols <= ENOUGH_SYMBOLS else f"{low_text} parameters in all"
+        caption += f" The size rule allows {least} to {rule.high:g} parameters for each of the "
+        caption += f"{many} training symbols."
     groups = [
         Dots(
             name,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.progress import TrialProgress
@@ -167,7 +168,7 @@ def _best_over_time(axes: Any, found: dict[str, Any]) -> None:
 
 
 def _parameters(axes: Any, found: dict[str, Any]) -> None:
-    low, high = (share * found["training_symbols"] for share in found["size_rule"])
+    low, high = SizeRule(*found["size_rule"]).bounds(found["training_symbols"])
     axes.set_xscale("log")
     for phase, look in zip((Phase.LADDER, Phase.SEARCH, Phase.CONFIRM), NAMED, strict=False):
         dots = [t for t in found["trials"] if t["phase"] == phase and t["val_loss"] is not None]

@@ -47,11 +47,12 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
     passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
     if spec.size_rule == "reject" and passed < SIZE_SHARE:
         counts = [verdict.parameters for verdict in verdicts]
+        fewest, most = rule.bounds(symbols)
         raise InputError(
             f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
             f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
-            f"{symbols:,} training symbols admit {rule.low * symbols:,.0f} to "
-            f"{rule.high * symbols:,.0f}; change layer_size by ",
+            f"{symbols:,} training symbols admit {fewest:,.0f} to {most:,.0f}; change layer_size "
+            f"by ",
             option("set"),
             ", or ",
             option("size_rule", "warn"),
