@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from lstm_sweep.models.data import samples
 from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
 from lstm_sweep.models.data.reader import (
-    Codes,
     Sequences,
     code_points,
     guess_symbols,
     read_ids,
     read_text,
+    smallest_type,
 )
 from lstm_sweep.models.data.source import SPLITS, Source, existing, file_groups
+from lstm_sweep.models.data.spool import Codes, Spool, blocks
 from lstm_sweep.models.errors import InputError
 
 #: a boundary between splits is moved to the nearest start of a session, at most by this share of
@@ -104,13 +105,14 @@ class Corpus:
 
     def unknown_share(self, split: Split) -> float:
         """Share of the symbols of a split that do not occur in the training data."""
-        return float(np.mean(split.codes == UNKNOWN))
+        unknown = sum(np.count_nonzero(block == UNKNOWN) for block in blocks(split.codes))
+        return unknown / len(split)
 
     def save(self, folder: Path) -> None:
         """Write the corpus as arrays that other processes can map into memory."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in self.splits().items():
-            np.save(folder / f"{name}.codes.npy", split.codes)
+            _save(folder / f"{name}.codes.npy", split.codes)
             np.save(folder / f"{name}.starts.npy", split.starts)
         fields = {
             "name": self.name,
@@ -208,10 +210,7 @@ def _split_in_time(
 
 
 def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Description) -> Corpus:
-    """Make a corpus with boundaries `cuts`; the alphabet comes from the first part.
-
-    Empties `sequences`, so that symbols are in memory only once.
-    """
+    """Make a corpus with boundaries `cuts`; the alphabet comes from the first part."""
     bounds: tuple[int, ...] = (0, *cuts, sequences.length)
     for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False):
         if end <= begin:
@@ -225,56 +224,67 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
     rank = np.empty(len(values), np.uint32)
     rank[by_value] = np.arange(len(values), dtype=np.uint32)
     kind, decided = described.symbols, described.decided
-    lasts = np.append(sequences.session_starts()[1:], sequences.length)
+    starts = sequences.session_starts()
+    lasts = np.append(starts[1:], sequences.length)
     ended = np.searchsorted(lasts, bounds, side="right")  # sessions that end before each bound
     ends = described.ends and kind == "ids" and bool(ended[1] >= FEWEST_ENDS)
-    whole = Split(_joined(sequences, rank, ends=ends), sequences.session_starts())
     if ends:
         bounds = tuple((bounds + ended).tolist())
-        whole = whole.with_ends(len(values))
+        starts = starts + np.arange(len(starts))
         kind, decided = f"{kind} {END_NAME}", f"{decided}; its end is a symbol, {END_NAME}"
-    codes = whole.codes
+    ranked = _Ranked(sequences.blocks, rank, lasts if ends else lasts[:0])
 
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
-    for part in (ordered, np.array(bounds, np.int64), whole.starts):
+    for part in (ordered, np.array(bounds, np.int64), starts):
         digest.update(part.astype("<i8").tobytes())
-    for block in _blocks(codes):
+    in_training, place = np.zeros(len(values) + ends, bool), 0
+    for block in ranked:
         digest.update(block.astype("<u4").tobytes())
+        in_training[block[: max(0, bounds[1] - place)]] = True
+        place += len(block)
 
-    in_training = np.zeros(len(values) + ends, bool)
-    for block in _blocks(codes[: bounds[1]]):
-        in_training[block] = True
     in_training = in_training[: len(values)]
     known = ordered[in_training].tolist()
     is_text = described.symbols == "chars"
     symbols = tuple(chr(value) for value in known) if is_text else tuple(known)
     alphabet = Alphabet(symbols, ends=ends)
-    final = np.full(len(values) + ends, UNKNOWN, codes.dtype)
+    final = np.full(len(values) + ends, UNKNOWN, smallest_type(len(values) + PREDICTED + ends))
     final[len(values) :] = END
     final[: len(values)][in_training] = len(alphabet.reserved) + np.arange(len(known))
-    for block in _blocks(codes):
-        block[:] = final[block]
+    spool = Spool()
+    for block in ranked:
+        spool.append(final[block])
+    whole = Split(spool.joined(), starts)
     train, validation, test = (whole.part(*pair) for pair in itertools.pairwise(bounds))
     return Corpus(described.name, alphabet, train, validation, test, digest.hexdigest(), decided)
 
 
-def _joined(sequences: Sequences, rank: NDArray[np.uint32], *, ends: bool) -> Codes:
-    """Concatenate all blocks, with provisional codes replaced by `rank`; frees each block.
+@dataclass(frozen=True)
+class _Ranked:
+    """Codes in blocks, with provisional ones replaced by their rank, and the ends of sessions."""
 
-    The type of the codes has room for reserved ones.
-    """
-    size = len(rank) + PREDICTED + ends
-    dtype = np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
-    codes: Codes = np.empty(sequences.length, dtype)
-    place = 0
-    while sequences.blocks:
-        block = sequences.blocks.pop(0)
-        codes[place : place + len(block)] = rank[block]
-        place += len(block)
-    return codes
+    provisional: Spool
+    rank: NDArray[np.uint32]
+    #: index of the first symbol after each session that has an end, `<int64>[sessions]`; an end has
+    #: the rank after the last one
+    lasts: NDArray[np.int64]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint32]]:
+        place = 0
+        for block in self.provisional:
+            after = place + len(block)
+            first, last = np.searchsorted(self.lasts, (place, after), side="right")
+            ranks = self.rank[block]
+            if last > first:
+                ranks = np.insert(ranks, self.lasts[first:last] - place, len(self.rank))
+            yield ranks
+            place = after
 
 
-def _blocks(codes: Codes, size: int = 1 << 20) -> Iterator[Codes]:
-    """Yield consecutive views of `codes`, so that temporary arrays are small."""
-    for begin in range(0, len(codes), size):
-        yield codes[begin : begin + size]
+def _save(path: Path, codes: Codes) -> None:
+    """Write codes as `np.save` does, of a mapped file a part at a time."""
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(codes)
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks(codes):
+            file.write(block.tobytes())

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import option
 
@@ -25,8 +26,6 @@ TABLE_SIZE = 1 << 21
 #: largest number of digits of an event id, so that it fits into 64 bits
 ID_DIGITS = 18
 
-Codes = NDArray[np.unsignedinteger]
-
 
 @dataclass
 class Sequences:
@@ -34,7 +33,7 @@ class Sequences:
 
     #: number of each code: the code point of a character, or an event id
     values: list[int] = field(default_factory=list)
-    blocks: list[Codes] = field(default_factory=list)
+    blocks: Spool = field(default_factory=Spool)
     length: int = 0
     #: index of the first symbol of each file, and of each line of a file of ids
     file_starts: list[int] = field(default_factory=list)
@@ -53,8 +52,7 @@ class Sequences:
         if not len(numbers):
             return
         codes = self._codes(numbers)
-        small = np.uint16 if len(self.values) <= 1 << 16 else np.uint32
-        self.blocks.append(codes.astype(small))
+        self.blocks.append(codes.astype(smallest_type(len(self.values))))
         self.length += len(numbers)
 
     def _codes(self, numbers: NDArray[np.integer]) -> NDArray[np.uint32]:
@@ -85,6 +83,11 @@ class Sequences:
         lines = self.line_starts if self.lines_are_sessions else []
         starts = np.unique(np.concatenate([np.array(self.file_starts, np.int64), *lines]))
         return starts[starts < self.length]
+
+
+def smallest_type(size: int) -> type[np.unsignedinteger]:
+    """The smallest type that has room for codes from 0 up to and without `size`."""
+    return np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
 
 
 def read_text(paths: Iterable[Path], into: Sequences) -> None:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.data.alphabet import END, END_NAME, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.reader import Codes, Sequences, code_points, read_ids, read_text
+from lstm_sweep.models.data.reader import Sequences, code_points, read_ids, read_text
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.data.spool import Codes
 from lstm_sweep.models.errors import InputError, shown
 
 
@@ -70,7 +71,7 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
     if not sequences.length:
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
-    indices = np.concatenate(sequences.blocks)
+    indices = np.concatenate(list(sequences.blocks))
     symbols: tuple[str | int, ...] = tuple(sequences.values)
     if alphabet.is_text:
         symbols = tuple(map(chr, sequences.values))

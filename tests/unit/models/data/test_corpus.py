@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data import reader
+from lstm_sweep.models.data import reader, spool
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import Source
@@ -186,6 +185,25 @@ def test_an_opened_corpus_is_mapped_not_copied(tmp_path: Path) -> None:
     assert isinstance(Corpus.open(tmp_path / "saved").train.codes, np.memmap)
 
 
+@pytest.mark.parametrize("content", [MULTIBYTE * 9, "1 2 3\n5 1\n" * 30])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_corpus_that_waits_in_files_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, *, ends: bool
+) -> None:
+    corpus = load_file(tmp_path, content, ends=ends)
+    monkeypatch.setattr(spool, "KEPT_BYTES", 10)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 16)
+    mapped = load_file(tmp_path, content, ends=ends)
+    assert isinstance(mapped.train.codes, np.memmap)
+    assert (mapped.digest, mapped.alphabet) == (corpus.digest, corpus.alphabet)
+    assert mapped.unknown_share(mapped.test) == corpus.unknown_share(corpus.test)
+    mapped.save(tmp_path / "saved")
+    opened = Corpus.open(tmp_path / "saved")
+    for name, split in corpus.splits().items():
+        np.testing.assert_array_equal(opened.splits()[name].codes, split.codes)
+        np.testing.assert_array_equal(mapped.splits()[name].starts, split.starts)
+
+
 # Samples
 
 
@@ -211,7 +229,7 @@ def test_the_sample_log_has_the_sessions_of_its_process() -> None:
 MEASURE = """
 import re, sys, tracemalloc
 from pathlib import Path
-from lstm_sweep.models.data import corpus, source
+from lstm_sweep.models.data import corpus, source, spool
 
 STATUS = Path("/proc/self/status")
 if not STATUS.exists():
@@ -223,19 +241,21 @@ def peak():
         return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", STATUS.read_text())[1])
     return tracemalloc.get_traced_memory()[1]
 
-before = peak()
+before, spool.KEPT_BYTES = peak(), 1 << 20
 loaded = corpus.load(source.Source(data=sys.argv[1]))
+loaded.unknown_share(loaded.train)
+loaded.save(Path(sys.argv[2]))
 print(peak() - before)
 """
 
 
-def test_a_text_takes_at_most_five_bytes_a_character(tmp_path: Path) -> None:
+def test_a_text_takes_little_memory(tmp_path: Path) -> None:
     line = "the quick brown fox jumps over the lazy dog\n"
-    size = 20_000_000
     file = tmp_path / "long.txt"
-    file.write_text((line * math.ceil(size / len(line)))[:size])
-    command = [sys.executable, "-c", MEASURE, str(file)]
+    file.write_text(line * (60_000_000 // len(line)))
+    command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "saved")]
     root = Path(reader.__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
-    # a code takes at least one byte, or nothing was measured
-    assert size < int(done.stdout) < 5 * size + 30_000_000
+    # a block takes at least its bytes, or nothing was measured
+    assert reader.BLOCK_BYTES < int(done.stdout) < 40_000_000
+    assert Corpus.open(tmp_path / "saved").alphabet.symbols[0] == "\n"

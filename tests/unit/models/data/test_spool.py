@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.data import spool
+from lstm_sweep.models.data.spool import Spool, blocks, let_go
+from lstm_sweep.models.errors import InputError
+
+FULL = Path("/dev/full")
+FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
+
+
+@pytest.fixture(params=[1 << 20, 1_000], ids=["in memory", "in a file"], autouse=True)
+def _kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "KEPT_BYTES", request.param)
+
+
+def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
+    written = Spool()
+    for block in (FEW, MANY, FEW[:0], FEW[3:]):
+        written.append(block)
+    for _ in range(2):
+        found = list(written)
+        assert [block.dtype for block in found] == [np.uint8, np.uint16, np.uint8]
+        np.testing.assert_array_equal(np.concatenate(found), [*FEW, *MANY, *FEW[3:]])
+
+
+def test_small_blocks_are_read_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "BLOCK", 1_000)
+    written = Spool()
+    for _ in range(50):
+        written.append(FEW[:90])
+    found = list(written)
+    assert [len(block) for block in found] == [990] * 4 + [540]
+    np.testing.assert_array_equal(np.concatenate(found), np.tile(FEW[:90], 50))
+
+
+def test_blocks_are_joined() -> None:
+    written = Spool()
+    for part in np.split(MANY, 6):
+        written.append(part)
+    joined = written.joined()
+    np.testing.assert_array_equal(joined, MANY)
+    # of a mapped file nothing is copied
+    assert isinstance(joined, np.memmap) == (MANY.nbytes > spool.KEPT_BYTES)
+
+
+def test_joined_codes_outlive_their_spool() -> None:
+    written = Spool()
+    written.append(MANY)
+    joined = written.joined()
+    del written
+    let_go(joined)
+    np.testing.assert_array_equal(joined, MANY)
+
+
+def test_a_large_spool_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    written = Spool()
+    written.append(MANY)
+    assert written.joined()[-1] == MANY[-1]
+    assert not list(tmp_path.iterdir())  # it has no name, so it goes even if the process is killed
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(7, 50_000), slice(0, 0)])
+def test_views_of_a_part_are_all_of_it(part: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "BLOCK", 1_000)
+    written = Spool()
+    written.append(MANY)
+    views = list(blocks(written.joined()[part]))
+    assert max(map(len, views), default=0) <= 1_000
+    np.testing.assert_array_equal(np.concatenate([MANY[:0], *views]), MANY[part])
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is full")
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Spool()
+    monkeypatch.setattr(written, "_file", FULL.open("wb", buffering=0))
+    with pytest.raises(InputError, match="No space left on device after 0 bytes of the data"):
+        written.append(MANY)
