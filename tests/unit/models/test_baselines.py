@@ -4,6 +4,7 @@ import itertools
 import math
 import tracemalloc
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -112,6 +113,31 @@ def followers(sessions: list[list[int]], lag: int) -> NDArray[np.int64]:
         for place, code in enumerate(session):
             table[session[place - lag] if place >= lag else START, code] += 1
     return table
+
+
+@given(small_sessions, st.integers(1, 8), st.integers(1, 5), st.booleans())
+def test_pairs_are_the_same_however_they_are_counted(
+    sessions: list[list[int]], lag: int, block: int, dense: bool
+) -> None:
+    with (
+        patch("lstm_sweep.models.baselines.COUNTED_BLOCK", block),
+        patch("lstm_sweep.models.baselines.DENSE", 25 if dense else 24),
+        patch("lstm_sweep.models.baselines.MOST_DENSE", 24),
+    ):
+        counted = Counts(split_of(sessions), 5).pairs(lag)
+    np.testing.assert_array_equal(counted.toarray(), followers(sessions, lag))
+
+
+def test_of_a_large_corpus_the_last_symbols_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # what comes first says the opposite of what comes last
+    codes = np.concatenate([np.tile([A, A, A, B], 200), np.tile([B, B, B, A], 200)])
+    corpus = corpus_of(np.concatenate([codes, np.tile([B, B, B, A], 50)]), 2)
+    targets = np.arange(len(corpus.validation))
+    whole = score_all(corpus, targets)[0].metrics["loss"]
+    monkeypatch.setattr("lstm_sweep.models.baselines.COUNTED", 400)
+    last = score_all(corpus, targets)[0].metrics["loss"]
+    entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert last == pytest.approx(entropy, abs=0.01) and whole > entropy + 0.05
 
 
 def by_definition(model: Baseline, sessions: list[list[int]], past: list[int]) -> Floats:
