@@ -29,9 +29,10 @@ CHOICE_TARGETS = 2_000
 COUNTED = 1 << 26
 #: largest number of elements in one block of predictions, and of symbols that are counted
 BLOCK, COUNTED_BLOCK = 1 << 22, 1 << 20
-#: pairs of an alphabet that are counted in an array of all of them: so many, whatever the number of
-#: symbols, and no more than symbols up to so many
-DENSE, MOST_DENSE = 1 << 18, 1 << 22
+#: an alphabet with so few pairs has all of them counted in an array
+DENSE = 1 << 18
+#: the same with more pairs if there are as many symbols, up to so many
+MOST_DENSE = 1 << 22
 
 
 class Counts:

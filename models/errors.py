@@ -1,4 +1,4 @@
-"""`InputError`, shown to users as one line without a traceback, and how its messages quote."""
+"""Errors that users see as one line without a traceback, and how their messages quote."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class InputError(ValueError):
         super().__init__(_line(message))
         #: the message in the words of the command line: `--length is 0` for `length is 0`
         self.command_line = _line(message.command_line)
+
+
+class NoRoomError(OSError):
+    """No room on this machine for files that the program works with; the message says where."""
 
 
 def escaped(text: str, kept: str = "") -> str:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 
+#: training symbols that ask for parameters, at most
+ENOUGH_SYMBOLS = 10_000_000
+
 
 def lstm_parameters(inputs: int, units: int) -> int:
     """Parameters of an LSTM layer with `inputs` features: 4 gates of H(C + H) weights, H biases."""
@@ -48,15 +51,11 @@ class Verdict:
         return self.parameters / self.symbols
 
 
-#: training symbols that ask for parameters, at most
-ENOUGH_SYMBOLS = 10_000_000
-
-
 @dataclass(frozen=True)
 class SizeRule:
     """Admits networks with `low <= parameters / training symbols <= high`.
 
-    For the lower bound no more than `ENOUGH_SYMBOLS` count.
+    For `low` no more than `ENOUGH_SYMBOLS` of the training symbols count.
     """
 
     low: float = 0.1
@@ -76,7 +75,9 @@ class SizeRule:
         """Say whether `config` suits a corpus of `symbols` training symbols."""
         count = parameters(config, alphabet_size)
         ratio, enough = count / symbols, min(symbols, ENOUGH_SYMBOLS)
-        least = f"{self.low:g}" + (f" for each of {enough:,}" if enough < symbols else "")
+        least = f"{self.low:g}" + (
+            f" for each of {enough:,}" if enough < symbols and self.low else ""
+        )
         if count / enough < self.low:
             word, admitted = f"too small: below {least}", False
         elif ratio > self.high:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.arguments import Parser
 from lstm_sweep.search.commands import afar
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"lstm-sweep: {without_secrets(error.command_line)}", file=sys.stderr)
         return BAD_INPUT
-    except StoreError as error:
+    except (StoreError, NoRoomError) as error:
         print(f"lstm-sweep: {plain(without_secrets(str(error)))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:

@@ -22,7 +22,8 @@ class Sessions:
 
     #: symbols as codes of the alphabet
     split: Split
-    #: original symbols as indices into `symbols`, `<uint16|uint32>[symbols]`; one may be `<end>`
+    #: original symbols as indices into `symbols`, `<uint8|uint16|uint32>[symbols]`; one may be
+    #: `<end>`
     indices: Codes
     symbols: tuple[str | int, ...]
     #: file of each session as an index into `files`, `<int64>[sessions]`

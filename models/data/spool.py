@@ -5,15 +5,17 @@ What is read of a mapped file is memory of the process until it is let go.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import tempfile
 import weakref
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import NoRoomError
 
 Codes = NDArray[np.unsignedinteger]
 
@@ -26,31 +28,23 @@ BLOCK, MAPPED_BLOCKS = 1 << 20, 16
 class Spool:
     """Blocks of codes in the order in which they were appended; each may have a type of its own.
 
-    Small blocks that follow one another are read as one.
+    Small blocks that follow one another are read as one. The file lies in the folder for temporary
+    files (`TMPDIR`), and goes with the process.
 
-    The file lies in the folder for temporary files (`TMPDIR`), and goes with the process.
+    All methods raise `NoRoomError` if that folder cannot take what is written.
     """
 
     def __init__(self) -> None:
         self._kept = KEPT_BYTES
         self._file = tempfile.SpooledTemporaryFile(self._kept)  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self._kinds: list[tuple[np.dtype[np.unsignedinteger], int]] = []
         self._bytes = 0
 
     def append(self, codes: Codes) -> None:
-        """Write one more block.
-
-        Raises:
-            InputError: the folder for temporary files has no room.
-        """
-        try:
+        """Write one more block."""
+        with _needing_room():
             self._file.write(codes.tobytes())
-        except OSError as error:
-            raise InputError(
-                f"{tempfile.gettempdir()}: {error.strerror} after {self._bytes:,} bytes of the "
-                f"data, expected room for all; TMPDIR names another folder"
-            ) from None
         self._bytes += codes.nbytes
         if self._kinds:
             kind, count = self._kinds[-1]
@@ -61,7 +55,8 @@ class Spool:
 
     def __iter__(self) -> Iterator[Codes]:
         """The blocks from the first on; nothing may be appended before the last is read."""
-        self._file.seek(0)
+        with _needing_room():  # what is buffered is written
+            self._file.seek(0)
         for kind, count in self._kinds:
             yield np.frombuffer(self._file.read(count * kind.itemsize), kind)
 
@@ -71,8 +66,26 @@ class Spool:
         if self._bytes <= self._kept:
             self._file.seek(0)
             return np.frombuffer(self._file.read(), kind)
-        self._file.flush()
+        with _needing_room():
+            self._file.flush()
         return np.memmap(self._file, kind, mode="r")
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what is still buffered is wanted no more
+        file.close()
+
+
+@contextlib.contextmanager
+def _needing_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.tempdir or "the folder for temporary files"
+        raise NoRoomError(
+            f"{folder}: {error.strerror or error}, expected room for all symbols of the data; "
+            f"TMPDIR names another folder"
+        ) from None
 
 
 def blocks(codes: Codes) -> Iterator[Codes]:

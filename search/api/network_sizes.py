@@ -47,9 +47,12 @@ class SizeReport:
     corpus: str
     training_symbols: int
     alphabet: int
-    #: parameters for each training symbol that the rule admits
+    #: parameters for each training symbol that the rule admits; for `low` at most ten million count
     low: float
     high: float
+    #: parameters that it admits in all
+    fewest: float
+    most: float
     #: networks that differ in size, and how many of them pass
     structures: int
     admitted: int
@@ -65,6 +68,8 @@ class SizeReport:
             "alphabet": self.alphabet,
             "low": self.low,
             "high": self.high,
+            "fewest": self.fewest,
+            "most": self.most,
             "structures": self.structures,
             "admitted": self.admitted,
             "networks": [one.to_dict() for one in self.networks],
@@ -82,6 +87,7 @@ def size(spec: SweepSpec) -> SizeReport:
     networks = [
         NetworkSize(config, rule.judge(config, alphabet, symbols)) for config in _structures(spec)
     ]
+    fewest, most = rule.bounds(symbols)
     networks.sort(key=lambda network: network.verdict.parameters)
     return SizeReport(
         corpus=corpus.decided,
@@ -89,6 +95,8 @@ def size(spec: SweepSpec) -> SizeReport:
         alphabet=alphabet,
         low=rule.low,
         high=rule.high,
+        fewest=fewest,
+        most=most,
         structures=len(networks),
         admitted=sum(network.verdict.admitted for network in networks),
         networks=tuple(networks if len(networks) <= LISTED else (networks[0], networks[-1])),

@@ -237,13 +237,13 @@ def parameters(found: Findings) -> Iterator[Figure]:
     band = None
     caption = "Each mark is a trial."
     if found.size_rule and found.training_symbols:
-        rule, symbols = SizeRule(*found.size_rule), found.training_symbols
-        low, high = rule.bounds(symbols)
-        low_text, high_text, many = (short(float(f"{edge:.3g}")) for edge in (low, high, symbols))
-        band = Band(f"size rule: {low_text} to {high_text} parameters", low, high)
-        least = f"{rule.low:g}" if symbols <= ENOUGH_SYMBOLS else f"{low_text} parameters in all"
-        caption += f" The size rule allows {least} to {rule.high:g} parameters for each of the "
-        caption += f"{many} training symbols."
+        symbols = found.training_symbols
+        low, high = SizeRule(*found.size_rule).bounds(symbols)
+        few, most, many = (short(float(f"{number:.3g}")) for number in (low, high, symbols))
+        band = Band(f"size rule: {few} to {most} parameters", low, high)
+        if symbols <= ENOUGH_SYMBOLS:
+            few, most, many = *map("{:g}".format, found.size_rule), f"each of the {many}"
+        caption += f" The size rule allows {few} to {most} parameters for {many} training symbols."
     groups = [
         Dots(
             name,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
@@ -77,7 +77,7 @@ def main(name: str, file: Path, on: str | None = None) -> int:
             _drive(name, log, shield, on)
     except Interrupted:
         log.said("interrupted")
-    except StoreError as error:
+    except (StoreError, NoRoomError) as error:
         log.said(str(error))
         return FAILED
     return DONE

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lstm_sweep.models.errors import InputError, cut, escaped
+from lstm_sweep.models.errors import InputError, NoRoomError, cut, escaped
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.errors import (
@@ -52,6 +52,7 @@ KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (ServiceEndsError, Kind(503, "ending")),
     (BadRunError, Kind(409, "unreadable-run")),
     (StoreError, Kind(503, "store")),
+    (NoRoomError, Kind(507, "disk")),
     (InputError, Kind(422, "input")),
 )
 #: kinds of problems that no error of the core stands for, by status

@@ -213,8 +213,10 @@ class Sizes(_Shown):
 
     training_symbols: int
     alphabet: int
-    low: float
-    high: float
+    low: float = Field(description="parameters per training symbol; ten million count at most")
+    high: float = Field(description="parameters per training symbol")
+    fewest: float = Field(description="parameters that are admitted in all")
+    most: float = Field(description="parameters that are admitted in all")
     structures: int
     admitted: int
     networks: list[NetworkShown]

@@ -249,8 +249,10 @@ class CorpusTask(Task):
     @override
     def params(self, config: Config) -> dict[str, int | float]:
         count = self.parameters_of(config)
-        per_symbol = round(count / self.training_symbols, 4)
-        return {"parameters": count, "parameters_per_symbol": per_symbol}
+        share = count / self.training_symbols
+        # readers reckon the size of the corpus from it
+        rounded = round(share, 4) if share >= 0.1 else float(f"{share:.4g}")
+        return {"parameters": count, "parameters_per_symbol": rounded}
 
     @override
     def log_model(self, store: Store, progress: TrialProgress) -> None:

@@ -85,3 +85,20 @@ def test_every_command_prints_json_if_asked(command: str) -> None:
 
     parsed = build_parser().parse_args([command, *COMMANDS[command], "--json"])
     assert parsed.command == command and parsed.json is True
+
+
+def test_a_full_disk_is_one_line_and_no_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tempfile
+
+    from lstm_sweep.models.data import spool
+    from lstm_sweep.search.cli import main
+
+    (tmp_path / "book.txt").write_text("one two three\n" * 50)
+    gone = str(tmp_path / "gone")
+    monkeypatch.setattr(spool, "KEPT_BYTES", 10)
+    monkeypatch.setattr(tempfile, "tempdir", gone)
+    assert main(["size", "--data", str(tmp_path / "book.txt")]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"lstm-sweep: {gone}: No such file or directory, expected room")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -8,9 +10,8 @@ import pytest
 
 from lstm_sweep.models.data import spool
 from lstm_sweep.models.data.spool import Spool, blocks, let_go
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import NoRoomError
 
-FULL = Path("/dev/full")
 FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
 
 
@@ -78,9 +79,51 @@ def test_views_of_a_part_are_all_of_it(part: slice, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(np.concatenate([MANY[:0], *views]), MANY[part])
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is full")
-def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+#: a file may have so many bytes, as on a disk that is full then
+ON_A_FULL_DISK = """
+import resource, sys
+import numpy as np
+from lstm_sweep.models.data import spool
+from lstm_sweep.models.errors import NoRoomError
+
+kept, most, use = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+spool.KEPT_BYTES = kept
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+written = spool.Spool()
+try:
+    for _ in range(6):
+        written.append(np.zeros(1_000, np.uint8))
+    list(written) if use == "read" else written.joined()
+except NoRoomError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no limit of a file's size")
+@pytest.mark.parametrize(
+    ("kept", "most", "use"),
+    [
+        pytest.param(500, 100, "read", id="when it goes from memory to a file"),
+        pytest.param(500, 5_500, "read", id="when it is read, with what was buffered"),
+        pytest.param(500, 5_500, "join", id="when it is joined"),
+    ],
+)
+def test_a_full_disk_is_one_line(kept: int, most: int, use: str) -> None:
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(kept), str(most), use]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (said,) = done.stdout.splitlines()
+    assert said.startswith(tempfile.gettempdir())
+    assert "File too large, expected room for all symbols of the data" in said
+    # closing the file fails too, and nobody needs to know
+    assert not done.stderr
+
+
+def test_without_a_folder_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/no/such/folder"])
     written = Spool()
-    monkeypatch.setattr(written, "_file", FULL.open("wb", buffering=0))
-    with pytest.raises(InputError, match="No space left on device after 0 bytes of the data"):
-        written.append(MANY)
+    if len(MANY.tobytes()) <= spool.KEPT_BYTES:
+        written.append(MANY)  # that needs no folder
+    else:
+        with pytest.raises(NoRoomError, match="No usable temporary directory found"):
+            written.append(MANY)

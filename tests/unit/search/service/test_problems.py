@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.errors import (
     DifferentSearchError,
@@ -29,6 +29,7 @@ from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreErr
         (QueueFullError("no"), 429, "queue-full"),
         (ServiceEndsError("no"), 503, "ending"),
         (StoreError("no"), 503, "store"),
+        (NoRoomError("no"), 507, "disk"),
         (ProblemError(507, "no"), 507, "disk"),
     ],
 )

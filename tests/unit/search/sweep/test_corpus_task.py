@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.policy.cost import fitting_targets
 from lstm_sweep.search.spec import SweepSpec
@@ -39,3 +42,14 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
     assert written == {
         "data": "workflow-log", "symbols": "auto", "split": [0.8, 0.1, 0.1], "ends": settled,
     }  # fmt: skip
+
+
+def test_the_size_of_a_large_corpus_follows_from_what_is_logged_of_a_small_network() -> None:
+    corpus = corpora.load(Source(data="python-docs"))
+    codes = np.broadcast_to(np.uint8(2), 831_000_000)
+    large = replace(corpus, train=Split(codes, np.zeros(1, np.int64)))
+    task = replace(CorpusTask.of(SweepSpec(), corpus), corpus=large)
+    logged = task.params(TrialConfig(layers=2, layer_size=48))
+    share = logged["parameters_per_symbol"]
+    assert share < 0.0001
+    assert logged["parameters"] / share == pytest.approx(831_000_000, rel=1e-3)

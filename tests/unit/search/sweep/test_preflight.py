@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.spec import SweepSpec
@@ -63,3 +66,23 @@ def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
         preflight.check_state(from_mapping(fields, "test"))
     with pytest.raises(InputError, match="state is carried and direction is bi"):
         preflight.check_state(from_mapping({"state": "carried", "direction": "bi"}, "test"))
+
+
+def corpus_of(symbols: int) -> Corpus:
+    """A corpus of so many training symbols, which take no memory."""
+    codes = np.broadcast_to(np.uint8(2), symbols)
+    train, other = (Split(part, np.zeros(1, np.int64)) for part in (codes, codes[:1_000]))
+    return Corpus("long", Alphabet(("a", "b")), train, other, other, "0" * 32, "")
+
+
+def test_the_default_space_suits_a_corpus_of_any_size() -> None:
+    shares = [preflight.check_space(SweepSpec(), corpus_of(10**n)) for n in (5, 6, 7, 9, 11)]
+    # to ten million symbols larger networks are wanted, and then no more
+    assert shares[2] > 0.2 and shares[2] == shares[3] == shares[4]
+
+
+def test_a_refusal_by_the_size_rule_says_what_would_suit() -> None:
+    small = SweepSpec(space=from_mapping({"layer_size": 16}, "test"))
+    with pytest.raises(InputError) as refusal:
+        preflight.check_space(small, corpus_of(10**9))
+    assert "1,000,000,000 training symbols admit 1,000,000 to 10,000,000,000" in str(refusal.value)
