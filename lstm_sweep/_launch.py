@@ -56,7 +56,7 @@ class SweepFields(TypedDict, total=False):
         max_failures: end when so many trials in a row have failed (default: 10)
         seed: seed of the sweep (default: 0)
         size_rule: what happens to networks of an unsuitable size: `reject` (default), `warn`, `off`
-        size_low: parameters that suit for each training symbol, of which ten million count, at
+        size_low: parameters that suit for each training symbol, of which two million count, at
             least (default: 0.1)
         size_high: and at most (default: 10)
         targets: validation targets that are scored, at most, or `auto` (default)

@@ -14,7 +14,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 
 #: training symbols that ask for parameters, at most
-ENOUGH_SYMBOLS = 10_000_000
+ENOUGH_SYMBOLS = 2_000_000
 
 
 def lstm_parameters(inputs: int, units: int) -> int:

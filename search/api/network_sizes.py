@@ -47,7 +47,7 @@ class SizeReport:
     corpus: str
     training_symbols: int
     alphabet: int
-    #: parameters for each training symbol that the rule admits; for `low` at most ten million count
+    #: parameters for each training symbol that the rule admits; for `low` at most two million count
     low: float
     high: float
     #: parameters that it admits in all

@@ -127,7 +127,7 @@ class Networks(_Body):
     space: Any = _taken(SPACE, "default")
     set: Any = _taken(SETTINGS, [], "dimensions in place of others: `layer_size=32,64`")
     size_low: Any = _taken(
-        NUMBER, 0.1, "parameters per training symbol that suit; ten million count"
+        NUMBER, 0.1, "parameters per training symbol that suit; two million count"
     )
     size_high: Any = _taken(NUMBER, 10)
 

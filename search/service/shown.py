@@ -213,7 +213,7 @@ class Sizes(_Shown):
 
     training_symbols: int
     alphabet: int
-    low: float = Field(description="parameters per training symbol; ten million count at most")
+    low: float = Field(description="parameters per training symbol; two million count at most")
     high: float = Field(description="parameters per training symbol")
     fewest: float = Field(description="parameters that are admitted in all")
     most: float = Field(description="parameters that are admitted in all")

@@ -113,21 +113,21 @@ def test_the_default_size_rule_refuses_more_than_ten_parameters_per_symbol() -> 
 
 @pytest.mark.parametrize(
     ("symbols", "word"),
-    [(10**7, "too small: below 0.5)"), (10**9, "too small: below 0.5 for each of 10,000,000)")],
+    [(2 * 10**6, "too small: below 2)"), (10**9, "too small: below 2 for each of 2,000,000)")],
 )
 def test_a_network_may_be_too_small_for_a_large_corpus(symbols: int, word: str) -> None:
-    verdict = SizeRule(0.5, 2).judge(TrialConfig(layers=2, layer_size=512), 100, symbols)
-    assert verdict.parameters < 5_000_000
+    verdict = SizeRule(2, 9).judge(TrialConfig(layers=2, layer_size=512), 100, symbols)
+    assert verdict.parameters < 4_000_000
     assert not verdict.admitted and word in verdict.reason
 
 
-def test_ten_million_symbols_ask_for_as_large_a_network_as_a_billion_do() -> None:
+def test_two_million_symbols_ask_for_as_large_a_network_as_a_billion_do() -> None:
     network, rule = TrialConfig(layers=2, layer_size=512), SizeRule()
-    verdicts = [rule.judge(network, 100, symbols) for symbols in (10**7, 10**9)]
+    verdicts = [rule.judge(network, 100, symbols) for symbols in (2 * 10**6, 10**9)]
     assert [verdict.admitted for verdict in verdicts] == [True, True]
     assert "from 0.1 to 10)" in verdicts[0].reason
-    assert "from 0.1 for each of 10,000,000 to 10)" in verdicts[1].reason
-    assert rule.bounds(10**7) == (1e6, 1e8) and rule.bounds(10**9) == (1e6, 1e10)
+    assert "from 0.1 for each of 2,000,000 to 10)" in verdicts[1].reason
+    assert rule.bounds(2 * 10**6) == (2e5, 2e7) and rule.bounds(10**9) == (2e5, 1e10)
 
 
 def test_the_upper_bound_counts_all_symbols() -> None:

@@ -77,7 +77,7 @@ def corpus_of(symbols: int) -> Corpus:
 
 def test_the_default_space_suits_a_corpus_of_any_size() -> None:
     shares = [preflight.check_space(SweepSpec(), corpus_of(10**n)) for n in (5, 6, 7, 9, 11)]
-    # to ten million symbols larger networks are wanted, and then no more
+    # to two million symbols larger networks are wanted, and then no more
     assert shares[2] > 0.2 and shares[2] == shares[3] == shares[4]
 
 
@@ -85,4 +85,4 @@ def test_a_refusal_by_the_size_rule_says_what_would_suit() -> None:
     small = SweepSpec(space=from_mapping({"layer_size": 16}, "test"))
     with pytest.raises(InputError) as refusal:
         preflight.check_space(small, corpus_of(10**9))
-    assert "1,000,000,000 training symbols admit 1,000,000 to 10,000,000,000" in str(refusal.value)
+    assert "1,000,000,000 training symbols admit 200,000 to 10,000,000,000" in str(refusal.value)
