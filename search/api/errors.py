@@ -1,4 +1,7 @@
-"""Refusals that a program may want to tell apart; all others are `InputError` or `StoreError`."""
+"""Refusals that a program may want to tell apart.
+
+All others are `InputError`, `StoreError`, or `NoRoomError` if this machine has no room to work.
+"""
 
 from __future__ import annotations
 

@@ -99,7 +99,6 @@ except NoRoomError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="this system has no limit of a file's size")
 @pytest.mark.parametrize(
     ("kept", "most", "use"),
     [
