@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from lstm_sweep.models.config import LIMITS
 from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.spaces.by_corpus import AUTO, BY_CORPUS
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 
 #: largest number of steps of a range
@@ -17,13 +18,15 @@ SCALES = ("linear", "log")
 
 
 def parse(field: str, given: object, where: str) -> Dimension:
-    """Read a value, a list, `low..high`, or a mapping with `low` and `high`.
+    """Read a value, a list, `low..high`, a mapping with `low` and `high`, or `auto`.
 
     In a string, values of a list are separated by commas. `where` begins the message of an error.
 
     Raises:
         InputError: there is no value, or one is outside the limits of the field.
     """
+    if given == AUTO and field in BY_CORPUS:
+        return BY_CORPUS[field]
     try:
         if isinstance(given, Mapping):
             return _range_from_mapping(field, given)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, nearest, shown
+from lstm_sweep.spaces.by_corpus import BY_CORPUS
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.preset_names import PRESET_NAMES
 from lstm_sweep.spaces.space import Space, from_file
@@ -20,7 +21,7 @@ DEFAULT = Space(
         "dropout": Range("dropout", 0.0, 0.8),
         "layers": Listed("layers", (2, 3)),
         "layer_size": Range("layer_size", 32, 512, step=16, log=True),
-        "sequence_length": Range("sequence_length", 20, 160, step=10, log=True),
+        "sequence_length": BY_CORPUS["sequence_length"],
         "batch_size": Listed("batch_size", (32, 64, 128, 256)),
     }
 )

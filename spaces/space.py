@@ -17,6 +17,7 @@ from lstm_sweep.models.config import FIELDS, Config, TrialConfig, check_field
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.wording import option, worded
 from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.spaces.by_corpus import ByCorpus
 from lstm_sweep.spaces.dimension import Dimension, Listed
 from lstm_sweep.spaces.field_values import parse
 
@@ -79,6 +80,13 @@ class Space(Mapping[str, Dimension]):
     def replace(self, **dimensions: Dimension) -> Space:
         """Return a copy with some dimensions replaced."""
         return Space({**self._dimensions, **dimensions})
+
+    def settled(self, symbols: int) -> Space:
+        """The space for a corpus of so many training symbols."""
+        by_corpus = {name: d for name, d in self.items() if isinstance(d, ByCorpus)}
+        if not by_corpus:
+            return self
+        return self.replace(**{name: d.settled(symbols) for name, d in by_corpus.items()})
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Make a config from the values of all fields."""

@@ -17,6 +17,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
+from lstm_sweep.spaces.by_corpus import ByCorpus
 
 
 def resumed_spec(
@@ -45,6 +46,9 @@ def resumed_spec(
         given = dataclasses.replace(given, targets_seed=was.targets_seed)
     if given.rounds_per_epoch == AUTO:
         given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
+    open_ones = [name for name, d in given.space.items() if isinstance(d, ByCorpus)]
+    taken = {name: was.space[name] for name in open_ones if name in was.space}
+    given = dataclasses.replace(given, space=given.space.replace(**taken)) if taken else given
     if differences := was.differences(given):
         raise DifferentSearchError(
             f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "

@@ -18,14 +18,15 @@ from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
 from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, nearest_size
 from lstm_sweep.search.policy.ladder_length import ladder_length
 from lstm_sweep.search.policy.problem import Admits, SearchProblem, admits_all
+from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
 #: steps of the optimizer before which losses say little about how a trial will end
 FEWEST_STEPS = 50
 #: fields of which a ladder takes the first value
 FIRST = (
-    "dropout", "dropout_mask", "recurrent_dropout", "input_dropout", "sequence_length",
-    "batch_size", "offset", "state", "optimizer", "beta_1", "clipping", "weight_decay", "averaging",
+    "dropout", "dropout_mask", "recurrent_dropout", "input_dropout", "batch_size",
+    "offset", "state", "optimizer", "beta_1", "clipping", "weight_decay", "averaging",
     "embedding_size",
 )  # fmt: skip
 #: fields that a trial's need of memory grows with
@@ -119,18 +120,27 @@ def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -
 
 
 _WINDOWS = ("sequence_length", "batch_size")
+#: symbols of the ladder's windows, or as near to that as a space has them
+SHORT_WINDOW = 20
+
+
+def short_window(windows: Dimension) -> int:
+    """The window's length that is nearest to `SHORT_WINDOW`, by ratio."""
+    lengths = [int(length) for length in windows.values() or []]
+    return min(lengths, key=lambda length: abs(math.log(length / SHORT_WINDOW)))
 
 
 def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
     """The smallest network of a space that is admitted, or its smallest if none is.
 
-    It has no more dropout than it must, and the shortest windows and smallest batches, so that a
-    step of the optimizer costs little: to tell rates apart takes steps. Other fields have their
-    middle values.
+    It has no more dropout than it must, short windows and the smallest batches, so that a step of
+    the optimizer costs little: to tell rates apart takes steps. Other fields have their middle
+    values.
     """
     values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
     for name in FIRST:
         values[name] = space[name].decode(space[name].at(0.0))
+    values["sequence_length"] = short_window(space["sequence_length"])
     values["direction"] = "uni" if "uni" in space["direction"] else "bi"
     values["epochs"] = space.largest("epochs")
     middle = TrialConfig.from_dict(values)
@@ -155,8 +165,8 @@ def opening(space: Space, small: TrialConfig, best: float, admits: Admits) -> Tr
     return nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
 
 
-#: fields in which the other openings differ from the first, one each, and where in the space
-VARIED = {"sequence_length": 0.5, "layer_size": 0.75, "dropout": 0.25}
+#: fields in which other openings differ from the first, one each, and where in the space
+VARIED = {"layer_size": 0.75, "dropout": 0.25}
 
 
 def openings(
@@ -164,14 +174,18 @@ def openings(
 ) -> tuple[TrialConfig, ...]:
     """With what a search may begin: `opening`, and this with another value of one field each.
 
-    They tell early whether longer windows, larger layers or some dropout pay, which most spaces
-    leave open.
+    They tell early whether the shortest windows, longer ones, larger layers or some dropout pay,
+    which most spaces leave open.
     """
     first = opening(space, small, best, admits)
     if first is None:
         return ()
-    values = {name: space[name].decode(space[name].at(share)) for name, share in VARIED.items()}
-    others = (first.evolve(**{name: value}) for name, value in values.items())
+    windows = space["sequence_length"]
+    longer = windows.between(first.sequence_length, math.inf) or windows
+    values = [("sequence_length", windows.decode(windows.at(0.0)))]
+    values += [("sequence_length", longer.decode(longer.at(0.5)))]
+    values += [(name, space[name].decode(space[name].at(share))) for name, share in VARIED.items()]
+    others = (first.evolve(**{name: value}) for name, value in values)
     return tuple(dict.fromkeys([first, *filter(admits, others)]))
 
 

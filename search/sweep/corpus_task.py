@@ -295,7 +295,7 @@ class CorpusTask(Task):
 
 
 def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
-    """The spec with the grain that suits its space and corpus, and whether that has ends.
+    """The spec with the space and grain that suit its corpus, and whether that has ends.
 
     Raises:
         InputError: an epoch is to have more rounds than steps.
@@ -303,6 +303,8 @@ def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     if not isinstance(spec.ends, bool):
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
+    if (space := spec.space.settled(symbols)) is not spec.space:
+        spec = dataclasses.replace(spec, space=space)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
     steps = fewest_steps(spec.space, symbols)
     if isinstance(rounds, int) and rounds > steps:

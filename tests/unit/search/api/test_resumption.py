@@ -10,6 +10,8 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import with_settings
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 
@@ -32,6 +34,18 @@ def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data:
     assert resumed_spec(was, "s", {}, given) == was
     with pytest.raises(DifferentSearchError, match="targets_seed was 9, is 4"):
         resumed_spec(was, "s", {}, dataclasses.replace(given, targets_seed=4))
+
+
+@pytest.mark.parametrize("windows", ["2..160", "20..160"])  # as earlier versions had them
+def test_windows_that_suit_the_corpus_stay_those_that_the_sweep_began_with(
+    data: Path, windows: str
+) -> None:
+    space = with_settings(presets.DEFAULT, [f"sequence_length={windows}"])
+    was = SweepSpec(data=str(data), name="s", space=space)
+    assert resumed_spec(was, "s", {}, SweepSpec(data=str(data))) == was
+    with pytest.raises(DifferentSearchError, match=r"space sequence_length was .*, is 30"):
+        named = with_settings(presets.DEFAULT, ["sequence_length=30"])
+        resumed_spec(was, "s", {}, SweepSpec(data=str(data), space=named))
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

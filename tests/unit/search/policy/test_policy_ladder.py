@@ -12,7 +12,7 @@ from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
-from lstm_sweep.spaces.space import Space
+from lstm_sweep.spaces.space import Space, with_settings
 from tests.unit.search.policy.player import (
     RATES,
     SMALL,
@@ -275,6 +275,28 @@ def test_the_other_openings_differ_from_the_first_in_one_field() -> None:
         lambda config: as_lstm_config(config).layer_size <= first.layer_size,
     )
     assert few == (first, others[0], others[2])
+
+
+def test_where_windows_may_be_short_the_ladder_has_usual_ones_and_an_opening_the_shortest() -> None:
+    space = presets.DEFAULT.settled(50_000)
+    small = lstm_problem.smallest(space, 12, lambda config: True)
+    first, *others = lstm_problem.openings(space, small, 0.01, lambda config: True)
+    assert small.sequence_length == first.sequence_length == 20
+    assert [one.sequence_length for one in others[:2]] == [2, 56]
+    assert [one.sequence_length for one in others[2:]] == [20, 20]
+    assert others[0] == first.evolve(sequence_length=2)
+
+
+@pytest.mark.parametrize(
+    "windows, short",
+    [("5..10", 10), ("5,100", 5), ("12,30", 30), ("40..80", 40), ("10..100", 20), ("7", 7)],
+)
+def test_windows_of_the_ladder_are_as_near_to_20_symbols_as_the_space_has_them(
+    windows: str, short: int
+) -> None:
+    space = with_settings(presets.DEFAULT, [f"sequence_length={windows}"])
+    found = lstm_problem.smallest(space, 90, lambda config: True)
+    assert found.sequence_length == short
 
 
 @pytest.mark.parametrize("slots", [1, 3])

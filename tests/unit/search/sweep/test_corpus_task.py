@@ -14,6 +14,7 @@ from lstm_sweep.search.policy.cost import fitting_targets
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import with_settings
 
 
 def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
@@ -23,12 +24,29 @@ def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_
     spec = task.settled(SweepSpec(trials=3))
     assert spec == SweepSpec(
         trials=3,
+        space=presets.DEFAULT.settled(len(corpus.train)),
         targets=fitting_targets(middle, len(corpus.train)),
         rounds_per_epoch=1,
         ends=False,  # it is a text
     )
     assert task.settled(spec) is spec
     assert task.settled(SweepSpec(targets=7)).targets == 7
+
+
+def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_the_user() -> None:
+    corpus = corpora.load(Source(data="python-docs"))
+    small = replace(corpus, train=corpus.train.part(0, 50_000))
+    windows = {
+        len(one.train): CorpusTask.of(SweepSpec(), one)
+        .settled(SweepSpec())
+        .space["sequence_length"]
+        for one in (corpus, small)
+    }
+    lowest = {symbols: (dimension.values() or [])[0] for symbols, dimension in windows.items()}
+    assert lowest == {len(corpus.train): 20, 50_000: 2}
+    named = SweepSpec(space=with_settings(presets.DEFAULT, ["sequence_length=30,40"]))
+    kept = CorpusTask.of(named, small).settled(named).space
+    assert kept["sequence_length"].values() == [30, 40]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""`ByCorpus`: a range of the built-in spaces that is another one for a small corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from typing_extensions import override
+
+from lstm_sweep.spaces.dimension import Range
+
+#: what stands for such a range in a space file
+AUTO = "auto"
+#: training symbols below which a corpus is small
+SMALL_CORPUS = 100_000
+
+
+@dataclass(frozen=True)
+class ByCorpus(Range):
+    """The range for a corpus of unknown size, which becomes that for a known one.
+
+    Until then it has the values for a large corpus.
+    """
+
+    #: the range for fewer than `SMALL_CORPUS` training symbols
+    small: Range = field(kw_only=True)
+
+    @override
+    def describe(self) -> Any:
+        return AUTO
+
+    def settled(self, symbols: int) -> Range:
+        """The range for a corpus of so many training symbols."""
+        if symbols < SMALL_CORPUS:
+            return self.small
+        return Range(self.field, self.low, self.high, self.step, self.log)
+
+
+#: What `auto` stands for. A network that learns few symbols by heart predicts others worse the more
+#: of a window's symbols it tells apart, so a short window may be best (docs/results.md).
+BY_CORPUS = {
+    "sequence_length": ByCorpus(
+        "sequence_length",
+        20,
+        160,
+        step=10,
+        log=True,
+        small=Range("sequence_length", 2, 160, step=1, log=True),
+    ),
+}
