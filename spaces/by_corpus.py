@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from lstm_sweep.spaces.dimension import Range
+from lstm_sweep.spaces.dimension import Dimension, Range
 
 #: what stands for such a range in a space file
 AUTO = "auto"
@@ -25,15 +25,22 @@ class ByCorpus(Range):
     #: the range for fewer than `SMALL_CORPUS` training symbols
     small: Range = field(kw_only=True)
 
+    @property
+    def large(self) -> Range:
+        """The range for a large corpus."""
+        return Range(self.field, self.low, self.high, self.step, self.log)
+
     @override
     def describe(self) -> Any:
         return AUTO
 
+    @override
+    def between(self, low: float, high: float) -> Dimension | None:
+        return self.large.between(low, high)
+
     def settled(self, symbols: int) -> Range:
         """The range for a corpus of so many training symbols."""
-        if symbols < SMALL_CORPUS:
-            return self.small
-        return Range(self.field, self.low, self.high, self.step, self.log)
+        return self.small if symbols < SMALL_CORPUS else self.large
 
 
 #: What `auto` stands for. A network that learns few symbols by heart predicts others worse the more

@@ -34,6 +34,7 @@ def test_until_the_corpus_is_known_it_is_auto_as_users_write_it() -> None:
     assert from_mapping(DEFAULT.describe(), "file").describe() == DEFAULT.describe()
     assert parse("sequence_length", "auto", "here") == DEFAULT["sequence_length"]
     assert DEFAULT["sequence_length"].values() == LARGE.values()
+    assert DEFAULT["sequence_length"].between(35, 80) == LARGE.between(35, 80)
 
 
 def test_windows_that_the_user_names_do_not_depend_on_the_corpus() -> None:
