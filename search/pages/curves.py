@@ -26,8 +26,8 @@ from lstm_sweep.search.pages.svg import WIDE, Markup, Size
 
 #: curves that are drawn grey, at most; of more, some from the first to the last
 MOST_GREY = 250
-#: marks on a curve, at most
-MOST_MARKS = 14
+#: marks on a curve, at most, and on that of the best loss
+MOST_MARKS, MOST_STEPS = 14, 100
 
 T = TypeVar("T")
 Points = Sequence[tuple[float, float | None]]
@@ -128,7 +128,7 @@ def best_over_time(
     places_of = [(x(a), _reach(frame, b)) for a, b in corners]
     line = svg.path(places_of, "stroke s0")
     falls = [one for i, one in enumerate(known) if i == 0 or one[1] < known[i - 1][1]]
-    falls = [(a, b) for a, b in falls if b <= y.high]
+    falls = [(a, b) for a, b in thinned(falls, MOST_STEPS) if b <= y.high]
     marks = (mark("circle", x(a), y(b), "s0", f"{a:.3g} {unit}: {b:.4f}") for a, b in falls)
     return _framed(frame, title, [line, *marks], [], levels, [places_of])
 

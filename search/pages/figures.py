@@ -208,24 +208,25 @@ def _loss(one: TrialFinding) -> float | None:
 
 
 def over_time(found: Findings) -> Iterator[Figure]:
-    """Best loss over time."""
-    points = found.best_over_time
-    if not points:
+    """Best loss over time, that of trials which have not ended, too."""
+    points, falls = found.best_over_time, found.falls
+    if not falls:
         return
     by, unit = next(
         ((by, unit) for by, unit in ((3600, "hours"), (60, "minutes")) if found.seconds > 2 * by),
         (1, "seconds"),
     )
     scaled = [(seconds / by, loss) for seconds, loss in points]
-    falls = [(s, x) for i, (s, x) in enumerate(points) if i == 0 or x < points[i - 1][1]]
-    last = falls[-1][0]
+    who = f", by {one.id}, which has not ended" if (one := found.open_leader) else ""
+    cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
+    note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
     yield figure(
         "The best loss over time",
         lambda size: best_over_time(
             scaled, _levels(found), unit=unit, y_label=found.loss_name, size=size
         ),
-        f"The last gain came after {duration(last)} of {duration(found.seconds)}.",
-        Table(["after", "best loss"], [[duration(s), f"{x:.4f}"] for s, x in falls]),
+        f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}{who}.",
+        Table(["after", "best loss"], cells, note),
     )
 
 

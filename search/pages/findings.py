@@ -102,6 +102,9 @@ class Findings:
     time: Mapping[str, float] = field(default_factory=dict)
     #: for which it was driven
     seconds: float = 0.0
+    #: when the best loss fell, seconds after the beginning, and to what, also by a round of a trial
+    #: that has not ended; each lower than the one before. Empty if that is not known
+    gains: tuple[tuple[float, float], ...] = ()
     #: 0 if it is not known
     training_symbols: int = 0
     #: parameters for each training symbol that the size rule allows
@@ -147,17 +150,30 @@ class Findings:
         return self.is_over and self.state != "finished"
 
     @cached_property
-    def best_over_time(self) -> list[tuple[float, float]]:
-        """Seconds after the beginning, and the best loss from then on; the last is the end."""
-        found, best = list[tuple[float, float]](), float("inf")
-        ended = [one for one in self.ranked if one.ended_at is not None]
+    def falls(self) -> list[tuple[float, float]]:
+        """`gains`, or if these are not known the same by the ends of the trials."""
+        found, best = list(self.gains), float("inf")
+        ended = [one for one in self.ranked if one.ended_at is not None and not self.gains]
         for one in sorted(ended, key=lambda one: one.ended_at or 0.0):
             if one.loss is not None and one.loss < best:
                 best = one.loss
                 found.append((one.ended_at or 0.0, best))
-        if found and self.seconds > found[-1][0]:
-            found.append((self.seconds, best))
         return found
+
+    @property
+    def best_over_time(self) -> list[tuple[float, float]]:
+        """Seconds after the beginning, and the best loss from then on; the last is the end."""
+        found = self.falls
+        ends_later = found and self.seconds > found[-1][0]
+        return [*found, (self.seconds, found[-1][1])] if ends_later else found
+
+    @property
+    def open_leader(self) -> TrialFinding | None:
+        """The trial with the last of `gains` if it has not ended; None if one has that loss."""
+        if not self.gains or (self.best and self.best.loss == self.gains[-1][1]):
+            return None
+        known = [one for one in self.trials if one.outcome not in list(Outcome)]
+        return next((one for one in known if one.loss == self.gains[-1][1]), None)
 
 
 def by_name(name: str) -> str:

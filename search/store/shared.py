@@ -94,11 +94,11 @@ class SharedStore(Store):
         found = self.runs({Tag.PARENT: given[Tag.PARENT]})
         return [run for run in found if given.items() <= run.data.tags.items()]
 
-    def history(self, run_id: str, key: str) -> dict[int, float]:
+    def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
         """As of `Store`."""
-        read = super().history
+        read = super().timeline
         sweep = self._sweep_of.get(run_id)
-        return dict(self._kept(sweep, (run_id, key), lambda: read(run_id, key)))
+        return tuple(self._kept(sweep, (run_id, key), lambda: read(run_id, key)))
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:

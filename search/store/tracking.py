@@ -226,8 +226,7 @@ class Store:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
-        context = [InputTag(Tag.DATA_CONTEXT, "training")]
-        inputs = [DatasetInput(dataset, context)]
+        inputs = [DatasetInput(dataset, [InputTag(Tag.DATA_CONTEXT, "training")])]
         log = partial(self.client.log_inputs, run_id, datasets=inputs)
         self.ask(lambda: faults.once_more(log))
 
@@ -311,8 +310,12 @@ class Store:
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
+        return {step: value for step, _, value in self.timeline(run_id, key)}
+
+    def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
+        """Steps of a metric, when they were logged, in ms since 1970, and values."""
         found = self.ask(lambda: self.client.get_metric_history(run_id, key))
-        return {metric.step: read_back(metric.value) for metric in found}
+        return tuple((one.step, one.timestamp, read_back(one.value)) for one in found)
 
     def page(self, run_id: str = "") -> str:
         """Path of a run's page in the MLflow UI; without an ID, that of the list of all runs."""

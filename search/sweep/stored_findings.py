@@ -28,6 +28,7 @@ from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.sweep.stored_curve import read_curve
+from lstm_sweep.search.sweep.stored_gains import driven_at, read_gains
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.time_spent import SHARES, stored_time
 from lstm_sweep.search.trial import Outcome, Phase
@@ -72,6 +73,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         axes=axes,
         rate=_rate(spec, axes),
         seconds=driven,
+        gains=read_gains(store, run, driven),
         training_symbols=_training_symbols(pairs),
         size_rule=_size_rule(spec),
         trials_wanted=_number(spec, "trials", int),
@@ -116,8 +118,6 @@ def _attempt(
     if Tag.SECONDS in record.tags:  # it has waited
         with contextlib.suppress(BadRunError):
             took = record.tags.seconds(Tag.SECONDS)
-    # time in which no process drove the sweep does not count
-    ended = min(max(0.0, end - (sweep.info.start_time or 0) / 1000), driven or math.inf)
     losses = ((n, one.get("val_loss")) for n, one in enumerate(rounds, start=1))
     curve = tuple((trial.epochs_after(n), comparable(loss)) for n, loss in losses)
     return TrialFinding(
@@ -136,7 +136,7 @@ def _attempt(
         epochs=record.epochs,
         planned_epochs=trial.config.planned_epochs,
         seconds=took,
-        ended_at=ended if end and record.outcome else None,
+        ended_at=driven_at(end, sweep, driven) if end and record.outcome else None,
     )
 
 

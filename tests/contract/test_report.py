@@ -90,6 +90,62 @@ def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
     assert "lstm-sweep status s --follow" in second.html
 
 
+def test_a_round_of_a_trial_that_runs_is_a_gain(store: Store, corpus: Corpus) -> None:
+    pages = []
+
+    def look(message: RoundDone) -> None:
+        if message.number == 3:
+            pages.append(api.report("s", settings=store.settings))
+
+    losses = {0: [3.0, 2.0, 2.1], 1: [1.5, 1.0, 1.2]}
+    engine = ScriptedEngine(losses, watch=look)
+    sweep_of(store, corpus, engine, tiny_spec(3, trials=2, **PLAIN)).run()
+    live, end = pages[1], api.report("s", settings=store.settings)
+    for found in (live.findings, end.findings):
+        assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5, 1.0]
+    assert live.findings.best and live.findings.best.id == "s/0"
+    assert live.findings.open_leader and live.findings.open_leader.id == "s/1"
+    assert ", by s/1, which has not ended" in live.html and "not ended" not in end.html
+
+
+def test_a_gain_is_when_its_round_was_reported(store: Store, corpus: Corpus) -> None:
+    spec, losses = tiny_spec(trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
+    state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
+    began = store.run(state.run_id).info.start_time
+    first, second = (one.run_id for one in state.final)
+    # as if its driver had died 600 s after the beginning, and the second trial gained after 40 s
+    store.log(state.run_id, tags={"sweep.state": "running", "sweep.seconds": "600"})
+    store.log(second, tags={"sweep.outcome": "", "sweep.curve": ""})
+    store.client.update_run(second, status="RUNNING")
+    store.client.set_terminated(first, end_time=began + 90_000)
+    for seconds, loss in ((20, 1.25), (40, 1.0), (41, 1.0)):
+        store.client.log_metric(state.run_id, "best_val_loss", loss, began + seconds * 1000, 2)
+    store.client.log_metric(second, "best_val_loss", 1.0, began + 40_000, 3)
+    report = api.report("s", settings=store.settings)
+    assert report.findings.gains[-2:] == ((20.0, 1.25), (40.0, 1.0))
+    assert report.findings.best_over_time[-1] == (600.0, 1.0)
+    assert report.findings.best and report.findings.best.ended_at == 90.0
+    said = report.html.replace("\xa0", " ")
+    assert "last gain came after 40 s of 10 min 00 s, by s/1, which has not ended." in said
+
+
+def test_a_sweep_without_its_best_loss_over_time_has_gains_where_trials_ended(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = store.log
+
+    def as_before(run_id: str, **what: Any) -> None:
+        metrics = what.pop("metrics", None) or {}
+        own = {name: one for name, one in metrics.items() if "trials_done" not in metrics}
+        log(run_id, metrics=own, **what)
+
+    monkeypatch.setattr(store, "log", as_before)
+    sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), tiny_spec(trials=1, **PLAIN)).run()
+    found = api.report("s", settings=store.settings).findings
+    assert found.gains == () and found.best
+    assert found.falls == [(found.best.ended_at, 2.0)]
+
+
 def test_a_sweep_that_failed_whole_has_a_report(
     store: Store, corpus: Corpus, tmp_path: Path
 ) -> None:

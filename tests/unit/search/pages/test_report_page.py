@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lstm_sweep.search.pages import report_page
+from lstm_sweep.search.pages import figures, report_page
+from lstm_sweep.search.pages.curves import MOST_STEPS
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis
 from lstm_sweep.search.process.new_paths import REPORT_MARK
@@ -119,6 +120,45 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
 def test_any_sweep_has_a_page(found: Findings) -> None:
     _, html = page(found)
     assert REPORT_MARK in html[:500]
+
+
+def caption(found: Findings) -> str:
+    """The sentence below the best loss over time."""
+    [drawn] = figures.over_time(found)
+    return drawn.caption.replace("\u00a0", " ")
+
+
+def test_the_last_gain_is_when_its_round_was_reported_not_when_its_trial_ended() -> None:
+    ended = (trial(0, 2.0, ended_at=300.0), trial(1, 1.0, ended_at=600.0))
+    assert caption(findings(*ended)) == "The last gain came after 10 min 00 s of 10 min 00 s."
+    gains = ((20.0, 2.5), (50.0, 2.0), (90.0, 1.0))
+    found = findings(*ended, gains=gains)
+    assert caption(found) == "The last gain came after 1 min 30 s of 10 min 00 s."
+    assert found.best_over_time == [*gains, (600.0, 1.0)]
+    [drawn] = figures.over_time(found)
+    assert [row[1] for row in drawn.table.rows] == ["2.5000", "2.0000", "1.0000"]
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+def test_a_trial_that_has_not_ended_may_have_the_last_gain(state: str) -> None:
+    runs = trial(1, 1.0, outcome=state, ended_at=None)
+    gains = ((20.0, 2.0), (50.0, 1.0))
+    said = caption(findings(trial(0, 2.0), runs, state="running", gains=gains))
+    assert said == "The last gain came after 50 s of 10 min 00 s, by s/1, which has not ended."
+    alone = caption(findings(runs, state="running", gains=gains[1:]))
+    assert "by s/1, which has not ended" in alone
+    behind = findings(trial(0, 1.0), runs, state="running", gains=gains)
+    without = findings(trial(0, 2.0), trial(1, None, outcome=state, ended_at=None), gains=())
+    for found in (behind, without):
+        assert found.open_leader is None and "not ended" not in caption(found)
+
+
+def test_many_gains_are_the_last_ones_in_the_table() -> None:
+    gains = tuple((float(n), 2000.0 - n) for n in range(1000))
+    [drawn] = figures.over_time(findings(trial(0, 1001.0), gains=gains))
+    assert drawn.table.note == "The last 40 of 1000 gains."
+    assert drawn.table.rows[-1][1] == "1001.0000" and len(drawn.table.rows) == 40
+    assert drawn.wide.count("<circle") <= MOST_STEPS
 
 
 def test_a_large_corpus_has_a_lower_bound_of_its_own() -> None:
