@@ -19,6 +19,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
+from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -127,6 +128,19 @@ def test_a_gain_is_when_its_round_was_reported(store: Store, corpus: Corpus) -> 
     assert report.findings.best and report.findings.best.ended_at == 90.0
     said = report.html.replace("\xa0", " ")
     assert "last gain came after 40 s of 10 min 00 s, by s/1, which has not ended." in said
+
+
+def test_a_sweep_that_went_on_has_the_gains_of_both_sittings(
+    store: Store, corpus: Corpus, data: Path
+) -> None:
+    spec, losses = tiny_spec(data=str(data), trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, ScriptedEngine(losses, interrupt=True), spec).run()
+    go_on(store, corpus, ScriptedEngine(losses))
+    found = api.report("s", settings=store.settings).findings
+    assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5]
+    times = [seconds for seconds, _ in found.gains]
+    assert times == sorted(times) and times[-1] <= found.seconds
 
 
 def test_a_sweep_without_its_best_loss_over_time_has_gains_where_trials_ended(
