@@ -1,13 +1,14 @@
-"""Baselines on the same targets as the networks: unigram, Markov chain, naive Bayes.
+"""Baselines on the same targets as the networks: unigram, Markov chain, naive Bayes, n-gram.
 
-All use additive smoothing. Its strength, and the window of naive Bayes, are chosen on the last
-tenth of the training data; then counts are taken from all training data, of a large corpus from the
-last `COUNTED` symbols. Validation data are used for the score only.
+The first three use additive smoothing. Its strength, the window of naive Bayes, and the order of
+the n-gram model are chosen on the last tenth of the training data; then counts are taken from all
+training data, of a large corpus from the last `COUNTED` symbols (`ngram.COUNTED` for the n-gram
+model). Validation data are used for the score only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,10 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.spool import Codes, blocks
-from lstm_sweep.models.data.windows import Indices, scoring_targets, scoring_windows
+from lstm_sweep.models.data.windows import (
+    Indices,
+    before,
+    past,
+    scoring_targets,
+    scoring_windows,
+)
+from lstm_sweep.models.ngram import FAMILY, ORDERS, Followers, NGram
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
 SMOOTHING = (0.001, 0.01, 0.1, 1.0)
@@ -27,6 +34,8 @@ WINDOWS = (1, 2, 3, 5, 8)
 CHOICE_TARGETS = 2_000
 #: training symbols that are counted, at most
 COUNTED = 1 << 26
+#: targets for which what follows their contexts is counted at a time
+EXPECTED = 1 << 17
 #: largest number of elements in one block of predictions, and of symbols that are counted
 BLOCK, COUNTED_BLOCK = 1 << 22, 1 << 20
 #: an alphabet with so few pairs has all of them counted in an array
@@ -36,12 +45,14 @@ MOST_DENSE = 1 << 22
 
 
 class Counts:
-    """Counts of symbols and pairs of symbols in a split; computed on first use."""
+    """Counts of symbols, of pairs, and of what follows contexts in a split; made on first use."""
 
     def __init__(self, split: Split, alphabet_size: int) -> None:
         self.size = alphabet_size
         self._split = split
         self._pairs: dict[int, sparse.csr_matrix] = {}
+        self._expected: NDArray[np.int32] | None = None
+        self._followers: Followers | None = None
 
     @cached_property
     def totals(self) -> Floats:
@@ -58,8 +69,8 @@ class Counts:
 
     def _dense_pairs(self, lag: int) -> sparse.csr_matrix:
         counts = np.zeros(self.size**2, np.int64)
-        for before, after in self._blocks(lag):
-            pairs = before.astype(np.int32) * self.size + after
+        for first, second in self._blocks(lag):
+            pairs = first.astype(np.int32) * self.size + second
             counts += np.bincount(pairs, minlength=len(counts))
         return sparse.csr_matrix(counts.reshape(self.size, self.size).astype(float))
 
@@ -70,26 +81,24 @@ class Counts:
             counts += sparse.coo_matrix((np.ones(len(pair[0])), pair), shape).tocsr()
         return counts
 
+    def expect(self, windows: NDArray[np.int32]) -> None:
+        """Say for which windows, `<int32>[n, order]`, `followers` will be asked, part by part."""
+        self._expected = windows
+
+    def followers(self, windows: NDArray[np.int32]) -> Followers:
+        """What follows the contexts of `windows`, counted once for all windows of `expect`."""
+        for asked in (self._expected, windows):
+            if asked is not None and not (self._followers and self._followers.cover(windows)):
+                self._followers = None  # no two of them at a time in memory
+                self._followers = Followers(self._split, self.size, asked)
+        assert self._followers is not None
+        return self._followers
+
     def _blocks(self, lag: int) -> Iterator[tuple[Codes, Codes]]:
         """The codes `lag` before each position of the split, and those at it, block by block."""
         for begin in range(0, len(self._split), COUNTED_BLOCK):
             end = min(begin + COUNTED_BLOCK, len(self._split))
-            yield _before(self._split, begin, end, lag), self._split.codes[begin:end]
-
-
-def _before(split: Split, begin: int, end: int, lag: int) -> Codes:
-    """Codes that precede the positions from `begin` to `end` by `lag`, as `windows.past` has them.
-
-    It is several times as fast.
-    """
-    before = np.full(end - begin, START, split.codes.dtype)
-    known = max(begin, lag)
-    before[known - begin :] = split.codes[known - lag : max(end, known) - lag]
-    first, last = np.searchsorted(split.starts, (begin - lag, end - 1), side="right")
-    for step in range(lag):
-        places = split.starts[first:last] + step - begin
-        before[places[(places >= 0) & (places < len(before))]] = START
-    return before
+            yield before(self._split, begin, end, lag), self._split.codes[begin:end]
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ class MarkovChain:
         return np.asarray(np.log(mixed))
 
 
-Baseline = NaiveBayes | MarkovChain
+Baseline = NaiveBayes | MarkovChain | NGram
 
 
 @dataclass(frozen=True)
@@ -148,25 +157,44 @@ FAMILIES: dict[str, list[Baseline]] = {
     "unigram": [NaiveBayes(0, smoothing) for smoothing in SMOOTHING],
     "markov": [MarkovChain(smoothing) for smoothing in SMOOTHING],
     "naive_bayes": [NaiveBayes(window, smoothing) for window in WINDOWS for smoothing in SMOOTHING],
+    "ngram": [*FAMILY],
 }
 
 
-def score_all(corpus: Corpus, targets: Indices) -> list[BaselineScore]:
-    """Score each family's best member on `targets` of the validation split."""
+def score_all(corpus: Corpus, targets: Indices, known: Container[str] = ()) -> list[BaselineScore]:
+    """Score each family's best member on `targets` of the validation split.
+
+    Families with a name in `known` are left out.
+    """
     size, train = len(corpus.alphabet), corpus.train
     if len(train) > COUNTED:
         train = train.part(len(train) - COUNTED, len(train))
     cut = max(1, len(train) * 9 // 10)
-    known, held = Counts(train.part(0, cut), size), train.part(cut, len(train))
+    first, held = Counts(train.part(0, cut), size), train.part(cut, len(train))
     choice = scoring_targets(held, CHOICE_TARGETS, seed=0)
     counts = Counts(train, size)
     scores = []
     for name, family in FAMILIES.items():
-        best = min(family, key=lambda model: _score(model, known, held, choice)["loss"])
-        scores.append(BaselineScore(name, best, _score(best, counts, corpus.validation, targets)))
+        if name not in known:
+            best = min(family, key=lambda model: _score(model, first, held, choice)["loss"])
+            metrics = _score(best, counts, corpus.validation, targets)
+            scores.append(BaselineScore(name, best, metrics))
     return scores
 
 
 def _score(model: Baseline, counts: Counts, split: Split, targets: Indices) -> dict[str, float]:
-    parts = scoring_windows(split, targets, max(1, model.window), max(1, BLOCK // counts.size))
-    return score((model.predict(counts, windows), true) for windows, true in parts)
+    return score(_predictions(model, counts, split, targets))
+
+
+def _predictions(
+    model: Baseline, counts: Counts, split: Split, targets: Indices
+) -> Iterator[tuple[Floats, NDArray[np.int32]]]:
+    """Log-probabilities `[n, A]` and true codes `<int32>[n]` of the targets, block by block."""
+    elements = BLOCK // 4 if isinstance(model, NGram) else BLOCK  # what it makes them of counts too
+    rows = max(1, elements // counts.size)
+    for begin in range(0, len(targets), EXPECTED):
+        part = targets[begin : begin + EXPECTED]
+        if isinstance(model, NGram):
+            counts.expect(past(split, part, np.arange(max(ORDERS), 0, -1)))
+        for windows, true in scoring_windows(split, part, max(1, model.window), rows):
+            yield model.predict(counts, windows), true

@@ -102,7 +102,7 @@ class SweptCase:
         assert list(result) == [*names, "time"]
         assert (result["sweep"], result["state"]) == ("first", "finished")
         assert result["trials"] == {"complete": 4}
-        assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes"}
+        assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes", "ngram"}
         assert result["best"]["val_loss"] > 0
 
     def test_what_the_slots_were_used_for_adds_up(self, swept: Swept) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.spool import Codes
 
 Indices = NDArray[np.int64]
 
@@ -75,6 +76,21 @@ def _past(split: Split, positions: Indices, heads: Indices, lags: Indices) -> ND
     places = positions[:, None] - lags
     inside = places >= heads[:, None]
     return np.where(inside, split.codes[np.where(inside, places, 0)], START).astype(np.int32)
+
+
+def before(split: Split, begin: int, end: int, lag: int) -> Codes:
+    """Codes that precede the positions from `begin` to `end` by `lag`, as `past` has them.
+
+    It is several times as fast.
+    """
+    found = np.full(end - begin, START, split.codes.dtype)
+    known = max(begin, lag)
+    found[known - begin :] = split.codes[known - lag : max(end, known) - lag]
+    first, last = np.searchsorted(split.starts, (begin - lag, end - 1), side="right")
+    for step in range(lag):
+        places = split.starts[first:last] + step - begin
+        found[places[(places >= 0) & (places < len(found))]] = START
+    return found
 
 
 def scoring_targets(split: Split, count: int, seed: int) -> Indices:

@@ -340,8 +340,7 @@ class Journal:
         loss = score.metrics["loss"]
         self.store.log(
             run_id,
-            params={"baseline": score.name, "window": score.model.window}
-            | {"smoothing": score.model.smoothing},
+            params={"baseline": score.name, **asdict(score.model)},
             metrics={f"val_{name}": value for name, value in score.metrics.items()}
             | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
         )

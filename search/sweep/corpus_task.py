@@ -185,12 +185,10 @@ class CorpusTask(Task):
 
     @override
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
-        if UNIGRAM in known and len(known) == len(baselines.FAMILIES):
+        if known.keys() >= baselines.FAMILIES.keys():
             return
         targets = scoring_targets(self.corpus.validation, self.scoring.targets, self.scoring.seed)
-        for score in baselines.score_all(self.corpus, targets):
-            if score.name not in known:
-                yield score
+        yield from baselines.score_all(self.corpus, targets, known)
 
     @override
     def admits(self, config: Config) -> bool:

@@ -111,7 +111,7 @@ def test_a_trial_has_a_curve_and_the_sweep_baselines(sweep: ls.Sweep) -> None:
     assert curve.index.tolist() == [1, 2]
     assert curve["val_loss"].min() == sweep.best.val_loss
     assert curve["val_loss"].idxmin() == sweep.best.best_epoch
-    assert {*sweep.baselines} == {"unigram", "markov", "naive_bayes"}
+    assert {*sweep.baselines} == {"unigram", "markov", "naive_bayes", "ngram"}
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
     )
     trials = [run for run in children if run.data.tags["sweep.phase"] == "search"]
     baselines = [run for run in children if run.data.tags["sweep.phase"] == "baseline"]
-    assert (len(trials), len(baselines)) == (4, 3)
+    assert (len(trials), len(baselines)) == (4, 4)
     for run in trials:
         history = client.get_metric_history(run.info.run_id, "val_loss")
         assert [point.step for point in history] == [1, 2]

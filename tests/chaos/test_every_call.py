@@ -144,8 +144,8 @@ def _check(place: Place, cache: Path) -> None:
     assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(trials, 1)
     attempts = Counter((r.data.tags["sweep.trial"], r.data.tags["sweep.attempt"]) for r in trained)
     assert set(attempts.values()) == {1}
-    assert len(archive.baselines(store, "s")) == 3
-    assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 3
+    assert len(archive.baselines(store, "s")) == 4
+    assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 4
     [parent] = archive.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     assert parent.data.metrics["trials_done"] == len(trials)

@@ -181,7 +181,7 @@ class Chaos:
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
         [parent] = archive.sweeps(store)
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-        assert len(archive.baselines(store, "s")) == 3
+        assert len(archive.baselines(store, "s")) == 4
         trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
         records = [archive.read_trial(run) for run in trained]
         assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
@@ -26,8 +27,9 @@ from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.stored_findings import read_findings
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.trial import Ended, Outcome, Phase
 from tests.contract.sittings import after, found, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -61,6 +63,24 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
     assert found(store) == found(whole)
     attempts = [record.trial.attempt for record in archive.trials(store, "s")]
     assert attempts == [1, 2, 1, 1]
+
+
+def test_a_sweep_from_before_a_baseline_is_listed_and_gets_it_when_it_goes_on(
+    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.delitem(FAMILIES, "ngram")
+        with pytest.raises(KeyboardInterrupt):
+            run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
+    known = archive.baselines(store, "s")
+    assert {*known} == {"unigram", "markov", "naive_bayes"}
+    assert read_findings(store, archive.existing_sweep(store, "s")).baselines == known
+    state = go_on(store, corpus, ScriptedEngine(LOSSES))
+    assert {*state.baselines} == {*known, "ngram"}
+    assert archive.baselines(store, "s") == state.baselines
+    assert state.baselines.items() >= known.items()
+    runs = store.runs({Tag.PHASE: Phase.BASELINE})
+    assert sorted(run.data.tags[Tag.BASELINE] for run in runs) == sorted(state.baselines)
 
 
 def test_time_is_counted_over_all_sittings(

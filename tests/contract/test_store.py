@@ -26,9 +26,10 @@ from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive, run_charts
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -120,8 +121,12 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
     for record, progress in zip(records, sorted(state.finished, key=_number), strict=True):
         assert record.trial == progress.trial
     assert archive.ranked(records)[0].trial.number == 1
-    assert set(archive.baselines(store, "s")) == {"unigram", "markov", "naive_bayes"}
+    assert set(archive.baselines(store, "s")) == {"unigram", "markov", "naive_bayes", "ngram"}
     assert archive.baselines(store, "s") == state.baselines
+    runs = store.runs({Tag.PHASE: Phase.BASELINE})
+    params = {run.data.tags[Tag.BASELINE]: {*run.data.params} for run in runs}
+    assert params["naive_bayes"] == {"baseline", "window", "smoothing"}
+    assert params["ngram"] == {"baseline", "window"}
 
 
 @pytest.mark.usefixtures("rendered")

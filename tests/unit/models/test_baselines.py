@@ -140,7 +140,9 @@ def test_of_a_large_corpus_the_last_symbols_are_counted(monkeypatch: pytest.Monk
     assert last == pytest.approx(entropy, abs=0.01) and whole > entropy + 0.05
 
 
-def by_definition(model: Baseline, sessions: list[list[int]], past: list[int]) -> Floats:
+def by_definition(
+    model: NaiveBayes | MarkovChain, sessions: list[list[int]], past: list[int]
+) -> Floats:
     flat, a = [code for session in sessions for code in session], model.smoothing
     often = np.array([flat.count(code) for code in range(5)])
     prior = (often + a) / (len(flat) + 5 * a)
@@ -155,7 +157,7 @@ def by_definition(model: Baseline, sessions: list[list[int]], past: list[int]) -
 
 @given(models, small_sessions, pasts)
 def test_a_prediction_follows_its_definition(
-    model: Baseline, sessions: list[list[int]], past: list[int]
+    model: NaiveBayes | MarkovChain, sessions: list[list[int]], past: list[int]
 ) -> None:
     predicted = model.predict(Counts(split_of(sessions), 5), windows_of(past))
     np.testing.assert_allclose(np.exp(predicted), [by_definition(model, sessions, past)], rtol=1e-9)
@@ -231,7 +233,7 @@ def test_the_smallest_corpus_has_baselines() -> None:
     train = Split(np.array([A, B], np.uint8), np.zeros(1, np.int64))
     corpus = Corpus("tiny", Alphabet(("a", "b")), train, one, one, "0" * 32, "")
     scores = score_all(corpus, np.zeros(1, np.int64))
-    assert [s.name for s in scores] == ["unigram", "markov", "naive_bayes"]
+    assert [s.name for s in scores] == ["unigram", "markov", "naive_bayes", "ngram"]
     assert all(math.isfinite(s.metrics["loss"]) for s in scores)
 
 
