@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ NAMED: tuple[dict[str, Any], ...] = (
 )
 #: that of the others, which is three times as dark as the page at least
 GREY = "0.55"
+#: lines of the baselines
+DASHES: tuple[Any, ...] = (":", "-.", "--", (0, (7, 2, 1, 2, 1, 2)))
 
 
 def describe(state: SweepState) -> str:
@@ -145,7 +148,7 @@ def _save(axes: Any, file: Path) -> None:
 
 
 def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
-    for style, (name, loss) in zip((":", "-.", "--"), baselines.items(), strict=False):
+    for style, (name, loss) in zip(itertools.cycle(DASHES), baselines.items(), strict=False):
         label = f"{name.replace('_', ' ')}: {loss:.3f}"
         axes.axhline(loss, color="black", linewidth=1, linestyle=style, label=label, zorder=0)
 

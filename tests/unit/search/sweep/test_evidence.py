@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -239,6 +241,17 @@ def test_rounds_within_an_epoch_are_drawn_at_their_parts_of_it(
     assert (tmp_path / "curves.png").exists()
     epochs, losses = evidence_module._curve(in_rounds[-1])
     assert epochs == [number / 4 for number in range(1, len(losses) + 1)]
+
+
+def test_every_baseline_is_a_line_of_its_own() -> None:
+    from matplotlib.figure import Figure
+
+    losses = {name: 3.0 - place / 2 for place, name in enumerate(FAMILIES)}
+    axes = Figure().add_subplot()
+    evidence_module._draw_baselines(axes, losses)
+    assert [np.asarray(line.get_ydata())[0] for line in axes.lines] == list(losses.values())
+    assert len({*map(repr, evidence_module.DASHES)}) >= len(losses)
+    assert [line.get_label() for line in axes.lines][2:] == ["naive bayes: 2.000", "ngram: 1.500"]
 
 
 def test_a_sweep_without_trials_has_no_pictures() -> None:
