@@ -43,8 +43,8 @@ class ByCorpus(Range):
         return self.small if symbols < SMALL_CORPUS else self.large
 
 
-#: What `auto` stands for. A network that learns few symbols by heart predicts others worse the more
-#: of a window's symbols it tells apart, so a short window may be best (docs/results.md).
+#: What `auto` stands for. Of few symbols a network learns what is chance in them, the more the
+#: longer its windows are; so short windows may be the best (docs/results.md).
 BY_CORPUS = {
     "sequence_length": ByCorpus(
         "sequence_length",

@@ -25,7 +25,7 @@ def parse(field: str, given: object, where: str) -> Dimension:
     Raises:
         InputError: there is no value, or one is outside the limits of the field.
     """
-    if given == AUTO and field in BY_CORPUS:
+    if isinstance(given, str) and given.strip() == AUTO and field in BY_CORPUS:
         return BY_CORPUS[field]
     try:
         if isinstance(given, Mapping):

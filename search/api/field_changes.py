@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lstm_sweep.models.config import FIELDS, check_field
+from lstm_sweep.models.config import FIELDS, LIMITS, check_field
 from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.spaces.by_corpus import ByCorpus
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.field_values import parse
 
@@ -30,6 +31,8 @@ def _change(setting: str) -> tuple[str, Any]:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     dimension = parse(name, value, where)
+    if isinstance(dimension, ByCorpus):
+        raise InputError(f"{where}: expected {LIMITS[name]}")
     if not isinstance(dimension, Listed) or len(dimension.options) != 1:
         raise InputError(f"{where}: found several values, expected one")
     return name, dimension.options[0]

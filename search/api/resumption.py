@@ -18,6 +18,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
+from lstm_sweep.spaces.dimension import Dimension
 
 
 def resumed_spec(
@@ -46,15 +47,19 @@ def resumed_spec(
         given = dataclasses.replace(given, targets_seed=was.targets_seed)
     if given.rounds_per_epoch == AUTO:
         given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
-    open_ones = [name for name, d in given.space.items() if isinstance(d, ByCorpus)]
-    taken = {name: was.space[name] for name in open_ones if name in was.space}
-    given = dataclasses.replace(given, space=given.space.replace(**taken)) if taken else given
+    if taken := {n: was.space[n] for n, d in given.space.items() if _suits(d, was.space.get(n))}:
+        given = dataclasses.replace(given, space=given.space.replace(**taken))
     if differences := was.differences(given):
         raise DifferentSearchError(
             f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "
             f"the same search, or launch a new one"
         )
     return dataclasses.replace(given, **changes, name=was.name)
+
+
+def _suits(given: Dimension, was: Dimension | None) -> bool:
+    """Whether a range that is left to the corpus may have become that of a sweep."""
+    return isinstance(given, ByCorpus) and was in (given.small, given.large, given)
 
 
 def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:

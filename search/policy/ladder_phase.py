@@ -40,7 +40,7 @@ class LadderPhase:
         return self._length.steps
 
     def take_up(self, waiting: Sequence[Trial]) -> None:
-        """Train the next trials as long as those before the sweep was broken off.
+        """Train the next trials as those before the sweep was broken off: as long, and as large.
 
         `waiting` are those that were under way then.
         """
@@ -48,7 +48,7 @@ class LadderPhase:
         begun = [*(one.trial for one in own), *(t for t in waiting if t.phase is Phase.LADDER)]
         if not begun:
             return
-        steps = begun[0].steps
+        steps, self._small = begun[0].steps, begun[0].config
         whole = (o for o in own if o.ended and o.ended.outcome is Outcome.COMPLETE)
         known = max((len(one.rounds) for one in whole), default=self._length.rounds)
         self._length = LadderLength(known if steps is None else 1, steps)

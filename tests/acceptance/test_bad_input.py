@@ -100,6 +100,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--name", "a/b"], ["name is 'a/b'", "letters"]),
     ([*GOOD, "--set", "layer_size=512"], ["size rule", "draws pass", "training symbols admit"]),
     (["size", "--data", "nowhere"], ["nowhere", "no such file"]),
+    (["rerun", "x/1", "--set", "sequence_length=auto"], ["expected an integer from 1 to 10000"]),
     (["rerun", "x/1", "--set", "layers=2,3"], ["--set layers=2,3", "expected one"]),
     # data: other kinds of files, and files of other kinds
     ([*LAUNCH, ""], ["data is ''", "expected a path or the name of a sample"]),

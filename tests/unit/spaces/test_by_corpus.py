@@ -32,7 +32,7 @@ def test_the_default_space_has_short_windows_for_small_corpora_only(
 def test_until_the_corpus_is_known_it_is_auto_as_users_write_it() -> None:
     assert DEFAULT.describe()["sequence_length"] == "auto"
     assert from_mapping(DEFAULT.describe(), "file").describe() == DEFAULT.describe()
-    assert parse("sequence_length", "auto", "here") == DEFAULT["sequence_length"]
+    assert parse("sequence_length", " auto", "here") == DEFAULT["sequence_length"]
     assert DEFAULT["sequence_length"].values() == LARGE.values()
     assert DEFAULT["sequence_length"].between(35, 80) == LARGE.between(35, 80)
 

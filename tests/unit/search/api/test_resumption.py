@@ -36,13 +36,18 @@ def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data:
         resumed_spec(was, "s", {}, dataclasses.replace(given, targets_seed=4))
 
 
-@pytest.mark.parametrize("windows", ["2..160", "20..160"])  # as earlier versions had them
+@pytest.mark.parametrize("symbols", [50_000, 500_000])  # the latter as earlier versions had it
 def test_windows_that_suit_the_corpus_stay_those_that_the_sweep_began_with(
-    data: Path, windows: str
+    data: Path, symbols: int
 ) -> None:
-    space = with_settings(presets.DEFAULT, [f"sequence_length={windows}"])
-    was = SweepSpec(data=str(data), name="s", space=space)
-    assert resumed_spec(was, "s", {}, SweepSpec(data=str(data))) == was
+    was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(symbols))
+    given = SweepSpec(data=str(data))
+    assert resumed_spec(was, "s", {}, given) == was
+    queued = dataclasses.replace(given, name="s")
+    assert resumed_spec(queued, "s", {}, given) == queued
+    own = with_settings(presets.DEFAULT, ["sequence_length=30,40"])
+    with pytest.raises(DifferentSearchError, match=r"space sequence_length was .*, is auto"):
+        resumed_spec(dataclasses.replace(was, space=own), "s", {}, given)
     with pytest.raises(DifferentSearchError, match=r"space sequence_length was .*, is 30"):
         named = with_settings(presets.DEFAULT, ["sequence_length=30"])
         resumed_spec(was, "s", {}, SweepSpec(data=str(data), space=named))

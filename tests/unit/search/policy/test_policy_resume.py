@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.progress import TrialProgress
@@ -111,6 +111,19 @@ def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
     rebuilt.restore([progress], [progress.trial.next_attempt()], extended=False)
     trial = rebuilt.next()
     assert trial and trial.number == 1
+
+
+def test_a_ladder_goes_on_with_the_network_that_it_began_with() -> None:
+    played = play(Plan(trials=24))
+    first = played.of(Phase.LADDER)[0]
+    other = as_lstm_config(first.trial.config).evolve(layer_size=48)  # of an earlier version
+    known = replace(first, trial=replace(first.trial, config=other))
+    rebuilt = policy_of(Plan(trials=24))
+    rebuilt.restore([known], [], extended=False)
+    trial = rebuilt.next()
+    assert trial and trial.phase is Phase.LADDER
+    config = as_lstm_config(trial.config)
+    assert config.layer_size == 48 and config.learning_rate < other.learning_rate
 
 
 def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
