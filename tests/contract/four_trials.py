@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
@@ -36,7 +37,7 @@ def check(store: Store) -> None:
     runs = store.runs({"sweep.name": "s"})
     names = [run.info.run_name for run in runs]
     assert sorted(names) == sorted(set(names))
-    assert len(runs) == 1 + 3 + 4
+    assert len(runs) == 1 + len(FAMILIES) + 4
     assert {run.info.status for run in runs} == {"FINISHED"}
     for record in archive.trials(store, "s"):
         first, second = LOSSES[record.trial.number]
