@@ -166,20 +166,40 @@ def score_all(corpus: Corpus, targets: Indices, known: Container[str] = ()) -> l
 
     Families with a name in `known` are left out.
     """
-    size, train = len(corpus.alphabet), corpus.train
-    if len(train) > COUNTED:
-        train = train.part(len(train) - COUNTED, len(train))
-    cut = max(1, len(train) * 9 // 10)
-    first, held = Counts(train.part(0, cut), size), train.part(cut, len(train))
-    choice = scoring_targets(held, CHOICE_TARGETS, seed=0)
-    counts = Counts(train, size)
+    choice = _Choice(corpus)
+    counts = Counts(choice.train, len(corpus.alphabet))
     scores = []
-    for name, family in FAMILIES.items():
+    for name in FAMILIES:
         if name not in known:
-            best = min(family, key=lambda model: _score(model, first, held, choice)["loss"])
+            best = choice.best(name)
             metrics = _score(best, counts, corpus.validation, targets)
             scores.append(BaselineScore(name, best, metrics))
     return scores
+
+
+def best_order(corpus: Corpus) -> int:
+    """By how many symbols before the next one an n-gram model predicts that best."""
+    return _Choice(corpus).best("ngram").window
+
+
+class _Choice:
+    """Chooses members of families on the last tenth of the training data."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        train = corpus.train
+        #: what is counted of the training data
+        self.train = train.part(max(0, len(train) - COUNTED), len(train))
+        cut = max(1, len(self.train) * 9 // 10)
+        self._counts = Counts(self.train.part(0, cut), len(corpus.alphabet))
+        self._held = self.train.part(cut, len(self.train))
+        self._targets = scoring_targets(self._held, CHOICE_TARGETS, seed=0)
+
+    def best(self, family: str) -> Baseline:
+        """The member of a family with the lowest loss."""
+        return min(FAMILIES[family], key=self._loss)
+
+    def _loss(self, model: Baseline) -> float:
+        return _score(model, self._counts, self._held, self._targets)["loss"]
 
 
 def _score(model: Baseline, counts: Counts, split: Split, targets: Indices) -> dict[str, float]:

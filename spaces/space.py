@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,15 @@ class Space(Mapping[str, Dimension]):
         """Return a copy with some dimensions replaced."""
         return Space({**self._dimensions, **dimensions})
 
-    def settled(self, symbols: int) -> Space:
-        """The space for a corpus of so many training symbols."""
+    def settled(self, symbols: int, order: Callable[[], int]) -> Space:
+        """The space for a corpus of so many training symbols.
+
+        `order` says by how many symbols before it an n-gram model predicts the next one best.
+        """
         by_corpus = {name: d for name, d in self.items() if isinstance(d, ByCorpus)}
         if not by_corpus:
             return self
-        return self.replace(**{name: d.settled(symbols) for name, d in by_corpus.items()})
+        return self.replace(**{name: d.settled(symbols, order) for name, d in by_corpus.items()})
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Make a config from the values of all fields."""

@@ -18,7 +18,6 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
-from lstm_sweep.spaces.dimension import Dimension
 
 
 def resumed_spec(
@@ -47,7 +46,8 @@ def resumed_spec(
         given = dataclasses.replace(given, targets_seed=was.targets_seed)
     if given.rounds_per_epoch == AUTO:
         given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
-    if taken := {n: was.space[n] for n, d in given.space.items() if _suits(d, was.space.get(n))}:
+    open_ones = {n: d for n, d in given.space.items() if isinstance(d, ByCorpus)}
+    if taken := {n: was.space[n] for n, d in open_ones.items() if d.may_be(was.space.get(n))}:
         given = dataclasses.replace(given, space=given.space.replace(**taken))
     if differences := was.differences(given):
         raise DifferentSearchError(
@@ -55,11 +55,6 @@ def resumed_spec(
             f"the same search, or launch a new one"
         )
     return dataclasses.replace(given, **changes, name=was.name)
-
-
-def _suits(given: Dimension, was: Dimension | None) -> bool:
-    """Whether a range that is left to the corpus may have become that of a sweep."""
-    return isinstance(given, ByCorpus) and was in (given.small, given.large, given)
 
 
 def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:

@@ -182,11 +182,19 @@ def openings(
         return ()
     windows = space["sequence_length"]
     longer = windows.between(first.sequence_length, math.inf) or windows
-    values = [("sequence_length", windows.decode(windows.at(0.0)))]
-    values += [("sequence_length", longer.decode(longer.at(0.5)))]
-    values += [(name, space[name].decode(space[name].at(share))) for name, share in VARIED.items()]
-    others = (first.evolve(**{name: value}) for name, value in values)
+    others = [_with_window(first, int(windows.decode(windows.at(0.0))), space)]
+    others += [first.evolve(sequence_length=longer.decode(longer.at(0.5)))]
+    for name, share in VARIED.items():
+        others += [first.evolve(**{name: space[name].decode(space[name].at(share))})]
     return tuple(dict.fromkeys([first, *filter(admits, others)]))
+
+
+def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
+    """A config with windows of another length, and batches of about as many symbols."""
+    wanted = config.batch_size * config.sequence_length / length
+    sizes = [int(size) for size in space["batch_size"].values() or []]
+    nearest = min(sizes, key=lambda size: abs(math.log(size / wanted)))
+    return config.evolve(sequence_length=length, batch_size=nearest)
 
 
 def needs_as_much_memory(config: Config, other: Config) -> bool:

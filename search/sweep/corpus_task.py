@@ -301,7 +301,8 @@ def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     if not isinstance(spec.ends, bool):
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
-    if (space := spec.space.settled(symbols)) is not spec.space:
+    space = spec.space.settled(symbols, lambda: baselines.best_order(corpus))
+    if space is not spec.space:
         spec = dataclasses.replace(spec, space=space)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
     steps = fewest_steps(spec.space, symbols)

@@ -18,6 +18,7 @@ from lstm_sweep.models.baselines import (
     Counts,
     MarkovChain,
     NaiveBayes,
+    best_order,
     score_all,
 )
 from lstm_sweep.models.data.alphabet import START, Alphabet
@@ -235,6 +236,17 @@ def test_the_smallest_corpus_has_baselines() -> None:
     scores = score_all(corpus, np.zeros(1, np.int64))
     assert [s.name for s in scores] == ["unigram", "markov", "naive_bayes", "ngram"]
     assert all(math.isfinite(s.metrics["loss"]) for s in scores)
+
+
+def test_the_best_order_is_that_of_the_ngram_model_that_is_scored() -> None:
+    rng = np.random.default_rng(0)
+    after = rng.dirichlet(np.full(6, 0.2), (6, 6))
+    codes = [0, 1]
+    for draw in rng.random(6_000):
+        codes.append(int(np.searchsorted(after[codes[-2], codes[-1]].cumsum(), draw)))
+    corpus = corpus_of(np.array(codes) % 6 + 2, 6)
+    [scored] = [s for s in score_all(corpus, np.arange(200)) if s.name == "ngram"]
+    assert best_order(corpus) == scored.model.window == 2
 
 
 def test_an_alphabet_of_5000_ids_takes_little_memory() -> None:

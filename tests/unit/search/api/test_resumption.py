@@ -40,7 +40,7 @@ def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data:
 def test_windows_that_suit_the_corpus_stay_those_that_the_sweep_began_with(
     data: Path, symbols: int
 ) -> None:
-    was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(symbols))
+    was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(symbols, lambda: 3))
     given = SweepSpec(data=str(data))
     assert resumed_spec(was, "s", {}, given) == was
     queued = dataclasses.replace(given, name="s")

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lstm_sweep.models import baselines
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.ngram import ORDERS
 from lstm_sweep.search.policy.cost import fitting_targets
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
@@ -24,7 +26,7 @@ def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_
     spec = task.settled(SweepSpec(trials=3))
     assert spec == SweepSpec(
         trials=3,
-        space=presets.DEFAULT.settled(len(corpus.train)),
+        space=presets.DEFAULT.settled(len(corpus.train), lambda: 0),
         targets=fitting_targets(middle, len(corpus.train)),
         rounds_per_epoch=1,
         ends=False,  # it is a text
@@ -43,7 +45,8 @@ def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_
         for one in (corpus, small)
     }
     lowest = {symbols: (dimension.values() or [])[0] for symbols, dimension in windows.items()}
-    assert lowest == {len(corpus.train): 20, 50_000: 2}
+    assert lowest == {len(corpus.train): 20, 50_000: baselines.best_order(small)}
+    assert lowest[50_000] in ORDERS
     named = SweepSpec(space=with_settings(presets.DEFAULT, ["sequence_length=30,40"]))
     kept = CorpusTask.of(named, small).settled(named).space
     assert kept["sequence_length"].values() == [30, 40]
