@@ -190,8 +190,12 @@ def openings(
 
 
 def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
-    """A config with windows of another length, and batches of about as many symbols."""
-    wanted = config.batch_size * config.sequence_length / length
+    """A config with windows of another length.
+
+    Batches stay halfway, by ratio, between as many windows and as many symbols: as many windows
+    would make slow epochs of small steps, as many symbols too few steps of an epoch.
+    """
+    wanted = config.batch_size * math.sqrt(config.sequence_length / length)
     sizes = [int(size) for size in space["batch_size"].values() or []]
     nearest = min(sizes, key=lambda size: abs(math.log(size / wanted)))
     return config.evolve(sequence_length=length, batch_size=nearest)
