@@ -124,10 +124,10 @@ _WINDOWS = ("sequence_length", "batch_size")
 SHORT_WINDOW = 20
 
 
-def short_window(windows: Dimension) -> int:
-    """The window's length that is nearest to `SHORT_WINDOW`, by ratio."""
-    lengths = [int(length) for length in windows.values() or []]
-    return min(lengths, key=lambda length: abs(math.log(length / SHORT_WINDOW)))
+def nearest(dimension: Dimension, wanted: float) -> int:
+    """The whole number of a dimension that is nearest to another, by ratio."""
+    numbers = [int(number) for number in dimension.values() or []]
+    return min(numbers, key=lambda number: abs(math.log(number / wanted)))
 
 
 def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
@@ -140,7 +140,7 @@ def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
     values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
     for name in FIRST:
         values[name] = space[name].decode(space[name].at(0.0))
-    values["sequence_length"] = short_window(space["sequence_length"])
+    values["sequence_length"] = nearest(space["sequence_length"], SHORT_WINDOW)
     values["direction"] = "uni" if "uni" in space["direction"] else "bi"
     values["epochs"] = space.largest("epochs")
     middle = TrialConfig.from_dict(values)
@@ -172,7 +172,7 @@ VARIED = {"layer_size": 0.75, "dropout": 0.25}
 def openings(
     space: Space, small: TrialConfig, best: float, admits: Admits
 ) -> tuple[TrialConfig, ...]:
-    """With what a search may begin: `opening`, and this with another value of one field each.
+    """With what a search may begin: `opening`, and this with other values of a field or two each.
 
     They tell early whether the shortest windows, longer ones, larger layers or some dropout pay,
     which most spaces leave open.
@@ -196,9 +196,7 @@ def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
     would make slow epochs of small steps, as many symbols too few steps of an epoch.
     """
     wanted = config.batch_size * math.sqrt(config.sequence_length / length)
-    sizes = [int(size) for size in space["batch_size"].values() or []]
-    nearest = min(sizes, key=lambda size: abs(math.log(size / wanted)))
-    return config.evolve(sequence_length=length, batch_size=nearest)
+    return config.evolve(sequence_length=length, batch_size=nearest(space["batch_size"], wanted))
 
 
 def needs_as_much_memory(config: Config, other: Config) -> bool:
