@@ -75,15 +75,16 @@ def contest(
 ) -> Run | None:
     """Run a contestant until its time is over.
 
-    None if it ends by itself with an error, or has no loss at all: then something is
-    broken, which must not pass for a slow search.
+    None if it ends by itself with an error, or has begun no trial: then something is broken, which
+    must not pass for a slow search. One that has trained, but has no loss by the end of its time,
+    is slow.
     """
     began = time.time()
     command = _command(name, label, seed, setting, data, folder, began)
     code = run_alone(command, folder, log, began + 60 * setting.minutes)
     events = our_events(folder, began) if name == OURS else events_of_peer(folder / "events.jsonl")
     run = condensed(label, seed, setting, events)
-    return None if code or not run.improvements else run
+    return None if code or not run.begun else run
 
 
 def run_alone(command: Sequence[str], folder: Path, log: Path, until: float) -> int:
