@@ -7,13 +7,13 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmed import Confirmed, confirmed, is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.reserve import Reserve, Shortened
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase, Trial
@@ -26,28 +26,6 @@ FEWEST_SEEDS = 2
 #: how much longer than predicted a further run may take, and seconds until search trials that make
 #: room for it have ended, or that are left when it ends
 SLACK, GRACE_S = 1.15, 2.0
-
-
-@dataclass(frozen=True)
-class Shortened:
-    """Further runs of one config that have fewer rounds than its first run."""
-
-    config: Config
-    rounds: int
-    #: runs at most, and seconds until all have ended
-    trials: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Reserve:
-    """What is kept of the budget for confirming."""
-
-    trials: int
-    #: of the end of the time; 0 if that is not limited, or nothing is known yet
-    seconds: float = 0.0
-    #: further runs of the best that are shorter than its first one, if no such run would fit
-    shortened: Shortened | None = None
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:

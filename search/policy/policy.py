@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.arrays import Array
-from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
+from lstm_sweep.search.policy.confirmation import Confirmation
 from lstm_sweep.search.policy.confirmed import is_whole
 from lstm_sweep.search.policy.ladder import LadderDecision
 from lstm_sweep.search.policy.ladder_phase import LadderPhase
@@ -20,6 +20,7 @@ from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.report import SearchReport
+from lstm_sweep.search.policy.reserve import Reserve
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason
 from lstm_sweep.search.policy.trials import Trials

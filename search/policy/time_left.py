@@ -22,8 +22,9 @@ import numpy as np
 
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.arrays import FEW, Array, grown, some_of
-from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, Reserve, makespan
+from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, makespan
 from lstm_sweep.search.policy.forecast import INTERVAL
+from lstm_sweep.search.policy.reserve import Reserve
 from lstm_sweep.search.policy.trial_seconds import TrialSeconds
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
