@@ -18,6 +18,7 @@ from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
 from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, nearest_size
 from lstm_sweep.search.policy.ladder_length import ladder_length
 from lstm_sweep.search.policy.problem import Admits, SearchProblem, admits_all
+from lstm_sweep.spaces.by_corpus import SMALL_CORPUS
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
@@ -71,6 +72,7 @@ def lstm_problem(
         lowest_rate_share=min(rate_share(config, small) for config in largest),
         experience=experience,
         openings=lambda best, admits: openings(space, small, best, admits),
+        large_openings=lambda best: large_openings(space, small, best, data_size),
         features=lambda config, best: features(as_lstm_config(config), small, best),
         needs_as_much_memory=needs_as_much_memory,
     )
@@ -187,6 +189,28 @@ def openings(
     for name, share in VARIED.items():
         others += [first.evolve(**{name: space[name].decode(space[name].at(share))})]
     return tuple(dict.fromkeys([first, *filter(admits, others)]))
+
+
+#: parameters by training symbol of a network that is large for its corpus, and can still be trained
+LARGE = (0.4, 2.0)
+
+
+def large_openings(
+    space: Space, small: TrialConfig, best: float, data_size: DataSize
+) -> tuple[TrialConfig, ...]:
+    """The ladder's network in `LARGE` sizes, with dropout and the best rate, the largest first.
+
+    None for a small corpus, of which a network that large learns by heart what is chance, nor for a
+    space without dropout.
+    """
+    dropout = space["dropout"].decode(space["dropout"].at(VARIED["dropout"]))
+    if not dropout or data_size.symbols < SMALL_CORPUS:
+        return ()
+    dropped = small.evolve(learning_rate=best, dropout=dropout)
+    sizes = sorted(space["layer_size"].values() or [], reverse=True)
+    low, high = (share * data_size.symbols for share in LARGE)
+    networks = (dropped.evolve(layer_size=size) for size in sizes)
+    return tuple(one for one in networks if low <= parameters(one, data_size.alphabet) <= high)
 
 
 def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:

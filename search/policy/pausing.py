@@ -35,6 +35,10 @@ class Pausing:
         rungs = halving.rungs(problem.rounds, problem.first_rung)
         self._standings = Standings(rungs, forecasts)
 
+    def wait_for(self, number: int, rounds: int) -> None:
+        """Do not compare a trial with others before it has so many rounds."""
+        self._least[number] = rounds
+
     def may_judge(self, one: TrialSnapshot) -> bool:
         """Whether enough of a trial is trained to compare it with others."""
         number = one.trial.number

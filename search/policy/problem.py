@@ -42,6 +42,10 @@ def _no_openings(best_rate: float, admits: Admits) -> Sequence[Config]:
     return ()
 
 
+def _no_large_openings(best_rate: float) -> Sequence[Config]:
+    return ()
+
+
 def _same_rate(config: Config) -> float:
     return 1.0
 
@@ -84,6 +88,9 @@ class SearchProblem:
     lowest_rate_share: float = 1.0
     #: with what the search begins, by the best learning rate; empty if nothing is more sensible
     openings: Callable[[float, Admits], Sequence[Config]] = _no_openings
+    #: large networks with dropout, the largest first, of which one may be a later opening, by the
+    #: best learning rate (`large_opening`)
+    large_openings: Callable[[float], Sequence[Config]] = _no_large_openings
     #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
     #: ladder has found; each config has as many
     features: Callable[[Config, float | None], Sequence[float]] = _no_features

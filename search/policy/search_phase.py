@@ -20,6 +20,7 @@ from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Opening, network
 from lstm_sweep.search.policy.extrapolation import Extrapolation
 from lstm_sweep.search.policy.forecast import Curve, Forecasts
 from lstm_sweep.search.policy.found_rate import FoundRate
+from lstm_sweep.search.policy.large_opening import LargeOpening
 from lstm_sweep.search.policy.observations import ObservedTrials
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
@@ -64,6 +65,10 @@ class SearchPhase:
         self._forecasts = Forecasts((*rungs, problem.rounds))
         if plan.halving and problem.pausable:
             self.pausing = Pausing(problem, trials, slots, self._forecasts.losses)
+        #: the opening that comes later; None if trials do not wait, or openings are not wanted
+        self._large: LargeOpening | None = None
+        if self.pausing and plan.opening:
+            self._large = LargeOpening(plan, problem, trials, costs, self.pausing, slots)
         self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
         #: what trials have returned, by their number; NaN without a result
         self._returned = np.full(0, np.nan)
@@ -72,10 +77,12 @@ class SearchPhase:
     def narrow(self, rate: FoundRate) -> None:
         """Keep to learning rates near to the best one."""
         self._rate, self.space = rate, rate.narrowed
+        if self._large:
+            large = map(rate.suited, self._problem.large_openings(rate.rate))
+            self._large.choose_among(large, set(self._openings()))
         self._observed = ObservedTrials()
         for one in self._trials.values():
-            self._observe(one)
-            self._forecast(one)
+            self.put(one)
 
     def put(self, one: TrialSnapshot) -> None:
         """Know a trial of any phase, or what has become of it."""
@@ -89,6 +96,8 @@ class SearchPhase:
         if self.pausing:
             self._forecast(one)
             if one.trial.phase is Phase.SEARCH:
+                if self._large:
+                    self._large.recognize(one)
                 self.pausing.put(one)
         self._observe(one)
 
@@ -132,6 +141,8 @@ class SearchPhase:
         """
         if opening := self._opening(left):
             return Proposal(opening, self.space.encode(opening))
+        if self._large and (large := self._large.next(self.admits, left)):
+            return Proposal(large, self.space.encode(large))
         some: list[Proposal] = []
         #: those that only come to their first rung
         short: list[Proposal] = []

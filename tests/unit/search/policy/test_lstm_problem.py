@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
+    LARGE,
     USUAL_RATE,
     features,
     lstm_problem,
     rate_share,
 )
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.by_corpus import SMALL_CORPUS
+from lstm_sweep.spaces.space import with_settings
 
 SMALL = TrialConfig(layers=2, layer_size=32)
 
@@ -54,3 +58,38 @@ def test_features_tell_how_far_a_rate_is_from_the_one_that_suits_a_network() -> 
     assert (decades, squared, size) == pytest.approx((-1.0, 1.0, 5.0))
     usual = features(small.evolve(learning_rate=USUAL_RATE), small, None)
     assert usual[:2] == pytest.approx((0.0, 0.0))
+
+
+SHAKESPEARE = DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3)
+
+
+def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_symbols() -> None:
+    problem = lstm_problem(presets.DEFAULT, SHAKESPEARE, unigram_loss=3.0)
+    networks = [as_lstm_config(one) for one in problem.large_openings(0.004)]
+    assert [one.layer_size for one in networks] == list(range(384, 175, -16))
+    assert {(one.layers, one.dropout, one.learning_rate) for one in networks} == {(2, 0.2, 0.004)}
+    sizes = [parameters(one, SHAKESPEARE.alphabet) / SHAKESPEARE.symbols for one in networks]
+    assert LARGE[0] <= sizes[-1] < sizes[0] <= LARGE[1]
+
+
+@pytest.mark.parametrize(
+    "symbols, settings, some",
+    [
+        (SMALL_CORPUS, [], True),
+        (SMALL_CORPUS - 1, [], False),
+        (SMALL_CORPUS, ["dropout=0"], False),
+        (SMALL_CORPUS, ["dropout=0.5"], True),
+        (30_000_000, [], False),  # such a network is larger than the space has any
+    ],
+)
+def test_there_are_large_networks_for_corpora_and_spaces_that_have_room_for_them(
+    symbols: int, settings: list[str], some: bool
+) -> None:
+    space = with_settings(presets.DEFAULT, settings)
+    size = DataSize(symbols, alphabet=68, targets=2_304)
+    found = lstm_problem(space, size, unigram_loss=3.0).large_openings(0.01)
+    assert bool(found) == some
+    assert all(
+        space["dropout"].decode(space["dropout"].at(0.25)) == as_lstm_config(one).dropout
+        for one in found
+    )

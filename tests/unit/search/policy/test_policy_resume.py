@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -30,9 +32,10 @@ from tests.unit.search.policy.player import (
 class Doubter(Player):
     """Compares each decision with that of a policy rebuilt from the trials alone."""
 
-    def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
-        super().__init__(policy, curves, slots)
-        self._slots = slots
+    def __init__(self, plan: Plan, curves: Curves, slots: int, **known: Any) -> None:
+        """`known` is of the problem, as of `policy_of`."""
+        self._make = functools.partial(policy_of, plan, SPACE, slots, **known)
+        super().__init__(self._make(), curves, slots)
         #: numbers of trials, in order of their ends
         self._ended: list[int] = []
         self.compared = 0
@@ -63,7 +66,7 @@ class Doubter(Player):
                 return
 
     def _rebuilt(self) -> Policy:
-        policy = policy_of(self._policy.plan, SPACE, self._slots)
+        policy = self._make()
         open_ = [c for c in self.played.all_progress if c.ended is None]
         under_way = [c.trial for c in open_ if not c.paused]
         paused = [c for c in open_ if c.paused]
@@ -89,11 +92,24 @@ def out_of_order(trial: Trial) -> Curve:
 def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
     plan: Plan, slots: int, curves: Curves
 ) -> None:
-    player = Doubter(policy_of(plan, slots=slots), curves, slots)
+    player = Doubter(plan, curves, slots)
     player.play()
     enough = player.compared >= plan.trials
     assert enough or reason_of(player.played.policy) != "the budget is spent"
     assert player.compared > 4
+
+
+@each_slots
+def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early(slots: int) -> None:
+    def large(best: float) -> list[TrialConfig]:
+        return [TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=9)]
+
+    player = Doubter(Plan(trials=40, seconds=240.0), usual, slots, large_openings=large)
+    played = player.play()
+    both = [one for one in played.of(Phase.SEARCH) if as_lstm_config(one.trial.config).layers == 2]
+    [own] = (one for one in both if as_lstm_config(one.trial.config).dropout == 0.125)
+    assert len(own.rounds) >= 8
+    assert player.compared > 20
 
 
 def test_more_trials_let_the_search_go_on() -> None:
