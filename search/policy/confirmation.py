@@ -98,7 +98,10 @@ class Confirmation:
             f"at most {kept:.0f} s are kept for that" if SLACK * needs > kept else "none were left"
         )
         if self._shortened:
-            return f"{best.trial.id} was not trained again: it was not yet the best when that began"
+            why = "it was not yet the best when that began"
+            if self.going_on is not None:
+                why = f"{self._trials[self.going_on].trial.id} was expected to be the best"
+            return f"{best.trial.id} was not trained again: {why}"
         seeds = f"{self._fewest} seed{'s' if self._fewest > 1 else ''}"
         return f"{best.trial.id} was not trained again: {seeds} take about {needs:.0f} s, and {few}"
 
@@ -253,8 +256,8 @@ class Confirmation:
     ) -> None:
         """The search is over and has left a number of trials; a second call changes nothing.
 
-        `leader` is the trial that is expected to end best, if it is trained just now. It goes on if
-        further runs of the best are too short to say all, and there is another slot: then its
+        `leader` is the trial that is expected to be the best, if it is trained just now. It goes on
+        if further runs of the best are too short to say all, and there is another slot: then its
         config is confirmed.
         """
         if self._total is not None:

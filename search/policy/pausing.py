@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.allocation import Contender, Standings
-from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
@@ -24,16 +24,17 @@ class Pausing:
         problem: SearchProblem,
         trials: Trials,
         slots: int,
-        forecasts: Callable[[], Array],
+        forecasts: Forecasts,
     ) -> None:
-        """`forecasts` gives the loss that each trial is expected to end with, by its number."""
+        """`forecasts` are those of the trials, by their numbers."""
         self._problem, self._trials, self._slots = problem, trials, slots
+        self._forecasts = forecasts
         #: whether no new trial is begun any more, since the time is short or the space is tried
         self.ending = False
         #: round before which each trial is not judged
         self._least: dict[int, int] = {}
         rungs = halving.rungs(problem.rounds, problem.first_rung)
-        self._standings = Standings(rungs, forecasts)
+        self._standings = Standings(rungs, forecasts.losses)
 
     def wait_for(self, number: int, rounds: int) -> None:
         """Do not compare a trial with others before it has so many rounds."""
@@ -89,6 +90,31 @@ class Pausing:
         """The best of the leaders that is trained now; None if all of them wait."""
         leaders = self._standings.leaders(self._most_leaders)
         return next((one for n in leaders if not (one := self._trials[n]).paused), None)
+
+    def going_on(self, left: float | None) -> TrialSnapshot | None:
+        """The trial that keeps its slot while the best configs are trained again, if one does.
+
+        `left` are the seconds until the end. The best goes on if it is trained now; another one
+        only if it is almost sure to be the best by then.
+        """
+        leader, best = self.running_leader(), next(iter(self._trials.best_so_far(1)), None)
+        if left is None or best is None or leader is None:
+            return leader
+        if not (best.ended or best.paused):
+            return best
+        return leader if self._most_after(leader, left) < best.best_so_far[-1] else None
+
+    def _most_after(self, one: TrialSnapshot, seconds: float) -> float:
+        """The loss that a trial is almost sure to have after so many more seconds on its slot.
+
+        It falls as a power of the rounds to the upper end of what is expected after all of them.
+        """
+        each, done, whole = one.usual_round_seconds, len(one.rounds), self._problem.rounds
+        lowest, end = one.best_so_far[-1], float(self._forecasts.ranges()[2, one.trial.number])
+        if not each or lowest <= 0 or done >= whole:
+            return lowest
+        share = math.log(min(1 + seconds / each / done, whole / done)) / math.log(whole / done)
+        return float(lowest * (end / lowest) ** share)
 
     def next(self) -> TrialSnapshot | None:
         """The paused trial that is worth a slot more than a new one; None if none is."""

@@ -207,7 +207,7 @@ class Policy:
 
     def _end_search(self, left: float | None) -> None:
         pausing = self._search.pausing
-        leader = pausing.running_leader() if pausing else None
+        leader = pausing.going_on(left) if pausing else None
         going = leader and leader.trial.number not in self._judged  # else it ends or waits just now
         self.confirmation.begin(self.plan.trials - self._next, left, leader if going else None)
 

@@ -64,7 +64,7 @@ class SearchPhase:
         rungs = halving.rungs(problem.rounds, problem.first_rung)
         self._forecasts = Forecasts((*rungs, problem.rounds))
         if plan.halving and problem.pausable:
-            self.pausing = Pausing(problem, trials, slots, self._forecasts.losses)
+            self.pausing = Pausing(problem, trials, slots, self._forecasts)
         #: the opening that comes later; None if trials do not wait, or openings are not wanted
         self._large: LargeOpening | None = None
         if self.pausing and plan.opening:

@@ -110,7 +110,8 @@ def test_where_trainings_take_long_further_runs_are_shorter_and_the_leader_goes_
 
 @pytest.mark.parametrize("begun", [1, 2])
 def test_a_sweep_that_goes_on_with_shorter_runs_trains_as_many_rounds(begun: int) -> None:
-    whole = sweeps(600.0, presets.DEFAULT, LONG, 2)[1]
+    whole = sweeps(600.0, presets.DEFAULT, LONG, 2)[2]
+    assert whole.policy.confirmation.going_on is not None
     runs = whole.of(Phase.CONFIRM)
     last = runs[begun - 1]
     until = last.began + 0.6 * last.seconds

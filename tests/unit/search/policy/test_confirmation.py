@@ -81,3 +81,20 @@ def test_the_best_is_confirmed_though_it_was_not_when_the_search_ended(
         further = replace(better.trial, number=2 + number, phase=Phase.CONFIRM)
         known.put(replace(better, trial=further))
     assert again.full
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_sweep_says_why_its_best_config_was_not_trained_again(goes_on: bool) -> None:
+    best, leader = first_run(0, 30, 2.0, Ended(Outcome.STOPPED)), first_run(1, 6, 2.1)
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    known = Trials([best, leader])
+    again = Confirmation(Plan(seconds=600.0, trials=50), problem, known, ObservedCosts(), 2)
+    again.begin(40, 150.0, leader if goes_on else None)
+    assert again.next(150.0) == (leader if goes_on else best)
+    if not goes_on:  # and another one is better in the end
+        best = first_run(2, 40, 1.9, Ended(Outcome.STOPPED))
+        known.put(best)
+    why = f"{leader.trial.id} was expected to be" if goes_on else "it was not yet"
+    assert again.omitted() == f"{best.trial.id} was not trained again: {why} the best" + (
+        "" if goes_on else " when that began"
+    )

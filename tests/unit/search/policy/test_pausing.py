@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lstm_sweep.search.policy.pausing import pruned
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.forecast import Forecasts
+from lstm_sweep.search.policy.pausing import Pausing, pruned
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.stop_reason import StopReason
-from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
     Played,
     Player,
+    course_of,
     in_order,
     play,
     policy_of,
+    problem_of,
     usual,
+    with_rounds,
 )
 
 HALVING: dict[str, Any] = {**PLAIN, "halving": True}
@@ -137,3 +145,60 @@ def test_without_a_limit_of_time_the_search_ends_though_trials_wait() -> None:
     assert all(one.ended and not one.paused for one in played.all_progress)
     outcomes = [one.ended.outcome for one in played.of(Phase.SEARCH) if one.ended]
     assert outcomes.count(Outcome.PRUNED) > outcomes.count(Outcome.COMPLETE) > 0
+
+
+#: a trial that has four of nine rounds, and one that has six and stands still
+FALLING, STILL = [2.0, 1.9, 1.8, 1.76], [1.75] * 6
+#: what they may reach: loss, low, high
+SURE, UNSURE, ENDS = (1.6, 1.5, 1.7), (1.6, 1.4, 1.76), (1.75, 1.75, 1.75)
+
+
+class Expected(Forecasts):
+    """Forecasts that are given."""
+
+    def __init__(self, *ranges: tuple[float, float, float]) -> None:
+        super().__init__((1, 3, 9))
+        self._given = np.array(ranges).T
+
+    def ranges(self) -> Array:
+        return self._given
+
+
+def goes_on(
+    expected: tuple[float, float, float], left: float | None, *, best_waits: bool
+) -> int | None:
+    """Number of the trial that goes on at the end: 0 is expected to be the best, 1 is it so far."""
+    trials = Trials()
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    pausing = Pausing(problem, trials, 2, Expected(expected, ENDS))
+    for number, losses in enumerate((FALLING, STILL)):
+        config = TrialConfig(epochs=9, layer_size=16 * (number + 1))
+        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
+        trial = Trial(sweep="s", number=number, config=config, seed=0)
+        progress = with_rounds(course_of(trial), *rounds)
+        if number == 1 and best_waits:
+            progress = progress.with_pause(Paused("at epoch 6"), 60.0)
+        trials.put(progress.snapshot())
+        pausing.put(progress.snapshot())
+    one = pausing.going_on(left)
+    return one.trial.number if one else None
+
+
+@pytest.mark.parametrize("left", [5.0, 100.0])
+def test_the_best_goes_on_at_the_end_though_another_may_come_further(left: float) -> None:
+    assert goes_on(SURE, None, best_waits=False) == 0, "it leads, if there is time for all rounds"
+    assert goes_on(SURE, left, best_waits=False) == 1
+
+
+@pytest.mark.parametrize("left, expected", [(None, 0), (200.0, 0), (10.0, 0), (2.0, None)])
+def test_another_goes_on_only_if_it_will_be_the_best_by_then(
+    left: float | None, expected: int | None
+) -> None:
+    assert goes_on(SURE, left, best_waits=True) == expected
+
+
+@pytest.mark.parametrize("left, expected", [(None, 0), (200.0, None)])
+def test_another_that_may_stay_behind_does_not_go_on(
+    left: float | None, expected: int | None
+) -> None:
+    assert goes_on(UNSURE, left, best_waits=True) == expected
