@@ -95,9 +95,15 @@ def certainty(found: Findings) -> list[str]:
     ]
     if seeds < 2:
         said.append("One further seed shows no spread.")
-    if _config_of(first.trial, found) != best.config:
+    first_config, *other_configs = (_config_of(one.trial, found) for one in found.confirmed)
+    if best.config in other_configs:
         said.append(
             "By the mean over further seeds this config is the best, not that of the best trial."
+        )
+    elif best.config != first_config:
+        said.append(
+            f"The config of the best trial, {best.id}, was not trained again, so it is not known "
+            f"how much of its lead is chance."
         )
     return [*said, *(_told(one, first) for one in others)]
 
