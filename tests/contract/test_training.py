@@ -173,7 +173,7 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
     assert min(epoch["val_loss"] for epoch in metrics) > math.log(8) - noise_of_the_score
 
 
-@pytest.mark.parametrize("direction", ["bi", *in_full("uni")])
+@pytest.mark.parametrize("kind", ["bi", "carried", *in_full("uni")])
 @pytest.mark.parametrize(
     ("optimizer", "layer_size"),
     # of 128 units some are idle, for which Adagrad's variable must not be 0
@@ -183,15 +183,18 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
     ],
 )
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
-    corpus: Corpus, tmp_path: Path, direction: str, optimizer: str, layer_size: int
+    corpus: Corpus, tmp_path: Path, kind: str, optimizer: str, layer_size: int
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.network.events import Round
 
-    averages = "off" if (direction, optimizer) == ("uni", "adam") else "polynomial"
+    averages = "off" if (kind, optimizer) == ("uni", "adam") else "polynomial"
+    of_kind: dict[str, Any] = {"state": "carried"}
+    if kind != "carried":
+        of_kind = {"direction": kind, "stride": CONFIG.sequence_length}
     config = CONFIG.evolve(
-        direction=direction, optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
-        stride=CONFIG.sequence_length, averaging=averages, weight_decay=0.1,
+        optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
+        **of_kind, averaging=averages, weight_decay=0.1,
         dropout_mask="window" if layer_size == 12 else "step", recurrent_dropout=0.2,
         input_dropout=0.1,
     )  # fmt: skip

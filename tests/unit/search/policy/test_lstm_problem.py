@@ -47,6 +47,7 @@ def test_a_ladder_is_climbed_by_the_smallest_network_whatever_is_admitted() -> N
     assert (small.layers, small.layer_size, small.sequence_length, small.batch_size) == (
         2, 32, 20, 32,
     )  # fmt: skip
+    assert small.averaging == "polynomial", "it is scored as the networks of the search are"
     assert problem.rate_share(small) == 1
     assert problem.lowest_rate_share == pytest.approx(2 * 32 / (3 * 512))
 
