@@ -101,9 +101,11 @@ def certainty(found: Findings) -> list[str]:
             "By the mean over further seeds this config is the best, not that of the best trial."
         )
     elif best.config != first_config:
+        text = f"of the config of the best trial, {best.id}, has ended"
         said.append(
-            f"The config of the best trial, {best.id}, was not trained again, so it is not known "
-            f"how much of its lead is chance."
+            f"No further run {text}, so it is not known how much of its lead is chance."
+            if found.is_over
+            else f"No further run {text} yet."
         )
     return [*said, *(_told(one, first) for one in others)]
 

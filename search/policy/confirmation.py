@@ -98,9 +98,12 @@ class Confirmation:
             f"at most {kept:.0f} s are kept for that" if SLACK * needs > kept else "none were left"
         )
         if self._shortened:
+            other = self._trials.get(-1 if self.going_on is None else self.going_on)
             why = "it was not yet the best when that began"
-            if self.going_on is not None:
-                why = f"{self._trials[self.going_on].trial.id} was expected to be the best"
+            if other is best:
+                why = "no further run of it has a loss"
+            elif other:
+                why = f"{other.trial.id} was expected to be the best"
             return f"{best.trial.id} was not trained again: {why}"
         seeds = f"{self._fewest} seed{'s' if self._fewest > 1 else ''}"
         return f"{best.trial.id} was not trained again: {seeds} take about {needs:.0f} s, and {few}"

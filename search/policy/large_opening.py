@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import Admits, SearchProblem
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Phase
 
 #: epochs of another trial before it is begun: by then cheap networks have shown what they are worth
 BEGUN_AFTER = 3
-#: epochs before it is compared with others
+#: epochs before it is compared with others, at least: it is at the first rung from then on
 EPOCHS = 8
 #: share that these may take of the time of all slots, and of the time of a sweep
-MOST_OF_SLOTS, MOST_OF_TIME = 0.2, 0.5
+MOST_OF_SLOTS, MOST_OF_TIME = 0.2, 0.4
 
 
 class LargeOpening:
@@ -42,34 +44,37 @@ class LargeOpening:
         slots: int,
     ) -> None:
         self._trials, self._costs, self._pausing = trials, costs, pausing
-        per_epoch = problem.rounds_per_epoch
-        self._rounds, self._begun_after = EPOCHS * per_epoch, BEGUN_AFTER * per_epoch
-        #: seconds that its first `EPOCHS` may take
+        least, self._begun_after = (n * problem.rounds_per_epoch for n in (EPOCHS, BEGUN_AFTER))
+        rungs = halving.rungs(problem.rounds, problem.first_rung)
+        #: after which it is compared, and seconds that they may take; 0 if it cannot be compared
+        self._rounds = next((rung for rung in rungs if rung >= least), 0)
         self._most_seconds = 0.0
-        if plan.seconds is not None and self._rounds < problem.rounds:
+        if plan.seconds is not None and self._rounds:
             self._most_seconds = min(MOST_OF_SLOTS * slots, MOST_OF_TIME) * plan.seconds
-        #: networks that it may be, the largest first
+        #: networks that it may be, the largest first, and the number of its trial
         self._candidates: tuple[Config, ...] = ()
+        self._number: int | None = None
 
     def choose_among(self, candidates: Iterable[Config], others: Collection[Config]) -> None:
         """Know the networks that it may be, the largest first; `others` are openings themselves."""
-        self._candidates = tuple(one for one in candidates if one not in others)
+        if self._most_seconds:
+            self._candidates = tuple(one for one in candidates if one not in others)
 
     def recognize(self, one: TrialSnapshot) -> None:
         """If a trial of the search is the one, let it not be compared early."""
-        if one.trial.config in self._candidates:
-            self._pausing.wait_for(one.trial.number, self._rounds)
+        if self._number is None and one.trial.config in self._candidates:
+            self._number = one.trial.number
+            self._pausing.judge_from(self._number, self._rounds)
 
     def next(self, admits: Admits, left: float | None) -> Config | None:
         """The network if it is to be begun now, `left` seconds before the end of the search.
 
         None if it is too early or too late, or if there is one already.
         """
-        if left is None or not self._candidates:
+        if left is None or self._number is not None or not self._candidates:
             return None
-        if not self._trials.configs.isdisjoint(self._candidates):
-            return None
-        if not any(len(one.rounds) >= self._begun_after for one in self._trials.values()):
+        searched = (one for one in self._trials.values() if one.trial.phase is Phase.SEARCH)
+        if not any(len(one.rounds) >= self._begun_after for one in searched):
             return None
         most = min(self._most_seconds, left)
         for config in self._candidates:

@@ -31,14 +31,15 @@ class Pausing:
         self._forecasts = forecasts
         #: whether no new trial is begun any more, since the time is short or the space is tried
         self.ending = False
-        #: round before which each trial is not judged
+        #: round before which each trial is not judged, and which one is later than usual
         self._least: dict[int, int] = {}
+        self._late: int | None = None
         rungs = halving.rungs(problem.rounds, problem.first_rung)
         self._standings = Standings(rungs, forecasts.losses)
 
-    def wait_for(self, number: int, rounds: int) -> None:
+    def judge_from(self, number: int, rounds: int) -> None:
         """Do not compare a trial with others before it has so many rounds."""
-        self._least[number] = rounds
+        self._least[number], self._late = rounds, number
 
     def may_judge(self, one: TrialSnapshot) -> bool:
         """Whether enough of a trial is trained to compare it with others."""
@@ -87,9 +88,20 @@ class Pausing:
         return standings.forecast(other) < standings.forecast(number)
 
     def running_leader(self) -> TrialSnapshot | None:
-        """The best of the leaders that is trained now; None if all of them wait."""
+        """The best of the leaders that is trained now; None if all of them wait.
+
+        If all do, it is a trial that is not compared yet, since it may lead later.
+        """
         leaders = self._standings.leaders(self._most_leaders)
-        return next((one for n in leaders if not (one := self._trials[n]).paused), None)
+        running = (one for n in leaders if not (one := self._trials[n]).paused)
+        return next(running, None) or self._not_compared_yet()
+
+    def _not_compared_yet(self) -> TrialSnapshot | None:
+        """The trial that is compared later than usual, while it runs and is not."""
+        one = None if self._late is None else self._trials.get(self._late)
+        if one is None or one.ended or one.paused or one.trial.number in self._standings:
+            return None
+        return one
 
     def going_on(self, left: float | None) -> TrialSnapshot | None:
         """The trial that keeps its slot while the best configs are trained again, if one does.
@@ -98,11 +110,12 @@ class Pausing:
         only if it is almost sure to be the best by then.
         """
         leader, best = self.running_leader(), next(iter(self._trials.best_so_far(1)), None)
-        if left is None or best is None or leader is None:
+        if left is None or best is None:
             return leader
         if not (best.ended or best.paused):
             return best
-        return leader if self._most_after(leader, left) < best.best_so_far[-1] else None
+        leads = leader and self._most_after(leader, left) < best.best_so_far[-1]
+        return leader if leads else None
 
     def _most_after(self, one: TrialSnapshot, seconds: float) -> float:
         """The loss that a trial is almost sure to have after so many more seconds on its slot.
@@ -110,11 +123,13 @@ class Pausing:
         It falls as a power of the rounds to the upper end of what is expected after all of them.
         """
         each, done, whole = one.usual_round_seconds, len(one.rounds), self._problem.rounds
-        lowest, end = one.best_so_far[-1], float(self._forecasts.ranges()[2, one.trial.number])
+        if (lowest := one.best_loss) is None:
+            return math.inf
         if not each or lowest <= 0 or done >= whole:
             return lowest
-        share = math.log(min(1 + seconds / each / done, whole / done)) / math.log(whole / done)
-        return float(lowest * (end / lowest) ** share)
+        end = float(self._forecasts.ranges()[2, one.trial.number])
+        then = min(done + math.floor(seconds / each), whole)
+        return float(lowest * (end / lowest) ** (math.log(then / done) / math.log(whole / done)))
 
     def next(self) -> TrialSnapshot | None:
         """The paused trial that is worth a slot more than a new one; None if none is."""

@@ -267,7 +267,8 @@ class Policy:
             return Ended(Outcome.COMPLETE, f"no better since epoch {trial.epoch_text(best)}")
         if trial.phase is Phase.LADDER:
             return self._ladder.judge(one)
-        return self._search.judge(one) if trial.phase is Phase.SEARCH else None
+        goes_on = trial.phase is Phase.CONFIRM or trial.number == self.confirmation.going_on
+        return None if goes_on else self._search.judge(one)
 
     def lose(self, progress: TrialProgress) -> None:
         """An attempt of a trial has ended that will be tried again."""

@@ -68,12 +68,20 @@ def test_it_says_where_the_best_trial_is_a_lucky_seed() -> None:
     assert "this config is the best, not that of the best trial" in answer.certainty(found)[1]
 
 
-def test_it_says_where_the_best_trial_is_not_one_that_was_trained_again() -> None:
-    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=(confirmation(1, 1.2, None),))
-    assert answer.certainty(found)[1:] == [
-        "The config of the best trial, s/0, was not trained again, so it is not known how much of "
-        "its lead is chance."
-    ]
+@pytest.mark.parametrize(
+    "state, end",
+    [
+        ("finished", ", so it is not known how much of its lead is chance."),
+        ("running", " yet."),
+    ],
+)
+def test_it_says_where_the_best_trial_is_not_one_that_was_trained_again(
+    state: str, end: str
+) -> None:
+    again = (confirmation(1, 1.2, None),)
+    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again, state=state)
+    said = f"No further run of the config of the best trial, s/0, has ended{end}"
+    assert answer.certainty(found)[1:] == [said]
 
 
 def test_without_further_seeds_nobody_knows_how_sure_it_is() -> None:

@@ -13,6 +13,8 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import (
     SPACE,
     Curve,
@@ -32,9 +34,11 @@ from tests.unit.search.policy.player import (
 class Doubter(Player):
     """Compares each decision with that of a policy rebuilt from the trials alone."""
 
-    def __init__(self, plan: Plan, curves: Curves, slots: int, **known: Any) -> None:
+    def __init__(
+        self, plan: Plan, curves: Curves, slots: int, space: Space = SPACE, **known: Any
+    ) -> None:
         """`known` is of the problem, as of `policy_of`."""
-        self._make = functools.partial(policy_of, plan, SPACE, slots, **known)
+        self._make = functools.partial(policy_of, plan, space, slots, **known)
         super().__init__(self._make(), curves, slots)
         #: numbers of trials, in order of their ends
         self._ended: list[int] = []
@@ -102,13 +106,15 @@ def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
 @each_slots
 def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early(slots: int) -> None:
     def large(best: float) -> list[TrialConfig]:
-        return [TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=9)]
+        return [TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=12)]
 
-    player = Doubter(Plan(trials=40, seconds=240.0), usual, slots, large_openings=large)
+    space = Space({**SPACE, "epochs": Listed("epochs", (12,))})
+    known: dict[str, Any] = {"first_rung": 1, "large_openings": large}
+    player = Doubter(Plan(trials=40, seconds=240.0), usual, slots, space, **known)
     played = player.play()
     both = [one for one in played.of(Phase.SEARCH) if as_lstm_config(one.trial.config).layers == 2]
     [own] = (one for one in both if as_lstm_config(one.trial.config).dropout == 0.125)
-    assert len(own.rounds) >= 8
+    assert len(own.rounds) >= 9
     assert player.compared > 20
 
 
