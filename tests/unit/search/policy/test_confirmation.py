@@ -98,3 +98,20 @@ def test_a_sweep_says_why_its_best_config_was_not_trained_again(goes_on: bool) -
     assert again.omitted() == f"{best.trial.id} was not trained again: {why} the best" + (
         "" if goes_on else " when that began"
     )
+
+
+@pytest.mark.parametrize("is_best", [False, True])
+def test_a_trial_that_went_on_and_is_not_trained_again_is_no_reason_by_itself(
+    is_best: bool,
+) -> None:
+    best = first_run(0, 30, 2.0, Ended(Outcome.STOPPED))
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    again = Confirmation(
+        Plan(seconds=600.0, trials=50), problem, Trials([best]), ObservedCosts(), 2
+    )
+    again.begin(40, 150.0, first_run(0, 6, 2.1) if is_best else first_run(1, 6, 2.1))
+    assert again.going_on == (0 if is_best else 1)  # 1 was lost, and is not known again
+    why = (
+        "no further run of it has a loss" if is_best else "it was not yet the best when that began"
+    )
+    assert again.omitted() == f"{best.trial.id} was not trained again: {why}"

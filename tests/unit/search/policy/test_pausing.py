@@ -202,3 +202,19 @@ def test_another_that_may_stay_behind_does_not_go_on(
     left: float | None, expected: int | None
 ) -> None:
     assert goes_on(UNSURE, left, best_waits=True) == expected
+
+
+def test_the_best_goes_on_though_it_is_not_compared_yet() -> None:
+    trials, problem = Trials(), problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    pausing = Pausing(problem, trials, 2, Expected((1.8, 1.8, 1.8), SURE))
+    pausing.judge_from(1, 9)
+    for number, losses in enumerate(([1.8], STILL)):
+        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
+        trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
+        progress = with_rounds(course_of(trial), *rounds)
+        if number == 0:
+            progress = progress.with_end(Ended(Outcome.COMPLETE), 10.0)
+        trials.put(progress.snapshot())
+        pausing.put(progress.snapshot())
+    for one in (pausing.running_leader(), pausing.going_on(100.0), pausing.going_on(None)):
+        assert one and one.trial.number == 1
