@@ -107,7 +107,8 @@ def rounds_of(settings: Settings, name: str) -> dict[str, list[dict[str, Any]]]:
 def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -> None:
     data = write_text(site.folder / "words.txt")
     more = {"data": str(data), "trials": 2, "algo": "random", "ladder": False, "workers": 1}
-    spec = tiny_spec(epochs=100, name="long", **{**PLAIN, **more})
+    # some milliseconds each: the sweep has to run still when its second driver is looked at
+    spec = tiny_spec(epochs=600, name="long", **{**PLAIN, **more})
     site.start()
     assert (site.told["auth"], site.told["mlflow_url"]) == (None, None)
     for name, owner in (("long", "ann"), ("short", "bob")):
