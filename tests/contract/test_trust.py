@@ -54,6 +54,12 @@ def place(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> 
     return folder
 
 
+def files_of(place: Path) -> set[Path]:
+    """What lies in a working folder and beside it, without the database, whose logs come and go."""
+    found = {*place.parent.iterdir(), *place.rglob("*")}
+    return {path for path in found if "mlflow.db" not in path.name}
+
+
 def open_store(folder: Path) -> Store:
     uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "mlartifacts").as_uri()
     return Store(Settings(uri, artifacts, "lstm-sweep", "test"))
@@ -242,7 +248,7 @@ def test_no_name_of_an_artifact_leads_out(name: str, place: Path, tmp_path: Path
         store.keep_text(kept, "x", "kept.txt")
     (tmp_path / "file").write_text("x")
     (tmp_path / "to").mkdir()
-    before = {path for path in place.rglob("*") if "mlflow.db" not in path.name}
+    before = files_of(place)
     written = f"^Invalid artifact path: {re.escape(repr(name))}"
     read = "^Invalid path: resolved path is outside the artifact directory$"
     for attempt, said in (
@@ -253,7 +259,7 @@ def test_no_name_of_an_artifact_leads_out(name: str, place: Path, tmp_path: Path
     ):
         with pytest.raises(MlflowException, match=said):
             attempt()
-    assert {path for path in place.rglob("*") if "mlflow.db" not in path.name} == before
+    assert files_of(place) == before
     assert list((tmp_path / "to").iterdir()) == []
 
 
@@ -265,7 +271,7 @@ def test_no_name_of_a_sweep_leads_out(
 ) -> None:
     store = open_store(place)
     store.create_run("r", {"sweep.role": "sweep", "sweep.name": name})
-    before = sorted(place.parent.rglob("*"))
+    before = files_of(place)
     launch = ["launch", "--data", "words.txt", "--on", "inline", "--size-rule", "warn"]
     for typed in (
         [*launch, f"--name={name}"],
@@ -281,7 +287,7 @@ def test_no_name_of_a_sweep_leads_out(
         assert (code, out) == (2, ""), typed
         assert len(err.splitlines()) == 1, typed
     assert archive.find_sweep(store, name) is None
-    assert sorted(place.parent.rglob("*")) == before
+    assert files_of(place) == before
 
 
 def test_a_run_id_that_leads_out_ends_a_sweep_in_one_line(
