@@ -17,7 +17,6 @@ from lstm_sweep.models.data.windows import Indices, StepWindows
 from lstm_sweep.models.fast.dropout import Dropout
 from lstm_sweep.models.fast.forward import Stack
 from lstm_sweep.models.fast.graph_cache import GraphCache
-from lstm_sweep.models.fast.lstm_parts import State
 from lstm_sweep.models.fast.optimizer import Handles, Numbers
 from lstm_sweep.models.fast.program_types import (
     Float32s,
@@ -26,13 +25,8 @@ from lstm_sweep.models.fast.program_types import (
     Stream,
     StreamProgram,
 )
-from lstm_sweep.models.fast.training_loop import (
-    FastProgram,
-    KerasProgram,
-    handles_of,
-    loop,
-    values_of,
-)
+from lstm_sweep.models.fast.reading_loop import ReadingFastProgram, flat, pairs
+from lstm_sweep.models.fast.training_loop import KerasProgram, handles_of, loop, values_of
 from lstm_sweep.models.fast.weight_layout import (
     Array,
     KernelVariable,
@@ -93,7 +87,7 @@ class StateLayout(WeightLayout):
         return array[:, : array.shape[1] - self.idle]
 
 
-class CarriedFastProgram(FastProgram, StreamProgram):
+class CarriedFastProgram(ReadingFastProgram, StreamProgram):
     """As `FastProgram`; the states are kept as the weights are."""
 
     def __init__(
@@ -101,8 +95,6 @@ class CarriedFastProgram(FastProgram, StreamProgram):
     ) -> None:
         super().__init__(networks, config, seed, graphs)
         self._state_layout = StateLayout(axes=2, idle=idle_units(config.layer_size))
-        self._units = config.layer_size + self._state_layout.idle
-        self._stream = graphs.function(f"stream {self._form.streamed}", self._trace_stream)
 
     @override
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
@@ -116,11 +108,7 @@ class CarriedFastProgram(FastProgram, StreamProgram):
 
     @override
     def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
-        if states is None:
-            states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
-        handles = [weight.handle for weight in self._averages or self._weights]
-        logits, *after = self._stream(codes, places, *states, *handles)
-        return logits.numpy(), after
+        return self.read(codes, places, states)
 
     @override
     def sync(self) -> None:
@@ -150,9 +138,9 @@ class CarriedFastProgram(FastProgram, StreamProgram):
             dropout_seed: Any,
             weight_decay: Any,
             averaging_eta: Any,
-            *flat: Any,
+            *inputs: Any,
         ) -> tuple[Any, Any]:
-            states, handles = flat[:kept], handles_of(counts, flat[kept:])
+            states, handles = inputs[:kept], handles_of(counts, inputs[kept:])
             numbers = Numbers(weight_decay, averaging_eta)
             dropout = Dropout(dropout_rate, recurrent_rate, input_rate, dropout_seed)
             step = partial(self._carried_step, handles, states, dropout, numbers)
@@ -166,23 +154,6 @@ class CarriedFastProgram(FastProgram, StreamProgram):
             *[tf.TensorSpec((), tf.resource)] * (kept + len(self._handles())),
         ]
         return tf.function(train, signature, autograph=False).get_concrete_function()
-
-    def _trace_stream(self) -> Any:
-        form = self._form.streamed
-        count = 2 * form.layers
-
-        def stream(codes: Any, places: Any, *flat: Any) -> list[Any]:
-            stack = Stack(form, values_of(form, flat[count:]))
-            logits, after = stack.streamed(tf.transpose(codes), places, _pairs(flat[:count]))
-            return [logits, *_flat(after)]
-
-        signature = [
-            tf.TensorSpec((None, None), tf.int32),
-            tf.TensorSpec((None,), tf.int64),
-            *[tf.TensorSpec((None, None), tf.float32)] * count,
-            *[tf.TensorSpec((), tf.resource)] * len(form.axes),
-        ]
-        return tf.function(stream, signature, autograph=False).get_concrete_function()
 
     def _carried_step(
         self,
@@ -199,8 +170,8 @@ class CarriedFastProgram(FastProgram, StreamProgram):
         before = [_read(handle) * goes_on[:, None] for handle in states]
         stack = Stack(self._form, values_of(self._form, handles.weights))
         dropout_now = self._dropout_of(handles, dropout)
-        logits, gradients, after = stack.carried(windows[:-1], dropout_now, _pairs(before))
-        for handle, value in zip(states, _flat(after), strict=True):
+        logits, gradients, after = stack.carried(windows[:-1], dropout_now, pairs(before))
+        for handle, value in zip(states, flat(after), strict=True):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
         return self._update(handles, numbers, logits, gradients, targets, weights)
 
@@ -218,11 +189,3 @@ def _read(handle: Any) -> Any:
     value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
     value.set_shape([None, None])
     return value
-
-
-def _pairs(flat: Sequence[Any]) -> list[State]:
-    return [State(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
-
-
-def _flat(states: Sequence[State]) -> list[Any]:
-    return [part for state in states for part in state]

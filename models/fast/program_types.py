@@ -25,6 +25,19 @@ Predictor = WindowPredictor | StreamPredictor
 
 
 @dataclass(frozen=True)
+class WindowReader:
+    """A `WindowPredictor` that can read windows in parts, and so equal beginnings once."""
+
+    logits: WindowPredictor
+    #: `ReadingProgram.read`
+    read: StreamPredictor
+
+    def __call__(self, windows: NDArray[np.int32]) -> Float32s:
+        """Logits of the symbols after whole windows."""
+        return self.logits(windows)
+
+
+@dataclass(frozen=True)
 class Networks:
     """The Keras model that is trained and the one that is scored, saved and exported."""
 
@@ -87,6 +100,15 @@ class Program(Protocol):
 
         Call it after training, before these are read or `logits` is called.
         """
+        ...
+
+
+@runtime_checkable
+class ReadingProgram(Program, Protocol):
+    """The computations of a trial whose windows can be read in parts."""
+
+    def read(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
+        """Read the next steps of several windows, as `StreamProgram.stream` does with streams."""
         ...
 
 

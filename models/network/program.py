@@ -21,9 +21,11 @@ from lstm_sweep.models.fast.program_types import (
     Networks,
     Predictor,
     Program,
+    ReadingProgram,
     States,
     Stream,
     StreamProgram,
+    WindowReader,
 )
 
 
@@ -38,11 +40,17 @@ def program_of(
     if not backend.is_tensorflow():
         kind = CarriedStepwiseProgram if config.carried else StepwiseProgram
         return kind(networks, config)
-    from lstm_sweep.models.fast import carried_loop, training_loop
+    from lstm_sweep.models.fast import carried_loop, reading_loop, training_loop
     from lstm_sweep.models.fast.graph_cache import GraphCache
 
     if backend.own_arithmetic():
-        fast = carried_loop.CarriedFastProgram if config.carried else training_loop.FastProgram
+        fast: type[training_loop.FastProgram]
+        if config.direction == "bi":
+            fast = training_loop.FastProgram
+        elif config.carried:
+            fast = carried_loop.CarriedFastProgram
+        else:
+            fast = reading_loop.ReadingFastProgram
         return fast(networks, config, seed, GraphCache(graphs))
     stock = carried_loop.CarriedKerasProgram if config.carried else training_loop.KerasProgram
     return stock(networks, config)
@@ -50,7 +58,11 @@ def program_of(
 
 def predictor_of(program: Program) -> Predictor:
     """What predicts with the network of a program: in streams, if its state is carried."""
-    return program.stream if isinstance(program, StreamProgram) else program.logits
+    if isinstance(program, StreamProgram):
+        return program.stream
+    if isinstance(program, ReadingProgram):
+        return WindowReader(program.logits, program.read)
+    return program.logits
 
 
 class StepwiseProgram(Program):

@@ -1,0 +1,116 @@
+"""Networks are scored on what they predict for whole windows, whatever the windows share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.fast.program_types import WindowReader
+from tests.contract.arithmetic import programs, steps_of
+from tests.unit.models.data.splits import split_of
+
+ALPHABET = 9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)
+    backend.run_operations_alone()
+
+
+@pytest.fixture(scope="module")
+def log() -> Split:
+    """Short sessions of few symbols, so that many windows begin alike."""
+    sizes = np.random.default_rng(4).integers(1, 15, 60)
+    split = split_of(sizes.tolist())
+    codes = np.random.default_rng(5).choice([2, 3, 4], len(split), p=[0.6, 0.3, 0.1])
+    return type(split)(codes.astype(split.codes.dtype), split.starts)
+
+
+def predicted(predict: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
+    """Log-probabilities at each place of the log."""
+    from lstm_sweep.models.network.evaluation import predictions
+
+    everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
+    for log_probabilities, true, numbers in predictions(predict, config, ALPHABET, log, everywhere):
+        assert (true == log.codes[numbers]).all()
+        found[numbers] = log_probabilities
+    return found
+
+
+def whole(predict: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
+    """The same from whole windows, one after the other."""
+    from lstm_sweep.models.data.windows import scoring_windows
+    from lstm_sweep.models.scoring import log_softmax
+
+    windows = scoring_windows(log, np.arange(len(log)), config.sequence_length, 1)
+    return np.concatenate([log_softmax(np.asarray(predict(one))) for one, _ in windows])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"direction": "uni"},
+        {"direction": "uni", "averaging": "off", "embedding_size": 3, "layers": 3},
+        {"direction": "bi"},
+    ],
+    ids=["averages", "weights", "both directions"],
+)
+def test_windows_that_begin_alike_are_predicted_as_each_alone(
+    more: dict[str, Any], log: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstm_sweep.models.network import evaluation
+    from lstm_sweep.models.network.program import predictor_of
+
+    config = TrialConfig(layer_size=50, sequence_length=12, batch_size=5).evolve(**more)
+    _, (program, _) = programs(config, ALPHABET)
+    predictor = predictor_of(program)
+    before = predicted(predictor, config, log)
+    program.train(steps_of(config, ALPHABET, 4))
+    program.sync()
+    after = predicted(predictor, config, log)
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_allclose(after, whole(program.logits, config, log), atol=1e-5)
+    monkeypatch.setattr(evaluation, "READING_ROWS", 16)
+    monkeypatch.setattr(evaluation, "SCORING_ROWS", 24)
+    monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 100)
+    np.testing.assert_allclose(predicted(predictor, config, log), after, atol=1e-5)
+
+
+def test_equal_beginnings_are_read_once(log: Split) -> None:
+    from lstm_sweep.models.network.program import predictor_of
+
+    config = TrialConfig(direction="uni", layer_size=50, sequence_length=12, batch_size=5)
+    _, (program, _) = programs(config, ALPHABET)
+    predictor = predictor_of(program)
+    assert isinstance(predictor, WindowReader)
+    steps = list[int]()
+
+    def counted(codes: Any, *others: Any) -> Any:
+        steps.append(codes.size)
+        return predictor.read(codes, *others)
+
+    predicted(WindowReader(predictor.logits, counted), config, log)
+    assert 0 < sum(steps) < len(log) * config.sequence_length / 3
+
+
+def test_windows_that_share_little_are_not_read_in_parts() -> None:
+    codes = np.random.default_rng(5).integers(2, ALPHABET, 300)
+    text = split_of([300])
+    text = type(text)(codes.astype(text.codes.dtype), text.starts)
+    config = TrialConfig(direction="uni", layer_size=50, sequence_length=40, batch_size=5)
+    _, (program, _) = programs(config, ALPHABET)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError
+
+    reader = WindowReader(program.logits, never)
+    expected = whole(program.logits, config, text)
+    np.testing.assert_allclose(predicted(reader, config, text), expected, atol=1e-5)
