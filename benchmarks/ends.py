@@ -74,7 +74,7 @@ def _trained(config: TrialConfig, corpus: Corpus, seed: int, steps: int) -> Any:
         for _ in training.train(config, corpus, targets, seed, file, steps=steps):
             pass
         networks = networks_of(file, config, len(corpus.alphabet))
-    return program.predictor_of(program.program_of(networks, config, seed=0))
+    return program.predictor_of(program.program_of(networks, config, seed=0), config)
 
 
 def _judged(

@@ -202,7 +202,7 @@ def _rounds(
     def loss_of(weights: Sequence[Any]) -> float:
         other.trained.set_weights(weights)
         vars(scorer).pop("_weights", None)  # it has taken other ones over
-        predictor = program.predictor_of(scorer)
+        predictor = program.predictor_of(scorer, config)
         found = evaluation.evaluate(predictor, config, corpus, corpus.validation, targets)
         return found["loss"]
 

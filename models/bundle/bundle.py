@@ -228,7 +228,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def predictor(folder: Path, bundle: Bundle) -> Predictor:
-    """Load the network of a bundle; all calls should have the same number of rows.
+    """Load the network of a bundle; all calls with windows should have the same number of rows.
 
     It predicts as the program of its config does: in windows, or in streams.
 
@@ -240,7 +240,7 @@ def predictor(folder: Path, bundle: Bundle) -> Predictor:
 
     backend.run_operations_alone()
     networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
-    return predictor_of(program_of(networks, bundle.config, seed=0))
+    return predictor_of(program_of(networks, bundle.config, seed=0), bundle.config)
 
 
 def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:

@@ -18,14 +18,17 @@ from lstm_sweep.models.data.windows import Indices
 STAGE_STEPS, FEWEST_ROWS = 1, 32
 #: more stages than one are worth their while if they cost at most this share of it
 WORTH = 0.9
+#: places that are looked at for the end of a stage, at most
+MOST_PLACES = 128
 
 
 class Stage(NamedTuple):
-    """The next steps of windows that differ by the end of them."""
+    """The next steps of all beginnings that differ by then."""
 
     #: symbols that are read, `<int32>[rows, steps]`
     codes: NDArray[np.int32]
-    #: the rows of the stage before whose states these rows go on from, `<int64>[rows]`
+    #: the rows of the stage before from whose states these rows go on, `<int64>[rows]`; of the
+    #: first stage, which goes on from none, zeros
     goes_on_from: Indices
 
 
@@ -34,7 +37,7 @@ class Stages(NamedTuple):
 
     stages: list[Stage]
     #: the row of the last stage that a window is in, `<int64>[windows]`
-    rows: Indices
+    row_of: Indices
 
 
 def stages_of(windows: NDArray[np.int32], *, most: int) -> Stages:
@@ -52,34 +55,41 @@ def stages_of(windows: NDArray[np.int32], *, most: int) -> Stages:
     # the first step in which a window differs from the one before it; -1: there is none before
     first = np.full(count, -1)
     first[1:] = np.where(differs.any(axis=1), differs.argmax(axis=1), length)
-    distinct = np.cumsum(np.bincount(first + 1, minlength=length + 2))[:-1]
-    stages, begin, of_window = [], 0, np.zeros(count, np.int64)
-    for end in _ends(distinct, most):
-        rows = np.flatnonzero(first < end)
-        stages.append(Stage(ordered[rows, begin:end], of_window[rows]))
-        of_window = np.cumsum(first < end) - 1
-        begin = end
-    found = np.empty(count, np.int64)
-    found[order] = of_window
-    return Stages(stages, found)
+    beginnings = np.cumsum(np.bincount(first + 1, minlength=length + 2))[:-1]
+    stages, begin, row = [], 0, np.zeros(count, np.int64)
+    for end in _ends(beginnings, most):
+        heads = np.flatnonzero(first < end)
+        stages.append(Stage(ordered[heads, begin:end], row[heads]))
+        row, begin = np.cumsum(first < end) - 1, end
+    row_of = np.empty(count, np.int64)
+    row_of[order] = row
+    return Stages(stages, row_of)
 
 
-def _ends(distinct: Indices, most: int) -> list[int]:
-    """The last steps of the stages; `distinct[n]` windows differ in their first `n` symbols."""
-    places, length = np.arange(len(distinct)), len(distinct) - 1
+def _ends(beginnings: Indices, most: int) -> list[int]:
+    """Where the stages end, in steps; `beginnings[n]`: how many differ in their first `n` symbols.
+
+    A stage ends where the next step has more rows.
+    """
+    length, rows = len(beginnings) - 1, np.maximum(beginnings, FEWEST_ROWS)
+    if most == 1:
+        return [length]
+    grows = 1 + np.flatnonzero(rows[2:] > rows[1:-1])
+    if len(grows) > MOST_PLACES:
+        grows = grows[np.linspace(0, len(grows) - 1, MOST_PLACES).astype(np.int64)]
+    places = np.array([0, *grows, length])
     steps = places - places[:, None]
-    of_stage = (steps + STAGE_STEPS) * np.maximum(distinct, FEWEST_ROWS)
-    of_stage = np.where(steps > 0, of_stage, np.inf)
-    # of 1, 2, ... stages up to each step: the least cost, and where the last of them begins
-    costs, begins = [of_stage[0]], [np.zeros(len(distinct), np.int64)]
+    of_stage = np.where(steps > 0, (steps + STAGE_STEPS) * rows[places], np.inf)
+    # of 1, 2, ... stages up to each place: the least cost, and where the last of them begins
+    costs, begins = [of_stage[0]], [np.zeros(len(places), np.int64)]
     for _ in range(most - 1):
-        costs_of = costs[-1][:, None] + of_stage
-        begins.append(costs_of.argmin(axis=0))
-        costs.append(costs_of.min(axis=0))
-    least = int(np.argmin([cost[length] for cost in costs]))
-    if costs[least][length] > WORTH * costs[0][length]:
-        least = 0
-    ends = [length]
-    for begin in reversed(begins[1 : least + 1]):
+        of_one_more = costs[-1][:, None] + of_stage
+        begins.append(of_one_more.argmin(axis=0))
+        costs.append(of_one_more.min(axis=0))
+    count = int(np.argmin([cost[-1] for cost in costs]))
+    if costs[count][-1] > WORTH * costs[0][-1]:
+        count = 0
+    ends = [len(places) - 1]
+    for begin in reversed(begins[1 : count + 1]):
         ends.append(int(begin[ends[-1]]))
-    return ends[::-1]
+    return [int(places[end]) for end in reversed(ends)]

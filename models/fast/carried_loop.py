@@ -25,7 +25,7 @@ from lstm_sweep.models.fast.program_types import (
     Stream,
     StreamProgram,
 )
-from lstm_sweep.models.fast.reading_loop import ReadingFastProgram, flat, pairs
+from lstm_sweep.models.fast.stream_loop import StreamFastProgram, flat, pairs
 from lstm_sweep.models.fast.training_loop import KerasProgram, handles_of, loop, values_of
 from lstm_sweep.models.fast.weight_layout import (
     Array,
@@ -87,7 +87,7 @@ class StateLayout(WeightLayout):
         return array[:, : array.shape[1] - self.idle]
 
 
-class CarriedFastProgram(ReadingFastProgram, StreamProgram):
+class CarriedFastProgram(StreamFastProgram):
     """As `FastProgram`; the states are kept as the weights are."""
 
     def __init__(
@@ -105,10 +105,6 @@ class CarriedFastProgram(ReadingFastProgram, StreamProgram):
             *self._handles(),
         )
         return means.numpy(), counts.numpy()
-
-    @override
-    def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
-        return self.read(codes, places, states)
 
     @override
     def sync(self) -> None:

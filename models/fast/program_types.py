@@ -26,11 +26,10 @@ Predictor = WindowPredictor | StreamPredictor
 
 @dataclass(frozen=True)
 class WindowReader:
-    """A `WindowPredictor` that can read windows in parts, and so equal beginnings once."""
+    """A `WindowPredictor` that can also read windows in parts, and so equal beginnings once."""
 
     logits: WindowPredictor
-    #: `ReadingProgram.read`
-    read: StreamPredictor
+    stream: StreamPredictor
 
     def __call__(self, windows: NDArray[np.int32]) -> Float32s:
         """Logits of the symbols after whole windows."""
@@ -104,22 +103,13 @@ class Program(Protocol):
 
 
 @runtime_checkable
-class ReadingProgram(Program, Protocol):
-    """The computations of a trial whose windows can be read in parts."""
-
-    def read(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
-        """Read the next steps of several windows, as `StreamProgram.stream` does with streams."""
-        ...
-
-
-@runtime_checkable
 class StreamProgram(Program, Protocol):
-    """The computations of a trial whose state is carried."""
+    """The computations of a trial whose network can go on from the states after other steps."""
 
     def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
         """Read more of several streams: one step a symbol, `<int32>[streams, time]`.
 
-        `states` are those after the steps before; None: zeros, at the beginning of sessions.
+        `states` are those after the steps before; None: zeros, at the beginning.
         `places` are steps, as indices in the order of time.
 
         Returns:

@@ -125,8 +125,7 @@ class FastProgram(Program):
 
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
-        scored = self._averages or self._weights
-        (logits,) = self._logits(windows, *[weight.handle for weight in scored])
+        (logits,) = self._logits(windows, *self._scored)
         result: Float32s = logits.numpy()
         return result
 
@@ -151,6 +150,11 @@ class FastProgram(Program):
     def _averages(self) -> list[KernelVariable]:
         """Averages of the weights, if there are any; created as the weights are."""
         return list(map(KernelVariable, self._networks.averages, self._layouts))
+
+    @property
+    def _scored(self) -> list[Any]:
+        """Handles of the weights that predict."""
+        return [weight.handle for weight in self._averages or self._weights]
 
     @cached_property
     def _optimizer(self) -> FastOptimizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -23,12 +23,14 @@ from lstm_sweep.models.fast.program_types import (
 )
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
-#: rows of windows in one scoring call, the same if it goes on from states, and numbers in one of
-#: its arrays, at most
-SCORING_ROWS, READING_ROWS, SCORING_NUMBERS = 256, 1_024, 1 << 24
-#: windows whose equal beginnings are looked for at a time, numbers in one of their arrays, and
-#: parts that windows are read in, at most
-BLOCK_WINDOWS, BLOCK_NUMBERS, MOST_STAGES = 1 << 14, 1 << 23, 4
+#: rows of windows in a scoring call, and numbers in one of its arrays, at most
+SCORING_ROWS, SCORING_NUMBERS = 256, 1 << 24
+#: rows of a call that goes on from states, at most
+STAGE_ROWS = 1_024
+#: windows among which equal beginnings are looked for, and numbers in one of their arrays, at most
+BLOCK_WINDOWS, BLOCK_NUMBERS = 1 << 14, 1 << 23
+#: stages that they are read in, at most
+MOST_STAGES = 4
 
 
 class Predicted(NamedTuple):
@@ -56,9 +58,10 @@ def predictions(
     """Predict the symbols at `targets`, positions of `split`, block by block.
 
     `predictor` is that of the config's program: of windows, or of streams if the state is carried.
-    Windows that are equal, or begin alike if the predictor can go on from a state, are computed
-    once. Else every call has the same number of rows, so that a backend traces one shape only.
-    `alphabet` is the size with reserved codes. Streams give the targets in another order.
+    Windows that are equal are computed once, and so are equal beginnings if the predictor can go on
+    from a state; the last bits may depend on what a block shares. Calls with whole windows have the
+    same number of rows, so that a backend traces one shape only. `alphabet` is the size with
+    reserved codes. Streams give the targets in another order.
     """
     if config.carried:
         streams = cast("StreamPredictor", predictor)
@@ -71,52 +74,58 @@ def predictions(
 def _in_windows(
     predict: WindowPredictor, config: TrialConfig, alphabet: int, split: Split, targets: Indices
 ) -> Iterator[Predicted]:
-    widest = max(alphabet, 2 * config.layer_size)
-    most = max(16, SCORING_NUMBERS // (config.sequence_length * widest))
-    widest = max(alphabet, 2 * config.layers * config.layer_size)
-    block = max(SCORING_ROWS, min(BLOCK_WINDOWS, BLOCK_NUMBERS // widest))
+    length, widest = config.sequence_length, max(alphabet, 2 * config.layer_size)
+    rows = min(SCORING_ROWS, _most_rows(length, widest))
+    of_window = max(alphabet, length, 2 * config.layers * config.layer_size)
+    block = max(rows, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window))
+    stream = predict.stream if isinstance(predict, WindowReader) else None
     done = 0
-    for windows, true in scoring_windows(split, targets, config.sequence_length, block):
-        logits = _logits(predict, windows, most)
-        for begin in range(0, len(true), SCORING_ROWS):
-            chosen = slice(begin, begin + SCORING_ROWS)
+    for windows, true in scoring_windows(split, targets, length, block):
+        stages, row_of = stages_of(windows, most=MOST_STAGES if stream else 1)
+        if stream and len(stages) > 1:
+            logits = _in_stages(stream, stages, widest)
+        else:
+            logits = _whole(predict, stages[0].codes, rows)
+        for begin in range(0, len(true), rows):
+            chosen = slice(begin, begin + rows)
             numbers = np.arange(done, done + len(true[chosen]))
-            yield Predicted(log_softmax(logits[chosen]), true[chosen], numbers)
+            yield Predicted(log_softmax(logits[row_of[chosen]]), true[chosen], numbers)
             done += len(numbers)
 
 
-def _logits(predict: WindowPredictor, windows: NDArray[np.int32], most: int) -> Float32s:
-    """Logits after `windows`, computed once for what they share, at most `most` rows in a call."""
-    read = predict.read if isinstance(predict, WindowReader) else None
-    stages, of_window = stages_of(windows, most=MOST_STAGES if read else 1)
-    if read is None or len(stages) == 1:
-        codes, rows = stages[0].codes, min(SCORING_ROWS, most)
-        found = [
-            _padded_call(predict, codes[begin : begin + rows], rows)
-            for begin in range(0, len(codes), rows)
-        ]
-        return np.concatenate(found)[of_window]
-    rows, states = min(READING_ROWS, most), None
-    for stage in stages[:-1]:
-        _, states = _read(read, stage, states, rows, predicts=False)
-    logits, _ = _read(read, stages[-1], states, rows, predicts=True)
-    return logits[of_window]
+def _most_rows(steps: int, widest: int) -> int:
+    """Rows of a call of so many steps whose arrays have at most `widest` numbers a step."""
+    return max(16, SCORING_NUMBERS // (steps * widest))
 
 
-def _read(
-    read: StreamPredictor, stage: Stage, before: States | None, rows: int, *, predicts: bool
-) -> tuple[Float32s, States]:
-    """Logits, if it `predicts`, and states after a stage, from the states `before` it."""
-    found, after = [], list[list[Float32s]]()
-    for begin in range(0, len(stage.codes), rows):
-        codes = stage.codes[begin : begin + rows]
-        chosen = stage.goes_on_from[begin : begin + rows]
-        states = None if before is None else [state[chosen] for state in before]
-        last = (codes.shape[1] - 1) * len(codes) + np.arange(len(codes) if predicts else 0)
-        logits, after_these = read(codes, last, states)
-        found.append(logits)
-        after.append([np.asarray(state) for state in after_these])
-    return np.concatenate(found), [np.concatenate(parts) for parts in zip(*after, strict=True)]
+def _whole(predict: WindowPredictor, windows: NDArray[np.int32], rows: int) -> Float32s:
+    """Logits after whole windows, `<float32>[windows, alphabet]`."""
+    parts = [
+        _padded_call(predict, windows[begin : begin + rows], rows)
+        for begin in range(0, len(windows), rows)
+    ]
+    return np.concatenate(parts)
+
+
+def _in_stages(stream: StreamPredictor, stages: Sequence[Stage], widest: int) -> Float32s:
+    """Logits after the last of some stages, `<float32>[rows, alphabet]`."""
+    states: States | None = None
+    logits = []
+    for number, (codes, goes_on_from) in enumerate(stages, start=1):
+        rows = min(STAGE_ROWS, _most_rows(codes.shape[1], widest))
+        after = []
+        for begin in range(0, len(codes), rows):
+            part = slice(begin, begin + rows)
+            count, steps = codes[part].shape
+            before = None if states is None else [one[goes_on_from[part]] for one in states]
+            if number < len(stages):
+                _, found = stream(codes[part], np.arange(0), before)
+                after.append([np.asarray(one) for one in found])
+            else:
+                places = (steps - 1) * count + np.arange(count)
+                logits.append(stream(codes[part], places, before)[0])
+        states = [np.concatenate(parts) for parts in zip(*after, strict=True)]
+    return np.concatenate(logits)
 
 
 def _padded_call(

@@ -21,7 +21,6 @@ from lstm_sweep.models.fast.program_types import (
     Networks,
     Predictor,
     Program,
-    ReadingProgram,
     States,
     Stream,
     StreamProgram,
@@ -40,7 +39,7 @@ def program_of(
     if not backend.is_tensorflow():
         kind = CarriedStepwiseProgram if config.carried else StepwiseProgram
         return kind(networks, config)
-    from lstm_sweep.models.fast import carried_loop, reading_loop, training_loop
+    from lstm_sweep.models.fast import carried_loop, stream_loop, training_loop
     from lstm_sweep.models.fast.graph_cache import GraphCache
 
     if backend.own_arithmetic():
@@ -50,19 +49,17 @@ def program_of(
         elif config.carried:
             fast = carried_loop.CarriedFastProgram
         else:
-            fast = reading_loop.ReadingFastProgram
+            fast = stream_loop.StreamFastProgram
         return fast(networks, config, seed, GraphCache(graphs))
     stock = carried_loop.CarriedKerasProgram if config.carried else training_loop.KerasProgram
     return stock(networks, config)
 
 
-def predictor_of(program: Program) -> Predictor:
-    """What predicts with the network of a program: in streams, if its state is carried."""
-    if isinstance(program, StreamProgram):
-        return program.stream
-    if isinstance(program, ReadingProgram):
-        return WindowReader(program.logits, program.read)
-    return program.logits
+def predictor_of(program: Program, config: TrialConfig) -> Predictor:
+    """What predicts with the network of a program: in streams, if the state is carried."""
+    if not isinstance(program, StreamProgram):
+        return program.logits
+    return program.stream if config.carried else WindowReader(program.logits, program.stream)
 
 
 class StepwiseProgram(Program):

@@ -116,7 +116,7 @@ class _Training:
             identity += f" {steps} steps"
         self._checkpointer = _Checkpointer(self._networks, checkpoints, identity, clock)
         self._program = program_of(self._networks, config, seed, graphs)
-        self._predictor = predictor_of(self._program)
+        self._predictor = predictor_of(self._program, config)
         self._windows = training_windows(corpus.train, config, seed)
         self._epoch: tuple[int, Epoch] | None = None
         #: steps of the epochs so far, if they are counted

@@ -80,6 +80,7 @@ def fitting_targets(config: TrialConfig, symbols: int) -> int:
 def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, float]:
     """What scoring reads, in windows of `sequence_length` symbols, and the batches of these.
 
+    That windows which begin alike are computed once is not counted, so it is less in an event log.
     Streams are read once up to their last targets, at one step a symbol, and a few targets in a
     large split with a run-up each.
     """

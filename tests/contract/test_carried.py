@@ -306,7 +306,9 @@ def test_the_same_targets_are_scored_whatever_the_state() -> None:
     networks = networks_of(CARRIED)
     program: Any = program_of(networks, CARRIED, 0)
     found = np.empty((len(targets), 10))
-    for logs, true, numbers in predictions(predictor_of(program), CARRIED, 10, split, targets):
+    for logs, true, numbers in predictions(
+        predictor_of(program, CARRIED), CARRIED, 10, split, targets
+    ):
         assert (true == split.codes[targets[numbers]]).all()
         found[numbers] = logs
     for number, target in enumerate(targets):

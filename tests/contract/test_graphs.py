@@ -83,6 +83,33 @@ def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, se
     return [losses, *networks.trained.get_weights(), made.logits(codes[0, :, :-1])]
 
 
+def test_the_graph_of_streams_is_traced_once_for_both_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a carried state is read with is also what windows are read with in parts."""
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.fast.stream_loop import StreamFastProgram
+    from lstm_sweep.models.network import program
+    from tests.contract.arithmetic import networks_of
+
+    backend.prepare(gpu=False, seed=1)
+    trace, traced = StreamFastProgram._trace_stream, list[str]()
+
+    def noted(self: Any) -> Any:
+        traced.append(self._form.streamed.direction)
+        return trace(self)
+
+    monkeypatch.setattr(StreamFastProgram, "_trace_stream", noted)
+    codes, places = np.array([[2, 3, 4], [5, 6, 7]], np.int32), np.array([4, 5])
+    found = []
+    for state, size in (("reset", 128), ("carried", 128), ("reset", 50)):
+        config = TrialConfig(direction="uni", state=state, layer_size=size, sequence_length=4)
+        made: Any = program.program_of(networks_of(config, 9, 2), config, 0, tmp_path)
+        found.append(made.stream(codes, places, None)[0])
+    assert traced == ["uni"]
+    assert [logits.shape for logits in found] == [(2, 9)] * 3
+
+
 def assert_equal(left: Any, right: Any) -> None:
     for one, other in zip(left, right, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -101,7 +101,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "models/fast/graph_cache.py",
                 "models/fast/training_loop.py",
                 "models/fast/carried_loop.py",
-                "models/fast/reading_loop.py",
+                "models/fast/stream_loop.py",
                 "models/fast/weight_layout.py",
                 "models/fast/forward.py",
                 "models/fast/dropout.py",

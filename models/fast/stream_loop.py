@@ -1,4 +1,4 @@
-"""Programs that read windows or streams in parts, from the states after the part before."""
+"""Programs that read windows or streams in parts, each from the states after the part before."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.fast.forward import Stack
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.lstm_parts import State
-from lstm_sweep.models.fast.program_types import Networks, ReadingProgram, States, Stream
+from lstm_sweep.models.fast.program_types import Networks, States, Stream, StreamProgram
 from lstm_sweep.models.fast.training_loop import FastProgram, values_of
 from lstm_sweep.models.fast.weight_layout import idle_units
 
 
-class ReadingFastProgram(FastProgram, ReadingProgram):
-    """As `FastProgram`, of unidirectional networks."""
+class StreamFastProgram(FastProgram, StreamProgram):
+    """As `FastProgram`, of unidirectional networks, which can go on from the states of a part."""
 
     def __init__(
         self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
     ) -> None:
         super().__init__(networks, config, seed, graphs)
         self._units = config.layer_size + idle_units(config.layer_size)
-        self._read = graphs.function(f"stream {self._form.streamed}", self._trace_read)
+        self._stream = graphs.function(f"stream {self._form.streamed}", self._trace_stream)
 
     @override
-    def read(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
+    def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
         if states is None:
             states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
-        handles = [weight.handle for weight in self._averages or self._weights]
-        logits, *after = self._read(codes, places, *states, *handles)
+        logits, *after = self._stream(codes, places, *states, *self._scored)
         return logits.numpy(), after
 
-    def _trace_read(self) -> Any:
+    def _trace_stream(self) -> Any:
         form = self._form.streamed
         count = 2 * form.layers
 
-        def read(codes: Any, places: Any, *inputs: Any) -> list[Any]:
+        def stream(codes: Any, places: Any, *inputs: Any) -> list[Any]:
             stack = Stack(form, values_of(form, inputs[count:]))
             logits, after = stack.streamed(tf.transpose(codes), places, pairs(inputs[:count]))
             return [logits, *flat(after)]
@@ -53,7 +52,7 @@ class ReadingFastProgram(FastProgram, ReadingProgram):
             *[tf.TensorSpec((None, None), tf.float32)] * count,
             *[tf.TensorSpec((), tf.resource)] * len(form.axes),
         ]
-        return tf.function(read, signature, autograph=False).get_concrete_function()
+        return tf.function(stream, signature, autograph=False).get_concrete_function()
 
 
 def pairs(flat: Sequence[Any]) -> list[State]:
