@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.errors import InputError, cut, shown, why_no_path
 
 MAX_BYTES = 1 << 17
 #: levels of lists and mappings inside each other
@@ -68,10 +68,8 @@ def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{where}: {error.strerror}, expected a YAML file") from None
-    except ValueError as error:  # the path has a null character
-        raise InputError(f"{where}: {error}, expected a YAML file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: {why_no_path(error)}, expected a YAML file") from None
     if len(content) > MAX_BYTES:
         most = f"at most {MAX_BYTES:,} bytes"
         raise InputError(f"{where}: the file is too long, expected a YAML file of {most}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from lstm_sweep.models.data import samples
-from lstm_sweep.models.errors import InputError, cut, nearest, one_of, shown
+from lstm_sweep.models.errors import InputError, nearest, one_of, shown, why_no_path
 from lstm_sweep.models.field_checks import check_switch
 
 SPLITS = ("train", "validation", "test")
@@ -58,9 +59,11 @@ def near_one(shares: Iterable[float]) -> bool:
 def _path(data: str) -> Path:
     try:
         path = Path(data).expanduser()
-        path.resolve().exists()
+        path.resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else cut(str(error))
+        reason = why_no_path(error)
         raise InputError(f"data {shown(data)}: {reason}; expected a file or folder") from None
     return path
 

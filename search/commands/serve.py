@@ -238,8 +238,8 @@ class _End:
 
     def _start(self, call: Callable[[], None]) -> None:
         thread = threading.Thread(target=call)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)  # threads in the list may be joined at once
 
     def _force(self) -> None:
         """End the program if requests that do not end keep it."""

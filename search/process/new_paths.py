@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.errors import InputError, shown, why_no_path
 from lstm_sweep.models.wording import option, worded
 
 #: at the beginning of each report, by which one is known
@@ -28,8 +28,7 @@ def new_folder(given: str) -> Path:
         taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
         above = next(folder for folder in (to, *to.parents) if folder.exists())
     except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else cut(str(error))
-        raise InputError(where, f": {reason}, expected a new folder") from None
+        raise InputError(where, f": {why_no_path(error)}, expected a new folder") from None
     if taken or dangling or not given:
         found = "nothing" if not given else "a link to nothing" if dangling else "something there"
         raise InputError(where, f": found {found}, expected a new or an empty folder")
@@ -66,7 +65,7 @@ def new_report(given: str) -> Path:
         file = Path(given).expanduser().resolve()
         why = _against(file) if given else "found nothing"
     except (OSError, RuntimeError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or cut(str(error))
+        why = why_no_path(error)
     if why:
         where = worded(option("to"), f" {shown(given)}")
         raise InputError(where, f": {why}, expected a new file, or a report to replace")

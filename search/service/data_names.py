@@ -11,7 +11,7 @@ from typing import Any
 
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import existing, file_groups
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.errors import InputError, cut, shown, why_no_path
 from lstm_sweep.search.service.bodies import CORPUS_ID, checked_settings
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.uploads import Uploads
@@ -119,7 +119,7 @@ class DataNames:
                 if not path.is_relative_to(root) or not path.exists():
                     continue
             except (OSError, RuntimeError, ValueError) as error:
-                why = error.strerror if isinstance(error, OSError) else cut(str(error))
+                why = why_no_path(error)
                 raise InputError(f"{named}: {why}, expected a file or folder") from None
             if field == "data":
                 _check_links(named, path, root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.errors import InputError, cut, why_no_path
 
 #: bytes of a template, at most
 MAX_BYTES = 1 << 20
@@ -49,5 +49,5 @@ def _content(given: str, where: str) -> tuple[Path, bytes]:
         with path.open("rb") as file:
             return path, file.read(MAX_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or cut(str(error))
+        why = why_no_path(error)
         raise InputError(f"{where}: {why}, {EXPECTED}") from None
