@@ -23,7 +23,7 @@ MOST_PLACES = 128
 
 
 class Stage(NamedTuple):
-    """The next steps of all beginnings that differ by then."""
+    """The next steps of all different beginnings, up to where they end."""
 
     #: symbols that are read, `<int32>[rows, steps]`
     codes: NDArray[np.int32]
@@ -67,16 +67,20 @@ def stages_of(windows: NDArray[np.int32], *, most: int) -> Stages:
 
 
 def _ends(beginnings: Indices, most: int) -> list[int]:
-    """Where the stages end, in steps; `beginnings[n]`: how many differ in their first `n` symbols.
+    """Where the stages end, in steps; `beginnings[n]`: how many different ones have `n` symbols.
 
-    A stage ends where the next step has more rows.
+    All but the last end where the next step has more rows.
     """
     length, rows = len(beginnings) - 1, np.maximum(beginnings, FEWEST_ROWS)
     if most == 1:
         return [length]
     grows = 1 + np.flatnonzero(rows[2:] > rows[1:-1])
     if len(grows) > MOST_PLACES:
-        grows = grows[np.linspace(0, len(grows) - 1, MOST_PLACES).astype(np.int64)]
+        # those after which most is added, and some of all
+        added = rows[grows + 1] - rows[grows]
+        most_added = np.argsort(-added, kind="stable")[: MOST_PLACES // 2]
+        some = np.linspace(0, len(grows) - 1, MOST_PLACES // 2).astype(np.int64)
+        grows = grows[np.union1d(most_added, some)]
     places = np.array([0, *grows, length])
     steps = places - places[:, None]
     of_stage = np.where(steps > 0, (steps + STAGE_STEPS) * rows[places], np.inf)

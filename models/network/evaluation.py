@@ -23,7 +23,8 @@ from lstm_sweep.models.fast.program_types import (
 )
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
-#: rows of windows in a scoring call, and numbers in one of its arrays, at most
+#: rows of windows in a scoring call and of what is predicted at a time, and numbers in one of the
+#: arrays of a call, at most
 SCORING_ROWS, SCORING_NUMBERS = 256, 1 << 24
 #: rows of a call that goes on from states, at most
 STAGE_ROWS = 1_024
@@ -77,7 +78,8 @@ def _in_windows(
     length, widest = config.sequence_length, max(alphabet, 2 * config.layer_size)
     rows = min(SCORING_ROWS, _most_rows(length, widest))
     of_window = max(alphabet, length, 2 * config.layers * config.layer_size)
-    block = max(rows, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window))
+    # a multiple of the rows of a call, of which none but the last has rows that are not needed
+    block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
     stream = predict.stream if isinstance(predict, WindowReader) else None
     done = 0
     for windows, true in scoring_windows(split, targets, length, block):
@@ -94,7 +96,7 @@ def _in_windows(
 
 
 def _most_rows(steps: int, widest: int) -> int:
-    """Rows of a call of so many steps whose arrays have at most `widest` numbers a step."""
+    """Rows of a call of so many steps, of `widest` numbers each in a row; not fewer than 16."""
     return max(16, SCORING_NUMBERS // (steps * widest))
 
 

@@ -56,7 +56,10 @@ def program_of(
 
 
 def predictor_of(program: Program, config: TrialConfig) -> Predictor:
-    """What predicts with the network of a program: in streams, if the state is carried."""
+    """What predicts with the network of a program: in streams if the state is carried.
+
+    Else it is in windows, and also in parts of them if the program can go on from a state.
+    """
     if not isinstance(program, StreamProgram):
         return program.logits
     return program.stream if config.carried else WindowReader(program.logits, program.stream)

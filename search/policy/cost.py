@@ -80,7 +80,7 @@ def fitting_targets(config: TrialConfig, symbols: int) -> int:
 def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, float]:
     """What scoring reads, in windows of `sequence_length` symbols, and the batches of these.
 
-    That windows which begin alike are computed once is not counted, so it is less in an event log.
+    What windows that begin alike share is counted for each, so event logs are scored in less time.
     Streams are read once up to their last targets, at one step a symbol, and a few targets in a
     large split with a run-up each.
     """

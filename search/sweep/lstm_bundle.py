@@ -73,8 +73,9 @@ def _write(
         model = networks.scored
         count = max(scoring.targets, TEST_TARGETS)
         targets = scoring_targets(corpus.test, count, scoring.seed)
-        program = program_of(networks, config, seed=0)
-        carried = predictor_of(program, config) if config.carried else None
+        carried = (
+            predictor_of(program_of(networks, config, seed=0), config) if config.carried else None
+        )
         predictor = carried or model.predict_on_batch
         test = evaluation.evaluate(predictor, config, corpus, corpus.test, targets)
         metrics = {

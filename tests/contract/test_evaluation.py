@@ -73,6 +73,7 @@ def test_windows_that_begin_alike_are_predicted_as_each_alone(
     _, (program, _) = programs(config, ALPHABET)
     predictor = predictor_of(program, config)
     before = predicted(predictor, config, log)
+    # layers of 128 with such weights differ by 2e-5 in calls of other sizes
     np.testing.assert_allclose(before, whole(program.logits, config, log), atol=1e-4)
     program.train(steps_of(config, ALPHABET, 4))
     program.sync()
@@ -120,6 +121,11 @@ def test_whole_windows_are_read_once_in_calls_of_one_shape(
     predicted(noted, config, log)
     assert {*shapes} == {(24, 4)}
     assert 24 * len(shapes) < len(log) / 2
+    shapes.clear()
+    monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 95)  # blocks of 72 windows, in three calls
+    predicted(noted, config, log)
+    assert {*shapes} == {(24, 4)}
+    assert len(shapes) <= 3 * -(-len(log) // 72)
 
 
 def test_windows_that_share_little_are_not_read_in_parts() -> None:
@@ -134,4 +140,4 @@ def test_windows_that_share_little_are_not_read_in_parts() -> None:
 
     reader = WindowReader(program.logits, never)
     expected = whole(program.logits, config, text)
-    np.testing.assert_allclose(predicted(reader, config, text), expected, atol=1e-4)
+    np.testing.assert_allclose(predicted(reader, config, text), expected, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.alphabet import START
-from lstm_sweep.models.data.beginnings import Stages, stages_of
+from lstm_sweep.models.data.beginnings import Stages, _ends, stages_of
 
 
 def drawn(count: int, length: int, symbols: int, seed: int) -> NDArray[np.int32]:
@@ -76,7 +78,20 @@ def test_windows_that_share_little_are_read_whole(most: int) -> None:
 
 def test_long_windows_are_divided_at_few_places() -> None:
     """Beginnings that grow at each of 3,000 steps: no table of all pairs of steps is made."""
-    windows = np.tril(np.ones((3_000, 3_000), np.int32))
-    with_stages = steps(windows, most=4)
-    assert sum(size for _, size in with_stages) == 3_000
-    assert sum(rows * size for rows, size in with_stages) < 0.65 * 3_000**2
+    windows = np.tril(np.ones((2_000, 2_000), np.int32))
+    tracemalloc.start()
+    try:
+        found = stages_of(windows, most=4)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(stage.codes.shape[1] for stage in found.stages) == 2_000
+    assert sum(stage.codes.size for stage in found.stages) < 0.65 * 2_000**2
+    assert peak < 3 * windows.nbytes  # such a table has numbers of twice the size
+
+
+def test_of_many_places_those_count_where_much_is_gained() -> None:
+    rows = np.full(301, 1)
+    rows[1:150] = 100 + np.arange(149)
+    rows[150:] = 16_000 + np.arange(151)
+    assert _ends(rows, 2) == [149, 300]
