@@ -55,13 +55,6 @@ def shown(value: object) -> str:
         return f"{type(value).__name__} too large to show"
 
 
-def why_no_path(error: OSError | RuntimeError | ValueError) -> str:
-    """Why nothing can be done with a path, in the same words whatever the version of Python."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "embedded null byte" if "null" in str(error) else cut(str(error))
-
-
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return `did you mean 'layers'?`, or an empty string if no known name is similar."""
     import difflib

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.errors import InputError, cut, shown, why_no_path
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.paths import why_not
 
 MAX_BYTES = 1 << 17
 #: levels of lists and mappings inside each other
@@ -69,7 +70,7 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise InputError(f"{where}: {why_no_path(error)}, expected a YAML file") from None
+        raise InputError(f"{where}: {why_not(error)}, expected a YAML file") from None
     if len(content) > MAX_BYTES:
         most = f"at most {MAX_BYTES:,} bytes"
         raise InputError(f"{where}: the file is too long, expected a YAML file of {most}")

@@ -21,7 +21,8 @@ import numpy as np
 from lstm_sweep.models.bundle import by_symbol
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.errors import InputError, cut, shown, why_no_path
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.models.size import parameters
 from lstm_sweep.models.strict_json import json_text
 
@@ -119,11 +120,11 @@ def _folder(given: str) -> Path:
     """
     where, expected = f"bundle {shown(given)}", "expected a folder written by `export`"
     try:
-        folder = Path(given).expanduser().resolve()
+        folder = resolved(given)
         found = "found " + ("a file" if given and folder.is_file() else "nothing")
         is_there = bool(given) and folder.is_dir()
     except (OSError, RuntimeError, ValueError) as error:
-        found, is_there = why_no_path(error), False
+        found, is_there = why_not(error), False
     if not is_there:
         raise InputError(f"{where}: {cut(found)}, {expected}")
     return folder

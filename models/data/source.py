@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from lstm_sweep.models.data import samples
-from lstm_sweep.models.errors import InputError, nearest, one_of, shown, why_no_path
+from lstm_sweep.models.errors import InputError, nearest, one_of, shown
 from lstm_sweep.models.field_checks import check_switch
+from lstm_sweep.models.paths import resolved, why_not
 
 SPLITS = ("train", "validation", "test")
 SYMBOLS = ("auto", "chars", "ids")
@@ -58,14 +58,11 @@ def near_one(shares: Iterable[float]) -> bool:
 
 def _path(data: str) -> Path:
     try:
-        path = Path(data).expanduser()
-        path.resolve()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()
+        resolved(data)
+        return Path(data).expanduser()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = why_no_path(error)
-        raise InputError(f"data {shown(data)}: {reason}; expected a file or folder") from None
-    return path
+        text = f"data {shown(data)}: {why_not(error)}; expected a file or folder"
+        raise InputError(text) from None
 
 
 def _beside(path: Path) -> list[str]:

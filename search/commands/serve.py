@@ -225,21 +225,21 @@ class _End:
         with self._lock:
             self._calls.append(call)
             if self._wanted:
-                self._start(call)
+                self._start()
 
     def _begin(self, number: int = 0, frame: FrameType | None = None) -> None:
         with self._lock:
             self.by_signal = self.by_signal or bool(number)
             if not self._wanted:
                 self._wanted = True
-                for call in self._calls:
-                    self._start(call)
+                self._start()
                 threading.Thread(target=self._force, name="last resort", daemon=True).start()
 
-    def _start(self, call: Callable[[], None]) -> None:
-        thread = threading.Thread(target=call)
-        thread.start()
-        self._threads.append(thread)  # threads in the list may be joined at once
+    def _start(self) -> None:
+        while self._calls:  # each is made once, also if a signal comes in between
+            thread = threading.Thread(target=self._calls.pop(0))
+            thread.start()
+            self._threads.append(thread)  # not before: what is in the list may be joined at once
 
     def _force(self) -> None:
         """End the program if requests that do not end keep it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from lstm_sweep.models.errors import InputError, shown, why_no_path
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.models.wording import option, worded
 
 #: at the beginning of each report, by which one is known
@@ -22,13 +23,12 @@ def new_folder(given: str) -> Path:
     """
     where = worded(option("to"), f" {shown(given)}")
     try:
-        to = Path(given).expanduser()
-        dangling = to.is_symlink() and not to.exists()
-        to = to.resolve()
+        to, named = resolved(given), Path(given).expanduser()
+        dangling = named.is_symlink() and not named.exists()
         taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
         above = next(folder for folder in (to, *to.parents) if folder.exists())
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(where, f": {why_no_path(error)}, expected a new folder") from None
+        raise InputError(where, f": {why_not(error)}, expected a new folder") from None
     if taken or dangling or not given:
         found = "nothing" if not given else "a link to nothing" if dangling else "something there"
         raise InputError(where, f": found {found}, expected a new or an empty folder")
@@ -62,10 +62,10 @@ def new_report(given: str) -> Path:
     """
     file = Path()
     try:
-        file = Path(given).expanduser().resolve()
+        file = resolved(given)
         why = _against(file) if given else "found nothing"
     except (OSError, RuntimeError, ValueError) as error:
-        why = why_no_path(error)
+        why = why_not(error)
     if why:
         where = worded(option("to"), f" {shown(given)}")
         raise InputError(where, f": {why}, expected a new file, or a report to replace")

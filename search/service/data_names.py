@@ -11,7 +11,8 @@ from typing import Any
 
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import existing, file_groups
-from lstm_sweep.models.errors import InputError, cut, shown, why_no_path
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.service.bodies import CORPUS_ID, checked_settings
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.uploads import Uploads
@@ -115,12 +116,12 @@ class DataNames:
             )
         for root in self._roots:
             try:
-                path = (root / given).resolve()
+                path = resolved(root / given)
                 if not path.is_relative_to(root) or not path.exists():
                     continue
             except (OSError, RuntimeError, ValueError) as error:
-                why = why_no_path(error)
-                raise InputError(f"{named}: {why}, expected a file or folder") from None
+                text = f"{named}: {why_not(error)}, expected a file or folder"
+                raise InputError(text) from None
             if field == "data":
                 _check_links(named, path, root)
             return path

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lstm_sweep.models.errors import InputError, cut, why_no_path
+from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.paths import resolved, why_not
 
 #: bytes of a template, at most
 MAX_BYTES = 1 << 20
@@ -41,7 +42,7 @@ def read_source(given: str) -> tuple[Path, str, str]:
 def _content(given: str, where: str) -> tuple[Path, bytes]:
     """Absolute path and content of a file; at most one byte more than is allowed."""
     try:
-        path = Path(given).expanduser().resolve()
+        path = resolved(given)
         kinds = {"a folder": path.is_dir(), "a device or pipe": path.exists()}
         if not path.is_file():
             found = next((kind for kind, is_one in kinds.items() if is_one), "no such file")
@@ -49,5 +50,4 @@ def _content(given: str, where: str) -> tuple[Path, bytes]:
         with path.open("rb") as file:
             return path, file.read(MAX_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
-        why = why_no_path(error)
-        raise InputError(f"{where}: {why}, {EXPECTED}") from None
+        raise InputError(f"{where}: {why_not(error)}, {EXPECTED}") from None

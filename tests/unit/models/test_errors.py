@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.models.errors import LONGEST, LONGEST_VALUE, InputError, one_of, shown, why_no_path
+from lstm_sweep.models.errors import LONGEST, InputError, one_of, shown
 
 
 def test_the_nearest_name_comes_first() -> None:
@@ -36,22 +36,3 @@ def test_the_end_of_a_long_message_says_what_is_expected() -> None:
 )
 def test_a_value_is_shown_as_it_is_written_but_not_at_length(value: object, text: str) -> None:
     assert shown(value) == text
-
-
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (FileNotFoundError(2, "No such file or directory", "x"), "No such file or directory"),
-        (ValueError("embedded null byte"), "embedded null byte"),
-        (ValueError("lstat: embedded null character in path"), "embedded null byte"),
-        (
-            RuntimeError("Could not determine home directory."),
-            "Could not determine home directory.",
-        ),
-        (OSError("a" * 9_000), f"{'a' * LONGEST_VALUE}..."),
-    ],
-)
-def test_what_is_wrong_with_a_path_has_the_same_words_in_each_python(
-    error: OSError | RuntimeError | ValueError, why: str
-) -> None:
-    assert why_no_path(error) == why

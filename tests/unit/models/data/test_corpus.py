@@ -256,6 +256,6 @@ def test_a_text_takes_little_memory(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "saved")]
     root = Path(reader.__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
-    # a block takes at least its bytes, or nothing was measured
+    # a block takes at least its bytes, or nothing was measured; 40.6 MB with Python 3.13
     assert reader.BLOCK_BYTES < int(done.stdout) < 42_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols[0] == "\n"

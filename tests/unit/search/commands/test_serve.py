@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +107,38 @@ def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_on
     assert called == ["drain", "MLflow"]
     assert end.by_signal
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_may_be_joined_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is joined before it has begun would end the last resort by an error."""
+    end, start, early = serve._End(), threading.Thread.start, list[bool]()
+
+    def noted(thread: threading.Thread) -> None:
+        early.append(thread in end._threads)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    with end.on_signals():
+        end.calls(lambda: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        end.calls(lambda: None)
+    assert len(early) == 3  # both calls, and the last resort
+    assert not any(early) and len(end._threads) == 2
+
+
+def test_a_call_is_made_once_if_a_signal_comes_while_it_is_added() -> None:
+    called = list[str]()
+    end = serve._End()
+
+    class Calls(list[Any]):
+        def append(self, call: Any) -> None:
+            super().append(call)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with end.on_signals():
+        end._calls = Calls()
+        end.calls(lambda: called.append("drain"))
+    assert called == ["drain"]
 
 
 @pytest.mark.parametrize("given, stop_s", [("", 20), ("12", 20), ("60", 60), ("600", 600)])
