@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,8 +117,9 @@ class DataNames:
             )
         for root in self._roots:
             try:
-                path = resolved(root / given)
-                if not path.is_relative_to(root) or not path.exists():
+                # `realpath` says nothing of what it finds, so nothing is learned of other folders
+                path = Path(os.path.realpath(root / given))
+                if not path.is_relative_to(root) or not resolved(path).exists():
                     continue
             except (OSError, RuntimeError, ValueError) as error:
                 text = f"{named}: {why_not(error)}, expected a file or folder"

@@ -77,7 +77,7 @@ def test_windows_that_share_little_are_read_whole(most: int) -> None:
 
 
 def test_long_windows_are_divided_at_few_places() -> None:
-    """Beginnings that grow at each of 3,000 steps: no table of all pairs of steps is made."""
+    """Beginnings that grow at each of 2,000 steps: no table of all pairs of steps is made."""
     windows = np.tril(np.ones((2_000, 2_000), np.int32))
     tracemalloc.start()
     try:

@@ -64,6 +64,18 @@ def test_data_elsewhere_are_refused(names: DataNames, given: object) -> None:
     assert "secret secret" not in str(refused.value)
 
 
+def test_nothing_is_learned_of_links_elsewhere(
+    names: DataNames, tmp_path: Path, root: Path
+) -> None:
+    for folder in (tmp_path, root):
+        (folder / "ring").symlink_to("ring")
+    with pytest.raises(InputError, match="no such file or folder below the folders"):
+        names.data("server:../ring")
+    with pytest.raises(InputError, match="Too many levels of symbolic links") as refused:
+        names.data("server:ring")
+    assert str(tmp_path) not in str(refused.value)
+
+
 @pytest.mark.parametrize("given", ["corpus:", "corpus:../..", "corpus:" + "0" * 32])
 def test_a_corpus_that_was_not_uploaded_is_not_found(names: DataNames, given: str) -> None:
     with pytest.raises(ProblemError) as refused:
