@@ -16,9 +16,9 @@ MOST_FILES, MOST_BYTES = 10_000, 32 << 30
 LONGEST = 500
 #: what no name in it may have, since systems give it a meaning
 FORBIDDEN = ("\\", ":", "\0")
-#: whatever `zipfile` raises if a file is none, not whole, or packed in a way that it does not know,
-#: which is a `NotImplementedError`
-BAD = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
+#: whatever `zipfile` raises if a file is none, not whole, or packed in a way that it does not know
+#: (a kind of `RuntimeError`)
+BAD = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
 
 
 def unpack(file: Path, to: Path, *, most_bytes: int = MOST_BYTES) -> None:
