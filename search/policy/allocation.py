@@ -46,7 +46,7 @@ class Standings:
     def __init__(self, rungs: Sequence[int], forecasts: Callable[[], Array]) -> None:
         """`rungs` are the rounds after which trials are compared.
 
-        `forecasts` gives the loss that each trial is expected to end with.
+        `forecasts` gives the loss that each trial is expected to have when the search is over.
         """
         self._rungs, self._forecasts = rungs, forecasts
         self._contenders: dict[int, Contender] = {}
@@ -86,7 +86,7 @@ class Standings:
         self._ended, self._paused = grown(self._ended, size), grown(self._paused, size)
 
     def forecast(self, number: int) -> float:
-        """The loss that a trial is expected to end with."""
+        """The loss that a trial is expected to have when the search is over."""
         return float(self._forecasts()[number])
 
     def _hopeful(self) -> tuple[Mask, Array]:

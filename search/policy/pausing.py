@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.allocation import Contender, Standings
 from lstm_sweep.search.policy.forecast import Forecasts
+from lstm_sweep.search.policy.horizon import Horizon
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
@@ -28,14 +27,18 @@ class Pausing:
     ) -> None:
         """`forecasts` are those of the trials, by their numbers."""
         self._problem, self._trials, self._slots = problem, trials, slots
-        self._forecasts = forecasts
+        self._horizon = Horizon(forecasts, problem.rounds)
         #: whether no new trial is begun any more, since the time is short or the space is tried
         self.ending = False
         #: round before which each trial is not judged, and which one is later than usual
         self._least: dict[int, int] = {}
         self._late: int | None = None
         rungs = halving.rungs(problem.rounds, problem.first_rung)
-        self._standings = Standings(rungs, forecasts.losses)
+        self._standings = Standings(rungs, self._horizon.losses)
+
+    def look(self, left: float | None) -> None:
+        """Know how many seconds are left until the search is over; None: no limit of time."""
+        self._horizon.look(left)
 
     def judge_from(self, number: int, rounds: int) -> None:
         """Do not compare a trial with others before it has so many rounds."""
@@ -56,6 +59,7 @@ class Pausing:
             self._standings.drop(one.trial.number)
             return
         ended, paused = one.ended is not None, bool(one.paused)
+        self._horizon.put(one)
         self._standings.put(Contender(one.trial.number, one.best_so_far, ended, paused))
 
     def judge(self, one: TrialSnapshot) -> Paused | None:
@@ -109,27 +113,14 @@ class Pausing:
         `left` are the seconds until the end. The best goes on if it is trained now; another one
         only if it is almost sure to be the best by then.
         """
+        self.look(left)
         leader, best = self.running_leader(), next(iter(self._trials.best_so_far(1)), None)
         if left is None or best is None:
             return leader
         if not (best.ended or best.paused):
             return best
-        leads = leader and self._most_after(leader, left) < best.best_so_far[-1]
+        leads = leader and self._horizon.highest_after(leader, left) < best.best_so_far[-1]
         return leader if leads else None
-
-    def _most_after(self, one: TrialSnapshot, seconds: float) -> float:
-        """The loss that a trial is almost sure to have after so many more seconds on its slot.
-
-        It falls as a power of the rounds to the upper end of what is expected after all of them.
-        """
-        each, done, whole = one.usual_round_seconds, len(one.rounds), self._problem.rounds
-        if (lowest := one.best_loss) is None:
-            return math.inf
-        if not each or lowest <= 0 or done >= whole:
-            return lowest
-        end = float(self._forecasts.ranges()[2, one.trial.number])
-        then = min(done + math.floor(seconds / each), whole)
-        return float(lowest * (end / lowest) ** (math.log(then / done) / math.log(whole / done)))
 
     def next(self) -> TrialSnapshot | None:
         """The paused trial that is worth a slot more than a new one; None if none is."""

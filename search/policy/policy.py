@@ -113,7 +113,10 @@ class Policy:
             return None
         left = self._left(gone)
         kept = self.confirmation.reserve(left)
-        if paused := self._next_paused(left, kept):
+        #: seconds until the search is over
+        free = None if left is None else left - kept.seconds
+        self._search.look(free)
+        if paused := self._next_paused(free):
             return paused
         if self._next >= self.plan.trials and not self._may_pause():
             self._stop = DONE
@@ -125,30 +128,27 @@ class Policy:
             return self._trial(config, Phase.LADDER, self.space.encode(config))
         pausing = self._search.pausing
         is_late = pausing is not None and pausing.is_late(left)
-        if not (self.confirmation.begun or self._search_is_over(left, kept) or is_late):
-            free = None if left is None else left - kept.seconds
-            if proposal := self._search.next(self._next, free):
-                return self._trial(proposal.config, Phase.SEARCH, proposal.point)
+        over = self.confirmation.begun or self._search_is_over(left, kept) or is_late
+        if not over and (proposal := self._search.next(self._next, free)):
+            return self._trial(proposal.config, Phase.SEARCH, proposal.point)
         if pausing:
             over = self._search.over
             short = left is not None and (over is None or over.reason is StopReason.MINUTES)
             unspent = short or (over is not None and over.reason is StopReason.SPACE)
             pausing.ending = unspent and self._next < self.plan.trials - kept.trials
-        return self._next_paused(left, kept, last=True) or self._next_confirmation(left)
+        return self._next_paused(free, last=True) or self._next_confirmation(left)
 
     def _may_pause(self) -> bool:
         """Whether a trial is paused, or runs and may be paused later."""
         pausing, trials = self._search.pausing, self._trials.open
         return pausing is not None and any(one.trial.phase is Phase.SEARCH for one in trials)
 
-    def _next_paused(
-        self, left: float | None, kept: Reserve, *, last: bool = False
-    ) -> Trial | None:
+    def _next_paused(self, free: float | None, *, last: bool = False) -> Trial | None:
         """A paused trial that goes on now; with `last`, since no new one is begun."""
         pausing = self._search.pausing
         if pausing is None or not self._trials.any_paused or self.confirmation.begun:
             return None
-        if left is not None and left - kept.seconds <= self.costs.fixed_seconds:
+        if free is not None and free <= self.costs.fixed_seconds:
             return None
         one = pausing.last() if last else pausing.next()
         return one.trial if one else None

@@ -122,6 +122,11 @@ class SearchPhase:
             return self._returned
         return self._extrapolation.losses()
 
+    def look(self, left: float | None) -> None:
+        """Know how many seconds are left until the search is over; None: no limit of time."""
+        if self.pausing:
+            self.pausing.look(left)
+
     # what is tried
 
     def admits(self, config: Config) -> bool:

@@ -218,3 +218,22 @@ def test_the_best_goes_on_though_it_is_not_compared_yet() -> None:
         pausing.put(progress.snapshot())
     for one in (pausing.running_leader(), pausing.going_on(100.0), pausing.going_on(None)):
         assert one and one.trial.number == 1
+
+
+@pytest.mark.parametrize("left, number", [(None, 1), (100.0, 1), (10.0, 0), (0.0, 0)])
+def test_the_leader_is_that_which_is_best_when_the_search_is_over(
+    left: float | None, number: int
+) -> None:
+    """Trial 1 would end best, but not while there is time for a round or none."""
+    trials, problem = Trials(), problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    expected = Expected((1.65, 1.65, 1.65), (1.5, 1.5, 1.5))
+    pausing = Pausing(problem, trials, 2, expected)
+    for own, losses in enumerate(([2.0, 1.9, 1.8, 1.75, 1.72, 1.7], [2.0, 1.9, 1.8])):
+        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
+        trial = Trial(sweep="s", number=own, config=TrialConfig(epochs=9), seed=0)
+        trials.put(with_rounds(course_of(trial), *rounds).snapshot())
+        pausing.put(trials[own])
+    pausing.look(left)
+    leader = pausing.running_leader()
+    assert leader and leader.trial.number == number
+    assert [pausing.judge(trials[n]) is None for n in (0, 1)] == [number == 0, number == 1]

@@ -1,0 +1,86 @@
+"""`Horizon`: the loss that each trial of a search is expected to have when the search is over.
+
+A forecast says what a trial has after all its rounds. Where the time is limited, few come so far: a
+young trial that would end best may be worse, when the time is over, than one that leads by then. So
+trials are compared by what each would have if it kept a slot until the end. Between now and its
+last round the loss of a trial is taken to fall as a power of the rounds (arXiv 1712.00409).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lstm_sweep.search.policy.arrays import Array, grown
+from lstm_sweep.search.policy.forecast import Forecasts
+from lstm_sweep.search.progress import TrialSnapshot
+
+
+class Horizon:
+    """What trials have after the rounds that they have time for; arrays are by their numbers."""
+
+    def __init__(self, forecasts: Forecasts, rounds: int) -> None:
+        """`forecasts` are those of the trials after all their `rounds`."""
+        self._forecasts, self._rounds = forecasts, rounds
+        #: seconds until the search is over; infinite if its time is not limited
+        self._left = math.inf
+        #: lowest loss and rounds of each trial, and the seconds of a further round
+        self._lowest, self._done, self._each = (np.full(64, np.nan) for _ in range(3))
+        #: what `losses` has found, and by which forecasts; None if it is out of date
+        self._found = np.full(0, np.nan)
+        self._by: Array | None = None
+
+    def look(self, left: float | None) -> None:
+        """Know how many seconds are left until the search is over; None: no limit of time."""
+        seconds = math.inf if left is None else max(0.0, left)
+        if seconds != self._left:
+            self._left, self._by = seconds, None
+
+    def put(self, one: TrialSnapshot) -> None:
+        """Know how far a trial that has a loss has come."""
+        number, self._by = one.trial.number, None
+        for name in ("_lowest", "_done", "_each"):
+            setattr(self, name, grown(getattr(self, name), number + 1))
+        self._lowest[number], self._done[number] = one.best_so_far[-1], len(one.rounds)
+        # the first round alone says neither how long others take nor how steeply the loss falls:
+        # such a trial is compared by what it has after all rounds
+        self._each[number] = one.usual_round_seconds or 0.0
+
+    def losses(self) -> Array:
+        """The loss of each trial then, `<float64>[numbers]`; NaN of those without a forecast.
+
+        That of a trial which was never put is its forecast. Not to be written to.
+        """
+        ranges = self._forecasts.ranges()
+        if self._by is not ranges:
+            self._found, self._by = self._losses(ranges[0]), ranges
+        return self._found
+
+    def _losses(self, ends: Array) -> Array:
+        if self._left == math.inf:
+            return ends
+        count = len(ends)
+        with np.errstate(all="ignore"):
+            lowest, done, each = (
+                grown(array, count)[:count] for array in (self._lowest, self._done, self._each)
+            )
+            further = np.where(each > 0, np.floor(self._left / each), np.inf)
+            then = np.minimum(done + further, self._rounds)
+            share = np.log(then / done) / np.log(self._rounds / done)
+            found = lowest * (ends / lowest) ** share
+        return np.where(np.isfinite(found), found, ends)
+
+    def highest_after(self, one: TrialSnapshot, seconds: float) -> float:
+        """The loss that a trial is almost sure to have after so many more seconds on its slot.
+
+        That is by the upper end of its forecast; infinite if it has no loss.
+        """
+        each, done, whole = one.usual_round_seconds, len(one.rounds), self._rounds
+        if (lowest := one.best_loss) is None:
+            return math.inf
+        if not each or lowest <= 0 or done >= whole:
+            return lowest
+        end = float(self._forecasts.ranges()[2, one.trial.number])
+        then = min(done + math.floor(seconds / each), whole)
+        return float(lowest * (end / lowest) ** (math.log(then / done) / math.log(whole / done)))
