@@ -16,7 +16,10 @@ from benchmarks.contest_records import CURED, OURS, Run
 #: seconds before which a comparison says nothing: programs start, and corpora are read
 SETTLED_S = 30.0
 #: hues and marks of the other tools
-HUES, MARKS = ("#005b96", "#c44e00", "#007a5a", "#b0508f", "#6b5b00"), ("o", "s", "^", "D", "v")
+HUES = (
+    "#005b96", "#c44e00", "#007a5a", "#b0508f", "#6b5b00", "#3f007d", "#7f0000", "#525252",
+)  # fmt: skip
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
 
 def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
