@@ -1,0 +1,36 @@
+"""Sweeps of text networks under a limit of time: leaders are those that will be best by then."""
+
+from __future__ import annotations
+
+import statistics
+from unittest import mock
+
+import pytest
+
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.horizon import Horizon
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import with_settings
+from tests.conftest import in_full
+from tests.simulated import Texts, simulate
+
+#: tinyshakespeare on a core that takes 32 s for a round of 2x368
+TEXTS = Texts(DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3), pace=0.5)
+UNI = with_settings(presets.DEFAULT, ["direction=uni"])
+
+
+def mean_best(minutes: float, slots: int) -> float:
+    """Mean of the lowest losses of some sweeps."""
+    plans = [Plan(trials=10_000, seconds=60 * minutes, seed=seed) for seed in range(6)]
+    found = [simulate(plan, UNI, TEXTS, slots=slots).best for plan in plans]
+    return statistics.fmean(loss for loss in found if loss is not None)
+
+
+@pytest.mark.parametrize("minutes, slots", [(5, 1), *in_full((20, 1), (20, 2), (60, 1))])
+def test_sweeps_end_lower_than_if_leaders_were_those_that_would_end_best(
+    minutes: float, slots: int
+) -> None:
+    found = mean_best(minutes, slots)
+    with mock.patch.object(Horizon, "look"):
+        assert found < mean_best(minutes, slots)
