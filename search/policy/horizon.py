@@ -25,13 +25,15 @@ class Horizon:
         self._forecasts, self._rounds = forecasts, rounds
         #: seconds until the search is over; infinite if its time is not limited
         self._left = math.inf
-        #: lowest loss and rounds of each trial, and the seconds of a further round
-        self._lowest, self._done, self._each = (np.full(64, np.nan) for _ in range(3))
+        #: lowest loss and rounds of each trial, the seconds of a further round, and those that have
+        #: to be left for one
+        self._lowest, self._done = np.full(64, np.nan), np.full(64, np.nan)
+        self._each, self._least = np.full(64, np.nan), np.full(64, np.nan)
         #: what `losses` has found, and by which forecasts; None if it is out of date
         self._found = np.full(0, np.nan)
         self._by: Array | None = None
 
-    def look(self, left: float | None) -> None:
+    def know_left(self, left: float | None) -> None:
         """Know how many seconds are left until the search is over; None: no limit of time."""
         seconds = math.inf if left is None else max(0.0, left)
         if seconds != self._left:
@@ -40,17 +42,20 @@ class Horizon:
     def put(self, one: TrialSnapshot) -> None:
         """Know how far a trial that has a loss has come."""
         number, self._by = one.trial.number, None
-        for name in ("_lowest", "_done", "_each"):
-            setattr(self, name, grown(getattr(self, name), number + 1))
+        self._lowest, self._done = grown(self._lowest, number + 1), grown(self._done, number + 1)
+        self._each, self._least = grown(self._each, number + 1), grown(self._least, number + 1)
         self._lowest[number], self._done[number] = one.best_so_far[-1], len(one.rounds)
+        usual, first = one.usual_round_seconds, sum(one.round_seconds[:1])
         # the first round alone says neither how long others take nor how steeply the loss falls:
-        # such a trial is compared by what it has after all rounds
-        self._each[number] = one.usual_round_seconds or 0.0
+        # such a trial is compared by what it has after all rounds, if there is time for one
+        self._each[number] = 0.0 if usual is None else usual
+        self._least[number] = first if usual is None else usual
 
     def losses(self) -> Array:
         """The loss of each trial then, `<float64>[numbers]`; NaN of those without a forecast.
 
-        That of a trial which was never put is its forecast. Not to be written to.
+        That of a trial which was never put is its forecast. What it takes to go on after a wait is
+        not counted. Not to be written to.
         """
         ranges = self._forecasts.ranges()
         if self._by is not ranges:
@@ -61,11 +66,13 @@ class Horizon:
         if self._left == math.inf:
             return ends
         count = len(ends)
+        lowest, done, each, least = (
+            grown(array, count)[:count]
+            for array in (self._lowest, self._done, self._each, self._least)
+        )
         with np.errstate(all="ignore"):
-            lowest, done, each = (
-                grown(array, count)[:count] for array in (self._lowest, self._done, self._each)
-            )
             further = np.where(each > 0, np.floor(self._left / each), np.inf)
+            further = np.where(self._left < least, 0.0, further)
             then = np.minimum(done + further, self._rounds)
             share = np.log(then / done) / np.log(self._rounds / done)
             found = lowest * (ends / lowest) ** share

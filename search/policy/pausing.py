@@ -36,9 +36,9 @@ class Pausing:
         rungs = halving.rungs(problem.rounds, problem.first_rung)
         self._standings = Standings(rungs, self._horizon.losses)
 
-    def look(self, left: float | None) -> None:
+    def know_left(self, left: float | None) -> None:
         """Know how many seconds are left until the search is over; None: no limit of time."""
-        self._horizon.look(left)
+        self._horizon.know_left(left)
 
     def judge_from(self, number: int, rounds: int) -> None:
         """Do not compare a trial with others before it has so many rounds."""
@@ -113,7 +113,7 @@ class Pausing:
         `left` are the seconds until the end. The best goes on if it is trained now; another one
         only if it is almost sure to be the best by then.
         """
-        self.look(left)
+        self.know_left(left)  # it has a slot for longer than the search goes on
         leader, best = self.running_leader(), next(iter(self._trials.best_so_far(1)), None)
         if left is None or best is None:
             return leader

@@ -113,9 +113,8 @@ class Policy:
             return None
         left = self._left(gone)
         kept = self.confirmation.reserve(left)
-        #: seconds until the search is over
         free = None if left is None else left - kept.seconds
-        self._search.look(free)
+        self._search.know_left(free)
         if paused := self._next_paused(free):
             return paused
         if self._next >= self.plan.trials and not self._may_pause():
@@ -128,8 +127,8 @@ class Policy:
             return self._trial(config, Phase.LADDER, self.space.encode(config))
         pausing = self._search.pausing
         is_late = pausing is not None and pausing.is_late(left)
-        over = self.confirmation.begun or self._search_is_over(left, kept) or is_late
-        if not over and (proposal := self._search.next(self._next, free)):
+        is_over = self.confirmation.begun or self._search_is_over(left, kept) or is_late
+        if not is_over and (proposal := self._search.next(self._next, free)):
             return self._trial(proposal.config, Phase.SEARCH, proposal.point)
         if pausing:
             over = self._search.over
@@ -298,6 +297,7 @@ class Policy:
         if left is None or self.ladder is None:
             return []
         kept = self.confirmation.reserve(left)
+        self._search.know_left(left - kept.seconds)
         if not kept.trials or left > kept.seconds:
             return []
         ended = Ended(Outcome.STOPPED, f"{left:.0f} s are left, {KEPT}")

@@ -122,10 +122,10 @@ class SearchPhase:
             return self._returned
         return self._extrapolation.losses()
 
-    def look(self, left: float | None) -> None:
+    def know_left(self, left: float | None) -> None:
         """Know how many seconds are left until the search is over; None: no limit of time."""
         if self.pausing:
-            self.pausing.look(left)
+            self.pausing.know_left(left)
 
     # what is tried
 

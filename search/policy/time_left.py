@@ -198,9 +198,9 @@ class TimeLeft:
     def _halving_seconds(self, draws: _Draws, known: Sequence[TrialSnapshot]) -> Array:
         """The same with halving.
 
-        Half of the slots are for leaders as long as the one that will be the best is trained. On
-        the others, and then on all, each new trial comes to its first rung, and of those at a rung
-        one of `halving.FACTOR` goes on to the next.
+        Half of the slots are for leaders as long as the one that would end best after all rounds is
+        trained. On the others, and then on all, each new trial comes to its first rung, and of
+        those at a rung one of `halving.FACTOR` goes on to the next.
         """
         seconds, slots = self._seconds, self._slots
         begun = self._open(Phase.SEARCH)

@@ -34,8 +34,8 @@ def snapshot(number: int, losses: Sequence[float], seconds: float = 10.0) -> Tri
     """A trial whose rounds take so many seconds, the first one twice as many."""
     trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=ROUNDS), seed=0)
     rounds = [
-        {"val_loss": loss, "round_seconds": seconds if number else 2 * seconds}
-        for number, loss in enumerate(losses)
+        {"val_loss": loss, "round_seconds": seconds if place else 2 * seconds}
+        for place, loss in enumerate(losses)
     ]
     return with_rounds(course_of(trial), *rounds).snapshot()
 
@@ -44,7 +44,7 @@ def of_one(losses: Sequence[float], end: float, left: float | None, seconds: flo
     """What a single trial has then, which has `end` after all its rounds."""
     horizon = Horizon(Given((end, end, end)), ROUNDS)
     horizon.put(snapshot(0, losses, seconds))
-    horizon.look(left)
+    horizon.know_left(left)
     return float(horizon.losses()[0])
 
 
@@ -77,15 +77,16 @@ def test_it_goes_on_from_the_lowest_loss() -> None:
     assert of_one([3.0, 2.5, 2.0, 2.4], 1.0, 40.0) == pytest.approx(math.sqrt(2))
 
 
-def test_a_trial_with_one_round_is_expected_to_come_to_its_last() -> None:
-    assert of_one([3.0], 1.0, 5.0) == 1.0
+@pytest.mark.parametrize("left, expected", [(20.0, 1.0), (19.0, 3.0), (0.0, 3.0)])
+def test_a_trial_with_one_round_is_expected_to_come_to_its_last_if_there_is_time_for_another(
+    left: float, expected: float
+) -> None:
+    assert of_one([3.0], 1.0, left) == expected
 
 
-@pytest.mark.parametrize(
-    "losses, end", [([2.0] * ROUNDS, 2.0), ([-1.0] * 4, -1.0), ([0.0] * 4, 0.0)]
-)
-def test_where_nothing_can_fall_the_forecast_stays(losses: list[float], end: float) -> None:
-    """All rounds are done, or losses have no logarithm."""
+@pytest.mark.parametrize("losses, end", [([2.0] * ROUNDS, 1.9), ([0.0] * 4, -0.5)])
+def test_where_nothing_can_be_said_the_forecast_stays(losses: list[float], end: float) -> None:
+    """All rounds are done, or the loss is zero."""
     assert of_one(losses, end, 40.0) == end
 
 
@@ -93,7 +94,7 @@ def test_all_trials_are_known_by_their_numbers() -> None:
     forecasts = Given((1.0, 1.0, 1.0), (math.nan,) * 3, (0.5, 0.5, 0.5), (1.5, 1.5, 1.5))
     horizon = Horizon(forecasts, ROUNDS)
     horizon.put(snapshot(2, [2.0] * 4))
-    horizon.look(40.0)
+    horizon.know_left(40.0)
     # those that were never put keep their forecasts
     assert horizon.losses().tolist() == pytest.approx([1.0, math.nan, 1.0, 1.5], nan_ok=True)
 
@@ -102,11 +103,11 @@ def test_what_has_changed_since_is_seen() -> None:
     forecasts = Given((1.0, 1.0, 1.0))
     horizon = Horizon(forecasts, ROUNDS)
     horizon.put(snapshot(0, [2.0] * 4))
-    horizon.look(40.0)
+    horizon.know_left(40.0)
     assert horizon.losses()[0] == pytest.approx(math.sqrt(2))
-    horizon.look(0.0)
+    horizon.know_left(0.0)
     assert horizon.losses()[0] == 2.0
-    horizon.look(40.0)
+    horizon.know_left(40.0)
     forecasts.given = np.array([[0.5], [0.5], [0.5]])
     assert horizon.losses()[0] == pytest.approx(1.0)
     horizon.put(snapshot(0, [2.0] * 8))
@@ -114,10 +115,13 @@ def test_what_has_changed_since_is_seen() -> None:
 
 
 def test_numbers_of_any_size_have_room() -> None:
-    horizon = Horizon(Given(*[(1.0, 1.0, 1.0)] * 300), ROUNDS)
-    horizon.put(snapshot(299, [2.0] * 4))
-    horizon.look(0.0)
-    assert horizon.losses()[[0, 299]].tolist() == [1.0, 2.0]
+    few, many = (Horizon(Given(*[(1.0, 1.0, 1.0)] * 300), ROUNDS) for _ in range(2))
+    few.put(snapshot(2, [2.0] * 4))
+    many.put(snapshot(299, [2.0] * 4))
+    for horizon in (few, many):
+        horizon.know_left(0.0)
+    assert few.losses()[[1, 2, 299]].tolist() == [1.0, 2.0, 1.0]
+    assert many.losses()[[0, 299]].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(

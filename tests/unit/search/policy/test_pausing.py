@@ -233,7 +233,24 @@ def test_the_leader_is_that_which_is_best_when_the_search_is_over(
         trial = Trial(sweep="s", number=own, config=TrialConfig(epochs=9), seed=0)
         trials.put(with_rounds(course_of(trial), *rounds).snapshot())
         pausing.put(trials[own])
-    pausing.look(left)
+    pausing.know_left(left)
     leader = pausing.running_leader()
     assert leader and leader.trial.number == number
     assert [pausing.judge(trials[n]) is None for n in (0, 1)] == [number == 0, number == 1]
+
+
+def test_at_the_end_that_trial_goes_on_which_leads_by_then() -> None:
+    """Trial 1 would end best; trial 0 is almost sure to overtake 2, which waits."""
+    trials, problem = Trials(), problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    expected = Expected((1.65, 1.6, 1.7), (1.5, 1.4, 1.85), ENDS)
+    pausing = Pausing(problem, trials, 2, expected)
+    for own, losses in enumerate(([2.0, 1.9, 1.8, 1.79, 1.77, 1.76], [2.1, 2.0, 1.9], STILL)):
+        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
+        trial = Trial(sweep="s", number=own, config=TrialConfig(epochs=9), seed=0)
+        progress = with_rounds(course_of(trial), *rounds)
+        if own == 2:
+            progress = progress.with_pause(Paused("at epoch 6"), 60.0)
+        trials.put(progress.snapshot())
+        pausing.put(trials[own])
+    leader, one = pausing.running_leader(), pausing.going_on(20.0)
+    assert (leader and leader.trial.number, one and one.trial.number) == (1, 0)
