@@ -94,7 +94,7 @@ class Texts(Networks):
             return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]
         size, dropout = math.log2(config.layer_size / 64), config.dropout
         floor = 1.47 - 0.03 * min(size, 3.0) + 0.03 * decades**2
-        floor += 0.02 * max(0.0, 0.2 - dropout) * 5 * min(1.0, size / 2)
+        floor += 0.02 * max(0.0, 1 - dropout / 0.2) * min(1.0, size / 2)
         floor += 0.3 * max(0.0, dropout - 0.2)
         floor += random.Random(config.identity()).gauss(0, 0.006) + chance.gauss(0, 0.004)
         steps = self.data_size.symbols / config.sequence_length / config.batch_size

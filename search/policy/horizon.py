@@ -74,8 +74,7 @@ class Horizon:
             further = np.where(each > 0, np.floor(self._left / each), np.inf)
             further = np.where(self._left < least, 0.0, further)
             then = np.minimum(done + further, self._rounds)
-            share = np.log(then / done) / np.log(self._rounds / done)
-            found = lowest * (ends / lowest) ** share
+            found = lowest * (ends / lowest) ** self._share(done, then)
         return np.where(np.isfinite(found), found, ends)
 
     def highest_after(self, one: TrialSnapshot, seconds: float) -> float:
@@ -90,4 +89,8 @@ class Horizon:
             return lowest
         end = float(self._forecasts.ranges()[2, one.trial.number])
         then = min(done + math.floor(seconds / each), whole)
-        return float(lowest * (end / lowest) ** (math.log(then / done) / math.log(whole / done)))
+        return float(lowest * (end / lowest) ** self._share(np.array(done), np.array(then)))
+
+    def _share(self, done: Array, then: Array) -> Array:
+        """How much of the way to the last round `then` rounds are, on a log scale."""
+        return np.asarray(np.log(then / done) / np.log(self._rounds / done))

@@ -9,25 +9,12 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.arrays import Array
-from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.horizon import Horizon
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Trial
-from tests.unit.search.policy.player import course_of, with_rounds
+from tests.unit.search.policy.player import GivenForecasts, course_of, with_rounds
 
 ROUNDS = 16
-
-
-class Given(Forecasts):
-    """Forecasts that are given: loss, low and high of each trial."""
-
-    def __init__(self, *ranges: tuple[float, float, float]) -> None:
-        super().__init__((1, 4, ROUNDS))
-        self.given = np.array(ranges).T
-
-    def ranges(self) -> Array:
-        return self.given
 
 
 def snapshot(number: int, losses: Sequence[float], seconds: float = 10.0) -> TrialSnapshot:
@@ -42,7 +29,7 @@ def snapshot(number: int, losses: Sequence[float], seconds: float = 10.0) -> Tri
 
 def of_one(losses: Sequence[float], end: float, left: float | None, seconds: float = 10.0) -> float:
     """What a single trial has then, which has `end` after all its rounds."""
-    horizon = Horizon(Given((end, end, end)), ROUNDS)
+    horizon = Horizon(GivenForecasts((end, end, end)), ROUNDS)
     horizon.put(snapshot(0, losses, seconds))
     horizon.know_left(left)
     return float(horizon.losses()[0])
@@ -91,7 +78,7 @@ def test_where_nothing_can_be_said_the_forecast_stays(losses: list[float], end: 
 
 
 def test_all_trials_are_known_by_their_numbers() -> None:
-    forecasts = Given((1.0, 1.0, 1.0), (math.nan,) * 3, (0.5, 0.5, 0.5), (1.5, 1.5, 1.5))
+    forecasts = GivenForecasts((1.0, 1.0, 1.0), (math.nan,) * 3, (0.5, 0.5, 0.5), (1.5, 1.5, 1.5))
     horizon = Horizon(forecasts, ROUNDS)
     horizon.put(snapshot(2, [2.0] * 4))
     horizon.know_left(40.0)
@@ -100,7 +87,7 @@ def test_all_trials_are_known_by_their_numbers() -> None:
 
 
 def test_what_has_changed_since_is_seen() -> None:
-    forecasts = Given((1.0, 1.0, 1.0))
+    forecasts = GivenForecasts((1.0, 1.0, 1.0))
     horizon = Horizon(forecasts, ROUNDS)
     horizon.put(snapshot(0, [2.0] * 4))
     horizon.know_left(40.0)
@@ -115,7 +102,7 @@ def test_what_has_changed_since_is_seen() -> None:
 
 
 def test_numbers_of_any_size_have_room() -> None:
-    few, many = (Horizon(Given(*[(1.0, 1.0, 1.0)] * 300), ROUNDS) for _ in range(2))
+    few, many = (Horizon(GivenForecasts(*[(1.0, 1.0, 1.0)] * 300), ROUNDS) for _ in range(2))
     few.put(snapshot(2, [2.0] * 4))
     many.put(snapshot(299, [2.0] * 4))
     for horizon in (few, many):
@@ -138,6 +125,6 @@ def test_numbers_of_any_size_have_room() -> None:
 def test_what_a_trial_is_almost_sure_to_have_is_by_the_upper_end(
     losses: list[float], seconds: float, expected: float
 ) -> None:
-    horizon = Horizon(Given((1.0, 0.5, 1.5)), ROUNDS)
+    horizon = Horizon(GivenForecasts((1.0, 0.5, 1.5)), ROUNDS)
     found = horizon.highest_after(snapshot(0, losses), seconds)
     assert found == pytest.approx(expected)

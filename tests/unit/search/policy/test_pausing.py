@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.arrays import Array
-from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.pausing import Pausing, pruned
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
+    GivenForecasts,
     Played,
     Player,
     course_of,
@@ -151,17 +150,25 @@ def test_without_a_limit_of_time_the_search_ends_though_trials_wait() -> None:
 FALLING, STILL = [2.0, 1.9, 1.8, 1.76], [1.75] * 6
 #: what they may reach: loss, low, high
 SURE, UNSURE, ENDS = (1.6, 1.5, 1.7), (1.6, 1.4, 1.76), (1.75, 1.75, 1.75)
+NINE = TrialConfig(epochs=9)
 
 
-class Expected(Forecasts):
-    """Forecasts that are given."""
+def trained(number: int, losses: list[float], config: TrialConfig = NINE) -> TrialProgress:
+    """A trial with these losses, whose rounds take ten seconds each."""
+    rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
+    trial = Trial(sweep="s", number=number, config=config, seed=0)
+    return with_rounds(course_of(trial), *rounds)
 
-    def __init__(self, *ranges: tuple[float, float, float]) -> None:
-        super().__init__((1, 3, 9))
-        self._given = np.array(ranges).T
 
-    def ranges(self) -> Array:
-        return self._given
+def pausing_of(trials: Trials, *expected: tuple[float, float, float]) -> Pausing:
+    """That of two slots, which compares each trial from its first round on."""
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    return Pausing(problem, trials, 2, GivenForecasts(*expected))
+
+
+def put(trials: Trials, pausing: Pausing, progress: TrialProgress) -> None:
+    trials.put(progress.snapshot())
+    pausing.put(progress.snapshot())
 
 
 def goes_on(
@@ -169,17 +176,12 @@ def goes_on(
 ) -> int | None:
     """Number of the trial that goes on at the end: 0 is expected to be the best, 1 is it so far."""
     trials = Trials()
-    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    pausing = Pausing(problem, trials, 2, Expected(expected, ENDS))
+    pausing = pausing_of(trials, expected, ENDS)
     for number, losses in enumerate((FALLING, STILL)):
-        config = TrialConfig(epochs=9, layer_size=16 * (number + 1))
-        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
-        trial = Trial(sweep="s", number=number, config=config, seed=0)
-        progress = with_rounds(course_of(trial), *rounds)
+        progress = trained(number, losses, NINE.evolve(layer_size=16 * (number + 1)))
         if number == 1 and best_waits:
             progress = progress.with_pause(Paused("at epoch 6"), 60.0)
-        trials.put(progress.snapshot())
-        pausing.put(progress.snapshot())
+        put(trials, pausing, progress)
     one = pausing.going_on(left)
     return one.trial.number if one else None
 
@@ -205,17 +207,11 @@ def test_another_that_may_stay_behind_does_not_go_on(
 
 
 def test_the_best_goes_on_though_it_is_not_compared_yet() -> None:
-    trials, problem = Trials(), problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    pausing = Pausing(problem, trials, 2, Expected((1.8, 1.8, 1.8), SURE))
+    trials = Trials()
+    pausing = pausing_of(trials, (1.8, 1.8, 1.8), SURE)
     pausing.judge_from(1, 9)
-    for number, losses in enumerate(([1.8], STILL)):
-        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
-        trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
-        progress = with_rounds(course_of(trial), *rounds)
-        if number == 0:
-            progress = progress.with_end(Ended(Outcome.COMPLETE), 10.0)
-        trials.put(progress.snapshot())
-        pausing.put(progress.snapshot())
+    put(trials, pausing, trained(0, [1.8]).with_end(Ended(Outcome.COMPLETE), 10.0))
+    put(trials, pausing, trained(1, STILL))
     for one in (pausing.running_leader(), pausing.going_on(100.0), pausing.going_on(None)):
         assert one and one.trial.number == 1
 
@@ -225,14 +221,10 @@ def test_the_leader_is_that_which_is_best_when_the_search_is_over(
     left: float | None, number: int
 ) -> None:
     """Trial 1 would end best, but not while there is time for a round or none."""
-    trials, problem = Trials(), problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    expected = Expected((1.65, 1.65, 1.65), (1.5, 1.5, 1.5))
-    pausing = Pausing(problem, trials, 2, expected)
-    for own, losses in enumerate(([2.0, 1.9, 1.8, 1.75, 1.72, 1.7], [2.0, 1.9, 1.8])):
-        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
-        trial = Trial(sweep="s", number=own, config=TrialConfig(epochs=9), seed=0)
-        trials.put(with_rounds(course_of(trial), *rounds).snapshot())
-        pausing.put(trials[own])
+    trials = Trials()
+    pausing = pausing_of(trials, (1.65, 1.65, 1.65), (1.5, 1.5, 1.5))
+    put(trials, pausing, trained(0, [2.0, 1.9, 1.8, 1.75, 1.72, 1.7]))
+    put(trials, pausing, trained(1, [2.0, 1.9, 1.8]))
     pausing.know_left(left)
     leader = pausing.running_leader()
     assert leader and leader.trial.number == number
@@ -241,16 +233,10 @@ def test_the_leader_is_that_which_is_best_when_the_search_is_over(
 
 def test_at_the_end_that_trial_goes_on_which_leads_by_then() -> None:
     """Trial 1 would end best; trial 0 is almost sure to overtake 2, which waits."""
-    trials, problem = Trials(), problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    expected = Expected((1.65, 1.6, 1.7), (1.5, 1.4, 1.85), ENDS)
-    pausing = Pausing(problem, trials, 2, expected)
-    for own, losses in enumerate(([2.0, 1.9, 1.8, 1.79, 1.77, 1.76], [2.1, 2.0, 1.9], STILL)):
-        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
-        trial = Trial(sweep="s", number=own, config=TrialConfig(epochs=9), seed=0)
-        progress = with_rounds(course_of(trial), *rounds)
-        if own == 2:
-            progress = progress.with_pause(Paused("at epoch 6"), 60.0)
-        trials.put(progress.snapshot())
-        pausing.put(trials[own])
+    trials = Trials()
+    pausing = pausing_of(trials, (1.65, 1.6, 1.7), (1.5, 1.4, 1.85), ENDS)
+    put(trials, pausing, trained(0, [2.0, 1.9, 1.8, 1.79, 1.77, 1.76]))
+    put(trials, pausing, trained(1, [2.1, 2.0, 1.9]))
+    put(trials, pausing, trained(2, STILL).with_pause(Paused("at epoch 6"), 60.0))
     leader, one = pausing.running_leader(), pausing.going_on(20.0)
     assert (leader and leader.trial.number, one and one.trial.number) == (1, 0)
