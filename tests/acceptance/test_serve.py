@@ -20,6 +20,7 @@ from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
 from tests.conftest import run_here, start_program, write_text
 from tests.launcher import Started
 from tests.sweeps import PLAIN, tiny_spec
@@ -126,7 +127,9 @@ def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -
     until(lambda: site.drivers().get("long") == before["long"], "its driver is found")
 
     os.kill(before["long"], signal.SIGKILL)
-    until(lambda: site.drivers().get("long") not in (None, before["long"]), "another drives it")
+    until(lambda: site.drivers().get("long") not in (None, before["long"]), "another is begun")
+    # until it has the lease, what is told of the sweep is what the one that was killed has left
+    until(lambda: _leaseholder(site, "long") in site.drivers().values(), "it drives the sweep")
     until(lambda: site.ask("sweeps/long")["state"] == "running", "it goes on")
     until(lambda: _has_rounds(site, "long"), "it reports again")
 
@@ -144,6 +147,13 @@ def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -
     alone.write_text(json.dumps(spec.to_dict() | {"name": "alone"}), encoding="utf-8")
     assert run_here("launch", alone, "--json", cwd=site.folder).code == 0
     assert rounds_of(site.settings, "long") == rounds_of(site.settings, "alone")
+
+
+def _leaseholder(site: Site, name: str) -> int | None:
+    """The process that has the lease of a sweep; None if none has."""
+    run_id = api.status(name, settings=site.settings).run_id
+    driver = lease.holder(site.store.tags(run_id))
+    return driver.pid if driver else None
 
 
 def _states(site: Site) -> set[str]:
