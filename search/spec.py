@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import Source, near_one
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST, check_number, check_switch, check_word
 from lstm_sweep.models.size import SizeRule
@@ -37,14 +38,6 @@ CORPUS_FIELDS = (
 #: in place of a number: what is best for this machine
 AUTO = "auto"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """On which validation targets everything in a sweep is scored."""
-
-    targets: int
-    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)

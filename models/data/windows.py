@@ -93,6 +93,14 @@ def before(split: Split, begin: int, end: int, lag: int) -> Codes:
     return found
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """On which validation targets everything in a sweep is scored."""
+
+    targets: int
+    seed: int
+
+
 def scoring_targets(split: Split, count: int, seed: int) -> Indices:
     """Draw at most `count` positions of a split, `<int64>[targets]`, ascending.
 

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from lstm_sweep.models.config import EARLIER
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import comparable
-from lstm_sweep.search.spec import NAME, Scoring, SweepSpec, digest_of
+from lstm_sweep.search.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.run_kind import config_of, run_kind

@@ -10,9 +10,9 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store.faults import BadRunError
 
 Words = TypeVar("Words", bound=StrEnum)

@@ -17,7 +17,7 @@ from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.models.data.windows import Scoring, scoring_targets
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import SizeRule, Verdict, parameters
@@ -30,7 +30,7 @@ from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.round_size import fewest_steps, fitting_round_size
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import Scoring, SweepSpec
+from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.registry import WriteModel

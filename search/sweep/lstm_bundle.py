@@ -12,13 +12,12 @@ from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.excerpt import excerpt
-from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.data.windows import Scoring, scoring_targets, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
-from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord

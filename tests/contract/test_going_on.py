@@ -15,10 +15,11 @@ import pytest
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.spec import Scoring, digest_of
+from lstm_sweep.search.spec import digest_of
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag, scoring_of
 from lstm_sweep.search.store.tracking import Store

@@ -16,13 +16,13 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.inline import InlineEngine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.rerun import rerun
-from lstm_sweep.search.spec import Scoring
 from lstm_sweep.search.store import archive, run_charts
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.policy.proposer import ALGORITHMS
-from lstm_sweep.search.spec import RULES, Scoring, SweepSpec, read_spec
+from lstm_sweep.search.spec import RULES, SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
