@@ -132,7 +132,7 @@ def _command(
             str(own_program()), "launch", "--data", str(data), "--space", str(space),
             "--name", "contest", "--minutes", f"{setting.minutes:g}", "--trials", "100000",
             "--workers", str(setting.workers), "--seed", str(seed), "--targets", str(TARGETS),
-            "--targets-seed", str(seed),
+            "--targets-seed", str(seed), "--adjacent-targets", "1",
         ]  # fmt: skip
     peer = PEERS[name]
     command = [

@@ -24,6 +24,7 @@ from lstm_sweep.models.config import DIRECTIONS, OPTIMIZERS, TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.samples import python_docs
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
@@ -139,7 +140,7 @@ def _job(number: int, config: TrialConfig, steps: int, slot: Slot, folder: Path)
     return Job(
         trial=trial,
         slot=slot,
-        training=CorpusTraining(folder / "corpus", TARGETS, 0),
+        training=CorpusTraining(folder / "corpus", Scoring(TARGETS, 0)),
         folder=Path(tempfile.mkdtemp(dir=folder)),
     )
 

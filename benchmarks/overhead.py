@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Job, Trial
 
@@ -111,8 +112,9 @@ def _start_of_a_worker(engine: object, folder: Path) -> float:
 
     assert isinstance(engine, LocalEngine)
     trial = Trial(sweep="b", number=0, config=TrialConfig(), seed=0)
+    training = CorpusTraining(folder / "missing", Scoring(1, 0))
     job = Job(
-        trial=trial, slot=engine.slots[0], training=CorpusTraining(folder / "missing", 1, 0),
+        trial=trial, slot=engine.slots[0], training=training,
         folder=folder / "start",
     )  # fmt: skip
     begin = time.perf_counter()

@@ -35,7 +35,7 @@ from lstm_sweep.models.baselines import Counts, NaiveBayes
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.data.windows import Scoring, scoring_targets, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import score
 from lstm_sweep.search.engines import open_engine
@@ -249,7 +249,7 @@ def _begin(
         rounds_per_epoch=grid.rounds_per_epoch,
     )
     before = {process.pid for process in multiprocessing.active_children()}
-    training = CorpusTraining(folder / "corpus", grid.targets, 0)
+    training = CorpusTraining(folder / "corpus", Scoring(grid.targets, 0))
     engine.start(Job(trial=trial, slot=slot, training=training, folder=folder / str(number)))
     [pid] = {p.pid for p in multiprocessing.active_children()} - before
     return Recording(config, head["rounds"], most_s, pid or 0)

@@ -29,6 +29,7 @@ from benchmarks import curves, experience
 from benchmarks.replay_report import Row, heading, line, summary
 from benchmarks.top_k import TopK, TopKPolicy
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.experience import PastSweep, distilled
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
@@ -216,7 +217,9 @@ class Replay:
 
 def _job(trial: Any, slot: Slot) -> Job:
     nowhere = Path()
-    return Job(trial=trial, slot=slot, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
+    return Job(
+        trial=trial, slot=slot, training=CorpusTraining(nowhere, Scoring(1, 0)), folder=nowhere
+    )
 
 
 def _recorded_part(space: Space, recorded: Iterable[TrialConfig]) -> Space:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks import curves, experience
 from benchmarks.replay import Replay
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
@@ -238,7 +239,9 @@ class TimedSweep:
 
 def _job(trial: Trial, slot: Slot) -> Job:
     nowhere = Path()
-    return Job(trial=trial, slot=slot, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
+    return Job(
+        trial=trial, slot=slot, training=CorpusTraining(nowhere, Scoring(1, 0)), folder=nowhere
+    )
 
 
 def errors(readings: Sequence[Reading], took: float, *, by_time: bool) -> Iterator[Error]:

@@ -139,13 +139,19 @@ def _add_launch(commands: Commands) -> None:
         "--targets",
         type=whole_or_auto,
         metavar="N",
-        help="validation targets (auto: what takes a tenth of a trial, 2000 to 10000)",
+        help="validation targets (auto: what takes a twentieth of a trial, 4000 to 10000)",
     )
     command.add_argument(
         "--targets-seed",
         type=whole,
         metavar="N",
         help="by which they are drawn (0); only losses on the same targets can be compared",
+    )
+    command.add_argument(
+        "--adjacent-targets",
+        type=whole,
+        metavar="N",
+        help="so many side by side, in shared windows (24; 1: each in a whole window)",
     )
     command.add_argument(
         "--rounds-per-epoch",

@@ -33,8 +33,10 @@ MOST_PLACES = 1_000
 #: fields about a corpus and networks of ours, which a template brings itself
 CORPUS_FIELDS = (
     "data", "symbols", "split", "ends", "space", "size_rule", "size_low", "size_high", "targets",
-    "targets_seed", "rounds_per_epoch", "early_stopping", "prior",
+    "targets_seed", "adjacent_targets", "rounds_per_epoch", "early_stopping", "prior",
 )  # fmt: skip
+#: fields of a corpus that earlier versions did not write, as they were then
+EARLIER_FIELDS = {"rounds_per_epoch": 1, "ends": False, "adjacent_targets": 1}
 #: in place of a number: what is best for this machine
 AUTO = "auto"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -85,12 +87,14 @@ class SweepSpec:
     size_rule: str = "reject"
     size_low: float = SizeRule.low
     size_high: float = SizeRule.high
-    #: validation targets that everything is scored on, at most; `auto`: as many as take a tenth of
-    #: the time of a trial in the middle of the space
+    #: validation targets that everything is scored on, at most; `auto`: as many as take a twentieth
+    #: of the time of a trial in the middle of the space
     targets: int | str = AUTO
     #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
     #: can be compared
     targets_seed: int = 0
+    #: how many are drawn side by side, to be scored in shared windows; 1: each in a whole window
+    adjacent_targets: int = 24
     #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
     #: networks of the space cost
     rounds_per_epoch: int | str = AUTO
@@ -118,6 +122,7 @@ class SweepSpec:
         if self.targets != AUTO:
             check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
         check_number("targets_seed", self.targets_seed, 0, whole=True)
+        check_number("adjacent_targets", self.adjacent_targets, 1, whole=True)
         if self.rounds_per_epoch != AUTO:
             check_number("rounds_per_epoch", self.rounds_per_epoch, 1, whole=True, or_else=AUTO)
         check_number("keep", self.keep, 1, whole=True)
@@ -156,7 +161,7 @@ class SweepSpec:
     def scoring(self) -> Scoring:
         """What every trial is scored on, of a spec that is settled."""
         assert isinstance(self.targets, int)
-        return Scoring(self.targets, self.targets_seed)
+        return Scoring(self.targets, self.targets_seed, self.adjacent_targets)
 
     def settled_rounds_per_epoch(self) -> int:
         """Rounds of an epoch, of a spec that is settled; 1 if its task has left them open."""

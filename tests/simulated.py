@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.policy.cost import DataSize, operations
@@ -207,7 +208,8 @@ class Simulation:
     def _fill(self) -> None:
         while self._free and (trial := self._next()):
             slot, folder = self._free.pop(0), Path("/none")
-            job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
+            training = CorpusTraining(folder, Scoring(1, 0))
+            job = Job(trial=trial, slot=slot, training=training, folder=folder)
             if waited := self._known.get(trial.number):
                 progress = waited.with_slot(slot, job, self._now)
             else:

@@ -24,10 +24,13 @@ pin()
 from lstm_sweep.models import backend  # noqa: E402
 from lstm_sweep.models.config import TrialConfig  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
-from lstm_sweep.models.data.windows import TrainingWindows  # noqa: E402
+from lstm_sweep.models.data.windows import TrainingWindows, steps_with_target  # noqa: E402
+from lstm_sweep.models.fast.program_types import Program, StepProgram  # noqa: E402
 from lstm_sweep.models.network import lstm, program  # noqa: E402
 from lstm_sweep.models.network.evaluation import SCORING_ROWS  # noqa: E402
-from lstm_sweep.search.policy.cost import fitting_targets  # noqa: E402
+from lstm_sweep.search.policy.cost import DataSize, scored_windows  # noqa: E402
+from lstm_sweep.search.policy.round_size import FEWEST_TARGETS  # noqa: E402
+from lstm_sweep.search.spec import SweepSpec  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
 PEAK_SIZE = 1040
@@ -61,13 +64,22 @@ def measure(task: Task) -> Answer:
     steps(1)
     first = time.perf_counter() - begin
     speed = rate(steps, task)
-    scored = np.zeros((SCORING_ROWS, task.sequence_length), np.int32)
-    trial.logits(scored)
+    _score(trial, config)
     begin = time.perf_counter()
-    trial.logits(scored)
-    targets = fitting_targets(config, EPOCH_SYMBOLS)
-    scoring = (time.perf_counter() - begin) * targets / SCORING_ROWS
+    _score(trial, config)
+    size = DataSize(EPOCH_SYMBOLS, ALPHABET, FEWEST_TARGETS, adjacent=SweepSpec.adjacent_targets)
+    scored, _ = scored_windows(config, size)
+    scoring = (time.perf_counter() - begin) * scored / SCORING_ROWS
     return Answer(speed, first, scoring, _peak())
+
+
+def _score(trial: Program, config: TrialConfig) -> None:
+    """Compute what a call in scoring computes."""
+    windows = np.zeros((SCORING_ROWS, config.sequence_length), np.int32)
+    if config.direction == "uni" and isinstance(trial, StepProgram):
+        trial.last_logits(windows, steps_with_target(config.sequence_length))
+    else:
+        trial.logits(windows)
 
 
 def _peak() -> float:

@@ -40,10 +40,11 @@ class Stages(NamedTuple):
     row_of: Indices
 
 
-def stages_of(windows: NDArray[np.int32], *, most: int) -> Stages:
+def stages_of(windows: NDArray[np.int32], *, most: int, last_steps: int = 1) -> Stages:
     """Divide windows, `<int32>[windows, time]`, into at most `most` stages of about least cost.
 
-    With one stage, windows that are the same in full are read once.
+    The last of them has the last `last_steps` steps at least, in which there are targets. With one
+    stage, windows that are the same in full are read once.
     """
     count, length = windows.shape
     windows = np.ascontiguousarray(windows)
@@ -57,7 +58,7 @@ def stages_of(windows: NDArray[np.int32], *, most: int) -> Stages:
     first[1:] = np.where(differs.any(axis=1), differs.argmax(axis=1), length)
     beginnings = np.cumsum(np.bincount(first + 1, minlength=length + 2))[:-1]
     stages, begin, row = [], 0, np.zeros(count, np.int64)
-    for end in _ends(beginnings, most):
+    for end in _ends(beginnings, most, length - last_steps):
         heads = np.flatnonzero(first < end)
         stages.append(Stage(ordered[heads, begin:end], row[heads]))
         row, begin = np.cumsum(first < end) - 1, end
@@ -66,15 +67,15 @@ def stages_of(windows: NDArray[np.int32], *, most: int) -> Stages:
     return Stages(stages, row_of)
 
 
-def _ends(beginnings: Indices, most: int) -> list[int]:
+def _ends(beginnings: Indices, most: int, before: int) -> list[int]:
     """Where the stages end, in steps; `beginnings[n]`: how many different ones have `n` symbols.
 
-    All but the last end where the next step has more rows.
+    All but the last end where the next step has more rows, after `before` steps at the latest.
     """
     length, rows = len(beginnings) - 1, np.maximum(beginnings, FEWEST_ROWS)
     if most == 1:
         return [length]
-    grows = 1 + np.flatnonzero(rows[2:] > rows[1:-1])
+    grows = 1 + np.flatnonzero(rows[2 : before + 2] > rows[1 : before + 1])
     if len(grows) > MOST_PLACES:
         # those after which most is added, and some of all
         added = rows[grows + 1] - rows[grows]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,20 +95,89 @@ def before(split: Split, begin: int, end: int, lag: int) -> Codes:
 
 @dataclass(frozen=True)
 class Scoring:
-    """On which validation targets everything in a sweep is scored."""
+    """On which validation targets everything in a sweep is scored, and in which windows."""
 
+    #: how many, at most, and the seed that they are drawn by
     targets: int
     seed: int
+    #: how many are drawn side by side
+    adjacent: int = 1
+
+    def drawn(self, split: Split, *, at_least: int = 0) -> Indices:
+        """The targets in a split, `<int64>[targets]`, ascending."""
+        count = max(self.targets, at_least)
+        return scoring_targets(split, count, self.seed, self.adjacent)
+
+    @property
+    def share_windows(self) -> bool:
+        """Whether networks predict targets side by side in one window where they can."""
+        return self.adjacent > 1
 
 
-def scoring_targets(split: Split, count: int, seed: int) -> Indices:
+def scoring_targets(split: Split, count: int, seed: int, adjacent: int = 1) -> Indices:
     """Draw at most `count` positions of a split, `<int64>[targets]`, ascending.
 
-    All trials and baselines of a sweep are scored on them.
+    They are drawn in groups of `adjacent` positions side by side, which networks score in less time
+    (`shared_windows`). All trials and baselines of a sweep are scored on them.
     """
     rng = np.random.default_rng([seed, 0x7A9])
-    chosen = rng.choice(len(split), min(count, len(split)), replace=False)
-    return np.sort(chosen).astype(np.int64)
+    size, count = len(split), min(count, len(split))
+    if adjacent == 1:
+        return np.sort(rng.choice(size, count, replace=False)).astype(np.int64)
+    groups, places = -(-count // adjacent), size // adjacent
+    if groups > places:  # almost all of them
+        return np.arange(count) + rng.integers(size - count + 1)
+    heads = adjacent * rng.choice(places, groups, replace=False)
+    heads += rng.integers(size - adjacent * places + 1)
+    drawn: Indices = (heads[:, None] + np.arange(adjacent)).reshape(-1)[:count]
+    return np.sort(drawn)
+
+
+def steps_with_target(length: int) -> int:
+    """Steps at the end of a scoring window of `length` symbols that may have a target each.
+
+    So a network has seen nine tenths of its window at least.
+    """
+    return length // 10 + 1
+
+
+class SharedWindows(NamedTuple):
+    """Which windows predict some targets, and after which of their steps."""
+
+    #: the last target of each window, which is predicted after all of it, `<int64>[windows]`
+    ends: Indices
+    #: of each target its window, ascending, `<int64>[targets]`
+    window_of: Indices
+    #: and how many steps before the end of that it is predicted, `<int64>[targets]`
+    steps_before: Indices
+
+
+def shared_windows(split: Split, targets: Indices, most: int) -> SharedWindows:
+    """Divide targets into as few windows as possible, of at most `most` targets each.
+
+    Targets of a window follow each other in one session. As many of them as the others have is what
+    each window has, or one more.
+    """
+    if most == 1:
+        return SharedWindows(targets, np.arange(len(targets)), np.zeros(len(targets), np.int64))
+    sessions = np.searchsorted(split.starts, targets, side="right")
+    apart = (np.diff(targets, prepend=-2) != 1) | (np.diff(sessions, prepend=-1) != 0)
+    heads = np.flatnonzero(apart)
+    counts = np.diff(heads, append=len(targets))
+    of_row = np.cumsum(apart) - 1
+    place = np.arange(len(targets)) - heads[of_row]
+    windows = -(-counts // most)
+    # the first ones of a row have one more than the others
+    fewer, longer = counts // windows, counts % windows
+    in_longer = (longer * (fewer + 1))[of_row]
+    number = np.where(
+        place < in_longer,
+        place // (fewer + 1)[of_row],
+        longer[of_row] + (place - in_longer) // fewer[of_row],
+    )
+    window_of = (np.cumsum(windows) - windows)[of_row] + number
+    ends = targets[np.flatnonzero(np.diff(window_of, append=-1))]
+    return SharedWindows(ends, window_of, ends[window_of] - targets)
 
 
 def scoring_windows(

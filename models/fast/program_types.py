@@ -26,10 +26,13 @@ Predictor = WindowPredictor | StreamPredictor
 
 @dataclass(frozen=True)
 class WindowReader:
-    """A `WindowPredictor` that can also read windows in parts, and so equal beginnings once."""
+    """A `WindowPredictor` of a unidirectional network, which predicts in other steps as well."""
 
     logits: WindowPredictor
-    stream: StreamPredictor
+    #: `StepProgram.last_logits`
+    last_logits: Callable[[NDArray[np.int32], int], Float32s]
+    #: what reads windows in parts, and so equal beginnings once, if there is such a program
+    stream: StreamPredictor | None = None
 
     def __call__(self, windows: NDArray[np.int32]) -> Float32s:
         """Logits of the symbols after whole windows."""
@@ -44,6 +47,9 @@ class Networks:
     trained: Any
     #: `<int32>[batch, time]` -> logits of the symbol after the window, `[batch, alphabet]`
     scored: Any
+    #: the layers of `scored`, of a unidirectional network whose state is not carried:
+    #: `<int32>[batch, time]` -> logits in each step, `[batch, time, alphabet]`
+    every_step: Any = None
     #: whose variables `scored` has: those of `trained`, copies of them in float32, or averages of
     #: them over the steps so far
     scored_weights: Literal["shared", "copies", "averages"] = "shared"
@@ -103,6 +109,18 @@ class Program(Protocol):
 
 
 @runtime_checkable
+class StepProgram(Program, Protocol):
+    """The computations of a trial whose network predicts in each step of a window."""
+
+    def last_logits(self, windows: NDArray[np.int32], count: int) -> Float32s:
+        """Logits in the last `count` steps of `windows`, `[windows, count, alphabet]`.
+
+        The last of them are those of `logits`, up to rounding.
+        """
+        ...
+
+
+@runtime_checkable
 class StreamProgram(Program, Protocol):
     """The computations of a trial whose network can go on from the states after other steps."""
 
@@ -116,3 +134,13 @@ class StreamProgram(Program, Protocol):
             Logits of the symbols after these steps, `<float32>[places, alphabet]`, and the states.
         """
         ...
+
+
+def last_logits(
+    stream: StreamPredictor, codes: NDArray[np.int32], count: int, states: States | None = None
+) -> Float32s:
+    """Logits in the last `count` steps of streams, `[streams, count, alphabet]`."""
+    rows, steps = codes.shape
+    places = np.arange((steps - count) * rows, steps * rows)
+    logits, _ = stream(codes, places, states)
+    return logits.reshape(count, rows, -1).swapaxes(0, 1)

@@ -15,12 +15,20 @@ from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.fast.forward import Stack
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.lstm_parts import State
-from lstm_sweep.models.fast.program_types import Networks, States, Stream, StreamProgram
+from lstm_sweep.models.fast.program_types import (
+    Float32s,
+    Networks,
+    States,
+    StepProgram,
+    Stream,
+    StreamProgram,
+    last_logits,
+)
 from lstm_sweep.models.fast.training_loop import FastProgram, values_of
 from lstm_sweep.models.fast.weight_layout import idle_units
 
 
-class StreamFastProgram(FastProgram, StreamProgram):
+class StreamFastProgram(FastProgram, StepProgram, StreamProgram):
     """As `FastProgram`, of unidirectional networks, which can go on from the states of a part."""
 
     def __init__(
@@ -36,6 +44,10 @@ class StreamFastProgram(FastProgram, StreamProgram):
             states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
         logits, *after = self._stream(codes, places, *states, *self._scored)
         return logits.numpy(), after
+
+    @override
+    def last_logits(self, windows: NDArray[np.int32], count: int) -> Float32s:
+        return last_logits(self.stream, windows, count)
 
     def _trace_stream(self) -> Any:
         form = self._form.streamed

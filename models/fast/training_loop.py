@@ -22,11 +22,11 @@ from lstm_sweep.models.fast.dropout import SEED_STRIDE, Dropout
 from lstm_sweep.models.fast.forward import Form, Stack, losses
 from lstm_sweep.models.fast.graph_cache import GraphCache
 from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles, Numbers
-from lstm_sweep.models.fast.program_types import Float32s, Networks, Program
+from lstm_sweep.models.fast.program_types import Float32s, Networks, Program, StepProgram
 from lstm_sweep.models.fast.weight_layout import KernelVariable, weight_layouts
 
 
-class KerasProgram(Program):
+class KerasProgram(StepProgram):
     """Computes with Keras's layers, which use cuDNN on a GPU."""
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
@@ -42,6 +42,9 @@ class KerasProgram(Program):
         self._logits = tf.function(
             lambda windows: networks.scored(windows, training=False), autograph=False
         )
+        self._logits_of_steps = tf.function(
+            lambda windows: networks.every_step(windows, training=False), autograph=False
+        )
 
     @override
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
@@ -51,6 +54,11 @@ class KerasProgram(Program):
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
         logits: Float32s = self._logits(windows).numpy()
+        return logits
+
+    @override
+    def last_logits(self, windows: NDArray[np.int32], count: int) -> Float32s:
+        logits: Float32s = self._logits_of_steps(windows)[:, -count:].numpy()
         return logits
 
     @override

@@ -12,7 +12,12 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.beginnings import Stage, stages_of
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.scoring_streams import ROWS, RUN_UP, STEPS, scoring_blocks
-from lstm_sweep.models.data.windows import Indices, scoring_windows
+from lstm_sweep.models.data.windows import (
+    Indices,
+    past,
+    shared_windows,
+    steps_with_target,
+)
 from lstm_sweep.models.fast.program_types import (
     Float32s,
     Predictor,
@@ -20,6 +25,7 @@ from lstm_sweep.models.fast.program_types import (
     StreamPredictor,
     WindowPredictor,
     WindowReader,
+    last_logits,
 )
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
@@ -46,52 +52,83 @@ class Predicted(NamedTuple):
 
 
 def evaluate(
-    predictor: Predictor, config: TrialConfig, corpus: Corpus, split: Split, targets: Indices
+    predictor: Predictor,
+    config: TrialConfig,
+    corpus: Corpus,
+    split: Split,
+    targets: Indices,
+    *,
+    share_windows: bool = False,
 ) -> dict[str, float]:
     """Score a network on `targets`, positions of `split`; see `scoring.score` for the metrics."""
-    blocks = predictions(predictor, config, len(corpus.alphabet), split, targets)
+    alphabet = len(corpus.alphabet)
+    blocks = predictions(predictor, config, alphabet, split, targets, share_windows=share_windows)
     return score((found, true) for found, true, _ in blocks)
 
 
 def predictions(
-    predictor: Predictor, config: TrialConfig, alphabet: int, split: Split, targets: Indices
+    predictor: Predictor,
+    config: TrialConfig,
+    alphabet: int,
+    split: Split,
+    targets: Indices,
+    *,
+    share_windows: bool = False,
 ) -> Iterator[Predicted]:
     """Predict the symbols at `targets`, positions of `split`, block by block.
 
     `predictor` is that of the config's program: of windows, or of streams if the state is carried.
-    Windows that are equal are computed once, and so are equal beginnings if the predictor can go on
-    from a state; the last bits may depend on what a block shares. Calls with whole windows have the
-    same number of rows, so that a backend traces one shape only. `alphabet` is the size with
-    reserved codes. Streams give the targets in another order.
+    With `share_windows`, which asks for ascending targets, those that follow each other are
+    predicted in the last steps of one window if the network predicts at each step
+    (`windows.shared_windows`): a network has seen nine tenths of `sequence_length` symbols then, at
+    least, in place of all. Windows that are equal are computed once, and so are equal beginnings if
+    the predictor can go on from a state; the last bits may depend on what a block shares. Calls
+    with whole windows have the same number of rows, so that a backend traces one shape only.
+    `alphabet` is the size with reserved codes. Streams give the targets in another order.
     """
     if config.carried:
         streams = cast("StreamPredictor", predictor)
         yield from _in_streams(streams, config, alphabet, split, targets)
-    else:
-        windows = cast("WindowPredictor", predictor)
-        yield from _in_windows(windows, config, alphabet, split, targets)
+        return
+    windows, shared = cast("WindowPredictor", predictor), 1
+    if share_windows and config.direction == "uni":
+        if not isinstance(windows, WindowReader):
+            raise TypeError(f"found {windows!r}, expected a predictor of the steps of a window")
+        shared = steps_with_target(config.sequence_length)
+    yield from _in_windows(windows, config, alphabet, split, targets, shared)
 
 
 def _in_windows(
-    predict: WindowPredictor, config: TrialConfig, alphabet: int, split: Split, targets: Indices
+    predict: WindowPredictor,
+    config: TrialConfig,
+    alphabet: int,
+    split: Split,
+    targets: Indices,
+    shared: int,
 ) -> Iterator[Predicted]:
+    """`shared` is the number of targets of a window, at most."""
     length, widest = config.sequence_length, max(alphabet, 2 * config.layer_size)
     rows = min(SCORING_ROWS, _most_rows(length, widest))
-    of_window = max(alphabet, length, 2 * config.layers * config.layer_size)
+    of_window = max(shared * alphabet, length, 2 * config.layers * config.layer_size)
     # a multiple of the rows of a call, of which none but the last has rows that are not needed
     block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
     stream = predict.stream if isinstance(predict, WindowReader) else None
+    ends, window_of, steps_before = shared_windows(split, targets, shared)
     done = 0
-    for windows, true in scoring_windows(split, targets, length, block):
-        stages, row_of = stages_of(windows, most=MOST_STAGES if stream else 1)
+    for begin in range(0, len(ends), block):
+        windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
+        most_stages = MOST_STAGES if stream else 1
+        stages, row_of = stages_of(windows, most=most_stages, last_steps=shared)
         if stream and len(stages) > 1:
-            logits = _in_stages(stream, stages, widest)
+            logits = _in_stages(stream, stages, widest, shared)
         else:
-            logits = _whole(predict, stages[0].codes, rows)
-        for begin in range(0, len(true), rows):
-            chosen = slice(begin, begin + rows)
-            numbers = np.arange(done, done + len(true[chosen]))
-            yield Predicted(log_softmax(logits[row_of[chosen]]), true[chosen], numbers)
+            logits = _whole(predict, stages[0].codes, rows, shared)
+        end = int(np.searchsorted(window_of, begin + len(windows)))
+        while done < end:
+            numbers = np.arange(done, min(done + rows, end))
+            places = row_of[window_of[numbers] - begin], shared - 1 - steps_before[numbers]
+            true = split.codes[targets[numbers]].astype(np.int32)
+            yield Predicted(log_softmax(logits[places]), true, numbers)
             done += len(numbers)
 
 
@@ -100,17 +137,19 @@ def _most_rows(steps: int, widest: int) -> int:
     return max(16, SCORING_NUMBERS // (steps * widest))
 
 
-def _whole(predict: WindowPredictor, windows: NDArray[np.int32], rows: int) -> Float32s:
-    """Logits after whole windows, `<float32>[windows, alphabet]`."""
+def _whole(predict: WindowPredictor, windows: NDArray[np.int32], rows: int, last: int) -> Float32s:
+    """Logits in the last steps of whole windows, `<float32>[windows, last, alphabet]`."""
     parts = [
-        _padded_call(predict, windows[begin : begin + rows], rows)
+        _padded_call(predict, windows[begin : begin + rows], rows, last)
         for begin in range(0, len(windows), rows)
     ]
     return np.concatenate(parts)
 
 
-def _in_stages(stream: StreamPredictor, stages: Sequence[Stage], widest: int) -> Float32s:
-    """Logits after the last of some stages, `<float32>[rows, alphabet]`."""
+def _in_stages(
+    stream: StreamPredictor, stages: Sequence[Stage], widest: int, last: int
+) -> Float32s:
+    """Logits in the last steps of the last of some stages, `<float32>[rows, last, alphabet]`."""
     states: States | None = None
     logits = []
     for number, (codes, goes_on_from) in enumerate(stages, start=1):
@@ -118,23 +157,24 @@ def _in_stages(stream: StreamPredictor, stages: Sequence[Stage], widest: int) ->
         after = []
         for begin in range(0, len(codes), rows):
             part = slice(begin, begin + rows)
-            count, steps = codes[part].shape
             before = None if states is None else [one[goes_on_from[part]] for one in states]
             if number < len(stages):
                 _, found = stream(codes[part], np.arange(0), before)
                 after.append([np.asarray(one) for one in found])
             else:
-                places = (steps - 1) * count + np.arange(count)
-                logits.append(stream(codes[part], places, before)[0])
+                logits.append(last_logits(stream, codes[part], last, before))
         states = [np.concatenate(parts) for parts in zip(*after, strict=True)]
     return np.concatenate(logits)
 
 
 def _padded_call(
-    predict: WindowPredictor, windows: NDArray[np.int32], rows: int
-) -> NDArray[np.float32]:
+    predict: WindowPredictor, windows: NDArray[np.int32], rows: int, last: int
+) -> Float32s:
     padded = np.pad(windows, ((0, rows - len(windows)), (0, 0)))
-    return np.asarray(predict(padded))[: len(windows)]
+    if last == 1:
+        return np.asarray(predict(padded))[: len(windows), None]
+    reader = cast("WindowReader", predict)
+    return np.asarray(reader.last_logits(padded, last))[: len(windows)]
 
 
 def _in_streams(

@@ -45,7 +45,7 @@ def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Ne
 
 
 def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
-    """Build two models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
+    """Build models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
 
     Dropout is applied to the output of each LSTM layer and not on the way to the next time step, as
     in Zaremba et al. (arXiv 1409.2329). With dropout of symbols or of recurrent weights
@@ -75,8 +75,13 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     model = keras.Model(symbols, logits(trained), name="trained")
     if not many_to_many and trained is scored:
         return Networks(model, model)
-    last = scored[:, -1] if many_to_many else scored
-    return Networks(model, keras.Model(symbols, logits(last), name="next_symbol"))
+    if not many_to_many:
+        return Networks(model, keras.Model(symbols, logits(scored), name="next_symbol"))
+    return Networks(
+        model,
+        keras.Model(symbols, logits(scored[:, -1]), name="next_symbol"),
+        every_step=keras.Model(symbols, logits(scored), name="every_step"),
+    )
 
 
 def _features(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:

@@ -22,6 +22,7 @@ from lstm_sweep.models.fast.program_types import (
     Predictor,
     Program,
     States,
+    StepProgram,
     Stream,
     StreamProgram,
     WindowReader,
@@ -58,14 +59,18 @@ def program_of(
 def predictor_of(program: Program, config: TrialConfig) -> Predictor:
     """What predicts with the network of a program: in streams if the state is carried.
 
-    Else it is in windows, and also in parts of them if the program can go on from a state.
+    Else it is in windows, of a unidirectional network in each of their steps, and also in parts of
+    them if the program can go on from a state.
     """
-    if not isinstance(program, StreamProgram):
+    stream = program.stream if isinstance(program, StreamProgram) else None
+    if config.carried and stream:
+        return stream
+    if config.direction == "bi" or not isinstance(program, StepProgram):
         return program.logits
-    return program.stream if config.carried else WindowReader(program.logits, program.stream)
+    return WindowReader(program.logits, program.last_logits, stream)
 
 
-class StepwiseProgram(Program):
+class StepwiseProgram(StepProgram):
     """One call of `train_on_batch` for each step; works with every backend of Keras."""
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
@@ -94,6 +99,10 @@ class StepwiseProgram(Program):
     @override
     def logits(self, windows: NDArray[np.int32]) -> Float32s:
         return np.asarray(self._networks.scored.predict_on_batch(windows))
+
+    @override
+    def last_logits(self, windows: NDArray[np.int32], count: int) -> Float32s:
+        return np.asarray(self._networks.every_step.predict_on_batch(windows))[:, -count:]
 
     @override
     def sync(self) -> None:

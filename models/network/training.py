@@ -51,6 +51,7 @@ def train(
     rounds_per_epoch: int = 1,
     steps: int | None = None,
     most_rounds: int | None = None,
+    share_windows: bool = False,
 ) -> Iterator[TrainingEvent]:
     """Train the network of `config` and report progress as events.
 
@@ -59,8 +60,9 @@ def train(
 
     Each epoch is divided into `rounds_per_epoch` rounds (`models/rounds.py`), which changes nothing
     of its training. After each round the network is scored on `targets`, positions of the
-    validation split. If it is the best so far, the model that predicts the next symbol is written
-    to `weights`, atomically.
+    validation split; with `share_windows` those that follow each other are predicted in one window
+    (`evaluation.predictions`). If it is the best so far, the model that predicts the next symbol is
+    written to `weights`, atomically.
 
     With `checkpoints`, a training that was interrupted continues after the last round in the
     checkpoint: earlier rounds are reported again, and on a CPU the later ones have the same bits as
@@ -69,8 +71,9 @@ def train(
     `graphs` is the folder of the graph cache (`models/fast/graph_cache.py`), shared by all trials.
     """
     training = _Training(
-        config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch, steps
-    )
+        config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch, steps,
+        share_windows,
+    )  # fmt: skip
     done = training.restore()
     for number, metrics in enumerate(done, start=1):
         known = training.done(number, metrics, repeated=number < len(done))
@@ -102,12 +105,14 @@ class _Training:
         clock: Callable[[], float],
         rounds_per_epoch: int,
         steps: int | None,
+        share_windows: bool,
     ) -> None:
         backend.run_operations_alone()
         mixed = not backend.own_arithmetic()
         self._networks = lstm.build(config, len(corpus.alphabet), mixed=mixed)
         lstm.compile_for_training(self._networks.trained, config)
         self._config, self._corpus, self._targets = config, corpus, targets
+        self._share_windows = share_windows
         self._weights, self._clock = weights, clock
         identity = f"{config.identity()} {seed} {corpus.digest}"
         if rounds_per_epoch > 1:
@@ -158,7 +163,12 @@ class _Training:
         self._program.sync()
         scoring = self._clock()
         result = evaluate(
-            self._predictor, self._config, self._corpus, self._corpus.validation, self._targets
+            self._predictor,
+            self._config,
+            self._corpus,
+            self._corpus.validation,
+            self._targets,
+            share_windows=self._share_windows,
         )
         scoring_s = self._clock() - scoring
         if not math.isfinite(result["loss"]):

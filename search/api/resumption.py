@@ -12,12 +12,15 @@ from lstm_sweep.models.data.source import file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.spec import AUTO, MAY_CHANGE, SweepSpec
+from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
+
+#: fields whose defaults leave to the program what they are, or have been others in earlier versions
+LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
 
 
 def resumed_spec(
@@ -38,14 +41,9 @@ def resumed_spec(
     if given is None:
         return dataclasses.replace(was, **changes)
     given = _where_it_was(was, given)
-    if given.ends == AUTO:
-        given = dataclasses.replace(given, ends=was.ends)
-    if given.targets == AUTO:
-        given = dataclasses.replace(given, targets=was.targets)
-    if given.targets_seed == SweepSpec.targets_seed:
-        given = dataclasses.replace(given, targets_seed=was.targets_seed)
-    if given.rounds_per_epoch == AUTO:
-        given = dataclasses.replace(given, rounds_per_epoch=was.rounds_per_epoch)
+    defaults = {field: getattr(SweepSpec, field) for field in LEFT_OPEN}
+    open_fields = {f: getattr(was, f) for f, v in defaults.items() if getattr(given, f) == v}
+    given = dataclasses.replace(given, **open_fields)
     open_ones = {n: d for n, d in given.space.items() if isinstance(d, ByCorpus)}
     if taken := {n: was.space[n] for n, d in open_ones.items() if d.may_be(was.space.get(n))}:
         given = dataclasses.replace(given, space=given.space.replace(**taken))

@@ -35,7 +35,7 @@ OPTIONS = (
     "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
     "workers", "per_gpu", "on", "space", "algo", "ladder", "halving", "prior", "early_stopping",
     "patience", "confirm_configs", "confirm_seeds", "max_failures", "seed", "size_rule", "targets",
-    "targets_seed", "rounds_per_epoch", "keep",
+    "targets_seed", "adjacent_targets", "rounds_per_epoch", "keep",
 )  # fmt: skip
 
 

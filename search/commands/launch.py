@@ -38,7 +38,7 @@ OPTIONS = (
     "workers", "per_gpu", "on", "space", "algo",
     "ladder", "halving", "prior", "early_stopping", "patience", "confirm_configs",
     "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "targets_seed",
-    "rounds_per_epoch", "keep",
+    "adjacent_targets", "rounds_per_epoch", "keep",
 )  # fmt: skip
 #: options of `resume`
 CHANGES = tuple(name for name in MAY_CHANGE if name != "name")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.trial import Job
 from lstm_sweep.spaces.template.template import Template
@@ -24,9 +24,8 @@ class CorpusTraining:
 
     #: folder of the corpus
     corpus: Path
-    #: how many validation targets are scored, and the seed that chooses them
-    targets: int
-    targets_seed: int
+    #: on which validation targets
+    scoring: Scoring
     runs_user_code: bool = False
 
     @property
@@ -46,7 +45,6 @@ class CorpusTraining:
         from lstm_sweep.models.network import checkpoint, training
 
         corpus = Corpus.open(self.corpus)
-        targets = scoring_targets(corpus.validation, self.targets, self.targets_seed)
         checkpoints = checkpoint.CheckpointSettings(
             job.checkpoint, job.checkpoint_every_s, job.best_loss
         )
@@ -54,7 +52,7 @@ class CorpusTraining:
         yield from training.train(
             config,
             corpus,
-            targets,
+            self.scoring.drawn(corpus.validation),
             job.trial.seed,
             job.weights,
             checkpoints,
@@ -62,6 +60,7 @@ class CorpusTraining:
             rounds_per_epoch=job.trial.rounds_per_epoch,
             steps=job.trial.steps,
             most_rounds=job.trial.most_rounds,
+            share_windows=self.scoring.share_windows,
         )
 
     def place_of(self, error: Exception) -> str:

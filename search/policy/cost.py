@@ -17,6 +17,7 @@ import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.scoring_streams import ROWS, RUN_UP
+from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.search.policy.arrays import Array, Medians, Renewal
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
@@ -30,11 +31,6 @@ PRIOR_FIXED = 3.0
 SCORING_ROWS = 256
 #: share of the validation split that is read more than once where streams are scored
 TWICE = 0.2
-#: validation targets of a sweep that asks for no number of its own, if its epochs are one round
-#: each: with fewer, which ones were chosen would decide more between two configs than their seeds
-#: do; more would tell little more. `round_size.FEWEST_ROUND_TARGETS` says why several rounds have
-#: fewer
-FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,8 @@ class DataSize:
     rounds_per_epoch: int = 1
     #: symbols of the validation split; None: an eighth of the training symbols, as is usual
     validation: int | None = None
+    #: targets side by side, as in `Scoring`
+    adjacent: int = 1
 
 
 def windows_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
@@ -67,30 +65,25 @@ def steps_per_round(config: TrialConfig, data_size: DataSize) -> float:
     return steps_per_epoch(config, data_size) / data_size.rounds_per_epoch
 
 
-def fitting_targets(config: TrialConfig, symbols: int) -> int:
-    """Validation targets whose scoring takes a tenth of an epoch on so many training symbols.
-
-    Three times as much is computed for a training window as for a target, so that is one for three
-    windows; in a small corpus `FEWEST_TARGETS`.
-    """
-    windows = windows_per_epoch(config, DataSize(symbols, alphabet=0, targets=0))
-    return min(max(windows // 3, FEWEST_TARGETS), MOST_TARGETS)
-
-
 def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, float]:
     """What scoring reads, in windows of `sequence_length` symbols, and the batches of these.
 
     What windows that begin alike share is counted for each, so event logs are scored in less time.
     Streams are read once up to their last targets, at one step a symbol, and a few targets in a
-    large split with a run-up each.
+    large split with a run-up for each group.
     """
-    targets = data_size.targets
+    groups = math.ceil(data_size.targets / data_size.adjacent)
     if not config.carried:
-        return targets, math.ceil(targets / SCORING_ROWS)
+        windows: float = data_size.targets
+        if data_size.adjacent > 1 and config.direction == "uni":
+            of_group = math.ceil(data_size.adjacent / steps_with_target(config.sequence_length))
+            windows = min(windows, groups * of_group)
+        return windows, math.ceil(windows / SCORING_ROWS)
     validation = data_size.validation
     if validation is None:
         validation = data_size.symbols // 8
-    symbols = min(targets * RUN_UP, (1 + TWICE) * validation) if targets else 0
+    of_group = RUN_UP + data_size.adjacent - 1
+    symbols = min(groups * of_group, (1 + TWICE) * validation)
     windows = symbols / config.sequence_length
     return windows, windows / ROWS
 

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.cost import (
-    MOST_TARGETS,
-    SCORING_ROWS,
-    DataSize,
-    fitting_targets,
-    prior_seconds,
-)
+from lstm_sweep.search.policy.cost import SCORING_ROWS, DataSize, prior_seconds
 from lstm_sweep.search.policy.lstm_problem import smallest
 from lstm_sweep.search.policy.problem import Admits, admits_all
 from lstm_sweep.spaces.space import Space
@@ -26,13 +20,14 @@ from lstm_sweep.spaces.space import Space
 USUAL_S, CHEAPEST_S = 15.0, 2.0
 #: seconds of a report and a checkpoint
 REPORT_S = 0.1
-#: share of a round of the usual network that scoring, report and checkpoint take at most
-OVERHEAD = 0.1
-#: validation targets where an epoch has several rounds, at least. Where it is one round they are
-#: `cost.FEWEST_TARGETS`, twice as many, at little cost. Scored after each of several rounds, as
-#: many would exceed `OVERHEAD` or make rounds longer; fewer are enough, since losses are compared
-#: with those of the same targets
-FEWEST_ROUND_TARGETS = 2_000
+#: share of a round of the usual network that scoring, report and checkpoint take at most, unless
+#: an epoch is too short for that
+OVERHEAD = 0.05
+#: and if all symbols are scored, in streams that lead through them anyway
+OVERHEAD_OF_ALL = 0.1
+#: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
+#: chosen would decide more between two configs than their seeds do; more would tell little more
+FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,7 @@ def fitting_round_size(
     rounds_per_epoch: int | None = None,
     targets: int | None = None,
     validation_symbols: int | None = None,
+    adjacent: int = 1,
     admits: Admits = admits_all,
 ) -> RoundSize:
     """The grain that suits a search of `space` on so many training symbols.
@@ -59,16 +55,18 @@ def fitting_round_size(
     A round of the usual network takes `USUAL_S` or as much longer as it needs so that scoring is no
     more than `OVERHEAD` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an epoch
     at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are taken as
-    they are given, but no more are scored than there are `validation_symbols`. All of them are if
-    all networks carry their state, as long as that is affordable: streams lead through all anyway.
+    they are given, but no more are scored than there are `validation_symbols`; `adjacent` of them
+    are side by side. All of them are if all networks carry their state, as long as that is
+    affordable: streams lead through all anyway.
     """
-    usual = usual_network(space, admits)
-    costs = _Predicted(usual, symbols, alphabet, validation_symbols)
+    usual, size = usual_network(space, admits), DataSize(symbols, alphabet, 0)
+    size = replace(size, validation=validation_symbols, adjacent=adjacent)
+    costs = _Predicted(usual, size)
     rounds = rounds_per_epoch
     if rounds is None:
         small = cheapest_network(space, alphabet, admits)
-        cheapest = _Predicted(small, symbols, alphabet, validation_symbols)
-        scored = FEWEST_ROUND_TARGETS if targets is None else targets
+        cheapest = _Predicted(small, size)
+        scored = FEWEST_TARGETS if targets is None else targets
         if validation_symbols is not None:
             scored = min(scored, validation_symbols)
         beside = costs.score_s(scored) + REPORT_S
@@ -80,9 +78,10 @@ def fitting_round_size(
         )
         rounds = max(1, int(fitting))
     if targets is None:
-        targets = fitting_targets(usual, symbols) if rounds == 1 else costs.targets(rounds)
+        targets = costs.targets(rounds)
         if usual.carried and validation_symbols:  # then no network of the space is `reset`
-            affordable = costs.score_s(validation_symbols) <= costs.free_s(rounds)
+            most_s = costs.free_s(rounds, OVERHEAD_OF_ALL)
+            affordable = costs.score_s(validation_symbols) <= most_s
             targets = validation_symbols if affordable else targets
     return RoundSize(rounds, targets)
 
@@ -90,11 +89,8 @@ def fitting_round_size(
 class _Predicted:
     """Seconds that a network takes by the prior."""
 
-    def __init__(
-        self, config: TrialConfig, symbols: int, alphabet: int, validation: int | None
-    ) -> None:
-        self._config, self._symbols, self._alphabet = config, symbols, alphabet
-        self._validation = validation
+    def __init__(self, config: TrialConfig, size: DataSize) -> None:
+        self._config, self._size = config, size
         #: of an epoch's training
         self.epoch_s = self._seconds(0)
 
@@ -102,18 +98,17 @@ class _Predicted:
         """Seconds of scoring `targets` validation targets."""
         return self._seconds(targets) - self.epoch_s
 
-    def free_s(self, rounds: int) -> float:
+    def free_s(self, rounds: int, overhead: float = OVERHEAD) -> float:
         """Seconds that scoring may take after each of so many rounds of an epoch."""
-        return max(0.0, self.epoch_s / rounds * OVERHEAD / (1 - OVERHEAD) - REPORT_S)
+        return max(0.0, self.epoch_s / rounds * overhead / (1 - overhead) - REPORT_S)
 
     def targets(self, rounds: int) -> int:
         """How many whole blocks of targets take the share of a round that is for scoring."""
         blocks = int(self.free_s(rounds) / self.score_s(SCORING_ROWS))
-        return min(max(blocks * SCORING_ROWS, FEWEST_ROUND_TARGETS), MOST_TARGETS)
+        return min(max(blocks * SCORING_ROWS, FEWEST_TARGETS), MOST_TARGETS)
 
     def _seconds(self, targets: int) -> float:
-        size = DataSize(self._symbols, self._alphabet, targets, validation=self._validation)
-        return prior_seconds(self._config, size)
+        return prior_seconds(self._config, replace(self._size, targets=targets))
 
 
 def usual_network(space: Space, admits: Admits) -> TrialConfig:

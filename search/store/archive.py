@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import comparable
-from lstm_sweep.search.spec import NAME, SweepSpec, digest_of
+from lstm_sweep.search.spec import EARLIER_FIELDS, NAME, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.run_kind import config_of, run_kind
@@ -100,8 +100,7 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
         written |= {"template": template}
         written.pop("space", None)
     else:  # as it was done in earlier versions
-        earlier = {"rounds_per_epoch": 1, "ends": False, "targets_seed": written.get("seed", 0)}
-        written = {**earlier, **written}
+        written = {**EARLIER_FIELDS, "targets_seed": written.get("seed", 0), **written}
         if isinstance(written.get("space"), dict):
             written["space"] = {**EARLIER, **written["space"]}
     try:

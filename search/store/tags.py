@@ -281,10 +281,17 @@ def source_of(tags: Tags) -> Source:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None
 
 
+def scoring_tag(scoring: Scoring) -> str:
+    """The tag about the validation targets of a run; `scoring_of` reads it."""
+    # earlier versions drew each target by itself, and wrote two numbers
+    adjacent = {} if scoring.adjacent == 1 else {"adjacent": scoring.adjacent}
+    return json.dumps({"targets": scoring.targets, "seed": scoring.seed} | adjacent)
+
+
 def scoring_of(tags: Tags) -> Scoring:
     """The validation targets of a run."""
     given = tags.json(Tag.SCORING, dict)
-    counts = [given.get(name) for name in ("targets", "seed")]
+    counts = [given.get("targets"), given.get("seed"), given.get("adjacent", 1)]
     if not all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts):
-        raise tags.bad(Tag.SCORING, "numbers of targets and of a seed")
-    return Scoring(targets=counts[0], seed=counts[1])
+        raise tags.bad(Tag.SCORING, "numbers of targets, of a seed, and of adjacent targets")
+    return Scoring(targets=counts[0], seed=counts[1], adjacent=max(1, counts[2]))

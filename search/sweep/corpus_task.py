@@ -17,7 +17,7 @@ from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring, scoring_targets
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import SizeRule, Verdict, parameters
@@ -35,7 +35,7 @@ from lstm_sweep.search.store import archive, run_kind
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.run_kind import RunKind
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import gpu_sharing, own_templates
@@ -138,10 +138,9 @@ class CorpusTask(Task):
 
     @override
     def tags(self) -> dict[str, str]:
-        scoring = self.scoring
         return _source_tags(self.origin) | {
             Tag.CORPUS_DIGEST: self.corpus.digest,
-            Tag.SCORING: json.dumps({"targets": scoring.targets, "seed": scoring.seed}),
+            Tag.SCORING: scoring_tag(self.scoring),
         }
 
     @override
@@ -165,7 +164,11 @@ class CorpusTask(Task):
         corpus = self.corpus
         targets = min(self.scoring.targets, len(corpus.validation))
         return DataSize(
-            len(corpus.train), len(corpus.alphabet), targets, validation=len(corpus.validation)
+            len(corpus.train),
+            len(corpus.alphabet),
+            targets,
+            validation=len(corpus.validation),
+            adjacent=self.scoring.adjacent,
         )
 
     @override
@@ -174,8 +177,7 @@ class CorpusTask(Task):
 
     @override
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        scoring = self.scoring
-        training = CorpusTraining(folder / "corpus", scoring.targets, scoring.seed)
+        training = CorpusTraining(folder / "corpus", self.scoring)
         return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
 
     @override
@@ -187,7 +189,7 @@ class CorpusTask(Task):
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
         if known.keys() >= baselines.FAMILIES.keys():
             return
-        targets = scoring_targets(self.corpus.validation, self.scoring.targets, self.scoring.seed)
+        targets = self.scoring.drawn(self.corpus.validation)
         yield from baselines.score_all(self.corpus, targets, known)
 
     @override
@@ -324,6 +326,7 @@ def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         alphabet,
         rounds_per_epoch=rounds if isinstance(rounds, int) else None,
         targets=targets if isinstance(targets, int) else None,
+        adjacent=spec.adjacent_targets,
         validation_symbols=len(corpus.validation),
         admits=admits,
     )

@@ -12,7 +12,7 @@ from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.excerpt import excerpt
-from lstm_sweep.models.data.windows import Scoring, scoring_targets, scoring_windows
+from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.wording import option
@@ -70,13 +70,14 @@ def _write(
                 f"lstm-sweep has trained"
             ) from None
         model = networks.scored
-        count = max(scoring.targets, TEST_TARGETS)
-        targets = scoring_targets(corpus.test, count, scoring.seed)
-        carried = (
-            predictor_of(program_of(networks, config, seed=0), config) if config.carried else None
+        targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
+        if config.carried or scoring.share_windows:
+            predictor = predictor_of(program_of(networks, config, seed=0), config)
+        else:
+            predictor = model.predict_on_batch
+        test = evaluation.evaluate(
+            predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
         )
-        predictor = carried or model.predict_on_batch
-        test = evaluation.evaluate(predictor, config, corpus, corpus.test, targets)
         metrics = {
             "trial": record.trial.id,
             "run_id": record.run_id,
@@ -103,9 +104,9 @@ def _write(
             here = np.asarray(model.predict_on_batch(windows))
             theirs = clean_process.predict(folder, format, windows)
             difference = float(np.abs(here - theirs).max())
-            if carried:
+            if config.carried:
                 codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
-                stream = cast("StreamPredictor", carried)
+                stream = cast("StreamPredictor", predictor)
                 last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
                 theirs = clean_process.predict_by_symbol(folder, codes)
                 further["by_symbol"] = len(codes)

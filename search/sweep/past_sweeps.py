@@ -150,8 +150,14 @@ def _pace(
     alphabet = _alphabet(config, record.parameters)
     if alphabet is None or symbols < 1:
         return None
-    targets = scoring_of(record.tags).targets
-    size = DataSize(symbols, alphabet, targets, record.trial.rounds_per_epoch)
+    scoring = scoring_of(record.tags)
+    size = DataSize(
+        symbols,
+        alphabet,
+        scoring.targets,
+        record.trial.rounds_per_epoch,
+        adjacent=scoring.adjacent,
+    )
     return pace(config, size, round_seconds(rounds))
 
 

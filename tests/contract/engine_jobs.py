@@ -10,6 +10,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
@@ -34,7 +35,7 @@ def opened(request: pytest.FixtureRequest, name: str, workers: int | None = None
 def job(corpus: Path, folder: Path, slot: Slot, config: TrialConfig = CONFIG, seed: int = 1) -> Job:
     trial = Trial(sweep="s", number=slot.index, config=config, seed=seed)
     return Job(
-        trial=trial, slot=slot, training=CorpusTraining(corpus, 200, 0),
+        trial=trial, slot=slot, training=CorpusTraining(corpus, Scoring(200, 0)),
         folder=folder / str(slot.index),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,16 @@ def log() -> Split:
     return type(split)(codes.astype(split.codes.dtype), split.starts)
 
 
-def predicted(predict: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
+def predicted(
+    predict: Any, config: TrialConfig, log: Split, *, share_windows: bool = False
+) -> NDArray[np.float64]:
     """Log-probabilities at each place of the log."""
     from lstm_sweep.models.network.evaluation import predictions
 
     everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
-    for log_probabilities, true, numbers in predictions(predict, config, ALPHABET, log, everywhere):
+    for log_probabilities, true, numbers in predictions(
+        predict, config, ALPHABET, log, everywhere, share_windows=share_windows
+    ):
         assert (true == log.codes[numbers]).all()
         found[numbers] = log_probabilities
     return found
@@ -98,9 +103,10 @@ def test_equal_beginnings_are_read_once(log: Split) -> None:
 
     def counted(codes: Any, *others: Any) -> Any:
         steps.append(codes.size)
+        assert predictor.stream
         return predictor.stream(codes, *others)
 
-    predicted(WindowReader(predictor.logits, counted), config, log)
+    predicted(replace(predictor, stream=counted), config, log)
     assert 0 < sum(steps) < len(log) * config.sequence_length / 3
 
 
@@ -138,6 +144,81 @@ def test_windows_that_share_little_are_not_read_in_parts() -> None:
     def never(*_: Any) -> Any:
         raise AssertionError
 
-    reader = WindowReader(program.logits, never)
+    reader = WindowReader(program.logits, never, never)
     expected = whole(program.logits, config, text)
     np.testing.assert_allclose(predicted(reader, config, text), expected, atol=1e-5)
+
+
+def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
+    """Log-probabilities at each place, of Keras's layers in the shared windows, one by one."""
+    from lstm_sweep.models.data.windows import past, shared_windows, steps_with_target
+    from lstm_sweep.models.scoring import log_softmax
+
+    most, length = steps_with_target(config.sequence_length), config.sequence_length
+    everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
+    ends, window_of, steps_before = shared_windows(log, everywhere, most)
+    for number, end in enumerate(ends):
+        window = past(log, np.array([end]), np.arange(length, 0, -1))
+        logits = networks.every_step(window, training=False).numpy()[0]
+        own = np.flatnonzero(window_of == number)
+        found[own] = log_softmax(logits[length - 1 - steps_before[own]])
+    return found
+
+
+@pytest.mark.parametrize("more", [{}, {"averaging": "off", "layers": 3}, {"dropout": 0.3}])
+def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
+    more: dict[str, Any], log: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstm_sweep.models.fast.training_loop import KerasProgram
+    from lstm_sweep.models.network import evaluation
+    from lstm_sweep.models.network.program import predictor_of
+
+    config = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
+    config = config.evolve(**more)
+    (stepwise, networks), (fast, other) = programs(config, ALPHABET)
+    expected = after_shorter_pasts(networks, config, log)
+    for program in (stepwise, fast, KerasProgram(other, config)):
+        predictor = predictor_of(program, config)
+        found = predicted(predictor, config, log, share_windows=True)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        assert np.abs(found - predicted(predictor, config, log)).max() > 1e-3
+    monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 30)
+    monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
+    found = predicted(predictor_of(fast, config), config, log, share_windows=True)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_in_windows_that_share_little_they_are_read_once() -> None:
+    from lstm_sweep.models.network.program import predictor_of
+
+    codes = np.random.default_rng(5).integers(2, ALPHABET, 600)
+    text = split_of([600])
+    text = type(text)(codes.astype(text.codes.dtype), text.starts)
+    config = TrialConfig(direction="uni", layer_size=50, sequence_length=40, batch_size=5)
+    _, (program, networks) = programs(config, ALPHABET)
+    predictor = predictor_of(program, config)
+    assert isinstance(predictor, WindowReader)
+    read = list[int]()
+
+    def counted(windows: Any, count: int) -> Any:
+        assert count == 5
+        read.append(len(windows))
+        return predictor.last_logits(windows, count)
+
+    found = predicted(replace(predictor, last_logits=counted), config, text, share_windows=True)
+    np.testing.assert_allclose(found, after_shorter_pasts(networks, config, text), atol=1e-4)
+    assert sum(read) == 256, "120 windows in one call"
+
+
+def test_both_directions_see_whole_windows(log: Split) -> None:
+    config = TrialConfig(direction="bi", layer_size=50, sequence_length=31, batch_size=5)
+    _, (program, _) = programs(config, ALPHABET)
+    found = predicted(program.logits, config, log, share_windows=True)
+    np.testing.assert_array_equal(found, predicted(program.logits, config, log))
+
+
+def test_a_network_that_predicts_only_after_whole_windows_shares_none(log: Split) -> None:
+    config = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
+    _, (program, _) = programs(config, ALPHABET)
+    with pytest.raises(TypeError, match="expected a predictor of the steps of a window"):
+        predicted(program.logits, config, log, share_windows=True)

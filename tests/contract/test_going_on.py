@@ -154,16 +154,18 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
 def test_a_sweep_whose_targets_were_drawn_by_its_own_seed_keeps_them(
     store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
-    run(ScriptedEngine(LOSSES), trials=1, seed=5, targets_seed=5)
+    run(ScriptedEngine(LOSSES), trials=1, seed=5, targets_seed=5, adjacent_targets=1)
     parent = archive.existing_sweep(store, "s")
     written = json.loads(parent.data.tags["sweep.spec.0"])
-    del written["targets_seed"]  # as earlier versions wrote it
+    del written["targets_seed"], written["adjacent_targets"]  # as earlier versions wrote it
     tags = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
     store.log(parent.info.run_id, tags=tags)
     assert archive.read_spec(archive.existing_sweep(store, "s")).seed == 5
     assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
     scored = [scoring_of(record.tags) for record in archive.trials(store, "s")]
     assert scored == [Scoring(100, 5)] * 2
+    tags = archive.existing_sweep(store, "s").data.tags
+    assert json.loads(tags[Tag.SCORING]) == {"targets": 100, "seed": 5}
 
 
 def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -282,7 +283,10 @@ def test_no_rate_of_a_ladder_is_best_by_such_a_loss(bad: float) -> None:
 def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
     job = Job(
-        trial=trial, slot=Slot(0), training=CorpusTraining(Path(), 0, 0), folder=Path("/none")
+        trial=trial,
+        slot=Slot(0),
+        training=CorpusTraining(Path(), Scoring(0, 0)),
+        folder=Path("/none"),
     )
     first = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE)).snapshot()
     found = compare([Confirmed(first, (1.0, 1.0)), Confirmed(first, (1.0, 1.0))])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Slot, Trial
@@ -45,7 +46,7 @@ def test_what_a_library_says_of_the_hosts_memory_is_understood(
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     here = Path()
     slot = Slot(0, gpu=gpu)
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, 1, 0), folder=here)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
     [ended] = worker.run(job)
     assert isinstance(ended, Ended)
     assert ended.outcome is Outcome.OUT_OF_MEMORY

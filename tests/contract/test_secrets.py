@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands import lifecycle
 from lstm_sweep.search.engines import worker
@@ -115,7 +116,9 @@ def test_a_trial_that_fails_shows_no_secret(
 
     monkeypatch.setattr(worker, "_train", fail)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(folder, 1, 0), folder=folder)
+    job = Job(
+        trial=trial, slot=Slot(0), training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
+    )
     [ended] = worker.run(job)
     assert isinstance(ended, Ended)
     assert ended.reason == "ValueError: as ***, or s3://bucket/key?***"

@@ -293,7 +293,9 @@ def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Pa
     writer = Journal(store, run_id, Dataset("words", "0123", "words.txt"), tags)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     slot = Slot(0)
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(tmp_path, 1, 0), folder=tmp_path)
+    job = Job(
+        trial=trial, slot=slot, training=CorpusTraining(tmp_path, Scoring(1, 0)), folder=tmp_path
+    )
     job.log.write_text("what went wrong", encoding="utf-8")
     run_id = writer.open_trial(trial, ScriptedEngine.device)
     progress = TrialProgress(trial, run_id, slot, job)

@@ -19,6 +19,7 @@ from rich.console import Console
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.cli import main
@@ -146,7 +147,9 @@ def test_no_secret_of_an_error_leaves_a_worker(
     forked = multiprocessing.get_context("fork")
     ours, theirs = forked.Pipe()
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(place, 1, 0), folder=tmp_path)
+    job = Job(
+        trial=trial, slot=Slot(0), training=CorpusTraining(place, Scoring(1, 0)), folder=tmp_path
+    )
     process = forked.Process(target=worker.main, args=(job, theirs))
     process.start()
     theirs.close()

@@ -10,6 +10,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
@@ -105,7 +106,7 @@ def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
 
 def _progress(trial: Trial, slot: Slot) -> TrialProgress:
     here = Path()
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, 1, 0), folder=here)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
     return TrialProgress(trial, "run", slot, job)
 
 

@@ -15,6 +15,7 @@ import pytest
 from lstm_sweep._notebook import NotebookTable, page
 from lstm_sweep._progress import observer_of
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.commands.display import Lines
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
@@ -62,7 +63,7 @@ def running(*losses: float, number: int = 2, ended: Ended | None = None) -> Tria
     """A trial of sweep `docs`."""
     trial = Trial(sweep="docs", number=number, config=TrialConfig(layer_size=96), seed=0)
     slot, none = Slot(0, core=0), Path("/none")
-    job = Job(trial=trial, slot=slot, folder=none, training=CorpusTraining(none, 1, 0))
+    job = Job(trial=trial, slot=slot, folder=none, training=CorpusTraining(none, Scoring(1, 0)))
     epochs = [{"val_loss": loss} for loss in losses]
     return TrialProgress(trial, "run", slot, job, rounds=epochs, ended=ended)
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store.tags import Tags
@@ -20,7 +21,7 @@ TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
 JOB = Job(
     trial=TRIAL,
     slot=Slot(0),
-    training=CorpusTraining(Path("/corpus"), 100, 0),
+    training=CorpusTraining(Path("/corpus"), Scoring(100, 0)),
     folder=Path("/scratch/4.1"),
 )
 

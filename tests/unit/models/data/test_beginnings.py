@@ -38,10 +38,11 @@ def read(found: Stages) -> list[list[int]]:
 def test_stages_have_all_windows_in_their_order(
     count: int, length: int, symbols: int, most: int, seed: int
 ) -> None:
-    windows = drawn(count, length, symbols, seed)
-    found = stages_of(windows, most=most)
+    windows, last = drawn(count, length, symbols, seed), 1 + seed % length
+    found = stages_of(windows, most=most, last_steps=last)
     assert read(found) == windows.tolist()
     assert 1 <= len(found.stages) <= most
+    assert found.stages[-1].codes.shape[1] >= last
 
 
 @given(st.integers(1, 200), st.integers(1, 12), st.integers(1, 3), st.integers(0))
@@ -94,4 +95,5 @@ def test_of_many_places_those_count_where_much_is_gained() -> None:
     rows = np.full(301, 1)
     rows[1:150] = 100 + np.arange(149)
     rows[150:] = 16_000 + np.arange(151)
-    assert _ends(rows, 2) == [149, 300]
+    assert _ends(rows, 2, 299) == [149, 300]
+    assert _ends(rows, 2, 148) == [148, 300]

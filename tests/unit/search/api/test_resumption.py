@@ -29,7 +29,7 @@ def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> 
 
 
 def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data: Path) -> None:
-    was = SweepSpec(data=str(data), name="s", seed=9, targets_seed=9)
+    was = SweepSpec(data=str(data), name="s", seed=9, targets_seed=9, adjacent_targets=1)
     given = SweepSpec(data=str(data), seed=9)
     assert resumed_spec(was, "s", {}, given) == was
     with pytest.raises(DifferentSearchError, match="targets_seed was 9, is 4"):

@@ -66,12 +66,17 @@ def test_a_trial_of_other_data_is_not_compared(store: Store) -> None:
 def test_trials_of_sweeps_with_other_seeds_are_compared_if_they_have_the_same_targets(
     store: Store, corpus: Corpus, data: Path
 ) -> None:
-    for name, seeds in (("t", {"seed": 7}), ("u", {"targets_seed": 7})):
+    for name, seeds in (
+        ("t", {"seed": 7}),
+        ("u", {"targets_seed": 7}),
+        ("v", {"adjacent_targets": 1}),
+    ):
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN, **seeds)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name=name).run()
     assert api.compare("s/0", "t/0", settings=store.settings).difference == pytest.approx(0.5)
-    other = api.compare("s/0", "u/0", settings=store.settings)
-    assert other.difference is None and "other targets" in other.verdict
+    for trial in ("u/0", "v/0"):
+        other = api.compare("s/0", trial, settings=store.settings)
+        assert other.difference is None and "other targets" in other.verdict
 
 
 def test_a_trial_that_is_not_there_is_refused(store: Store) -> None:

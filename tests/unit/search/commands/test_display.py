@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import QUIET_S, Lines, LiveTable, _running, open_console
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -44,7 +45,9 @@ def progress(
     """A trial of `CONFIG` on the first slot."""
     trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
     folder = Path("/none")
-    job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
+    job = Job(
+        trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
+    )
     epochs = [{"val_loss": loss} for loss in losses]
     return TrialProgress(trial, "run", SLOTS[0], job, rounds=epochs, ended=ended, seconds=seconds)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
 from lstm_sweep.search.commands.json_progress import PROGRESS_S, JsonLines
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -26,7 +27,7 @@ SLOT = Slot(0, core=0)
 def progress(*losses: float, number: int = 1, **more: Any) -> TrialProgress:
     """A trial of four epochs with these rounds."""
     trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=4), seed=0)
-    job = Job(trial=trial, slot=SLOT, training=CorpusTraining(Path(), 1, 0), folder=Path())
+    job = Job(trial=trial, slot=SLOT, training=CorpusTraining(Path(), Scoring(1, 0)), folder=Path())
     rounds = [{"val_loss": loss} for loss in losses]
     made = TrialProgress(trial, f"run-{number}", SLOT, job, rounds=rounds)
     return replace(made, **more)

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
@@ -46,7 +47,9 @@ def member(monkeypatch: pytest.MonkeyPatch) -> Member:
 
 def job(slot: Slot, folder: Path) -> Job:
     trial = Trial(sweep="s", number=slot.index, config=TrialConfig(), seed=0)
-    return Job(trial=trial, slot=slot, training=CorpusTraining(folder / "no", 1, 0), folder=folder)
+    return Job(
+        trial=trial, slot=slot, training=CorpusTraining(folder / "no", Scoring(1, 0)), folder=folder
+    )
 
 
 def heard(engine: RayEngine, *said: tuple[Member, Any]) -> list[tuple[Slot, Event]]:

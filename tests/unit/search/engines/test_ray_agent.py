@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray_agent
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.ray_agent import Agent, Hello, Report, versions
@@ -56,7 +57,7 @@ class Place:
 
     def job(self, number: int = 0) -> Job:
         trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=1)
-        training = CorpusTraining(Path("/of/the/driver"), 10, 0)
+        training = CorpusTraining(Path("/of/the/driver"), Scoring(10, 0))
         return Job(trial=trial, slot=self.slot, training=training, folder=Path("/of/the/driver/0"))
 
     def next(self) -> Report:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray_checkpoints
 from lstm_sweep.search.engines.ray_agent import KeptCheckpoint
 from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
@@ -44,7 +45,7 @@ def checkpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkpoints]:
 
 def job(folder: Path, number: int = 0) -> Job:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
-    training = CorpusTraining(folder / "no", 1, 0)
+    training = CorpusTraining(folder / "no", Scoring(1, 0))
     return Job(trial=trial, slot=Slot(number), training=training, folder=folder / str(number))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
@@ -26,7 +27,7 @@ def ended_by(error: Exception, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> E
     monkeypatch.setattr(worker, "_train", train)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     here = Path()
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, 1, 0), folder=here)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
     *_, last = worker.run(job)
     assert isinstance(last, Ended)
     return last
@@ -109,7 +110,7 @@ def test_without_space_for_its_log_a_trial_is_trained_all_the_same(
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     gone = tmp_path / "gone"
     worker._print_to(
-        Job(trial=trial, slot=Slot(0), training=CorpusTraining(gone, 1, 0), folder=gone)
+        Job(trial=trial, slot=Slot(0), training=CorpusTraining(gone, Scoring(1, 0)), folder=gone)
     )
     assert pointed == [1, 2]
 

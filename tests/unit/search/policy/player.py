@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.arrays import Array
@@ -122,7 +123,7 @@ def with_rounds(progress: TrialProgress, *epochs: dict[str, float]) -> TrialProg
 
 def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
     folder = Path("/none")
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, 1, 0), folder=folder)
+    job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, Scoring(1, 0)), folder=folder)
     return TrialProgress(trial, f"run-{trial.number}", slot, job, began=began)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
@@ -15,7 +16,9 @@ from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
 def first(number: int, loss: float) -> TrialSnapshot:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     nowhere = Path("/none")
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
+    job = Job(
+        trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, Scoring(1, 0)), folder=nowhere
+    )
     epochs = [{"val_loss": loss}]
     ended = Ended(Outcome.COMPLETE)
     return TrialProgress(trial, "", Slot(0), job, rounds=epochs, ended=ended).snapshot()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -12,14 +13,13 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.scoring_streams import RUN_UP
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.cost import (
-    FEWEST_TARGETS,
-    MOST_TARGETS,
     PRIOR,
     PRIOR_FIXED,
+    SCORING_ROWS,
     CostModel,
     DataSize,
-    fitting_targets,
     operations,
+    scored_windows,
 )
 from lstm_sweep.spaces import presets
 
@@ -44,23 +44,28 @@ def by_the_prior(config: TrialConfig) -> float:
     return float(operations(config, EXTENT) @ np.array(PRIOR))
 
 
-@pytest.mark.parametrize(("direction", "symbols"), [("uni", 1_600_000), ("bi", 200_000)])
-def test_scoring_as_many_targets_as_fit_is_a_tenth_of_the_work_of_an_epoch(
-    direction: str, symbols: int
-) -> None:
-    config = TrialConfig(direction=direction, layer_size=128, sequence_length=80, embedding_size=9)
-    targets = fitting_targets(config, symbols)
-    assert FEWEST_TARGETS < targets < MOST_TARGETS
-    products, _, elements = operations(config, DataSize(symbols, 90, targets))
-    training, _, of_training = operations(config, DataSize(symbols, 90, 0))
-    assert 0.09 < 1 - training / products < 0.1001
-    assert 1 - of_training / elements == pytest.approx(0.1, abs=0.001)
+@pytest.mark.parametrize(
+    ("length", "windows"), [(1, 4_000), (9, 4_000), (20, 1_500), (60, 750), (160, 250)]
+)
+def test_targets_side_by_side_are_scored_in_shared_windows(length: int, windows: int) -> None:
+    size = DataSize(1_000_000, 90, 4_000, adjacent=16)
+    config = TrialConfig(direction="uni", sequence_length=length)
+    assert scored_windows(config, size) == (windows, math.ceil(windows / SCORING_ROWS))
+    apart = dataclasses.replace(size, adjacent=1)
+    assert scored_windows(config, apart) == (4_000, 16)
+    both = config.evolve(direction="bi")
+    assert scored_windows(both, size) == scored_windows(both, apart) == (4_000, 16)
+    few = dataclasses.replace(size, targets=3)
+    assert scored_windows(config, few)[0] <= 3
 
 
-def test_targets_that_fit_are_neither_few_nor_more_than_it_takes() -> None:
-    config = TrialConfig(sequence_length=20)
-    assert fitting_targets(config, 1_000) == FEWEST_TARGETS
-    assert fitting_targets(config, 10**9) == MOST_TARGETS
+def test_a_run_up_leads_to_several_targets_side_by_side() -> None:
+    config = TrialConfig(direction="uni", state="carried", sequence_length=50)
+    size = DataSize(10**8, 90, 4_000)
+    windows, _ = scored_windows(config, size)
+    shared, _ = scored_windows(config, dataclasses.replace(size, adjacent=16))
+    assert windows == 4_000 * RUN_UP / 50
+    assert shared == 250 * (RUN_UP + 15) / 50
 
 
 def taught(count: int, noise: float = 0.0, rates: NDArray[np.float64] = RATES) -> CostModel:

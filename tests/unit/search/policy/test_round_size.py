@@ -10,17 +10,17 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.windows import TrainingWindows
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.policy.cost import (
-    MOST_TARGETS,
     PRIOR,
+    SCORING_ROWS,
     DataSize,
-    fitting_targets,
     operations,
     steps_per_epoch,
 )
 from lstm_sweep.search.policy.problem import Admits
 from lstm_sweep.search.policy.round_size import (
     CHEAPEST_S,
-    FEWEST_ROUND_TARGETS,
+    FEWEST_TARGETS,
+    MOST_TARGETS,
     OVERHEAD,
     REPORT_S,
     USUAL_S,
@@ -30,6 +30,7 @@ from lstm_sweep.search.policy.round_size import (
     fitting_round_size,
     usual_network,
 )
+from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, with_settings
@@ -65,41 +66,43 @@ def admits_of(symbols: int, alphabet: int) -> Admits:
 
 
 def seconds(
-    config: TrialConfig, symbols: int, alphabet: int, found: RoundSize
+    config: TrialConfig, symbols: int, alphabet: int, found: RoundSize, adjacent: int = 1
 ) -> tuple[float, float]:
     """Predicted seconds of a round, and those of them that are not training."""
     rates = np.array(PRIOR)
-    size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch)
+    size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch, adjacent=adjacent)
     trained = DataSize(symbols, alphabet, 0, found.rounds_per_epoch)
     whole = float(operations(config, size) @ rates) + REPORT_S
     return whole, whole - float(operations(config, trained) @ rates)
 
 
-@given(spaces(), sizes, alphabets, st.one_of(st.none(), st.integers(1, 50_000)))
+@given(spaces(), sizes, alphabets, st.one_of(st.none(), st.integers(1, 50_000)), st.integers(1, 20))
 def test_a_round_is_long_enough_for_what_comes_with_it(
-    space: Space, symbols: int, alphabet: int, targets: int | None
+    space: Space, symbols: int, alphabet: int, targets: int | None, adjacent: int
 ) -> None:
     admits = admits_of(symbols, alphabet)
-    found = fitting_round_size(space, symbols, alphabet, targets=targets, admits=admits)
+    found = fitting_round_size(
+        space, symbols, alphabet, targets=targets, admits=admits, adjacent=adjacent
+    )
     assert 1 <= found.rounds_per_epoch <= fewest_steps(space, symbols)
     assert targets in (None, found.targets)
     if found.rounds_per_epoch == 1:
         return
     usual, cheapest = usual_network(space, admits), cheapest_network(space, alphabet, admits)
-    round_s, beside_s = seconds(usual, symbols, alphabet, found)
+    round_s, beside_s = seconds(usual, symbols, alphabet, found, adjacent)
     assert beside_s <= OVERHEAD * round_s * (1 + 1e-9)
     assert round_s - beside_s >= USUAL_S * (1 - 1e-9)
-    round_s, beside_s = seconds(cheapest, symbols, alphabet, found)
+    round_s, beside_s = seconds(cheapest, symbols, alphabet, found, adjacent)
     assert round_s - beside_s >= CHEAPEST_S * (1 - 1e-9)
     if targets is None:
-        assert FEWEST_ROUND_TARGETS <= found.targets <= MOST_TARGETS
+        assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
 
 
 @given(spaces(), sizes, alphabets)
 def test_a_round_is_no_longer_than_it_must_be(space: Space, symbols: int, alphabet: int) -> None:
     """Another round an epoch would break one of the bounds."""
     found = fitting_round_size(space, symbols, alphabet)
-    more = RoundSize(found.rounds_per_epoch + 1, FEWEST_ROUND_TARGETS)
+    more = RoundSize(found.rounds_per_epoch + 1, FEWEST_TARGETS)
     usual = usual_network(space, lambda config: True)
     cheapest = cheapest_network(space, alphabet, lambda config: True)
     round_s, beside_s = seconds(usual, symbols, alphabet, more)
@@ -124,12 +127,18 @@ def test_no_config_of_a_space_has_fewer_steps(space: Space, symbols: int) -> Non
 
 
 @given(spaces(), sizes, alphabets)
-def test_where_an_epoch_is_a_round_targets_are_what_they_were(
+def test_where_an_epoch_is_a_round_as_many_targets_are_scored_as_its_time_allows(
     space: Space, symbols: int, alphabet: int
 ) -> None:
     found = fitting_round_size(space, symbols, alphabet, rounds_per_epoch=1)
+    assert found.rounds_per_epoch == 1
+    assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
     usual = usual_network(space, lambda config: True)
-    assert found == RoundSize(1, fitting_targets(usual, symbols))
+    round_s, beside_s = seconds(usual, symbols, alphabet, found)
+    assert found.targets == FEWEST_TARGETS or beside_s <= OVERHEAD * round_s * (1 + 1e-9)
+    more = RoundSize(1, found.targets + SCORING_ROWS)
+    round_s, beside_s = seconds(usual, symbols, alphabet, more)
+    assert found.targets == MOST_TARGETS or beside_s > OVERHEAD * round_s
 
 
 @pytest.mark.parametrize(
@@ -144,14 +153,20 @@ def test_where_an_epoch_is_a_round_targets_are_what_they_were(
 def test_the_default_space_on_known_corpora(
     symbols: int, alphabet: int, least: int, most: int
 ) -> None:
-    admits = admits_of(symbols, alphabet)
-    found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits)
+    admits, adjacent = admits_of(symbols, alphabet), SweepSpec.adjacent_targets
+    found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits, adjacent=adjacent)
     assert least <= found.rounds_per_epoch <= most
+    if symbols < 240_000:
+        return
+    for length in presets.DEFAULT["sequence_length"].values() or []:
+        config = usual_network(presets.DEFAULT, admits).evolve(sequence_length=length)
+        round_s, beside_s = seconds(config, symbols, alphabet, found, adjacent)
+        assert beside_s < 0.08 * round_s, "nor does scoring cost much more with longer windows"
 
 
 def test_what_is_given_is_taken() -> None:
     given_rounds = fitting_round_size(presets.DEFAULT, 1_000_000, 68, rounds_per_epoch=9)
-    assert given_rounds == RoundSize(9, FEWEST_ROUND_TARGETS)
+    assert given_rounds == RoundSize(9, FEWEST_TARGETS)
     many = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=10_000)
     few = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=2_000)
     assert (many.targets, few.targets) == (10_000, 2_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.events import (
@@ -36,7 +37,7 @@ def trial(number: int, attempt: int = 1) -> Trial:
 
 def placed(number: int, slot: Slot, attempt: int = 1) -> TrialPlaced:
     one, here = trial(number, attempt), Path("/none")
-    job = Job(trial=one, slot=slot, training=CorpusTraining(here, 1, 0), folder=here)
+    job = Job(trial=one, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
     return TrialPlaced(one, slot, f"run-{number}-{attempt}", job)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models import baselines
-from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.ngram import ORDERS
-from lstm_sweep.search.policy.cost import fitting_targets
+from lstm_sweep.search.policy.round_size import fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.spaces import presets
@@ -21,14 +21,22 @@ from lstm_sweep.spaces.space import with_settings
 
 def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
     corpus = corpora.load(Source(data="python-docs"))
-    middle = as_lstm_config(presets.DEFAULT.middle()).evolve(direction="uni")
     task = CorpusTask.of(SweepSpec(trials=3), corpus)
     spec = task.settled(SweepSpec(trials=3))
+    space = presets.DEFAULT.settled(len(corpus.train), lambda: 0)
+    size = fitting_round_size(
+        space,
+        len(corpus.train),
+        len(corpus.alphabet),
+        validation_symbols=len(corpus.validation),
+        adjacent=SweepSpec.adjacent_targets,
+        admits=task.admits,
+    )
     assert spec == SweepSpec(
         trials=3,
-        space=presets.DEFAULT.settled(len(corpus.train), lambda: 0),
-        targets=fitting_targets(middle, len(corpus.train)),
-        rounds_per_epoch=1,
+        space=space,
+        targets=size.targets,
+        rounds_per_epoch=size.rounds_per_epoch,
         ends=False,  # it is a text
     )
     assert task.settled(spec) is spec

@@ -14,6 +14,7 @@ import pytest
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import VALIDATION_LOSS
@@ -74,7 +75,9 @@ def played(trials: int = 14, rate_losses: dict[float, float] | None = None) -> S
     state = SweepState("s", spec, "run", (SLOT,), baselines)
     while trial := policy.next(state.now):
         nowhere = Path("/none")
-        job = Job(trial=trial, slot=SLOT, training=CorpusTraining(nowhere, 1, 0), folder=nowhere)
+        job = Job(
+            trial=trial, slot=SLOT, training=CorpusTraining(nowhere, Scoring(1, 0)), folder=nowhere
+        )
         for event in (TrialProposed(trial), TrialPlaced(trial, SLOT, "", job), TrialStarted(SLOT)):
             state = after(state, event)
         policy.begin(state.running[SLOT])

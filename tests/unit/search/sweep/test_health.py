@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.progress import TrialProgress
@@ -23,7 +24,7 @@ def progress(
 ) -> TrialProgress:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
     here = Path()
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, 1, 0), folder=here)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
     return TrialProgress(
         trial,
         "r",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
@@ -35,7 +36,9 @@ def progress(
     config = TrialConfig(epochs=4)
     trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
     folder = Path("/none")
-    job = Job(trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, 1, 0), folder=folder)
+    job = Job(
+        trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
+    )
     return TrialProgress(
         trial,
         f"run-{number}",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import VALIDATION_LOSS
@@ -59,7 +60,9 @@ def begun(policy: Policy) -> TrialProgress:
     trial = policy.next()
     assert trial
     nowhere = Path()
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, 0, 0), folder=nowhere)
+    job = Job(
+        trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, Scoring(0, 0)), folder=nowhere
+    )
     progress = TrialProgress(trial, "run", Slot(0), job)
     policy.begin(progress)
     return progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.watch import Watch
@@ -24,7 +25,7 @@ from lstm_sweep.search.trial import (
 def progress(began: float = 0.0, number: int = 0) -> TrialProgress:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     here = Path()
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, 1, 0), folder=here)
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
     return TrialProgress(trial, f"r{number}", Slot(0), job, began=began)
 
 
