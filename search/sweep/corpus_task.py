@@ -28,7 +28,6 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, distilled
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.round_size import fewest_steps, fitting_round_size
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
@@ -50,6 +49,7 @@ from lstm_sweep.search.sweep.preflight import (
     check_space,
 )
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+from lstm_sweep.search.sweep.settled_spec import settled_spec
 from lstm_sweep.search.sweep.shipped_past import shipped
 from lstm_sweep.search.sweep.task import KnownCosts, Task, WriteBundle
 from lstm_sweep.search.trial import Job, Slot, Trial
@@ -93,7 +93,7 @@ class CorpusTask(Task):
     @classmethod
     def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
         """The task of a spec whose corpus is there already."""
-        spec = _settled(spec, corpus)
+        spec = settled_spec(spec, corpus)
         return cls(corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject")
 
     @classmethod
@@ -120,7 +120,7 @@ class CorpusTask(Task):
 
     @override
     def settled(self, spec: SweepSpec) -> SweepSpec:
-        return _settled(spec, self.corpus)
+        return settled_spec(spec, self.corpus)
 
     @override
     def check_unchanged(self, sweep: str, tags: Tags) -> None:
@@ -292,45 +292,6 @@ class CorpusTask(Task):
         streams = result.get("by_symbol")
         rows = f"windows, {streams} of them also symbol by symbol" if streams else "windows"
         return [told, *parity_lines(result, rows)]
-
-
-def _settled(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
-    """The spec with the space and grain that suit its corpus, and whether that has ends.
-
-    Raises:
-        InputError: an epoch is to have more rounds than steps.
-    """
-    if not isinstance(spec.ends, bool):
-        spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
-    symbols, alphabet = len(corpus.train), len(corpus.alphabet)
-    space = spec.space.settled(symbols, lambda: baselines.best_order(corpus))
-    if space is not spec.space:
-        spec = dataclasses.replace(spec, space=space)
-    rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
-    steps = fewest_steps(spec.space, symbols)
-    if isinstance(rounds, int) and rounds > steps:
-        raise InputError(
-            f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
-            f"epoch has in this space"
-        )
-    if isinstance(rounds, int) and isinstance(targets, int):
-        return spec
-
-    def admits(config: Config) -> bool:
-        verdict = rule.judge(as_lstm_config(config), alphabet, symbols)
-        return verdict.admitted or spec.size_rule != "reject"
-
-    found = fitting_round_size(
-        spec.space,
-        symbols,
-        alphabet,
-        rounds_per_epoch=rounds if isinstance(rounds, int) else None,
-        targets=targets if isinstance(targets, int) else None,
-        adjacent=spec.adjacent_targets,
-        validation_symbols=len(corpus.validation),
-        admits=admits,
-    )
-    return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)
 
 
 def _after_rounds(rounds: int, symbols: int) -> str:

@@ -1,76 +1,16 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lstm_sweep.models import baselines
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.ngram import ORDERS
-from lstm_sweep.search.policy.round_size import fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.space import with_settings
-
-
-def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
-    corpus = corpora.load(Source(data="python-docs"))
-    task = CorpusTask.of(SweepSpec(trials=3), corpus)
-    spec = task.settled(SweepSpec(trials=3))
-    space = presets.DEFAULT.settled(len(corpus.train), lambda: 0)
-    size = fitting_round_size(
-        space,
-        len(corpus.train),
-        len(corpus.alphabet),
-        validation_symbols=len(corpus.validation),
-        adjacent=SweepSpec.adjacent_targets,
-        admits=task.admits,
-    )
-    assert spec == SweepSpec(
-        trials=3,
-        space=space,
-        targets=size.targets,
-        rounds_per_epoch=size.rounds_per_epoch,
-        ends=False,  # it is a text
-    )
-    assert task.settled(spec) is spec
-    assert task.settled(SweepSpec(targets=7)).targets == 7
-
-
-def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_the_user() -> None:
-    corpus = corpora.load(Source(data="python-docs"))
-    small = replace(corpus, train=corpus.train.part(0, 50_000))
-    windows = {
-        len(one.train): CorpusTask.of(SweepSpec(), one)
-        .settled(SweepSpec())
-        .space["sequence_length"]
-        for one in (corpus, small)
-    }
-    lowest = {symbols: (dimension.values() or [])[0] for symbols, dimension in windows.items()}
-    assert lowest == {len(corpus.train): 20, 50_000: baselines.best_order(small)}
-    assert lowest[50_000] in ORDERS
-    named = SweepSpec(space=with_settings(presets.DEFAULT, ["sequence_length=30,40"]))
-    kept = CorpusTask.of(named, small).settled(named).space
-    assert kept["sequence_length"].values() == [30, 40]
-
-
-@pytest.mark.parametrize(
-    ("given", "settled"), [("auto", True), ("on", True), (True, True), ("off", False)]
-)
-def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
-    spec = SweepSpec(data="workflow-log", ends=given)
-    task = CorpusTask.open(spec)
-    assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
-    written = json.loads(task.tags()["sweep.data"])
-    assert written == {
-        "data": "workflow-log", "symbols": "auto", "split": [0.8, 0.1, 0.1], "ends": settled,
-    }  # fmt: skip
 
 
 def test_the_size_of_a_large_corpus_follows_from_what_is_logged_of_a_small_network() -> None:
