@@ -20,7 +20,7 @@ DEFAULT = Space(
         "learning_rate": Listed("learning_rate", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
         "dropout": Range("dropout", 0.0, 0.8),
         "layers": Listed("layers", (2, 3)),
-        "layer_size": Range("layer_size", 32, 512, step=16, log=True),
+        "layer_size": BY_CORPUS["layer_size"],
         "sequence_length": BY_CORPUS["sequence_length"],
         "batch_size": Listed("batch_size", (32, 64, 128, 256)),
     }

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lstm_sweep.models.config import FIELDS, Config, TrialConfig, check_field
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.wording import option, worded
 from lstm_sweep.models.yaml_file import read_yaml
-from lstm_sweep.spaces.by_corpus import ByCorpus
+from lstm_sweep.spaces.by_corpus import ByCorpus, CorpusFacts
 from lstm_sweep.spaces.dimension import Dimension, Listed
 from lstm_sweep.spaces.field_values import parse
 
@@ -81,15 +81,12 @@ class Space(Mapping[str, Dimension]):
         """Return a copy with some dimensions replaced."""
         return Space({**self._dimensions, **dimensions})
 
-    def settled(self, symbols: int, order: Callable[[], int]) -> Space:
-        """The space for a corpus of so many training symbols.
-
-        `order` says by how many symbols before it an n-gram model predicts the next one best.
-        """
+    def settled(self, facts: CorpusFacts) -> Space:
+        """The space for a corpus."""
         by_corpus = {name: d for name, d in self.items() if isinstance(d, ByCorpus)}
         if not by_corpus:
             return self
-        return self.replace(**{name: d.settled(symbols, order) for name, d in by_corpus.items()})
+        return self.replace(**{name: d.settled(facts) for name, d in by_corpus.items()})
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Make a config from the values of all fields."""

@@ -8,8 +8,12 @@ from lstm_sweep.models import baselines
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.round_size import fewest_steps, fitting_round_size
+from lstm_sweep.search.policy import large_layers
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.round_size import RoundSize, fewest_steps, fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.spaces.by_corpus import CorpusFacts
+from lstm_sweep.spaces.space import Space
 
 
 def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
@@ -18,13 +22,37 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     Raises:
         InputError: an epoch is to have more rounds than steps.
     """
+    symbols, alphabet = len(corpus.train), len(corpus.alphabet)
+    rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
+
+    def admits(config: Config) -> bool:
+        verdict = rule.judge(as_lstm_config(config), alphabet, symbols)
+        return verdict.admitted or spec.size_rule != "reject"
+
+    def round_size(space: Space) -> RoundSize:
+        return fitting_round_size(
+            space,
+            symbols,
+            alphabet,
+            rounds_per_epoch=rounds if isinstance(rounds, int) else None,
+            targets=targets if isinstance(targets, int) else None,
+            adjacent=spec.adjacent_targets,
+            validation_symbols=len(corpus.validation),
+            admits=admits,
+        )
+
+    def has_room(units: int) -> bool:
+        found, adjacent = round_size(spec.space), spec.adjacent_targets
+        size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch, adjacent=adjacent)
+        seconds = None if spec.minutes is None else 60 * spec.minutes
+        return large_layers.has_room(units, spec.space, size, seconds, admits)
+
     if not isinstance(spec.ends, bool):
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
-    symbols, alphabet = len(corpus.train), len(corpus.alphabet)
-    space = spec.space.settled(symbols, lambda: baselines.best_order(corpus))
+    facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), has_room)
+    space = spec.space.settled(facts)
     if space is not spec.space:
         spec = dataclasses.replace(spec, space=space)
-    rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
     steps = fewest_steps(spec.space, symbols)
     if isinstance(rounds, int) and rounds > steps:
         raise InputError(
@@ -33,19 +61,5 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         )
     if isinstance(rounds, int) and isinstance(targets, int):
         return spec
-
-    def admits(config: Config) -> bool:
-        verdict = rule.judge(as_lstm_config(config), alphabet, symbols)
-        return verdict.admitted or spec.size_rule != "reject"
-
-    found = fitting_round_size(
-        spec.space,
-        symbols,
-        alphabet,
-        rounds_per_epoch=rounds if isinstance(rounds, int) else None,
-        targets=targets if isinstance(targets, int) else None,
-        adjacent=spec.adjacent_targets,
-        validation_symbols=len(corpus.validation),
-        admits=admits,
-    )
+    found = round_size(spec.space)
     return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)

@@ -1,11 +1,11 @@
-"""A range of the built-in spaces that is another one for a small corpus."""
+"""Ranges of the built-in spaces that are settled once the corpus is known."""
 
 from __future__ import annotations
 
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.spaces.by_corpus import SMALL_CORPUS, ByCorpus
+from lstm_sweep.spaces.by_corpus import SMALL_CORPUS, ByCorpus, CorpusFacts
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.field_values import parse
 from lstm_sweep.spaces.presets import DEFAULT, QUICK
@@ -15,8 +15,12 @@ LARGE = Range("sequence_length", 20, 160, step=10, log=True)
 SMALL = Range("sequence_length", 3, 160, step=1, log=True)
 
 
-def three() -> int:
-    return 3
+USUAL_LAYERS = Range("layer_size", 32, 512, step=16, log=True)
+WIDE_LAYERS = Range("layer_size", 32, 1024, step=16, log=True)
+
+
+def of(symbols: int, *, room: bool = False) -> CorpusFacts:
+    return CorpusFacts(symbols, lambda: 3, lambda units: room and units == 1024)
 
 
 @pytest.mark.parametrize(
@@ -25,40 +29,61 @@ def three() -> int:
 def test_the_default_space_has_short_windows_for_small_corpora_only(
     symbols: int, windows: Range
 ) -> None:
-    settled = DEFAULT.settled(symbols, three)
+    settled = DEFAULT.settled(of(symbols))
     assert settled["sequence_length"] == windows
     assert type(settled["sequence_length"]) is Range
-    others = {name: d for name, d in DEFAULT.items() if name != "sequence_length"}
+    others = {name: d for name, d in DEFAULT.items() if not isinstance(d, ByCorpus)}
     assert {name: d for name, d in settled.items() if name in others} == others
-    assert settled.settled(5, three) is settled, "a space that is settled stays as it is"
+    assert settled.settled(of(5)) is settled, "a space that is settled stays as it is"
 
 
-def test_until_the_corpus_is_known_it_is_auto_as_users_write_it() -> None:
-    assert DEFAULT.describe()["sequence_length"] == "auto"
+@pytest.mark.parametrize(("room", "sizes"), [(False, USUAL_LAYERS), (True, WIDE_LAYERS)])
+def test_the_default_space_has_large_layers_where_there_is_room(room: bool, sizes: Range) -> None:
+    settled = DEFAULT.settled(of(SMALL_CORPUS, room=room))
+    assert settled["layer_size"] == sizes
+    assert type(settled["layer_size"]) is Range
+    assert settled["sequence_length"] == LARGE
+
+
+@pytest.mark.parametrize(
+    ("field", "usual"), [("sequence_length", LARGE), ("layer_size", USUAL_LAYERS)]
+)
+def test_until_the_corpus_is_known_it_is_auto_as_users_write_it(field: str, usual: Range) -> None:
+    assert DEFAULT.describe()[field] == "auto"
     assert from_mapping(DEFAULT.describe(), "file").describe() == DEFAULT.describe()
-    assert parse("sequence_length", " auto", "here") == DEFAULT["sequence_length"]
-    assert DEFAULT["sequence_length"].values() == LARGE.values()
-    assert DEFAULT["sequence_length"].between(35, 80) == LARGE.between(35, 80)
+    assert parse(field, " auto", "here") == DEFAULT[field]
+    assert DEFAULT[field].values() == usual.values()
+    assert DEFAULT[field].between(35, 80) == usual.between(35, 80)
 
 
-def test_windows_that_the_user_names_do_not_depend_on_the_corpus() -> None:
+def test_what_the_user_names_does_not_depend_on_the_corpus() -> None:
     for given in ("20..160", "20,40"):
-        space = with_settings(DEFAULT, [f"sequence_length={given}"])
-        assert not isinstance(space["sequence_length"], ByCorpus)
-        assert space.settled(5, three) is space
-    assert QUICK.settled(5, three) is QUICK
+        settings = [f"{field}={given}" for field in ("sequence_length", "layer_size")]
+        space = with_settings(DEFAULT, settings)
+        assert not any(isinstance(one, ByCorpus) for one in space.values())
+        assert space.settled(of(5)) is space
+    assert QUICK.settled(of(5)) is QUICK
 
 
 def test_no_other_field_is_auto() -> None:
-    with pytest.raises(InputError, match="here: layer_size is 'auto': expected an integer from"):
-        parse("layer_size", "auto", "here")
+    with pytest.raises(InputError, match="here: batch_size is 'auto': expected an integer from"):
+        parse("batch_size", "auto", "here")
 
 
 def test_a_large_corpus_is_not_counted_for_it() -> None:
     def order() -> int:
         raise AssertionError
 
-    assert DEFAULT.settled(SMALL_CORPUS, order)["sequence_length"] == LARGE
+    facts = CorpusFacts(SMALL_CORPUS, order)
+    assert DEFAULT.settled(facts)["sequence_length"] == LARGE
+
+
+def test_sizes_of_layers_that_are_named_do_not_ask_for_room() -> None:
+    def room(units: int) -> bool:
+        raise AssertionError(units)
+
+    named = with_settings(DEFAULT, ["layer_size=64"])
+    assert named.settled(CorpusFacts(SMALL_CORPUS, lambda: 3, room))["layer_size"].values() == [64]
 
 
 @pytest.mark.parametrize(
@@ -77,4 +102,22 @@ def test_what_it_may_have_become_is_told_from_other_windows(
     other: Dimension | None, may: bool
 ) -> None:
     default = DEFAULT["sequence_length"]
+    assert isinstance(default, ByCorpus) and default.may_be(other) is may
+
+
+@pytest.mark.parametrize(
+    ("other", "may"),
+    [
+        (USUAL_LAYERS, True),
+        (WIDE_LAYERS, True),
+        (DEFAULT["layer_size"], True),
+        (Range("layer_size", 32, 768, step=16, log=True), False),
+        (Listed("layer_size", (64,)), False),
+        (None, False),
+    ],
+)
+def test_what_it_may_have_become_is_told_from_other_layers(
+    other: Dimension | None, may: bool
+) -> None:
+    default = DEFAULT["layer_size"]
     assert isinstance(default, ByCorpus) and default.may_be(other) is may

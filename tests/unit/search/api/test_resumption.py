@@ -11,6 +11,7 @@ from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import with_settings
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
@@ -37,10 +38,9 @@ def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data:
 
 
 @pytest.mark.parametrize("symbols", [50_000, 500_000])  # the latter as earlier versions had it
-def test_windows_that_suit_the_corpus_stay_those_that_the_sweep_began_with(
-    data: Path, symbols: int
-) -> None:
-    was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(symbols, lambda: 3))
+def test_what_suits_the_corpus_stays_what_the_sweep_began_with(data: Path, symbols: int) -> None:
+    facts = CorpusFacts(symbols, lambda: 3, lambda units: symbols > 50_000)
+    was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(facts))
     given = SweepSpec(data=str(data))
     assert resumed_spec(was, "s", {}, given) == was
     queued = dataclasses.replace(given, name="s")

@@ -11,6 +11,7 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, with_settings
 from tests.unit.search.policy.player import (
@@ -278,7 +279,7 @@ def test_the_other_openings_differ_from_the_first_in_one_field() -> None:
 
 
 def test_where_windows_may_be_short_the_ladder_has_usual_ones_and_an_opening_the_shortest() -> None:
-    space = presets.DEFAULT.settled(50_000, lambda: 2)
+    space = presets.DEFAULT.settled(CorpusFacts(50_000, lambda: 2))
     small = lstm_problem.smallest(space, 12, lambda config: True)
     first, *others = lstm_problem.openings(space, small, 0.01, lambda config: True)
     assert small.sequence_length == first.sequence_length == 20

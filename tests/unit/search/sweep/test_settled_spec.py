@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models import baselines
 from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.ngram import ORDERS
 from lstm_sweep.search.policy.round_size import fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import with_settings
 
 
@@ -20,7 +23,7 @@ def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_
     corpus = corpora.load(Source(data="python-docs"))
     task = CorpusTask.of(SweepSpec(trials=3), corpus)
     spec = task.settled(SweepSpec(trials=3))
-    space = presets.DEFAULT.settled(len(corpus.train), lambda: 0)
+    space = presets.DEFAULT.settled(CorpusFacts(len(corpus.train), lambda: 0))
     size = fitting_round_size(
         space,
         len(corpus.train),
@@ -68,3 +71,28 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
     assert written == {
         "data": "workflow-log", "symbols": "auto", "split": [0.8, 0.1, 0.1], "ends": settled,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("symbols", "minutes", "most"),
+    [
+        (27_000_000, 600, 1024),
+        (27_000_000, 60, 512),  # there is no time
+        (27_000_000, None, 512),  # nothing says that there is time
+        (1_000_000, 600, 512),  # the size rule turns them down
+    ],
+)
+def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
+    symbols: int, minutes: float | None, most: int
+) -> None:
+    corpus = corpora.load(Source(data="python-docs"))
+    codes = np.broadcast_to(np.uint8(2), symbols)
+    corpus = replace(corpus, train=Split(codes, np.zeros(1, np.int64)))
+    task = CorpusTask.of(SweepSpec(), corpus)
+    spec = task.settled(SweepSpec(minutes=minutes))
+    assert spec.space.largest("layer_size") == most
+    assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
+    named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
+    assert task.settled(named).space.largest("layer_size") == 64
+    any_size = task.settled(SweepSpec(minutes=minutes, size_rule="off"))
+    assert any_size.space.largest("layer_size") == (1024 if minutes == 600 else 512)

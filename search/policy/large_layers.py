@@ -1,0 +1,28 @@
+"""Whether a sweep has room for layers that are larger than usual (docs/search.md, "Rounds")."""
+
+from __future__ import annotations
+
+from lstm_sweep.search.policy import halving
+from lstm_sweep.search.policy.cost import DataSize, prior_seconds
+from lstm_sweep.search.policy.large_opening import MOST_OF_TIME
+from lstm_sweep.search.policy.problem import Admits
+from lstm_sweep.search.policy.round_size import usual_network
+from lstm_sweep.spaces.space import Space
+
+#: rounds for which there must be time: by then a network has been judged twice, and goes on
+ROUNDS = halving.FACTOR**2
+
+
+def has_room(
+    units: int, space: Space, data_size: DataSize, seconds: float | None, admits: Admits
+) -> bool:
+    """Whether networks with layers of so many units are admitted, and fit into so many seconds.
+
+    They do if the usual network with the fewest layers, of that size, takes at most `MOST_OF_TIME`
+    of the time for `ROUNDS` rounds. Without a limit of time there is nothing to say so.
+    """
+    fewest = (space["layers"].values() or [1])[0]
+    large = usual_network(space, admits).evolve(layers=fewest, layer_size=units)
+    if seconds is None or not admits(large):
+        return False
+    return ROUNDS * prior_seconds(large, data_size) <= MOST_OF_TIME * seconds

@@ -1,0 +1,41 @@
+"""Layers that are larger than usual."""
+
+from __future__ import annotations
+
+import pytest
+
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.search.policy.cost import DataSize, prior_seconds
+from lstm_sweep.search.policy.large_layers import ROUNDS, has_room
+from lstm_sweep.search.policy.large_opening import MOST_OF_TIME
+from lstm_sweep.search.policy.problem import admits_all
+from lstm_sweep.search.policy.round_size import usual_network
+from lstm_sweep.spaces.presets import DEFAULT
+
+SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)
+
+
+def least_seconds(units: int) -> float:
+    """Seconds of a sweep in which the usual network with two layers of so many units has room."""
+    large = usual_network(DEFAULT, admits_all).evolve(layers=2, layer_size=units)
+    return ROUNDS * prior_seconds(large, SIZE) / MOST_OF_TIME
+
+
+@pytest.mark.parametrize("units", [512, 1024])
+def test_there_is_room_where_there_is_time_for_several_rounds(units: int) -> None:
+    least = least_seconds(units)
+    assert has_room(units, DEFAULT, SIZE, 1.01 * least, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, 0.99 * least, admits_all)
+    assert least_seconds(1024) > 3 * least_seconds(512)
+
+
+def test_there_is_none_for_networks_that_are_not_admitted() -> None:
+    def admits(config: Config) -> bool:
+        return as_lstm_config(config).layer_size < 1024
+
+    assert has_room(512, DEFAULT, SIZE, 10 * least_seconds(1024), admits)
+    assert not has_room(1024, DEFAULT, SIZE, 10 * least_seconds(1024), admits)
+
+
+def test_without_a_limit_of_time_nothing_says_that_there_is_room() -> None:
+    assert not has_room(512, DEFAULT, SIZE, None, admits_all)
