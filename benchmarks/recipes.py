@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", default="python-docs")
     parser.add_argument("--characters", type=int, help="of a text, from its beginning")
+    parser.add_argument("--without-ends", action="store_true", help="of the sessions of a log")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--parts", nargs="+", default=["global norm"], choices=PARTS)
     parser.add_argument("--etas", type=float, nargs="+", default=[8.0, 16.0, 32.0])
@@ -99,7 +100,8 @@ def main() -> None:
     backend.prepare(gpu=False, seed=0)
     backend.run_operations_alone()
     with tempfile.TemporaryDirectory() as folder:
-        corpus = _corpus(given.data, given.characters, Path(folder))
+        ends = not given.without_ends
+        corpus = _corpus(given.data, given.characters, Path(folder), ends=ends)
     trained = []
     for config, seed in _configs(given):
         for part in given.parts:
@@ -113,14 +115,14 @@ def main() -> None:
         _print_correlations(trained)
 
 
-def _corpus(data: str, characters: int | None, folder: Path) -> Corpus:
+def _corpus(data: str, characters: int | None, folder: Path, *, ends: bool) -> Corpus:
     file = file_of(data, folder)
     if characters:
         text = given_text(Path(file))[:characters]
         file = str(folder / "text.txt")
         Path(file).write_text(text, encoding="utf-8", newline="")
     split = (TRAINING, VALIDATION, 1 - TRAINING - VALIDATION)
-    return load(Source(data=file, split=split))
+    return load(Source(data=file, split=split, ends=ends))
 
 
 def _configs(given: argparse.Namespace) -> list[tuple[dict[str, Any], int]]:
