@@ -9,7 +9,7 @@ turns, so that a slow minute of the machine meets all of them; a figure is the m
 
 Printed are thousands of symbols per second, ratios, the share of the peak of the matrix product
 that this program reaches on a core, what it takes to begin, and which share of an epoch on a
-million symbols is taken by scoring as many targets as a sweep has by default.
+million symbols is taken by scoring, as often and on as many targets as in the default space.
 """
 
 from __future__ import annotations

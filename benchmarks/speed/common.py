@@ -56,7 +56,7 @@ class Answer:
     symbols_per_second: float
     #: seconds until the first step was done, the network's making included
     first_step: float = 0.0
-    #: seconds to score the targets of such an epoch
+    #: seconds of all scores in such an epoch, of the default space
     scoring: float = 0.0
     #: operations per second of a product of two large matrices
     peak: float = 0.0

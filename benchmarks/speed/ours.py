@@ -29,8 +29,9 @@ from lstm_sweep.models.fast.program_types import Program, StepProgram  # noqa: E
 from lstm_sweep.models.network import lstm, program  # noqa: E402
 from lstm_sweep.models.network.evaluation import SCORING_ROWS  # noqa: E402
 from lstm_sweep.search.policy.cost import DataSize, scored_windows  # noqa: E402
-from lstm_sweep.search.policy.round_size import FEWEST_TARGETS  # noqa: E402
+from lstm_sweep.search.policy.round_size import fitting_round_size  # noqa: E402
 from lstm_sweep.search.spec import SweepSpec  # noqa: E402
+from lstm_sweep.spaces.presets import DEFAULT  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
 PEAK_SIZE = 1040
@@ -67,9 +68,11 @@ def measure(task: Task) -> Answer:
     _score(trial, config)
     begin = time.perf_counter()
     _score(trial, config)
-    size = DataSize(EPOCH_SYMBOLS, ALPHABET, FEWEST_TARGETS, adjacent=SweepSpec.adjacent_targets)
-    scored, _ = scored_windows(config, size)
-    scoring = (time.perf_counter() - begin) * scored / SCORING_ROWS
+    took, adjacent = time.perf_counter() - begin, SweepSpec.adjacent_targets
+    found = fitting_round_size(DEFAULT, EPOCH_SYMBOLS, ALPHABET, adjacent=adjacent)
+    size = DataSize(EPOCH_SYMBOLS, ALPHABET, found.targets, adjacent=adjacent)
+    windows, _ = scored_windows(config, size)
+    scoring = took * found.rounds_per_epoch * windows / SCORING_ROWS
     return Answer(speed, first, scoring, _peak())
 
 

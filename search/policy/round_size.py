@@ -23,8 +23,9 @@ REPORT_S = 0.1
 #: share of a round of the usual network that scoring, report and checkpoint take at most, unless
 #: an epoch is too short for that
 OVERHEAD = 0.05
-#: and if all symbols are scored, in streams that lead through them anyway
-OVERHEAD_OF_ALL = 0.1
+#: share that scoring all symbols may take by the prior, in streams that lead through them anyway,
+#: and seconds of a round that is an epoch for their sake, at most
+OVERHEAD_OF_ALL, LONGEST_S = 0.06, 60.0
 #: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
 #: chosen would decide more between two configs than their seeds do; more would tell little more
 FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
@@ -56,8 +57,8 @@ def fitting_round_size(
     more than `OVERHEAD` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an epoch
     at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are taken as
     they are given, but no more are scored than there are `validation_symbols`; `adjacent` of them
-    are side by side. All of them are if all networks carry their state, as long as that is
-    affordable: streams lead through all anyway.
+    are side by side. If all networks carry their state, all are scored where that is affordable,
+    once in an epoch if that takes no longer than `LONGEST_S`: streams lead through all anyway.
     """
     usual, size = usual_network(space, admits), DataSize(symbols, alphabet, 0)
     size = replace(size, validation=validation_symbols, adjacent=adjacent)
@@ -77,13 +78,12 @@ def fitting_round_size(
             fewest_steps(space, symbols),
         )
         rounds = max(1, int(fitting))
-    if targets is None:
-        targets = costs.targets(rounds)
-        if usual.carried and validation_symbols:  # then no network of the space is `reset`
-            most_s = costs.free_s(rounds, OVERHEAD_OF_ALL)
-            affordable = costs.score_s(validation_symbols) <= most_s
-            targets = validation_symbols if affordable else targets
-    return RoundSize(rounds, targets)
+    if targets is None and usual.carried and validation_symbols:  # no network is `reset`
+        once = rounds_per_epoch is None and costs.epoch_s <= LONGEST_S
+        for number in (rounds, 1) if once else (rounds,):
+            if costs.share_of_score(validation_symbols, number) <= OVERHEAD_OF_ALL:
+                return RoundSize(number, validation_symbols)
+    return RoundSize(rounds, costs.targets(rounds) if targets is None else targets)
 
 
 class _Predicted:
@@ -98,13 +98,15 @@ class _Predicted:
         """Seconds of scoring `targets` validation targets."""
         return self._seconds(targets) - self.epoch_s
 
-    def free_s(self, rounds: int, overhead: float = OVERHEAD) -> float:
-        """Seconds that scoring may take after each of so many rounds of an epoch."""
-        return max(0.0, self.epoch_s / rounds * overhead / (1 - overhead) - REPORT_S)
+    def share_of_score(self, targets: int, rounds: int) -> float:
+        """Share of each of so many rounds of an epoch that scoring takes."""
+        score_s = self.score_s(targets)
+        return score_s / (self.epoch_s / rounds + score_s)
 
     def targets(self, rounds: int) -> int:
         """How many whole blocks of targets take the share of a round that is for scoring."""
-        blocks = int(self.free_s(rounds) / self.score_s(SCORING_ROWS))
+        free_s = max(0.0, self.epoch_s / rounds * OVERHEAD / (1 - OVERHEAD) - REPORT_S)
+        blocks = int(free_s / self.score_s(SCORING_ROWS))
         return min(max(blocks * SCORING_ROWS, FEWEST_TARGETS), MOST_TARGETS)
 
     def _seconds(self, targets: int) -> float:

@@ -1,4 +1,4 @@
-"""Networks are scored on what they predict for whole windows, whatever the windows share."""
+"""Networks are scored on what they predict after their windows, whatever the windows share."""
 
 from __future__ import annotations
 

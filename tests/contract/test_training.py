@@ -17,7 +17,7 @@ import pytest
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import StepWindows, TrainingWindows, scoring_targets
+from lstm_sweep.models.data.windows import Scoring, StepWindows, TrainingWindows, scoring_targets
 from tests.conftest import in_full, write_text
 
 CONFIG = TrialConfig(
@@ -25,6 +25,8 @@ CONFIG = TrialConfig(
 )
 #: where trainings keep their graphs, so that those of one form are traced once
 GRAPHS: dict[str, Path] = {}
+#: targets of which each is predicted after a whole window
+APART = Scoring(300, 0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,18 +50,33 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def training_of(
-    config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, checkpoints: Any = None
+    config: TrialConfig,
+    corpus: Corpus,
+    weights: Path,
+    seed: int = 3,
+    checkpoints: Any = None,
+    scoring: Scoring = APART,
 ) -> Any:
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import training
 
     backend.prepare(gpu=False, seed=seed)
-    targets = scoring_targets(corpus.validation, 300, 0)
-    return training.train(config, corpus, targets, seed, weights, checkpoints, GRAPHS["folder"])
+    return training.train(
+        config,
+        corpus,
+        scoring.drawn(corpus.validation),
+        seed,
+        weights,
+        checkpoints,
+        GRAPHS["folder"],
+        share_windows=scoring.share_windows,
+    )
 
 
-def trained(config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3) -> list[Any]:
-    return list(training_of(config, corpus, weights, seed))
+def trained(
+    config: TrialConfig, corpus: Corpus, weights: Path, seed: int = 3, scoring: Scoring = APART
+) -> list[Any]:
+    return list(training_of(config, corpus, weights, seed, scoring=scoring))
 
 
 def program_of(config: TrialConfig, alphabet_size: int) -> tuple[Any, Any]:
@@ -160,15 +177,24 @@ def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
     assert not epochs(events)
 
 
-@pytest.mark.parametrize("kind", [{}, {"direction": "bi"}, {"state": "carried"}], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [
+        ({}, APART),
+        ({}, Scoring(600, 0, adjacent=24)),
+        ({"direction": "bi"}, APART),
+        ({"state": "carried"}, APART),
+    ],
+    ids=str,
+)
 def test_no_network_scores_below_the_entropy_of_independent_symbols(
-    tmp_path: Path, kind: dict[str, str]
+    tmp_path: Path, kind: dict[str, str], scoring: Scoring
 ) -> None:
     text = "".join(np.random.default_rng(5).choice(list("abcdefgh"), 12_000))
     (tmp_path / "noise.txt").write_text(text, encoding="utf-8")
     noise = load(Source(data=str(tmp_path / "noise.txt")))
     config = CONFIG.evolve(layer_size=24, stride=2, epochs=3, **kind)
-    metrics = epochs(trained(config, noise, tmp_path / "m.keras"))
+    metrics = epochs(trained(config, noise, tmp_path / "m.keras", scoring=scoring))
     noise_of_the_score = 3 * 0.5 / math.sqrt(300)  # a loss varies by far less than 0.5 nats here
     assert min(epoch["val_loss"] for epoch in metrics) > math.log(8) - noise_of_the_score
 
