@@ -178,6 +178,7 @@ def _run_missing(given: argparse.Namespace) -> None:
         config = oracle_config(given.settings, given.best_of, given.store, runs)
         alone = [
             *ALONE, *settings_of(config), "--targets", str(runs[0].targets),
+            "--adjacent-targets", str(runs[0].adjacent),
             "--rounds-per-epoch", str(runs[0].rounds_per_epoch),
         ]  # fmt: skip
         for seed in seeds:
@@ -238,7 +239,13 @@ def _run_one(
             run = dataclasses.replace(run, rescored=targets, rescored_loss=loss)
     if code or run is None:
         raise InputError(f"{kind}, seed {seed}: ended with code {code}; expected a loss, see {log}")
-    if other := next((one for one in read_runs(file) if one.corpus != run.corpus), None):
+    before = read_runs(file)
+    if other := next((one for one in before if one.adjacent != run.adjacent), None):
+        raise InputError(
+            f"{file}: has a {other.kind} with {other.adjacent} adjacent targets, expected "
+            f"{run.adjacent}; try another --name or --out"
+        )
+    if other := next((one for one in before if one.corpus != run.corpus), None):
         text = (
             f"{file}: has a {other.kind} on another corpus ({other.corpus}), expected {run.corpus}"
         )
@@ -299,6 +306,7 @@ def found_run(
         settings=settings,
         rounds_per_epoch=max(one.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1) for one in tags),
         targets=scoring_of(own).targets,
+        adjacent=scoring_of(own).adjacent,
         config={name: best.config[name] for name in FIELDS if name in best.config},
         improvements=improvements(scored, begin),
     )

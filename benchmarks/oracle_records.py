@@ -43,6 +43,8 @@ class Run(Improving):
     #: validation targets on which the best network was scored again, and its loss on them
     rescored: int = 0
     rescored_loss: float | None = None
+    #: how many targets are side by side; runs of earlier versions drew each by itself
+    adjacent: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """A line of a file of runs."""

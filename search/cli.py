@@ -151,7 +151,7 @@ def _add_launch(commands: Commands) -> None:
         "--adjacent-targets",
         type=whole,
         metavar="N",
-        help="so many side by side, in shared windows (24; 1: each in a whole window)",
+        help="so many targets side by side share windows (24; 1: each has a whole window)",
     )
     command.add_argument(
         "--rounds-per-epoch",

@@ -93,7 +93,7 @@ class SweepSpec:
     #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
     #: can be compared
     targets_seed: int = 0
-    #: how many are drawn side by side, to be scored in shared windows; 1: each in a whole window
+    #: how many are drawn side by side and share windows; 1: each has a whole window
     adjacent_targets: int = 24
     #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
     #: networks of the space cost

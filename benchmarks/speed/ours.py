@@ -71,8 +71,8 @@ def measure(task: Task) -> Answer:
     took, adjacent = time.perf_counter() - begin, SweepSpec.adjacent_targets
     found = fitting_round_size(DEFAULT, EPOCH_SYMBOLS, ALPHABET, adjacent=adjacent)
     size = DataSize(EPOCH_SYMBOLS, ALPHABET, found.targets, adjacent=adjacent)
-    windows, _ = scored_windows(config, size)
-    scoring = took * found.rounds_per_epoch * windows / SCORING_ROWS
+    scored, _ = scored_windows(config, size)
+    scoring = took * found.rounds_per_epoch * scored / SCORING_ROWS
     return Answer(speed, first, scoring, _peak())
 
 

@@ -104,7 +104,10 @@ class Scoring:
     adjacent: int = 1
 
     def drawn(self, split: Split, *, at_least: int = 0) -> Indices:
-        """The targets in a split, `<int64>[targets]`, ascending."""
+        """The targets in a split, `<int64>[targets]`, ascending.
+
+        They are more than a sweep has if `at_least` so many are asked for.
+        """
         count = max(self.targets, at_least)
         return scoring_targets(split, count, self.seed, self.adjacent)
 
@@ -122,6 +125,7 @@ def scoring_targets(split: Split, count: int, seed: int, adjacent: int = 1) -> I
     """
     rng = np.random.default_rng([seed, 0x7A9])
     size, count = len(split), min(count, len(split))
+    adjacent = min(adjacent, max(1, count))
     if adjacent == 1:
         return np.sort(rng.choice(size, count, replace=False)).astype(np.int64)
     groups, places = -(-count // adjacent), size // adjacent
@@ -155,8 +159,8 @@ class SharedWindows(NamedTuple):
 def shared_windows(split: Split, targets: Indices, most: int) -> SharedWindows:
     """Divide targets into as few windows as possible, of at most `most` targets each.
 
-    Targets of a window follow each other in one session. As many of them as the others have is what
-    each window has, or one more.
+    Targets of a window follow each other in one session. The windows of a stretch of such targets
+    have as many of them each, or one more. `targets` ascend, or may be in any order if `most` is 1.
     """
     if most == 1:
         return SharedWindows(targets, np.arange(len(targets)), np.zeros(len(targets), np.int64))

@@ -110,7 +110,11 @@ class Program(Protocol):
 
 @runtime_checkable
 class StepProgram(Program, Protocol):
-    """The computations of a trial whose network predicts in each step of a window."""
+    """The computations of a trial whose network predicts in each step of a window.
+
+    Some programs are of this class whatever their network; `predictor_of` asks those alone whose
+    network is unidirectional and begins each window from a state of zero.
+    """
 
     def last_logits(self, windows: NDArray[np.int32], count: int) -> Float32s:
         """Logits in the last `count` steps of `windows`, `[windows, count, alphabet]`.

@@ -78,13 +78,16 @@ def predictions(
     """Predict the symbols at `targets`, positions of `split`, block by block.
 
     `predictor` is that of the config's program: of windows, or of streams if the state is carried.
-    With `share_windows`, which asks for ascending targets, those that follow each other are
-    predicted in the last steps of one window if the network predicts at each step
+    With `share_windows`, which asks for ascending targets and, of a unidirectional network, for a
+    `WindowReader`, those that follow each other are predicted in the last steps of one window
     (`windows.shared_windows`): a network has seen nine tenths of `sequence_length` symbols then, at
     least, in place of all. Windows that are equal are computed once, and so are equal beginnings if
     the predictor can go on from a state; the last bits may depend on what a block shares. Calls
     with whole windows have the same number of rows, so that a backend traces one shape only.
     `alphabet` is the size with reserved codes. Streams give the targets in another order.
+
+    Raises:
+        TypeError: windows are to be shared, and the predictor predicts only after whole ones.
     """
     if config.carried:
         streams = cast("StreamPredictor", predictor)
@@ -113,23 +116,26 @@ def _in_windows(
     # a multiple of the rows of a call, of which none but the last has rows that are not needed
     block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
     stream = predict.stream if isinstance(predict, WindowReader) else None
-    ends, window_of, steps_before = shared_windows(split, targets, shared)
     done = 0
-    for begin in range(0, len(ends), block):
-        windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
-        most_stages = MOST_STAGES if stream else 1
-        stages, row_of = stages_of(windows, most=most_stages, last_steps=shared)
-        if stream and len(stages) > 1:
-            logits = _in_stages(stream, stages, widest, shared)
-        else:
-            logits = _whole(predict, stages[0].codes, rows, shared)
-        end = int(np.searchsorted(window_of, begin + len(windows)))
-        while done < end:
-            numbers = np.arange(done, min(done + rows, end))
-            places = row_of[window_of[numbers] - begin], shared - 1 - steps_before[numbers]
-            true = split.codes[targets[numbers]].astype(np.int32)
-            yield Predicted(log_softmax(logits[places]), true, numbers)
-            done += len(numbers)
+    for part in range(0, len(targets), block * shared):
+        own = targets[part : part + block * shared]
+        ends, window_of, steps_before = shared_windows(split, own, shared)
+        for begin in range(0, len(ends), block):
+            windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
+            most_stages = MOST_STAGES if stream else 1
+            stages, row_of = stages_of(windows, most=most_stages, last_steps=shared)
+            if stream and len(stages) > 1:
+                logits = _in_stages(stream, stages, widest, shared)
+            else:
+                logits = _whole(predict, stages[0].codes, rows, shared)
+            end = part + int(np.searchsorted(window_of, begin + len(windows)))
+            while done < end:
+                numbers = np.arange(done, min(done + rows, end))
+                places = numbers - part
+                step = shared - 1 - steps_before[places]
+                found = log_softmax(logits[row_of[window_of[places] - begin], step])
+                yield Predicted(found, split.codes[targets[numbers]].astype(np.int32), numbers)
+                done += len(numbers)
 
 
 def _most_rows(steps: int, widest: int) -> int:

@@ -80,7 +80,7 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     return Networks(
         model,
         keras.Model(symbols, logits(scored[:, -1]), name="next_symbol"),
-        every_step=keras.Model(symbols, logits(scored), name="every_step"),
+        every_step=keras.Model(symbols, logits(scored), name="every_step") if apart else model,
     )
 
 

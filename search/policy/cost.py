@@ -72,17 +72,18 @@ def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, flo
     Streams are read once up to their last targets, at one step a symbol, and a few targets in a
     large split with a run-up for each group.
     """
-    groups = math.ceil(data_size.targets / data_size.adjacent)
+    adjacent = max(1, min(data_size.adjacent, data_size.targets))
+    groups = math.ceil(data_size.targets / adjacent)
     if not config.carried:
         windows: float = data_size.targets
-        if data_size.adjacent > 1 and config.direction == "uni":
-            of_group = math.ceil(data_size.adjacent / steps_with_target(config.sequence_length))
+        if adjacent > 1 and config.direction == "uni":
+            of_group = math.ceil(adjacent / steps_with_target(config.sequence_length))
             windows = min(windows, groups * of_group)
         return windows, math.ceil(windows / SCORING_ROWS)
     validation = data_size.validation
     if validation is None:
         validation = data_size.symbols // 8
-    of_group = RUN_UP + data_size.adjacent - 1
+    of_group = RUN_UP + adjacent - 1
     symbols = min(groups * of_group, (1 + TWICE) * validation)
     windows = symbols / config.sequence_length
     return windows, windows / ROWS

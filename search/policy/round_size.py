@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
@@ -22,7 +23,7 @@ USUAL_S, CHEAPEST_S = 15.0, 2.0
 REPORT_S = 0.1
 #: share of a round of the usual network that scoring, report and checkpoint take at most, unless
 #: an epoch is too short for that
-OVERHEAD = 0.05
+OVERHEAD = 0.04
 #: share that scoring all symbols may take by the prior, in streams that lead through them anyway,
 #: and seconds of a round that is an epoch for their sake, at most
 OVERHEAD_OF_ALL, LONGEST_S = 0.06, 60.0
@@ -104,10 +105,11 @@ class _Predicted:
         return score_s / (self.epoch_s / rounds + score_s)
 
     def targets(self, rounds: int) -> int:
-        """How many whole blocks of targets take the share of a round that is for scoring."""
-        free_s = max(0.0, self.epoch_s / rounds * OVERHEAD / (1 - OVERHEAD) - REPORT_S)
-        blocks = int(free_s / self.score_s(SCORING_ROWS))
-        return min(max(blocks * SCORING_ROWS, FEWEST_TARGETS), MOST_TARGETS)
+        """How many targets, in whole blocks, take the share of a round that is for scoring."""
+        free_s = self.epoch_s / rounds * OVERHEAD / (1 - OVERHEAD) - REPORT_S
+        blocks = range(SCORING_ROWS, MOST_TARGETS + SCORING_ROWS, SCORING_ROWS)
+        fitting = bisect_right(blocks, free_s, key=self.score_s) * SCORING_ROWS
+        return min(max(fitting, FEWEST_TARGETS), MOST_TARGETS)
 
     def _seconds(self, targets: int) -> float:
         return prior_seconds(self._config, replace(self._size, targets=targets))

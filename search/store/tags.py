@@ -292,6 +292,7 @@ def scoring_of(tags: Tags) -> Scoring:
     """The validation targets of a run."""
     given = tags.json(Tag.SCORING, dict)
     counts = [given.get("targets"), given.get("seed"), given.get("adjacent", 1)]
-    if not all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts):
+    whole = all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts)
+    if not whole or counts[2] == 0:
         raise tags.bad(Tag.SCORING, "numbers of targets, of a seed, and of adjacent targets")
-    return Scoring(targets=counts[0], seed=counts[1], adjacent=max(1, counts[2]))
+    return Scoring(targets=counts[0], seed=counts[1], adjacent=counts[2])

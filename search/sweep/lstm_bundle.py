@@ -92,7 +92,7 @@ def _write(
         }
         content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
         bundle.write(model, content, folder, format)
-        compared = targets[:PARITY_WINDOWS]
+        compared = targets[:: max(1, len(targets) // PARITY_WINDOWS)][:PARITY_WINDOWS]
         length = config.sequence_length
         windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
         further: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import large_layers
 from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.policy.round_size import RoundSize, fewest_steps, fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces.by_corpus import CorpusFacts
@@ -25,9 +26,10 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
 
-    def admits(config: Config) -> bool:
-        verdict = rule.judge(as_lstm_config(config), alphabet, symbols)
-        return verdict.admitted or spec.size_rule != "reject"
+    def fits(config: Config) -> bool:
+        return rule.judge(as_lstm_config(config), alphabet, symbols).admitted
+
+    admits = fits if spec.size_rule == "reject" else admits_all
 
     def round_size(space: Space) -> RoundSize:
         return fitting_round_size(
@@ -42,10 +44,18 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         )
 
     def has_room(units: int) -> bool:
-        found, adjacent = round_size(spec.space), spec.adjacent_targets
-        size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch, adjacent=adjacent)
+        found = round_size(spec.space)
+        size = DataSize(
+            symbols,
+            alphabet,
+            found.targets,
+            found.rounds_per_epoch,
+            validation=len(corpus.validation),
+            adjacent=spec.adjacent_targets,
+        )
         seconds = None if spec.minutes is None else 60 * spec.minutes
-        return large_layers.has_room(units, spec.space, size, seconds, admits)
+        suits = admits_all if spec.size_rule == "off" else fits
+        return large_layers.has_room(units, spec.space, size, seconds, suits)
 
     if not isinstance(spec.ends, bool):
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.scoring_streams import RUN_UP
+from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.cost import (
     PRIOR,
@@ -56,7 +57,10 @@ def test_targets_side_by_side_are_scored_in_shared_windows(length: int, windows:
     both = config.evolve(direction="bi")
     assert scored_windows(both, size) == scored_windows(both, apart) == (4_000, 16)
     few = dataclasses.replace(size, targets=3)
-    assert scored_windows(config, few)[0] <= 3
+    steps = steps_with_target(length)
+    assert scored_windows(config, few)[0] == math.ceil(3 / steps)
+    all_in_one = dataclasses.replace(size, adjacent=100_000)
+    assert scored_windows(config, all_in_one)[0] == math.ceil(4_000 / steps)
 
 
 def test_a_run_up_leads_to_several_targets_side_by_side() -> None:
@@ -66,6 +70,8 @@ def test_a_run_up_leads_to_several_targets_side_by_side() -> None:
     shared, _ = scored_windows(config, dataclasses.replace(size, adjacent=16))
     assert windows == 4_000 * RUN_UP / 50
     assert shared == 250 * (RUN_UP + 15) / 50
+    all_in_one, _ = scored_windows(config, dataclasses.replace(size, adjacent=100_000))
+    assert all_in_one == (RUN_UP + 3_999) / 50
 
 
 def taught(count: int, noise: float = 0.0, rates: NDArray[np.float64] = RATES) -> CostModel:

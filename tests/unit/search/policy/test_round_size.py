@@ -101,15 +101,17 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
         assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
 
 
-@given(spaces(), sizes, alphabets)
-def test_a_round_is_no_longer_than_it_must_be(space: Space, symbols: int, alphabet: int) -> None:
+@given(spaces(), sizes, alphabets, st.sampled_from([1, 24, 1_000]))
+def test_a_round_is_no_longer_than_it_must_be(
+    space: Space, symbols: int, alphabet: int, adjacent: int
+) -> None:
     """Another round an epoch would break one of the bounds."""
-    found = fitting_round_size(space, symbols, alphabet)
+    found = fitting_round_size(space, symbols, alphabet, adjacent=adjacent)
     more = RoundSize(found.rounds_per_epoch + 1, FEWEST_TARGETS)
     usual = usual_network(space, lambda config: True)
     cheapest = cheapest_network(space, alphabet, lambda config: True)
-    round_s, beside_s = seconds(usual, symbols, alphabet, more)
-    cheap_s, beside_cheap_s = seconds(cheapest, symbols, alphabet, more)
+    round_s, beside_s = seconds(usual, symbols, alphabet, more, adjacent)
+    cheap_s, beside_cheap_s = seconds(cheapest, symbols, alphabet, more, adjacent)
     assert (
         beside_s > OVERHEAD * round_s
         or round_s - beside_s < USUAL_S
@@ -129,18 +131,18 @@ def test_no_config_of_a_space_has_fewer_steps(space: Space, symbols: int) -> Non
         assert TrainingWindows(split, config, seed).epoch(1).steps >= least
 
 
-@given(spaces(), sizes, alphabets)
+@given(spaces(), sizes, alphabets, st.sampled_from([1, 24, 1_000]))
 def test_where_an_epoch_is_a_round_as_many_targets_are_scored_as_its_time_allows(
-    space: Space, symbols: int, alphabet: int
+    space: Space, symbols: int, alphabet: int, adjacent: int
 ) -> None:
-    found = fitting_round_size(space, symbols, alphabet, rounds_per_epoch=1)
+    found = fitting_round_size(space, symbols, alphabet, rounds_per_epoch=1, adjacent=adjacent)
     assert found.rounds_per_epoch == 1
     assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
     usual = usual_network(space, lambda config: True)
-    round_s, beside_s = seconds(usual, symbols, alphabet, found)
+    round_s, beside_s = seconds(usual, symbols, alphabet, found, adjacent)
     assert found.targets == FEWEST_TARGETS or beside_s <= OVERHEAD * round_s * (1 + 1e-9)
     more = RoundSize(1, found.targets + SCORING_ROWS)
-    round_s, beside_s = seconds(usual, symbols, alphabet, more)
+    round_s, beside_s = seconds(usual, symbols, alphabet, more, adjacent)
     assert found.targets == MOST_TARGETS or beside_s > OVERHEAD * round_s
 
 

@@ -94,5 +94,6 @@ def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
     assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
     named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
     assert task.settled(named).space.largest("layer_size") == 64
-    any_size = task.settled(SweepSpec(minutes=minutes, size_rule="off"))
-    assert any_size.space.largest("layer_size") == (1024 if minutes == 600 else 512)
+    for rule, largest in (("warn", most), ("off", 1024 if minutes == 600 else 512)):
+        others = task.settled(SweepSpec(minutes=minutes, size_rule=rule))
+        assert others.space.largest("layer_size") == largest
