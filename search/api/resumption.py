@@ -19,7 +19,8 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
 
-#: fields whose defaults leave to the program what they are, or have been others in earlier versions
+#: fields whose defaults leave the choice to the program, or were others in earlier versions; a
+#: value that is the default counts as not given
 LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
 
 
