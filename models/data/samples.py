@@ -112,9 +112,9 @@ SAMPLES = {
         "the help topics of this Python, characters, a topic is a session", "chars", python_docs
     ),
     "workflow-log": Sample(
-        f"{WORKFLOW_EVENTS:,} generated events of jobs, ids, a job is a session; no model can "
-        f"score below {WORKFLOW.entropy(ends=True):.4f} nats per symbol, ends of jobs included "
-        f"({WORKFLOW.entropy(ends=False):.4f} per event without them)",
+        f"{WORKFLOW_EVENTS:,} generated events of jobs, ids, a job is a session; on average no "
+        f"model can score below {WORKFLOW.entropy(ends=True):.4f} nats per symbol, ends of jobs "
+        f"included ({WORKFLOW.entropy(ends=False):.4f} per event without them)",
         "ids",
         lambda: WORKFLOW.sessions(WORKFLOW_EVENTS, WORKFLOW_SEED),
     ),

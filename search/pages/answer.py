@@ -56,9 +56,10 @@ def comparisons(found: Findings) -> list[str]:
         )
     if found.entropy is not None:
         above = best.loss - found.entropy
+        where = "above it" if above >= 0 else "below it, by the chance of its targets"
         said.append(
-            f"No model can be below the entropy of these data, {found.entropy:.4f} nats; the best "
-            f"trial is {above:.4f} nats above it."
+            f"On average no model can be below the entropy of these data, {found.entropy:.4f} "
+            f"nats; the best trial is {abs(above):.4f} nats {where}."
         )
     if found.in_nats and 0 <= best.loss < 50:
         perplexity = f"{math.exp(best.loss):.2f}"

@@ -25,6 +25,8 @@ def test_the_entropy_is_named_where_it_is_known() -> None:
     )
     assert "0.5000 nats above naive bayes (2.0000)" in said[0] and "same 9 valid" in said[0]
     assert "entropy of these data, 1.0000 nats; the best trial is 1.5000 nats above" in said[1]
+    [_, below, *_] = answer.comparisons(findings(trial(0, 0.75), entropy=1.0))
+    assert "the best trial is 0.2500 nats below it, by the chance of its targets" in below
 
 
 def test_a_template_has_a_loss_without_units() -> None:
