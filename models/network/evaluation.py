@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
@@ -83,7 +84,7 @@ def predictions(
     (`windows.shared_windows`): a network has seen nine tenths of `sequence_length` symbols then, at
     least, in place of all. Windows that are equal are computed once, and so are equal beginnings if
     the predictor can go on from a state; the last bits may depend on what a block shares. Calls
-    with whole windows have the same number of rows, so that a backend traces one shape only.
+    with whole windows have the same number of rows, so that a backend traces few shapes.
     `alphabet` is the size with reserved codes. Streams give the targets in another order.
 
     Raises:
@@ -120,6 +121,8 @@ def _in_windows(
     for part in range(0, len(targets), block * shared):
         own = targets[part : part + block * shared]
         ends, window_of, steps_before = shared_windows(split, own, shared)
+        if shared > 1:  # calls of about as many rows, so that few of them are not needed
+            rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
         for begin in range(0, len(ends), block):
             windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
             most_stages = MOST_STAGES if stream else 1
