@@ -26,7 +26,7 @@ from unittest import mock
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.models.data.windows import Scoring, usual_adjacent
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.policy.round_size import (
     RoundSize,
@@ -34,7 +34,6 @@ from lstm_sweep.search.policy.round_size import (
     fitting_round_size,
     usual_network,
 )
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import with_settings
 
@@ -80,7 +79,7 @@ def _round_size(corpus: Corpus) -> RoundSize:
         len(corpus.train),
         len(corpus.alphabet),
         validation_symbols=validation,
-        adjacent=SweepSpec.adjacent_targets,
+        adjacent=usual_adjacent(text=corpus.alphabet.is_text),
         admits=_admits(corpus),
     )
 
@@ -103,7 +102,8 @@ def _measured(
     from lstm_sweep.models.network.events import Round
 
     spent, count = defaultdict[str, float](float), 0
-    scoring = Scoring(size.targets, seed=0, adjacent=SweepSpec.adjacent_targets)
+    adjacent = usual_adjacent(text=corpus.alphabet.is_text)
+    scoring = Scoring(size.targets, seed=0, adjacent=adjacent)
     with tempfile.TemporaryDirectory() as scratch, _timed(spent):
         folder = Path(scratch)
         began = time.process_time()

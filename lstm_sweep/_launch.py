@@ -61,8 +61,8 @@ class SweepFields(TypedDict, total=False):
         size_high: and at most (default: 10)
         targets: validation targets that are scored, at most, or `auto` (default)
         targets_seed: by which they are drawn (default: 0); only losses on the same can be compared
-        adjacent_targets: so many targets side by side share windows (default: 24); 1: each has a
-            whole window
+        adjacent_targets: so many targets side by side share windows, 1: each has a whole window, or
+            `auto` (default): 24 of a text, 1 of event ids
         rounds_per_epoch: parts of an epoch after each of which a trial is scored and may be ended,
             or `auto` (default)
         keep: of so many of the best trials the weights are kept (default: 5)
@@ -97,7 +97,7 @@ class SweepFields(TypedDict, total=False):
     size_high: float
     targets: int | str
     targets_seed: int
-    adjacent_targets: int
+    adjacent_targets: int | str
     rounds_per_epoch: int | str
     keep: int
 

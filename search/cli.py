@@ -149,9 +149,9 @@ def _add_launch(commands: Commands) -> None:
     )
     command.add_argument(
         "--adjacent-targets",
-        type=whole,
+        type=whole_or_auto,
         metavar="N",
-        help="so many targets side by side share windows (24; 1: each has a whole window)",
+        help="so many side by side share windows (auto: 24 of a text, 1 of event ids)",
     )
     command.add_argument(
         "--rounds-per-epoch",

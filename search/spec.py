@@ -93,8 +93,9 @@ class SweepSpec:
     #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
     #: can be compared
     targets_seed: int = 0
-    #: how many are drawn side by side and share windows; 1: each has a whole window
-    adjacent_targets: int = 24
+    #: how many are drawn side by side and share windows; 1: each has a whole window; `auto`: 24 of
+    #: a text, 1 of event ids
+    adjacent_targets: int | str = AUTO
     #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
     #: networks of the space cost
     rounds_per_epoch: int | str = AUTO
@@ -122,7 +123,8 @@ class SweepSpec:
         if self.targets != AUTO:
             check_number("targets", self.targets, 1, whole=True, or_else=AUTO)
         check_number("targets_seed", self.targets_seed, 0, whole=True)
-        check_number("adjacent_targets", self.adjacent_targets, 1, whole=True)
+        if self.adjacent_targets != AUTO:
+            check_number("adjacent_targets", self.adjacent_targets, 1, whole=True, or_else=AUTO)
         if self.rounds_per_epoch != AUTO:
             check_number("rounds_per_epoch", self.rounds_per_epoch, 1, whole=True, or_else=AUTO)
         check_number("keep", self.keep, 1, whole=True)
@@ -160,7 +162,7 @@ class SweepSpec:
 
     def scoring(self) -> Scoring:
         """What every trial is scored on, of a spec that is settled."""
-        assert isinstance(self.targets, int)
+        assert isinstance(self.targets, int) and isinstance(self.adjacent_targets, int)
         return Scoring(self.targets, self.targets_seed, self.adjacent_targets)
 
     def settled_rounds_per_epoch(self) -> int:

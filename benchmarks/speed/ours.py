@@ -24,13 +24,16 @@ pin()
 from lstm_sweep.models import backend  # noqa: E402
 from lstm_sweep.models.config import TrialConfig  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
-from lstm_sweep.models.data.windows import TrainingWindows, steps_with_target  # noqa: E402
+from lstm_sweep.models.data.windows import (  # noqa: E402
+    TrainingWindows,
+    steps_with_target,
+    usual_adjacent,
+)
 from lstm_sweep.models.fast.program_types import Program, StepProgram  # noqa: E402
 from lstm_sweep.models.network import lstm, program  # noqa: E402
 from lstm_sweep.models.network.evaluation import SCORING_ROWS  # noqa: E402
 from lstm_sweep.search.policy.cost import DataSize, scored_windows  # noqa: E402
 from lstm_sweep.search.policy.round_size import fitting_round_size  # noqa: E402
-from lstm_sweep.search.spec import SweepSpec  # noqa: E402
 from lstm_sweep.spaces.presets import DEFAULT  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
@@ -68,7 +71,7 @@ def measure(task: Task) -> Answer:
     _score(trial, config)
     begin = time.perf_counter()
     _score(trial, config)
-    took, adjacent = time.perf_counter() - begin, SweepSpec.adjacent_targets
+    took, adjacent = time.perf_counter() - begin, usual_adjacent(text=True)
     found = fitting_round_size(DEFAULT, EPOCH_SYMBOLS, ALPHABET, adjacent=adjacent)
     size = DataSize(EPOCH_SYMBOLS, ALPHABET, found.targets, adjacent=adjacent)
     scored, _ = scored_windows(config, size)

@@ -93,6 +93,15 @@ def before(split: Split, begin: int, end: int, lag: int) -> Codes:
     return found
 
 
+def usual_adjacent(*, text: bool) -> int:
+    """How many scoring targets are side by side if nobody says so: more than one of a text alone.
+
+    In an event log one symbol of the past may say where a job stands, so a window that is shorter
+    by a tenth may predict worse by some hundredths of a nat (benchmarks/README.md, "Scoring").
+    """
+    return 24 if text else 1
+
+
 @dataclass(frozen=True)
 class Scoring:
     """On which validation targets everything in a sweep is scored, and in which windows."""

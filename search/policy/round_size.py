@@ -22,14 +22,27 @@ USUAL_S, CHEAPEST_S = 15.0, 2.0
 #: seconds of a report and a checkpoint
 REPORT_S = 0.1
 #: share of a round of the usual network that scoring, report and checkpoint take at most, unless
-#: an epoch is too short for that
-OVERHEAD = 0.04
+#: an epoch is too short for that: with targets side by side, and each after a window of its own
+OVERHEAD, OVERHEAD_APART = 0.04, 0.1
 #: share that scoring all symbols may take by the prior, in streams that lead through them anyway,
 #: and seconds of a round that is an epoch for their sake, at most
 OVERHEAD_OF_ALL, LONGEST_S = 0.06, 60.0
 #: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
 #: chosen would decide more between two configs than their seeds do; more would tell little more
 FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
+#: such targets, each after a window of its own, where an epoch has several rounds, at least: as
+#: many as above would exceed `OVERHEAD_APART` or make rounds longer
+FEWEST_APART = 2_000
+
+
+def most_overhead(adjacent: int) -> float:
+    """The share of a round that scoring may take with so many targets side by side."""
+    return OVERHEAD if adjacent > 1 else OVERHEAD_APART
+
+
+def fewest_targets(adjacent: int, *, several_rounds: bool) -> int:
+    """How many targets a sweep has at the least, so many of them side by side."""
+    return FEWEST_APART if several_rounds and adjacent == 1 else FEWEST_TARGETS
 
 
 @dataclass(frozen=True)
@@ -55,11 +68,12 @@ def fitting_round_size(
     """The grain that suits a search of `space` on so many training symbols.
 
     A round of the usual network takes `USUAL_S` or as much longer as it needs so that scoring is no
-    more than `OVERHEAD` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an epoch
-    at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are taken as
-    they are given, but no more are scored than there are `validation_symbols`; `adjacent` of them
-    are side by side. If all networks carry their state, all are scored where that is affordable,
-    once in an epoch if that takes no longer than `LONGEST_S`: streams lead through all anyway.
+    more than `most_overhead` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an
+    epoch at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are
+    taken as they are given, but no more are scored than there are `validation_symbols`; `adjacent`
+    of them are side by side. If all networks carry their state, all are scored where that is
+    affordable, once in an epoch if that takes no longer than `LONGEST_S`: streams lead through all
+    anyway.
     """
     usual, size = usual_network(space, admits), DataSize(symbols, alphabet, 0)
     size = replace(size, validation=validation_symbols, adjacent=adjacent)
@@ -68,14 +82,15 @@ def fitting_round_size(
     if rounds is None:
         small = cheapest_network(space, alphabet, admits)
         cheapest = _Predicted(small, size)
-        scored = FEWEST_TARGETS if targets is None else targets
+        fewest = fewest_targets(adjacent, several_rounds=True)
+        scored = fewest if targets is None else targets
         if validation_symbols is not None:
             scored = min(scored, validation_symbols)
         beside = costs.score_s(scored) + REPORT_S
         fitting = min(
             costs.epoch_s / USUAL_S,
             cheapest.epoch_s / CHEAPEST_S,
-            costs.epoch_s * OVERHEAD / (1 - OVERHEAD) / beside,
+            costs.epoch_s * costs.overhead / beside,
             fewest_steps(space, symbols),
         )
         rounds = max(1, int(fitting))
@@ -94,6 +109,9 @@ class _Predicted:
         self._config, self._size = config, size
         #: of an epoch's training
         self.epoch_s = self._seconds(0)
+        most = most_overhead(size.adjacent)
+        #: what may come with training at most, as a share of it
+        self.overhead = most / (1 - most)
 
     def score_s(self, targets: int) -> float:
         """Seconds of scoring `targets` validation targets."""
@@ -106,10 +124,11 @@ class _Predicted:
 
     def targets(self, rounds: int) -> int:
         """How many targets, in whole blocks, take the share of a round that is for scoring."""
-        free_s = self.epoch_s / rounds * OVERHEAD / (1 - OVERHEAD) - REPORT_S
+        free_s = self.epoch_s / rounds * self.overhead - REPORT_S
         blocks = range(SCORING_ROWS, MOST_TARGETS + SCORING_ROWS, SCORING_ROWS)
         fitting = bisect_right(blocks, free_s, key=self.score_s) * SCORING_ROWS
-        return min(max(fitting, FEWEST_TARGETS), MOST_TARGETS)
+        fewest = fewest_targets(self._size.adjacent, several_rounds=rounds > 1)
+        return min(max(fitting, fewest), MOST_TARGETS)
 
     def _seconds(self, targets: int) -> float:
         return prior_seconds(self._config, replace(self._size, targets=targets))

@@ -175,7 +175,7 @@ class SweepSubmission(_Body):
     size_high: Any = _taken(NUMBER, 10)
     targets: Any = _taken(_or_auto(_whole(1)), AUTO)
     targets_seed: Any = _taken(_whole(0), 0)
-    adjacent_targets: Any = _taken(_whole(1), 24)
+    adjacent_targets: Any = _taken(_or_auto(_whole(1)), AUTO)
     rounds_per_epoch: Any = _taken(_or_auto(_whole(1)), AUTO)
     keep: Any = _taken(_whole(1), 5, "trials whose weights stay")
     priority: Any = _taken(

@@ -7,6 +7,7 @@ import dataclasses
 from lstm_sweep.models import baselines
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import large_layers
 from lstm_sweep.search.policy.cost import DataSize
@@ -23,6 +24,12 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     Raises:
         InputError: an epoch is to have more rounds than steps.
     """
+    if not isinstance(spec.ends, bool):
+        spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
+    adjacent = spec.adjacent_targets
+    if not isinstance(adjacent, int):
+        adjacent = usual_adjacent(text=corpus.alphabet.is_text)
+        spec = dataclasses.replace(spec, adjacent_targets=adjacent)
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
 
@@ -38,7 +45,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
             alphabet,
             rounds_per_epoch=rounds if isinstance(rounds, int) else None,
             targets=targets if isinstance(targets, int) else None,
-            adjacent=spec.adjacent_targets,
+            adjacent=adjacent,
             validation_symbols=len(corpus.validation),
             admits=admits,
         )
@@ -51,14 +58,12 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
             found.targets,
             found.rounds_per_epoch,
             validation=len(corpus.validation),
-            adjacent=spec.adjacent_targets,
+            adjacent=adjacent,
         )
         seconds = None if spec.minutes is None else 60 * spec.minutes
         suits = admits_all if spec.size_rule == "off" else fits
         return large_layers.has_room(units, spec.space, size, seconds, suits)
 
-    if not isinstance(spec.ends, bool):
-        spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
     facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), has_room)
     space = spec.space.settled(facts)
     if space is not spec.space:

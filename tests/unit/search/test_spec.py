@@ -141,10 +141,9 @@ def test_nothing_given_means_the_defaults() -> None:
 
 def test_defaults_give_the_default_rule_and_scoring() -> None:
     assert SweepSpec().rule() == SizeRule()
-    assert SweepSpec(targets=7, seed=9).scoring() == Scoring(7, 0, 24)
-    assert SweepSpec(targets=7, targets_seed=9).scoring() == Scoring(7, 9, 24)
-    apart = SweepSpec(targets=7, adjacent_targets=1).scoring()
-    assert apart == Scoring(7, 0) and not apart.share_windows
+    assert SweepSpec(targets=7, seed=9, adjacent_targets=24).scoring() == Scoring(7, 0, 24)
+    apart = SweepSpec(targets=7, targets_seed=9, adjacent_targets=1).scoring()
+    assert apart == Scoring(7, 9) and not apart.share_windows
 
 
 def test_shares_of_a_split_are_made_to_sum_to_one() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.windows import TrainingWindows
+from lstm_sweep.models.data.windows import TrainingWindows, usual_adjacent
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.policy.cost import (
     PRIOR,
@@ -22,18 +22,18 @@ from lstm_sweep.search.policy.cost import (
 from lstm_sweep.search.policy.problem import Admits
 from lstm_sweep.search.policy.round_size import (
     CHEAPEST_S,
+    FEWEST_APART,
     FEWEST_TARGETS,
     MOST_TARGETS,
-    OVERHEAD,
     REPORT_S,
     USUAL_S,
     RoundSize,
     cheapest_network,
     fewest_steps,
     fitting_round_size,
+    most_overhead,
     usual_network,
 )
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, with_settings
@@ -93,12 +93,13 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
         return
     usual, cheapest = usual_network(space, admits), cheapest_network(space, alphabet, admits)
     round_s, beside_s = seconds(usual, symbols, alphabet, found, adjacent)
-    assert beside_s <= OVERHEAD * round_s * (1 + 1e-9)
+    assert beside_s <= most_overhead(adjacent) * round_s * (1 + 1e-9)
     assert round_s - beside_s >= USUAL_S * (1 - 1e-9)
     round_s, beside_s = seconds(cheapest, symbols, alphabet, found, adjacent)
     assert round_s - beside_s >= CHEAPEST_S * (1 - 1e-9)
     if targets is None:
-        assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
+        fewest = FEWEST_APART if adjacent == 1 else FEWEST_TARGETS
+        assert fewest <= found.targets <= MOST_TARGETS
 
 
 @given(spaces(), sizes, alphabets, st.sampled_from([1, 24, 1_000]))
@@ -107,13 +108,14 @@ def test_a_round_is_no_longer_than_it_must_be(
 ) -> None:
     """Another round an epoch would break one of the bounds."""
     found = fitting_round_size(space, symbols, alphabet, adjacent=adjacent)
-    more = RoundSize(found.rounds_per_epoch + 1, FEWEST_TARGETS)
+    fewest = FEWEST_APART if adjacent == 1 else FEWEST_TARGETS
+    more = RoundSize(found.rounds_per_epoch + 1, fewest)
     usual = usual_network(space, lambda config: True)
     cheapest = cheapest_network(space, alphabet, lambda config: True)
     round_s, beside_s = seconds(usual, symbols, alphabet, more, adjacent)
     cheap_s, beside_cheap_s = seconds(cheapest, symbols, alphabet, more, adjacent)
     assert (
-        beside_s > OVERHEAD * round_s
+        beside_s > most_overhead(adjacent) * round_s
         or round_s - beside_s < USUAL_S
         or cheap_s - beside_cheap_s < CHEAPEST_S
         or more.rounds_per_epoch > fewest_steps(space, symbols)
@@ -140,10 +142,11 @@ def test_where_an_epoch_is_a_round_as_many_targets_are_scored_as_its_time_allows
     assert FEWEST_TARGETS <= found.targets <= MOST_TARGETS
     usual = usual_network(space, lambda config: True)
     round_s, beside_s = seconds(usual, symbols, alphabet, found, adjacent)
-    assert found.targets == FEWEST_TARGETS or beside_s <= OVERHEAD * round_s * (1 + 1e-9)
+    most = most_overhead(adjacent) * round_s
+    assert found.targets == FEWEST_TARGETS or beside_s <= most * (1 + 1e-9)
     more = RoundSize(1, found.targets + SCORING_ROWS)
     round_s, beside_s = seconds(usual, symbols, alphabet, more, adjacent)
-    assert found.targets == MOST_TARGETS or beside_s > OVERHEAD * round_s
+    assert found.targets == MOST_TARGETS or beside_s > most_overhead(adjacent) * round_s
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_where_an_epoch_is_a_round_as_many_targets_are_scored_as_its_time_allows
 def test_the_default_space_on_known_corpora(
     symbols: int, alphabet: int, least: int, most: int
 ) -> None:
-    admits, adjacent = admits_of(symbols, alphabet), SweepSpec.adjacent_targets
+    admits, adjacent = admits_of(symbols, alphabet), usual_adjacent(text=True)
     found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits, adjacent=adjacent)
     assert least <= found.rounds_per_epoch <= most
     if symbols < 240_000:
@@ -171,7 +174,7 @@ def test_the_default_space_on_known_corpora(
 
 def test_what_is_given_is_taken() -> None:
     given_rounds = fitting_round_size(presets.DEFAULT, 1_000_000, 68, rounds_per_epoch=9)
-    assert given_rounds == RoundSize(9, FEWEST_TARGETS)
+    assert given_rounds == RoundSize(9, FEWEST_APART)
     many = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=10_000)
     few = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=2_000)
     assert (many.targets, few.targets) == (10_000, 2_000)

@@ -29,13 +29,14 @@ def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_
         len(corpus.train),
         len(corpus.alphabet),
         validation_symbols=len(corpus.validation),
-        adjacent=SweepSpec.adjacent_targets,
+        adjacent=24,
         admits=task.admits,
     )
     assert spec == SweepSpec(
         trials=3,
         space=space,
         targets=size.targets,
+        adjacent_targets=24,
         rounds_per_epoch=size.rounds_per_epoch,
         ends=False,  # it is a text
     )
@@ -66,6 +67,8 @@ def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_
 def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
     spec = SweepSpec(data="workflow-log", ends=given)
     task = CorpusTask.open(spec)
+    assert task.settled(spec).adjacent_targets == 1, "a log"
+    assert task.settled(replace(spec, adjacent_targets=8)).adjacent_targets == 8
     assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
     written = json.loads(task.tags()["sweep.data"])
     assert written == {
