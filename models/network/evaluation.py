@@ -118,8 +118,10 @@ def _in_windows(
     block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
     stream = predict.stream if isinstance(predict, WindowReader) else None
     done = 0
-    for part in range(0, len(targets), block * shared):
-        own = targets[part : part + block * shared]
+    # a whole log may be predicted at each place; targets that share windows are few
+    together = block if shared == 1 else max(1, len(targets))
+    for part in range(0, len(targets), together):
+        own = targets[part : part + together]
         ends, window_of, steps_before = shared_windows(split, own, shared)
         if shared > 1:  # calls of about as many rows, so that few of them are not needed
             rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))

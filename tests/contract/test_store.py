@@ -154,7 +154,7 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
     assert run.data.tags["version.numpy"]
     source, scoring = archive.read_source(archive.read_trial(run))
     assert source == replace(tiny_spec().source(), ends=False)  # characters have none
-    assert scoring == Scoring(targets=100, seed=0)
+    assert scoring == Scoring(targets=100, seed=0, adjacent=24)
 
 
 def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
