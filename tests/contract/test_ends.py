@@ -36,10 +36,10 @@ METRICS = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
 
 
 def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:
-    """The lowest validation loss of a training, scored on all symbols, in shared windows."""
+    """The lowest validation loss of a training, scored on all symbols."""
     backend.prepare(gpu=False, seed=1)
     targets = np.arange(len(corpus.validation))
-    events = training.train(config, corpus, targets, 1, weights, share_windows=True)
+    events = training.train(config, corpus, targets, 1, weights)
     return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
 
 
