@@ -18,16 +18,20 @@ from lstm_sweep.search.store.settings import load
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, write_text
 from tests.launcher import PROGRAM
+from tests.postgres import do_without
 
-pytestmark = [
-    pytest.mark.full,
-    # a trial has a core to itself, so on a single one no two could run at a time
-    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it takes two CPU cores"),
-]
+pytestmark = pytest.mark.full
 
 WITHIN_S = 600.0
 #: what depends on the machine's speed, of what a round reports
 TIMED = ("round_seconds", "symbols_per_second", "scoring_seconds")
+
+
+@pytest.fixture(autouse=True)
+def two_cores() -> None:
+    """A trial has a core to itself, so on a single one no two launches run one at a time."""
+    if len(os.sched_getaffinity(0)) < 2:
+        do_without("cores", "this process may use a single CPU core, expected two")
 
 
 @contextmanager
