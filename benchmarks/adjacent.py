@@ -12,7 +12,6 @@ and at the most, with windows of the default space (`windows.shared_windows`).
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from pathlib import Path
 
@@ -21,10 +20,13 @@ from numpy.typing import NDArray
 
 from benchmarks.grids import divided, file_of
 from lstm_sweep.models.baselines import Counts
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import past, steps_with_target
+from lstm_sweep.models.data.windows import past
 from lstm_sweep.models.ngram import NGram
+from lstm_sweep.search.policy.cost import DataSize, scored_windows
+from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.presets import DEFAULT
 
 ORDERS = (3, 4)
@@ -73,10 +75,11 @@ def inflation(values: NDArray[np.float64], size: int) -> float:
     return float(groups.mean(axis=1).var() / (values.var() / size))
 
 
-def read_of(length: object, size: int) -> float:
+def read_of(length: Value, size: int) -> float:
     """Symbols that scoring reads for each of `size` targets side by side in one session."""
-    assert isinstance(length, int)
-    return math.ceil(size / steps_with_target(length)) * length / size
+    config = TrialConfig(direction="uni", sequence_length=int(length))
+    windows, _ = scored_windows(config, DataSize(0, 0, targets=size, adjacent=size))
+    return windows * config.sequence_length / size
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _add_launch(commands: Commands) -> None:
         "--targets",
         type=whole_or_auto,
         metavar="N",
-        help="validation targets (auto: what takes 4 %% of a trial, 4000 to 10000)",
+        help="validation targets (auto: what takes 4 %% of a trial, of event ids 10 %%)",
     )
     command.add_argument(
         "--targets-seed",

@@ -87,8 +87,8 @@ class SweepSpec:
     size_rule: str = "reject"
     size_low: float = SizeRule.low
     size_high: float = SizeRule.high
-    #: validation targets that everything is scored on, at most; `auto`: as many as take 4 % of
-    #: the time of a trial in the middle of the space
+    #: validation targets that everything is scored on, at most; `auto`: as many as take 4 % of the
+    #: time of a trial in the middle of the space, of event ids 10 %
     targets: int | str = AUTO
     #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
     #: can be compared

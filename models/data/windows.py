@@ -172,7 +172,8 @@ def shared_windows(split: Split, targets: Indices, most: int) -> SharedWindows:
     have as many of them each, or one more. `targets` ascend, or may be in any order if `most` is 1.
     """
     if most == 1:
-        return SharedWindows(targets, np.arange(len(targets)), np.zeros(len(targets), np.int64))
+        none_before = np.broadcast_to(np.int64(0), len(targets))
+        return SharedWindows(targets, np.arange(len(targets)), none_before)
     sessions = np.searchsorted(split.starts, targets, side="right")
     apart = (np.diff(targets, prepend=-2) != 1) | (np.diff(sessions, prepend=-1) != 0)
     heads = np.flatnonzero(apart)

@@ -117,30 +117,25 @@ def _in_windows(
     # a multiple of the rows of a call, of which none but the last has rows that are not needed
     block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
     stream = predict.stream if isinstance(predict, WindowReader) else None
+    ends, window_of, steps_before = shared_windows(split, targets, shared)
+    if shared > 1 and len(ends):  # calls of about as many rows, so that few are not needed
+        rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
     done = 0
-    # a whole log may be predicted at each place; targets that share windows are few
-    together = block if shared == 1 else max(1, len(targets))
-    for part in range(0, len(targets), together):
-        own = targets[part : part + together]
-        ends, window_of, steps_before = shared_windows(split, own, shared)
-        if shared > 1:  # calls of about as many rows, so that few of them are not needed
-            rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
-        for begin in range(0, len(ends), block):
-            windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
-            most_stages = MOST_STAGES if stream else 1
-            stages, row_of = stages_of(windows, most=most_stages, last_steps=shared)
-            if stream and len(stages) > 1:
-                logits = _in_stages(stream, stages, widest, shared)
-            else:
-                logits = _whole(predict, stages[0].codes, rows, shared)
-            end = part + int(np.searchsorted(window_of, begin + len(windows)))
-            while done < end:
-                numbers = np.arange(done, min(done + rows, end))
-                places = numbers - part
-                step = shared - 1 - steps_before[places]
-                found = log_softmax(logits[row_of[window_of[places] - begin], step])
-                yield Predicted(found, split.codes[targets[numbers]].astype(np.int32), numbers)
-                done += len(numbers)
+    for begin in range(0, len(ends), block):
+        windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
+        most_stages = MOST_STAGES if stream else 1
+        stages, row_of = stages_of(windows, most=most_stages, last_steps=shared)
+        if stream and len(stages) > 1:
+            logits = _in_stages(stream, stages, widest, shared)
+        else:
+            logits = _whole(predict, stages[0].codes, rows, shared)
+        end = int(np.searchsorted(window_of, begin + len(windows)))
+        while done < end:
+            numbers = np.arange(done, min(done + rows, end))
+            places = row_of[window_of[numbers] - begin], shared - 1 - steps_before[numbers]
+            true = split.codes[targets[numbers]].astype(np.int32)
+            yield Predicted(log_softmax(logits[places]), true, numbers)
+            done += len(numbers)
 
 
 def _most_rows(steps: int, widest: int) -> int:

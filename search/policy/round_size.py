@@ -75,8 +75,8 @@ def fitting_round_size(
     affordable, once in an epoch if that takes no longer than `LONGEST_S`: streams lead through all
     anyway.
     """
-    usual, size = usual_network(space, admits), DataSize(symbols, alphabet, 0)
-    size = replace(size, validation=validation_symbols, adjacent=adjacent)
+    usual = usual_network(space, admits)
+    size = DataSize(symbols, alphabet, 0, validation=validation_symbols, adjacent=adjacent)
     costs = _Predicted(usual, size)
     rounds = rounds_per_epoch
     if rounds is None:

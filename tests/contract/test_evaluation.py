@@ -16,6 +16,7 @@ from tests.contract.arithmetic import programs, steps_of
 from tests.unit.models.data.splits import split_of
 
 ALPHABET = 9
+CONFIG = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,6 +33,13 @@ def log() -> Split:
     sizes = np.random.default_rng(4).integers(1, 15, 60)
     split = split_of(sizes.tolist())
     codes = np.random.default_rng(5).choice([2, 3, 4], len(split), p=[0.6, 0.3, 0.1])
+    return type(split)(codes.astype(split.codes.dtype), split.starts)
+
+
+def text_of(symbols: int) -> Split:
+    """One session of random symbols, whose windows share next to nothing."""
+    split = split_of([symbols])
+    codes = np.random.default_rng(5).integers(2, ALPHABET, symbols)
     return type(split)(codes.astype(split.codes.dtype), split.starts)
 
 
@@ -95,7 +103,7 @@ def test_windows_that_begin_alike_are_predicted_as_each_alone(
 def test_equal_beginnings_are_read_once(log: Split) -> None:
     from lstm_sweep.models.network.program import predictor_of
 
-    config = TrialConfig(direction="uni", layer_size=50, sequence_length=12, batch_size=5)
+    config = CONFIG.evolve(sequence_length=12)
     _, (program, _) = programs(config, ALPHABET)
     predictor = predictor_of(program, config)
     assert isinstance(predictor, WindowReader)
@@ -135,10 +143,7 @@ def test_whole_windows_are_read_once_in_calls_of_one_shape(
 
 
 def test_windows_that_share_little_are_not_read_in_parts() -> None:
-    codes = np.random.default_rng(5).integers(2, ALPHABET, 300)
-    text = split_of([300])
-    text = type(text)(codes.astype(text.codes.dtype), text.starts)
-    config = TrialConfig(direction="uni", layer_size=50, sequence_length=40, batch_size=5)
+    text, config = text_of(300), CONFIG.evolve(sequence_length=40)
     _, (program, _) = programs(config, ALPHABET)
 
     def never(*_: Any) -> Any:
@@ -173,8 +178,7 @@ def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import predictor_of
 
-    config = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
-    config = config.evolve(**more)
+    config = CONFIG.evolve(**more)
     (stepwise, networks), (fast, other) = programs(config, ALPHABET)
     expected = after_shorter_pasts(networks, config, log)
     for program in (stepwise, fast, KerasProgram(other, config)):
@@ -191,10 +195,7 @@ def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
 def test_in_windows_that_share_little_they_are_read_once() -> None:
     from lstm_sweep.models.network.program import predictor_of
 
-    codes = np.random.default_rng(5).integers(2, ALPHABET, 600)
-    text = split_of([600])
-    text = type(text)(codes.astype(text.codes.dtype), text.starts)
-    config = TrialConfig(direction="uni", layer_size=50, sequence_length=40, batch_size=5)
+    text, config = text_of(600), CONFIG.evolve(sequence_length=40)
     _, (program, networks) = programs(config, ALPHABET)
     predictor = predictor_of(program, config)
     assert isinstance(predictor, WindowReader)
@@ -211,14 +212,13 @@ def test_in_windows_that_share_little_they_are_read_once() -> None:
 
 
 def test_both_directions_see_whole_windows(log: Split) -> None:
-    config = TrialConfig(direction="bi", layer_size=50, sequence_length=31, batch_size=5)
+    config = CONFIG.evolve(direction="bi")
     _, (program, _) = programs(config, ALPHABET)
     found = predicted(program.logits, config, log, share_windows=True)
     np.testing.assert_array_equal(found, predicted(program.logits, config, log))
 
 
 def test_a_network_that_predicts_only_after_whole_windows_shares_none(log: Split) -> None:
-    config = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
-    _, (program, _) = programs(config, ALPHABET)
+    _, (program, _) = programs(CONFIG, ALPHABET)
     with pytest.raises(TypeError, match="expected a predictor of the steps of a window"):
-        predicted(program.logits, config, log, share_windows=True)
+        predicted(program.logits, CONFIG, log, share_windows=True)

@@ -87,37 +87,25 @@ def test_sizes_of_layers_that_are_named_do_not_ask_for_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "may"),
+    ("field", "other", "may"),
     [
-        (LARGE, True),
-        (SMALL, True),
-        (DEFAULT["sequence_length"], True),
-        (Range("sequence_length", 3, 150, step=1, log=True), False),
-        (Range("sequence_length", 20, 160, step=1, log=True), False),
-        (Listed("sequence_length", (30, 40)), False),
-        (None, False),
+        ("sequence_length", LARGE, True),
+        ("sequence_length", SMALL, True),
+        ("sequence_length", DEFAULT["sequence_length"], True),
+        ("sequence_length", Range("sequence_length", 3, 150, step=1, log=True), False),
+        ("sequence_length", Range("sequence_length", 20, 160, step=1, log=True), False),
+        ("sequence_length", Listed("sequence_length", (30, 40)), False),
+        ("sequence_length", None, False),
+        ("layer_size", USUAL_LAYERS, True),
+        ("layer_size", WIDE_LAYERS, True),
+        ("layer_size", DEFAULT["layer_size"], True),
+        ("layer_size", Range("layer_size", 32, 768, step=16, log=True), False),
+        ("layer_size", Listed("layer_size", (64,)), False),
+        ("layer_size", None, False),
     ],
 )
-def test_what_it_may_have_become_is_told_from_other_windows(
-    other: Dimension | None, may: bool
+def test_what_it_may_have_become_is_told_from_other_values(
+    field: str, other: Dimension | None, may: bool
 ) -> None:
-    default = DEFAULT["sequence_length"]
-    assert isinstance(default, ByCorpus) and default.may_be(other) is may
-
-
-@pytest.mark.parametrize(
-    ("other", "may"),
-    [
-        (USUAL_LAYERS, True),
-        (WIDE_LAYERS, True),
-        (DEFAULT["layer_size"], True),
-        (Range("layer_size", 32, 768, step=16, log=True), False),
-        (Listed("layer_size", (64,)), False),
-        (None, False),
-    ],
-)
-def test_what_it_may_have_become_is_told_from_other_layers(
-    other: Dimension | None, may: bool
-) -> None:
-    default = DEFAULT["layer_size"]
+    default = DEFAULT[field]
     assert isinstance(default, ByCorpus) and default.may_be(other) is may
