@@ -45,10 +45,10 @@ def shared_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     if given == "off":
         return None
     folder = Path(given) if given else Path(tempfile.gettempdir()) / FOLDER
+    with contextlib.suppress(OSError):  # such as one that another driver creates at this moment
+        folder.mkdir(parents=True)
+        folder.chmod(0o1777)  # other users have sweeps too
     with contextlib.suppress(OSError):
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            folder.chmod(0o1777)  # other users have sweeps too
         if stat.S_ISDIR(folder.lstat().st_mode):
             return folder
     return None

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -207,6 +209,22 @@ def test_the_folder_is_that_of_the_variable(tmp_path: Path, given: str, expected
     folder = shared_folder({"LSTM_SWEEP_SLOTS": given if given == "off" else str(tmp_path / given)})
     assert (folder == tmp_path / "place") is expected
     assert folder is None or folder.stat().st_mode & 0o1777 == 0o1777
+
+
+def test_drivers_that_start_at_the_same_time_share_a_folder_that_was_missing(
+    tmp_path: Path,
+) -> None:
+    drivers = 4
+    together = threading.Barrier(drivers)
+
+    def found(place: str) -> Path | None:
+        together.wait(10)
+        return shared_folder({"LSTM_SWEEP_SLOTS": place})
+
+    with ThreadPoolExecutor(drivers) as pool:
+        for number in range(300):
+            folder = tmp_path / str(number)
+            assert [*pool.map(found, [str(folder)] * drivers)] == [folder] * drivers
 
 
 def test_a_link_in_place_of_a_slot_is_not_followed(tmp_path: Path, time: Time) -> None:
