@@ -113,13 +113,13 @@ def _in_windows(
     """`shared` is the number of targets of a window, at most."""
     length, widest = config.sequence_length, max(alphabet, 2 * config.layer_size)
     rows = min(SCORING_ROWS, _most_rows(length, widest))
+    ends, window_of, steps_before = shared_windows(split, targets, shared)
+    if shared > 1 and len(ends):  # calls of about as many rows, so that few are not needed
+        rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
     of_window = max(shared * alphabet, length, 2 * config.layers * config.layer_size)
     # a multiple of the rows of a call, of which none but the last has rows that are not needed
     block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
     stream = predict.stream if isinstance(predict, WindowReader) else None
-    ends, window_of, steps_before = shared_windows(split, targets, shared)
-    if shared > 1 and len(ends):  # calls of about as many rows, so that few are not needed
-        rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
     done = 0
     for begin in range(0, len(ends), block):
         windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
