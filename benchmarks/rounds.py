@@ -1,13 +1,13 @@
 """What comes with a round of training: scoring, the best network's file, and the checkpoint.
 
-    python -m benchmarks.rounds [--data FILE] [--set FIELD=VALUE ...] [--rounds 4]
+    python -m benchmarks.rounds [--data FILE] [--space FIELD=VALUE ...] [--set FIELD=VALUE ...]
 
-The rounds and the targets are those that `launch` would choose for the default space, and the
-training is that of a worker, on one core and with checkpoints at most every five seconds, as CPU
-time of this process. Without `--set` the networks are the cheapest and the usual one of the space,
-of those that the size rule admits. The first round, which includes tracing, is left out. A row has
-the CPU seconds of a round, and as shares of them what is not training. What the driver does with a
-report is no part of a slot's time; `scale.py` has it.
+The rounds and the targets are those that `launch` would choose for the default space, or for it
+with what `--space` sets, and the training is that of a worker, on one core and with checkpoints at
+most every five seconds, as CPU time of this process. Without `--set` the networks are the cheapest
+and the usual one of the space, of those that the size rule admits. The first round, which includes
+tracing, is left out. A row has the CPU seconds of a round, and as shares of them what is not
+training. What the driver does with a report is no part of a slot's time; `scale.py` has it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lstm_sweep.search.policy.round_size import (
     usual_network,
 )
 from lstm_sweep.spaces.presets import DEFAULT
-from lstm_sweep.spaces.space import with_settings
+from lstm_sweep.spaces.space import Space, with_settings
 
 #: what is measured within a round
 PARTS = ("scoring", "best file", "checkpoint")
@@ -45,6 +45,7 @@ def main() -> None:
     """Train, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", default="python-docs", help="a file, a folder or a sample")
+    parser.add_argument("--space", nargs="+", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--rounds", type=int, default=4, help="of each network, two at least")
     given = parser.parse_args()
@@ -53,12 +54,13 @@ def main() -> None:
     backend.environment(None)
     backend.prepare(gpu=False, seed=0)
     corpus = load(Source(data=given.data))
-    size = _round_size(corpus)
+    space = with_settings(DEFAULT, given.space)
+    size = _round_size(corpus, space)
     print(f"{len(corpus.train):,} training symbols, ", end="")
     print(f"{size.rounds_per_epoch} rounds an epoch, {size.targets:,} targets")
     names = "".join(f"{name:>12}" for name in [*PARTS, "together"])
     print(f"{'network':<44}{'CPU s':>8}{names}")
-    for config in _configs(corpus, given.set):
+    for config in _configs(corpus, space, given.set):
         spent = _measured(config, corpus, size, max(2, given.rounds))
         whole = spent.pop("round")
         cells = "".join(f"{spent.get(name, 0.0) / whole:>12.1%}" for name in PARTS)
@@ -72,10 +74,10 @@ def _admits(corpus: Corpus) -> Callable[[Any], bool]:
     return lambda config: rule.judge(as_lstm_config(config), alphabet, symbols).admitted
 
 
-def _round_size(corpus: Corpus) -> RoundSize:
+def _round_size(corpus: Corpus, space: Space) -> RoundSize:
     validation = len(corpus.validation)
     return fitting_round_size(
-        DEFAULT,
+        space,
         len(corpus.train),
         len(corpus.alphabet),
         validation_symbols=validation,
@@ -84,13 +86,13 @@ def _round_size(corpus: Corpus) -> RoundSize:
     )
 
 
-def _configs(corpus: Corpus, settings: list[str]) -> Iterator[TrialConfig]:
+def _configs(corpus: Corpus, space: Space, settings: list[str]) -> Iterator[TrialConfig]:
     admits, alphabet = _admits(corpus), len(corpus.alphabet)
     if settings:
-        yield as_lstm_config(with_settings(DEFAULT, settings).middle())
+        yield as_lstm_config(with_settings(space, settings).middle())
         return
-    yield cheapest_network(DEFAULT, alphabet, admits)
-    yield usual_network(DEFAULT, admits)
+    yield cheapest_network(space, alphabet, admits)
+    yield usual_network(space, admits)
 
 
 def _measured(
@@ -132,6 +134,7 @@ def _timed(spent: defaultdict[str, float]) -> Iterator[None]:
     """Add what the parts of a round take to `spent`, in CPU seconds of this process."""
     from lstm_sweep.models.network import training
     from lstm_sweep.models.network.checkpoint import Checkpoint
+    from lstm_sweep.models.network.network_file import NetworkFile
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -145,7 +148,7 @@ def _timed(spent: defaultdict[str, float]) -> Iterator[None]:
         return measured
 
     places: list[tuple[Any, str]] = [
-        (training, "evaluate"), (training, "save_whole"), (Checkpoint, "save"),
+        (training, "evaluate"), (NetworkFile, "write"), (Checkpoint, "save"),
     ]  # fmt: skip
     with ExitStack() as patches:
         for name, (place, function) in zip(PARTS, places, strict=True):

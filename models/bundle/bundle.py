@@ -22,6 +22,7 @@ from lstm_sweep.models.bundle import by_symbol
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.network.network_file import WEIGHTS
 from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.models.size import parameters
 from lstm_sweep.models.strict_json import json_text
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from lstm_sweep.models.fast.program_types import Networks, Predictor
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
-#: where Keras has the weights in its file
-WEIGHTS = "model.weights.h5"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
 #: largest size of a JSON file, and bytes of a weight on disk
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4

@@ -32,6 +32,7 @@ from lstm_sweep.models.network.loss_meter import (
     LossMeter,
     excess,
 )
+from lstm_sweep.models.network.network_file import NetworkFile
 from lstm_sweep.models.network.program import predictor_of, program_of
 from lstm_sweep.models.rounds import RoundPart, epoch_of, epoch_text, epochs_after, part_of_epoch
 
@@ -113,7 +114,7 @@ class _Training:
         lstm.compile_for_training(self._networks.trained, config)
         self._config, self._corpus, self._targets = config, corpus, targets
         self._share_windows = share_windows
-        self._weights, self._clock = weights, clock
+        self._file, self._clock = NetworkFile(self._networks.scored, weights), clock
         identity = f"{config.identity()} {seed} {corpus.digest}"
         if rounds_per_epoch > 1:
             identity += f" {rounds_per_epoch} rounds"
@@ -136,7 +137,7 @@ class _Training:
 
     def restore(self) -> list[dict[str, float]]:
         """Restore the checkpoint, if there is one; return the metrics of its rounds."""
-        done = self._checkpointer.restore(self._weights, self._written)
+        done = self._checkpointer.restore(self._file, self._written)
         self._best = min((metrics["val_loss"] for metrics in done), default=math.inf)
         self._written = min(self._written, self._best)
         return done
@@ -178,7 +179,7 @@ class _Training:
             self._best = result["loss"]
             if self._best <= self._written:
                 self._written = self._best
-                save_whole(self._networks.scored, self._weights)
+                self._file.write()
             self._checkpointer.note_best()
         symbols = meter.steps * self._config.batch_size * self._config.sequence_length
         before = len(self._corpus.train) * (part.epoch - 1)
@@ -243,17 +244,17 @@ class _Checkpointer:
         self._best: list[NDArray[Any]] = []
         self._clock, self._saved = clock, clock()
 
-    def restore(self, weights: Path, written: float) -> list[dict[str, float]]:
+    def restore(self, file: NetworkFile, written: float) -> list[dict[str, float]]:
         """Set all variables; return the rounds' metrics.
 
-        The best model goes to `weights`, unless that has a loss as low, `written`.
+        The best model goes to `file`, unless that has a loss as low, `written`.
         """
         found = self._settings and checkpoint.load(self._settings.file, self._identity)
         if not found or not checkpoint.fits(found.state, self._variables):
             return []
         _assign(self._scored.weights, found.best)
         if min(metrics["val_loss"] for metrics in found.rounds) < written:
-            save_whole(self._scored, weights)
+            file.write()
         _assign(self._variables, found.state)
         self._rounds, self._best = found.rounds, found.best
         return list(found.rounds)
@@ -318,10 +319,3 @@ class _CallSize:
         yield
         fitting = steps * CALL_S / max(self._clock() - began, 1e-9)
         self.steps = int(min(max(1, fitting), 4 * self.steps, self._most))
-
-
-def save_whole(model: Any, path: Path) -> None:
-    """Write a model atomically: to a file beside `path`, which then replaces it."""
-    partial = path.with_name(f"partial-{path.name}")
-    model.save(partial)
-    partial.replace(path)

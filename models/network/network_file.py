@@ -1,0 +1,101 @@
+"""`NetworkFile`: the file of a Keras model that is written again and again while it is trained.
+
+`Model.save` describes all layers as JSON and walks through them for an HDF5 file. That takes 16 to
+26 ms of CPU time for two layers of 64 to 384 units, which is much beside rounds of a second. From
+one time to the next only the values of the weights differ. So they are replaced in the file that
+Keras has written first; Keras reads it as one of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: what Keras calls the weights within its file
+WEIGHTS = "model.weights.h5"
+
+
+class NetworkFile:
+    """The file of one model, whose layers stay as they are."""
+
+    def __init__(self, model: Any, path: Path) -> None:
+        self._model, self.path = model, path
+        self._first: _Layout | None = None
+
+    def write(self) -> None:
+        """Write the model atomically: to a file beside the path, which then replaces it."""
+        partial = self.path.with_name(f"partial-{self.path.name}")
+        if self._first:
+            self._first.write(partial, _values(self._model))
+        else:
+            self._model.save(partial)
+            self._first = _layout(partial, _values(self._model))
+        partial.replace(self.path)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A file that Keras has written, and where it has the values of a model's variables."""
+
+    entries: dict[str, zipfile.ZipInfo]
+    contents: dict[str, bytearray]
+    #: first byte of each variable in the weights; None of one that Keras does not write
+    begins: list[int | None]
+
+    def write(self, path: Path, values: Sequence[NDArray[Any]]) -> None:
+        """Write the file with other values."""
+        weights = self.contents[WEIGHTS]
+        for begin, value in zip(self.begins, values, strict=True):
+            if begin is not None:
+                weights[begin : begin + value.nbytes] = value.tobytes()
+        with zipfile.ZipFile(path, "w") as file:
+            for name, entry in self.entries.items():
+                file.writestr(copy.copy(entry), self.contents[name])
+
+
+def _layout(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
+    """How a file that has just been written has some values; None if that is ambiguous.
+
+    Values are known by their bits. Those of two variables are the same before a training at most,
+    such as biases; then Keras writes the next file, too.
+    """
+    with zipfile.ZipFile(path) as file:
+        entries = {entry.filename: entry for entry in file.infolist()}
+        contents = {name: bytearray(file.read(name)) for name in entries}
+    own = [(value.dtype, value.shape, value.tobytes()) for value in values]
+    begins: list[int | None] = [None] * len(own)
+    for value, begin in _datasets(contents[WEIGHTS]):
+        found = (value.dtype, value.shape, value.tobytes())
+        if begin is None or own.count(found) != 1:
+            return None
+        if contents[WEIGHTS][begin : begin + value.nbytes] != found[2]:
+            return None
+        begins[own.index(found)] = begin
+    return _Layout(entries, contents, begins)
+
+
+def _datasets(file: bytes | bytearray) -> list[tuple[NDArray[Any], int | None]]:
+    """The arrays in an HDF5 file, and the first byte of each; None of one that is in pieces."""
+    import h5py
+
+    found = list[tuple[NDArray[Any], int | None]]()
+
+    def note(_: str, one: Any) -> None:
+        if isinstance(one, h5py.Dataset):
+            found.append((np.asarray(one[()]), one.id.get_offset()))
+
+    with h5py.File(io.BytesIO(file), "r") as weights:
+        weights.visititems(note)
+    return found
+
+
+def _values(model: Any) -> list[NDArray[Any]]:
+    return [np.asarray(variable.numpy()) for variable in model.variables]
