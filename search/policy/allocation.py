@@ -144,9 +144,14 @@ class Standings:
         return 1 + bisect_left(there, float(self._at_rung[number])), len(there)
 
     def is_promoted(self, number: int) -> bool:
-        """Whether a trial is among the best at its rung, so that it goes on to the next one."""
+        """Whether a trial is among the best at its rung, so that it goes on to the next one.
+
+        One that is worse than another was at an earlier rung is not.
+        """
         place, reached = self.rank(number)
-        return place <= reached // halving.FACTOR
+        if place > reached // halving.FACTOR:
+            return False
+        return bool(self._at_rung[number] <= self._lowest_before(int(self._rung[number])))
 
     def to_promote(self, leaders: Collection[int] = ()) -> int | None:
         """The paused trial at the highest rung from which it is promoted; None if none is.
@@ -158,7 +163,12 @@ class Standings:
         for rung in reversed(range(len(self._rungs))):
             there = self._losses[rung]
             if places := len(there) // halving.FACTOR:
-                promoted = asked & (self._rung == rung) & (self._at_rung <= there[places - 1])
+                most = min(there[places - 1], self._lowest_before(rung))
+                promoted = asked & (self._rung == rung) & (self._at_rung <= most)
                 if found := lowest(np.flatnonzero(promoted), self._at_rung, 1):
                     return found[0]
         return None
+
+    def _lowest_before(self, rung: int) -> float:
+        """The lowest loss that a trial had at an earlier rung than this one."""
+        return min((losses[0] for losses in self._losses[:rung] if losses), default=math.inf)

@@ -147,7 +147,7 @@ class Pausing:
         return None if chosen is None else self._trials[chosen]
 
     def is_late(self, left: float | None) -> bool:
-        """Whether paused trials make more of the seconds that are left than a new one would.
+        """Whether paused trials make more of the search's seconds that are left than a new one.
 
         A new one would hardly catch up with the best trial then.
         """

@@ -126,7 +126,7 @@ class Policy:
                 return None
             return self._trial(config, Phase.LADDER, self.space.encode(config))
         pausing = self._search.pausing
-        is_late = pausing is not None and pausing.is_late(left)
+        is_late = pausing is not None and pausing.is_late(free)
         is_over = self.confirmation.begun or self._search_is_over(left, kept) or is_late
         if not is_over and (proposal := self._search.next(self._next, free)):
             return self._trial(proposal.config, Phase.SEARCH, proposal.point)

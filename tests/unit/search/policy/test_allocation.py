@@ -69,12 +69,22 @@ def test_one_of_three_is_promoted() -> None:
 
 
 def test_the_highest_rung_is_promoted_first_and_leaders_not_at_all() -> None:
-    low = [([2.0 + n], 2.0 + n, "waits") for n in range(3)]
+    low = [([6.0 + n], 6.0 + n, "waits") for n in range(3)]
     high = [([9.0, 9.0, 5.0 + n], 5.0 + n, "waits") for n in range(3)]
     found = standings(*low, *high)
     assert found.to_promote() == 3
     assert found.to_promote([3]) == 0
     assert found.to_promote([3, 0, 1]) is None, "two of six are promoted"
+
+
+def test_a_trial_that_is_worse_than_another_was_earlier_is_behind_at_once() -> None:
+    high = [([9.0, 9.0, 5.0 + n], 5.0 + n, "waits") for n in range(3)]
+    before = standings(*high)
+    assert before.to_promote() == 0 and before.is_promoted(0)
+    other = ([4.9], 4.9, "runs")
+    after = standings(*high, other)
+    assert after.to_promote() is None and not after.is_promoted(0)
+    assert standings(*high, ([5.0], 5.0, "runs")).to_promote() == 0, "it is not worse"
 
 
 @dataclass
@@ -108,8 +118,19 @@ class Plain:
 
     def to_promote(self, leaders: list[int]) -> int | None:
         paused = [n for n, c in self.contenders.items() if c.paused and n not in leaders]
-        promoted = [n for n in paused if self.rank(n)[0] <= self.rank(n)[1] // 3]
+        promoted = [n for n in paused if self.is_promoted(n)]
         return min(promoted, key=self._by_rung, default=None)
+
+    def is_promoted(self, number: int) -> bool:
+        place, reached = self.rank(number)
+        rung, own = self._rung(number), self._at_rung(number)
+        earlier = (
+            one.best_so_far[before - 1] < own
+            for one in self.contenders.values()
+            for before in RUNGS
+            if before < rung and before <= one.rounds
+        )
+        return place <= reached // 3 and not any(earlier)
 
     def _rung(self, number: int) -> int:
         rounds = self.contenders[number].rounds
@@ -119,8 +140,11 @@ class Plain:
         return self.forecasts[number], number
 
     def _by_rung(self, number: int) -> tuple[int, float, int]:
+        return -self._rung(number), self._at_rung(number), number
+
+    def _at_rung(self, number: int) -> float:
         rung = self._rung(number)
-        return -rung, self.contenders[number].best_so_far[rung - 1], number
+        return self.contenders[number].best_so_far[rung - 1 if rung else 0]
 
 
 LOSSES = st.sampled_from([3.0, 2.5, 2.0, 1.5])
@@ -154,4 +178,5 @@ def test_what_is_kept_up_to_date_is_what_is_compared_anew(
         assert kept.best_paused(among) == plain.best_paused(among)
     for number in plain.contenders:
         assert kept.rank(number) == plain.rank(number)
+        assert kept.is_promoted(number) == plain.is_promoted(number)
         assert kept.is_leader(number, places) == (number in leaders)
