@@ -103,7 +103,8 @@ def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -
     """What of a network may tell how its losses fall, in units of about the same influence.
 
     The learning rate counts in decades from the one that suits the network, and its distance
-    squared: both too high and too low a rate learn slowly.
+    squared: both too high and too low a rate learn slowly. Whatever is dropped out counts alike: it
+    slows a network down at first.
     """
     suited = (best_rate or USUAL_RATE) * rate_share(config, small)
     decades = math.log10(config.learning_rate / suited)
@@ -112,7 +113,7 @@ def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -
         decades**2,
         math.log2(config.layer_size),
         float(config.layers),
-        4 * config.dropout,
+        4 * (config.dropout + config.recurrent_dropout + config.input_dropout),
         math.log2(config.sequence_length),
         math.log2(config.batch_size),
         float(config.direction == "bi"),

@@ -64,6 +64,14 @@ def test_features_tell_how_far_a_rate_is_from_the_one_that_suits_a_network() -> 
 SHAKESPEARE = DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3)
 
 
+@pytest.mark.parametrize("field", ["dropout", "recurrent_dropout", "input_dropout"])
+def test_features_tell_what_is_dropped_out_whatever_it_is(field: str) -> None:
+    fields = {"dropout": 0.0, "recurrent_dropout": 0.0, "input_dropout": 0.0}
+    none, some = (SMALL.evolve(**fields | {field: share}) for share in (0.0, 0.25))
+    before, after = (features(config, SMALL, None) for config in (none, some))
+    assert [b - a for a, b in zip(before, after, strict=True) if a != b] == [1.0]
+
+
 def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_symbols() -> None:
     problem = lstm_problem(presets.DEFAULT, SHAKESPEARE, unigram_loss=3.0)
     networks = [as_lstm_config(one) for one in problem.large_openings(0.004)]
