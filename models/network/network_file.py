@@ -21,24 +21,32 @@ from numpy.typing import NDArray
 
 #: what Keras calls the weights within its file
 WEIGHTS = "model.weights.h5"
+#: writings by Keras after which its file is looked into: not the first, since many networks are
+#: written once, and not often, since in some files there is nothing to be found
+LAYOUT_AFTER = (2, 3)
 
 
 class NetworkFile:
-    """The file of one model, whose layers stay as they are."""
+    """The file of one model, whose layers stay as they are; the date in it is of an early one."""
 
     def __init__(self, model: Any, path: Path) -> None:
         self._model, self.path = model, path
-        self._first: _Layout | None = None
+        self._layout: _Layout | None = None
+        #: how often Keras has written the file
+        self._saved = 0
 
     def write(self) -> None:
         """Write the model atomically: to a file beside the path, which then replaces it."""
         partial = self.path.with_name(f"partial-{self.path.name}")
-        if self._first:
-            self._first.write(partial, _values(self._model))
-        else:
-            self._model.save(partial)
-            self._first = _layout(partial, _values(self._model))
+        if self._layout:
+            self._layout.write(partial, _values(self._model))
+            partial.replace(self.path)
+            return
+        self._model.save(partial)
         partial.replace(self.path)
+        self._saved += 1
+        if self._saved in LAYOUT_AFTER:
+            self._layout = _layout_of(self.path, _values(self._model))
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,11 @@ class _Layout:
                 file.writestr(copy.copy(entry), self.contents[name])
 
 
-def _layout(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
+def _layout_of(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
     """How a file that has just been written has some values; None if that is ambiguous.
 
-    Values are known by their bits. Those of two variables are the same before a training at most,
-    such as biases; then Keras writes the next file, too.
+    Values are known by their bits: those of two variables may be the same where nothing was learned
+    yet. None, too, if Keras writes other values with them, such as those of an optimizer.
     """
     with zipfile.ZipFile(path) as file:
         entries = {entry.filename: entry for entry in file.infolist()}
@@ -74,7 +82,7 @@ def _layout(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
     begins: list[int | None] = [None] * len(own)
     for value, begin in _datasets(contents[WEIGHTS]):
         found = (value.dtype, value.shape, value.tobytes())
-        if begin is None or own.count(found) != 1:
+        if begin is None or own.count(found) != 1 or begins[own.index(found)] is not None:
             return None
         if contents[WEIGHTS][begin : begin + value.nbytes] != found[2]:
             return None

@@ -2,8 +2,9 @@
 
 Trials wait at rungs with a checkpoint, as in asynchronous successive halving with promotions (Li et
 al., arXiv 1810.05934): a trial is promoted from a rung once it is among the best 1/factor of all
-that have come there. Half of the slots are for the leaders all the time, the trials whose forecasts
-are the best; they are not asked at rungs. The other half are for promotions and for new trials.
+that have come there, unless another one was better at an earlier rung. Half of the slots are for
+the leaders all the time, the trials whose forecasts are the best; they are not asked at rungs. The
+other half are for promotions and for new trials.
 """
 
 from __future__ import annotations
@@ -146,12 +147,14 @@ class Standings:
     def is_promoted(self, number: int) -> bool:
         """Whether a trial is among the best at its rung, so that it goes on to the next one.
 
-        One that is worse than another was at an earlier rung is not.
+        One that `is_behind` is not.
         """
         place, reached = self.rank(number)
-        if place > reached // halving.FACTOR:
-            return False
-        return bool(self._at_rung[number] <= self._lowest_before(int(self._rung[number])))
+        return place <= reached // halving.FACTOR and not self.is_behind(number)
+
+    def is_behind(self, number: int) -> bool:
+        """Whether a trial was worse at its last rung than another one at an earlier rung."""
+        return bool(self._at_rung[number] > self._lowest_before(int(self._rung[number])))
 
     def to_promote(self, leaders: Collection[int] = ()) -> int | None:
         """The paused trial at the highest rung from which it is promoted; None if none is.
@@ -171,4 +174,5 @@ class Standings:
 
     def _lowest_before(self, rung: int) -> float:
         """The lowest loss that a trial had at an earlier rung than this one."""
-        return min((losses[0] for losses in self._losses[:rung] if losses), default=math.inf)
+        before = self._losses[: max(rung, 0)]
+        return min((losses[0] for losses in before if losses), default=math.inf)

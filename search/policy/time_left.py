@@ -151,17 +151,19 @@ class TimeLeft:
     def _stays(self, one: TrialSnapshot, forecast: float) -> bool:
         """Whether a paused trial will not go on, by what is known now.
 
-        It does if it is expected to become better than all that have ended, or if it is promoted.
+        It does if it is expected to become better than all that have ended, or if it is promoted:
+        `Standings.is_promoted`.
         """
         if not one.paused or forecast < self._best_ended:
             return False
         rung = max((rung for rung in self._at_rungs if rung <= len(one.rounds)), default=None)
         if rung is None:
             return False
-        there = self._at_rungs[rung]
-        place = bisect_right(there, one.best_so_far[rung - 1])
+        there, own = self._at_rungs[rung], one.best_so_far[rung - 1]
+        if any(own > losses[0] for other, losses in self._at_rungs.items() if other < rung):
+            return True
         coming = self._new if rung == self._policy.problem.first_rung else 0
-        return place > (len(there) + coming) // halving.FACTOR
+        return bisect_right(there, own) > (len(there) + coming) // halving.FACTOR
 
     @cached_property
     def _at_rungs(self) -> dict[int, list[float]]:

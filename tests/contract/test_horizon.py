@@ -7,8 +7,10 @@ from unittest import mock
 
 import pytest
 
+from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.horizon import Horizon
+from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import with_settings
@@ -26,6 +28,16 @@ def mean_best(minutes: float, slots: int) -> float:
     found = [simulate(plan, UNI, TEXTS, slots=slots).best for plan in plans]
     assert None not in found
     return statistics.fmean(loss or 0.0 for loss in found)
+
+
+def test_no_new_trial_begins_in_the_time_that_is_kept_to_confirm_the_best() -> None:
+    found, is_late = mean_best(5, 1), Pausing.is_late
+
+    def later(pausing: Pausing, left: float | None) -> bool:
+        return is_late(pausing, None if left is None else left + SHARE * 5 * 60)
+
+    with mock.patch.object(Pausing, "is_late", later):
+        assert found < mean_best(5, 1)
 
 
 @pytest.mark.parametrize("minutes, slots", [(5, 1), *in_full((20, 1), (20, 2), (60, 1))])
