@@ -71,8 +71,10 @@ class Pausing:
             return None
         place, reached = standings.rank(number)
         epoch, loss = one.trial.epoch_text(len(one.rounds)), one.best_so_far[-1]
-        behind = ", and another was lower earlier" if standings.is_behind(number) else ""
-        return Paused(f"at epoch {epoch}: {loss:.4g} is number {place} of {reached}{behind}")
+        why = f"{loss:.4g} is number {place} of {reached}"
+        if place <= reached // halving.FACTOR and standings.is_behind(number):
+            why += ", and another one was lower earlier"
+        return Paused(f"at epoch {epoch}: {why}")
 
     def _goes_on(self, one: TrialSnapshot) -> bool:
         """Whether a trial leads, or is promoted."""

@@ -77,6 +77,21 @@ def test_a_trial_that_waited_says_at_its_end_how_it_stood() -> None:
     assert pruned("at epoch 1: 3 is number 3 of 3") == played.all_progress[2].ended
 
 
+def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
+    policy = policy_of(Plan(**HALVING), SMALL, 2, first_rung=1, judged_from=lambda config: 1)
+    curves = [[9.0, 8.0, 5.0 + number] for number in range(3)]
+    for number, losses in enumerate([*curves, [4.0]]):
+        trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
+        rounds = [{"val_loss": loss, "round_seconds": 1.0} for loss in losses]
+        policy.begin(one := with_rounds(course_of(trial), *rounds))
+        policy.note(one)
+        if number == 0:
+            first = one
+    paused = policy.judge(first)
+    assert isinstance(paused, Paused)
+    assert paused.reason == "at epoch 3: 5 is number 1 of 3, and another one was lower earlier"
+
+
 def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
     losses = [1.0 + number / 10 for number in range(12)]
     plan = Plan(**{**HALVING, "trials": 12})
