@@ -149,18 +149,14 @@ class TimeLeft:
         return [self._best[index] for index in chosen], found[:, chosen]
 
     def _stays(self, one: TrialSnapshot, forecast: float) -> bool:
-        """Whether a paused trial will not go on, by what is known now.
-
-        It does if it is expected to become better than all that have ended, or if it is promoted:
-        `Standings.is_promoted`.
-        """
+        """Whether a paused trial is neither promoted nor expected to become the best of all."""
         if not one.paused or forecast < self._best_ended:
             return False
         rung = max((rung for rung in self._at_rungs if rung <= len(one.rounds)), default=None)
         if rung is None:
             return False
         there, own = self._at_rungs[rung], one.best_so_far[rung - 1]
-        if any(own > losses[0] for other, losses in self._at_rungs.items() if other < rung):
+        if any(own > lower[0] for other, lower in self._at_rungs.items() if other < rung):
             return True
         coming = self._new if rung == self._policy.problem.first_rung else 0
         return bisect_right(there, own) > (len(there) + coming) // halving.FACTOR
