@@ -23,19 +23,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring, usual_adjacent
-from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.policy.round_size import (
-    RoundSize,
-    cheapest_network,
-    fitting_round_size,
-    usual_network,
-)
+from lstm_sweep.search.policy.round_size import cheapest_network, usual_network
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.sweep.settled_spec import settled_spec
 from lstm_sweep.spaces.presets import DEFAULT
-from lstm_sweep.spaces.space import Space, with_settings
+from lstm_sweep.spaces.space import with_settings
 
 #: what is measured within a round
 PARTS = ("scoring", "best file", "checkpoint")
@@ -55,13 +50,13 @@ def main() -> None:
     backend.prepare(gpu=False, seed=0)
     corpus = load(Source(data=given.data))
     space = with_settings(DEFAULT, given.space)
-    size = _round_size(corpus, space)
+    spec = settled_spec(SweepSpec(data=given.data, space=space), corpus)
     print(f"{len(corpus.train):,} training symbols, ", end="")
-    print(f"{size.rounds_per_epoch} rounds an epoch, {size.targets:,} targets")
+    print(f"{spec.rounds_per_epoch} rounds an epoch, {spec.targets:,} targets")
     names = "".join(f"{name:>12}" for name in [*PARTS, "together"])
     print(f"{'network':<44}{'CPU s':>8}{names}")
-    for config in _configs(corpus, space, given.set):
-        spent = _measured(config, corpus, size, max(2, given.rounds))
+    for config in _configs(corpus, spec, given.set):
+        spent = _measured(config, corpus, spec, max(2, given.rounds))
         whole = spent.pop("round")
         cells = "".join(f"{spent.get(name, 0.0) / whole:>12.1%}" for name in PARTS)
         about = f"{config.layers}x{config.layer_size} {config.direction}, "
@@ -69,34 +64,21 @@ def main() -> None:
         print(f"{about:<44}{whole:>8.2f}{cells}{sum(spent.values()) / whole:>12.1%}", flush=True)
 
 
-def _admits(corpus: Corpus) -> Callable[[Any], bool]:
-    rule, alphabet, symbols = SizeRule(), len(corpus.alphabet), len(corpus.train)
-    return lambda config: rule.judge(as_lstm_config(config), alphabet, symbols).admitted
-
-
-def _round_size(corpus: Corpus, space: Space) -> RoundSize:
-    validation = len(corpus.validation)
-    return fitting_round_size(
-        space,
-        len(corpus.train),
-        len(corpus.alphabet),
-        validation_symbols=validation,
-        adjacent=usual_adjacent(text=corpus.alphabet.is_text),
-        admits=_admits(corpus),
-    )
-
-
-def _configs(corpus: Corpus, space: Space, settings: list[str]) -> Iterator[TrialConfig]:
-    admits, alphabet = _admits(corpus), len(corpus.alphabet)
+def _configs(corpus: Corpus, spec: SweepSpec, settings: list[str]) -> Iterator[TrialConfig]:
     if settings:
-        yield as_lstm_config(with_settings(space, settings).middle())
+        yield as_lstm_config(with_settings(spec.space, settings).middle())
         return
-    yield cheapest_network(space, alphabet, admits)
-    yield usual_network(space, admits)
+    rule, alphabet = spec.rule(), len(corpus.alphabet)
+
+    def admits(config: Config) -> bool:
+        return rule.judge(as_lstm_config(config), alphabet, len(corpus.train)).admitted
+
+    yield cheapest_network(spec.space, alphabet, admits)
+    yield usual_network(spec.space, admits)
 
 
 def _measured(
-    config: TrialConfig, corpus: Corpus, size: RoundSize, rounds: int
+    config: TrialConfig, corpus: Corpus, spec: SweepSpec, rounds: int
 ) -> dict[str, float]:
     """CPU seconds of a round and of its parts, as means of all rounds but the first."""
     from lstm_sweep.models.network import training
@@ -104,8 +86,7 @@ def _measured(
     from lstm_sweep.models.network.events import Round
 
     spent, count = defaultdict[str, float](float), 0
-    adjacent = usual_adjacent(text=corpus.alphabet.is_text)
-    scoring = Scoring(size.targets, seed=0, adjacent=adjacent)
+    scoring = spec.scoring()
     with tempfile.TemporaryDirectory() as scratch, _timed(spent):
         folder = Path(scratch)
         began = time.process_time()
@@ -116,7 +97,7 @@ def _measured(
             0,
             folder / "best.keras",
             CheckpointSettings(folder / "checkpoint.npz"),
-            rounds_per_epoch=size.rounds_per_epoch,
+            rounds_per_epoch=spec.settled_rounds_per_epoch(),
             most_rounds=rounds,
             share_windows=scoring.share_windows,
         ):

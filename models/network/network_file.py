@@ -8,7 +8,6 @@ Keras has written first; Keras reads it as one of its own.
 
 from __future__ import annotations
 
-import copy
 import io
 import zipfile
 from collections.abc import Sequence
@@ -40,12 +39,11 @@ class NetworkFile:
         partial = self.path.with_name(f"partial-{self.path.name}")
         if self._layout:
             self._layout.write(partial, _values(self._model))
-            partial.replace(self.path)
-            return
-        self._model.save(partial)
+        else:
+            self._model.save(partial)
+            self._saved += 1
         partial.replace(self.path)
-        self._saved += 1
-        if self._saved in LAYOUT_AFTER:
+        if self._layout is None and self._saved in LAYOUT_AFTER:
             self._layout = _layout_of(self.path, _values(self._model))
 
 
@@ -53,7 +51,7 @@ class NetworkFile:
 class _Layout:
     """A file that Keras has written, and where it has the values of a model's variables."""
 
-    entries: dict[str, zipfile.ZipInfo]
+    #: what is in the file, by name
     contents: dict[str, bytearray]
     #: first byte of each variable in the weights; None of one that Keras does not write
     begins: list[int | None]
@@ -65,8 +63,8 @@ class _Layout:
             if begin is not None:
                 weights[begin : begin + value.nbytes] = value.tobytes()
         with zipfile.ZipFile(path, "w") as file:
-            for name, entry in self.entries.items():
-                file.writestr(copy.copy(entry), self.contents[name])
+            for name, content in self.contents.items():
+                file.writestr(name, content)
 
 
 def _layout_of(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
@@ -76,18 +74,18 @@ def _layout_of(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
     yet. None, too, if Keras writes other values with them, such as those of an optimizer.
     """
     with zipfile.ZipFile(path) as file:
-        entries = {entry.filename: entry for entry in file.infolist()}
-        contents = {name: bytearray(file.read(name)) for name in entries}
+        contents = {name: bytearray(file.read(name)) for name in file.namelist()}
     own = [(value.dtype, value.shape, value.tobytes()) for value in values]
     begins: list[int | None] = [None] * len(own)
     for value, begin in _datasets(contents[WEIGHTS]):
         found = (value.dtype, value.shape, value.tobytes())
-        if begin is None or own.count(found) != 1 or begins[own.index(found)] is not None:
+        places = [place for place, one in enumerate(own) if one == found]
+        if begin is None or len(places) != 1 or begins[places[0]] is not None:
             return None
         if contents[WEIGHTS][begin : begin + value.nbytes] != found[2]:
             return None
-        begins[own.index(found)] = begin
-    return _Layout(entries, contents, begins)
+        begins[places[0]] = begin
+    return _Layout(contents, begins)
 
 
 def _datasets(file: bytes | bytearray) -> list[tuple[NDArray[Any], int | None]]:
