@@ -21,10 +21,11 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.network import training
-from lstm_sweep.search.policy.round_size import RoundSize
+from lstm_sweep.search.spec import SweepSpec
 own = training.evaluate
 config = TrialConfig(layers=1, layer_size=16, sequence_length=20, batch_size=16)
-found = _measured(config, load(Source(data=sys.argv[1])), RoundSize(2, 100), 3)
+spec = SweepSpec(data=sys.argv[1], rounds_per_epoch=2, targets=100, adjacent_targets=1)
+found = _measured(config, load(Source(data=sys.argv[1])), spec, 3)
 print(json.dumps({**found, "restored": training.evaluate is own}))
 """
 
