@@ -215,10 +215,12 @@ def by_plain_keras(file: Path, codes: list[int]) -> Any:
 
     model = keras.models.load_model(file, safe_mode=True)
     cells = [layer.cell for layer in model.layers if isinstance(layer, keras.layers.LSTM)]
+    embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
     states = [cell.get_initial_state(1) for cell in cells]
     found = []
     for code in codes:
-        x = keras.ops.one_hot(np.array([code], "int32"), model.output_shape[-1])
+        one = np.array([code], "int32")
+        x = embeddings[0](one) if embeddings else keras.ops.one_hot(one, model.output_shape[-1])
         for number, cell in enumerate(cells):
             x, states[number] = cell(x, states[number])
         found.append(np.asarray(model.get_layer("logits")(x))[0])
@@ -226,15 +228,18 @@ def by_plain_keras(file: Path, codes: list[int]) -> Any:
 
 
 @pytest.fixture
-def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle `best` in the working folder."""
+def bundled(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A bundle `best` in the working folder; a parameter has fields of its config."""
     from lstm_sweep.models.bundle import bundle
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     metrics = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
-    content = bundle.Bundle("s/3", CARRIED, LETTERS, metrics)
-    bundle.write(networks_of(CARRIED).scored, content, tmp_path / "best", "keras")
+    config = CARRIED.evolve(**getattr(request, "param", {}))
+    content = bundle.Bundle("s/3", config, LETTERS, metrics)
+    bundle.write(networks_of(config).scored, content, tmp_path / "best", "keras")
     return tmp_path / "best"
 
 
@@ -274,6 +279,9 @@ def test_each_symbol_is_judged_after_all_of_its_session(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(
+    "bundled", [{}, {"embedding_size": 5}], ids=["one-hot", "embedding"], indirect=True
+)
 def test_the_programs_of_the_readme_run_with_plain_keras(bundled: Path) -> None:
     from lstm_sweep.models.bundle import clean_process
 
