@@ -23,6 +23,8 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.spool import Codes
 
 Indices = NDArray[np.int64]
+#: targets side by side, at most, if all networks carry their state
+LONG_GROUP = 512
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,19 @@ def before(split: Split, begin: int, end: int, lag: int) -> Codes:
     return found
 
 
-def usual_adjacent(*, text: bool) -> int:
-    """How many scoring targets are side by side if nobody says so: more than one of a text alone.
+def usual_adjacent(*, text: bool, carried: bool = False, targets: int | None = None) -> int:
+    """How many scoring targets are side by side if nobody says so.
 
-    In an event log one symbol of the past may say where a job stands, so a window that is shorter
-    by a tenth may predict worse by some hundredths of a nat (benchmarks/README.md, "Scoring").
+    Of networks that read windows more than one of a text alone: in an event log one symbol of the
+    past may say where a job stands, so a window that is shorter by a tenth may predict worse by
+    some hundredths of a nat (benchmarks/README.md, "Scoring"). If all networks carry their state
+    (`carried`), a group is twice as long as its run-up (`scoring_streams.RUN_UP`), or shorter if
+    the user asks for so few `targets` that there would be fewer than 32 of them.
     """
-    return 24 if text else 1
+    few = 24 if text else 1
+    if not carried:
+        return few
+    return LONG_GROUP if targets is None else max(few, min(LONG_GROUP, targets // 32))
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ REPORT_S = 0.1
 #: share of a round of the usual network that scoring, report and checkpoint take at most, unless
 #: an epoch is too short for that: with targets side by side, and each after a window of its own
 OVERHEAD, OVERHEAD_APART = 0.04, 0.1
-#: share that scoring all symbols may take by the prior, in streams that lead through them anyway,
-#: and seconds of a round that is an epoch for their sake, at most
-OVERHEAD_OF_ALL, LONGEST_S = 0.06, 60.0
+#: share that scoring all symbols may take by the prior, in streams that lead through them anyway
+OVERHEAD_OF_ALL = 0.06
 #: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
-#: chosen would decide more between two configs than their seeds do; more would tell little more
+#: chosen would decide more between two configs than their seeds do; more would tell little more,
+#: and are scored only where all networks carry their state, at about a step each
 FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 #: such targets, each after a window of its own, where an epoch has several rounds, at least: as
 #: many as above would exceed `OVERHEAD_APART` or make rounds longer
@@ -72,8 +72,7 @@ def fitting_round_size(
     epoch at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are
     taken as they are given, but no more are scored than there are `validation_symbols`; `adjacent`
     of them are side by side. If all networks carry their state, all are scored where that is
-    affordable, once in an epoch if that takes no longer than `LONGEST_S`: streams lead through all
-    anyway.
+    affordable, and otherwise as many as take the share that is for scoring.
     """
     usual = usual_network(space, admits)
     size = DataSize(symbols, alphabet, 0, validation=validation_symbols, adjacent=adjacent)
@@ -94,12 +93,13 @@ def fitting_round_size(
             fewest_steps(space, symbols),
         )
         rounds = max(1, int(fitting))
-    if targets is None and usual.carried and validation_symbols:  # no network is `reset`
-        once = rounds_per_epoch is None and costs.epoch_s <= LONGEST_S
-        for number in (rounds, 1) if once else (rounds,):
-            if costs.share_of_score(validation_symbols, number) <= OVERHEAD_OF_ALL:
-                return RoundSize(number, validation_symbols)
-    return RoundSize(rounds, costs.targets(rounds) if targets is None else targets)
+    if targets is not None:
+        return RoundSize(rounds, targets)
+    if usual.carried and validation_symbols:  # no network is `reset`
+        if costs.share_of_score(validation_symbols, rounds) <= OVERHEAD_OF_ALL:
+            return RoundSize(rounds, validation_symbols)
+        return RoundSize(rounds, costs.targets(rounds, most=max(MOST_TARGETS, validation_symbols)))
+    return RoundSize(rounds, costs.targets(rounds))
 
 
 class _Predicted:
@@ -122,16 +122,21 @@ class _Predicted:
         score_s = self.score_s(targets)
         return score_s / (self.epoch_s / rounds + score_s)
 
-    def targets(self, rounds: int) -> int:
+    def targets(self, rounds: int, most: int = MOST_TARGETS) -> int:
         """How many targets, in whole blocks, take the share of a round that is for scoring."""
         free_s = self.epoch_s / rounds * self.overhead - REPORT_S
-        blocks = range(SCORING_ROWS, MOST_TARGETS + SCORING_ROWS, SCORING_ROWS)
+        blocks = range(SCORING_ROWS, most + SCORING_ROWS, SCORING_ROWS)
         fitting = bisect_right(blocks, free_s, key=self.score_s) * SCORING_ROWS
         fewest = fewest_targets(self._size.adjacent, several_rounds=rounds > 1)
-        return min(max(fitting, fewest), MOST_TARGETS)
+        return min(max(fitting, fewest), most)
 
     def _seconds(self, targets: int) -> float:
         return prior_seconds(self._config, replace(self._size, targets=targets))
+
+
+def all_carried(space: Space) -> bool:
+    """Whether each network of a space carries its state."""
+    return not ("reset" in space["state"] or "bi" in space["direction"])
 
 
 def usual_network(space: Space, admits: Admits) -> TrialConfig:
@@ -140,7 +145,7 @@ def usual_network(space: Space, admits: Admits) -> TrialConfig:
     Its state is carried only if that of all networks is.
     """
     usual = as_lstm_config(space.middle())
-    if "reset" in space["state"] or "bi" in space["direction"]:
+    if not all_carried(space):
         usual = usual.evolve(state="reset")
     if "uni" in space["direction"]:  # an epoch of bi takes longer
         usual = usual.evolve(direction="uni")

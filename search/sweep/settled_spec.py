@@ -12,7 +12,12 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import large_layers
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.problem import admits_all
-from lstm_sweep.search.policy.round_size import RoundSize, fewest_steps, fitting_round_size
+from lstm_sweep.search.policy.round_size import (
+    RoundSize,
+    all_carried,
+    fewest_steps,
+    fitting_round_size,
+)
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import Space
@@ -28,7 +33,11 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
     adjacent = spec.adjacent_targets
     if not isinstance(adjacent, int):
-        adjacent = usual_adjacent(text=corpus.alphabet.is_text)
+        adjacent = usual_adjacent(
+            text=corpus.alphabet.is_text,
+            carried=all_carried(spec.space),
+            targets=spec.targets if isinstance(spec.targets, int) else None,
+        )
         spec = dataclasses.replace(spec, adjacent_targets=adjacent)
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
     rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets

@@ -19,7 +19,7 @@ from lstm_sweep.search.policy.cost import (
     prior_seconds,
     steps_per_epoch,
 )
-from lstm_sweep.search.policy.problem import Admits
+from lstm_sweep.search.policy.problem import Admits, admits_all
 from lstm_sweep.search.policy.round_size import (
     CHEAPEST_S,
     FEWEST_APART,
@@ -193,26 +193,31 @@ def test_no_more_targets_are_scored_than_there_are_validation_symbols() -> None:
     assert rounds(2_000, 50_000) == rounds(2_000)
 
 
-def test_where_all_networks_carry_their_state_all_symbols_are_targets() -> None:
+def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() -> None:
     uni = with_settings(presets.DEFAULT, ["direction=uni"])
     carried = with_settings(uni, ["state=carried"])
     both = with_settings(uni, ["state=reset,carried"])
+    config, adjacent = usual_network(carried, admits_all), usual_adjacent(text=True, carried=True)
 
-    def found(space: Space, symbols: int) -> RoundSize:
-        return fitting_round_size(space, symbols, 68, validation_symbols=symbols // 8)
-
-    for symbols in (200_000, 1_000_000):
-        assert found(carried, symbols) == RoundSize(1, symbols // 8)
-        size = DataSize(symbols, 68, symbols // 8, validation=symbols // 8)
-        config = usual_network(carried, lambda config: True)
-        whole, trained = (
-            prior_seconds(config, size),
-            prior_seconds(config, replace(size, targets=0)),
+    def found(space: Space, symbols: int, adjacent: int = adjacent) -> RoundSize:
+        return fitting_round_size(
+            space, symbols, 68, validation_symbols=symbols // 8, adjacent=adjacent
         )
-        assert whole - trained < 0.06 * whole
-    several = fitting_round_size(
-        carried, 1_000_000, 68, validation_symbols=125_000, rounds_per_epoch=3
+
+    def share_of_score(symbols: int, of: RoundSize) -> float:
+        size = DataSize(symbols, 68, of.targets, of.rounds_per_epoch, symbols // 8, adjacent)
+        whole, trained = (prior_seconds(config, one) for one in (size, replace(size, targets=0)))
+        return 1 - trained / whole
+
+    few = found(carried, 200_000)
+    assert few == RoundSize(1, 25_000) and share_of_score(200_000, few) < 0.06
+    for symbols in (1_000_000, 100_000_000):
+        many, windows = found(carried, symbols), found(uni, symbols, usual_adjacent(text=True))
+        assert many.rounds_per_epoch >= windows.rounds_per_epoch > 1
+        assert MOST_TARGETS < many.targets < symbols // 8
+        assert share_of_score(symbols, many) < most_overhead(adjacent)
+    assert found(both, 1_000_000, 24) == found(uni, 1_000_000, 24)
+    given_targets = fitting_round_size(
+        carried, 1_000_000, 68, targets=125_000, validation_symbols=125_000, adjacent=adjacent
     )
-    assert several.targets < 10_000, "all of them three times would take too long"
-    assert found(both, 1_000_000) == found(uni, 1_000_000)
-    assert found(carried, 100_000_000).targets < 100_000_000 // 8
+    assert given_targets.targets == 125_000

@@ -68,6 +68,11 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
     spec = SweepSpec(data="workflow-log", ends=given)
     task = CorpusTask.open(spec)
     assert task.settled(spec).adjacent_targets == 1, "a log"
+    carried = with_settings(presets.DEFAULT, ["direction=uni", "state=carried"])
+    groups = {"auto": 512, 20_000: 512, 3_200: 100, 20: 1}
+    for targets, adjacent in groups.items():
+        asked = replace(spec, space=carried, targets=targets)
+        assert task.settled(asked).adjacent_targets == adjacent
     assert task.settled(replace(spec, adjacent_targets=8)).adjacent_targets == 8
     assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
     written = json.loads(task.tags()["sweep.data"])
