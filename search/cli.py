@@ -151,7 +151,7 @@ def _add_launch(commands: Commands) -> None:
         "--adjacent-targets",
         type=whole_or_auto,
         metavar="N",
-        help="so many side by side share windows (auto: 24 of a text, 1 of event ids, 512 if all "
+        help="so many side by side share windows (auto: 24 of a text, 1 of event ids, 128 if all "
         "networks carry their state)",
     )
     command.add_argument(

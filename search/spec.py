@@ -94,7 +94,7 @@ class SweepSpec:
     #: can be compared
     targets_seed: int = 0
     #: how many are drawn side by side and share windows; 1: each has a whole window; `auto`: 24 of
-    #: a text, 1 of event ids, 512 if all networks carry their state
+    #: a text, 1 of event ids, 128 if all networks carry their state
     adjacent_targets: int | str = AUTO
     #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
     #: networks of the space cost

@@ -23,8 +23,9 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.spool import Codes
 
 Indices = NDArray[np.int64]
-#: targets side by side, at most, if all networks carry their state
-LONG_GROUP = 512
+#: targets side by side, at most, if all networks carry their state: at equal time of scoring, longer
+#: and shorter groups say less of two texts (benchmarks/README.md, "Scoring")
+LONG_GROUP = 128
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def usual_adjacent(*, text: bool, carried: bool = False, targets: int | None = N
     Of networks that read windows more than one of a text alone: in an event log one symbol of the
     past may say where a job stands, so a window that is shorter by a tenth may predict worse by
     some hundredths of a nat (benchmarks/README.md, "Scoring"). If all networks carry their state
-    (`carried`), a group is twice as long as its run-up (`scoring_streams.RUN_UP`), or shorter if
-    the user asks for so few `targets` that there would be fewer than 32 of them.
+    (`carried`), each group has a run-up (`scoring_streams.RUN_UP`), so groups are longer; of few
+    `targets`, if the user asks for a number, they are shorter, so that there are about 32 of them.
     """
     few = 24 if text else 1
     if not carried:

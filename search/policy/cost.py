@@ -83,10 +83,11 @@ def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, flo
     validation = data_size.validation
     if validation is None:
         validation = data_size.symbols // 8
-    of_group = RUN_UP + adjacent - 1
-    symbols = min(groups * of_group, (1 + TWICE) * validation)
+    symbols, rows = (1 + TWICE) * validation, ROWS
+    if (of_groups := groups * (RUN_UP + adjacent - 1)) < symbols:
+        symbols, rows = of_groups, max(1, min(ROWS, groups))
     windows = symbols / config.sequence_length
-    return windows, windows / ROWS
+    return windows, windows / rows
 
 
 @lru_cache(maxsize=1 << 14)

@@ -28,7 +28,7 @@ OVERHEAD, OVERHEAD_APART = 0.04, 0.1
 OVERHEAD_OF_ALL = 0.06
 #: validation targets of a sweep that asks for no number of its own: with fewer, which ones were
 #: chosen would decide more between two configs than their seeds do; more would tell little more,
-#: and are scored only where all networks carry their state, at about a step each
+#: and are scored only where all networks carry their state, at three steps each or fewer
 FEWEST_TARGETS, MOST_TARGETS = 4_000, 10_000
 #: such targets, each after a window of its own, where an epoch has several rounds, at least: as
 #: many as above would exceed `OVERHEAD_APART` or make rounds longer
@@ -98,7 +98,7 @@ def fitting_round_size(
     if usual.carried and validation_symbols:  # no network is `reset`
         if costs.share_of_score(validation_symbols, rounds) <= OVERHEAD_OF_ALL:
             return RoundSize(rounds, validation_symbols)
-        return RoundSize(rounds, costs.targets(rounds, most=max(MOST_TARGETS, validation_symbols)))
+        return RoundSize(rounds, costs.targets(rounds, most=validation_symbols))
     return RoundSize(rounds, costs.targets(rounds))
 
 

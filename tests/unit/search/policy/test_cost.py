@@ -289,6 +289,7 @@ def test_streams_are_scored_at_one_step_a_symbol() -> None:
     assert scored(reset, 10_000)[2] == 10_000 * 50 * 10  # elements: time x units of each target
     assert scored(carried, 10_000)[2] == pytest.approx(1.2 * 10_000 * 10)
     assert scored(carried, 20)[2] == pytest.approx(20 * RUN_UP * 10)
+    assert scored(carried, 20)[1] == pytest.approx(RUN_UP), "steps of 20 streams side by side"
     assert list(operations(carried, dataclasses.replace(size, targets=0))) == list(
         operations(reset, dataclasses.replace(size, targets=0))
     )

@@ -216,6 +216,8 @@ def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() 
         assert many.rounds_per_epoch >= windows.rounds_per_epoch > 1
         assert MOST_TARGETS < many.targets < symbols // 8
         assert share_of_score(symbols, many) < most_overhead(adjacent)
+    large = found(with_settings(carried, ["layer_size=512"]), 1_000_000)
+    assert large.targets / adjacent > 30, "groups in many places of the text"
     assert found(both, 1_000_000, 24) == found(uni, 1_000_000, 24)
     given_targets = fitting_round_size(
         carried, 1_000_000, 68, targets=125_000, validation_symbols=125_000, adjacent=adjacent

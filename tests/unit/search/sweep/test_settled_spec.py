@@ -69,7 +69,7 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
     task = CorpusTask.open(spec)
     assert task.settled(spec).adjacent_targets == 1, "a log"
     carried = with_settings(presets.DEFAULT, ["direction=uni", "state=carried"])
-    groups: dict[int | str, int] = {"auto": 512, 20_000: 512, 3_200: 100, 20: 1}
+    groups: dict[int | str, int] = {"auto": 128, 20_000: 128, 3_200: 100, 20: 1}
     for targets, adjacent in groups.items():
         asked = replace(spec, space=carried, targets=targets)
         assert task.settled(asked).adjacent_targets == adjacent
