@@ -30,7 +30,7 @@ from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.presets import DEFAULT
 
 ORDERS = (3, 4)
-GROUPS = (8, 16, 24, 32, 64)
+GROUPS = (8, 16, 24, 32, 64, 128, 256, 512, 1_024)
 #: symbols that are predicted at a time
 BLOCK = 1_000
 

@@ -23,8 +23,8 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.spool import Codes
 
 Indices = NDArray[np.int64]
-#: targets side by side, at most, if all networks carry their state: at equal time of scoring, longer
-#: and shorter groups say less of two texts (benchmarks/README.md, "Scoring")
+#: targets side by side, at most, if all networks carry their state: at equal time of scoring,
+#: longer and shorter groups say less of two texts (benchmarks/README.md, "Scoring")
 LONG_GROUP = 128
 
 
