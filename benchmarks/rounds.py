@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.policy.round_size import cheapest_network, usual_network
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.settled_spec import settled_spec
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import with_settings
 
@@ -48,15 +47,15 @@ def main() -> None:
 
     backend.environment(None)
     backend.prepare(gpu=False, seed=0)
-    corpus = load(Source(data=given.data))
-    space = with_settings(DEFAULT, given.space)
-    spec = settled_spec(SweepSpec(data=given.data, space=space), corpus)
-    print(f"{len(corpus.train):,} training symbols, ", end="")
+    asked = SweepSpec(data=given.data, space=with_settings(DEFAULT, given.space))
+    task = CorpusTask.open(asked)
+    spec = task.settled(asked)
+    print(f"{len(task.corpus.train):,} training symbols, ", end="")
     print(f"{spec.rounds_per_epoch} rounds an epoch, {spec.targets:,} targets")
     names = "".join(f"{name:>12}" for name in [*PARTS, "together"])
     print(f"{'network':<44}{'CPU s':>8}{names}")
-    for config in _configs(corpus, spec, given.set):
-        spent = _measured(config, corpus, spec, max(2, given.rounds))
+    for config in _configs(task, spec, given.set):
+        spent = _measured(config, task.corpus, spec, max(2, given.rounds))
         whole = spent.pop("round")
         cells = "".join(f"{spent.get(name, 0.0) / whole:>12.1%}" for name in PARTS)
         about = f"{config.layers}x{config.layer_size} {config.direction}, "
@@ -64,17 +63,12 @@ def main() -> None:
         print(f"{about:<44}{whole:>8.2f}{cells}{sum(spent.values()) / whole:>12.1%}", flush=True)
 
 
-def _configs(corpus: Corpus, spec: SweepSpec, settings: list[str]) -> Iterator[TrialConfig]:
+def _configs(task: CorpusTask, spec: SweepSpec, settings: list[str]) -> Iterator[TrialConfig]:
     if settings:
         yield as_lstm_config(with_settings(spec.space, settings).middle())
         return
-    rule, alphabet = spec.rule(), len(corpus.alphabet)
-
-    def admits(config: Config) -> bool:
-        return rule.judge(as_lstm_config(config), alphabet, len(corpus.train)).admitted
-
-    yield cheapest_network(spec.space, alphabet, admits)
-    yield usual_network(spec.space, admits)
+    yield cheapest_network(spec.space, len(task.corpus.alphabet), task.admits)
+    yield usual_network(spec.space, task.admits)
 
 
 def _measured(

@@ -24,8 +24,9 @@ from lstm_sweep.models.data.spool import Codes
 
 Indices = NDArray[np.int64]
 #: targets side by side, at most, if all networks carry their state: at equal time of scoring,
-#: longer and shorter groups say less of two texts (benchmarks/README.md, "Scoring")
-LONG_GROUP = 128
+#: longer and shorter groups say less of two texts (benchmarks/README.md, "Scoring"); and groups
+#: that there are, at least
+LONG_GROUP, FEWEST_GROUPS = 128, 32
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ def usual_adjacent(*, text: bool, carried: bool = False, targets: int | None = N
     past may say where a job stands, so a window that is shorter by a tenth may predict worse by
     some hundredths of a nat (benchmarks/README.md, "Scoring"). If all networks carry their state
     (`carried`), each group has a run-up (`scoring_streams.RUN_UP`), so groups are longer; of few
-    `targets`, if the user asks for a number, they are shorter, so that there are about 32 of them.
+    `targets`, if the user asks for a number, they are shorter, for about `FEWEST_GROUPS` of them.
     """
     few = 24 if text else 1
     if not carried:
         return few
-    return LONG_GROUP if targets is None else max(few, min(LONG_GROUP, targets // 32))
+    return LONG_GROUP if targets is None else max(few, min(LONG_GROUP, targets // FEWEST_GROUPS))
 
 
 @dataclass(frozen=True)

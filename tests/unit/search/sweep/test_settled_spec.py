@@ -62,17 +62,23 @@ def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_
 
 
 @pytest.mark.parametrize(
+    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 1)]
+)
+def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
+    targets: int | str, adjacent: int
+) -> None:
+    carried = with_settings(presets.DEFAULT, ["direction=uni", "state=carried"])
+    spec = SweepSpec(data="workflow-log", space=carried, targets=targets)
+    assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
+
+
+@pytest.mark.parametrize(
     ("given", "settled"), [("auto", True), ("on", True), (True, True), ("off", False)]
 )
 def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
     spec = SweepSpec(data="workflow-log", ends=given)
     task = CorpusTask.open(spec)
     assert task.settled(spec).adjacent_targets == 1, "a log"
-    carried = with_settings(presets.DEFAULT, ["direction=uni", "state=carried"])
-    groups: dict[int | str, int] = {"auto": 128, 20_000: 128, 3_200: 100, 20: 1}
-    for targets, adjacent in groups.items():
-        asked = replace(spec, space=carried, targets=targets)
-        assert task.settled(asked).adjacent_targets == adjacent
     assert task.settled(replace(spec, adjacent_targets=8)).adjacent_targets == 8
     assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
     written = json.loads(task.tags()["sweep.data"])
