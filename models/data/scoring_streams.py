@@ -20,8 +20,12 @@ from lstm_sweep.models.data.windows import Indices
 
 #: symbols that are read before the first target of a stretch, unless its session begins there
 RUN_UP = 256
+#: stretches that a long one is divided into, if it is by far the longest
+PARTS = 64
 #: stretches that are read side by side, and steps that are taken in one call, at most
-ROWS, STEPS = 64, 64
+ROWS, STEPS = 256, 64
+#: what a step takes beside its rows, in rows: less than in small networks, more than in large ones
+STEP_ROWS = 16
 #: calls have a multiple of so many steps, so that they are of few shapes
 ROUND = 8
 
@@ -62,9 +66,12 @@ class Stretches:
 
 
 def stretches_of(
-    split: Split, targets: Indices, rows: int = ROWS, run_up: int = RUN_UP
+    split: Split, targets: Indices, parts: int = PARTS, run_up: int = RUN_UP
 ) -> Stretches:
-    """The stretches that have all of `targets`, positions of a split in ascending order."""
+    """The stretches that have all of `targets`, positions of a split in ascending order.
+
+    A single one is divided into at most so many `parts`.
+    """
     heads = split.starts[np.searchsorted(split.starts, targets, side="right") - 1]
     wanted = np.maximum(heads, targets - run_up)
     apart = np.ones(len(targets), bool)
@@ -72,13 +79,13 @@ def stretches_of(
     firsts = np.flatnonzero(apart)
     lasts = np.append(firsts[1:], len(targets)) - 1
     whole = Stretches(heads[firsts], wanted[firsts], targets[lasts] + 1, targets[firsts])
-    return _divided(whole, rows, run_up)
+    return _divided(whole, parts, run_up)
 
 
-def _divided(whole: Stretches, rows: int, run_up: int) -> Stretches:
+def _divided(whole: Stretches, most_parts: int, run_up: int) -> Stretches:
     """Stretches of which the longest are divided into about equal parts."""
     sizes = whole.ends - whole.used_from
-    most = max(-(-int(sizes.sum()) // rows), 2 * run_up)
+    most = max(-(-int(sizes.sum()) // most_parts), 2 * run_up)
     parts = -(-sizes // most)
     of = np.repeat(np.arange(len(whole)), parts)
     number = np.arange(len(of)) - np.repeat(np.cumsum(parts) - parts, parts)
@@ -101,17 +108,30 @@ def scoring_blocks(
         return
     order = np.argsort(targets, kind="stable")
     ascending = targets[order]
-    found = stretches_of(split, ascending, rows, run_up)
+    found = stretches_of(split, ascending, min(rows, PARTS), run_up)
     lengths = found.ends - found.begins
-    groups = -(-len(found) // rows)
-    rows = -(-len(found) // groups)
     by_length = np.argsort(lengths, kind="stable")
+    rows = _cheapest_rows(lengths[by_length], rows)
     for begin in range(0, len(found), rows):
         group = found.select(by_length[begin : begin + rows])
         longest = int((group.ends - group.begins).max())
         taken = min(steps, -(-longest // ROUND) * ROUND)
         for done in range(0, longest, taken):
             yield _block(split, ascending, order, group, done, taken, rows)
+
+
+def _cheapest_rows(lengths: Indices, most: int) -> int:
+    """Stretches that are read side by side, `most` or fewer; `lengths` are theirs, ascending.
+
+    More need fewer steps, but where their lengths differ, more of the steps are read for nothing.
+    """
+
+    def cost(rows: int) -> int:
+        lasts = np.minimum(np.arange(rows, len(lengths) + rows, rows), len(lengths)) - 1
+        return int(lengths[lasts].sum()) * (rows + STEP_ROWS)
+
+    groups = {-(-len(lengths) // (most >> halvings)) for halvings in range(3) if most >> halvings}
+    return min((-(-len(lengths) // count) for count in groups), key=lambda rows: (cost(rows), rows))
 
 
 def _block(

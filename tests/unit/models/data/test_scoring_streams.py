@@ -66,7 +66,14 @@ def test_little_more_is_read_than_the_split_and_less_for_few_targets(
 
 def test_a_long_session_is_read_in_several_streams_side_by_side() -> None:
     split = split_of([60_000])
-    found = stretches_of(split, np.arange(60_000), rows=64, run_up=100)
+    found = stretches_of(split, np.arange(60_000), parts=64, run_up=100)
     assert len(found) == 64
     assert (found.begins == np.maximum(found.used_from - 100, 0)).all()
     assert (found.used_from[1:] == found.ends[:-1]).all()
+
+
+def test_many_short_sessions_are_read_in_few_calls() -> None:
+    split = split_of([15] * 700)
+    blocks = list(scoring_blocks(split, np.arange(len(split))))
+    assert [block.codes.shape for block in blocks] == [(234, 16)] * 3
+    assert sum(len(block.numbers) for block in blocks) == len(split)
