@@ -24,7 +24,7 @@ RUN_UP = 256
 PARTS = 64
 #: stretches that are read side by side, and steps that are taken in one call, at most
 ROWS, STEPS = 256, 64
-#: what a step takes beside its rows, in rows: less than in small networks, more than in large ones
+#: what a step takes beside its rows, in rows; of small networks it is more, of large ones less
 STEP_ROWS = 16
 #: calls have a multiple of so many steps, so that they are of few shapes
 ROUND = 8
@@ -97,12 +97,18 @@ def _divided(whole: Stretches, most_parts: int, run_up: int) -> Stretches:
 
 
 def scoring_blocks(
-    split: Split, targets: Indices, *, steps: int = STEPS, rows: int = ROWS, run_up: int = RUN_UP
+    split: Split,
+    targets: Indices,
+    *,
+    symbols: int = ROWS * STEPS,
+    steps: int = STEPS,
+    rows: int = ROWS,
+    run_up: int = RUN_UP,
 ) -> Iterator[Block]:
     """Yield the blocks in which all of `targets` are predicted, positions of a split.
 
     Blocks that do not begin go on where the one before has ended. All have the same number of rows,
-    at most that which is given, and at most so many steps.
+    at most that which is given, at most so many steps, and at most so many `symbols`.
     """
     if not len(targets):
         return
@@ -111,7 +117,8 @@ def scoring_blocks(
     found = stretches_of(split, ascending, min(rows, PARTS), run_up)
     lengths = found.ends - found.begins
     by_length = np.argsort(lengths, kind="stable")
-    rows = _cheapest_rows(lengths[by_length], rows)
+    rows = _cheapest_rows(lengths[by_length], max(1, min(rows, symbols // ROUND)))
+    steps = max(1, min(steps, symbols // rows))
     for begin in range(0, len(found), rows):
         group = found.select(by_length[begin : begin + rows])
         longest = int((group.ends - group.begins).max())

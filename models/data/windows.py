@@ -27,6 +27,10 @@ Indices = NDArray[np.int64]
 #: longer and shorter groups say less of two texts (benchmarks/README.md, "Scoring"); and groups
 #: that there are, at least
 LONG_GROUP, FEWEST_GROUPS = 128, 32
+#: targets side by side if networks read windows
+SHORT_GROUP = 24
+#: symbols of the shortest window of event ids that has several targets
+SHORTEST_OF_IDS = 15
 
 
 @dataclass(frozen=True)
@@ -97,19 +101,18 @@ def before(split: Split, begin: int, end: int, lag: int) -> Codes:
     return found
 
 
-def usual_adjacent(*, text: bool, carried: bool = False, targets: int | None = None) -> int:
+def usual_adjacent(*, carried: bool = False, targets: int | None = None) -> int:
     """How many scoring targets are side by side if nobody says so.
 
-    Of networks that read windows more than one of a text alone: in an event log one symbol of the
-    past may say where a job stands, so a window that is shorter by a tenth may predict worse by
-    some hundredths of a nat (benchmarks/README.md, "Scoring"). If all networks carry their state
-    (`carried`), each group has a run-up (`scoring_streams.RUN_UP`), so groups are longer; of few
-    `targets`, if the user asks for a number, they are shorter, for about `FEWEST_GROUPS` of them.
+    If all networks carry their state (`carried`), each group has a run-up
+    (`scoring_streams.RUN_UP`), so groups are longer; of few `targets`, if the user asks for a
+    number, they are shorter, for about `FEWEST_GROUPS` of them.
     """
-    few = 24 if text else 1
     if not carried:
-        return few
-    return LONG_GROUP if targets is None else max(few, min(LONG_GROUP, targets // FEWEST_GROUPS))
+        return SHORT_GROUP
+    if targets is None:
+        return LONG_GROUP
+    return max(SHORT_GROUP, min(LONG_GROUP, targets // FEWEST_GROUPS))
 
 
 @dataclass(frozen=True)
@@ -156,12 +159,14 @@ def scoring_targets(split: Split, count: int, seed: int, adjacent: int = 1) -> I
     return np.sort(drawn)
 
 
-def steps_with_target(length: int) -> int:
+def steps_with_target(length: int, *, text: bool = True) -> int:
     """Steps at the end of a scoring window of `length` symbols that may have a target each.
 
-    So a network has seen nine tenths of its window at least.
+    So a network has seen nine tenths of its window at least. In an event log one of the last few
+    symbols may say where a job stands (benchmarks/README.md, "Scoring"), so short windows of event
+    ids (no `text`) have a single target.
     """
-    return length // 10 + 1
+    return length // 10 + 1 if text or length >= SHORTEST_OF_IDS else 1
 
 
 class SharedWindows(NamedTuple):
@@ -175,17 +180,20 @@ class SharedWindows(NamedTuple):
     steps_before: Indices
 
 
-def shared_windows(split: Split, targets: Indices, most: int) -> SharedWindows:
-    """Divide targets into as few windows as possible, of at most `most` targets each.
+def shared_windows(split: Split, targets: Indices, most: int, length: int) -> SharedWindows:
+    """Divide targets into as few windows of `length` symbols as possible, of `most` targets each.
 
-    Targets of a window follow each other in one session. The windows of a stretch of such targets
-    have as many of them each, or one more. `targets` ascend, or may be in any order if `most` is 1.
+    Targets of a window follow each other in one session, more than `length` symbols after its
+    head: a window that shows where a session begins has a single target, since with a symbol less
+    it might not. The windows of a stretch of such targets have as many of them each, or one more.
+    `targets` ascend, or may be in any order if `most` is 1.
     """
     if most == 1:
         none_before = np.broadcast_to(np.int64(0), len(targets))
         return SharedWindows(targets, np.arange(len(targets)), none_before)
-    sessions = np.searchsorted(split.starts, targets, side="right")
-    apart = (np.diff(targets, prepend=-2) != 1) | (np.diff(sessions, prepend=-1) != 0)
+    begun = split.starts[np.searchsorted(split.starts, targets, side="right") - 1]
+    # also the first one after those that are alone
+    apart = (np.diff(targets, prepend=-2) != 1) | (targets - begun <= length + 1)
     heads = np.flatnonzero(apart)
     counts = np.diff(heads, append=len(targets))
     of_row = np.cumsum(apart) - 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.beginnings import Stage, stages_of
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.scoring_streams import ROWS, RUN_UP, STEPS, scoring_blocks
+from lstm_sweep.models.data.scoring_streams import RUN_UP, scoring_blocks
 from lstm_sweep.models.data.windows import (
     Indices,
     past,
@@ -61,9 +61,16 @@ def evaluate(
     *,
     share_windows: bool = False,
 ) -> dict[str, float]:
-    """Score a network on `targets`, positions of `split`; see `scoring.score` for the metrics."""
+    """Score a network on `targets`, positions of `split`; see `scoring.score` for the metrics.
+
+    With `share_windows` as many of them are predicted in one window as `windows.steps_with_target`
+    says.
+    """
     alphabet = len(corpus.alphabet)
-    blocks = predictions(predictor, config, alphabet, split, targets, share_windows=share_windows)
+    text, shared = corpus.alphabet.is_text, 1
+    if share_windows:
+        shared = steps_with_target(config.sequence_length, text=text)
+    blocks = predictions(predictor, config, alphabet, split, targets, shared=shared)
     return score((found, true) for found, true, _ in blocks)
 
 
@@ -74,18 +81,18 @@ def predictions(
     split: Split,
     targets: Indices,
     *,
-    share_windows: bool = False,
+    shared: int = 1,
 ) -> Iterator[Predicted]:
     """Predict the symbols at `targets`, positions of `split`, block by block.
 
     `predictor` is that of the config's program: of windows, or of streams if the state is carried.
-    With `share_windows`, which asks for ascending targets and, of a unidirectional network, for a
-    `WindowReader`, those that follow each other are predicted in the last steps of one window
-    (`windows.shared_windows`): a network has seen nine tenths of `sequence_length` symbols then, at
-    least, in place of all. Windows that are equal are computed once, and so are equal beginnings if
-    the predictor can go on from a state; the last bits may depend on what a block shares. Calls
-    with whole windows have the same number of rows, so that a backend traces few shapes.
-    `alphabet` is the size with reserved codes. Streams give the targets in another order.
+    If `shared` is more than one, which asks for ascending targets and, of a unidirectional network,
+    for a `WindowReader`, so many that follow each other are predicted in the last steps of one
+    window (`windows.shared_windows`), so a network has seen fewer symbols than `sequence_length`.
+    Windows that are equal are computed once, and so are equal beginnings if the predictor can go on
+    from a state; the last bits may depend on what a block shares. Calls with whole windows have the
+    same number of rows, so that a backend traces few shapes. `alphabet` is the size with reserved
+    codes. Streams give the targets in another order.
 
     Raises:
         TypeError: windows are to be shared, and the predictor predicts only after whole ones.
@@ -94,11 +101,11 @@ def predictions(
         streams = cast("StreamPredictor", predictor)
         yield from _in_streams(streams, config, alphabet, split, targets)
         return
-    windows, shared = cast("WindowPredictor", predictor), 1
-    if share_windows and config.direction == "uni":
-        if not isinstance(windows, WindowReader):
-            raise TypeError(f"found {windows!r}, expected a predictor of the steps of a window")
-        shared = steps_with_target(config.sequence_length)
+    windows = cast("WindowPredictor", predictor)
+    if config.direction == "bi":
+        shared = 1
+    if shared > 1 and not isinstance(windows, WindowReader):
+        raise TypeError(f"found {windows!r}, expected a predictor of the steps of a window")
     yield from _in_windows(windows, config, alphabet, split, targets, shared)
 
 
@@ -113,7 +120,7 @@ def _in_windows(
     """`shared` is the number of targets of a window, at most."""
     length, widest = config.sequence_length, max(alphabet, 2 * config.layer_size)
     rows = min(SCORING_ROWS, _most_rows(length, widest))
-    ends, window_of, steps_before = shared_windows(split, targets, shared)
+    ends, window_of, steps_before = shared_windows(split, targets, shared, length)
     if shared > 1 and len(ends):  # calls of about as many rows, so that few are not needed
         rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
     of_window = max(shared * alphabet, length, 2 * config.layers * config.layer_size)
@@ -186,11 +193,10 @@ def _padded_call(
 def _in_streams(
     stream: StreamPredictor, config: TrialConfig, alphabet: int, split: Split, targets: Indices
 ) -> Iterator[Predicted]:
-    widest = max(alphabet, 4 * config.layer_size)
-    steps = min(STEPS, max(1, SCORING_NUMBERS // (ROWS * widest)))
+    symbols = SCORING_NUMBERS // max(alphabet, 4 * config.layer_size)
     run_up = max(RUN_UP, config.sequence_length)
     states = None
-    for block in scoring_blocks(split, targets, steps=steps, run_up=run_up):
+    for block in scoring_blocks(split, targets, symbols=symbols, run_up=run_up):
         states = None if block.begins else states
         logits, states = stream(block.codes, block.places, states)
         if len(block.numbers):

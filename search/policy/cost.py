@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.models.data.scoring_streams import PARTS, ROWS, RUN_UP
+from lstm_sweep.models.data.scoring_streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.search.policy.arrays import Array, Medians, Renewal
 
@@ -85,7 +85,7 @@ def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, flo
         validation = data_size.symbols // 8
     symbols, rows = (1 + TWICE) * validation, PARTS
     if (of_groups := groups * (RUN_UP + adjacent - 1)) < symbols:
-        symbols, rows = of_groups, max(1, min(ROWS, groups))
+        symbols, rows = of_groups, max(1, min(PARTS, groups))
     windows = symbols / config.sequence_length
     return windows, windows / rows
 

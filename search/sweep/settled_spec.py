@@ -34,7 +34,6 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     adjacent = spec.adjacent_targets
     if not isinstance(adjacent, int):
         adjacent = usual_adjacent(
-            text=corpus.alphabet.is_text,
             carried=all_carried(spec.space),
             targets=spec.targets if isinstance(spec.targets, int) else None,
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.models.fast.program_types import WindowReader
 from tests.contract.arithmetic import programs, steps_of
 from tests.unit.models.data.splits import split_of
@@ -36,6 +37,14 @@ def log() -> Split:
     return type(split)(codes.astype(split.codes.dtype), split.starts)
 
 
+@pytest.fixture(scope="module")
+def long_log() -> Split:
+    """Sessions of few symbols, most of them longer than a window."""
+    split = split_of(np.random.default_rng(6).integers(20, 90, 14).tolist())
+    codes = np.random.default_rng(7).choice([2, 3, 4], len(split), p=[0.8, 0.1, 0.1])
+    return type(split)(codes.astype(split.codes.dtype), split.starts)
+
+
 def text_of(symbols: int) -> Split:
     """One session of random symbols, whose windows share next to nothing."""
     split = split_of([symbols])
@@ -50,8 +59,9 @@ def predicted(
     from lstm_sweep.models.network.evaluation import predictions
 
     everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
+    shared = steps_with_target(config.sequence_length) if share_windows else 1
     for log_probabilities, true, numbers in predictions(
-        predict, config, ALPHABET, log, everywhere, share_windows=share_windows
+        predict, config, ALPHABET, log, everywhere, shared=shared
     ):
         assert (true == log.codes[numbers]).all()
         found[numbers] = log_probabilities
@@ -156,12 +166,12 @@ def test_windows_that_share_little_are_not_read_in_parts() -> None:
 
 def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
     """Log-probabilities at each place, of Keras's layers in the shared windows, one by one."""
-    from lstm_sweep.models.data.windows import past, shared_windows, steps_with_target
+    from lstm_sweep.models.data.windows import past, shared_windows
     from lstm_sweep.models.scoring import log_softmax
 
     most, length = steps_with_target(config.sequence_length), config.sequence_length
     everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
-    ends, window_of, steps_before = shared_windows(log, everywhere, most)
+    ends, window_of, steps_before = shared_windows(log, everywhere, most, length)
     for number, end in enumerate(ends):
         window = past(log, np.array([end]), np.arange(length, 0, -1))
         logits = networks.every_step(window, training=False).numpy()[0]
@@ -172,7 +182,7 @@ def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArr
 
 @pytest.mark.parametrize("more", [{}, {"averaging": "off", "layers": 3}, {"dropout": 0.3}])
 def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
-    more: dict[str, Any], log: Split, monkeypatch: pytest.MonkeyPatch
+    more: dict[str, Any], long_log: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lstm_sweep.models.fast.training_loop import KerasProgram
     from lstm_sweep.models.network import evaluation
@@ -180,15 +190,19 @@ def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
 
     config = CONFIG.evolve(**more)
     (stepwise, networks), (fast, other) = programs(config, ALPHABET)
-    expected = after_shorter_pasts(networks, config, log)
+    expected = after_shorter_pasts(networks, config, long_log)
     for program in (stepwise, fast, KerasProgram(other, config)):
         predictor = predictor_of(program, config)
-        found = predicted(predictor, config, log, share_windows=True)
+        found = predicted(predictor, config, long_log, share_windows=True)
         np.testing.assert_allclose(found, expected, atol=1e-4)
-        assert np.abs(found - predicted(predictor, config, log)).max() > 1e-3
+        apart = np.abs(found - predicted(predictor, config, long_log)).max(axis=1) > 1e-4
+        assert apart.any()
+        places = np.arange(len(long_log))
+        heads = long_log.starts[np.searchsorted(long_log.starts, places, side="right") - 1]
+        assert (places[apart] - heads[apart] > config.sequence_length).all()
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 30)
     monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
-    found = predicted(predictor_of(fast, config), config, log, share_windows=True)
+    found = predicted(predictor_of(fast, config), config, long_log, share_windows=True)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -208,7 +222,7 @@ def test_in_windows_that_share_little_they_are_read_once() -> None:
 
     found = predicted(replace(predictor, last_logits=counted), config, text, share_windows=True)
     np.testing.assert_allclose(found, after_shorter_pasts(networks, config, text), atol=1e-4)
-    assert read == [120], "all windows in one call, without rows that are not needed"
+    assert read == [41 + 112], "all windows in one call, without rows that are not needed"
 
 
 def test_both_directions_see_whole_windows(log: Split) -> None:

@@ -40,21 +40,28 @@ def test_targets_side_by_side_may_be_any_part_of_a_split() -> None:
     assert some.drawn(split).tolist() != Scoring(40, 4, adjacent=10).drawn(split).tolist()
 
 
-@given(sessions, st.integers(1, 60), st.integers(1, 20), st.integers(1, 9), seeds)
+@given(
+    sessions, st.integers(1, 60), st.integers(1, 20), st.integers(1, 9), st.integers(1, 12), seeds
+)
 def test_targets_share_the_fewest_windows_that_lead_to_them(
-    sizes: list[int], count: int, adjacent: int, most: int, seed: int
+    sizes: list[int], count: int, adjacent: int, most: int, length: int, seed: int
 ) -> None:
     split = split_of(sizes)
     targets = scoring_targets(split, count, seed, adjacent)
-    ends, window_of, steps_before = shared_windows(split, targets, most)
+    ends, window_of, steps_before = shared_windows(split, targets, most, length)
     assert (ends[window_of] - steps_before == targets).all()
     assert (steps_before >= 0).all() and (steps_before < most).all()
     session_of = np.searchsorted(split.starts, np.arange(len(split)), side="right")
     assert (session_of[ends[window_of]] == session_of[targets]).all()
     assert window_of.tolist() == sorted(window_of) and set(window_of) == set(range(len(ends)))
     assert np.isin(ends, targets).all()
-    # each stretch of targets within a session has as many windows as it needs
+    # a window that shows where a session begins has one target
+    shows_head = targets - split.starts[session_of[targets] - 1] <= length
+    if most > 1:
+        assert (np.bincount(window_of)[window_of[shows_head]] == 1).all()
+    # each other stretch of targets within a session has as many windows as it needs
     breaks = (np.diff(targets) > 1) | (np.diff(session_of[targets]) > 0)
+    breaks |= shows_head[:-1] | shows_head[1:]
     stretches = np.split(targets, 1 + np.flatnonzero(breaks))
     assert len(ends) == sum(-(-len(one) // most) for one in stretches)
     sizes_of = np.bincount(window_of)
@@ -68,6 +75,7 @@ def test_a_network_has_seen_nine_tenths_of_its_window(length: int) -> None:
     steps = steps_with_target(length)
     assert 1 <= steps <= length
     assert 10 * (length - steps + 1) >= 9 * length > 10 * (length - steps)
+    assert steps_with_target(length, text=False) == (1 if length < 15 else steps)
 
 
 def test_the_same_seed_chooses_the_same_scoring_targets() -> None:

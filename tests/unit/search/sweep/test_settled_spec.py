@@ -62,7 +62,7 @@ def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_
 
 
 @pytest.mark.parametrize(
-    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 1)]
+    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 24)]
 )
 def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
     targets: int | str, adjacent: int
@@ -78,7 +78,7 @@ def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
 def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
     spec = SweepSpec(data="workflow-log", ends=given)
     task = CorpusTask.open(spec)
-    assert task.settled(spec).adjacent_targets == 1, "a log"
+    assert task.settled(spec).adjacent_targets == 24
     assert task.settled(replace(spec, adjacent_targets=8)).adjacent_targets == 8
     assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
     written = json.loads(task.tags()["sweep.data"])
