@@ -88,7 +88,7 @@ class SweepSpec:
     size_low: float = SizeRule.low
     size_high: float = SizeRule.high
     #: validation targets that everything is scored on, at most; `auto`: as many as take 4 % of the
-    #: time of a trial in the middle of the space, of event ids 10 %
+    #: time of a trial in the middle of the space, and not much fewer than 4,000
     targets: int | str = AUTO
     #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
     #: can be compared

@@ -110,9 +110,8 @@ def usual_adjacent(*, carried: bool = False, targets: int | None = None) -> int:
     """
     if not carried:
         return SHORT_GROUP
-    if targets is None:
-        return LONG_GROUP
-    return max(SHORT_GROUP, min(LONG_GROUP, targets // FEWEST_GROUPS))
+    fitting = LONG_GROUP if targets is None else targets // FEWEST_GROUPS
+    return max(SHORT_GROUP, min(LONG_GROUP, fitting))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.models.data.scoring_streams import RUN_UP
-from lstm_sweep.models.data.windows import steps_with_target
+from lstm_sweep.models.data.scoring_streams import RUN_UP, scoring_blocks
+from lstm_sweep.models.data.windows import scoring_targets, steps_with_target
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.cost import (
     PRIOR,
@@ -23,6 +23,7 @@ from lstm_sweep.search.policy.cost import (
     scored_windows,
 )
 from lstm_sweep.spaces import presets
+from tests.unit.models.data.splits import split_of
 
 EXTENT = DataSize(symbols=1_000_000, alphabet=90, targets=10_000)
 #: rates of a machine whose products are slower than the prior says, and the rest quicker
@@ -72,6 +73,21 @@ def test_a_run_up_leads_to_several_targets_side_by_side() -> None:
     assert shared == 250 * (RUN_UP + 15) / 50
     all_in_one, _ = scored_windows(config, dataclasses.replace(size, adjacent=100_000))
     assert all_in_one == (RUN_UP + 3_999) / 50
+
+
+@pytest.mark.parametrize(
+    "targets, adjacent", [(10_752, 128), (4_608, 24), (512, 128), (111_540, 1)]
+)
+def test_what_streams_read_is_about_what_is_predicted(targets: int, adjacent: int) -> None:
+    split = split_of([111_540])
+    config = TrialConfig(direction="uni", state="carried", sequence_length=50)
+    size = DataSize(10**6, 90, targets, validation=len(split), adjacent=adjacent)
+    windows, batches = scored_windows(config, size)
+    blocks = list(scoring_blocks(split, scoring_targets(split, targets, 0, adjacent)))
+    read = sum(block.codes.size for block in blocks)
+    steps = sum(block.codes.shape[1] for block in blocks)
+    assert 0.6 < windows * 50 / read < 1.2
+    assert 0.4 < batches * 50 / steps < 1.6
 
 
 def taught(count: int, noise: float = 0.0, rates: NDArray[np.float64] = RATES) -> CostModel:
@@ -288,6 +304,7 @@ def test_streams_are_scored_at_one_step_a_symbol() -> None:
 
     assert scored(reset, 10_000)[2] == 10_000 * 50 * 10  # elements: time x units of each target
     assert scored(carried, 10_000)[2] == pytest.approx(1.2 * 10_000 * 10)
+    assert scored(carried, 10_000)[1] == pytest.approx(1.2 * 10_000 / 64), "64 streams"
     assert scored(carried, 20)[2] == pytest.approx(20 * RUN_UP * 10)
     assert scored(carried, 20)[1] == pytest.approx(RUN_UP), "steps of 20 streams side by side"
     assert list(operations(carried, dataclasses.replace(size, targets=0))) == list(
