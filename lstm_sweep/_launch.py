@@ -62,7 +62,8 @@ class SweepFields(TypedDict, total=False):
         targets: validation targets that are scored, at most, or `auto` (default)
         targets_seed: by which they are drawn (default: 0); only losses on the same can be compared
         adjacent_targets: so many targets side by side share windows, 1: each has a whole window, or
-            `auto` (default): 24, or 128 if all networks carry their state
+            `auto` (default): 24, of event ids in short sessions 1, 128 if all networks carry their
+            state
         rounds_per_epoch: parts of an epoch after each of which a trial is scored and may be ended,
             or `auto` (default)
         keep: of so many of the best trials the weights are kept (default: 5)

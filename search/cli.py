@@ -139,7 +139,7 @@ def _add_launch(commands: Commands) -> None:
         "--targets",
         type=whole_or_auto,
         metavar="N",
-        help="validation targets (auto: what takes 4 %% of a trial, 4,000 at least)",
+        help="validation targets (auto: what takes 4 %% of a trial, or 10 %% if each has a window)",
     )
     command.add_argument(
         "--targets-seed",
@@ -151,8 +151,8 @@ def _add_launch(commands: Commands) -> None:
         "--adjacent-targets",
         type=whole_or_auto,
         metavar="N",
-        help="so many side by side share windows (auto: 24, or 128 if all networks carry their "
-        "state)",
+        help="so many side by side share windows (auto: 24, of event ids in short sessions 1, 128 "
+        "if all networks carry their state)",
     )
     command.add_argument(
         "--rounds-per-epoch",

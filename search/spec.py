@@ -88,13 +88,13 @@ class SweepSpec:
     size_low: float = SizeRule.low
     size_high: float = SizeRule.high
     #: validation targets that everything is scored on, at most; `auto`: as many as take 4 % of the
-    #: time of a trial in the middle of the space, and not much fewer than 4,000
+    #: time of a trial in the middle of the space, or 10 % if each has a window of its own
     targets: int | str = AUTO
     #: by which they are drawn: sweeps with other seeds are scored on the same, so that their losses
     #: can be compared
     targets_seed: int = 0
-    #: how many are drawn side by side and share windows; 1: each has a whole window; `auto`: 24 of
-    #: a text, 1 of event ids, 128 if all networks carry their state
+    #: how many are drawn side by side and share windows; 1: each has a whole window; `auto`: 24, of
+    #: event ids in short sessions 1, 128 if all networks carry their state
     adjacent_targets: int | str = AUTO
     #: parts of an epoch after each of which a trial is scored and may be ended; `auto`: by what the
     #: networks of the space cost

@@ -71,7 +71,7 @@ def measure(task: Task) -> Answer:
     _score(trial, config)
     begin = time.perf_counter()
     _score(trial, config)
-    took, adjacent = time.perf_counter() - begin, usual_adjacent()
+    took, adjacent = time.perf_counter() - begin, usual_adjacent(sharing=True)
     found = fitting_round_size(DEFAULT, EPOCH_SYMBOLS, ALPHABET, adjacent=adjacent)
     size = DataSize(EPOCH_SYMBOLS, ALPHABET, found.targets, adjacent=adjacent)
     scored, _ = scored_windows(config, size)

@@ -30,7 +30,7 @@ LONG_GROUP, FEWEST_GROUPS = 128, 32
 #: targets side by side if networks read windows
 SHORT_GROUP = 24
 #: symbols of the shortest window of event ids that has several targets
-SHORTEST_OF_IDS = 15
+SHORTEST_SHARED_OF_IDS = 15
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,17 @@ def before(split: Split, begin: int, end: int, lag: int) -> Codes:
     return found
 
 
-def usual_adjacent(*, carried: bool = False, targets: int | None = None) -> int:
+def usual_adjacent(*, sharing: bool, carried: bool = False, targets: int | None = None) -> int:
     """How many scoring targets are side by side if nobody says so.
 
-    If all networks carry their state (`carried`), each group has a run-up
-    (`scoring_streams.RUN_UP`), so groups are longer; of few `targets`, if the user asks for a
-    number, they are shorter, for about `FEWEST_GROUPS` of them.
+    They are apart if their windows would share little (not `sharing`). If all networks carry their
+    state (`carried`), each group has a run-up (`scoring_streams.RUN_UP`), so groups are longer; of
+    few `targets`, if the user asks for a number, they are shorter, for about `FEWEST_GROUPS`.
     """
+    few = SHORT_GROUP if sharing else 1
     if not carried:
-        return SHORT_GROUP
-    fitting = LONG_GROUP if targets is None else targets // FEWEST_GROUPS
-    return max(SHORT_GROUP, min(LONG_GROUP, fitting))
+        return few
+    return LONG_GROUP if targets is None else max(few, min(LONG_GROUP, targets // FEWEST_GROUPS))
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def steps_with_target(length: int, *, text: bool = True) -> int:
     symbols may say where a job stands (benchmarks/README.md, "Scoring"), so short windows of event
     ids (no `text`) have a single target.
     """
-    return length // 10 + 1 if text or length >= SHORTEST_OF_IDS else 1
+    return length // 10 + 1 if text or length >= SHORTEST_SHARED_OF_IDS else 1
 
 
 class SharedWindows(NamedTuple):

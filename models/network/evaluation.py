@@ -87,8 +87,9 @@ def predictions(
 
     `predictor` is that of the config's program: of windows, or of streams if the state is carried.
     If `shared` is more than one, which asks for ascending targets and, of a unidirectional network,
-    for a `WindowReader`, so many that follow each other are predicted in the last steps of one
-    window (`windows.shared_windows`), so a network has seen fewer symbols than `sequence_length`.
+    for a `WindowReader`, up to so many that follow each other are predicted in the last steps of
+    one window (`windows.shared_windows`), so before some a network has seen fewer symbols than
+    `sequence_length`.
     Windows that are equal are computed once, and so are equal beginnings if the predictor can go on
     from a state; the last bits may depend on what a block shares. Calls with whole windows have the
     same number of rows, so that a backend traces few shapes. `alphabet` is the size with reserved
@@ -121,6 +122,7 @@ def _in_windows(
     length, widest = config.sequence_length, max(alphabet, 2 * config.layer_size)
     rows = min(SCORING_ROWS, _most_rows(length, widest))
     ends, window_of, steps_before = shared_windows(split, targets, shared, length)
+    shared = int(steps_before.max(initial=0)) + 1
     if shared > 1 and len(ends):  # calls of about as many rows, so that few are not needed
         rows = math.ceil(len(ends) / math.ceil(len(ends) / rows))
     of_window = max(shared * alphabet, length, 2 * config.layers * config.layer_size)

@@ -68,9 +68,10 @@ def steps_per_round(config: TrialConfig, data_size: DataSize) -> float:
 def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, float]:
     """What scoring reads, in windows of `sequence_length` symbols, and the batches of these.
 
-    What windows that begin alike share is counted for each, so event logs are scored in less time.
-    Streams are read once up to their last targets, at one step a symbol, and a few targets in a
-    large split with a run-up for each group.
+    What windows that begin alike share is counted for each, so logs of short sessions are scored in
+    less time. Streams are read once up to their last targets, at one step a symbol, and a few
+    targets in a large split with a run-up for each group; in short sessions, which begin without
+    one and are read more side by side, that is less, too.
     """
     adjacent = max(1, min(data_size.adjacent, data_size.targets))
     groups = math.ceil(data_size.targets / adjacent)

@@ -22,6 +22,19 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import Space
 
+#: symbols of a session of event ids in the mean, at least, where most windows lie within a session
+LONG_SESSION = 100
+
+
+def has_sharing_windows(corpus: Corpus) -> bool:
+    """Whether scoring targets side by side have windows that may share them, in the main.
+
+    In an event log of short sessions most windows show where their session begins, and do not
+    (`windows.shared_windows`).
+    """
+    split = corpus.validation
+    return corpus.alphabet.is_text or len(split) >= LONG_SESSION * len(split.starts)
+
 
 def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     """The spec with the space and grain that suit its corpus, and whether that has ends.
@@ -34,6 +47,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     adjacent = spec.adjacent_targets
     if not isinstance(adjacent, int):
         adjacent = usual_adjacent(
+            sharing=has_sharing_windows(corpus),
             carried=all_carried(spec.space),
             targets=spec.targets if isinstance(spec.targets, int) else None,
         )

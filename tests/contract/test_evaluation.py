@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.models.fast.program_types import WindowReader
 from tests.contract.arithmetic import programs, steps_of
@@ -236,3 +237,21 @@ def test_a_network_that_predicts_only_after_whole_windows_shares_none(log: Split
     _, (program, _) = programs(CONFIG, ALPHABET)
     with pytest.raises(TypeError, match="expected a predictor of the steps of a window"):
         predicted(program.logits, CONFIG, log, share_windows=True)
+
+
+@pytest.mark.parametrize(("length", "apart"), [(10, False), (20, True)])
+def test_short_windows_of_event_ids_share_nothing(length: int, apart: bool) -> None:
+    from lstm_sweep.models.network.evaluation import evaluate
+    from lstm_sweep.models.network.program import predictor_of
+
+    ids, config = tuple(range(7)), CONFIG.evolve(sequence_length=length)
+    text = text_of(300)
+    for symbols, shares in ((ids, apart), (tuple("abcdefg"), True)):
+        corpus = Corpus("c", Alphabet(symbols), text, text, text, digest="d", decided="")
+        (_, _), (program, _) = programs(config, len(corpus.alphabet))
+        predictor = predictor_of(program, config)
+        shared, whole = (
+            evaluate(predictor, config, corpus, text, np.arange(300), share_windows=share)["loss"]
+            for share in (True, False)
+        )
+        assert (abs(shared - whole) > 1e-6) is shares

@@ -72,6 +72,20 @@ def test_a_long_session_is_read_in_several_streams_side_by_side() -> None:
     assert (found.used_from[1:] == found.ends[:-1]).all()
 
 
+@given(long_sessions, st.integers(1, 300), st.integers(1, 9))
+def test_calls_are_no_larger_than_they_may_be(sizes: list[int], symbols: int, rows: int) -> None:
+    split = split_of(sizes)
+    blocks = list(scoring_blocks(split, np.arange(len(split)), symbols=symbols, rows=rows))
+    assert max(block.codes.size for block in blocks) <= max(1, symbols)
+    assert sum(len(block.numbers) for block in blocks) == len(split)
+
+
+def test_sessions_of_different_lengths_are_read_in_more_calls_than_they_could_be() -> None:
+    split = split_of([8] * 200 + [400] * 30)
+    blocks = scoring_blocks(split, np.arange(len(split)))
+    assert {len(block.codes) for block in blocks} == {58}
+
+
 def test_many_short_sessions_are_read_in_few_calls() -> None:
     split = split_of([15] * 700)
     blocks = list(scoring_blocks(split, np.arange(len(split))))

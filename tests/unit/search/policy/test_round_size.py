@@ -161,7 +161,7 @@ def test_where_an_epoch_is_a_round_as_many_targets_are_scored_as_its_time_allows
 def test_the_default_space_on_known_corpora(
     symbols: int, alphabet: int, least: int, most: int
 ) -> None:
-    admits, adjacent = admits_of(symbols, alphabet), usual_adjacent()
+    admits, adjacent = admits_of(symbols, alphabet), usual_adjacent(sharing=True)
     found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits, adjacent=adjacent)
     assert least <= found.rounds_per_epoch <= most
     if symbols < 240_000:
@@ -197,7 +197,10 @@ def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() 
     uni = with_settings(presets.DEFAULT, ["direction=uni"])
     carried = with_settings(uni, ["state=carried"])
     both = with_settings(uni, ["state=reset,carried"])
-    config, adjacent = usual_network(carried, admits_all), usual_adjacent(carried=True)
+    config, adjacent = (
+        usual_network(carried, admits_all),
+        usual_adjacent(sharing=True, carried=True),
+    )
 
     def found(space: Space, symbols: int, adjacent: int = adjacent) -> RoundSize:
         return fitting_round_size(
@@ -212,7 +215,7 @@ def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() 
     few = found(carried, 200_000)
     assert few == RoundSize(1, 25_000) and share_of_score(200_000, few) < 0.06
     for symbols in (1_000_000, 100_000_000):
-        many, windows = found(carried, symbols), found(uni, symbols, usual_adjacent())
+        many, windows = found(carried, symbols), found(uni, symbols, usual_adjacent(sharing=True))
         assert many.rounds_per_epoch >= windows.rounds_per_epoch > 1
         assert MOST_TARGETS < many.targets < symbols // 8
         assert share_of_score(symbols, many) < most_overhead(adjacent)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_
 
 
 @pytest.mark.parametrize(
-    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 24)]
+    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 1)]
 )
 def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
     targets: int | str, adjacent: int
@@ -72,13 +73,25 @@ def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
     assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
 
 
+@pytest.mark.parametrize(("session", "adjacent"), [(99, 1), (100, 24), (8_000, 24)])
+def test_targets_of_event_ids_are_side_by_side_in_long_sessions(
+    session: int, adjacent: int, tmp_path: Path
+) -> None:
+    ids = np.random.default_rng(0).integers(1, 9, 800 * 100)
+    lines = (ids[begin : begin + session] for begin in range(0, len(ids), session))
+    log = tmp_path / "log.txt"
+    log.write_text("\n".join(" ".join(map(str, line)) for line in lines if len(line) == session))
+    spec = SweepSpec(data=str(log), ends=False)
+    assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
+
+
 @pytest.mark.parametrize(
     ("given", "settled"), [("auto", True), ("on", True), (True, True), ("off", False)]
 )
 def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
     spec = SweepSpec(data="workflow-log", ends=given)
     task = CorpusTask.open(spec)
-    assert task.settled(spec).adjacent_targets == 24
+    assert task.settled(spec).adjacent_targets == 1, "a log of short sessions"
     assert task.settled(replace(spec, adjacent_targets=8)).adjacent_targets == 8
     assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
     written = json.loads(task.tags()["sweep.data"])
