@@ -89,11 +89,10 @@ def predictions(
     If `shared` is more than one, which asks for ascending targets and, of a unidirectional network,
     for a `WindowReader`, up to so many that follow each other are predicted in the last steps of
     one window (`windows.shared_windows`), so before some a network has seen fewer symbols than
-    `sequence_length`.
-    Windows that are equal are computed once, and so are equal beginnings if the predictor can go on
-    from a state; the last bits may depend on what a block shares. Calls with whole windows have the
-    same number of rows, so that a backend traces few shapes. `alphabet` is the size with reserved
-    codes. Streams give the targets in another order.
+    `sequence_length`. Windows that are equal are computed once, and so are equal beginnings if the
+    predictor can go on from a state; the last bits may depend on what a block shares. Calls with
+    whole windows have the same number of rows, so that a backend traces few shapes. `alphabet` is
+    the size with reserved codes. Streams give the targets in another order.
 
     Raises:
         TypeError: windows are to be shared, and the predictor predicts only after whole ones.

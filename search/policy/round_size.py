@@ -23,7 +23,7 @@ USUAL_S, CHEAPEST_S = 15.0, 2.0
 REPORT_S = 0.1
 #: share of a round of the usual network that scoring, report and checkpoint take at most, unless
 #: an epoch is too short for that: with targets side by side, and each after a window of its own,
-#: as in sweeps of earlier versions and with `--adjacent-targets 1`
+#: as those of event ids in short sessions
 OVERHEAD, OVERHEAD_APART = 0.04, 0.1
 #: share that scoring all symbols may take by the prior, in streams that lead through them anyway
 OVERHEAD_OF_ALL = 0.06

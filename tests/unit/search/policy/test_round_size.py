@@ -197,10 +197,8 @@ def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() 
     uni = with_settings(presets.DEFAULT, ["direction=uni"])
     carried = with_settings(uni, ["state=carried"])
     both = with_settings(uni, ["state=reset,carried"])
-    config, adjacent = (
-        usual_network(carried, admits_all),
-        usual_adjacent(sharing=True, carried=True),
-    )
+    config = usual_network(carried, admits_all)
+    adjacent = usual_adjacent(sharing=True, carried=True)
 
     def found(space: Space, symbols: int, adjacent: int = adjacent) -> RoundSize:
         return fitting_round_size(
