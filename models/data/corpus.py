@@ -52,6 +52,10 @@ class Split:
         """Number of symbols of each session, `<int64>[sessions]`."""
         return np.diff(self.starts, append=len(self.codes))
 
+    def heads(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the first symbols of the sessions that `positions` are in, of its shape."""
+        return self.starts[np.searchsorted(self.starts, positions, side="right") - 1]
+
     def part(self, begin: int, end: int) -> Self:
         """The symbols from `begin` up to and without `end`; a session may be divided by them."""
         inside = self.starts[(self.starts > begin) & (self.starts < end)] - begin

@@ -70,9 +70,9 @@ def stretches_of(
 ) -> Stretches:
     """The stretches that have all of `targets`, positions of a split in ascending order.
 
-    A single one is divided into at most so many `parts`.
+    A single stretch is divided into so many `parts` at most.
     """
-    heads = split.starts[np.searchsorted(split.starts, targets, side="right") - 1]
+    heads = split.heads(targets)
     wanted = np.maximum(heads, targets - run_up)
     apart = np.ones(len(targets), bool)
     apart[1:] = (heads[1:] != heads[:-1]) | (wanted[1:] > targets[:-1])

@@ -76,8 +76,7 @@ def past(split: Split, positions: Indices, lags: Indices) -> NDArray[np.int32]:
 
     They are `<start>` before the first symbol of a session. A lag of 0 gives the symbol itself.
     """
-    heads = split.starts[np.searchsorted(split.starts, positions, side="right") - 1]
-    return _past(split, positions, heads, lags)
+    return _past(split, positions, split.heads(positions), lags)
 
 
 def _past(split: Split, positions: Indices, heads: Indices, lags: Indices) -> NDArray[np.int32]:
@@ -190,9 +189,9 @@ def shared_windows(split: Split, targets: Indices, most: int, length: int) -> Sh
     if most == 1:
         none_before = np.broadcast_to(np.int64(0), len(targets))
         return SharedWindows(targets, np.arange(len(targets)), none_before)
-    begun = split.starts[np.searchsorted(split.starts, targets, side="right") - 1]
     # also the first one after those that are alone
-    apart = (np.diff(targets, prepend=-2) != 1) | (targets - begun <= length + 1)
+    near_head = targets - split.heads(targets) <= length + 1
+    apart = (np.diff(targets, prepend=-2) != 1) | near_head
     heads = np.flatnonzero(apart)
     counts = np.diff(heads, append=len(targets))
     of_row = np.cumsum(apart) - 1

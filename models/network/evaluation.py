@@ -67,9 +67,9 @@ def evaluate(
     says.
     """
     alphabet = len(corpus.alphabet)
-    text, shared = corpus.alphabet.is_text, 1
+    shared = 1
     if share_windows:
-        shared = steps_with_target(config.sequence_length, text=text)
+        shared = steps_with_target(config.sequence_length, text=corpus.alphabet.is_text)
     blocks = predictions(predictor, config, alphabet, split, targets, shared=shared)
     return score((found, true) for found, true, _ in blocks)
 

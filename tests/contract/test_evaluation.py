@@ -199,8 +199,8 @@ def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
         apart = np.abs(found - predicted(predictor, config, long_log)).max(axis=1) > 1e-4
         assert apart.any()
         places = np.arange(len(long_log))
-        heads = long_log.starts[np.searchsorted(long_log.starts, places, side="right") - 1]
-        assert (places[apart] - heads[apart] > config.sequence_length).all()
+        since_head = places - long_log.heads(places)
+        assert (since_head[apart] > config.sequence_length).all()
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 30)
     monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
     found = predicted(predictor_of(fast, config), config, long_log, share_windows=True)
