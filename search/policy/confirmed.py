@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lstm_sweep.models.config import Config
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Outcome, Phase
 
@@ -136,9 +137,7 @@ def confirmed(trials: Mapping[int, TrialSnapshot]) -> list[Confirmed]:
     ended = [one for one in trials.values() if one.ranked_loss is not None]
     further = [one for one in ended if one.trial.phase is Phase.CONFIRM]
     found = []
-    for first in ended:
-        if first.trial.phase is Phase.CONFIRM:
-            continue
+    for first in _first_runs(ended):
         again = [one for one in further if one.trial.config == first.trial.config]
         whole = [one.ranked_loss for one in again if is_further_seed(one, first)]
         if whole:
@@ -147,6 +146,23 @@ def confirmed(trials: Mapping[int, TrialSnapshot]) -> list[Confirmed]:
             losses = (one.best_so_far[at - 1] for one in again if len(one.rounds) >= at)
             found.append(Confirmed(first, tuple(losses), at))
     return compare(found)
+
+
+def _first_runs(ended: Sequence[TrialSnapshot]) -> list[TrialSnapshot]:
+    """The first run of each config: of several the best, but none of a number of steps only.
+
+    The search may try the config with which a ladder took a few steps.
+    """
+    by_config: dict[Config, TrialSnapshot] = {}
+    for one in sorted(ended, key=_order):
+        if one.trial.phase is not Phase.CONFIRM:
+            by_config.setdefault(one.trial.config, one)
+    return list(by_config.values())
+
+
+def _order(one: TrialSnapshot) -> tuple[bool, float, int]:
+    assert one.ranked_loss is not None
+    return one.trial.steps is not None, one.ranked_loss, one.trial.number
 
 
 def _common_round(again: Sequence[TrialSnapshot]) -> int:

@@ -89,3 +89,27 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     assert [(one.losses, one.at) for one in found] == [
         ((min(losses[:epochs]),), None if counts else epochs)
     ]
+
+
+def in_steps(number: int, loss: float) -> TrialSnapshot:
+    """A trial of the ladder that took a few steps."""
+    one = first(number, loss)
+    return replace(one, trial=replace(one.trial, phase=Phase.LADDER, steps=60))
+
+
+@pytest.mark.parametrize(
+    ("runs", "chosen"),
+    [
+        ((in_steps(1, 2.2), first(4, 1.5)), 4),
+        ((in_steps(1, 1.4), first(4, 1.5)), 4),  # its loss is of another length
+        ((first(2, 1.6), first(4, 1.5), first(5, 1.7)), 4),
+        ((in_steps(1, 2.2), in_steps(2, 2.1)), 2),  # nobody else has trained it
+    ],
+)
+def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best_whole_run(
+    runs: tuple[TrialSnapshot, ...], chosen: int
+) -> None:
+    again = first(9, 1.55)
+    again = replace(again, trial=replace(again.trial, seed=1, phase=Phase.CONFIRM))
+    found = confirmed({one.trial.number: one for one in (*runs, again)})
+    assert [(one.first.trial.number, one.losses) for one in found] == [(chosen, (1.55,))]
