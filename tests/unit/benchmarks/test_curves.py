@@ -23,7 +23,7 @@ def test_a_line_has_only_the_fields_in_which_configs_differ() -> None:
     assert row["config"] == {"learning_rate": 0.01, "layer_size": 16}
 
 
-@pytest.mark.parametrize("file", sorted(curves.FOLDER.glob("*.jsonl")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(curves.FOLDER.rglob("*.jsonl")), ids=lambda file: file.stem)
 def test_each_recording_is_of_its_grid_and_its_curves_are_whole(file: Path) -> None:
     head, found = curves.read(file)
     rounds = head.get("rounds", head["space"]["epochs"])
