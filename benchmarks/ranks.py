@@ -3,9 +3,9 @@
     python -m benchmarks.ranks [--after 1 3 9] [--rates near]
 
 The recordings in `curves/` were made without averages, those in `curves/averages/` of the same
-grids with them. A cell is Spearman's rank correlation of the losses after some rounds with the
-last ones, and with the lowest ones, over the configs that both have to their end; then its 90 %
-interval, over 2,000 draws of as many configs with repetition, as is that of the difference.
+grids with them. A row has Spearman's rank correlation of the losses after some rounds with the last
+or the lowest ones, over the configs that both have to their end, without averages and with them;
+then the 90 % interval of the difference, over 2,000 draws of as many configs with repetition.
 `--rates near` leaves out configs with a learning rate more than a decade from the best one.
 """
 
