@@ -54,13 +54,11 @@ class Recording:
     def __init__(self, file: Path, *, near: bool) -> None:
         head, found = curves.read(file)
         space = curves.space_of(head, file)
-        rounds = head.get("rounds") or max(len(curve.losses) for curve in found)
         self.name, self.held_out = file.stem, bool(head.get("held_out"))
-        whole = [one for one in found if len(one.losses) == rounds]
-        best = min(whole, key=lambda one: min(one.losses)).config.learning_rate
+        whole = curves.whole(head, found)
         if near:
-            whole = [one for one in whole if abs(math.log10(one.config.learning_rate / best)) < 1.5]
-        self.count = len(whole)
+            whole = curves.near_best(whole)
+        self.count, rounds = len(whole), len(whole[0].losses)
         self.rungs = (*halving.rungs(rounds), rounds)
         self._small = smallest(space, head["corpus"].get("alphabet", curves.ALPHABET), admits_all)
         self._losses = [list(itertools.accumulate(one.losses, min)) for one in whole]

@@ -12,7 +12,6 @@ then the 90 % interval of the difference, over 2,000 draws of as many configs wi
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import curves
+from benchmarks import curves, forecasts
+from benchmarks.ending import one_line
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 
@@ -47,33 +47,27 @@ def paired(without: Path, averaged: Path, *, near: bool) -> Pair:
     Raises:
         InputError: they are of different corpora.
     """
-    digests = [curves.read(file)[0]["corpus"]["digest"] for file in (without, averaged)]
-    if digests[0] != digests[1]:
-        raise InputError(f"{averaged}: corpus is {digests[1]}, expected {digests[0]} of {without}")
-    before, after = _whole(without), _whole(averaged)
-    both = [config for config in before if config in after]
-    if near and both:
-        best = min(both, key=lambda config: min(after[config])).learning_rate
-        both = [one for one in both if abs(math.log10(one.learning_rate / best)) < 1.5]
-    return Pair(np.array([before[one] for one in both]), np.array([after[one] for one in both]))
+    (head, before), (other, after) = curves.read(without), curves.read(averaged)
+    digest, found = head["corpus"]["digest"], other["corpus"]["digest"]
+    if found != digest:
+        raise InputError(f"{averaged}: corpus is {found}, expected {digest} of {without}")
+    after = curves.whole(other, after)
+    if near:
+        after = curves.near_best(after)
+    known = {_recipe_aside(one.config): one.losses for one in after}
+    both = [one for one in curves.whole(head, before) if _recipe_aside(one.config) in known]
+    averages = [known[_recipe_aside(one.config)] for one in both]
+    return Pair(np.array([one.losses for one in both]), np.array(averages))
 
 
-def _whole(file: Path) -> dict[TrialConfig, tuple[float, ...]]:
-    """Losses by config, whose averaging is left out of account."""
-    head, found = curves.read(file)
-    rounds = head.get("rounds") or max(len(curve.losses) for curve in found)
-    return {
-        curve.config.evolve(averaging="off", clipping="weight"): curve.losses
-        for curve in found
-        if len(curve.losses) == rounds
-    }
+def _recipe_aside(config: TrialConfig) -> TrialConfig:
+    """A config without what the recordings with averages have beside the others."""
+    return config.evolve(averaging="off", clipping="weight")
 
 
 def correlation(losses: NDArray[np.float64], after: int, end: str) -> float:
     """Spearman's rank correlation of the losses after some rounds with those at the end."""
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(losses[:, after - 1], ENDS[end](losses)).statistic)
+    return forecasts.correlation(losses[:, after - 1].tolist(), ENDS[end](losses).tolist())
 
 
 def gained(pair: Pair, after: int, end: str) -> tuple[float, float]:
@@ -85,7 +79,7 @@ def gained(pair: Pair, after: int, end: str) -> tuple[float, float]:
         correlation(pair.averaged[rows], after, end) - correlation(pair.without[rows], after, end)
         for rows in drawn
     ]
-    low, high = np.nanquantile(gains, [0.05, 0.95])
+    low, high = np.quantile(gains, [0.05, 0.95])
     return float(low), float(high)
 
 
@@ -110,14 +104,20 @@ def main() -> None:
     parser.add_argument("--after", type=int, nargs="+", default=[1, 3, 9], metavar="ROUNDS")
     parser.add_argument("--rates", choices=("all", "near"), default="all")
     given = parser.parse_args()
-    print(
-        f"{'recording':<22}{'configs':>8}{'end':>8}{'after':>7}{'without':>9}{'averages':>10}  gain"
-    )
+    with one_line("ranks"):
+        if min(given.after) < 1:
+            raise InputError(f"--after {min(given.after)}: expected a number of rounds, 1 or more")
+        _print_tables(given.after, near=given.rates == "near")
+
+
+def _print_tables(after: Sequence[int], *, near: bool) -> None:
+    names = f"{'recording':<22}{'configs':>8}{'end':>8}{'after':>7}{'without':>9}{'averages':>10}"
+    print(f"{names}  gain")
     for averaged in sorted(AVERAGES.glob("*.jsonl")):
         without = curves.FOLDER / averaged.name
         mark = curves.HELD_OUT if curves.read(without)[0].get("held_out") else ""
-        pair = paired(without, averaged, near=given.rates == "near")
-        print(*lines(averaged.stem + mark, pair, given.after), sep="\n", flush=True)
+        rows = lines(averaged.stem + mark, paired(without, averaged, near=near), after)
+        print(*rows, sep="\n", flush=True)
 
 
 if __name__ == "__main__":
