@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Split
 
 #: symbols that are looked at, and those of an excerpt of event ids
@@ -17,10 +17,11 @@ SHORTEST, LONGEST = 8, 24
 def excerpt(split: Split, alphabet: Alphabet) -> str | list[int] | None:
     """A few words of a text, or a few event ids, that a network knows; None if there are none."""
     codes = [int(code) for code in split.codes[:LOOKED_AT]]
+    lowest = len(alphabet.reserved)
     if not alphabet.is_text:
-        known = [code for code in codes if code > UNKNOWN][:IDS]
+        known = [code for code in codes if code >= lowest][:IDS]
         return [int(symbol) for symbol in alphabet.decode(known)] or None
-    pieces = "".join("\n" if code <= UNKNOWN else str(alphabet.decode([code])[0]) for code in codes)
+    pieces = "".join("\n" if code < lowest else str(alphabet.decode([code])[0]) for code in codes)
     for found in WORDS.finditer(pieces):
         text = found[0]
         if len(text) > LONGEST:

@@ -209,10 +209,10 @@ def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[s
 
 @pytest.fixture(scope="module")
 def of_ids(workplace: Callable[[str], Path]) -> Swept:
-    """A sweep on a log of event ids."""
+    """A sweep on a log of event ids, in sessions that end within an example of five symbols."""
     folder = workplace("ids")
     rng = np.random.default_rng(1)
-    lines = [" ".join(map(str, np.cumsum(rng.integers(0, 2, 12)) * 7)) for _ in range(300)]
+    lines = [" ".join(map(str, np.cumsum(rng.integers(0, 2, 4)) * 7)) for _ in range(900)]
     (folder / "log.txt").write_text("\n".join(lines), encoding="utf-8")
     place = Place(folder)
     done = place.run("launch", "--data", "log.txt", *TINY, "--trials", "2", "--workers", "1")

@@ -8,7 +8,7 @@ import shlex
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.alphabet import END, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.excerpt import LONGEST, SHORTEST, excerpt
 
@@ -51,3 +51,10 @@ def test_the_example_of_events_is_the_first_that_are_known() -> None:
     alphabet = Alphabet((1, 5, 7))
     assert excerpt(split_of(alphabet, [9, 7, 5, 5, 9, 1, 7, 7, 1]), alphabet) == [7, 5, 5, 1, 7]
     assert excerpt(split_of(alphabet, [9, 9]), alphabet) is None
+
+
+def test_ends_of_sessions_are_not_in_it() -> None:
+    alphabet = Alphabet((1, 5, 7), ends=True)
+    codes = np.array([*alphabet.encode([7, 5]), END, *alphabet.encode([9, 1, 7]), END], np.uint16)
+    assert excerpt(Split(codes, np.array([0, 3])), alphabet) == [7, 5, 1, 7]
+    assert excerpt(Split(np.array([END, END], np.uint16), np.array([0, 1])), alphabet) is None
