@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
+from lstm_sweep.models.data.alphabet import UNKNOWN
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.samples import WORKFLOW
 from lstm_sweep.search.results.detect import Rule
@@ -51,7 +52,7 @@ def main() -> None:
     print(f"{fine:.4f} bits for an event that is as it should be")
     print(f"{'unexpected':<28}{'errors found':>14}{'false alarms':>14}{'precision':>11}")
     for rule in RULES:
-        broken = rule.breaks(surprise, rank)
+        broken = rule.breaks(surprise, rank, split.codes != UNKNOWN)
         found, false = int((broken & errors).sum()), int((broken & ~errors).sum())
         precision = f"{found / (found + false):.1%}" if found + false else "-"
         print(f"{rule!s:<28}{found / len(planted):>14.1%}{false:>14,}{precision:>11}")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.alphabet import END
+from lstm_sweep.models.data.alphabet import END, UNKNOWN
 from lstm_sweep.models.data.corpus import Corpus, Split, load
 from lstm_sweep.models.data.samples import WORKFLOW
 from lstm_sweep.models.data.source import Source
@@ -92,7 +92,7 @@ def _print_found(predictor: Any, config: TrialConfig, corpus: Corpus, count: int
     of_job = np.searchsorted(split.starts, np.arange(len(split)), side="right") - 1
     for rule in RULES:
         hit = np.zeros(count, bool)
-        hit[of_job[rule.breaks(surprise, rank)]] = True
+        hit[of_job[rule.breaks(surprise, rank, split.codes != UNKNOWN)]] = True
         found, false = int((hit & broken).sum()), int((hit & ~broken).sum())
         print(f"  {rule!s:<28}{found / broken.sum():>8.1%} of broken jobs, {false:,} of whole ones")
 

@@ -35,7 +35,7 @@ class Rule:
 
     Those less likely than `below` or, if `candidates` is given, those that are not among so many
     likeliest (Du et al., "DeepLog: anomaly detection and diagnosis from system logs through deep
-    learning", CCS 2017).
+    learning", CCS 2017). Symbols that training data did not have are never among them.
 
     Raises:
         InputError: a value lies outside its limits.
@@ -58,10 +58,15 @@ class Rule:
                 option("candidates"), f" is {shown(self.candidates)}: expected 1 or more"
             )
 
-    def breaks(self, surprise: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether symbols are unexpected, by their nats and by how many are likelier."""
+    def breaks(
+        self, surprise: NDArray[np.float64], rank: NDArray[np.int64], known: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Whether symbols are unexpected, by their nats and by how many are likelier.
+
+        `known` are those that training data had.
+        """
         if self.candidates is not None:
-            return rank >= self.candidates
+            return (rank >= self.candidates) | ~known
         return surprise > -math.log(self.below)
 
     def __str__(self) -> str:
@@ -145,7 +150,8 @@ def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: i
     from lstm_sweep.models.bundle.anomalies import judge  # Keras is there now
 
     surprise, rank = judge(predictor, bundle.config, len(bundle.alphabet), sessions.split)
-    places = np.flatnonzero(rule.breaks(surprise, rank))
+    known = sessions.split.codes != UNKNOWN
+    places = np.flatnonzero(rule.breaks(surprise, rank, known))
     found = np.bincount(_sessions_of(sessions, places), minlength=len(sessions))
     worst = places[np.argsort(-surprise[places], kind="stable")][:most]
     return Detection(

@@ -115,6 +115,9 @@ def test_candidates_are_counted_in_place_of_probabilities(
     found = detected(capsys, "--data", "log.txt", "--candidates", "2")
     assert [finding["symbol"] for finding in found["findings"]] == [8]
     assert found["findings"][0]["likelier"] == 3
+    # what was never seen is not among the likeliest, however many these are
+    found = detected(capsys, "--data", "log.txt", "--candidates", "9")
+    assert [finding["symbol"] for finding in found["findings"]] == [8]
 
 
 def test_nothing_unexpected_is_said_in_a_line(
