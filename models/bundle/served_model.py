@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+Codes = NDArray[np.int32]
+Logits = NDArray[np.float64]
+States = list[NDArray[np.float32]]
+#: gives the logits of each session's next symbol, `[sessions, alphabet]`, and is sent the codes
+#: that were drawn
+Turns = Generator[Logits, Codes, None]
+
 #: reserved codes, which no prediction names: `<start>` pads, `<unk>` is any other symbol
 START, UNKNOWN, KNOWN = 0, 1, 2
 #: code and name of the end of a session, if the network has learned it
 END, END_NAME = 2, "<end>"
-#: windows in one call of the network; a call has one or so many, since each number is traced anew
+#: rows in one call of a network; a call has one or so many, since each number is traced anew
 ROWS = 128
 #: limits of the parameters of a request, lowest and highest
 LIMITS = {
@@ -55,9 +62,8 @@ class NextSymbolModel:
         self._symbols = [*alphabet["reserved"], *alphabet["symbols"]]
         self._ends = END_NAME in alphabet["reserved"]
         self._codes = {symbol: code for code, symbol in enumerate(self._symbols) if code >= KNOWN}
-        self._network = _network(folder)
-        self._length = int(self._network.input_shape[1])
-        self._alone = threading.Lock()
+        network = _network(folder)
+        self._reader = StreamReader(network) if _is_carried(folder) else WindowReader(network)
 
     def predict(
         self, model_input: Any, params: Mapping[str, Any] | None = None
@@ -79,7 +85,7 @@ class NextSymbolModel:
         wanted = _checked(params or {})
         sessions = [self._encoded(session) for session in self._given(model_input)]
         found = [self._judged(codes, wanted) for codes in sessions]
-        if wanted["length"]:
+        if wanted["length"] and sessions:
             rows = self._continued(sessions, wanted)
             for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
                 until = drawn.index(END) if self._ends and END in drawn else len(drawn)
@@ -96,17 +102,15 @@ class NextSymbolModel:
             return list(model_input[self._column])
         return [model_input] if isinstance(model_input, str) else list(model_input)
 
-    def _encoded(self, session: Any) -> NDArray[np.int32]:
+    def _encoded(self, session: Any) -> Codes:
         """Codes of the symbols of a session, `<int32>[symbols]`."""
         if self._is_text != isinstance(session, str):
             _refuse(f"found {str(session)[:50]!r}, expected a text or a list of event ids")
         symbols = session if self._is_text else [int(one) for one in session]
         return np.array([self._codes.get(one, UNKNOWN) for one in symbols], np.int32)
 
-    def _judged(self, codes: NDArray[np.int32], wanted: Mapping[str, Any]) -> dict[str, Any]:
-        padded = np.concatenate([np.full(self._length, START, np.int32), codes])
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self._length)
-        logs = self._log_probabilities(windows if wanted["surprise"] else windows[-1:])
+    def _judged(self, codes: Codes, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        logs = _log_softmax(self._reader.logits(codes, last_only=not wanted["surprise"]))
         last = logs[-1]
         best = np.argsort(-last[KNOWN:], kind="stable")[: wanted["top"]] + KNOWN
         found: dict[str, Any] = {
@@ -121,22 +125,17 @@ class NextSymbolModel:
                 found["end_surprise"] = float(-last[END])
         return found
 
-    def _continued(
-        self, sessions: list[NDArray[np.int32]], wanted: Mapping[str, Any]
-    ) -> Iterator[list[int]]:
+    def _continued(self, sessions: list[Codes], wanted: Mapping[str, Any]) -> Iterator[list[int]]:
         """The next code of each session, symbol by symbol.
 
         Codes are drawn from the softmax of the logits divided by the temperature, by adding Gumbel
         noise; at 0 the likeliest is taken. It stops when all sessions have ended.
         """
         ended = np.zeros(len(sessions), bool)
-        seen = np.full((len(sessions), self._length), START, np.int32)
-        for row, codes in zip(seen, sessions, strict=True):
-            if known := min(self._length, len(codes)):
-                row[-known:] = codes[-known:]
         draws = [np.random.default_rng([wanted["seed"], 0x5A]) for _ in sessions]
-        for _ in range(wanted["length"]):
-            scores = self._logits(seen)
+        turns = self._reader.turns(sessions)
+        scores = next(turns)
+        for left in range(wanted["length"] - 1, -1, -1):
             scores[:, :KNOWN] = -np.inf
             if wanted["temperature"] > 0:
                 scores -= scores.max(axis=1, keepdims=True)
@@ -146,27 +145,140 @@ class NextSymbolModel:
             drawn = scores.argmax(axis=1).astype(np.int32)
             yield drawn.tolist()
             ended |= self._ends & (drawn == END)
-            if ended.all():
+            if ended.all() or not left:
                 return
+            scores = turns.send(drawn)
+
+
+class WindowReader:
+    """Reads what is before a symbol as a window, which `<start>` fills up in front."""
+
+    def __init__(self, network: Any) -> None:
+        self._network, self._length = network, int(network.input_shape[1])
+        self._alone = threading.Lock()
+
+    def logits(self, codes: Codes, *, last_only: bool) -> Logits:
+        """Logits before each symbol of a session and after the last, `[symbols + 1, alphabet]`.
+
+        With `last_only` those after the last alone.
+        """
+        padded = np.concatenate([np.full(self._length, START, np.int32), codes])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self._length)
+        return self._after(windows[-1:] if last_only else windows)
+
+    def turns(self, sessions: Sequence[Codes]) -> Turns:
+        """Continue sessions side by side."""
+        seen = np.full((len(sessions), self._length), START, np.int32)
+        for row, codes in zip(seen, sessions, strict=True):
+            if known := min(self._length, len(codes)):
+                row[-known:] = codes[-known:]
+        while True:
+            drawn = yield self._after(seen)
             seen = np.concatenate([seen[:, 1:], drawn[:, None]], axis=1)
 
-    def _log_probabilities(self, windows: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Natural logarithms of the probabilities after each window, `[windows, alphabet]`."""
-        logs = self._logits(windows)
-        logs -= logs.max(axis=1, keepdims=True)
-        logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
-        return logs
-
-    def _logits(self, windows: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Logits after each window, `[windows, alphabet]`; requests of other threads wait."""
-        found, rows = [], 1 if len(windows) == 1 else ROWS
-        for begin in range(0, len(windows), rows):
-            part = windows[begin : begin + rows]
-            padded = np.pad(part, ((0, rows - len(part)), (0, 0)))
+    def _after(self, windows: Codes) -> Logits:
+        """Logits after each window; requests of other threads wait."""
+        found = []
+        for rows, [part] in _calls([windows]):
             with self._alone:
-                logits = self._network.predict_on_batch(padded)
-            found.append(np.asarray(logits, np.float64)[: len(part)])
-        return np.concatenate([np.empty((0, len(self._symbols))), *found])
+                logits = self._network.predict_on_batch(part)
+            found.append(np.asarray(logits, np.float64)[:rows])
+        return np.concatenate(found)
+
+
+class StreamReader:
+    """Reads each session from its head on, symbol by symbol: of a network that carries its state.
+
+    Such a network has learned what follows one `<start>`, not what follows many.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self._network, self._length = _streamed(network), int(network.input_shape[1])
+        self._alone = threading.Lock()
+
+    def logits(self, codes: Codes, *, last_only: bool) -> Logits:
+        """As `WindowReader.logits`."""
+        logits, _ = self._read(codes)
+        return logits[-1:] if last_only else logits
+
+    def turns(self, sessions: Sequence[Codes]) -> Turns:
+        """As `WindowReader.turns`."""
+        read = [self._read(codes) for codes in sessions]
+        logits = np.stack([one[-1] for one, _ in read])
+        states = [np.concatenate(rows) for rows in zip(*(after for _, after in read), strict=True)]
+        while True:
+            drawn = yield logits
+            found, states = self._after(drawn[:, None], states)
+            logits = found[:, 0]
+
+    def _read(self, codes: Codes) -> tuple[Logits, States]:
+        """Logits after `<start>` and after each symbol, `[symbols + 1, alphabet]`, and the states.
+
+        Calls have as many steps as a window, and then one, since each number is traced anew.
+        """
+        read = np.concatenate([[START], codes]).astype(np.int32)[None]
+        inputs = self._network.inputs[1:]
+        states: States = [np.zeros((1, one.shape[-1]), np.float32) for one in inputs]
+        found, begin = [], 0
+        while begin < read.shape[1]:
+            steps = self._length if begin + self._length <= read.shape[1] else 1
+            logits, states = self._after(read[:, begin : begin + steps], states)
+            found.append(logits[0])
+            begin += steps
+        return np.concatenate(found), states
+
+    def _after(self, codes: Codes, states: States) -> tuple[Logits, States]:
+        """Logits after each step, `[rows, steps, alphabet]`; requests of other threads wait."""
+        found = []
+        for rows, parts in _calls([codes, *states]):
+            with self._alone:
+                made = self._network.predict_on_batch(parts)
+            found.append([np.asarray(one)[:rows] for one in made])
+        logits, *after = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return logits.astype(np.float64), after
+
+
+def _is_carried(folder: Path) -> bool:
+    """Whether the network was trained with its state carried from window to window."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return (config.get("state"), config.get("direction")) == ("carried", "uni")
+
+
+def _streamed(network: Any) -> Any:
+    """The layers of a network as one that reads any number of symbols and goes on from states."""
+    import keras
+
+    kinds = keras.layers
+    lstms = [layer for layer in network.layers if isinstance(layer, kinds.LSTM)]
+    embeddings = [layer for layer in network.layers if isinstance(layer, kinds.Embedding)]
+    symbols = keras.Input((None,), dtype="int32")
+    alphabet = network.output_shape[-1]
+    features = embeddings[0](symbols) if embeddings else keras.ops.one_hot(symbols, alphabet)
+    before, after = [], []
+    for lstm in lstms:
+        states = [keras.Input((lstm.units,)) for _ in ("output", "cell")]
+        features, *new = lstm(features, initial_state=states)
+        before += states
+        after += new
+    logits = network.get_layer("logits")(features)
+    return keras.Model([symbols, *before], [logits, *after])
+
+
+def _calls(arrays: Sequence[NDArray[Any]]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+    """Rows of arrays for one call of a network each: how many, and arrays filled up with zeros."""
+    count = len(arrays[0])
+    most = 1 if count == 1 else ROWS
+    for begin in range(0, count, most):
+        rows = min(most, count - begin)
+        fill = ((0, most - rows), (0, 0))
+        yield rows, [np.pad(array[begin : begin + rows], fill) for array in arrays]
+
+
+def _log_softmax(logits: Logits) -> Logits:
+    """Natural logarithms of probabilities, `[any, alphabet]`."""
+    logs = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(logs - np.log(np.exp(logs).sum(axis=1, keepdims=True)))
 
 
 class KerasModel:

@@ -175,7 +175,6 @@ def test_a_model_that_mlflow_serves_names_the_end_and_judges_it(place: Path) -> 
     whole, broken = [1, 10, 30, 91], [1, 10]
     first, second = model.predict(pd.DataFrame({"ids": [whole, broken]}), {"length": 30})
     assert first["next"][0]["symbol"] == "<end>" and first["next"][0]["probability"] > 0.9
-    # windows are padded with `<start>`, of which a network whose state is carried has seen one
     assert first["end_surprise"] < 0.1 and second["end_surprise"] > 2
     assert first["continuation"] == []
     assert 1 <= len(second["continuation"]) < 30

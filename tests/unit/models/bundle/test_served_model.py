@@ -89,13 +89,13 @@ def test_a_session_of_any_length_is_judged_in_calls_of_one_size(model: NextSymbo
     rows = served_model.ROWS
     [found] = model.predict(pd.DataFrame({"text": ["ab" * rows]}))
     assert len(found["surprise"]) == 2 * rows
-    assert set(model._network.rows) == {rows}
+    assert set(model._reader._network.rows) == {rows}
 
 
 def test_without_surprise_one_window_is_enough(model: NextSymbolModel) -> None:
     given = pd.DataFrame({"text": ["abcabc"]})
     [found] = model.predict(given, {"surprise": False})
-    assert model._network.rows == [1] and [*found] == ["next"]
+    assert model._reader._network.rows == [1] and [*found] == ["next"]
     assert found["next"] == model.predict(given)[0]["next"]
 
 
@@ -192,3 +192,15 @@ def test_its_code_needs_nothing_of_this_program() -> None:
     standard = {"__future__", "collections", "json", "pathlib", "threading", "typing"}
     assert libraries < found
     assert found - libraries == standard
+
+
+@pytest.mark.parametrize(
+    "config", [None, {"state": "reset"}, {"state": "carried", "direction": "bi"}]
+)
+def test_windows_are_read_unless_the_state_is_carried(
+    config: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = model_of(TEXT, tmp_path, monkeypatch)
+    assert type(found._reader) is served_model.WindowReader
