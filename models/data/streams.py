@@ -34,18 +34,21 @@ class CarriedBatch(Batch):
 
     #: 1 for windows that begin with the state of the one before, 0 for zero; `<float32>[batch]`
     goes_on: NDArray[np.float32]
+    #: number of steps whose targets count, `<int32>[batch]`
+    counted: NDArray[np.int32]
 
     @property
     @override
     def arguments(self) -> Any:
-        return [self.inputs, self.goes_on]
+        return [self.inputs, self.goes_on, self.counted]
 
 
 @dataclass(frozen=True)
 class CarriedSteps(StepWindows):
     """Windows of several training steps, whose state is carried within each row.
 
-    Targets count from the first step of a window on. What follows them is filled with `<start>`.
+    Targets count from the first step of a window on. What follows them is filled with `<start>`,
+    and is not read into the state that is carried.
     """
 
     #: number of steps of a window whose targets count, `<int32>[steps, batch]`
@@ -60,7 +63,7 @@ class CarriedSteps(StepWindows):
         length = self.codes.shape[-1] - 1
         for codes, counted, goes_on in zip(self.codes, self.counted, self.goes_on, strict=True):
             counts = (np.arange(length) < counted[:, None]).astype(np.float32)
-            yield CarriedBatch(codes[:, :-1], codes[:, 1:], counts, goes_on)
+            yield CarriedBatch(codes[:, :-1], codes[:, 1:], counts, goes_on, counted)
 
 
 def training_windows(split: Split, config: TrialConfig, seed: int) -> TrainingWindows:

@@ -72,7 +72,7 @@ class CarriedKerasProgram(KerasProgram, StreamProgram):
 
     def _carried_step(self, windows: Any, counted: Any, goes_on: Any) -> tuple[Any, Any]:
         targets, weights = _targets(tf.transpose(windows), counted)
-        return self._update([windows[:, :-1], goes_on], targets, weights)
+        return self._update([windows[:, :-1], goes_on, counted], targets, weights)
 
 
 class StateLayout(WeightLayout):
@@ -166,7 +166,9 @@ class CarriedFastProgram(StreamFastProgram):
         before = [_read(handle) * goes_on[:, None] for handle in states]
         stack = Stack(self._form, values_of(self._form, handles.weights))
         dropout_now = self._dropout_of(handles, dropout)
-        logits, gradients, after = stack.carried(windows[:-1], dropout_now, pairs(before))
+        # what follows the targets of a window fills it up; a row that is done has none
+        lengths = tf.maximum(counted, 1)
+        logits, gradients, after = stack.carried(windows[:-1], dropout_now, pairs(before), lengths)
         for handle, value in zip(states, flat(after), strict=True):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
         return self._update(handles, numbers, logits, gradients, targets, weights)

@@ -130,9 +130,16 @@ class Stack:
         return self.carried(symbols, dropout, [None] * self._form.layers)[:2]
 
     def carried(
-        self, symbols: Any, dropout: Dropout | None, before: Sequence[State | None]
+        self,
+        symbols: Any,
+        dropout: Dropout | None,
+        before: Sequence[State | None],
+        lengths: Any = None,
     ) -> tuple[Any, Gradients, list[State]]:
-        """As `trained`, from a state of each layer (None: zeros); returns the states after, too."""
+        """As `trained`, from a state of each layer (None: zeros); returns the states after, too.
+
+        Those are the states after `lengths` steps of each row, as in `LayerOptions`.
+        """
         of_symbols = dropout if self._form.input_dropout else None
         read = read_symbols(symbols, tf.shape(self._bias)[0], of_symbols)
         features = self._features(read)
@@ -143,7 +150,7 @@ class Stack:
             if number == 1 and self._embedding is None:
                 cells = [one._replace(kernel=read.rows_of(one.kernel)) for one in cells]
             factors = self._recurrent_factors(cells, dropout, number)
-            options = options._replace(before=state)
+            options = options._replace(before=state, lengths=lengths)
             features, backward, state = _layer(features, cells, options, factors)
             backwards.append(backward)
             after.append(state)
@@ -237,7 +244,7 @@ def _layer(
     """Outputs of a layer, of both directions side by side, its backward pass, and its state.
 
     The recurrent weights of each direction are multiplied by `factors`, if there are any. The state
-    is that of the forward direction after the last step.
+    is that of the forward direction, as `lstm_kernels.passed` has it.
     """
     if factors:
         cells = [_times(cell, one) for cell, one in zip(cells, factors, strict=True)]

@@ -30,6 +30,7 @@ from lstm_sweep.models.fast.lstm_parts import (
     product,
     reversed_steps,
     rows_of,
+    state_after,
     state_before,
     step_array,
 )
@@ -46,9 +47,10 @@ def lstm(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]
 def passed(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward, State]:
     """Outputs of a layer, its backward pass, and its state after the step that is read last.
 
-    No gradient is given of the state before the first step, nor is one taken of that after the
-    last. `inputs` is `[time, batch, features]`, or `Symbols`. Outputs are `[time, batch, units]`,
-    in the order of time, or `[batch, units]` with `options.last_only`.
+    With `options.lengths` that is the last step of each row. No gradient is given of the state
+    before the first step, nor is one taken of that after the last. `inputs` is
+    `[time, batch, features]`, or `Symbols`. Outputs are `[time, batch, units]`, in the order of
+    time, or `[batch, units]` with `options.last_only`.
     """
     if options.reduced:
         return _lstm_by_step(inputs, cell, options)
@@ -123,7 +125,7 @@ def _lstm_by_block(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any,
         return gradients(forward, inputs, cell, options, gradient)
 
     outputs = block.h[-1] if options.last_only else block.h
-    return outputs, back, State(block.h[-1], block.cs[-1])
+    return outputs, back, state_after(block.h, block.cs, options)
 
 
 def _lstm_by_step(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward, State]:
@@ -139,6 +141,8 @@ def _lstm_by_step(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, 
     def back(gradient: Any) -> tuple[Any, Cell]:
         return gradients(forward, inputs, cell, options, gradient)
 
+    if options.lengths is not None:
+        after = state_after(forward.h, forward.cs.stack()[1:], options)
     if options.last_only:
         return forward.h[0] if options.reverse else forward.h[-1], back, after
     return forward.h, back, after

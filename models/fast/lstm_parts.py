@@ -55,6 +55,9 @@ class LayerOptions(NamedTuple):
     reduced: bool = False
     #: before the step that is read first; None: zeros. Not with `reverse`
     before: State | None = None
+    #: number of steps of each row after which its state is taken, `<int32>[batch]`, 1 or more;
+    #: None: all. Not with `reverse`
+    lengths: Any = None
 
 
 class Symbols:
@@ -165,6 +168,14 @@ def state_before(options: LayerOptions) -> State:
         return options.before
     zeros = tf.zeros((options.batch, options.units))
     return State(zeros, zeros)
+
+
+def state_after(outputs: Any, states: Any, options: LayerOptions) -> State:
+    """State and output after the last step of each row; both are `[time, batch, units]`."""
+    if options.lengths is None:
+        return State(outputs[-1], states[-1])
+    places = tf.stack([options.lengths - 1, tf.range(options.batch)], 1)
+    return State(tf.gather_nd(outputs, places), tf.gather_nd(states, places))
 
 
 def step_array(size: Any) -> Any:

@@ -56,7 +56,7 @@ class Networks:
     #: if the state is carried: the layers of `scored`, from `<int32>[batch, time]` and the state of
     #: each layer (output and cell, `[batch, units]` each) to logits `[batch, time, alphabet]` and
     #: the states after the last step. `trained` then takes whether a row goes on,
-    #: `<float32>[batch]`, too
+    #: `<float32>[batch]`, and its steps whose targets count, `<int32>[batch]`, too
     streamed: Any = None
 
     @property

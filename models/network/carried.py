@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 from typing_extensions import override
 
 from lstm_sweep.models.config import TrialConfig
@@ -15,7 +15,7 @@ from lstm_sweep.models.network.dropout import RecurrentDropout, dropout, without
 
 
 class CarriedLSTM(layers.Layer):  # type: ignore[misc]
-    """An LSTM layer that begins each window with the state in which the one before it has ended.
+    """An LSTM layer that begins each window with the state that the one before it has ended with.
 
     It is part of the model that is trained, never of one that is saved. Its states are variables,
     so they are in a checkpoint; no gradient leads through them.
@@ -24,6 +24,7 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
     def __init__(self, lstm: Any, rows: int, recurrent_dropout: float) -> None:
         """`lstm` is a layer that returns its states; `rows` is the number of rows of a batch."""
         super().__init__(dtype=lstm.dtype_policy, name=f"carried_{lstm.name}")
+        self.supports_masking = True  # steps that do not count have no weight in the loss either
         self.lstm, self._dropout = lstm, RecurrentDropout(lstm, recurrent_dropout)
         self.seeds = self._dropout.seeds
         self.kept = [
@@ -34,11 +35,16 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
         ]
 
     @override
-    def call(self, features: Any, goes_on: Any, training: bool = False) -> Any:
-        """Outputs of each step; rows whose `goes_on` is 0 begin with a state of zero."""
+    def call(self, features: Any, goes_on: Any, counted: Any, training: bool = False) -> Any:
+        """Outputs of each step; rows whose `goes_on` is 0 begin with a state of zero.
+
+        The state that is kept is that after the first `counted` steps of each row, or after one if
+        there are none: what follows them fills the window up.
+        """
         before = [kept * goes_on[:, None] for kept in self.kept]
+        read = ops.arange(features.shape[1]) < ops.maximum(counted, 1)[:, None]
         with self._dropout.masked(training):
-            outputs, *after = self.lstm(features, initial_state=before)
+            outputs, *after = self.lstm(features, initial_state=before, mask=read)
         for kept, state in zip(self.kept, after, strict=True):
             kept.assign(state)
         return outputs
@@ -59,6 +65,7 @@ def networks(
         (config.sequence_length,), config.batch_size, dtype="int32", name="symbols"
     )
     goes_on = keras.Input((), config.batch_size, name="goes_on")
+    counted = keras.Input((), config.batch_size, dtype="int32", name="counted")
     window = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
     stream = keras.Input((None,), dtype="int32", name="symbols")
     trained, scored, streamed = (features_of(one) for one in (symbols, window, stream))
@@ -75,7 +82,7 @@ def networks(
         )
         dropped = dropout(config, number, dtype)
         keeping = CarriedLSTM(lstm, config.batch_size, config.recurrent_dropout)
-        trained = dropped(keeping(trained, goes_on))
+        trained = dropped(keeping(trained, goes_on, counted))
         scored = dropped(lstm(scored)[0])
         states = [
             keras.Input((config.layer_size,), name=f"{name}_{number}")
@@ -86,7 +93,7 @@ def networks(
         after += new
     logits = layers.Dense(alphabet_size, dtype="float32", name="logits")
     return Networks(
-        keras.Model([symbols, goes_on], logits(trained), name="trained"),
+        keras.Model([symbols, goes_on, counted], logits(trained), name="trained"),
         keras.Model(window, logits(scored[:, -1]), name="next_symbol"),
         streamed=keras.Model([stream, *before], [logits(streamed), *after], name="streamed"),
     )

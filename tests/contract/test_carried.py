@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_sweep.models.bundle import served_model
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data import streams
 from lstm_sweep.models.data.alphabet import START, Alphabet
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.streams import training_windows
+from lstm_sweep.models.scoring import log_softmax
 from lstm_sweep.search.cli import main
 from tests.conftest import in_full, write_text
 from tests.contract.arithmetic import assert_near
@@ -105,6 +108,41 @@ def test_all_programs_carry_the_state_alike(change: dict[str, Any]) -> None:
         for one, other in zip(ours, trained(their, config), strict=True):
             assert one.shape == other.shape
             assert_near(one, other)
+
+
+@pytest.mark.parametrize("kind", ["fast", *in_full("keras", "stepwise")])
+@pytest.mark.parametrize("layer_size", [7, *in_full(60)])
+def test_a_session_is_trained_on_as_if_it_were_read_at_once(
+    kind: str, layer_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is cut into windows: what fills up a short one enters no state."""
+    from lstm_sweep.models.fast import carried_loop
+    from lstm_sweep.models.fast.graph_cache import GraphCache
+    from lstm_sweep.models.network import program
+
+    monkeypatch.setattr(streams, "FORGOTTEN", 0.0)
+    config = CARRIED.evolve(batch_size=1, layer_size=layer_size, learning_rate=1e-12)
+    networks = networks_of(config)
+    programs: dict[str, Callable[[], Any]] = {
+        "fast": lambda: carried_loop.CarriedFastProgram(networks, config, 0, GraphCache()),
+        "keras": lambda: carried_loop.CarriedKerasProgram(networks, config),
+        "stepwise": lambda: program.CarriedStepwiseProgram(networks, config),
+    }
+    chosen, split = programs[kind](), split_of([50, 3, 1, 20, 6, 80])
+    split = type(split)(split.codes % 8 + 2, split.starts)
+    expected = 0.0
+    for codes in np.split(split.codes, split.starts[1:]):
+        read = np.array([[START, *codes[:-1]]], np.int32)
+        logits, _ = chosen.stream(read, np.arange(len(codes)), None)
+        expected -= float(log_softmax(logits)[np.arange(len(codes)), codes].sum())
+    shorter = 0
+    for number in range(1, 4):
+        epoch = training_windows(split, config, 1).epoch(number)
+        windows: Any = epoch.select(0, epoch.steps)
+        shorter += int((windows.counted[:-1] < 6)[windows.goes_on[1:] == 1].sum())
+        means, counts = chosen.train(windows)
+        assert float((means * counts).sum()) == pytest.approx(expected, rel=1e-5)
+    assert shorter > 3
 
 
 def test_averages_change_no_step_of_a_carried_state() -> None:
@@ -282,6 +320,34 @@ def test_each_symbol_is_judged_after_all_of_its_session(
 @pytest.mark.parametrize(
     "bundled", [{}, {"embedding_size": 5}], ids=["one-hot", "embedding"], indirect=True
 )
+def test_a_served_model_reads_sessions_from_their_heads(
+    bundled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pandas as pd
+
+    texts = ["cabfeddabgh", "", "hg", "abcdef"]  # more than a window, none, part of one, and one
+    asked = pd.DataFrame({"text": texts * 40})  # more than one call has rows for
+    model: Any = served_model._load_pyfunc(str(bundled))
+    found = model.predict(asked, {"length": 9, "temperature": 0.0, "top": 3})
+    assert found[: len(texts)] == found[-len(texts) :]
+    for text, one in zip(texts, found, strict=False):
+        codes = LETTERS.encode(text)
+        logs = log_softmax(by_plain_keras(bundled / "model.keras", [START, *codes]))
+        assert one["surprise"] == pytest.approx(
+            (-logs[np.arange(len(codes)), codes]).tolist(), 1e-4
+        )
+        best = np.argsort(-logs[-1, 2:])[:3] + 2
+        assert [each["symbol"] for each in one["next"]] == LETTERS.decode(best)
+        prompt = ("--prompt", text) if text else ()
+        asked_here = ("generate", "best", *prompt, "--length", "9", "--temperature", "0")
+        [continuation] = output_of(capsys, *asked_here)["sequences"]
+        assert one["continuation"] == continuation
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "bundled", [{}, {"embedding_size": 5}], ids=["one-hot", "embedding"], indirect=True
+)
 def test_the_programs_of_the_readme_run_with_plain_keras(bundled: Path) -> None:
     from lstm_sweep.models.bundle import clean_process
 
@@ -306,7 +372,6 @@ def test_the_same_targets_are_scored_whatever_the_state() -> None:
     """All of them, each once, and after all symbols of its session."""
     from lstm_sweep.models.network.evaluation import predictions
     from lstm_sweep.models.network.program import predictor_of, program_of
-    from lstm_sweep.models.scoring import log_softmax
 
     split = split_of([30, 4, 1, 19])
     split = type(split)(split.codes % 8 + 2, split.starts)
