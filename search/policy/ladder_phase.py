@@ -28,6 +28,8 @@ class LadderPhase:
         self._small = problem.smallest or problem.space.middle()
         self._length = problem.ladder_length(plan.seconds, slots)
         self.rates = ladder.of(problem.space) if plan.ladder else ()
+        #: which attempt is the next of trials that are tried again, by their number
+        self._to_come: dict[int, int] = {}
         #: None while rates are tried
         self.decision: LadderDecision | None = None
         if not self.rates:
@@ -44,6 +46,7 @@ class LadderPhase:
 
         `waiting` are those that were under way then.
         """
+        self._to_come = {trial.number: trial.attempt for trial in waiting}
         own = self._own()
         begun = [*(one.trial for one in own), *(t for t in waiting if t.phase is Phase.LADDER)]
         if not begun:
@@ -83,6 +86,10 @@ class LadderPhase:
             return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epochs} epochs")
         return None
 
+    def lose(self, one: TrialSnapshot) -> None:
+        """An attempt has ended that says nothing of its rate, since the trial is tried again."""
+        self._to_come[one.trial.number] = one.trial.attempt + 1
+
     def end(self) -> list[tuple[TrialSnapshot, Ended]]:
         """Decide after a trial has ended; return those not needed any more, and how they end."""
         untrained = self._problem.untrained_loss
@@ -96,7 +103,7 @@ class LadderPhase:
     def tried(self) -> list[Step]:
         """The rates and their losses so far."""
         found = {self._rate(trial): trial for trial in self._own()}
-        return [Step(rate, _loss(found.get(rate))) for rate in self.rates]
+        return [Step(rate, self._loss(found.get(rate))) for rate in self.rates]
 
     def report(self, space: Space) -> LadderReport | None:
         """What came of it; None if there was none. `space` is what is searched by now."""
@@ -110,11 +117,12 @@ class LadderPhase:
     def _rate(self, trial: TrialSnapshot) -> int | float | str:
         return trial.trial.config.to_dict()[self._rate_field]
 
+    def _loss(self, one: TrialSnapshot | None) -> float | None:
+        if one is None or one.ended is None:
+            return None
+        if one.trial.attempt < self._to_come.get(one.trial.number, 0):
+            return None
+        return math.inf if one.ranked_loss is None else one.ranked_loss
+
     def _not_needed(self, decision: LadderDecision) -> Ended:
         return Ended(Outcome.STOPPED, f"the ladder has ended: {decision.reason}")
-
-
-def _loss(trial: TrialSnapshot | None) -> float | None:
-    if trial is None or trial.ended is None:
-        return None
-    return math.inf if trial.ranked_loss is None else trial.ranked_loss

@@ -271,7 +271,7 @@ class Policy:
 
     def lose(self, progress: TrialProgress) -> None:
         """An attempt of a trial has ended that will be tried again."""
-        self._take(progress)
+        self._ladder.lose(self._take(progress))
 
     def end(self, progress: TrialProgress) -> list[tuple[TrialSnapshot, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""

@@ -69,7 +69,7 @@ WITHOUT = {
         models/data/{reader,sessions} models/{field_checks,strict_json}
         search/{device,engine_names,objective,progress}
         search/pages/{figure,figures,findings,frame}
-        search/policy/{ladder_phase,plan,problem,report,reserve}
+        search/policy/{plan,problem,report,reserve}
         search/sweep/{events,history,making_room,observer}
         spaces/{field_values,preset_names,presets}
         spaces/template/{config,dimensions,file,keras2_table,placeholders,scopes,static_eval}

@@ -135,6 +135,22 @@ def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
     assert trial and trial.number == 1
 
 
+@pytest.mark.parametrize("attempts", [1, 2])  # the second was lost with its driver
+def test_a_rate_whose_trial_waits_to_be_tried_again_has_not_failed(attempts: int) -> None:
+    climbed = play(Plan(trials=24), slots=1).of(Phase.LADDER)
+    first, other, best, *_ = climbed
+    lost = course_of(best.trial).with_end(Ended(Outcome.LOST), 1.0)
+    waiting = best.trial
+    for _ in range(attempts):
+        waiting = waiting.next_attempt()
+    rebuilt = policy_of(Plan(trials=24))
+    rebuilt.restore([first, lost, other], [waiting], extended=False)
+    assert rebuilt.ladder is None
+    given_up = policy_of(Plan(trials=24))
+    given_up.restore([first, lost, other], [], extended=False)
+    assert given_up.ladder and given_up.ladder.best == 0.1
+
+
 def test_a_ladder_goes_on_with_the_network_that_it_began_with() -> None:
     played = play(Plan(trials=24))
     first = played.of(Phase.LADDER)[0]
@@ -149,8 +165,8 @@ def test_a_ladder_goes_on_with_the_network_that_it_began_with() -> None:
 
 
 def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
-    played = play(Plan(trials=24))
-    waiting = next(c for c in played.of(Phase.LADDER) if c.ended and not c.ended.outcome.ranks)
+    played = play(Plan(trials=24), slots=6)
+    waiting = played.of(Phase.LADDER)[-1]
     rebuilt = policy_of(Plan(trials=24))
     again = course_of(waiting.trial.next_attempt())
     rebuilt.restore(played.all_progress, [again.trial], extended=False)
