@@ -277,20 +277,20 @@ class Confirmation:
         """Go on with further runs of a sweep that was broken off; `waiting` were under way then."""
         if self._total is None:
             return
-        searched = (trial.number for trial in waiting if trial.phase is Phase.SEARCH)
-        self.going_on = next(searched, None)
+        searched = {t.config: t.number for t in waiting if t.phase is Phase.SEARCH}
         now = [one.trial for one in self._trials.again if one.trial.number not in self._earlier]
         now += [trial for trial in waiting if trial.phase is Phase.CONFIRM]
         rounds = {one.trial.config: len(one.rounds) for one in self._trials.best_so_far()}
         for trial in now:
             most = trial.most_rounds
-            # a first run that is not known yet was under way, too
+            # a first run that is not known yet was under way, too, and led
             known = rounds.get(trial.config, math.inf)
-            if most is not None and (most < known or self.going_on is not None):
+            if most is not None and most < known:
                 trials = max(len(now), self._fewest)
                 seconds = SHARE * (self._plan.seconds or 0.0)
                 self._shortened = Shortened(trial.config, most, trials, seconds)
                 self._total = len(self._earlier) + trials
+                self.going_on = searched.get(trial.config)
 
     def next(self, left: float | None = None) -> TrialSnapshot | None:
         """The first run of the config to train again next, if that fits into the time left.

@@ -115,3 +115,37 @@ def test_a_trial_that_went_on_and_is_not_trained_again_is_no_reason_by_itself(
         "no further run of it has a loss" if is_best else "it was not yet the best when that began"
     )
     assert again.omitted() == f"{best.trial.id} was not trained again: {why}"
+
+
+def taken_up(most: int | None, *, of_leader: bool) -> tuple[Confirmation, TrialSnapshot]:
+    """How a further run goes on that was broken off while a trial of the search was under way.
+
+    It has so many rounds at most, and it is one of that trial or of the best, which has had 6.
+    """
+    best, searched = first_run(0, 6, 2.0, Ended(Outcome.STOPPED)), first_run(1, 3, 2.1)
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    plan = Plan(seconds=600.0, trials=50)
+    again = Confirmation(plan, problem, Trials([best]), ObservedCosts(), 2)
+    again.begin(40)
+    first = searched if of_leader else best
+    further = replace(first.trial, number=2, phase=Phase.CONFIRM, most_rounds=most)
+    again.take_up([searched.trial, further])
+    return again, first
+
+
+def test_a_trial_that_goes_on_is_known_by_its_shorter_further_runs_when_a_sweep_goes_on() -> None:
+    again, leader = taken_up(3, of_leader=True)
+    assert again.going_on == leader.trial.number
+    assert again.most_rounds(leader) == 3
+
+
+@pytest.mark.parametrize("most", [None, 4, 6])
+def test_another_trial_that_was_under_way_does_not_go_on_when_a_sweep_does(
+    most: int | None,
+) -> None:
+    again, best = taken_up(most, of_leader=False)
+    assert again.going_on is None
+    assert again.most_rounds(best) == (most or 6)
+    kept = again.reserve(150.0)
+    assert bool(kept.shortened) == (most == 4)
+    assert kept.trials == (2 if most == 4 else 9)
