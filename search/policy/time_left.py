@@ -272,8 +272,7 @@ class TimeLeft:
         """Seconds of the further runs that are not begun, in order."""
         confirmation = self._policy.confirmation
         if short := kept.shortened:
-            first = next(one for one in self._first if one.trial.config == short.config)
-            return [self._seconds.again(first, short.rounds)] * kept.trials
+            return [self._seconds.shortened(short)] * kept.trials
         # those that run still may be among the best when they have ended
         best = self._best[: self._plan.confirm_configs]
         needs = {one.trial.config: self._seconds.again(one) for one in best}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.time_left import Estimate, TimeLeft
-from lstm_sweep.search.trial import Ended, Outcome, Paused, Trial
+from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
 from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation
 from tests.unit.search.policy.player import SMALL, course_of, policy_of, with_rounds
@@ -147,6 +148,19 @@ def test_further_runs_that_are_cut_to_the_time_that_is_kept_count_as_side_by_sid
     runs = (kept.seconds - GRACE_S) / SLACK
     assert left and left.seconds == pytest.approx(60.0 - kept.seconds + runs, rel=0.01)
     assert left.low < left.seconds - 0.1 * runs < left.seconds + 0.1 * runs < left.high <= 60.0
+
+
+def test_further_runs_have_an_estimate_while_their_first_run_waits_to_be_tried_again() -> None:
+    plan = Plan(seconds=900.0, trials=900)
+    policy = policy_of(plan, SMALL, first_rung=1, judged_from=lambda config: 1)
+    best = Trial(sweep="s", number=0, config=TrialConfig(epochs=9), seed=0)
+    ended = with_rounds(course_of(best), {"val_loss": 2.0, "round_seconds": 10.0})
+    leader = replace(best, number=1, config=TrialConfig(epochs=9, layers=3))
+    further = replace(leader, number=2, phase=Phase.CONFIRM, most_rounds=3)
+    waiting = [leader.next_attempt(), further.next_attempt()]
+    policy.restore([ended.with_end(Ended(Outcome.STOPPED), 10.0)], waiting, extended=False)
+    left = TimeLeft(policy, 700.0, 2, {}).estimate()
+    assert left and left.seconds == pytest.approx(policy.costs.trial_seconds(leader.config, 3))
 
 
 def test_a_trial_that_runs_on_when_the_search_is_over_counts_to_its_next_rung() -> None:
