@@ -6,6 +6,7 @@ An event that cannot happen in a state is a fault of this program, and is refuse
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -94,8 +95,9 @@ def _(event: Resumed, state: SweepState) -> SweepState:
     )
     known = [*finished, *paused.values()]
     for progress in sorted(known, key=lambda one: one.began + one.seconds):
-        if progress.best_loss is not None:
-            state = _with_loss(state, progress.best_loss, progress.began + progress.seconds)
+        loss = progress.ranked_loss if progress.ended else progress.best_loss
+        if loss is not None:
+            state = _with_loss(state, loss, progress.began + progress.seconds)
     ranked = sorted((one for one in finished if one.ranked_loss is not None), key=rank)
     ends = {one.trial.number: one for one in finished}
     outcomes = Counter(one.ended.outcome for one in ends.values() if one.ended)
@@ -215,7 +217,8 @@ def _(event: TrialClosed, state: SweepState) -> SweepState:
         state = replace(state, paused=_without(state.paused, event.number))
     else:
         state = replace(state, running=_without(state.running, progress.slot))
-    return _with_finished(state, progress)
+    state = _with_finished(state, progress)
+    return state if progress.ranked_loss is not None else _without_losses(state)
 
 
 @_after.register
@@ -318,3 +321,15 @@ def _with_loss(state: SweepState, loss: float, at: float) -> SweepState:
         return state
     best_over_time = (*state.best_over_time, (at - state.began, loss))
     return replace(state, best_over_time=best_over_time)
+
+
+def _without_losses(state: SweepState) -> SweepState:
+    """Leave out losses of a trial that has failed: those below the best one that still counts.
+
+    That one counts from now on, or from when it was the best first.
+    """
+    best = state.leading_loss
+    lowest = math.inf if best is None else best
+    counting = tuple(one for one in state.best_over_time if one[1] >= lowest)
+    state = replace(state, best_over_time=counting)
+    return state if best is None else _with_loss(state, best, state.now)

@@ -33,7 +33,7 @@ from lstm_sweep.search.sweep.events import (
 from lstm_sweep.search.sweep.history import EVENTS_LISTED, History
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST
 from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
-from lstm_sweep.search.trial import Progressed
+from lstm_sweep.search.trial import Ended, Outcome, Progressed
 from tests.unit.search.sweep.happenings import (
     DONE,
     LOST,
@@ -172,6 +172,20 @@ def test_the_best_loss_over_time_has_epochs_of_all_trials() -> None:
         epoch(B, 1, 3.5), Ticked(130.0), epoch(B, 2, 2.5),
     )  # fmt: skip
     assert state_after(*events).best_over_time == ((10.0, 3.0), (30.0, 2.5))
+
+
+def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more() -> None:
+    led = (
+        *begun(0, A), *begun(1, B), Ticked(110.0), epoch(A, 1, 3.0), Ticked(120.0),
+        epoch(B, 1, 2.0), Ticked(130.0), epoch(A, 2, 2.5), Ticked(140.0),
+    )  # fmt: skip
+    failed = state_after(*led, *over(1, Ended(Outcome.DIVERGED)))
+    assert failed.best_over_time == ((10.0, 3.0), (40.0, 2.5))
+    assert state_after(epoch(A, 3, 2.4), state=failed).best_over_time[-1] == (40.0, 2.4)
+    none = state_after(*over(0, Ended(Outcome.HUNG)), state=failed)
+    assert none.best_over_time == ()
+    resumed = after(NEW, Resumed(failed.finished, ()))
+    assert resumed.best_over_time == ()
 
 
 def test_what_a_sweep_that_goes_on_has_found_counts_from_its_beginning() -> None:

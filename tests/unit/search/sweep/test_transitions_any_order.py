@@ -79,6 +79,7 @@ def check(state: SweepState) -> None:
     )
     losses = [loss for _, loss in state.best_over_time]
     assert losses == sorted(losses, reverse=True)
+    assert losses[-1:] == ([] if state.leading_loss is None else [state.leading_loss])
     assert sum(state.counts.values()) == len(final)
     # no more time went on trials than there were slots for
     assert time_spent(state).slot_seconds == pytest.approx(state.slot_seconds)
