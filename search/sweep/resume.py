@@ -24,6 +24,7 @@ from lstm_sweep.search.sweep.claim import OWNS_NAME
 from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.stored_curve import read_curve
+from lstm_sweep.search.sweep.stored_gains import began_s
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 
 DIED = Stop(StopReason.DRIVER_DIED, trial_end.DRIVER_DIED)
@@ -248,7 +249,7 @@ def _all_progress(
 
     Runs that are open are closed, but for those of trials that are paused, unless `closing`.
     """
-    began, seconds = _start_s(run), driven_s(run)
+    began, seconds = began_s(run), driven_s(run)
     found = list[TrialProgress]()
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[dict[str, float]]]()

@@ -61,12 +61,17 @@ def gains(logged: Iterable[tuple[int, int, float]]) -> list[tuple[int, float]]:
 def driven_at(at: float, sweep: Any, driven: float) -> float:
     """Seconds for which a sweep had been driven at a time, in seconds since 1970.
 
-    They are the time since its run was made, or since it left its queue, and `driven` at most, the
-    seconds for which it was driven in all. So a time is right for a sweep of one sitting, and
-    before the first break of one that was resumed; after that it may be too late, since the store
-    does not have when a sweep was driven, only for how long.
+    They are the time since it began, and `driven` at most, the seconds for which it was driven in
+    all. So a time is right for a sweep of one sitting, and before the first break of one that was
+    resumed; after that it may be too late, since the store does not have when a sweep was driven,
+    only for how long.
     """
-    tags, began = Tags(sweep), (sweep.info.start_time or 0) / 1000
+    return min(max(0.0, at - began_s(sweep)), driven or math.inf)
+
+
+def began_s(sweep: Any) -> float:
+    """When a sweep began, in seconds since 1970: when it left its queue, or its run was made."""
     with contextlib.suppress(BadRunError):
-        began = tags.seconds(Tag.STARTED) or began
-    return min(max(0.0, at - began), driven or math.inf)
+        if left_queue := Tags(sweep).seconds(Tag.STARTED):
+            return left_queue
+    return (sweep.info.start_time or 0) / 1000

@@ -73,6 +73,16 @@ def test_an_attempt_that_ended_by_itself_took_until_its_end(driver_died: str | N
     assert found.seconds == 86_400
 
 
+def test_trials_of_a_sweep_that_waited_in_a_queue_began_as_long_after_it_as_they_did() -> None:
+    waited = closed("[]", {Tag.STARTED: "3600", Tag.SECONDS: "90000"})
+    runs = [closed("[[3.0, 2.0]]", {}) for _ in range(2)]
+    for run, began in zip(runs, (3_610, 3_650), strict=True):
+        run.info.start_time, run.info.end_time = 1_000 * began, 1_000 * began + 30_000
+    children = [(run, record_of(run, 1)) for run in runs]
+    found = resume._all_progress(cast("Store", None), waited, children)
+    assert [(one.began, one.seconds) for one in found] == [(10.0, 30.0), (50.0, 30.0)]
+
+
 def closed(curve: str, tags: dict[str, str]) -> Any:
     """A run of a trial with these tags, which was closed a day after its beginning."""
     tags = tags | {Tag.CURVE: curve}
