@@ -201,13 +201,10 @@ def _ladder_curve(axes: Any, found: dict[str, Any]) -> None:
         if loss is None:
             axes.axvline(rate, color=GREY, linewidth=1, zorder=-1)
     if found["ladder"]["best"]:
-        axes.axvspan(
-            found["ladder"]["best"] / 10,
-            found["ladder"]["best"] * 10,
-            color="0.93",
-            zorder=-2,
-            label="where the search goes on",
-        )
+        searched = found["ladder"]["learning_rates"]
+        ends = searched if isinstance(searched, list) else (searched["low"], searched["high"])
+        label = "where the search goes on"
+        axes.axvspan(min(ends), max(ends), color="0.93", zorder=-2, label=label)
     axes.set_xlabel("learning rate (grey lines: no result)")
     axes.set_ylabel(f"best {found['loss']}")
     axes.set_title(f"{found['sweep']}: ladder of learning rates")

@@ -149,6 +149,25 @@ def test_the_ladder_is_shown_as_it_was_decided(state: SweepState, found: dict[st
     assert shown["reason"] == report.ladder.decision.reason
 
 
+@pytest.mark.parametrize(
+    ("searched", "ends"),
+    [({"low": 0.0013, "high": 0.2, "scale": "log"}, (0.0013, 0.2)), ([0.01, 0.1], (0.01, 0.1))],
+)
+def test_the_picture_of_the_ladder_shades_the_rates_that_are_searched(
+    found: dict[str, Any], searched: Any, ends: tuple[float, float]
+) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    evidence_module._ladder_curve(
+        axes, found | {"ladder": found["ladder"] | {"learning_rates": searched}}
+    )
+    [shaded] = axes.patches
+    box = shaded.get_extents().transformed(axes.transData.inverted())
+    assert (box.x0, box.x1) == pytest.approx(ends)
+    assert shaded.get_label() == "where the search goes on"
+
+
 def test_best_loss_over_time_only_falls(found: dict[str, Any]) -> None:
     points = found["best_over_time"]
     losses = [point["val_loss"] for point in points]
