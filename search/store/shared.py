@@ -69,10 +69,12 @@ class SharedStore(Store):
         self._sweep_of: dict[str, str] = {}
 
     def runs(
-        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
+        self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
     ) -> list[Any]:
-        """As of `Store`."""
+        """As of `Store`; what is asked for those `having` a tag is not shared."""
         given, read = dict(tags or {}), super().runs
+        if having:
+            return read(given, having=having, newest=newest)
 
         def ask() -> list[Any]:
             return read(given, newest=newest)

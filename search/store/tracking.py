@@ -276,10 +276,11 @@ class Store:
         return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
 
     def runs(
-        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
+        self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
     ) -> list[Any]:
-        """All runs with these tags, or all, oldest first; or so many, the `newest` one first."""
+        """Runs with these tags, and `having` another, oldest first; or so many, `newest` first."""
         conditions = [f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()]
+        conditions += [f"tags.`{having}` LIKE '%'"] if having else []
         return self.ask(lambda: self._search(" and ".join(conditions), newest))
 
     def _search(self, filter: str, newest: int | None = None) -> list[Any]:
@@ -293,8 +294,7 @@ class Store:
                 page_token=token,
             )
             found.extend(page)
-            token = page.token
-            if newest or not token:
+            if newest or not (token := page.token):
                 break
         return found
 

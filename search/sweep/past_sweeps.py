@@ -23,8 +23,8 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.stored_curve import written_curve
 from lstm_sweep.search.trial import Outcome, Phase
 
-#: sweeps of a store that are looked at, the newest, and their runs that are read: the newest of
-#: each, and of all together; a run takes 2 ms
+#: sweeps over corpora of a store that are looked at, the newest, and their runs that are read: the
+#: newest of each, and of all together; a run takes 2 ms
 MOST_SWEEPS, MOST_OF_SWEEP, MOST_RUNS = 20, 200, 400
 #: runs of a ladder, and of baselines, that are read besides where a sweep has more
 MOST_BESIDES = 20
@@ -61,8 +61,8 @@ def read_past(store: Store, corpus_digest: str, kinds: Collection[str]) -> Store
     """
     sweeps: list[PastSweep] = []
     paces: list[float] = []
-    looked_at = map(Tags, store.runs({Tag.ROLE: "sweep"}, newest=MOST_SWEEPS))
-    newest = [tags for tags in looked_at if Tag.DATA in tags and run_kind(tags) is CORPUS]
+    looked_at = map(Tags, store.runs({Tag.ROLE: "sweep"}, having=CORPUS.tag, newest=MOST_SWEEPS))
+    newest = [tags for tags in looked_at if run_kind(tags) is CORPUS]
     left = MOST_RUNS
     for tags in sorted(newest, key=lambda tags: tags.get(Tag.CORPUS_DIGEST) != corpus_digest):
         if left <= 0:

@@ -193,6 +193,15 @@ def test_the_newest_sweeps_are_read_and_those_on_the_same_corpus_count_more(
     assert configs == set(searched(store, "second"))
 
 
+def test_sweeps_over_templates_do_not_count_among_the_newest(
+    store: Store, corpus: Corpus, data: Path, first: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = {Tag.ROLE: "sweep", Tag.TEMPLATE: "{}"}
+    store.client.create_run(store.experiment.id, tags=newer)
+    monkeypatch.setattr(past_sweeps, "MOST_SWEEPS", 1)
+    assert len(read_past(store, corpus.digest, ()).sweeps) == 1
+
+
 def test_too_few_trials_say_nothing(store: Store, corpus: Corpus, data: Path) -> None:
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data, trials=6)).run()
     assert read_past(store, corpus.digest, ()).sweeps == ()

@@ -112,6 +112,11 @@ def test_what_is_shared_is_what_the_store_has(readers: Readers) -> None:
     assert len(readers.store.runs()) == len(readers.writer.runs()) == 6
     newest = readers.store.runs({Tag.ROLE: "sweep"}, newest=1)
     assert [one.info.run_id for one in newest] == [readers.sweeps["b"]]
+    readers.writer.log(readers.sweeps["a"], tags={Tag.DATA: "text"})
+    readers.time.now += LEAST_S
+    for given in ({Tag.ROLE: "sweep"}, {Tag.NAME: "a"}, {Tag.PARENT: readers.sweeps["a"]}):
+        found = [one.info.run_id for one in readers.store.runs(given, having=Tag.DATA)]
+        assert found == ([] if Tag.PARENT in given else [readers.sweeps["a"]])
 
 
 def test_what_another_writes_is_seen_after_a_moment(readers: Readers) -> None:
