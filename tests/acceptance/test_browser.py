@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page
 from tests import browser as browsers
 from tests.acceptance.test_serve import driver_processes
 from tests.browser import CONTRAST, FAINT, HUE_ALONE, WITHIN_S, Tab
-from tests.conftest import run_program, start_program
+from tests.conftest import run_program, start_program, write_text
 
 pytestmark = pytest.mark.full
 
@@ -106,6 +106,17 @@ def test_a_policy_that_is_broken_would_be_noticed(browser: Browser, site: Site) 
     assert tab.page.evaluate("() => window.ran") is None
     assert sum("Content Security Policy" in said for said in tab.said) == 2
     assert tab.faults() != []  # a picture without a text
+
+
+def test_a_large_file_is_taken(browser: Browser, site: Site, tmp_path: Path) -> None:
+    tab = logged_in(browser, site)
+    page = tab.go("/launch")
+    page.get_by_label("A file of yours").set_input_files(write_text(tmp_path / "l.txt", 2_000_000))
+    page.get_by_label("Trials at most").fill("many")  # so that nothing is trained on it
+    page.get_by_role("button", name="Launch").click()
+    assert "trials is 'many'" in page.get_by_role("alert").inner_text()
+    sample = page.get_by_label("Or a sample").locator("option:checked")
+    assert sample.inner_text() == "l.txt (2,000,000 bytes)"
 
 
 def test_a_sweep_goes_from_a_file_to_a_model_by_keys_and_clicks(

@@ -99,14 +99,12 @@ class SentForm:
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
         boundary = options["boundary"].encode()
-        decoder = MultipartDecoder(boundary, FIELD_BYTES, max_parts=PARTS)
+        decoder = MultipartDecoder(boundary, max_parts=PARTS)
         silence, stream = self._site.settings.limits.silence_s, aiter(request.stream())
         try:
             while True:
                 block = await asyncio.wait_for(anext(stream), silence)
-                decoder.receive_data(block or None)
-                while self._take(decoder.next_event()):
-                    pass
+                self._take_block(decoder, block)
         except StopAsyncIteration:
             return
         except TimeoutError:
@@ -117,6 +115,19 @@ class SentForm:
             raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
         except ValueError:
             raise ProblemError(400, "the body is no form that can be read") from None
+
+    def _take_block(self, decoder: Any, block: bytes) -> None:
+        """Take what has come of the form; nothing is its end."""
+        from werkzeug.exceptions import RequestEntityTooLarge
+
+        try:
+            decoder.receive_data(block or None)
+            while self._take(decoder.next_event()):
+                pass
+        except RequestEntityTooLarge:
+            raise ProblemError(413, f"the form has over {PARTS} parts, expected fewer") from None
+        if len(decoder.buffer) > FIELD_BYTES:  # headers that do not end
+            raise ProblemError(413, f"a part has headers of over {FIELD_BYTES:,} bytes")
 
     def _take(self, event: Any) -> bool:
         """Take a part of the form; whether more may follow at once."""

@@ -113,6 +113,31 @@ def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
     assert (answer.status_code, other.status_code) == (413, 415)
 
 
+def test_a_file_that_comes_in_one_large_block_is_taken(client: TestClient) -> None:
+    content = bytes(range(256)) * 1_200
+    answer = launched(client, content, trials="many")
+    assert (answer.status_code, "trials is &#39;many&#39;" in answer.text) == (422, True)
+    [corpus] = client.get("/api/v1/corpora").json()["corpora"]
+    assert (corpus["name"], corpus["bytes"]) == ("words.txt", 307_200)
+
+
+@pytest.mark.parametrize(
+    "part, sentence",
+    [
+        ('name="a"\r\n\r\n', "the form has over 100 parts"),
+        (f'name="a"\r\nX: {"x" * 70_000}', "a part has headers of over 65,536 bytes"),
+        (f'name="a"\r\n\r\n{"x" * 70_000}\r\n', "the fields have more than 65,536 bytes"),
+    ],
+)
+def test_a_form_with_too_much_beside_its_file_is_refused(
+    client: TestClient, part: str, sentence: str
+) -> None:
+    body = f"--b\r\nContent-Disposition: form-data; {part}\r\n" * 101
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = client.post("/launch", content=f"{body}--b--\r\n", headers=kind)
+    assert (answer.status_code, sentence in answer.text) == (413, True)
+
+
 def test_buttons_work_without_javascript(place: Place, client: TestClient, data: Path) -> None:
     place.launch(data, "s", trials=1)
     for action, given in (("pause", {}), ("resume", {"trials": "5"}), ("stop", {})):
