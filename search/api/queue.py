@@ -16,7 +16,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.api.resumption import resumed_spec
-from lstm_sweep.search.policy.stop_reason import Stop, StopReason
+from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
@@ -222,6 +222,15 @@ def _seconds_left(tags: Tags, driven: float, left: int, done: int) -> float | No
 def leave(store: Store, run_id: str) -> None:
     """Take a sweep out of the queue; what it does otherwise stays as it is."""
     store.log(run_id, tags={Tag.QUEUED: LEFT})
+
+
+def let_wait(store: Store, run_id: str) -> None:
+    """Let a sweep wait whose driver was ended or has died; others stay as they are."""
+    run = store.run(run_id)
+    ended = lease.state_of(run) in (SweepStatus.INTERRUPTED, lease.BROKEN_OFF)
+    if ended and lease.is_left(run.data.tags):  # a driver that begins has the lease first
+        store.log(run_id, tags={Tag.STATE: "queued"})
+        store.reopen(run_id, "SCHEDULED")
 
 
 def prioritise(store: Store, run_id: str, priority: int) -> None:

@@ -41,6 +41,8 @@ LATE_S = 30.0
 #: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
 #: for longest is ended
 MOST_IDLE = 4
+#: states in the store of sweeps in the queue that have not ended
+GOES_ON = (*UNDER_WAY, api.BROKEN_OFF)
 #: errors of the store and of files, whose texts say all
 EXPECTED = (InputError, StoreError, OSError)
 
@@ -95,8 +97,13 @@ class SweepService:
     def sweeps(self) -> Listing[SweepRow]:
         """All sweeps of the store."""
         found = api.sweeps(settings=self.reads)
-        queued = {one.run_id for one in self._queue if self._waits(one)}
-        rows = [replace(row, state="queued") if row.run_id in queued else row for row in found]
+        queue = {one.run_id: one for one in self._queue}
+        rows = [
+            replace(row, state=self._state(queue[row.run_id], row.state))
+            if row.run_id in queue
+            else row
+            for row in found
+        ]
         return Listing(tuple(rows), found.left_out)
 
     def queue(self) -> tuple[QueuedSweep, ...]:
@@ -109,10 +116,10 @@ class SweepService:
         """The state of a sweep."""
         report = api.status(name, settings=self.reads)
         found = next((one for one in self._queue if one.run_id == report.run_id), None)
-        if found is None or report.state not in (*UNDER_WAY, api.BROKEN_OFF):
+        if found is None or report.state not in GOES_ON:
             return report
-        state = "queued" if self._waits(found) else report.state
-        return replace(report, state=state, why=self._why(found) or report.why)
+        state = self._state(found, report.state)
+        return replace(report, state=state, why=self._why(found, state) or report.why)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait until `resume`."""
@@ -211,13 +218,19 @@ class SweepService:
                 self._queue = self._reader.read_after_change(self._queue)
 
     def _take_out(self, name: str) -> None:
-        """Take a sweep out of the queue; a driver that has not begun with it is ended."""
+        """Take a sweep out of the queue; a driver that has not begun with it is ended.
+
+        If its last driver was ended, it waits from then on: so it can be paused and stopped.
+        """
         with self._changing():
             run_id = archive.existing_sweep(self._store, name).info.run_id
             queue.leave(self._store, run_id)
             found = next((one for one in self._queue if one.run_id == run_id), None)
-            if self._runner.pid(run_id) and not (found and found.driver):
+            has_begun = found and found.driver and found.state == "running"
+            if self._runner.pid(run_id) and not has_begun:
                 self._runner.end([run_id])
+            if found:
+                queue.let_wait(self._store, run_id)
 
     def _look(self) -> None:
         """Read the queue, share out the slots, start and end drivers."""
@@ -271,14 +284,23 @@ class SweepService:
         """Whether a sweep has no driver, or no slots."""
         return not self._shares.slots_of(one.name) or self._shares.pids.get(one.run_id) is None
 
-    def _why(self, one: QueuedRun) -> str | None:
-        """Why a sweep has no driver, or not all slots that it could use."""
+    def _state(self, one: QueuedRun, stored: str) -> str:
+        """The state of a sweep in the queue, by that in the store.
+
+        That is how an earlier driver has ended until the next one begins: meanwhile it waits.
+        """
+        if stored not in GOES_ON:
+            return stored
+        return "running" if stored == "running" and not self._waits(one) else "queued"
+
+    def _why(self, one: QueuedRun, state: str) -> str | None:
+        """Why a sweep in this state has no driver, or not all slots that it could use."""
         if died := self._runner.starts_again(one.run_id):
             return died
         given = self._shares.allotted.get(one.name)
         if given is None:
             return JUST_NOW
-        if given.slots and self._shares.pids.get(one.run_id) is None:
+        if given.slots and state == "queued":
             return "its driver is being started"
         return given.sentence or None
 
@@ -295,5 +317,5 @@ class SweepService:
                 given.slots, demand or min(one.workers or self._shares.slots, one.trials_left)
             ),
             driver=self._shares.pids.get(one.run_id) or None,
-            why=self._why(one) or "",
+            why=self._why(one, self._state(one, one.state)) or "",
         )
