@@ -206,7 +206,7 @@ def resume(
             now = task.settled(now)
         else:
             task.check_unchanged(name, tags)
-        _check_not_driven(store, name, run.info.run_id)
+        check_not_driven(store, name, run.info.run_id)
         notes = task.notes(now, devices(engine))
         store.prepare()
         engine.warm_up(user_code=task.runs_user_code)
@@ -220,7 +220,7 @@ def resume(
             return drive.run(name, past)
 
 
-def _check_not_driven(store: Store, name: str, run_id: str) -> None:
+def check_not_driven(store: Store, name: str, run_id: str) -> None:
     """Refuse to go on with a sweep that a process drives.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
-from lstm_sweep.search.api.resumption import resumed_spec
+from lstm_sweep.search.api.resumption import resumed_spec, waiting_changes
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
@@ -197,7 +197,6 @@ def _read(run: Any) -> QueuedRun:
     left = max(1, int(trials) - done)
     driven = lease.holder(run.data.tags)
     seconds = driven.seconds if driven else tags.seconds(Tag.SECONDS)
-    changes = tags.get(Tag.CHANGES) or "{}"
     return QueuedRun(
         name=archive.name_of(tags),
         run_id=tags.run_id,
@@ -206,7 +205,7 @@ def _read(run: Any) -> QueuedRun:
         submitted=tags.seconds(Tag.SUBMITTED),
         state=archive.state_of(tags),
         driver=None if driven is None or driven.is_gone else driven,
-        changes=json.loads(changes),
+        changes=waiting_changes(tags),
         workers=workers if isinstance(workers, int) else None,
         trials_left=left,
         seconds_left=_seconds_left(tags, seconds, left, done),
@@ -246,6 +245,8 @@ def prioritise(store: Store, run_id: str, priority: int) -> None:
 def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> None:
     """Queue a sweep again that waits or has ended; of one that was launched, `owner` is the owner.
 
+    Changes add to those that it waits with.
+
     Raises:
         NothingToDoError: it has spent all that it may.
         InputError: there is no such sweep, or the changes are none.
@@ -254,13 +255,14 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     tags = Tags(run)
     state = archive.state_of(tags)
     was = task_kind_of_run(tags).read_spec(run, tags, None)
+    changes = waiting_changes(tags) | dict(changes)
     now = resumed_spec(was, name, changes, None)
     check_budget(now)
     if all_spent := spent(tags, was, now):
         raise NothingToDoError(
             f"sweep {name}: finished with ", all_spent, "; ", how_to_go_on(name, tags)
         )
-    new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(dict(changes)) if changes else ""}
+    new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(changes) if changes else ""}
     if Tag.SUBMITTED not in tags:
         new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}"}
         new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}

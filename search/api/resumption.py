@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import filecmp
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
 
@@ -92,8 +93,8 @@ def changes_of(
 ) -> dict[str, Any]:
     """What `changes` and a `spec` change in a sweep that is to be queued again.
 
-    The spec is compared with what the sweep began with, as by `lifecycle.resume`. The path of a
-    `template` is remembered.
+    The spec is compared with what the sweep began with, as by `lifecycle.resume`; it also undoes
+    changes that the sweep waits with. The path of a `template` is remembered.
 
     Raises:
         InputError: there is no such sweep, the changes are none, or it has another template.
@@ -107,4 +108,10 @@ def changes_of(
         return dict(changes)
     now = resumed_spec(was, name, changes, spec)
     fields = {field: getattr(now, field) for field in MAY_CHANGE if field != "name"}
-    return {field: value for field, value in fields.items() if value != getattr(was, field)}
+    waits = dataclasses.replace(was, **waiting_changes(tags))
+    return {field: value for field, value in fields.items() if value != getattr(waits, field)}
+
+
+def waiting_changes(tags: Mapping[str, str]) -> dict[str, Any]:
+    """What was changed in a sweep that waits in a queue, and its driver is to begin with."""
+    return dict(json.loads(tags.get(Tag.CHANGES) or "{}"))

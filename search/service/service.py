@@ -76,9 +76,9 @@ class Service(Protocol):
     """What the HTTP side calls; each method may be called from any thread.
 
     Methods raise `InputError` if what is asked for cannot be (`NoSuchRunError`, `SweepExistsError`,
-    and `QueueFullError` if a user has too many sweeps, among them), `ServiceEndsError` once it
-    ends, and `StoreError` if the store fails. Whatever only reads trials, reports or bundles asks
-    `search.api` with `reads`.
+    `SweepRunsError`, and `QueueFullError` if a user has too many sweeps, among them),
+    `ServiceEndsError` once it ends, and `StoreError` if the store fails. Whatever only reads
+    trials, reports or bundles asks `search.api` with `reads`.
     """
 
     settings: ServiceSettings
@@ -111,6 +111,7 @@ class Service(Protocol):
     ) -> SweepStatusReport:
         """Queue a sweep that is paused or has ended; `changes` as of `search.api.resume`.
 
+        They add to those that it waits with. One that a driver has begun with is refused.
         A sweep that was launched without a service belongs to `owner` from then on.
         """
 

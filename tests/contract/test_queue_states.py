@@ -1,4 +1,4 @@
-"""The state of a sweep in the queue of a service, whatever an earlier driver has left of it."""
+"""Sweeps in the queue of a service between two drivers: their state, and what is changed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.errors import SweepRunsError
+from lstm_sweep.search.api.resumption import changes_of
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
@@ -116,12 +120,52 @@ def test_a_sweep_whose_driver_is_about_to_begin_is_paused(
     service: SweepService, store: Store
 ) -> None:
     leave_interrupted(store)
+    take_lease(service, store)
+    service._look()
+    assert service.status("s").state == "queued"
+    assert service.pause("s").state == "paused"
+    assert service._runner.pid(run_of(store)) is None
+
+
+def take_lease(service: SweepService, store: Store) -> None:
+    """Take the lease as the process does that was started as the driver."""
     pid = service.queue()[0].driver
     assert pid
     lease = Lease(store, run_of(store))
     lease.mine = replace(lease.mine, pid=pid, born=start_ticks(pid))
     lease.take()
+
+
+def waiting_changes(store: Store) -> dict[str, Any]:
+    [one] = queue.queued(store)
+    return dict(one.changes)
+
+
+def test_a_sweep_that_runs_is_not_resumed(service: SweepService, store: Store) -> None:
+    take_lease(service, store)
+    leave_broken_off(store)
+    with pytest.raises(SweepRunsError, match="sweep 's' runs: process"):
+        service.resume("s", {"trials": 60})
+    assert waiting_changes(store) == {}
+
+
+def test_a_driver_that_has_not_begun_is_started_anew_with_what_is_changed(
+    service: SweepService, store: Store
+) -> None:
+    before = service.queue()[0].driver
+    assert service.resume("s", {"trials": 60}).state == "queued"
+    assert waiting_changes(store) == {"trials": 60}
     service._look()
-    assert service.status("s").state == "queued"
-    assert service.pause("s").state == "paused"
-    assert service._runner.pid(run_of(store)) is None
+    assert service._runner.pid(run_of(store)) not in (None, before)
+
+
+def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
+    service: SweepService, store: Store, data: Path
+) -> None:
+    for changes in ({"trials": 60}, {}, {"minutes": 5}):
+        service.pause("s")
+        service.resume("s", changes)
+    assert waiting_changes(store) == {"trials": 60, "minutes": 5}
+    began_with = tiny_spec(data=str(data), trials=3, **PLAIN)
+    service.resume("s", changes_of("s", {"keep": 2}, settings=store.settings, spec=began_with))
+    assert waiting_changes(store) == {"trials": 3, "minutes": None, "keep": 2}
