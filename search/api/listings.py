@@ -110,8 +110,20 @@ def _row(run: Any) -> SweepRow:
         state=_state_of(tags),
         trials_done=count(metrics, "trials_done"),
         best_val_loss=finite(metrics, "best_val_loss"),
-        data=run.data.params.get("data", run.data.params.get("template")),
+        data=_data_of(run),
     )
+
+
+def _data_of(run: Any) -> str | None:
+    """What a sweep is about: its params say it once it has begun, and its spec before."""
+    about = run.data.params
+    if not about.keys() & {"data", "template"}:
+        try:
+            about = archive.written_spec(run)
+        except InputError:
+            return None
+    found: str | None = about.get("data", about.get("template"))
+    return found
 
 
 def _state_of(tags: dict[str, str]) -> str:

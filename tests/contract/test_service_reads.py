@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -71,8 +72,8 @@ def client(site: Site) -> Iterator[TestClient]:
         yield client
 
 
-def submit(client: TestClient, name: str) -> dict[str, Any]:
-    body = {"data": "server:words.txt", "space": SPACE, "size_rule": "off", "name": name}
+def submit(client: TestClient, name: str, data: str = "server:words.txt") -> dict[str, Any]:
+    body = {"data": data, "space": SPACE, "size_rule": "off", "name": name}
     found = client.post(f"{API}/sweeps", json=body)
     assert found.status_code == 201, found.text
     return dict(found.json())
@@ -132,3 +133,18 @@ def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
     site.clock.now += MOST_S
     site.app.state.site.answers.forget()
     assert len(client.get(f"{API}/sweeps/one/trials").json()["trials"]) == 1
+
+
+def test_a_corpus_stays_that_a_sweep_needs_which_waits(site: Site, client: TestClient) -> None:
+    content = b"sun moon river " * 400
+    sha256 = hashlib.sha256(content).hexdigest()
+    kind = {"Content-Type": "application/octet-stream", "Upload-Offset": "0"}
+    length = {"Upload-Length": str(len(content))}
+    client.patch(f"{API}/uploads/{sha256}", content=content, headers=kind | length)
+    files = [{"path": "a.txt", "sha256": sha256}]
+    made = client.post(f"{API}/corpora", json={"name": "a.txt", "files": files})
+    submit(client, "one", data=made.json()["data"])
+    refused = client.delete(made.headers["location"])
+    assert (refused.status_code, "sweep 'one' needs it" in refused.text) == (409, True)
+    client.post(f"{API}/sweeps/one/stop")
+    assert client.delete(made.headers["location"]).status_code == 204

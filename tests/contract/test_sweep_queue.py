@@ -97,7 +97,7 @@ def test_a_sweep_waits_as_a_scheduled_run_with_all_that_a_driver_needs(
     report = service.status(name)
     assert (report.state, report.started, report.slots) == ("queued", None, None)
     assert service.owner(name) == "ann"
-    assert [row.state for row in service.sweeps()] == ["queued"]
+    assert [(row.state, row.data) for row in service.sweeps()] == [("queued", str(data))]
 
 
 def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
