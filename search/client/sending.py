@@ -51,7 +51,8 @@ def send_data(
 ) -> str:
     """Send a file or folder; what the service calls it, `corpus:ID`.
 
-    A connection that breaks is made again, and the rest is sent.
+    A connection that breaks is made again, and the rest is sent; so are files that the service has
+    deleted meanwhile.
 
     Raises:
         InputError: there are no such data, or they change while they are sent.
@@ -60,15 +61,24 @@ def send_data(
     """
     path = existing(data).resolve()
     files = list(_files(path))
-    for file in files:
-        _send(connection, file, say, sleep)
     body = {
         "name": path.name,
         "files": [{"path": file.name, "sha256": file.sha256} for file in files],
         "is_folder": path.is_dir(),
     }
-    made = connection.send("POST", "corpora", document=body)
-    return str(made.document()["data"])
+    lacks, tries = {file.sha256 for file in files}, 0
+    while True:
+        for file in files:
+            if file.sha256 in lacks:
+                _send(connection, file, say, sleep)
+        try:
+            made = connection.send("POST", "corpora", document=body)
+        except RefusedError as error:
+            lacks, tries = set(error.more.get("missing", ())), tries + 1
+            if not lacks or tries > TRIES:
+                raise
+        else:
+            return str(made.document()["data"])
 
 
 def _files(path: Path) -> Iterator[_File]:

@@ -27,8 +27,8 @@ from lstm_sweep.search.service.problems import ProblemError
 
 #: bytes that are read at once to compute a digest
 READ_BYTES = 1 << 20
-#: seconds after which what was sent of a file is deleted, if no more of it comes
-PARTS_KEPT_S = 7 * 24 * 3600.0
+#: seconds after which what was sent is deleted, if no more of it comes and no corpus has it
+KEPT_S = 7 * 24 * 3600.0
 #: bytes of a name in a path, as file systems have them
 LONGEST_NAME = 255
 
@@ -72,7 +72,7 @@ class Uploads:
         self._lock = threading.Lock()
         #: files that are being received, and how many bytes they will have
         self._receiving = dict[str, int]()
-        self._drop_old_parts()
+        self._drop_old()
 
     def state(self, sha256: str) -> Upload:
         """How much of a file is there."""
@@ -157,11 +157,13 @@ class Uploads:
             )
         check_free(self._files, total - offset, limits)
 
-    def _drop_old_parts(self) -> None:
-        for part in self._parts.iterdir():
+    def _drop_old(self) -> None:
+        """Delete what was sent long ago and is in no corpus."""
+        for file in (*self._parts.iterdir(), *self._files.iterdir()):
             with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > PARTS_KEPT_S:
-                    part.unlink()
+                found = file.stat()
+                if found.st_nlink == 1 and time.time() - found.st_mtime > KEPT_S:
+                    file.unlink()
 
     def make_corpus(self, given: CorpusSubmission) -> UploadedCorpus:
         """Make a corpus of uploaded files; the same one again is the same corpus.
@@ -172,20 +174,20 @@ class Uploads:
         """
         paths = {one.path: one.sha256 for one in given.files}
         _check_paths(given, list(paths), self._limits.files)
-        missing = sorted({sha256 for sha256 in paths.values() if not self.state(sha256).complete})
-        if missing:
-            raise ProblemError(
-                409,
-                f"corpus {shown(given.name)}: {len(missing)} of its files are not uploaded, "
-                f"expected all of them to be sent to {API}/uploads/SHA256 first",
-                missing=missing,
-            )
         is_folder = given.is_folder or list(paths) != [given.name]
         written = json_text([given.name, is_folder, sorted(paths.items())])
         corpus_id = hashlib.sha256(written.encode()).hexdigest()[:32]
-        size = sum(self.state(sha256).offset for sha256 in paths.values())
-        corpus = UploadedCorpus(corpus_id, given.name, len(paths), size)
         with self._lock:
+            missing = sorted({one for one in paths.values() if not self.state(one).complete})
+            if missing:
+                raise ProblemError(
+                    409,
+                    f"corpus {shown(given.name)}: {len(missing)} of its files are not uploaded, "
+                    f"expected all of them to be sent to {API}/uploads/SHA256 first",
+                    missing=missing,
+                )
+            size = sum(self.state(sha256).offset for sha256 in paths.values())
+            corpus = UploadedCorpus(corpus_id, given.name, len(paths), size)
             if not (self._corpora / f"{corpus_id}.json").exists():
                 self._make(corpus, paths, is_folder)
         return corpus
@@ -227,22 +229,23 @@ class Uploads:
         Raises:
             ProblemError: there is none with this ID.
         """
-        corpus = self.corpus(corpus_id)
-        return self.folder_of(corpus.id) / corpus.name
+        return self.folder_of(corpus_id) / self.corpus(corpus_id).name
 
     def folder_of(self, corpus_id: str) -> Path:
         """The folder in which a corpus lies."""
         return self._corpora / corpus_id
 
     def delete(self, corpus_id: str) -> None:
-        """Delete a corpus, and files that no other one has."""
+        """Delete a corpus, and those of its files that no other one has."""
+        place = self.folder_of(corpus_id)
         with self._lock:
+            own = {file.stat().st_ino for file in place.rglob("*")}
             (self._corpora / f"{corpus_id}.json").unlink(missing_ok=True)
-            shutil.rmtree(self._corpora / corpus_id, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
             for file in self._files.iterdir():
-                with contextlib.suppress(OSError):
-                    if file.stat().st_nlink == 1:
-                        file.unlink()
+                found = file.stat()
+                if found.st_nlink == 1 and found.st_ino in own:
+                    file.unlink()
 
 
 class Receiver:

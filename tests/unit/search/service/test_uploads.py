@@ -12,7 +12,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service.bodies import CorpusSubmission
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.uploads import PARTS_KEPT_S, Uploads
+from lstm_sweep.search.service.uploads import KEPT_S, Uploads
 
 CONTENT = b"sun moon " * 100
 
@@ -186,13 +186,30 @@ def test_a_deleted_corpus_leaves_files_that_others_have(uploads: Uploads) -> Non
     assert uploads.state(shared).complete and uploads.state(own).offset == 0
 
 
+def test_a_deleted_corpus_leaves_files_that_somebody_has_just_sent(uploads: Uploads) -> None:
+    gone = uploads.make_corpus(corpus(("a.txt", send(uploads, CONTENT))))
+    sent = send(uploads, b"not in a corpus yet")
+    uploads.delete(gone.id)
+    assert uploads.state(sent).complete
+
+
+def test_a_file_that_is_in_no_corpus_for_long_is_deleted(uploads: Uploads, tmp_path: Path) -> None:
+    digests = kept, gone = send(uploads, CONTENT), send(uploads, b"in none")
+    uploads.make_corpus(corpus(("a.txt", kept)))
+    old = time.time() - KEPT_S - 60
+    for digest in digests:
+        os.utime(tmp_path / "uploads/files" / digest, (old, old))
+    again = Uploads(tmp_path / "uploads", Limits())
+    assert (again.state(kept).complete, again.state(gone).complete) == (True, False)
+
+
 def test_parts_that_nobody_goes_on_with_are_deleted(uploads: Uploads, tmp_path: Path) -> None:
     with uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)) as receiver:
         receiver.write(CONTENT[:100])
     [part] = (tmp_path / "uploads/parts").iterdir()
     Uploads(tmp_path / "uploads", Limits())
     assert part.exists()
-    old = time.time() - PARTS_KEPT_S - 60
+    old = time.time() - KEPT_S - 60
     os.utime(part, (old, old))
     Uploads(tmp_path / "uploads", Limits())
     assert not part.exists()
