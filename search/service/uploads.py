@@ -142,11 +142,9 @@ class Uploads:
             raise ProblemError(
                 413, f"the file has {total:,} bytes, expected at most {limits.file_bytes:,}"
             )
-        there = {
-            file.name: _size(file)
-            for folder in (self._files, self._parts)
-            for file in folder.iterdir()
-        }
+        self._drop_old()
+        files = (*self._files.iterdir(), *self._parts.iterdir())
+        there = {file.name: _size(file) for file in files}
         coming = {name: max(there.get(name, 0), size) for name, size in self._receiving.items()}
         used = sum((there | coming).values())
         if used + total - offset > limits.uploads_bytes:
@@ -159,10 +157,11 @@ class Uploads:
 
     def _drop_old(self) -> None:
         """Delete what was sent long ago and is in no corpus."""
-        for file in (*self._parts.iterdir(), *self._files.iterdir()):
+        for file in (*self._files.iterdir(), *self._parts.iterdir()):
             with contextlib.suppress(OSError):
                 found = file.stat()
-                if found.st_nlink == 1 and time.time() - found.st_mtime > KEPT_S:
+                is_old = found.st_nlink == 1 and time.time() - found.st_mtime > KEPT_S
+                if is_old and file.name not in self._receiving:
                     file.unlink()
 
     def make_corpus(self, given: CorpusSubmission) -> UploadedCorpus:

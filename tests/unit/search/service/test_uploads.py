@@ -213,3 +213,17 @@ def test_parts_that_nobody_goes_on_with_are_deleted(uploads: Uploads, tmp_path: 
     os.utime(part, (old, old))
     Uploads(tmp_path / "uploads", Limits())
     assert not part.exists()
+
+
+def test_old_parts_are_deleted_when_the_next_file_comes_and_count_no_more(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "uploads", Limits(uploads_bytes=1_000, free_bytes=0))
+    mine, other = CONTENT, CONTENT[:800]
+    for content in (mine, other):
+        with uploads.receiving(digest_of(content), 0, 900) as receiver:
+            receiver.write(content[:100])
+    old = time.time() - KEPT_S - 60
+    for part in (tmp_path / "uploads/parts").iterdir():
+        os.utime(part, (old, old))
+    send(uploads, mine, offset=100)  # what somebody goes on with stays, however old
+    assert uploads.state(digest_of(mine)).complete
+    assert uploads.state(digest_of(other)).offset == 0
