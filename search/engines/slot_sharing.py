@@ -270,8 +270,10 @@ def last_allotment(file: Path) -> tuple[int, float] | None:
         return None
 
 
-def replace_text(file: Path, text: str) -> None:
+def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
     """Write a file at once: who reads it sees all of it, or what it was.
+
+    With `lasting` that also holds after a power failure.
 
     Raises:
         OSError: it cannot be written.
@@ -280,6 +282,9 @@ def replace_text(file: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as written:
             written.write(text)
+            if lasting:
+                written.flush()
+                os.fsync(written.fileno())
         Path(partial).replace(file)
     except OSError:
         with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search import api
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store
+from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.results import export as exporting
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.uploads import check_free
@@ -53,8 +55,8 @@ class Bundles:
         folder.mkdir(mode=0o700, exist_ok=True)
         for left in folder.glob(".*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
-        for about in folder.glob("*.json"):  # by a version that noted no digest
-            if "sha256" not in json.loads(about.read_text(encoding="utf-8")):
+        for about in folder.glob("*.json"):
+            if not _has_digest(about):
                 about.with_suffix(".zip").unlink(missing_ok=True)
         #: of threads that make a bundle or wait for one
         self.limiter = CapacityLimiter(WAITING)
@@ -111,7 +113,9 @@ class Bundles:
             _zip(to, scratch / "bundle.zip")
             with (scratch / "bundle.zip").open("rb") as zipped:
                 result["sha256"] = hashlib.file_digest(zipped, "sha256").hexdigest()
-            file.with_suffix(".json").write_text(json_text(result), encoding="utf-8")
+                os.fsync(zipped.fileno())
+            replace_text(scratch / "about", json_text(result), lasting=True)
+            (scratch / "about").replace(file.with_suffix(".json"))
             (scratch / "bundle.zip").replace(file)
             return exported.version
         except (InputError, StoreError) as error:
@@ -131,6 +135,14 @@ class Bundles:
                 with contextlib.suppress(OSError):
                     file.unlink()
                     file.with_suffix(".json").unlink()
+
+
+def _has_digest(about: Path) -> bool:
+    """Whether a file says what a bundle is; one of an earlier version or a broken one does not."""
+    try:
+        return "sha256" in json.loads(about.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
 
 
 def _zip(folder: Path, file: Path) -> None:

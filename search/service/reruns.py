@@ -26,6 +26,7 @@ from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.process import identity
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.http_settings import Limits
@@ -114,7 +115,7 @@ class Reruns:
             scratch.mkdir(mode=0o700)
             about = vars(wanted) | {"settings": settings}
             del about["changes"]
-            (scratch / "asked.json").write_text(json_text(about), encoding="utf-8")
+            replace_text(scratch / "asked.json", json_text(about), lasting=True)
             scratch.rename(self._folder / new)
         return self.get(new)
 
@@ -214,9 +215,11 @@ class Reruns:
         (place / "process").write_text(written, encoding="utf-8")
 
     def _drop_old(self) -> None:
+        """Delete reruns of long ago, and those whose submission was cut off."""
         for left in self._folder.iterdir():
+            cut_off = left.name.startswith(".") or _document(left / "asked.json") is None
             with contextlib.suppress(OSError):
-                if left.name.startswith(".") or time.time() - left.stat().st_mtime > KEPT_S:
+                if cut_off or time.time() - left.stat().st_mtime > KEPT_S:
                     shutil.rmtree(left)
 
 
@@ -242,7 +245,7 @@ def _setting(name: str, value: object) -> str:
 
 
 def _document(file: Path) -> Mapping[str, Any] | None:
-    """The JSON that a command has printed; None if it has not, or not all of it."""
+    """The JSON that a command has printed, or that was asked for; None if it is not whole."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

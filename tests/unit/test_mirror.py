@@ -54,7 +54,7 @@ WITHOUT = {
         search/engines/{base,inline,memory,ray_count,ray_fleet}
         search/process/{forkserver,isolated,muted,secrets}""",
     "a part of the service: tests of its routes, and contract tests with a real one": """
-        search/service/{audit,bundles,client_file,description,driver,metrics,printed,reruns}
+        search/service/{audit,client_file,description,driver,metrics,printed}
         search/service/{service,shares,shown,site,sweep_service}
         search/service/pages/{forms,rendering} search/service/routes/exports""",
     "what users type and read: contract and acceptance tests of the program": """
