@@ -7,23 +7,32 @@ in the store and not in the ID is sent.
 
 from __future__ import annotations
 
+import base64
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from lstm_sweep.models.errors import InputError, shown
 
-#: characters of the longest ID that is looked at
-LONGEST_ID = 50_000
+#: characters of the longest ID: headers of a request have 16 KiB
+LONGEST_ID = 14_000
+#: trials that an ID names one by one; it is packed if there are more
+MOST_NAMED = 200
+#: bytes of what a packed ID is unpacked to
+MOST_UNPACKED = 1_000_000
 #: states of a trial, and how an ID writes them
 STATES = {"running": "", "paused": "p", "ended": "e"}
 LETTERS = {letter: state for state, letter in STATES.items()}
 RANGE = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
-ENTRY = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,7}))?:([0-9]{1,9})([pe]?)")
-VERSION = "1"
+HAD = re.compile(r"(?:\.([0-9]{1,7}))?:([0-9]{1,9})([pe]?)")
+ENTRY = re.compile(rf"([0-9]{{1,7}}){HAD.pattern}")
+VERSION, PACKED = "1", "2"
 #: third part of the ID of an event that says that the sweep has ended
 END = "end"
+#: what a packed ID says of a trial that a client has completely
+ALL_OF_IT = "e"
 #: in place of the last round of a trial that a client has completely
 ALL = 10**9
 
@@ -78,7 +87,8 @@ class Event(NamedTuple):
 class Cursor:
     """What a client has: all of the trials that `ended` names, and parts of others.
 
-    Only first attempts that are final are in `ended`, which is written as a few ranges.
+    Only first attempts that are final are in `ended`, which is written as a few ranges. With many
+    `others` what it has of each trial is packed.
     """
 
     ended: set[int] = field(default_factory=set)
@@ -94,10 +104,14 @@ class Cursor:
             InputError: it is none.
         """
         version, *parts = text.split(";")
-        knows_end = parts[2:] == [END]
-        if len(text) > LONGEST_ID or version != VERSION or len(parts) != 2 + knows_end:
+        knows_end = parts[-1:] == [END]
+        count = {VERSION: 2, PACKED: 1}.get(version)
+        if len(text) > LONGEST_ID or count is None or len(parts) != count + knows_end:
             raise _bad(text)
         cursor = cls(knows_end=knows_end)
+        if version == PACKED:
+            cursor._unpack(parts[0], text)
+            return cursor
         for part in filter(None, parts[0].split(",")):
             found = RANGE.fullmatch(part)
             low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
@@ -107,9 +121,12 @@ class Cursor:
         for part in filter(None, parts[1].split(",")):
             if not (found := ENTRY.fullmatch(part)):
                 raise _bad(text)
-            had = Had(int(found[2] or 1), int(found[3]), LETTERS[found[4]])
-            cursor.others[int(found[1])] = had
+            cursor.others[int(found[1])] = _had(*found.groups()[1:])
         return cursor
+
+    def copy(self) -> Self:
+        """Another one that says the same."""
+        return type(self)(set(self.ended), dict(self.others), self.knows_end)
 
     @classmethod
     def of(cls, view: SweepView) -> Self:
@@ -135,13 +152,51 @@ class Cursor:
             self.others[trial.number] = Had(trial.attempt, round, state)
 
     def __str__(self) -> str:
-        parts = (VERSION, ",".join(_ranges(self.ended)), ",".join(self._entries()))
-        return ";".join((*parts, END) if self.knows_end else parts)
+        if len(self.others) > MOST_NAMED:
+            packed = self._packed()
+            fits = len(packed) <= LONGEST_ID - len(f"{PACKED};;{END}")
+            parts = [PACKED, packed] if fits else [VERSION, "", ""]  # all is told again
+        else:
+            entries = (f"{number}{_word(had)}" for number, had in sorted(self.others.items()))
+            parts = [VERSION, ",".join(_ranges(self.ended)), ",".join(entries)]
+        return ";".join([*parts, END] if self.knows_end else parts)
 
-    def _entries(self) -> Iterator[str]:
-        for number, had in sorted(self.others.items()):
-            attempt = "" if had.attempt == 1 else f".{had.attempt}"
-            yield f"{number}{attempt}:{had.round}{STATES[had.state]}"
+    def _packed(self) -> str:
+        """A word for each trial, from the first one on: nothing for one that the client lacks."""
+        words = [""] * (1 + max([*self.ended, *self.others], default=-1))
+        for number in self.ended:
+            words[number] = ALL_OF_IT
+        for number, had in self.others.items():
+            words[number] = _word(had)
+        return base64.urlsafe_b64encode(zlib.compress(",".join(words).encode())).decode()
+
+    def _unpack(self, packed: str, text: str) -> None:
+        """Take up what `_packed` says; `text` is the whole ID."""
+        try:
+            unpacking = zlib.decompressobj()
+            content = base64.b64decode(packed, b"-_", validate=True)
+            words = unpacking.decompress(content, MOST_UNPACKED).decode("ascii").split(",")
+        except (ValueError, zlib.error):
+            raise _bad(text) from None
+        if not unpacking.eof:
+            raise _bad(text)
+        for number, word in enumerate(words):
+            if word == ALL_OF_IT:
+                self.ended.add(number)
+            elif found := HAD.fullmatch(word):
+                self.others[number] = _had(*found.groups())
+            elif word:
+                raise _bad(text)
+
+
+def _had(attempt: str | None, round: str, letter: str) -> Had:
+    """What a client has of a trial, by the groups of `HAD`."""
+    return Had(int(attempt or 1), int(round), LETTERS[letter])
+
+
+def _word(had: Had) -> str:
+    attempt = "" if had.attempt == 1 else f".{had.attempt}"
+    return f"{attempt}:{had.round}{STATES[had.state]}"
 
 
 def _bad(text: str) -> InputError:

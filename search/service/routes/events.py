@@ -72,11 +72,15 @@ async def events(
     known = last_id or after
     cursor = Cursor.read(known) if known else Cursor()
     feed = await site.feeds.open(sweep)
-    view = feed.view
-    assert view is not None
-    if not known and since == "now":
-        cursor = Cursor.of(view)
-    has_all = not any(True for _ in events_after(Cursor.read(str(cursor)), view))
+    try:
+        view = feed.view
+        assert view is not None
+        if not known and since == "now":
+            cursor = Cursor.of(view)
+        has_all = not any(True for _ in events_after(cursor.copy(), view))
+    except BaseException:
+        site.feeds.close(sweep, feed)
+        raise
     if cursor.knows_end and has_all and not view.is_under_way:
         site.feeds.close(sweep, feed)
         return Response(status_code=204)

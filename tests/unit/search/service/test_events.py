@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import random
+import zlib
 from typing import Any
+from unittest import mock
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.events import Cursor, Event, SweepView, TrialView, events_after
+from lstm_sweep.search.service.events import (
+    LONGEST_ID,
+    Cursor,
+    Event,
+    Had,
+    SweepView,
+    TrialView,
+    events_after,
+)
 
 #: state, rounds and attempt of each trial, by its number
 Told = dict[int, tuple[str, int, int]]
@@ -69,6 +81,23 @@ def test_the_id_of_a_long_sweep_is_short() -> None:
     assert str(Cursor.of(view(trials))) == "1;0-999;1000:7"
 
 
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_the_id_of_a_sweep_with_thousands_of_paused_trials_fits_into_a_header(of: int) -> None:
+    rng = random.Random(of)
+    told: Told = dict.fromkeys(range(20000), ("ended", 9, 1))
+    for number in rng.sample(range(20_000), 20_000 // of):
+        told[number] = ("paused", rng.choice([1, 1, 1, 3, 9]), 1)
+    cursor = Cursor.of(view(told))
+    assert len(str(cursor)) < LONGEST_ID
+    assert Cursor.read(str(cursor)) == cursor
+
+
+def test_an_id_that_would_be_too_long_says_that_all_is_to_be_told_again() -> None:
+    rng = random.Random(0)
+    others = {number: Had(1, rng.randint(0, 10**6), "paused") for number in range(5_000)}
+    assert str(Cursor(others=others)) == "1;;"
+
+
 TRIALS = st.dictionaries(
     st.integers(0, 8),
     st.tuples(
@@ -87,10 +116,16 @@ def test_a_break_anywhere_loses_and_doubles_nothing(trials: Told, data: st.DataO
     assert str(cursor) == str(Cursor.of(view(trials)))
 
 
-@given(TRIALS)
-def test_a_cursor_is_read_as_it_was_written(trials: Told) -> None:
+@given(TRIALS, st.booleans(), st.sampled_from([0, 3, 200]))
+def test_a_cursor_is_read_as_it_was_written(trials: Told, knows_end: bool, named: int) -> None:
     cursor = Cursor.of(view(trials))
-    assert Cursor.read(str(cursor)) == cursor
+    cursor.knows_end = knows_end
+    with mock.patch("lstm_sweep.search.service.events.MOST_NAMED", named):
+        assert Cursor.read(str(cursor)) == cursor
+
+
+def packed(text: bytes) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(text)).decode()
 
 
 def test_a_client_knows_of_the_end_until_the_sweep_goes_on() -> None:
@@ -104,7 +139,8 @@ def test_a_client_knows_of_the_end_until_the_sweep_goes_on() -> None:
     "text",
     ["", "1", "2;;", "1;;;end;", "1;;;e", "1;end",
      "1;;;", "1;a;", "1;5-3;", "1;0-9999999;", "1;;1", "1;;1:x", "1;;1:2q",
-     "1;" + "1," * 30_000 + ";", "\n", "1;;-1:2"],
+     "1;" + "1," * 30_000 + ";", "\n", "1;;-1:2", "2;", "2;e", "2;!", "2;eNoD;end;end",
+     f"2;{packed(b'x')}", f"2;{packed(b':1,' * 9 + b'1:1')}", f"2;{packed(b':1')};"],
 )  # fmt: skip
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="Last-Event-ID is"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from lstm_sweep.search.service.routes import events
 from tests.service_app import API, Place, use_scripted_engines
 
 
@@ -37,3 +38,13 @@ def test_whoever_was_not_told_of_the_end_is_told_of_it(place: Place) -> None:
             status, told, _ = listen(client, ids[at])
             assert (status, told) == (200, [*rest[:-1], "status", "end"])
         assert listen(client, ids[-1]) == (204, [], [])
+
+
+def test_a_stream_that_does_not_begin_has_no_listener(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place.client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(events, "events_after", lambda cursor, view: 1 / 0)
+            assert client.get(f"{API}/sweeps/s/events").status_code == 500
+        assert client.app.state.site.feeds.listeners == 0  # type: ignore[attr-defined]
