@@ -26,7 +26,7 @@ from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import WaitForAnswer, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.values import read_back, storable
+from lstm_sweep.search.store.values import quoted, read_back, storable
 
 Answer = TypeVar("Answer")
 
@@ -279,7 +279,7 @@ class Store:
         self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
     ) -> list[Any]:
         """Runs with these tags, and `having` another, oldest first; or so many, `newest` first."""
-        conditions = [f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()]
+        conditions = [f"tags.`{key}` = {quoted(value)}" for key, value in (tags or {}).items()]
         conditions += [f"tags.`{having}` LIKE '%'"] if having else []
         return self.ask(lambda: self._search(" and ".join(conditions), newest))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mlflow.store.tracking import sqlalchemy_store
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
 from tests.sweeps import store_in
@@ -52,6 +53,15 @@ def test_runs_are_found_though_they_fill_several_answers(
     assert (found[0], found[-1]) == (first, last)
     assert sorted(found[1:-1]) == sorted([wanted, *(f"{n:032x}" for n in range(1, 2001))])
     assert {run.info.run_id for run in store.runs()} == {*found, other}
+
+
+@pytest.mark.parametrize("name", ["o'brien", 'a"b', "a' OR 'b", "a`b"])
+def test_runs_are_found_by_tags_with_quotes(workplace: Callable[[str], Path], name: str) -> None:
+    store = store_in(workplace("quotes"))
+    wanted, _ = (store.create_run("r", {"sweep.owner": one}) for one in (name, "ann"))
+    assert [run.info.run_id for run in store.runs({"sweep.owner": name})] == [wanted]
+    with pytest.raises(InputError, match="has both kinds of quotes"):
+        store.runs({"sweep.owner": "'\""})
 
 
 def test_data_that_another_process_logs_at_the_same_moment_are_logged(
