@@ -22,6 +22,8 @@ from lstm_sweep.search.service.uploads import READ_BYTES, check_free
 
 #: bytes of all fields of a form, and parts that it has, at most
 FIELD_BYTES, PARTS = 64 << 10, 100
+#: bytes of the end of a form beside its boundary: two dashes before and after it, two line ends
+MARKS = 8
 #: fields of a sweep that are numbers, and whether they are whole
 NUMBERS = {"trials": True, "minutes": False, "seed": True, "priority": True,
            "confirm_configs": True}  # fmt: skip
@@ -75,6 +77,8 @@ class SentForm:
         self.fields: dict[str, str] = {}
         self.file_name = ""
         self._size, self._digest, self._taken = 0, hashlib.sha256(), 0
+        #: what has come last, and is not decoded yet
+        self._held = b""
         self._file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115, __exit__ closes it
             dir=site.settings.folder / "uploads"
         )
@@ -99,12 +103,12 @@ class SentForm:
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
         boundary = options["boundary"].encode()
-        decoder = MultipartDecoder(boundary, max_parts=PARTS)
+        decoder, held = MultipartDecoder(boundary, max_parts=PARTS), len(boundary) + MARKS
         silence, stream = self._site.settings.limits.silence_s, aiter(request.stream())
         try:
             while True:
                 block = await asyncio.wait_for(anext(stream), silence)
-                self._take_block(decoder, block)
+                self._take_block(decoder, block, held)
         except StopAsyncIteration:
             return
         except TimeoutError:
@@ -116,14 +120,22 @@ class SentForm:
         except ValueError:
             raise ProblemError(400, "the body is no form that can be read") from None
 
-    def _take_block(self, decoder: Any, block: bytes) -> None:
-        """Take what has come of the form; nothing is its end."""
+    def _take_block(self, decoder: Any, block: bytes, held: int) -> None:
+        """Take what has come of the form, but for the last `held` bytes; nothing is its end.
+
+        If the decoder were given the end of the form in two parts, it might take some of that for
+        content of the last file.
+        """
         from werkzeug.exceptions import RequestEntityTooLarge
 
+        come = self._held + block
+        parts = [come[:-held]] if block else [come, None]
+        self._held = come[-held:]
         try:
-            decoder.receive_data(block or None)
-            while self._take(decoder.next_event()):
-                pass
+            for part in parts:
+                decoder.receive_data(part)
+                while self._take(decoder.next_event()):
+                    pass
         except RequestEntityTooLarge:
             raise ProblemError(413, f"the form has over {PARTS} parts, expected fewer") from None
         if len(decoder.buffer) > FIELD_BYTES:  # headers that do not end

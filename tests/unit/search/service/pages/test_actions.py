@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service import login
@@ -119,6 +121,32 @@ def test_a_file_that_comes_in_one_large_block_is_taken(client: TestClient) -> No
     assert (answer.status_code, "trials is &#39;many&#39;" in answer.text) == (422, True)
     [corpus] = client.get("/api/v1/corpora").json()["corpora"]
     assert (corpus["name"], corpus["bytes"]) == ("words.txt", 307_200)
+
+
+@pytest.mark.parametrize("end", ["\r\n", ""])
+def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
+    client: TestClient, end: str
+) -> None:
+    head = '--b7\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n'
+    form = f"{head}a\r\n--b and\n--\r\n--b7--{end}".encode()
+    app: Any = client.app
+    for at in range(1, len(form)):
+        with forms.SentForm(app.state.site) as sent:
+            asyncio.run(sent.receive(sent_in([form[:at], form[at:]])))
+            sent._file.seek(0)
+            assert sent._file.read() == b"a\r\n--b and\n--"
+
+
+def sent_in(blocks: list[bytes]) -> Request:
+    """A request whose body comes in these blocks."""
+    headers = [(b"content-type", b"multipart/form-data; boundary=b7")]
+    messages = [{"type": "http.request", "body": one, "more_body": True} for one in blocks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    return Request({"type": "http", "headers": headers}, receive)
 
 
 @pytest.mark.parametrize(
