@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
@@ -206,7 +206,7 @@ def resume(
             now = task.settled(now)
         else:
             task.check_unchanged(name, tags)
-        check_not_driven(store, name, run.info.run_id)
+        _check_not_driven(store, name, run.info.run_id)
         notes = task.notes(now, devices(engine))
         store.prepare()
         engine.warm_up(user_code=task.runs_user_code)
@@ -220,18 +220,27 @@ def resume(
             return drive.run(name, past)
 
 
-def check_not_driven(store: Store, name: str, run_id: str) -> None:
+def _check_not_driven(store: Store, name: str, run_id: str) -> None:
     """Refuse to go on with a sweep that a process drives.
 
     Raises:
         SweepRunsError: one does.
     """
     if driver := lease.find_driver(store, run_id):
-        raise SweepRunsError(
-            f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-            f"To end it there: ",
-            Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
-        )
+        refuse_driven(name, driver)
+
+
+def refuse_driven(name: str, driver: lease.Holder) -> NoReturn:
+    """Refuse to go on with a sweep that is driven.
+
+    Raises:
+        SweepRunsError: always.
+    """
+    raise SweepRunsError(
+        f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
+        f"To end it there: ",
+        Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
+    )
 
 
 def stop(name: str, *, settings: Settings) -> StoppedSweep:

@@ -34,6 +34,8 @@ from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 LOWEST, HIGHEST = -100, 100
 #: value of `Tag.QUEUED` of sweeps that a service is to drive, and of those that it has driven
 QUEUED, LEFT = "yes", "no"
+#: states of sweeps that have not ended
+WAITS = ("queued", "running", SweepStatus.PAUSED, SweepStatus.INTERRUPTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +247,7 @@ def prioritise(store: Store, run_id: str, priority: int) -> None:
 def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> None:
     """Queue a sweep again that waits or has ended; of one that was launched, `owner` is the owner.
 
-    Changes add to those that it waits with.
+    Changes add to those that it waits with; those of one that has ended are forgotten.
 
     Raises:
         NothingToDoError: it has spent all that it may.
@@ -255,7 +257,8 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     tags = Tags(run)
     state = archive.state_of(tags)
     was = task_kind_of_run(tags).read_spec(run, tags, None)
-    changes = waiting_changes(tags) | dict(changes)
+    waits = waiting_changes(tags) if state in WAITS else {}
+    changes = waits | dict(changes)
     now = resumed_spec(was, name, changes, None)
     check_budget(now)
     if all_spent := spent(tags, was, now):
@@ -271,6 +274,18 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     store.log(run.info.run_id, tags=new)
     if state != "running":
         store.reopen(run.info.run_id, "SCHEDULED")
+
+
+def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
+    """Whether changes would change what a sweep is driven with, or is about to be.
+
+    Raises:
+        InputError: they are none.
+    """
+    tags = Tags(run)
+    was = task_kind_of_run(tags).read_spec(run, tags, None)
+    driven = resumed_spec(was, name, waiting_changes(tags), None)
+    return resumed_spec(driven, name, changes, None) != driven
 
 
 def give_up(store: Store, run_id: str, why: str) -> None:

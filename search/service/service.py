@@ -111,7 +111,8 @@ class Service(Protocol):
     ) -> SweepStatusReport:
         """Queue a sweep that is paused or has ended; `changes` as of `search.api.resume`.
 
-        They add to those that it waits with. One that a driver has begun with is refused.
+        They add to those that it waits with. One that runs goes on, and is refused if that would
+        change it.
         A sweep that was launched without a service belongs to `owner` from then on.
         """
 

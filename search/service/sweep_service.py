@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError
-from lstm_sweep.search.api.lifecycle import StoppedSweep, check_not_driven
+from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
@@ -32,6 +32,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.shared import SharedSettings, SharedStore
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
 
 #: seconds between two looks at the queue, at least and at most, and part of a processor that they
 #: may take
@@ -137,13 +138,23 @@ class SweepService:
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> SweepStatusReport:
-        """Queue a sweep that is paused or has ended; a driver that has not begun is replaced."""
-        run = archive.existing_sweep(self._store, name)
-        check_not_driven(self._store, name, run.info.run_id)
+        """Queue a sweep that is paused or has ended; one that runs with these changes goes on.
+
+        If there are changes, a driver that has not begun is replaced.
+        """
+        changes, before = changes or {}, archive.existing_sweep(self._store, name)
+        driver = lease.find_driver(self._store, before.info.run_id)  # this may take a while
         with self._changing():
-            if changes and archive.state_of(Tags(run)) in UNDER_WAY:
-                self._runner.end([run.info.run_id])  # one that is started would begin without them
-            queue.requeue(self._store, name, changes or {}, owner)
+            run = archive.existing_sweep(self._store, name)
+            left, now = lease.is_left(run.data.tags), lease.holder(run.data.tags)
+            if now != lease.holder(before.data.tags):
+                driver = None if left else now
+            if driver and queue.is_changed(run, name, changes):
+                refuse_driven(name, driver)
+            if not driver:
+                if changes and archive.state_of(Tags(run)) in UNDER_WAY:
+                    self._runner.end([run.info.run_id])  # one that starts would begin without them
+                queue.requeue(self._store, name, changes, owner)
         with self._lock:
             self._shares.enter(self._queue, name)
         self._wanted.set()

@@ -89,7 +89,7 @@ def test_a_sweep_is_queued_until_its_next_driver_has_begun(
     report = service.status("s")
     assert (report.state, report.why, report.is_under_way) == ("queued", STARTING, True)
     assert [row.state for row in service.sweeps()] == ["queued"]
-    assert service.queue()[0].why in (STARTING, "")
+    assert service.queue()[0].why == STARTING
     driver = Lease(store, run_of(store))
     driver.take()
     store.reopen(run_of(store))
@@ -146,6 +146,27 @@ def test_a_sweep_that_runs_is_not_resumed(service: SweepService, store: Store) -
     leave_broken_off(store)
     with pytest.raises(SweepRunsError, match="sweep 's' runs: process"):
         service.resume("s", {"trials": 60})
+    assert waiting_changes(store) == {}
+
+
+def test_a_sweep_that_runs_goes_on_if_what_is_asked_for_is_asked_for_again(
+    service: SweepService, store: Store
+) -> None:
+    service.resume("s", {"trials": 60})
+    take_lease(service, store)
+    leave_broken_off(store)
+    assert service.resume("s", {"trials": 60}).is_under_way
+    assert service.resume("s").is_under_way
+    with pytest.raises(SweepRunsError, match="sweep 's' runs: process"):
+        service.resume("s", {"trials": 61})
+
+
+def test_what_a_sweep_has_failed_with_is_not_tried_again(
+    service: SweepService, store: Store
+) -> None:
+    service.resume("s", {"workers": 7})
+    queue.give_up(store, run_of(store), "it cannot be driven")
+    service.resume("s")
     assert waiting_changes(store) == {}
 
 

@@ -216,10 +216,10 @@ def test_parts_that_nobody_goes_on_with_are_deleted(uploads: Uploads, tmp_path: 
 
 
 def test_old_parts_are_deleted_when_the_next_file_comes_and_count_no_more(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path / "uploads", Limits(uploads_bytes=1_000, free_bytes=0))
+    uploads = Uploads(tmp_path / "uploads", Limits(uploads_bytes=950, free_bytes=0))
     mine, other = CONTENT, CONTENT[:800]
     for content in (mine, other):
-        with uploads.receiving(digest_of(content), 0, 900) as receiver:
+        with uploads.receiving(digest_of(content), 0, len(content)) as receiver:
             receiver.write(content[:100])
     old = time.time() - KEPT_S - 60
     for part in (tmp_path / "uploads/parts").iterdir():
