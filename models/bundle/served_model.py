@@ -198,39 +198,50 @@ class StreamReader:
 
     def logits(self, codes: Codes, *, last_only: bool) -> Logits:
         """As `WindowReader.logits`."""
-        logits, _ = self._read(codes)
-        return logits[-1:] if last_only else logits
+        found = np.concatenate([logits[0, : left[0]] for logits, left, _ in self._read([codes])])
+        return found[-1:] if last_only else found
 
     def turns(self, sessions: Sequence[Codes]) -> Turns:
         """As `WindowReader.turns`."""
-        read = [self._read(codes) for codes in sessions]
-        logits = np.stack([one[-1] for one, _ in read])
-        states = [np.concatenate(rows) for rows in zip(*(after for _, after in read), strict=True)]
+        last = np.empty((len(sessions), self._network.outputs[0].shape[-1]))
+        states: States = []
+        for logits, left, after in self._read(sessions):
+            [here], states = np.nonzero(left), after
+            last[here] = logits[here, left[here] - 1]
         while True:
-            drawn = yield logits
-            found, states = self._after(drawn[:, None], states)
-            logits = found[:, 0]
+            drawn = yield last
+            logits, states = self._after(drawn[:, None], np.ones((len(drawn), 1), bool), states)
+            last = logits[:, 0]
 
-    def _read(self, codes: Codes) -> tuple[Logits, States]:
-        """Logits after `<start>` and after each symbol, `[symbols + 1, alphabet]`, and the states.
+    def _read(self, sessions: Sequence[Codes]) -> Iterator[tuple[Logits, Codes, States]]:
+        """Read sessions side by side, `<start>` first, in parts as long as a window.
 
-        Calls have as many steps as a window, and then one, since each number is traced anew.
+        Yields:
+            Logits after each step, `[sessions, steps, alphabet]`; how many steps of the part are
+            within each session, `<int32>[sessions]`; and the states after these.
         """
-        read = np.concatenate([[START], codes]).astype(np.int32)[None]
-        inputs = self._network.inputs[1:]
-        states: States = [np.zeros((1, one.shape[-1]), np.float32) for one in inputs]
-        found, begin = [], 0
-        while begin < read.shape[1]:
-            steps = self._length if begin + self._length <= read.shape[1] else 1
-            logits, states = self._after(read[:, begin : begin + steps], states)
-            found.append(logits[0])
-            begin += steps
-        return np.concatenate(found), states
+        lengths = np.array([1 + len(codes) for codes in sessions])
+        read = np.full((len(sessions), -(-lengths.max() // self._length) * self._length), START)
+        for row, codes in zip(read, sessions, strict=True):
+            row[1 : 1 + len(codes)] = codes
+        inputs = self._network.inputs[2:]
+        states: States = [np.zeros((len(read), one.shape[-1]), np.float32) for one in inputs]
+        steps = np.arange(self._length)
+        for begin in range(0, read.shape[1], self._length):
+            left = np.clip(lengths - begin, 0, self._length).astype(np.int32)
+            part = read[:, begin : begin + self._length].astype(np.int32)
+            logits, states = self._after(part, steps < left[:, None], states)
+            yield logits, left, states
 
-    def _after(self, codes: Codes, states: States) -> tuple[Logits, States]:
-        """Logits after each step, `[rows, steps, alphabet]`; requests of other threads wait."""
+    def _after(
+        self, codes: Codes, inside: NDArray[np.bool_], states: States
+    ) -> tuple[Logits, States]:
+        """Logits after each step, `[rows, steps, alphabet]`, and the states after those `inside`.
+
+        Requests of other threads wait.
+        """
         found = []
-        for rows, parts in _calls([codes, *states]):
+        for rows, parts in _calls([codes, inside, *states]):
             with self._alone:
                 made = self._network.predict_on_batch(parts)
             found.append([np.asarray(one)[:rows] for one in made])
@@ -246,23 +257,27 @@ def _is_carried(folder: Path) -> bool:
 
 
 def _streamed(network: Any) -> Any:
-    """The layers of a network as one that reads any number of symbols and goes on from states."""
+    """The layers of a network as one that reads any number of symbols and goes on from states.
+
+    Its second input says which steps change the states.
+    """
     import keras
 
     kinds = keras.layers
     lstms = [layer for layer in network.layers if isinstance(layer, kinds.LSTM)]
     embeddings = [layer for layer in network.layers if isinstance(layer, kinds.Embedding)]
-    symbols = keras.Input((None,), dtype="int32")
+    symbols, inside = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="bool")
     alphabet = network.output_shape[-1]
     features = embeddings[0](symbols) if embeddings else keras.ops.one_hot(symbols, alphabet)
     before, after = [], []
     for lstm in lstms:
         states = [keras.Input((lstm.units,)) for _ in ("output", "cell")]
-        features, *new = lstm(features, initial_state=states)
+        lstm.use_cudnn = False  # it reads no row of which no step is inside
+        features, *new = lstm(features, initial_state=states, mask=inside)
         before += states
         after += new
     logits = network.get_layer("logits")(features)
-    return keras.Model([symbols, *before], [logits, *after])
+    return keras.Model([symbols, inside, *before], [logits, *after])
 
 
 def _calls(arrays: Sequence[NDArray[Any]]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
