@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lstm_sweep.search.engines.slot_sharing import LOOK_S, read_allotment, replace_text
+from lstm_sweep.search.engines.slot_sharing import LOOK_S, read_allotment
+from lstm_sweep.search.process.whole_files import replace_text
 
 #: seconds for which a driver that had a slot too many asks for no more, doubled each further time
 CONTENT_S, CONTENT_AT_MOST_S = 30.0, 480.0

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lstm_sweep.search.engines.fair_share import fair_shares
+from lstm_sweep.search.process.whole_files import replace_text
 
 #: variable that names the folder of the locks, or is `off`
 VARIABLE = "LSTM_SWEEP_SLOTS"
@@ -268,25 +269,3 @@ def last_allotment(file: Path) -> tuple[int, float] | None:
         return int(found["slots"]), float(found["since"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
-    """Write a file at once: who reads it sees all of it, or what it was.
-
-    With `lasting` that also holds after a power failure.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    handle, partial = tempfile.mkstemp(dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as written:
-            written.write(text)
-            if lasting:
-                written.flush()
-                os.fsync(written.fileno())
-        Path(partial).replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(partial).unlink()
-        raise

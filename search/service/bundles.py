@@ -21,7 +21,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search import api
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store
-from lstm_sweep.search.engines.slot_sharing import replace_text
+from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.results import export as exporting
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.uploads import check_free

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
+from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.service.runner import PROGRESS
 from lstm_sweep.search.store.faults import StoreError

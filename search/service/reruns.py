@@ -26,9 +26,9 @@ from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.engines.slot_sharing import replace_text
 from lstm_sweep.search.process import identity
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
 
