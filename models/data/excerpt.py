@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.alphabet import END, Alphabet
 from lstm_sweep.models.data.corpus import Split
 
 #: symbols that are looked at, and those of an excerpt of event ids
@@ -19,7 +19,11 @@ def excerpt(split: Split, alphabet: Alphabet) -> str | list[int] | None:
     codes = [int(code) for code in split.codes[:LOOKED_AT]]
     lowest = len(alphabet.reserved)
     if not alphabet.is_text:
-        known = [code for code in codes if code >= lowest][:IDS]
+        known = list[int]()
+        for code in codes:
+            known += [code] if code >= lowest else []
+            if len(known) == IDS or (known and code == END < lowest):
+                break
         return [int(symbol) for symbol in alphabet.decode(known)] or None
     pieces = "".join("\n" if code < lowest else str(alphabet.decode([code])[0]) for code in codes)
     for found in WORDS.finditer(pieces):

@@ -53,8 +53,8 @@ def test_the_example_of_events_is_the_first_that_are_known() -> None:
     assert excerpt(split_of(alphabet, [9, 9]), alphabet) is None
 
 
-def test_ends_of_sessions_are_not_in_it() -> None:
+def test_it_ends_with_its_session() -> None:
     alphabet = Alphabet((1, 5, 7), ends=True)
-    codes = np.array([*alphabet.encode([7, 5]), END, *alphabet.encode([9, 1, 7]), END], np.uint16)
-    assert excerpt(Split(codes, np.array([0, 3])), alphabet) == [7, 5, 1, 7]
+    codes = np.array([*alphabet.encode([9]), END, *alphabet.encode([9, 1, 7]), END, 5], np.uint16)
+    assert excerpt(Split(codes, np.array([0, 2, 6])), alphabet) == [1, 7]
     assert excerpt(Split(np.array([END, END], np.uint16), np.array([0, 1])), alphabet) is None
