@@ -97,7 +97,9 @@ def test_a_network_computes_with_the_recurrent_weights_that_are_left(
         other.assign(one)
     layouts = weight_layouts(config)
     symbols = tf.constant(np.random.default_rng(0).integers(0, 9, (6, 4)), tf.int32)
-    inputs = [tf.transpose(symbols), *[tf.ones(4)] * config.carried]
+    inputs = [tf.transpose(symbols)]
+    if config.carried:
+        inputs += [tf.ones(4), tf.fill((4,), tf.shape(symbols)[0])]  # all steps count
 
     def of(model: Any) -> tuple[Any, list[Any]]:
         """Logits in the order of time, and the gradients of their squares."""

@@ -96,7 +96,9 @@ def test_logits_and_gradients_are_those_of_keras_for_features_that_are_left(
     def dropped(self: Any, features: Any, symbols: Any, training: bool = False) -> Any:
         return features * factors[..., None] if training else features
 
-    inputs = [SYMBOLS.T, np.ones(4, np.float32)] if config.carried else SYMBOLS.T
+    inputs: Any = SYMBOLS.T
+    if config.carried:
+        inputs = [inputs, np.ones(4, np.float32), np.full(4, len(SYMBOLS))]  # all steps count
     for kept in networks.trained.non_trainable_variables:
         if len(kept.shape) == 2:  # a state that is carried
             kept.assign(tf.zeros(kept.shape))
