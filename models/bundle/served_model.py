@@ -135,7 +135,7 @@ class NextSymbolModel:
         draws = [np.random.default_rng([wanted["seed"], 0x5A]) for _ in sessions]
         turns = self._reader.turns(sessions)
         scores = next(turns)
-        for left in range(wanted["length"] - 1, -1, -1):
+        for left in reversed(range(wanted["length"])):
             scores[:, :KNOWN] = -np.inf
             if wanted["temperature"] > 0:
                 scores -= scores.max(axis=1, keepdims=True)
@@ -221,15 +221,16 @@ class StreamReader:
             within each session, `<int32>[sessions]`; and the states after these.
         """
         lengths = np.array([1 + len(codes) for codes in sessions])
-        read = np.full((len(sessions), -(-lengths.max() // self._length) * self._length), START)
+        width = -(-lengths.max() // self._length) * self._length
+        read = np.full((len(sessions), width), START, np.int32)
         for row, codes in zip(read, sessions, strict=True):
             row[1 : 1 + len(codes)] = codes
         inputs = self._network.inputs[2:]
         states: States = [np.zeros((len(read), one.shape[-1]), np.float32) for one in inputs]
         steps = np.arange(self._length)
-        for begin in range(0, read.shape[1], self._length):
+        for begin in range(0, width, self._length):
             left = np.clip(lengths - begin, 0, self._length).astype(np.int32)
-            part = read[:, begin : begin + self._length].astype(np.int32)
+            part = read[:, begin : begin + self._length]
             logits, states = self._after(part, steps < left[:, None], states)
             yield logits, left, states
 

@@ -21,7 +21,8 @@ def excerpt(split: Split, alphabet: Alphabet) -> str | list[int] | None:
     if not alphabet.is_text:
         known = list[int]()
         for code in codes:
-            known += [code] if code >= lowest else []
+            if code >= lowest:
+                known.append(code)
             if len(known) == IDS or (known and code == END < lowest):
                 break
         return [int(symbol) for symbol in alphabet.decode(known)] or None

@@ -11,7 +11,7 @@ from pathlib import Path
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
     """Write a file at once: who reads it sees all of it, or what it was.
 
-    With `lasting` that also holds after a power failure.
+    Others may not read it. With `lasting` that also holds after a power failure.
 
     Raises:
         OSError: it cannot be written.

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import stat
-import tempfile
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process.folder_lock import locked
+from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.spec import check_name
 
 FILE = "tokens.json"
@@ -151,12 +151,7 @@ class TokenFile:
     def _write(self, rows: tuple[TokenRow, ...]) -> None:
         written = [row.to_dict() | {"sha256": row.digest} for row in rows]
         try:
-            number, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=self.file.parent)
-            with os.fdopen(number, "w", encoding="utf-8") as scratch:  # which is 0600
-                scratch.write(json_text({"tokens": written}, indent=1))
-                scratch.flush()
-                os.fsync(scratch.fileno())
-            Path(name).replace(self.file)
+            replace_text(self.file, json_text({"tokens": written}, indent=1), lasting=True)
         except OSError as error:
             raise InputError(f"{self.file}: {error.strerror}, expected to write it") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from lstm_sweep.search.store.shared import MOST_S
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease
+from tests.drivers import let_drivers_idle
 from tests.sweeps import PLAIN, store_in, tiny_spec
 
 STARTING = "its driver is being started"
@@ -51,10 +51,7 @@ def service(
     folder: Path, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SweepService]:
     """A service with the sweep `s`, whose driver was started and does nothing."""
-    script = folder / "driver"
-    script.write_text("#!/bin/sh\nexec sleep 600\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
+    let_drivers_idle(folder, monkeypatch)
     given = ServiceSettings(store=store.settings, folder=folder, state=folder / "state", slots=2)
     made = SweepService(given, Time())
     made.submit(tiny_spec(data=str(data), name="s", trials=3, **PLAIN), owner="ann")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lstm_sweep.search.store.shared import MOST_S, SharedSettings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.counted import CountedClient
+from tests.drivers import let_drivers_idle
 from tests.service_app import API, HERE, SPACE
 from tests.sweeps import store_in
 
@@ -57,10 +57,7 @@ def site(
     workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Site]:
     folder = workplace("reads")
-    script = folder / "driver"
-    script.write_text("#!/bin/sh\nexec sleep 600\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
+    let_drivers_idle(folder, monkeypatch)
     made = Site(folder, data)
     yield made
     made.service.drain()

@@ -31,6 +31,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.trial import RoundDone
 from tests.contract.sittings import go_on
+from tests.drivers import let_drivers_idle
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
 
@@ -64,10 +65,7 @@ def service(
     folder: Path, store: Store, clock: Time, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SweepService]:
     """A service with two slots whose drivers do nothing."""
-    script = folder / "driver"
-    script.write_text("#!/bin/sh\nexec sleep 600\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
+    let_drivers_idle(folder, monkeypatch)
     made = opened(folder, store, clock)
     yield made
     made.drain()

@@ -16,6 +16,7 @@ from lstm_sweep.search.engines.slot_sharing import read_allotment
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver
 from lstm_sweep.search.service.runner import AGAIN_S, FORGIVEN_S, Runner
+from tests.drivers import let_drivers_idle
 
 RUN = "0" * 32
 #: locks its file as a driver does, says so, and sleeps
@@ -137,10 +138,7 @@ def test_a_driver_is_told_how_long_it_has_to_end(
 def test_no_driver_is_started_once_all_are_ended(
     made: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = tmp_path / "driver"
-    script.write_text("#!/bin/sh\nexec sleep 600\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
+    let_drivers_idle(tmp_path, monkeypatch)
     made.start(RUN, "s")
     child = made._children[RUN]
     made.close()
