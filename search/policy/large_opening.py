@@ -4,6 +4,9 @@ Dropout makes a network learn more slowly at first and end better (Zaremba et al
 At the first rungs such a network is behind smaller ones without dropout, so a search that compares
 all of them there cuts it short (docs/results.md has the curves). Therefore a search under a limit
 of time begins one of them once it knows what a trial is worth, and lets it train until it may lead.
+
+Longer windows do the same: an epoch has fewer steps, which see more. Where there is time for them,
+the network is begun in those.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ from lstm_sweep.search.trial import Phase
 BEGUN_AFTER = 3
 #: epochs before it is compared with others, at least: it is at the first rung from then on
 EPOCHS = 8
-#: share that these may take of the time of all slots, and of the time of a sweep
+#: epochs for which there has to be time if it is begun in longer windows: they pay from about six
+#: on source code, and from about eight on a text
+EPOCHS_IN_LONGER = 12
+#: share that `EPOCHS` may take of the time of all slots, and of the time of a sweep
 MOST_OF_SLOTS, MOST_OF_TIME = 0.2, 0.4
 
 
@@ -44,7 +50,10 @@ class LargeOpening:
         slots: int,
     ) -> None:
         self._trials, self._costs, self._pausing = trials, costs, pausing
-        least, self._begun_after = (n * problem.rounds_per_epoch for n in (EPOCHS, BEGUN_AFTER))
+        self._in_longer_windows = problem.in_longer_windows
+        least, self._begun_after, self._rounds_in_longer = (
+            epochs * problem.rounds_per_epoch for epochs in (EPOCHS, BEGUN_AFTER, EPOCHS_IN_LONGER)
+        )
         rungs = halving.rungs(problem.rounds, problem.first_rung)
         #: after which it is compared, and seconds that they may take; 0 if it cannot be compared
         self._rounds = next((rung for rung in rungs if rung >= least), 0)
@@ -53,16 +62,20 @@ class LargeOpening:
             self._most_seconds = min(MOST_OF_SLOTS * slots, MOST_OF_TIME) * plan.seconds
         #: networks that it may be, the largest first, and the number of its trial
         self._candidates: tuple[Config, ...] = ()
+        #: these, and the same in longer windows
+        self._known: set[Config] = set()
         self._number: int | None = None
 
     def choose_among(self, candidates: Iterable[Config], others: Collection[Config]) -> None:
         """Know the networks that it may be, the largest first; `others` are openings themselves."""
         if self._most_seconds:
             self._candidates = tuple(one for one in candidates if one not in others)
+            longer = map(self._in_longer_windows, self._candidates)
+            self._known = {*self._candidates, *(one for one in longer if one not in others)}
 
     def recognize(self, one: TrialSnapshot) -> None:
         """If a trial of the search is the one, let it not be compared early."""
-        if self._number is None and one.trial.config in self._candidates:
+        if self._number is None and one.trial.config in self._known:
             self._number = one.trial.number
             self._pausing.judge_from(self._number, self._rounds)
 
@@ -79,5 +92,13 @@ class LargeOpening:
         most = min(self._most_seconds, left)
         for config in self._candidates:
             if self._costs.trial_seconds(config, self._rounds) <= most and admits(config):
-                return config
+                return self._in_its_windows(config, admits, left)
         return None
+
+    def _in_its_windows(self, config: Config, admits: Admits, left: float) -> Config:
+        """A candidate in longer windows if these pay in the seconds that are left."""
+        longer = self._in_longer_windows(config)
+        if longer not in self._known or not admits(longer):
+            return config
+        seconds = self._costs.trial_seconds(longer, self._rounds_in_longer)
+        return longer if seconds <= left else config

@@ -73,6 +73,7 @@ def lstm_problem(
         experience=experience,
         openings=lambda best, admits: openings(space, small, best, admits),
         large_openings=lambda best: large_openings(space, small, best, data_size),
+        in_longer_windows=lambda config: in_longer_windows(as_lstm_config(config), space),
         features=lambda config, best: features(as_lstm_config(config), small, best),
         needs_as_much_memory=needs_as_much_memory,
     )
@@ -184,9 +185,8 @@ def openings(
     if first is None:
         return ()
     windows = space["sequence_length"]
-    longer = windows.between(first.sequence_length, math.inf) or windows
     others = [_with_window(first, int(windows.decode(windows.at(0.0))), space)]
-    others += [first.evolve(sequence_length=longer.decode(longer.at(0.5)))]
+    others += [in_longer_windows(first, space)]
     for name, share in VARIED.items():
         others += [first.evolve(**{name: space[name].decode(space[name].at(share))})]
     return tuple(dict.fromkeys([first, *filter(admits, others)]))
@@ -212,6 +212,13 @@ def large_openings(
     low, high = (share * data_size.symbols for share in LARGE)
     networks = (dropped.evolve(layer_size=size) for size in sizes)
     return tuple(one for one in networks if low <= parameters(one, data_size.alphabet) <= high)
+
+
+def in_longer_windows(config: TrialConfig, space: Space) -> TrialConfig:
+    """A config with windows from halfway, by ratio, between its own and the longest of a space."""
+    windows = space["sequence_length"]
+    longer = windows.between(config.sequence_length, math.inf) or windows
+    return config.evolve(sequence_length=longer.decode(longer.at(0.5)))
 
 
 def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:

@@ -46,6 +46,10 @@ def _no_large_openings(best_rate: float) -> Sequence[Config]:
     return ()
 
 
+def _as_it_is(config: Config) -> Config:
+    return config
+
+
 def _same_rate(config: Config) -> float:
     return 1.0
 
@@ -91,6 +95,8 @@ class SearchProblem:
     #: large networks with dropout, the largest first, of which one may be a later opening, by the
     #: best learning rate (`large_opening`)
     large_openings: Callable[[float], Sequence[Config]] = _no_large_openings
+    #: the same network in longer windows, in which it learns more slowly and ends better
+    in_longer_windows: Callable[[Config], Config] = _as_it_is
     #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
     #: ladder has found; each config has as many
     features: Callable[[Config, float | None], Sequence[float]] = _no_features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.large_opening import (
     BEGUN_AFTER,
     EPOCHS,
+    EPOCHS_IN_LONGER,
     LargeOpening,
 )
 from lstm_sweep.search.policy.pausing import Pausing
@@ -39,6 +41,7 @@ from tests.unit.search.policy.player import (
 
 LARGE = TrialConfig(layers=2, layer_size=64, dropout=0.125, epochs=12)
 MEDIUM = LARGE.evolve(layer_size=48)
+LONGER_WINDOWS = LARGE.evolve(sequence_length=50)
 PLAN = Plan(trials=60, seconds=240.0)
 #: rungs are 1, 3 and 9 epochs
 LONGER = Space({**SPACE, "epochs": Listed("epochs", (12,))})
@@ -142,9 +145,20 @@ class EachASecond(ObservedCosts):
         return float(rounds)
 
 
-def opening_of(plan: Plan = PLAN, slots: int = 1) -> tuple[LargeOpening, Trials]:
+def as_it_is(config: Config) -> Config:
+    return config
+
+
+def in_longer_windows(config: Config) -> Config:
+    return as_lstm_config(config).evolve(sequence_length=LONGER_WINDOWS.sequence_length)
+
+
+def opening_of(
+    plan: Plan = PLAN, slots: int = 1, longer: Callable[[Config], Config] = as_it_is
+) -> tuple[LargeOpening, Trials]:
     """One whose networks are known; an epoch of each takes a second."""
-    problem, trials, costs = problem_of(LONGER, first_rung=1), Trials(), EachASecond()
+    problem = problem_of(LONGER, first_rung=1, in_longer_windows=longer)
+    trials, costs = Trials(), EachASecond()
     pausing = Pausing(problem, trials, slots, Forecasts((1, 3, 9)))
     large = LargeOpening(plan, problem, trials, costs, pausing, slots)
     large.choose_among((LARGE, MEDIUM), set())
@@ -178,6 +192,28 @@ def test_there_is_one_at_most() -> None:
     begun = course_of(Trial(sweep="s", number=1, config=MEDIUM, seed=1))
     large.recognize(begun.snapshot())
     assert large.next(admits_all, 100.0) is None
+
+
+def test_it_has_longer_windows_if_there_is_time_until_they_pay() -> None:
+    large, trials = opening_of(longer=in_longer_windows)
+    with_another(trials, BEGUN_AFTER)
+    assert large.next(admits_all, EPOCHS_IN_LONGER) == LONGER_WINDOWS
+    assert large.next(admits_all, EPOCHS_IN_LONGER - 1) == LARGE
+    assert large.next(lambda config: config != LONGER_WINDOWS, 100.0) == LARGE, "not admitted"
+
+
+def test_one_in_longer_windows_is_recognized() -> None:
+    large, trials = opening_of(longer=in_longer_windows)
+    with_another(trials, BEGUN_AFTER)
+    large.recognize(course_of(Trial(sweep="s", number=1, config=LONGER_WINDOWS, seed=1)).snapshot())
+    assert large.next(admits_all, 100.0) is None
+
+
+def test_longer_windows_with_which_the_search_begins_are_compared_at_once() -> None:
+    large, trials = opening_of(longer=in_longer_windows)
+    large.choose_among((LARGE, MEDIUM), {LONGER_WINDOWS})
+    with_another(trials, BEGUN_AFTER)
+    assert large.next(admits_all, 100.0) == LARGE
 
 
 @pytest.mark.parametrize("slots, seconds", [(1, 45.0), (2, 22.5), (4, 22.5)])

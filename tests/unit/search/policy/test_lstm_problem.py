@@ -82,6 +82,19 @@ def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_s
 
 
 @pytest.mark.parametrize(
+    "settings, length", [((), 50), (("sequence_length=20..40",), 28), (("sequence_length=20",), 20)]
+)
+def test_longer_windows_are_halfway_to_the_longest_of_the_space(
+    settings: tuple[str, ...], length: int
+) -> None:
+    space = with_settings(presets.DEFAULT, list(settings))
+    problem = lstm_problem(space, SHAKESPEARE, unigram_loss=3.0)
+    for network in problem.large_openings(0.004):
+        longer = problem.in_longer_windows(network)
+        assert longer == as_lstm_config(network).evolve(sequence_length=length)
+
+
+@pytest.mark.parametrize(
     "symbols, settings, some",
     [
         (SMALL_CORPUS, [], True),
