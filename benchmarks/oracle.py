@@ -12,10 +12,11 @@ its process, an oracle's from the beginning of its trial. The data `source` are 
 code, as in `grids.py`.
 
 The table has the losses that the oracle has after a quarter, a half and all of its time, and how
-much longer the search took to them; before it stands what the searches had by when, and when they
-had each loss of `--reach`. The results go to a file for each corpus, `OUT/NAME.jsonl`, one by one,
-so a benchmark that was broken off goes on where it stopped, and `--seed N` runs one of its seeds.
-Oracles begin once there is a search of each of `--seeds`, since they all have the best config.
+much longer the search took to them; before it stands what the searches had by when, or without any
+the oracles, and when they had each loss of `--reach`. The results go to a file for each corpus,
+`OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where it stopped, and
+`--seed N` runs one of its seeds. Oracles begin once there is a search of each of `--seeds`, since
+they all have the best config.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from benchmarks.oracle_records import (
     Run,
     best_config,
     improvements,
+    losses_table,
     missing,
     read_runs,
-    searches_table,
     table,
 )
 from benchmarks.rescored import rescored
@@ -84,7 +85,10 @@ def main() -> None:
             raise InputError(f"--out {given.out}: found no runs, expected some")
         for file in files:
             runs = read_runs(file)
-            print(searches_table(file.stem, runs, given.reach), table(file.stem, runs), sep="\n\n")
+            tables = [losses_table(file.stem, runs, given.reach)]
+            if any(run.kind == SEARCH for run in runs):
+                tables.append(table(file.stem, runs))
+            print(*tables, sep="\n\n")
 
 
 def _arguments() -> argparse.Namespace:

@@ -90,15 +90,17 @@ def missing(runs: Sequence[Run], seeds: int) -> list[int]:
     return [seed for seed in range(seeds) if seed not in found]
 
 
-def searches_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) -> str:
+def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) -> str:
     """What each search had after quarters of its time, when it last gained, and when it had losses.
 
-    `reach` are the losses of which that is said. If any network was scored again on more targets,
-    the last column has the losses on these.
+    Without searches it is about the oracles. `reach` are the losses of which that is said. If any
+    network was scored again on more targets, the last column has the losses on these.
     """
-    found = sorted((run for run in runs if run.kind == SEARCH), key=lambda run: run.seed)
+    kinds = {run.kind for run in runs}
+    kind = SEARCH if SEARCH in kinds else ORACLE
+    found = sorted((run for run in runs if run.kind == kind), key=lambda run: run.seed)
     if not found:
-        return f"{name}: no searches, expected some"
+        return f"{name}: no searches and no oracles, expected some"
     times = [found[0].minutes * quarter / 4 for quarter in (1, 2, 3, 4)]
     head = "".join(f"{f'{time:g} min':>10}" for time in times) + f"{'last gain':>11}"
     asked = "".join(f"{f's to {loss:g}':>13}" for loss in reach)

@@ -14,9 +14,9 @@ from benchmarks.oracle_records import (
     Run,
     best_config,
     improvements,
+    losses_table,
     missing,
     read_runs,
-    searches_table,
     table,
 )
 from lstm_sweep.models.errors import InputError
@@ -117,7 +117,7 @@ def test_searches_are_shown_by_quarters_of_their_time_with_when_they_had_a_loss(
         run("search", 0, [(100, 1.9), (700, 1.5), (1100, 1.4)]),
         run("search", 2, [(400, 1.8)]),
     ]
-    shown = searches_table("text", [*found, ORACLE], [1.6])
+    shown = losses_table("text", [*found, ORACLE], [1.6])
     assert [" ".join(line.split()) for line in shown.splitlines()] == [
         "text 5 min 10 min 15 min 20 min last gain s to 1.6",
         "seed 0 1.9000 1.9000 1.5000 1.4000 1100 700",
@@ -125,7 +125,12 @@ def test_searches_are_shown_by_quarters_of_their_time_with_when_they_had_a_loss(
         "seed 2 never 1.8000 1.8000 1.8000 400 never",
         "median 2.0000 1.8000 1.6000 1.6000 500 700",
     ]
-    assert searches_table("text", [ORACLE]) == "text: no searches, expected some"
+
+
+def test_oracles_are_shown_so_if_there_are_no_searches() -> None:
+    shown = [line.split() for line in losses_table("text", [ORACLE]).splitlines()]
+    assert shown[1] == ["seed", "0", "2.0000", "1.8000", "1.5000", "1.5000", "900"]
+    assert losses_table("text", []) == "text: no searches and no oracles, expected some"
 
 
 def test_losses_on_more_targets_have_a_column_of_their_own() -> None:
@@ -134,7 +139,7 @@ def test_losses_on_more_targets_have_a_column_of_their_own() -> None:
         run("search", 1, [(40, 1.6)]),
     ]
     assert Run.from_dict(found[0].to_dict()) == found[0]
-    shown = [line.split() for line in searches_table("text", found).splitlines()]
+    shown = [line.split() for line in losses_table("text", found).splitlines()]
     assert shown[0][-2:] == ["on", "9,000"]
     assert [line[-1] for line in shown[1:3]] == ["1.4500", "never"]
 
