@@ -17,7 +17,7 @@ from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
 from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, nearest_size
 from lstm_sweep.search.policy.ladder_length import ladder_length
-from lstm_sweep.search.policy.problem import Admits, SearchProblem, admits_all
+from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem, admits_all
 from lstm_sweep.spaces.by_corpus import SMALL_CORPUS
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
@@ -73,7 +73,6 @@ def lstm_problem(
         experience=experience,
         openings=lambda best, admits: openings(space, small, best, admits),
         large_openings=lambda best: large_openings(space, small, best, data_size),
-        in_longer_windows=lambda config: in_longer_windows(as_lstm_config(config), space),
         features=lambda config, best: features(as_lstm_config(config), small, best),
         needs_as_much_memory=needs_as_much_memory,
     )
@@ -185,8 +184,9 @@ def openings(
     if first is None:
         return ()
     windows = space["sequence_length"]
+    longer = windows.between(first.sequence_length, math.inf) or windows
     others = [_with_window(first, int(windows.decode(windows.at(0.0))), space)]
-    others += [in_longer_windows(first, space)]
+    others += [first.evolve(sequence_length=longer.decode(longer.at(0.5)))]
     for name, share in VARIED.items():
         others += [first.evolve(**{name: space[name].decode(space[name].at(share))})]
     return tuple(dict.fromkeys([first, *filter(admits, others)]))
@@ -196,13 +196,18 @@ def openings(
 LARGE = (0.4, 2.0)
 
 
+#: symbols of windows in which a large network ends better, and steps of the optimizer for which
+#: there has to be time then: of a megabyte these are twelve epochs, in batches of 32
+LONGER_WINDOW, STEPS_IN_LONGER = 50, 7_500
+
+
 def large_openings(
     space: Space, small: TrialConfig, best: float, data_size: DataSize
-) -> tuple[TrialConfig, ...]:
+) -> tuple[LargeNetwork, ...]:
     """The ladder's network in `LARGE` sizes, with dropout and the best rate, the largest first.
 
-    None for a small corpus, of which a network that large learns by heart what is chance, nor for a
-    space without dropout.
+    Those in longer windows come before all others. There are none for a small corpus, of which a
+    network that large learns by heart what is chance, nor for a space without dropout.
     """
     dropout = space["dropout"].decode(space["dropout"].at(VARIED["dropout"]))
     if not dropout or data_size.symbols < SMALL_CORPUS:
@@ -210,15 +215,25 @@ def large_openings(
     dropped = small.evolve(learning_rate=best, dropout=dropout)
     sizes = sorted(space["layer_size"].values() or [], reverse=True)
     low, high = (share * data_size.symbols for share in LARGE)
-    networks = (dropped.evolve(layer_size=size) for size in sizes)
-    return tuple(one for one in networks if low <= parameters(one, data_size.alphabet) <= high)
+    every = (dropped.evolve(layer_size=size) for size in sizes)
+    networks = [one for one in every if low <= parameters(one, data_size.alphabet) <= high]
+    longer = [_in_longer_windows(one, space, data_size) for one in networks]
+    return (*filter(None, longer), *map(LargeNetwork, networks))
 
 
-def in_longer_windows(config: TrialConfig, space: Space) -> TrialConfig:
-    """A config with windows from halfway, by ratio, between its own and the longest of a space."""
-    windows = space["sequence_length"]
-    longer = windows.between(config.sequence_length, math.inf) or windows
-    return config.evolve(sequence_length=longer.decode(longer.at(0.5)))
+def _in_longer_windows(
+    config: TrialConfig, space: Space, data_size: DataSize
+) -> LargeNetwork | None:
+    """A network with windows of `LONGER_WINDOW`, or as near to that as a space has them.
+
+    None if its windows are as long, or its state is carried, so that they do not say how far back
+    it sees.
+    """
+    length = nearest(space["sequence_length"], LONGER_WINDOW)
+    if config.carried or length <= config.sequence_length:
+        return None
+    longer = config.evolve(sequence_length=length)
+    return LargeNetwork(longer, math.ceil(STEPS_IN_LONGER / steps_per_round(longer, data_size)))
 
 
 def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:

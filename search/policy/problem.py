@@ -25,6 +25,15 @@ class LadderLength:
     steps: int | None = None
 
 
+@dataclass(frozen=True)
+class LargeNetwork:
+    """A large network with which a search may begin later."""
+
+    config: Config
+    #: rounds for which there has to be time: with fewer, another one is better
+    rounds: int = 1
+
+
 def _as_long_as_any(seconds: float | None, slots: int) -> LadderLength:
     return LadderLength()
 
@@ -42,12 +51,8 @@ def _no_openings(best_rate: float, admits: Admits) -> Sequence[Config]:
     return ()
 
 
-def _no_large_openings(best_rate: float) -> Sequence[Config]:
+def _no_large_openings(best_rate: float) -> Sequence[LargeNetwork]:
     return ()
-
-
-def _as_it_is(config: Config) -> Config:
-    return config
 
 
 def _same_rate(config: Config) -> float:
@@ -92,11 +97,9 @@ class SearchProblem:
     lowest_rate_share: float = 1.0
     #: with what the search begins, by the best learning rate; empty if nothing is more sensible
     openings: Callable[[float, Admits], Sequence[Config]] = _no_openings
-    #: large networks with dropout, the largest first, of which one may be a later opening, by the
-    #: best learning rate (`large_opening`)
-    large_openings: Callable[[float], Sequence[Config]] = _no_large_openings
-    #: the same network in longer windows, in which it learns more slowly and ends better
-    in_longer_windows: Callable[[Config], Config] = _as_it_is
+    #: large networks with dropout, the most promising first, of which one may be a later opening,
+    #: by the best learning rate (`large_opening`)
+    large_openings: Callable[[float], Sequence[LargeNetwork]] = _no_large_openings
     #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
     #: ladder has found; each config has as many
     features: Callable[[Config, float | None], Sequence[float]] = _no_features

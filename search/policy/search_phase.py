@@ -9,10 +9,11 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import halving, importance
 from lstm_sweep.search.policy.arrays import Array, grown
 from lstm_sweep.search.policy.cost import Costs
@@ -78,8 +79,10 @@ class SearchPhase:
         """Keep to learning rates near to the best one."""
         self._rate, self.space = rate, rate.narrowed
         if self._large:
-            large = map(rate.suited, self._problem.large_openings(rate.rate))
-            self._large.choose_among(large, set(self._openings()))
+            begun = set(map(_but_for_windows, self._openings()))
+            large = self._problem.large_openings(rate.rate)
+            new = (one for one in large if _but_for_windows(one.config) not in begun)
+            self._large.choose_among(replace(one, config=rate.suited(one.config)) for one in new)
         self._observed = ObservedTrials()
         for one in self._trials.values():
             self.put(one)
@@ -339,3 +342,8 @@ def noise(one: TrialSnapshot) -> float:
     later = losses[len(losses) // 2 :]
     steps = [abs(a - b) for a, b in itertools.pairwise(later)]
     return statistics.median(steps) if steps else 0.0
+
+
+def _but_for_windows(config: Config) -> TrialConfig:
+    """A network, whatever its learning rate and its windows."""
+    return network(as_lstm_config(config)).evolve(sequence_length=1)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.cost import ObservedCosts
+from lstm_sweep.search.policy.cost import Costs, ObservedCosts
 from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.large_opening import (
     BEGUN_AFTER,
     EPOCHS,
-    EPOCHS_IN_LONGER,
     LargeOpening,
 )
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.problem import Admits, admits_all
+from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Outcome, Paused, Phase, Trial
@@ -41,15 +40,19 @@ from tests.unit.search.policy.player import (
 
 LARGE = TrialConfig(layers=2, layer_size=64, dropout=0.125, epochs=12)
 MEDIUM = LARGE.evolve(layer_size=48)
-LONGER_WINDOWS = LARGE.evolve(sequence_length=50)
 PLAN = Plan(trials=60, seconds=240.0)
 #: rungs are 1, 3 and 9 epochs
 LONGER = Space({**SPACE, "epochs": Listed("epochs", (12,))})
 KNOWN: dict[str, Any] = {
     "first_rung": 1,
     "judged_from": lambda config: 1,
-    "large_openings": lambda best: tuple(one.evolve(learning_rate=best) for one in (LARGE, MEDIUM)),
+    "large_openings": lambda best: tuple(
+        LargeNetwork(one.evolve(learning_rate=best)) for one in (LARGE, MEDIUM)
+    ),
 }
+#: in longer windows, for which there have to be eleven epochs
+LONGER_WINDOWS = LARGE.evolve(sequence_length=50)
+IN_LONGER = LargeNetwork(LONGER_WINDOWS, 11)
 
 
 def is_large(config: Config) -> bool:
@@ -139,29 +142,29 @@ def test_one_that_a_search_begins_with_in_any_case_is_compared_at_once() -> None
 
 
 class EachASecond(ObservedCosts):
-    """A round of any network takes a second, and starting it none."""
+    """A round of any network takes a second, in longer windows more, and starting it none."""
+
+    def __init__(self, longer: float = 1.0) -> None:
+        super().__init__()
+        self._longer = longer
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
-        return float(rounds)
-
-
-def as_it_is(config: Config) -> Config:
-    return config
-
-
-def in_longer_windows(config: Config) -> Config:
-    return as_lstm_config(config).evolve(sequence_length=LONGER_WINDOWS.sequence_length)
+        return rounds * (self._longer if config == LONGER_WINDOWS else 1.0)
 
 
 def opening_of(
-    plan: Plan = PLAN, slots: int = 1, longer: Callable[[Config], Config] = as_it_is
+    plan: Plan = PLAN,
+    slots: int = 1,
+    longer: Sequence[LargeNetwork] = (),
+    epochs: int = 12,
+    costs: Costs | None = None,
 ) -> tuple[LargeOpening, Trials]:
     """One whose networks are known; an epoch of each takes a second."""
-    problem = problem_of(LONGER, first_rung=1, in_longer_windows=longer)
-    trials, costs = Trials(), EachASecond()
+    space = Space({**SPACE, "epochs": Listed("epochs", (epochs,))})
+    problem, trials = problem_of(space, first_rung=1), Trials()
     pausing = Pausing(problem, trials, slots, Forecasts((1, 3, 9)))
-    large = LargeOpening(plan, problem, trials, costs, pausing, slots)
-    large.choose_among((LARGE, MEDIUM), set())
+    large = LargeOpening(plan, problem, trials, costs or EachASecond(), pausing, slots)
+    large.choose_among((*longer, LargeNetwork(LARGE), LargeNetwork(MEDIUM)))
     return large, trials
 
 
@@ -186,34 +189,67 @@ def test_it_is_begun_once_another_has_shown_what_a_trial_is_worth() -> None:
     assert large.next(lambda config: config == MEDIUM, 100.0) == MEDIUM
 
 
-def test_there_is_one_at_most() -> None:
-    large, trials = opening_of()
-    with_another(trials, BEGUN_AFTER)
-    begun = course_of(Trial(sweep="s", number=1, config=MEDIUM, seed=1))
-    large.recognize(begun.snapshot())
-    assert large.next(admits_all, 100.0) is None
-
-
 def test_it_has_longer_windows_if_there_is_time_until_they_pay() -> None:
-    large, trials = opening_of(longer=in_longer_windows)
+    large, trials = opening_of(longer=[IN_LONGER])
     with_another(trials, BEGUN_AFTER)
-    assert large.next(admits_all, EPOCHS_IN_LONGER) == LONGER_WINDOWS
-    assert large.next(admits_all, EPOCHS_IN_LONGER - 1) == LARGE
-    assert large.next(lambda config: config != LONGER_WINDOWS, 100.0) == LARGE, "not admitted"
+    assert large.next(admits_all, 11.0) == LONGER_WINDOWS
+    assert large.next(admits_all, 10.9) == LARGE
+    assert large.next(lambda config: config == MEDIUM, 100.0) == MEDIUM, "no other is admitted"
 
 
-def test_one_in_longer_windows_is_recognized() -> None:
-    large, trials = opening_of(longer=in_longer_windows)
+@pytest.mark.parametrize("pace, expected", [(5.3, LONGER_WINDOWS), (5.4, LARGE)])
+def test_longer_windows_take_no_more_of_the_time_than_others(
+    pace: float, expected: TrialConfig
+) -> None:
+    """Until it is compared it has 9 epochs, for which there are 48 s of 240."""
+    large, trials = opening_of(longer=[IN_LONGER], costs=EachASecond(pace))
     with_another(trials, BEGUN_AFTER)
-    large.recognize(course_of(Trial(sweep="s", number=1, config=LONGER_WINDOWS, seed=1)).snapshot())
+    assert large.next(admits_all, 240.0) == expected
+
+
+def test_there_are_none_in_longer_windows_if_no_trial_has_so_many_epochs() -> None:
+    large, trials = opening_of(longer=[IN_LONGER], epochs=10)
+    with_another(trials, BEGUN_AFTER)
+    assert large.next(admits_all, 240.0) == LARGE
+
+
+@pytest.mark.parametrize("config", [MEDIUM, LONGER_WINDOWS])
+def test_there_is_one_at_most_in_whichever_windows(config: TrialConfig) -> None:
+    large, trials = opening_of(longer=[IN_LONGER])
+    with_another(trials, BEGUN_AFTER)
+    large.recognize(course_of(Trial(sweep="s", number=1, config=config, seed=1)).snapshot())
     assert large.next(admits_all, 100.0) is None
 
 
-def test_longer_windows_with_which_the_search_begins_are_compared_at_once() -> None:
-    large, trials = opening_of(longer=in_longer_windows)
-    large.choose_among((LARGE, MEDIUM), {LONGER_WINDOWS})
-    with_another(trials, BEGUN_AFTER)
-    assert large.next(admits_all, 100.0) == LARGE
+def with_longer(best: float) -> tuple[LargeNetwork, ...]:
+    """Large networks, the first in longer windows."""
+    every = (IN_LONGER, LargeNetwork(LARGE), LargeNetwork(MEDIUM))
+    return tuple(
+        replace(one, config=as_lstm_config(one.config).evolve(learning_rate=best)) for one in every
+    )
+
+
+@each_slots
+def test_a_sweep_begins_it_in_longer_windows_and_lets_it_train(slots: int) -> None:
+    known = {**KNOWN, "large_openings": with_longer}
+    player = Watcher(policy_of(PLAN, LONGER, slots, **known), late, slots)
+    [large] = large_ones(player.play())
+    assert as_lstm_config(large.trial.config).sequence_length == 50
+    assert len(large.rounds) == 12 and large.best_loss == 0.5
+
+
+@pytest.mark.parametrize("first", [LARGE, LONGER_WINDOWS])
+def test_one_with_which_the_search_begins_is_not_begun_again_in_other_windows(
+    first: TrialConfig,
+) -> None:
+    """Whatever its rate; 48 units are the next."""
+
+    def openings(best: float, admits: Admits) -> tuple[TrialConfig, ...]:
+        return (first.evolve(learning_rate=2 * best),)
+
+    known = {**KNOWN, "large_openings": with_longer, "openings": openings}
+    played = play(PLAN, LONGER, curves=late, slots=2, **known)
+    assert [as_lstm_config(one.trial.config).layer_size for one in large_ones(played)] == [64, 48]
 
 
 @pytest.mark.parametrize("slots, seconds", [(1, 45.0), (2, 22.5), (4, 22.5)])

@@ -74,7 +74,8 @@ def test_features_tell_what_is_dropped_out_whatever_it_is(field: str) -> None:
 
 def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_symbols() -> None:
     problem = lstm_problem(presets.DEFAULT, SHAKESPEARE, unigram_loss=3.0)
-    networks = [as_lstm_config(one) for one in problem.large_openings(0.004)]
+    found = [one for one in problem.large_openings(0.004) if one.rounds == 1]
+    networks = [as_lstm_config(one.config) for one in found]
     assert [one.layer_size for one in networks] == list(range(384, 175, -16))
     assert {(one.layers, one.dropout, one.learning_rate) for one in networks} == {(2, 0.2, 0.004)}
     sizes = [parameters(one, SHAKESPEARE.alphabet) / SHAKESPEARE.symbols for one in networks]
@@ -82,16 +83,32 @@ def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_s
 
 
 @pytest.mark.parametrize(
-    "settings, length", [((), 50), (("sequence_length=20..40",), 28), (("sequence_length=20",), 20)]
+    "settings, windows",
+    [
+        ((), {50, 20}),
+        (("sequence_length=20,35,45",), {45, 20}),
+        (("sequence_length=20..400",), {50, 20}),
+        (("sequence_length=20,160",), {20}),
+        (("sequence_length=100..160",), {100}),
+        (("sequence_length=20",), {20}),
+        (("state=carried",), {20}),
+    ],
 )
-def test_longer_windows_are_halfway_to_the_longest_of_the_space(
-    settings: tuple[str, ...], length: int
+def test_large_networks_in_longer_windows_come_first(
+    settings: tuple[str, ...], windows: set[int]
 ) -> None:
-    space = with_settings(presets.DEFAULT, list(settings))
-    problem = lstm_problem(space, SHAKESPEARE, unigram_loss=3.0)
-    for network in problem.large_openings(0.004):
-        longer = problem.in_longer_windows(network)
-        assert longer == as_lstm_config(network).evolve(sequence_length=length)
+    space = with_settings(presets.DEFAULT, ["direction=uni", *settings])
+    found = lstm_problem(space, SHAKESPEARE, unigram_loss=3.0).large_openings(0.004)
+    lengths = [as_lstm_config(one.config).sequence_length for one in found]
+    assert set(lengths) == windows and lengths == sorted(lengths, reverse=True)
+
+
+def test_longer_windows_have_time_for_as_many_steps_whatever_the_corpus() -> None:
+    """Of 7,500 steps with 32 windows of 50 symbols a megabyte has twelve epochs of three rounds."""
+    for symbols, rounds in ((1_000_000, 36), (500_000, 72), (4_000_000, 9)):
+        size = DataSize(symbols, alphabet=68, targets=2_304, rounds_per_epoch=3)
+        found = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0).large_openings(0.004)
+        assert found[0].rounds == pytest.approx(rounds, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +129,6 @@ def test_there_are_large_networks_for_corpora_and_spaces_that_have_room_for_them
     found = lstm_problem(space, size, unigram_loss=3.0).large_openings(0.01)
     assert bool(found) == some
     assert all(
-        space["dropout"].decode(space["dropout"].at(0.25)) == as_lstm_config(one).dropout
+        space["dropout"].decode(space["dropout"].at(0.25)) == as_lstm_config(one.config).dropout
         for one in found
     )

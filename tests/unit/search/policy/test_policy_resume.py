@@ -11,6 +11,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.problem import LargeNetwork
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
@@ -105,8 +106,9 @@ def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
 
 @each_slots
 def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early(slots: int) -> None:
-    def large(best: float) -> list[TrialConfig]:
-        return [TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=12)]
+    def large(best: float) -> list[LargeNetwork]:
+        short = TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=12)
+        return [LargeNetwork(short.evolve(sequence_length=50), 11), LargeNetwork(short)]
 
     space = Space({**SPACE, "epochs": Listed("epochs", (12,))})
     known: dict[str, Any] = {"first_rung": 1, "large_openings": large}
