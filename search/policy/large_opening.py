@@ -47,7 +47,7 @@ class LargeOpening:
         slots: int,
     ) -> None:
         self._trials, self._costs, self._pausing = trials, costs, pausing
-        self._problem = problem
+        self._most_rounds = problem.rounds
         least, self._begun_after = (n * problem.rounds_per_epoch for n in (EPOCHS, BEGUN_AFTER))
         rungs = halving.rungs(problem.rounds, problem.first_rung)
         #: after which it is compared, and seconds that they may take; 0 if it cannot be compared
@@ -63,8 +63,8 @@ class LargeOpening:
     def choose_among(self, networks: Iterable[LargeNetwork]) -> None:
         """Know the networks that it may be, the most promising first."""
         if self._most_seconds:
-            most = self._problem.rounds
-            self._candidates = {one.config: one.rounds for one in networks if one.rounds <= most}
+            long_enough = (one for one in networks if one.rounds <= self._most_rounds)
+            self._candidates = {one.config: one.rounds for one in long_enough}
 
     def recognize(self, one: TrialSnapshot) -> None:
         """If a trial of the search is the one, let it not be compared early."""
