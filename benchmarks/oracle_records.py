@@ -96,8 +96,7 @@ def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) ->
     Without searches it is about the oracles. `reach` are the losses of which that is said. If any
     network was scored again on more targets, the last column has the losses on these.
     """
-    kinds = {run.kind for run in runs}
-    kind = SEARCH if SEARCH in kinds else ORACLE
+    kind = SEARCH if any(run.kind == SEARCH for run in runs) else ORACLE
     found = sorted((run for run in runs if run.kind == kind), key=lambda run: run.seed)
     if not found:
         return f"{name}: no searches and no oracles, expected some"

@@ -82,9 +82,13 @@ class LargeOpening:
         searched = (one for one in self._trials.values() if one.trial.phase is Phase.SEARCH)
         if not any(len(one.rounds) >= self._begun_after for one in searched):
             return None
-        most, seconds = min(self._most_seconds, left), self._costs.trial_seconds
         for config, rounds in self._candidates.items():
-            in_time = seconds(config, self._rounds) <= most and seconds(config, rounds) <= left
-            if in_time and admits(config):
+            if self._has_time(config, rounds, left) and admits(config):
                 return config
         return None
+
+    def _has_time(self, config: Config, rounds: int, left: float) -> bool:
+        """Whether a network has its rounds in time, and no more than its share until compared."""
+        seconds = self._costs.trial_seconds
+        most = min(self._most_seconds, left)
+        return seconds(config, self._rounds) <= most and seconds(config, rounds) <= left
