@@ -327,7 +327,7 @@ class Confirmation:
         most = (self._total or 0) - len(self._earlier)
         best = next(iter(self._trials.best_so_far(1)), None)
         planned, self._shortened = self._shortened, None
-        if best is None or self._turns() * self.seconds_of(best) > left:
+        if best is None or self._turns() * (self.seconds_of(best) + GRACE_S) > left:
             self._shortened = (best and self._shorten(best, most, left=left)) or planned
         if self._shortened:
             self._total = len(self._earlier) + self._shortened.trials

@@ -83,6 +83,17 @@ def test_the_best_is_confirmed_though_it_was_not_when_the_search_ended(
     assert again.full
 
 
+@pytest.mark.parametrize(("left", "rounds"), [(52.0, 5), (51.9, 4)])
+def test_runs_of_the_best_that_just_do_not_fit_are_shorter(left: float, rounds: int) -> None:
+    """Those of another one would fit: two at a time take 50 s and 30 s, and 2 s until they end."""
+    best, other = (first_run(n, 5 - 2 * n, 2.0 + n, Ended(Outcome.STOPPED)) for n in (0, 1))
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    known = Trials([best, other])
+    again = Confirmation(Plan(seconds=260.0, trials=50), problem, known, ObservedCosts(), 2)
+    again.begin(40, 60.0)
+    assert again.next(left) == best and again.most_rounds(best) == rounds
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_sweep_says_why_its_best_config_was_not_trained_again(goes_on: bool) -> None:
     best, leader = first_run(0, 30, 2.0, Ended(Outcome.STOPPED)), first_run(1, 6, 2.1)
