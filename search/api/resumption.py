@@ -20,8 +20,9 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
 
-#: fields whose defaults leave the choice to the program, or were others in earlier versions; a
-#: value that is the default counts as not given
+#: what may change in a sweep, but for its name
+CHANGEABLE = tuple(field for field in MAY_CHANGE if field != "name")
+#: fields whose defaults leave the choice to the program, or were others in earlier versions
 LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
 
 
@@ -30,22 +31,22 @@ def resumed_spec(
 ) -> SweepSpec:
     """The spec of a sweep with what may change as it is wanted now.
 
-    A `given` one may have its data or template elsewhere, if their content is the same.
+    A `given` one may have its data or template elsewhere, if their content is the same. What it
+    has the default of, of `CHANGEABLE` and `LEFT_OPEN`, counts as not given: that stays as it was.
 
     Raises:
         InputError: a field may not change.
         DifferentSearchError: `given` describes another search.
     """
-    allowed = [field for field in MAY_CHANGE if field != "name"]
     for field in changes:
-        if field not in allowed:
-            raise InputError(f"{shown(field)} may not change: {one_of(field, allowed)}")
+        if field not in CHANGEABLE:
+            raise InputError(f"{shown(field)} may not change: {one_of(field, CHANGEABLE)}")
     if given is None:
         return dataclasses.replace(was, **changes)
     given = _where_it_was(was, given)
-    defaults = {field: getattr(SweepSpec, field) for field in LEFT_OPEN}
-    open_fields = {f: getattr(was, f) for f, v in defaults.items() if getattr(given, f) == v}
-    given = dataclasses.replace(given, **open_fields)
+    defaults = {field: getattr(SweepSpec, field) for field in (*CHANGEABLE, *LEFT_OPEN)}
+    not_given = {f: getattr(was, f) for f, v in defaults.items() if getattr(given, f) == v}
+    given = dataclasses.replace(given, **not_given)
     open_ones = {n: d for n, d in given.space.items() if isinstance(d, ByCorpus)}
     if taken := {n: was.space[n] for n, d in open_ones.items() if d.may_be(was.space.get(n))}:
         given = dataclasses.replace(given, space=given.space.replace(**taken))
@@ -107,7 +108,7 @@ def changes_of(
     if spec is None:
         return dict(changes)
     now = resumed_spec(was, name, changes, spec)
-    fields = {field: getattr(now, field) for field in MAY_CHANGE if field != "name"}
+    fields = {field: getattr(now, field) for field in CHANGEABLE}
     waits = dataclasses.replace(was, **waiting_changes(tags))
     return {field: value for field, value in fields.items() if value != getattr(waits, field)}
 

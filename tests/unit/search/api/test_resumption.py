@@ -19,14 +19,21 @@ TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 
 def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> None:
     was = SweepSpec(data=str(data), name="s", minutes=3, ends=False, targets=100)
-    given = dataclasses.replace(was, trials=70, minutes=None, ends="auto", targets="auto")
+    given = dataclasses.replace(was, trials=70, minutes=5, ends="auto", targets="auto")
     assert resumed_spec(was, "s", {"keep": 2}, given) == dataclasses.replace(
-        was, trials=70, minutes=None, keep=2
+        was, trials=70, minutes=5, keep=2
     )
     with pytest.raises(DifferentSearchError, match="seed was 0, is 4"):
         resumed_spec(was, "s", {}, dataclasses.replace(was, seed=4))
     with pytest.raises(InputError, match="'seed' may not change"):
         resumed_spec(was, "s", {"seed": 4}, None)
+
+
+def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:
+    own = {"trials": 200, "minutes": 90, "workers": 4, "per_gpu": 2, "max_failures": 3, "keep": 20}
+    was = SweepSpec(data=str(data), name="s", on="inline", **own)
+    assert resumed_spec(was, "s", {}, SweepSpec(data=str(data))) == was
+    assert resumed_spec(was, "s", {"trials": 50}, SweepSpec(data=str(data))).trials == 50
 
 
 def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data: Path) -> None:
