@@ -44,7 +44,8 @@ def shares(space: Space, losses: Mapping[AConfig, float], seed: int = 0) -> dict
     with restored("KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"):  # the import sets them
         from sklearn.ensemble import RandomForestRegressor
 
-    forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed, n_jobs=1)
+    bits = seed % 2**32  # it takes no more
+    forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=bits, n_jobs=1)
     forest.fit(_features(list(losses), space, fields), np.array(list(losses.values())))
     rng = np.random.default_rng(seed)
     sample = _features([space.sample(rng) for _ in range(SAMPLE)], space, fields)

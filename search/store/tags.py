@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.field_checks import check_number
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.store.faults import BadRunError
 
@@ -292,7 +293,10 @@ def scoring_of(tags: Tags) -> Scoring:
     """The validation targets of a run."""
     given = tags.json(Tag.SCORING, dict)
     counts = [given.get("targets"), given.get("seed"), given.get("adjacent", 1)]
-    whole = all(isinstance(one, int) and is_finite(one) and one >= 0 for one in counts)
-    if not whole or counts[2] == 0:
-        raise tags.bad(Tag.SCORING, "numbers of targets, of a seed, and of adjacent targets")
+    try:
+        for one, least in zip(counts, (0, 0, 1), strict=True):
+            check_number("", one, least, whole=True)
+    except InputError:
+        expected = "numbers of targets, of a seed, and of adjacent targets"
+        raise tags.bad(Tag.SCORING, expected) from None
     return Scoring(targets=counts[0], seed=counts[1], adjacent=counts[2])

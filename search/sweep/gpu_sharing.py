@@ -22,7 +22,15 @@ from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, GpuMemory, SlotLost
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, RoundDone, Trial
+from lstm_sweep.search.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Progressed,
+    RoundDone,
+    Trial,
+    trial_seed,
+)
 
 #: share of a GPU's free memory that trials may be given
 SHARE = 0.9
@@ -97,7 +105,7 @@ def pack(config: TrialConfig, seed: int, task: Task, engine: Engine) -> tuple[in
     card, slot = next(iter(cards.items()))
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
-        trial = Trial(sweep="measured", number=0, config=config, seed=seed)
+        trial = Trial(sweep="measured", number=0, config=config, seed=trial_seed(seed, 0))
         meanwhile = _while_it_trains(engine, task.job(trial, slot, Path(scratch)))
     needed = meanwhile.used - known[card].used if meanwhile else 0
     if needed <= 0:  # it did not come to train, or others have left the GPU meanwhile

@@ -19,9 +19,9 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.spec import digest_of
+from lstm_sweep.search.spec import SweepSpec, digest_of
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.tags import Tag, scoring_of
+from lstm_sweep.search.store.tags import Tag, Tags, scoring_of, scoring_tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.sweep import lease
@@ -166,6 +166,14 @@ def test_a_sweep_whose_targets_were_drawn_by_its_own_seed_keeps_them(
     assert scored == [Scoring(100, 5)] * 2
     tags = archive.existing_sweep(store, "s").data.tags
     assert json.loads(tags[Tag.SCORING]) == {"targets": 100, "seed": 5}
+
+
+@pytest.mark.parametrize("seed", [0, 2**64])
+def test_every_seed_of_targets_that_a_spec_may_have_is_read_again(store: Store, seed: int) -> None:
+    scoring = SweepSpec(targets=100, targets_seed=seed, adjacent_targets=2).scoring()
+    run_id = store.create_run("s/0", {Tag.NAME: "s", Tag.SCORING: scoring_tag(scoring)})
+    run = store.run(run_id)
+    assert run and scoring_of(Tags(run)) == scoring
 
 
 def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:

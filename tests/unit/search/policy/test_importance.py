@@ -52,6 +52,11 @@ def test_a_loss_of_one_field_alone_is_explained_by_it() -> None:
     assert max(share for name, share in found.items() if name != "learning_rate") < 0.03
 
 
+def test_a_seed_may_be_as_large_as_a_sweep_takes_it() -> None:
+    losses = {config: config.dropout for config in drawn(SPACE, 30)}
+    assert shares(SPACE, losses, seed=2**64) == shares(SPACE, losses, seed=2**64)
+
+
 def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
     # variance of a uniform term of width w is w^2 / 12; of a fair coin of height h it is h^2 / 4
     def loss(config: TrialConfig) -> float:
