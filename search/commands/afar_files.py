@@ -16,6 +16,7 @@ from lstm_sweep.search.client.unpacking import unpack
 from lstm_sweep.search.commands.afar_trials import path_of_trial
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.process.new_paths import (
+    become,
     new_folder,
     new_report,
     scratch_beside,
@@ -67,9 +68,7 @@ def _fetch(
         headers = download(service, scratch / "bundle.zip", *path, **query)
         result: dict[str, Any] = json.loads(headers[EXPORT])
         unpack(scratch / "bundle.zip", scratch / "bundle")
-        if to.exists():
-            to.rmdir()
-        (scratch / "bundle").rename(to)
+        become(scratch / "bundle", to)
     except OSError as error:
         raise InputError(
             option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def scratch_beside(to: Path) -> Path:
             option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"
         ) from None
     return scratch
+
+
+def become(made: Path, to: Path) -> None:
+    """Let a folder that was made in a scratch beside `to` be that folder.
+
+    An empty folder that is there stays, and gets what is in it: it may be a mounted one, or the one
+    where a shell is.
+
+    Raises:
+        InputError: it cannot be, or something was put there meanwhile.
+    """
+    where = worded(option("to"), f" {shown(str(to))}")
+    try:
+        if not to.exists():
+            made.rename(to)
+            return
+        if any(to.iterdir()):
+            raise InputError(where, ": found something there, expected a new or an empty folder")
+        for part in list(made.iterdir()):
+            shutil.move(part, to / part.name)
+    except OSError as error:
+        raise InputError(where, f": {why_not(error)}, expected a folder to write to") from None
 
 
 def new_report(given: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import Wording, option
-from lstm_sweep.search.process.new_paths import scratch_beside
+from lstm_sweep.search.process.new_paths import become, scratch_beside
 from lstm_sweep.search.results.register import register
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
@@ -78,9 +78,7 @@ def export(
                 Wording("unchecked=True", "--unchecked"),
                 ", to export it all the same",
             )
-        if to.exists():
-            to.rmdir()
-        (scratch / "bundle").rename(to)
+        become(scratch / "bundle", to)
         if model is not None:
             version = register(store, record, model, to, scratch, result)
             result["model_version"] = version.to_dict()

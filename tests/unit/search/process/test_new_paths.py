@@ -9,6 +9,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.new_paths import (
     REPORT_MARK,
+    become,
     new_folder,
     new_report,
     scratch_beside,
@@ -29,6 +30,30 @@ def test_a_folder_is_new_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (scratch.parent, scratch.stat().st_mode & 0o777) == (tmp_path / "deep", 0o755)
     with pytest.raises(InputError, match="expected a folder to write to"):
         scratch_beside(tmp_path / "file" / "to")
+
+
+def test_an_empty_folder_gets_what_was_made_and_stays(tmp_path: Path) -> None:
+    def made() -> Path:
+        folder = scratch_beside(tmp_path / "to") / "bundle"
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "file").write_text("of the bundle", encoding="utf-8")
+        return folder
+
+    new, empty, full = (tmp_path / name for name in ("new", "empty", "full"))
+    empty.mkdir()
+    full.mkdir()
+    was = empty.stat().st_ino
+    for to in (new, empty):
+        become(made(), to)
+        assert (to / "deep" / "file").read_text(encoding="utf-8") == "of the bundle"
+    assert empty.stat().st_ino == was
+    (full / "file").touch()
+    bundle = made()
+    with pytest.raises(InputError, match=r"full'?: found something there, expected a new"):
+        become(bundle, full)
+    assert [one.name for one in full.iterdir()] == ["file"] and bundle.exists()
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        become(bundle, full / "file" / "below")
 
 
 def test_a_report_replaces_a_report_alone(tmp_path: Path) -> None:
