@@ -71,16 +71,24 @@ class SizeRule:
         """The least and the most parameters that suit so many training symbols."""
         return self.low * min(symbols, ENOUGH_SYMBOLS), self.high * symbols
 
+    def side(self, config: TrialConfig, alphabet_size: int, symbols: int) -> int:
+        """Whether `config` is too small (-1), admitted (0) or too large (1) for the symbols."""
+        count = parameters(config, alphabet_size)
+        if count / min(symbols, ENOUGH_SYMBOLS) < self.low:
+            return -1
+        return int(count / symbols > self.high)
+
     def judge(self, config: TrialConfig, alphabet_size: int, symbols: int) -> Verdict:
         """Say whether `config` suits a corpus of `symbols` training symbols."""
         count = parameters(config, alphabet_size)
+        side = self.side(config, alphabet_size, symbols)
         ratio, enough = count / symbols, min(symbols, ENOUGH_SYMBOLS)
         least = f"{self.low:g}" + (
             f" for each of {enough:,}" if enough < symbols and self.low else ""
         )
-        if count / enough < self.low:
+        if side < 0:
             word, admitted = f"too small: below {least}", False
-        elif ratio > self.high:
+        elif side > 0:
             word, admitted = f"too large: above {self.high:g}", False
         else:
             word, admitted = f"fits: from {least} to {self.high:g}", True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +13,10 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.size import Verdict
+from lstm_sweep.models.size import SizeRule, Verdict
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.preflight import check_space
+from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import LISTABLE
 
 #: structures that are listed one by one, at most
@@ -84,9 +87,18 @@ def size(spec: SweepSpec) -> SizeReport:
     """
     corpus = corpora.load(spec.source())
     rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)
-    networks = [
-        NetworkSize(config, rule.judge(config, alphabet, symbols)) for config in _structures(spec)
-    ]
+
+    def judged(config: TrialConfig) -> NetworkSize:
+        return NetworkSize(config, rule.judge(config, alphabet, symbols))
+
+    axes = [sorted(spec.space[field].values() or []) for field in SIZE_FIELDS]
+    structures = math.prod(map(len, axes))
+    if structures <= LISTABLE:
+        networks = list(map(judged, _structures(axes)))
+        admitted = sum(network.verdict.admitted for network in networks)
+    else:
+        networks = list(map(judged, _corners(axes)))
+        admitted = _admitted(axes, rule, alphabet, symbols)
     fewest, most = rule.bounds(symbols)
     networks.sort(key=lambda network: network.verdict.parameters)
     return SizeReport(
@@ -97,22 +109,42 @@ def size(spec: SweepSpec) -> SizeReport:
         high=rule.high,
         fewest=fewest,
         most=most,
-        structures=len(networks),
-        admitted=sum(network.verdict.admitted for network in networks),
-        networks=tuple(networks if len(networks) <= LISTED else (networks[0], networks[-1])),
+        structures=structures,
+        admitted=admitted,
+        networks=tuple(networks if structures <= LISTED else (networks[0], networks[-1])),
         refused=_refusal(spec, corpus),
     )
 
 
-def _structures(spec: SweepSpec) -> list[TrialConfig]:
-    """All networks of a space, or those at its corners if there are too many to list."""
-    axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
-    if math.prod(map(len, axes)) > LISTABLE:
-        axes = [list(dict.fromkeys((axis[0], axis[-1]))) for axis in axes]
-    return [
-        TrialConfig.from_dict(dict(zip(SIZE_FIELDS, values, strict=True)))
-        for values in itertools.product(*axes)
-    ]
+def _structures(axes: Sequence[Sequence[Value]]) -> Iterator[TrialConfig]:
+    """The networks of which each has one value of each axis, in the order of `SIZE_FIELDS`."""
+    for values in itertools.product(*axes):
+        yield TrialConfig.from_dict(dict(zip(SIZE_FIELDS, values, strict=True)))
+
+
+def _corners(axes: Sequence[Sequence[Value]]) -> Iterator[TrialConfig]:
+    """Networks with the ends of each axis, among which are the smallest and the largest.
+
+    Without an embedding, of size 0, symbols are vectors as long as the alphabet: so the smallest
+    embedding that there is counts as an end as well.
+    """
+    ends = [[axis[0], axis[-1]] for axis in axes]
+    embedding = SIZE_FIELDS.index("embedding_size")
+    ends[embedding] += axes[embedding][:2]
+    return _structures([list(dict.fromkeys(values)) for values in ends])
+
+
+def _admitted(axes: Sequence[Sequence[Value]], rule: SizeRule, alphabet: int, symbols: int) -> int:
+    """How many networks the rule admits: the larger the layers, the more parameters they have."""
+    place = SIZE_FIELDS.index("layer_size")
+    sizes, found = axes[place], 0
+    for smallest in _structures([*axes[:place], sizes[:1], *axes[place + 1 :]]):
+
+        def place_of(size: Value, config: TrialConfig = smallest) -> int:
+            return rule.side(config.evolve(layer_size=size), alphabet, symbols)
+
+        found += bisect_right(sizes, 0, key=place_of) - bisect_left(sizes, 0, key=place_of)
+    return found
 
 
 def _refusal(spec: SweepSpec, corpus: Corpus) -> str:

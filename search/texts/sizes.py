@@ -23,6 +23,8 @@ def _lines(report: SizeReport) -> Iterator[str]:
     for network in report.networks:
         config = network.config
         size = f"{config.layers}x{config.layer_size}"
+        if config.embedding_size:
+            size += f", embedding {config.embedding_size}"
         yield f"{config.direction} {size}: {network.verdict.reason}"
     if len(report.networks) < report.structures:
         passed = f"{report.admitted} of them pass"

@@ -59,7 +59,7 @@ WITHOUT = {
         search/service/pages/{forms,rendering} search/service/routes/exports""",
     "what users type and read: contract and acceptance tests of the program": """
         lstm_sweep/{__main__,_model,_progress,_sweep,_trial}
-        search/api/{field_changes,job_log,network_sizes} search/arguments
+        search/api/{field_changes,job_log} search/arguments
         search/commands/{afar_files,afar_launch,afar_printing,afar_spec,afar_trials,dry_run,exits}
         search/commands/{json_lines,launch,lifecycle,model_arguments,models,report,rerun_verdict}
         search/commands/{serve_arguments,token_arguments,trials}
