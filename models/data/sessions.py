@@ -11,7 +11,7 @@ from lstm_sweep.models.data.alphabet import END, END_NAME, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.reader import Sequences, code_points, read_ids, read_text
 from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.data.source import all_files, existing
 from lstm_sweep.models.data.spool import Codes
 from lstm_sweep.models.errors import InputError, shown
 
@@ -65,7 +65,7 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         files, file_starts, several = [data], [0], True
     else:
         path = existing(data)
-        paths = [file for group in file_groups(path).values() for file in group]
+        paths = all_files(path)
         (read_text if alphabet.is_text else read_ids)(paths, sequences)
         files = [one.name if one == path else str(one.relative_to(path)) for one in paths]
         file_starts, several = sequences.file_starts, sequences.lines_are_sessions

@@ -91,6 +91,15 @@ def existing(data: str) -> Path:
     return path
 
 
+def all_files(path: Path) -> list[Path]:
+    """The file, or all files in the folder and below it, those of splits and beside them; some.
+
+    Raises:
+        InputError: there are no symbols.
+    """
+    return _with_content(path, _files(path) if path.is_dir() else [path])
+
+
 def file_groups(path: Path) -> dict[str, list[Path]]:
     """Files of each split by its name, or all files as `all`; no list is empty.
 
@@ -98,10 +107,10 @@ def file_groups(path: Path) -> dict[str, list[Path]]:
         InputError: there are no symbols, or some of the splits are missing.
     """
     if not path.is_dir():
-        return {"all": _with_content(path, [path])}
+        return {"all": all_files(path)}
     given = [name for name in SPLITS if (path / name).is_dir()]
     if not given:
-        return {"all": _with_content(path, _files(path))}
+        return {"all": all_files(path)}
     if len(given) < len(SPLITS):
         missing = ", ".join(f"{name}/" for name in SPLITS if name not in given)
         raise InputError(f"{path}: found {given[0]}/ but not {missing}, expected all three or none")

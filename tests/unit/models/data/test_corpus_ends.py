@@ -147,6 +147,16 @@ def test_new_sessions_have_ends_if_they_are_wanted(tmp_path: Path, lines: Corpus
     assert names == [without.name(session) for session in range(3)]
 
 
+def test_new_sessions_are_those_of_all_files_also_beside_folders_called_as_splits(
+    tmp_path: Path, lines: Corpus
+) -> None:
+    for name in ("new", "test/b", "train/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1 2\n", encoding="utf-8")
+    found = read_sessions(str(tmp_path), lines.alphabet)
+    assert (found.files, len(found)) == (("new", "test/b", "train/a"), 3)
+
+
 def test_a_source_says_whether_there_are_ends() -> None:
     with pytest.raises(InputError, match="ends is 'on': expected true or false"):
         Source(data="workflow-log", ends="on")  # type: ignore[arg-type]
