@@ -135,7 +135,7 @@ class SweepSpec:
             check_name("name", self.name)
 
     def _check_switches(self) -> None:
-        for name in ("ends", "prior"):  # as on the command line
+        for name in ("ends", "ladder", "halving", "prior"):  # as on the command line
             given = getattr(self, name)
             if isinstance(given, str) and given in ("on", "off"):
                 object.__setattr__(self, name, given == "on")
@@ -187,7 +187,7 @@ class SweepSpec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as it is written in a file."""
+        """The spec as runs have it."""
         written = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.template:
             kept = {key: value for key, value in written.items() if key not in CORPUS_FIELDS}
@@ -196,10 +196,12 @@ class SweepSpec:
                 "template_digest": self.template.digest,
                 "space": self.space.describe(),
             }
-        return written | {
-            "split": list(self.split),
-            "space": self.space.describe(),
-        }
+        return written | {"split": list(self.split), "space": self.space.describe()}
+
+    def file_content(self) -> dict[str, Any]:
+        """The spec as a sweep file may have it: that of a template names no space."""
+        own = ("template_digest", "space") if self.template else ()
+        return {key: value for key, value in self.to_dict().items() if key not in own}
 
     def digest(self) -> str:
         """Fingerprint of all that decides what is searched, 16 hexadecimal digits."""

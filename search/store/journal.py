@@ -108,7 +108,8 @@ class Journal:
         if new := {key: value for key, value in params.items() if key not in known}:
             self.store.log(self.run_id, params=new)
         self.store.log_dataset(self.run_id, **asdict(self._dataset))
-        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+        own = spec.file_content() | {"name": name}
+        text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
         self.store.keep_text(self.run_id, text, "sweep.yaml")
 
     def log_progress(self, trials: int, best_loss: float | None) -> None:

@@ -72,7 +72,7 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ("size_low", 11, "size rule from 11 to 10: expected 0 <= low <= high"),
         ("size_high", "big", "size_high is 'big': expected a number from 0"),
         ("size_high", 0.01, "size rule from 0.1 to 0.01: expected 0 <= low <= high"),
-        ("ladder", "off", "ladder is 'off': expected true or false"),
+        ("ladder", "no", "ladder is 'no': expected true or false"),
         ("ladder", 1, "ladder is 1: expected true or false"),
         ("ladder", None, "ladder is None: expected true or false"),
         ("halving", "true", "halving is 'true': expected true or false"),

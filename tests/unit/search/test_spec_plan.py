@@ -48,12 +48,13 @@ def test_a_plan_is_what_the_spec_says() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["ladder", "halving", "prior"])
 @pytest.mark.parametrize("given, taken", [("on", True), ("off", False), (False, False)])
-def test_the_prior_may_be_switched_in_words(given: object, taken: bool) -> None:
-    spec = SweepSpec.from_mapping({"prior": given}, "here")
-    assert spec.prior is taken and spec.to_dict()["prior"] is taken
-    with pytest.raises(InputError, match="here: prior is 'no': expected true or false"):
-        SweepSpec.from_mapping({"prior": "no"}, "here")
+def test_what_is_on_or_off_may_be_switched_in_words(name: str, given: object, taken: bool) -> None:
+    spec = SweepSpec.from_mapping({name: given}, "here")
+    assert getattr(spec, name) is taken and spec.to_dict()[name] is taken
+    with pytest.raises(InputError, match=f"here: {name} is 'no': expected true or false"):
+        SweepSpec.from_mapping({name: "no"}, "here")
 
 
 def test_without_a_time_limit_a_plan_has_none() -> None:
