@@ -159,7 +159,6 @@ def rerun(
         store = store_of_trial(reference, settings)
         record = archive.find_trial(store, reference)
         task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
-        observer.said(f"training {record.trial.id} again (run {record.run_id})")
         return run_again(
             store, record, opened, changes, template, observer=observer, interrupts=interrupts
         )

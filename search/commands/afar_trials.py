@@ -65,12 +65,8 @@ def rerun(
         if arguments.template is not None:
             body["template"] = sent.send_template(arguments.template)
         found = service.send("POST", *path, document=body, once=True).document()
-    output = sys.stderr if arguments.json else sys.stdout
-    print(
-        f"training {plain(found['trial'])} again (run {plain(found['run_id'])})",
-        file=output,
-        flush=True,
-    )
+    # the service may still refuse it, and then nothing is printed on standard output
+    print(f"training {plain(found['trial'])} again (run {plain(found['run_id'])})", file=sys.stderr)
     try:
         found = _ended(found, service, sleep)
     except KeyboardInterrupt:

@@ -117,6 +117,7 @@ def rerun(
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
     was = _rounds(store, record)
+    observer.said(f"training {first.id} again (run {record.run_id})")
     close_left_open(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
     if variation:
