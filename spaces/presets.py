@@ -53,8 +53,9 @@ def named(name_or_file: str) -> Space:
     if name_or_file in SPACES:
         return SPACES[name_or_file]
     try:
-        found, folder = Path(name_or_file).is_file(), Path(name_or_file).is_dir()
-    except (OSError, ValueError):
+        file = Path(name_or_file).expanduser()
+        found, folder = file.is_file(), file.is_dir()
+    except (OSError, RuntimeError, ValueError):
         found, folder = False, False
     if not found:
         hint = nearest(name_or_file, SPACES)
@@ -62,4 +63,4 @@ def named(name_or_file: str) -> Space:
             f"space {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, expected a "
             f"YAML file or a declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
         )
-    return from_file(Path(name_or_file))
+    return from_file(file)

@@ -171,8 +171,9 @@ def _space(given: str, service: Connection) -> Any:
     if given in PRESET_NAMES:
         return given
     try:
-        is_file = Path(given).is_file()
-    except (OSError, ValueError):
+        file = Path(given).expanduser()
+        is_file = file.is_file()
+    except (OSError, RuntimeError, ValueError):
         is_file = False
     if not is_file:
         hint = nearest(given, PRESET_NAMES)
@@ -180,7 +181,7 @@ def _space(given: str, service: Connection) -> Any:
             f"{REQUEST}space {shown(given)}: no such file, expected a YAML file or a declared "
             f"space ({', '.join(PRESET_NAMES)}){f'; {hint}' if hint else ''}"
         )
-    return _yaml_of(given, service, "space")
+    return _yaml_of(str(file), service, "space")
 
 
 def _yaml_of(file: str, service: Connection, what: str) -> Any:
