@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
@@ -48,10 +47,15 @@ def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> Wording:
     if limit is StopReason.SPACE:
         return Wording(f"the whole space ({sentence})")
     before, now = getattr(was, limit), getattr(spec, limit)
-    if (now or math.inf) > (before or math.inf):
+    if raised(before, now):
         return Wording("")
     number = f"{before or 0:g}"
     return worded(Wording(f"{limit}={number}", f"--{limit} {number}"), f" ({sentence})")
+
+
+def raised(before: float | None, now: float | None) -> bool:
+    """Whether a limit is wider than it was; None is no limit."""
+    return before is not None and (now is None or now > before)
 
 
 def _limit(tags: Mapping[str, str]) -> StopReason:

@@ -13,7 +13,7 @@ from lstm_sweep.search.process import garbage, workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
-from lstm_sweep.search.sweep import health, lease
+from lstm_sweep.search.sweep import continuation, health, lease
 from lstm_sweep.search.sweep.closing import Closing
 from lstm_sweep.search.sweep.events import (
     ProgressReported,
@@ -78,7 +78,7 @@ class Loop:
             Resumed(past.finished, past.again, past.unfinished, past.paused)
         )
         spec, old_spec = parts.spec, past.spec
-        more_time = (spec.minutes or math.inf) > (old_spec.minutes or math.inf)
+        more_time = continuation.raised(old_spec.minutes, spec.minutes)
         extended = more_time or spec.trials > old_spec.trials
         paused = list(state.paused.values())
         parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
