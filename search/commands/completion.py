@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.commands.option_types import switch
 from lstm_sweep.search.texts.terminal import print_json
 
 PROGRAM = "lstm-sweep"
@@ -21,9 +23,18 @@ INSTALL = {
 }
 #: seconds that a database is waited for, and names that are proposed at most
 WAIT_S, MOST = 0.5, 500
-#: arguments whose values are names in the store
-SWEEPS = ("NAME",)
+#: arguments whose values are names in the store: a sweep's by its name in the code, those of trials
+#: by how they are shown
+SWEEP = "sweep"
 TRIALS = ("TRIAL", "NAME_OR_TRIAL")
+#: where the words are that an option may be; they are imported once they are asked for
+WORDS = {
+    "algo": ("search.policy.proposer", "ALGORITHMS"),
+    "on": ("search.engine_names", "ENGINES"),
+    "role": ("search.commands.token_arguments", "ROLES"),
+    "size_rule": ("search.spec", "RULES"),
+    "symbols": ("models.data.source", "SYMBOLS"),
+}
 
 
 def completion(arguments: Namespace) -> int:
@@ -45,15 +56,29 @@ def completion(arguments: Namespace) -> int:
 def complete(parser: ArgumentParser) -> None:
     """Answer a shell that asks for what may come next, and leave the process."""
     import argcomplete
+    from argcomplete.completers import FilesCompleter
 
+    from lstm_sweep.spaces.preset_names import PRESET_NAMES
+
+    files = FilesCompleter()
     for action in _actions(parser):
         if action.dest == "shell":
             action.completer = lambda **_: [*INSTALL]
-        elif action.metavar in SWEEPS and not action.option_strings:
+        elif action.dest == SWEEP:
             action.completer = lambda prefix, **_: names(prefix)
         elif action.metavar in TRIALS:
             action.completer = lambda prefix, **_: names(prefix, trials=True)
+        elif action.dest == "space":
+            action.completer = lambda prefix, **_: [*PRESET_NAMES, *files(prefix)]
+        elif action.type is switch:
+            action.completer = lambda **_: ["on", "off"]
+        elif action.dest in WORDS and not action.choices:
+            action.completer = lambda where=WORDS[action.dest], **_: _words(*where)
     argcomplete.autocomplete(parser, exclude=["-h", "--help"])
+
+
+def _words(module: str, name: str) -> list[str]:
+    return [*getattr(importlib.import_module(f"lstm_sweep.{module}"), name)]
 
 
 def names(prefix: str, folder: Path | None = None, *, trials: bool = False) -> list[str]:
@@ -71,7 +96,10 @@ def names(prefix: str, folder: Path | None = None, *, trials: bool = False) -> l
         return []
     if file is None or not file.exists():
         return []
-    kept = "SELECT DISTINCT value FROM tags WHERE key = ? AND substr(value, 1, ?) = ? LIMIT ?"
+    kept = (
+        "SELECT DISTINCT value FROM tags JOIN runs USING (run_uuid) "
+        "WHERE lifecycle_stage = 'active' AND key = ? AND substr(value, 1, ?) = ? LIMIT ?"
+    )
     runs = (
         "SELECT DISTINCT name FROM runs "
         "WHERE lifecycle_stage = 'active' AND substr(name, 1, ?) = ? LIMIT ?"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands.completion import INSTALL, names
@@ -23,6 +24,8 @@ def folder(workplace: Callable[[str], Path]) -> Path:
     store = store_in(folder)
     for name in ("book-1", "log-1"):
         run_id = store.create_run(name, {Tag.NAME: name, Tag.ROLE: "sweep"})
+    deleted = store.create_run("old-1", {Tag.NAME: "old-1", Tag.ROLE: "sweep"})
+    MlflowClient(store.settings.tracking_uri).delete_run(deleted)
     for number in ("0", "1", "unigram"):
         store.create_run(f"log-1/{number}", {Tag.NAME: "log-1"}, run_id)
     (folder / "mlflow.yaml").write_text(f"tracking_uri: {store.settings.tracking_uri}\n")
@@ -59,6 +62,12 @@ def test_a_shell_is_told_commands_options_and_names(folder: Path) -> None:
     assert "--dry-run" in proposed("lstm-sweep launch --d", folder)
     assert proposed("lstm-sweep launch --progress js", folder) == {"json"}
     assert proposed("lstm-sweep completion b", folder) == {"bash"}
+    assert proposed("lstm-sweep launch --algo hyp", folder) == {"hyperopt"}
+    assert proposed("lstm-sweep resume book-1 --on r", folder) == {"ray"}
+    assert proposed("lstm-sweep launch --ladder o", folder) == {"on", "off"}
+    assert proposed("lstm-sweep launch --space qu", folder) == {"quick"}
+    assert proposed("lstm-sweep token add me --role r", folder) == {"read", "run"}
+    assert proposed("lstm-sweep token revoke b", folder) == set()
     assert proposed("lstm-sweep status b", folder) == {"book-1"}
     assert proposed("lstm-sweep compare log-1/0 log-1/", folder) == {"log-1/0", "log-1/1"}
 
