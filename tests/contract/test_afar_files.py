@@ -151,8 +151,9 @@ def test_a_rerun_is_waited_for(
     command = ["rerun", "s/1", "--server", address, *(f"--set={one}" for one in settings)]
     assert cli.main(command) == code
     output, errors = capsys.readouterr()
-    assert output.startswith("training s/1 again (run ")
+    assert errors.startswith("training s/1 again (run ")
     assert said in output + errors and "Traceback" not in errors
+    assert not (output and code == 2)
     assert cli.main([*command, "--json"]) == code
     output, errors = capsys.readouterr()
     assert "training s/1 again" in errors

@@ -50,6 +50,10 @@ def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
     assert (again.comparison.verdict, again.comparison.epochs_compared) == ("identical", 2)
     shown = api.show(again.run_id, settings=settings).to_dict()
     assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_val_loss)
+    refused = Reading()
+    with pytest.raises(InputError, match="sequence_length"):
+        api.rerun("s/0", settings=settings, changes={"sequence_length": 5_000}, observer=refused)
+    assert refused.lines == []
     varied = api.rerun("s/0", settings=settings, changes={"epochs": 1})
     assert varied.variation == {"epochs": (2, 1)}
 

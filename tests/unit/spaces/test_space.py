@@ -234,6 +234,16 @@ def test_an_unknown_space_is_refused_with_the_declared_ones() -> None:
         presets.named("defualt")
 
 
+def test_a_space_may_be_a_file_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my.yaml").write_text("layers: 2\n", encoding="utf-8")
+    assert presets.named("~/my.yaml")["layers"].values() == [2]
+    with pytest.raises(InputError, match=r"space '~/none.yaml': no such file"):
+        presets.named("~/none.yaml")
+
+
 # mappings, files and settings ------------------------------------------------------------------
 
 
