@@ -64,10 +64,14 @@ class Engine(Protocol):
         """
 
     def reserve(self, slot: Slot) -> str:
-        """Keep a free slot for a trial that is started before the next `wait`; empty if it is kept.
+        """Keep a free slot for the trial that is started on it next; empty if it is kept.
 
-        Else why it cannot be had: other sweeps use it, or this one has all that it may have.
+        Else why it cannot be had: other sweeps use it, or this one has all that it may have. Events
+        may be waited for until the trial is started. If none is, `release` gives the slot back.
         """
+
+    def release(self) -> None:
+        """Give back the slots that were reserved and on which no trial was started."""
 
     def refusal(self) -> str:
         """Why it may have no slot at all now, if other sweeps have all; empty if it may."""
@@ -150,6 +154,9 @@ class ClosesOnExit(ABC):
     def reserve(self, slot: Slot) -> str:
         """Return an empty text: any slot can be used, since no other sweep shares them."""
         return ""
+
+    def release(self) -> None:  # noqa: B027
+        """Do nothing, since no slot is kept from other sweeps."""
 
     def refusal(self) -> str:
         """Return an empty text: the engine has slots, or will have some."""

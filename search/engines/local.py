@@ -90,6 +90,11 @@ class LocalEngine(ClosesOnExit):
         return self._refused
 
     @override
+    def release(self) -> None:
+        while self._reserved:
+            self._give_back(self._reserved.popitem()[1])
+
+    @override
     def surplus(self) -> int:
         if self._sharing is None:
             return 0
@@ -117,8 +122,6 @@ class LocalEngine(ClosesOnExit):
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """Messages that workers have sent; empty after `timeout_s` seconds."""
-        for slot in list(self._reserved):
-            self._give_back(self._reserved.pop(slot))
         pipes = {running.pipe: running for running in self._running.values()}
         ready = connection.wait(list(pipes), timeout_s) if pipes else []
         if not pipes and self._refused:

@@ -48,6 +48,12 @@ class Placing:
 
     def fill(self) -> bool:
         """Start trials on free slots; return whether it is done, and not to go on in a moment."""
+        try:
+            return self._fill()
+        finally:
+            self._parts.engine.release()
+
+    def _fill(self) -> bool:
         state = self._state
         if len(state.running) >= len(state.slots) or state.closing:
             why = "" if state.slots or state.closing else self._parts.engine.refusal()

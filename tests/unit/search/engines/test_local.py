@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.engines.local import find_slots
+from lstm_sweep.search.engines.local import LocalEngine, find_slots, place_of
+from lstm_sweep.search.engines.slot_sharing import SlotSharing
+from lstm_sweep.search.trial import Slot
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,21 @@ def test_places_are_spread_evenly_over_gpus(
     slots = find_slots(workers, per_gpu)
     assert [slot.gpu for slot in slots] == expected
     assert [slot.index for slot in slots] == list(range(len(expected)))
+
+
+def test_a_reserved_slot_is_kept_until_it_is_released_also_while_events_are_waited_for(
+    tmp_path: Path,
+) -> None:
+    slot = Slot(0, core=0)
+    sharing, other = (SlotSharing([place_of(slot)], tmp_path) for _ in range(2))
+    engine = LocalEngine((slot,), sharing)
+    engine.demand(1)
+    assert engine.reserve(slot) == "" and engine.wait(0.0) == []
+    assert (sharing.held, other.take(place_of(slot))[0]) == (1, "")
+    engine.release()
+    assert (sharing.held, other.take(place_of(slot))[0]) == (0, place_of(slot))
+    other.close()
+    engine.close()
 
 
 #: prints core and GPU of each slot that a process finds

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.sweep.inbox import LOOK_S
 from lstm_sweep.search.sweep.loop_parts import FEWEST, TURN_S
-from lstm_sweep.search.trial import Slot
+from lstm_sweep.search.trial import Job, Slot
 from tests.fakes import MemoryStore, ScriptedCluster
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -54,6 +56,52 @@ class OneAllowed(ScriptedCluster):
         return "2 sweeps share 2 slots" if self._saying else ""
 
 
+class Reserving(Watched):
+    """Knows which slots it keeps for trials that are not started yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserved: set[Slot] = set()
+        self.unreserved: list[Slot] = []
+        #: how many slots were reserved at each `wait`
+        self.kept: list[int] = []
+
+    def reserve(self, slot: Slot) -> str:
+        """Keep it."""
+        self.reserved.add(slot)
+        return ""
+
+    def release(self) -> None:
+        """Keep none."""
+        self.reserved.clear()
+
+    def start(self, job: Job) -> None:
+        """Note a trial on a slot that was not kept for it."""
+        if job.slot not in self.reserved:
+            self.unreserved.append(job.slot)
+        self.reserved.discard(job.slot)
+        super().start(job)
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """Count."""
+        self.kept.append(len(self.reserved))
+        return super().wait(timeout_s)
+
+
+class FarStore(MemoryStore):
+    """A store that is asked aside, as one on a server, and that takes its time."""
+
+    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Make a run after a while."""
+        made = super().create_run
+
+        def slowly() -> str:
+            time.sleep(3 * LOOK_S)
+            return made(name, tags, parent)
+
+        return self.make_request(slowly)
+
+
 def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, float]]:
     store, engine = SlowStore(request_s), Watched()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
@@ -82,3 +130,14 @@ def test_a_slot_that_a_sweep_may_not_use_is_no_idle_one_of_it(corpus: Corpus, da
     state = sweep_of(MemoryStore(), corpus, engine, spec, **given).run()  # type: ignore[arg-type]
     assert (engine.busiest, state.usable, len(state.slots)) == (1, 1, 2)
     assert state.seconds <= state.slot_seconds < 1.5 * state.seconds  # two until it was refused
+
+
+def test_a_slot_is_kept_for_a_trial_while_a_server_is_told_of_it(
+    corpus: Corpus, data: Path
+) -> None:
+    engine = Reserving()
+    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
+    state = sweep_of(FarStore(), corpus, engine, spec).run()
+    assert state.counts == {"complete": 7}
+    assert (max(engine.kept), engine.unreserved) == (1, [])  # events were received meanwhile
+    assert engine.kept[-1] == 0
