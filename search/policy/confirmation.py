@@ -14,6 +14,7 @@ from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.reserve import Reserve, Shortened
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase, Trial
@@ -43,7 +44,7 @@ class Confirmation:
     """
 
     def __init__(
-        self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs, slots: int
+        self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs, slots: Slots
     ) -> None:
         self._plan, self._problem, self._trials = plan, problem, trials
         self._costs, self._slots = costs, slots
@@ -145,7 +146,7 @@ class Confirmation:
             return Reserve(shortened.trials, shortened.seconds, shortened)
         for trials in range(most, fewest - 1, -1):
             order = self.order(list(needs), trials)
-            seconds = makespan([needs[config] for config in order], self._slots)
+            seconds = makespan([needs[config] for config in order], self._slots.count)
             if order and seconds <= share:
                 return Reserve(trials, SLACK * seconds + GRACE_S)
         return Reserve(0)
@@ -162,7 +163,7 @@ class Confirmation:
         plan = self._plan
         if plan.seconds is None or not self._problem.pausable or most < max(1, self._fewest):
             return None
-        slots = max(1, self._slots - goes_on)
+        slots = max(1, self._slots.count - goes_on)
         usual, share = min(most, plan.confirm_seeds, max(self._fewest, slots)), SHARE * plan.seconds
         for trials in (usual,) if goes_on else (usual, min(usual, slots)):
             turns = math.ceil(trials / slots)
@@ -180,7 +181,7 @@ class Confirmation:
 
     def _turns(self, begun: int = 0) -> int:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
-        return max(1, math.ceil((self._fewest - begun) / self._slots))
+        return max(1, math.ceil((self._fewest - begun) / self._slots.count))
 
     def order(self, configs: list[Config], trials: int, begun: int = 0) -> list[Config]:
         """Configs of the next so many runs, in the order in which they are begun.
@@ -267,7 +268,7 @@ class Confirmation:
             return
         most, kept = self._plan.confirm_configs * self._plan.confirm_seeds, self.reserve(left)
         if kept.shortened:
-            self._shortened, one = kept.shortened, leader if self._slots > 1 else None
+            self._shortened, one = kept.shortened, leader if self._slots.count > 1 else None
             if one and (beside := self._shorten(one, kept.trials, goes_on=True)):
                 self._shortened, self.going_on, most = beside, one.trial.number, beside.trials
         self._earlier = frozenset(progress.trial.number for progress in self._trials.again)

@@ -19,6 +19,7 @@ from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
@@ -44,17 +45,15 @@ class LargeOpening:
         trials: Trials,
         costs: Costs,
         pausing: Pausing,
-        slots: int,
+        slots: Slots,
     ) -> None:
-        self._trials, self._costs, self._pausing = trials, costs, pausing
+        self._trials, self._costs, self._pausing, self._slots = trials, costs, pausing, slots
         self._most_rounds = problem.rounds
         least, self._begun_after = (n * problem.rounds_per_epoch for n in (EPOCHS, BEGUN_AFTER))
         rungs = halving.rungs(problem.rounds, problem.first_rung)
-        #: after which it is compared, and seconds that they may take; 0 if it cannot be compared
+        #: after which it is compared; 0 if it cannot be
         self._rounds = next((rung for rung in rungs if rung >= least), 0)
-        self._most_seconds = 0.0
-        if plan.seconds is not None and self._rounds:
-            self._most_seconds = min(MOST_OF_SLOTS * slots, MOST_OF_TIME) * plan.seconds
+        self._seconds = plan.seconds
         #: networks that it may be, in order, and the rounds for which each has to have time
         self._candidates: dict[Config, int] = {}
         #: number of its trial
@@ -62,7 +61,7 @@ class LargeOpening:
 
     def choose_among(self, networks: Iterable[LargeNetwork]) -> None:
         """Know the networks that it may be, the most promising first."""
-        if self._most_seconds:
+        if self._rounds and self._seconds:
             long_enough = (one for one in networks if one.rounds <= self._most_rounds)
             self._candidates = {one.config: one.rounds for one in long_enough}
 
@@ -90,5 +89,6 @@ class LargeOpening:
     def _has_time(self, config: Config, rounds: int, left: float) -> bool:
         """Whether a network has its rounds in time, and no more than its share until compared."""
         seconds = self._costs.trial_seconds
-        most = min(self._most_seconds, left)
+        share = min(MOST_OF_SLOTS * self._slots.count, MOST_OF_TIME)
+        most = min(share * (self._seconds or 0.0), left)
         return seconds(config, self._rounds) <= most and seconds(config, rounds) <= left

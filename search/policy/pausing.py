@@ -7,6 +7,7 @@ from lstm_sweep.search.policy.allocation import Contender, Standings
 from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.horizon import Horizon
 from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase
@@ -22,7 +23,7 @@ class Pausing:
         self,
         problem: SearchProblem,
         trials: Trials,
-        slots: int,
+        slots: Slots,
         forecasts: Forecasts,
     ) -> None:
         """`forecasts` are those of the trials, by their numbers."""
@@ -80,7 +81,7 @@ class Pausing:
         """Whether a trial leads, or is promoted."""
         number, standings = one.trial.number, self._standings
         promoted = standings.is_promoted(number)
-        if promoted and self._slots > 1:
+        if promoted and self._slots.count > 1:
             return True
         if not standings.is_leader(number, self._most_leaders):
             return promoted
@@ -161,15 +162,15 @@ class Pausing:
 
     @property
     def _most_leaders(self) -> int:
-        return max(1, self._slots // 2)
+        return max(1, self._slots.count // 2)
 
     def _lead_places(self) -> int:
         """How many slots are for leaders now: half of them.
 
         A single slot is for the leader until it had it for as long as all others.
         """
-        if self._slots > 1:
-            return self._slots // 2
+        if self._slots.count > 1:
+            return self._slots.count // 2
         leaders = self._standings.leaders(1)
         own = sum(sum(self._trials[number].round_seconds) for number in leaders)
         return int(2 * own <= sum(sum(one.round_seconds) for one in self._own()))

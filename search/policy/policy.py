@@ -22,6 +22,7 @@ from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.reserve import Reserve
 from lstm_sweep.search.policy.search_phase import SearchPhase
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
@@ -45,9 +46,11 @@ class Policy:
         self._judged: set[int] = set()
         self._next = 0
         self._stop: Stop | None = None
+        #: how many trials may run at once by now
+        self.slots = Slots(slots)
         self._ladder = LadderPhase(plan, problem, self._trials, slots)
-        self._search = SearchPhase(plan, problem, self._trials, self.costs, slots)
-        self.confirmation = Confirmation(plan, problem, self._trials, self.costs, slots)
+        self._search = SearchPhase(plan, problem, self._trials, self.costs, self.slots)
+        self.confirmation = Confirmation(plan, problem, self._trials, self.costs, self.slots)
 
     @property
     def stop(self) -> Stop | None:
@@ -121,8 +124,7 @@ class Policy:
             self._stop = DONE
             return None
         if self.ladder is None:
-            config = self._ladder.next_config()
-            if config is None:
+            if (config := self._ladder.next_config()) is None:
                 return None
             return self._trial(config, Phase.LADDER, self.space.encode(config))
         pausing = self._search.pausing
@@ -195,8 +197,7 @@ class Policy:
         running = self._trials.open
         if any(one.trial.number in self._judged for one in running):
             return None  # it ends just now, and may be one of the best then
-        first = again.next(left)
-        if first is not None:
+        if (first := again.next(left)) is not None:
             trial = self._trial(first.trial.config, Phase.CONFIRM, {})
             return replace(trial, most_rounds=again.most_rounds(first))
         # as long as trials run, they may be among the best still
@@ -248,8 +249,7 @@ class Policy:
         trial = one.trial
         if len(one.rounds) >= trial.rounds or one.last or trial.number in self._judged:
             return None
-        verdict = self._verdict(one)
-        if verdict:
+        if verdict := self._verdict(one):
             self._judged.add(trial.number)
         return verdict
 

@@ -27,6 +27,7 @@ from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, Proposal, Proposer
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
@@ -47,7 +48,7 @@ class SearchPhase:
         problem: SearchProblem,
         trials: Trials,
         costs: Costs,
-        slots: int,
+        slots: Slots,
     ) -> None:
         self._plan, self._problem, self._trials, self._costs = plan, problem, trials, costs
         #: what is searched: the ladder makes it narrower

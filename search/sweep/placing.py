@@ -96,12 +96,18 @@ class Placing:
         if running:
             self._show("")
         self._parts.engine.demand(demand)
+        self._count_slots()
+
+    def _count_slots(self) -> None:
+        """Let the policy know how many slots can be used."""
+        self._parts.policy.slots.count = max(1, self._state.usable)
 
     def _next(self, turn: Turn | None = None) -> Trial | None:
         """The trial to run next, which is then waiting, or is paused; None if there is none now.
 
         Paused trials that will not go on are ended before, as many as there is time for in a turn.
         """
+        self._count_slots()
         if making_room := self._state.making_room:
             return self._state.paused[making_room[0]].trial
         if not self._state.waiting:

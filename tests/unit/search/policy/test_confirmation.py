@@ -10,6 +10,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.confirmation import Confirmation
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
@@ -32,7 +33,7 @@ def test_the_leader_goes_on_only_if_further_runs_fit_beside_it(
     leader = progress.snapshot()
     plan = Plan(seconds=seconds, trials=50)
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    again = Confirmation(plan, problem, Trials([leader]), ObservedCosts(), 2)
+    again = Confirmation(plan, problem, Trials([leader]), ObservedCosts(), Slots(2))
     again.begin(40, 0.25 * seconds, leader)
     assert (again.going_on == 0) == goes_on
     if rounds is not None:
@@ -55,11 +56,11 @@ def test_the_config_of_the_leader_that_goes_on_is_confirmed_though_it_is_not_yet
     leader = first_run(1, 6, 2.1)
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     trials = Trials([best, leader])
-    again = Confirmation(Plan(seconds=600.0, trials=50), problem, trials, ObservedCosts(), 2)
+    again = Confirmation(Plan(seconds=600.0, trials=50), problem, trials, ObservedCosts(), Slots(2))
     again.begin(40, 150.0, leader)
     assert again.going_on == 1
     assert again.next(150.0) == leader and again.most_rounds(leader) == 6
-    alone = Confirmation(Plan(seconds=600.0, trials=50), problem, trials, ObservedCosts(), 2)
+    alone = Confirmation(Plan(seconds=600.0, trials=50), problem, trials, ObservedCosts(), Slots(2))
     alone.begin(40, 150.0)
     assert alone.next(150.0) == best and alone.most_rounds(best) == 13
 
@@ -71,7 +72,7 @@ def test_the_best_is_confirmed_though_it_was_not_when_the_search_ended(
     cheap, dear = first_run(0, 3, 2.0, Ended(Outcome.STOPPED)), first_run(1, 30, 2.1)
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     known = Trials([cheap, dear])
-    again = Confirmation(Plan(seconds=400.0, trials=50), problem, known, ObservedCosts(), 1)
+    again = Confirmation(Plan(seconds=400.0, trials=50), problem, known, ObservedCosts(), Slots(1))
     again.begin(40, 100.0)
     better = first_run(1, 31, 1.9, Ended(Outcome.STOPPED))
     known.put(better)
@@ -89,7 +90,7 @@ def test_runs_of_the_best_that_just_do_not_fit_are_shorter(left: float, rounds: 
     best, other = (first_run(n, 5 - 2 * n, 2.0 + n, Ended(Outcome.STOPPED)) for n in (0, 1))
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     known = Trials([best, other])
-    again = Confirmation(Plan(seconds=260.0, trials=50), problem, known, ObservedCosts(), 2)
+    again = Confirmation(Plan(seconds=260.0, trials=50), problem, known, ObservedCosts(), Slots(2))
     again.begin(40, 60.0)
     assert again.next(left) == best and again.most_rounds(best) == rounds
 
@@ -99,7 +100,7 @@ def test_a_sweep_says_why_its_best_config_was_not_trained_again(goes_on: bool) -
     best, leader = first_run(0, 30, 2.0, Ended(Outcome.STOPPED)), first_run(1, 6, 2.1)
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     known = Trials([best, leader])
-    again = Confirmation(Plan(seconds=600.0, trials=50), problem, known, ObservedCosts(), 2)
+    again = Confirmation(Plan(seconds=600.0, trials=50), problem, known, ObservedCosts(), Slots(2))
     again.begin(40, 150.0, leader if goes_on else None)
     assert again.next(150.0) == (leader if goes_on else best)
     if not goes_on:  # and another one is better in the end
@@ -118,7 +119,7 @@ def test_a_trial_that_went_on_and_is_not_trained_again_is_no_reason_by_itself(
     best = first_run(0, 30, 2.0, Ended(Outcome.STOPPED))
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     again = Confirmation(
-        Plan(seconds=600.0, trials=50), problem, Trials([best]), ObservedCosts(), 2
+        Plan(seconds=600.0, trials=50), problem, Trials([best]), ObservedCosts(), Slots(2)
     )
     again.begin(40, 150.0, first_run(0, 6, 2.1) if is_best else first_run(1, 6, 2.1))
     assert again.going_on == (0 if is_best else 1)  # 1 was lost, and is not known again
@@ -136,7 +137,7 @@ def taken_up(most: int | None, *, of_leader: bool) -> tuple[Confirmation, TrialS
     best, searched = first_run(0, 6, 2.0, Ended(Outcome.STOPPED)), first_run(1, 3, 2.1)
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     plan = Plan(seconds=600.0, trials=50)
-    again = Confirmation(plan, problem, Trials([best]), ObservedCosts(), 2)
+    again = Confirmation(plan, problem, Trials([best]), ObservedCosts(), Slots(2))
     again.begin(40)
     first = searched if of_leader else best
     further = replace(first.trial, number=2, phase=Phase.CONFIRM, most_rounds=most)

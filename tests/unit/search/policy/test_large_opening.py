@@ -19,6 +19,7 @@ from lstm_sweep.search.policy.large_opening import (
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Outcome, Paused, Phase, Trial
@@ -162,8 +163,8 @@ def opening_of(
     """One whose networks are known; an epoch of each takes a second."""
     space = Space({**SPACE, "epochs": Listed("epochs", (epochs,))})
     problem, trials = problem_of(space, first_rung=1), Trials()
-    pausing = Pausing(problem, trials, slots, Forecasts((1, 3, 9)))
-    large = LargeOpening(plan, problem, trials, costs or EachASecond(), pausing, slots)
+    pausing = Pausing(problem, trials, (count := Slots(slots)), Forecasts((1, 3, 9)))
+    large = LargeOpening(plan, problem, trials, costs or EachASecond(), pausing, count)
     large.choose_among((*longer, LargeNetwork(LARGE), LargeNetwork(MEDIUM)))
     return large, trials
 

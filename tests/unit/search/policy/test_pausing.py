@@ -9,6 +9,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.pausing import Pausing, pruned
 from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialProgress
@@ -178,7 +179,7 @@ def trained(number: int, losses: list[float], config: TrialConfig = NINE) -> Tri
 def pausing_of(trials: Trials, *expected: tuple[float, float, float]) -> Pausing:
     """That of two slots, which compares each trial from its first round on."""
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    return Pausing(problem, trials, 2, GivenForecasts(*expected))
+    return Pausing(problem, trials, Slots(2), GivenForecasts(*expected))
 
 
 def put(trials: Trials, pausing: Pausing, progress: TrialProgress) -> None:

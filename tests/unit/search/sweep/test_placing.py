@@ -127,8 +127,10 @@ def test_a_slot_that_a_sweep_may_not_use_is_no_idle_one_of_it(corpus: Corpus, da
     engine, ticks = OneAllowed(), itertools.count()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
     given: dict[str, Any] = {"clock": lambda: float(next(ticks))}
-    state = sweep_of(MemoryStore(), corpus, engine, spec, **given).run()  # type: ignore[arg-type]
+    sweep = sweep_of(MemoryStore(), corpus, engine, spec, **given)  # type: ignore[arg-type]
+    state = sweep.run()
     assert (engine.busiest, state.usable, len(state.slots)) == (1, 1, 2)
+    assert sweep._policy.slots.count == 1
     assert state.seconds <= state.slot_seconds < 1.5 * state.seconds  # two until it was refused
 
 
