@@ -70,7 +70,7 @@ WITHOUT = {
         search/pages/{figure,figures,findings,frame}
         search/policy/{plan,problem,report,reserve}
         search/sweep/{events,history,making_room,observer}
-        spaces/{field_values,preset_names,presets}
+        spaces/{field_values,preset_names}
         spaces/template/{config,dimensions,file,keras2_table,placeholders,scopes,static_eval}
         spaces/template/syntax""",
 }
