@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -25,6 +26,7 @@ from typing import Any
 from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.client.connection import SERVER, TOKEN
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process import identity
 from lstm_sweep.search.process.secrets import without_secrets
@@ -205,6 +207,7 @@ class Reruns:
             child = subprocess.Popen(
                 command,
                 cwd=self._workplace,
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -237,6 +240,11 @@ def checked(changes: object) -> Mapping[str, Any]:
         if not is_value or len(str(value)) > LONGEST_VALUE:
             raise InputError(f"changes: {name} is {shown(value)}: expected a number or a word")
     return changes
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a command, without the service that commands would ask in place of it."""
+    return {name: value for name, value in os.environ.items() if name not in (SERVER, TOKEN)}
 
 
 def _setting(name: str, value: object) -> str:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from lstm_sweep.search.client.connection import SERVER, TOKEN
+from lstm_sweep.search.service import reruns as module
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Reruns, Wanted
@@ -30,3 +34,21 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
     monkeypatch.setattr(os, "fsync", synced.append)
     Reruns(tmp_path / "reruns", tmp_path, Limits()).submit(WANTED)
     assert len(synced) == 1
+
+
+def test_the_command_asks_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (SERVER, TOKEN, "OTHER"):
+        monkeypatch.setenv(name, "given")
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-c", program))
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    reruns = Reruns(tmp_path / "reruns", tmp_path, Limits())
+    reruns.start()
+    rerun_id, until = reruns.submit(WANTED).id, time.monotonic() + 60
+    while (found := reruns.get(rerun_id)).state in ("queued", "running"):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    reruns.end()
+    assert found.result
+    assert {name: found.result.get(name) for name in (SERVER, TOKEN)} == {SERVER: None, TOKEN: None}
+    assert found.result["OTHER"] == "given"
