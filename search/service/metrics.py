@@ -13,6 +13,8 @@ from lstm_sweep.search.service.service import QueuedSweep
 MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 #: upper bounds of the times of answers, seconds
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+#: methods of requests that are told apart; clients may make up others
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: states of sweeps that are always told, be it 0
 STATES = ("queued", "running", "paused", "finished", "failed", "stopped", "interrupted")
 
@@ -51,7 +53,8 @@ class Metrics:
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method, route, str(status)).inc()
+        known = method if method in METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
         if not route.endswith("/events"):  # which takes as long as somebody listens
             self._seconds.labels(route).observe(seconds)
 
