@@ -11,10 +11,11 @@ import time
 import urllib.error
 import urllib.request
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
 
-from anyio import to_thread
+from anyio import CapacityLimiter, Lock, to_thread
 
 from lstm_sweep.search.service.http_settings import API, HttpSettings
 from lstm_sweep.search.service.problems import ProblemError
@@ -31,8 +32,8 @@ WHO = "/api/2.0/mlflow/users/current"
 REMEMBERED_S, ANSWER_WITHIN_S = 60.0, 5.0
 #: seconds within which failures of an address are counted, and addresses that are remembered
 WITHIN_S, MOST_ADDRESSES = 60.0, 10_000
-#: logins that are remembered
-MOST_LOGINS = 1_000
+#: logins that are remembered, and threads that ask MLflow's server for others
+MOST_LOGINS, ASKERS = 1_000, 4
 WANTED = {"WWW-Authenticate": 'Bearer realm="lstm-sweep"'}
 WANTED_BASIC = {"WWW-Authenticate": 'Bearer realm="lstm-sweep", Basic realm="lstm-sweep"'}
 
@@ -60,6 +61,27 @@ class Failures:
         return max(0.0, times[0] + WITHIN_S - self._clock())
 
 
+class Turns:
+    """Lets those of one address in one after the other; only addresses of now are kept."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, Lock] = {}
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    @asynccontextmanager
+    async def of(self, address: str) -> AsyncIterator[None]:
+        """The turn of one of an address; it is waited for."""
+        lock = self._locks.setdefault(address, Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():  # nobody waits for it
+                self._locks.pop(address, None)
+
+
 class Login:
     """Finds out who sends a request."""
 
@@ -67,7 +89,9 @@ class Login:
         self.tokens = TokenFile(settings.folder)
         self.failures = Failures(settings.limits.failures, clock)
         self.sessions = Sessions(clock)
+        self.turns = Turns()
         self._settings, self._clock = settings, clock
+        self._askers = CapacityLimiter(ASKERS)
         #: users of MLflow by the hash of their login, and until when they are remembered
         self._known: OrderedDict[str, tuple[float, User]] = OrderedDict()
         self._here = User(_own_name(), Role.RUN)
@@ -94,7 +118,7 @@ class Login:
             return self._here
         user = self.tokens.find(token) if token else None
         if user is None and password and self._settings.mlflow:
-            user = await self._mlflow_user(password, address)
+            return await self._mlflow_user(password, address)
         return user or self._refuse(address, given=bool(token or kind))
 
     def for_mlflow(self, headers: Mapping[str, str]) -> str:
@@ -129,19 +153,33 @@ class Login:
                 headers={"Retry-After": str(int(wait) + 1)},
             )
 
-    async def _mlflow_user(self, given: str, address: str) -> User | None:
-        """The user of MLflow whose login this is; None if nobody's."""
+    async def _mlflow_user(self, given: str, address: str) -> User:
+        """The user of MLflow whose login this is.
+
+        Each of an address is asked about after the one before it was counted, so that no more can
+        fail than may.
+        """
         key = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
-        until, user = self._known.get(key, (0.0, None))
-        if user and self._clock() < until:
+        if user := self._remembered(key):
             return user
         self._check_rate(address)
+        async with self.turns.of(address):
+            return self._remembered(key) or await self._ask(key, given, address)
+
+    def _remembered(self, key: str) -> User | None:
+        until, user = self._known.get(key, (0.0, None))
+        return user if self._clock() < until else None
+
+    async def _ask(self, key: str, given: str, address: str) -> User:
+        """The user of MLflow with a login, who is remembered by its hash."""
+        self._check_rate(address)
         asked = f"{self._settings.mlflow}{WHO}"
-        user = await to_thread.run_sync(ask_mlflow, asked, given)
-        if user:
-            self._known[key] = (self._clock() + REMEMBERED_S, user)
-            while len(self._known) > MOST_LOGINS:
-                self._known.popitem(last=False)
+        user = await to_thread.run_sync(ask_mlflow, asked, given, limiter=self._askers)
+        if user is None:
+            return self._refuse(address, given=True)
+        self._known[key] = (self._clock() + REMEMBERED_S, user)
+        while len(self._known) > MOST_LOGINS:
+            self._known.popitem(last=False)
         return user
 
 

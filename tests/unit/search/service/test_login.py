@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import fail_after, to_thread
 
+from lstm_sweep.search.service import login as module
 from lstm_sweep.search.service.http_settings import HttpSettings, Limits
 from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, basic_login, cookie_of
 from lstm_sweep.search.service.problems import ProblemError
@@ -55,8 +57,13 @@ def mlflow(asked: list[str]) -> Iterator[str]:
 
 def user_of(login: Login, headers: dict[str, str]) -> User | int:
     """Who sends a request with these headers, or the status of the refusal."""
+    return asyncio.run(who(login, headers))
+
+
+async def who(login: Login, headers: dict[str, str], address: str = "10.0.0.1") -> User | int:
+    """Who sends a request from an address, or the status of the refusal."""
     try:
-        return asyncio.run(login.user_of(headers, "10.0.0.1"))
+        return await login.user_of(headers, address)
     except ProblemError as error:
         return error.status
 
@@ -95,6 +102,48 @@ def test_passwords_are_not_tried_while_too_many_have_failed(
     assert user_of(login, basic("ann:secret")) == 429
     assert len(asked) == 3
     assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
+
+
+def test_no_more_passwords_are_tried_at_once_than_may_fail(
+    tmp_path: Path, mlflow: str, asked: list[str]
+) -> None:
+    limits = Limits(failures=2)
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow, limits=limits))
+
+    async def run() -> None:
+        good = [who(login, basic("bob:secret")) for _ in range(3)]
+        assert await asyncio.gather(*good) == [User("bob", Role.READ)] * 3
+        guesses = [who(login, basic(f"ann:{n}")) for n in range(20)]
+        assert sorted(await asyncio.gather(*guesses)) == [401] * 2 + [429] * 18
+        assert await who(login, basic("ann:secret"), "10.0.0.2") == User("ann", Role.RUN)
+
+    asyncio.run(run())
+    assert (len(asked), len(login.turns)) == (4, 0)
+
+
+def test_logins_leave_threads_to_others_while_mlflow_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def ask(at: str, given: str) -> None:
+        assert answers.wait(60)
+
+    monkeypatch.setattr(module, "ask_mlflow", ask)
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow="http://127.0.0.1:9"))
+
+    async def run() -> None:
+        logins = [who(login, basic("ann:secret"), f"10.0.0.{n}") for n in range(60)]
+        waiting = asyncio.gather(*logins)
+        await asyncio.sleep(0.1)
+        try:
+            with fail_after(10):
+                assert await to_thread.run_sync(lambda: "done") == "done"
+        finally:
+            answers.set()
+        assert await waiting == [401] * 60
+
+    asyncio.run(run())
 
 
 def test_a_server_that_is_silent_lets_nobody_in_and_counts_against_nobody(tmp_path: Path) -> None:
