@@ -13,9 +13,9 @@ import urllib.request
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from http.cookies import CookieError, SimpleCookie
 
 from anyio import CapacityLimiter, Lock, to_thread
+from starlette.requests import cookie_parser
 
 from lstm_sweep.search.service.http_settings import API, HttpSettings
 from lstm_sweep.search.service.problems import ProblemError
@@ -224,12 +224,7 @@ def basic_login(name: str, password: str) -> str:
 
 def cookie_of(headers: Mapping[str, str]) -> str:
     """The token in the cookie of a request; empty if there is none."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def _own_name() -> str:

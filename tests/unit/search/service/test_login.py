@@ -216,3 +216,9 @@ def test_failures_are_counted_within_a_minute() -> None:
 )
 def test_what_is_no_cookie_of_ours_is_none(cookie: str) -> None:
     assert cookie_of({"cookie": cookie}) == ""
+
+
+@pytest.mark.parametrize("other", ['prefs={"theme":"dark"}', "a[b]=c", "say=caf\xe9", "lone", "x="])
+def test_cookies_of_other_programs_of_the_host_hide_none_of_ours(other: str) -> None:
+    for cookies in (["lstm-sweep-token=of-us", other], [other, "lstm-sweep-token=of-us"]):
+        assert cookie_of({"cookie": "; ".join(cookies)}) == "of-us"
