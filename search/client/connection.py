@@ -15,7 +15,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.process.secrets import hide, without_secrets
 from lstm_sweep.search.store.faults import StoreError
 
 API = "/api/v1"
@@ -95,6 +95,9 @@ class Connection:
 
     Requests that change nothing, or that may be sent twice, are sent again for `patience_s` seconds
     while the service does not answer. `say` is told once when that begins.
+
+    Raises:
+        InputError: no header can have the token.
     """
 
     address: str
@@ -108,6 +111,12 @@ class Connection:
 
     def __post_init__(self) -> None:
         self._opener = urllib.request.build_opener(_NoRedirect())
+        self.token = self.token.strip()
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise InputError(
+                f"{TOKEN} has characters that cannot be sent: expected a token of this service"
+            )
+        hide(self.token)
 
     def lasting(self) -> Connection:
         """The same, with requests that are sent again until there is an answer."""
@@ -204,8 +213,10 @@ class Connection:
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error) from None
-        except ValueError as error:  # a token that no header can have
-            raise InputError(f"{TOKEN}: {error}; expected a token of this service") from None
+        except ValueError:  # a host or path that no request can have
+            raise InputError(
+                f"{shown(self.address)} cannot be asked: expected the address of a service"
+            ) from None
         except BROKEN as error:
             raise self.no_answer(error) from None
         return response

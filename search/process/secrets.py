@@ -20,6 +20,7 @@ SECRETS = (
     "AZURE_STORAGE_ACCESS_KEY",
     "AZURE_STORAGE_CONNECTION_STRING",
     "RAY_AUTH_TOKEN",
+    "LSTM_SWEEP_TOKEN",
 )
 #: words in the names of options whose values no message may show
 SECRET_WORDS = "pass|password|passwd|passphrase|pwd|token|secret"

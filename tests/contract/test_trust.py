@@ -42,6 +42,7 @@ SECRETS = {
     "MLFLOW_FLASK_SERVER_SECRET_KEY": "PLANTED-key",
     "AWS_SECRET_ACCESS_KEY": "PLANTED-aws",
     "PGPASSWORD": "PLANTED-database",
+    "LSTM_SWEEP_TOKEN": "PLANTED-service",
 }
 
 

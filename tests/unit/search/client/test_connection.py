@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.client.connection import Connection, NoAnswerError, check_address
+from lstm_sweep.search.client.connection import TOKEN, Connection, NoAnswerError, check_address
+from lstm_sweep.search.process.secrets import without_secrets
 
 #: answers that a path gives, one after the other: status, then content
 SCRIPTS = {
@@ -59,7 +60,7 @@ def server() -> Iterator[ScriptedServer]:
         thread.join()
 
 
-def connection_to(server: ScriptedServer, said: list[str]) -> Connection:
+def connection_to(server: ScriptedServer, said: list[str], token: str = "secret") -> Connection:
     """A connection whose clock goes on by what is slept."""
     now = [0.0]
 
@@ -67,7 +68,7 @@ def connection_to(server: ScriptedServer, said: list[str]) -> Connection:
         now[0] += seconds
 
     address = f"http://127.0.0.1:{server.server_address[1]}"
-    return Connection(address, "secret", say=said.append, clock=lambda: now[0], sleep=sleep)
+    return Connection(address, token, say=said.append, clock=lambda: now[0], sleep=sleep)
 
 
 def test_a_busy_service_is_asked_again(server: ScriptedServer) -> None:
@@ -88,6 +89,25 @@ def test_no_redirect_is_followed_with_the_token(server: ScriptedServer) -> None:
     with pytest.raises(InputError, match="status 302"):
         connection_to(server, []).get("elsewhere")
     assert [path for path, _ in server.asked] == ["/api/v1/elsewhere"]
+
+
+def test_a_token_may_stand_on_a_line_and_is_not_shown(server: ScriptedServer) -> None:
+    connection_to(server, [], "planted\r\n").get("anything")
+    assert server.asked == [("/api/v1/anything", "Bearer planted")]
+    assert without_secrets("the token planted") == "the token ***"
+
+
+@pytest.mark.parametrize("token", ["planted\nagain", "planted\0", "plantéd", "planted\ud800"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InputError, match=f"{TOKEN} has characters") as refused:
+        Connection("http://host", token)
+    assert "plant" not in str(refused.value)
+
+
+def test_a_host_that_no_request_can_have_is_no_fault_of_the_token() -> None:
+    with pytest.raises(InputError, match="cannot be asked") as refused:
+        Connection("http://ho..st", "secret").get("anything")
+    assert TOKEN not in str(refused.value)
 
 
 @pytest.mark.parametrize(
