@@ -20,8 +20,8 @@ from lstm_sweep.models.errors import InputError, shown
 LONGEST_ID = 14_000
 #: trials that an ID names one by one; it is packed if there are more
 MOST_NAMED = 200
-#: bytes of what a packed ID is unpacked to
-MOST_UNPACKED = 1_000_000
+#: bytes of what a packed ID is unpacked to, and trials that ranges of another one name
+MOST_UNPACKED, MOST_IN_RANGES = 1_000_000, 1_000_000
 #: states of a trial, and how an ID writes them
 STATES = {"running": "", "paused": "p", "ended": "e"}
 LETTERS = {letter: state for state, letter in STATES.items()}
@@ -112,12 +112,15 @@ class Cursor:
         if version == PACKED:
             cursor._unpack(parts[0], text)
             return cursor
+        before, left = -1, MOST_IN_RANGES
         for part in filter(None, parts[0].split(",")):
             found = RANGE.fullmatch(part)
             low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-            if not low <= high <= low + 1_000_000:
+            left -= high + 1 - low
+            if not before < low <= high or left < 0:
                 raise _bad(text)
             cursor.ended.update(range(low, high + 1))
+            before = high
         for part in filter(None, parts[1].split(",")):
             if not (found := ENTRY.fullmatch(part)):
                 raise _bad(text)

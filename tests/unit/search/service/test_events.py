@@ -15,6 +15,7 @@ from hypothesis import given
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service.events import (
     LONGEST_ID,
+    MOST_IN_RANGES,
     Cursor,
     Event,
     Had,
@@ -140,6 +141,8 @@ def test_a_client_knows_of_the_end_until_the_sweep_goes_on() -> None:
     ["", "1", "2;;", "1;;;end;", "1;;;e", "1;end",
      "1;;;", "1;a;", "1;5-3;", "1;0-9999999;", "1;;1", "1;;1:x", "1;;1:2q",
      "1;" + "1," * 30_000 + ";", "\n", "1;;-1:2", "2;", "2;e", "2;!", "2;eNoD;end;end",
+     "1;3,1;", "1;1,1;", "1;0-5,5-9;", "1;" + ",".join(["0-999999"] * 1_000) + ";",
+     f"1;0-{MOST_IN_RANGES - 1},{MOST_IN_RANGES + 1};",
      f"2;{packed(b'x')}", f"2;{packed(b':1,' * 9 + b'1:1')}", f"2;{packed(b':1')};"],
 )  # fmt: skip
 def test_what_is_no_id_is_refused(text: str) -> None:
