@@ -73,7 +73,7 @@ def _site_of(request: Request) -> Site:
     return cast(Site, request.app.state.site)
 
 
-def note(request: Request, **details: object) -> None:
+def note(request: Request, /, **details: object) -> None:
     """Note what a change gives, for the list of changes."""
     request.state.details = details
 

@@ -92,7 +92,8 @@ def test_a_sweep_is_paused_resumed_stopped_and_reprioritised(
     for what in ("pause", "resume"):
         assert client.post(f"{API}/sweeps/s/{what}").json()["sweep"] == "s"
     assert place.service.calls == [("pause", "s"), ("resume", "s")]
-    assert client.post(f"{API}/sweeps/s/resume", json={"seed": 1}).status_code == 422
+    for field in ("seed", "request"):
+        assert client.post(f"{API}/sweeps/s/resume", json={field: 1}).status_code == 422
     stopped = client.post(f"{API}/sweeps/s/stop").json()
     assert (stopped["state"], stopped["had_ended"]) == ("finished", True)
     assert stopped["advice"].startswith("lstm-sweep ") or "`lstm-sweep" in stopped["advice"]
