@@ -23,8 +23,8 @@ from lstm_sweep.spaces.presets import SPACES
 
 #: SHA-256 in hexadecimal
 SHA256 = "[0-9a-f]{64}"
-#: what names an uploaded corpus
-CORPUS_ID = "[0-9a-f]{32}"
+#: what names an uploaded corpus, and characters of the name that its client gives it
+CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
 SWEEP_PATTERN = f"^{NAME.pattern}$"
 #: what a client may choose as its token of a request
 KEY_PATTERN = "^[!-~]{1,200}$"
@@ -228,7 +228,7 @@ class CorpusSubmission(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(
-        min_length=1, max_length=200, description="name of the file or folder; no path"
+        min_length=1, max_length=LONGEST_CORPUS, description="name of the file or folder; no path"
     )
     files: list[CorpusFile] = Field(min_length=1)
     is_folder: bool = Field(

@@ -14,8 +14,8 @@ from anyio import to_thread
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.bodies import CorpusFile, CorpusSubmission
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.service.bodies import LONGEST_CORPUS, CorpusFile, CorpusSubmission
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site
 from lstm_sweep.search.service.uploads import READ_BYTES, check_free
@@ -182,7 +182,12 @@ class SentForm:
         if not self._size:
             raise InputError(f"file '{self.file_name}': it is empty, expected a text")
         sha256, uploads = self._digest.hexdigest(), self._site.uploads
-        name = PurePath(self.file_name.replace("\\", "/")).name
+        name = PurePath(self.file_name.replace("\\", "/")).name or "data"
+        if len(name) > LONGEST_CORPUS:
+            raise InputError(
+                f"file {shown(name)}: its name has {len(name)} characters, expected at most "
+                f"{LONGEST_CORPUS}"
+            )
         there = uploads.state(sha256)
         if not there.complete:
             self._file.seek(there.offset)
@@ -190,5 +195,5 @@ class SentForm:
                 while block := self._file.read(READ_BYTES):
                     receiver.write(block)
                 uploads.finish(sha256)
-        one = CorpusFile(path=name or "data", sha256=sha256)
-        return f"corpus:{uploads.make_corpus(CorpusSubmission(name=one.path, files=[one])).id}"
+        given = CorpusSubmission(name=name, files=[CorpusFile(path=name, sha256=sha256)])
+        return f"corpus:{uploads.make_corpus(given).id}"

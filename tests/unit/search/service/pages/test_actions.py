@@ -108,6 +108,14 @@ def test_bad_fields(
     assert answer.status_code == 422 and sentence in answer.text
 
 
+@pytest.mark.parametrize("length", [201, 255, 2_000])
+def test_a_file_whose_name_is_too_long_is_refused(client: TestClient, length: int) -> None:
+    files = {"file": ("x" * length, b"sun moon")}
+    answer = client.post("/launch", data={"space": "quick"}, files=files)
+    assert answer.status_code == 422
+    assert f"its name has {length} characters, expected at most 200" in answer.text
+
+
 def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
     with browser(Place.in_folder(folder, limits=Limits(file_bytes=1_000))) as client:
         answer = launched(client, b"x" * 5_000)
