@@ -163,13 +163,17 @@ class SweepService:
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Give a sweep that waits or runs another priority."""
         queue.check_priority(priority)
+        none = InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
         with self._changing():
             run_id = archive.existing_sweep(self._store, name).info.run_id
             if all(one.run_id != run_id for one in self._queue):
-                raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
+                raise none
             queue.prioritise(self._store, run_id, priority)
             self._look()
-            return next(one for one in self.queue() if one.run_id == run_id)
+            for one in self.queue():
+                if one.run_id == run_id:
+                    return one
+            raise none  # it has just ended
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""

@@ -181,6 +181,16 @@ def test_order_and_reasons_survive_a_restart(
     assert [one.sweep for one in again.queue()] == after
 
 
+def test_a_sweep_that_has_just_ended_takes_no_priority(
+    service: SweepService, store: Store, data: Path
+) -> None:
+    service.submit(spec_of(data, "a"), owner="ann")
+    store.log(archive.existing_sweep(store, "a").info.run_id, tags={Tag.STATE: "finished"})
+    for _ in "ab":
+        with pytest.raises(InputError, match="sweep 'a' is not queued"):
+            service.prioritise("a", 5)
+
+
 def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
     service: SweepService, data: Path
 ) -> None:
