@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.search import api
+from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.service_app import Place, use_scripted_engines
@@ -60,6 +61,23 @@ def test_a_trial_is_shown_with_its_loss_curve_and_rounds(place: Place, client: T
     shown = client.get("/sweeps/s/trials/1").text
     assert f"<strong>{loss:.4f}</strong>" in shown and f"<td>{loss:.4f}</td>" in shown
     assert "Learning curve" in shown and "2 other trials" in shown
+
+
+def test_the_page_of_a_trial_follows_it_until_it_has_ended(
+    place: Place, client: TestClient
+) -> None:
+    def followed() -> tuple[str | None, list[str]]:
+        page = Elements(client.get("/sweeps/s/trials/1").text)
+        live = [given["id"] for _, given in page.found if "data-live" in given]
+        return page.all("main")[0].get("data-every"), live
+
+    assert followed() == (None, ["state", "result", "rounds"])
+    store = Store(place.service.settings.store)
+    run_id = archive.find_trial(store, "s/1").run_id
+    store.client.delete_tag(run_id, Tag.OUTCOME)
+    for status in ("RUNNING", "SCHEDULED"):
+        store.client.update_run(run_id, status=status)
+        assert followed() == ("5", ["state", "result", "rounds"])
 
 
 def test_a_sweep_leads_to_its_report_which_shows_what_the_command_writes(
