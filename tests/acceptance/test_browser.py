@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 import zipfile
@@ -23,6 +24,11 @@ pytestmark = pytest.mark.full
 
 #: networks that train fast
 FIELDS = "layer_size=6,8\nlayers=2\ndropout=0..0.5\nsequence_length=8\nstride=8\nbatch_size=32"
+#: lets a page believe that its tab is hidden, or seen again
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 #: more trials than end before the sweep is stopped
 TRIALS = 60
 
@@ -134,6 +140,11 @@ def test_a_sweep_goes_from_a_file_to_a_model_by_keys_and_clicks(
     until(lambda: curves.locator(".wide").inner_html() != before, "the curves grow")
     assert page.evaluate("() => window.loaded") == "once"  # all that was live
     faults += tab.faults()
+
+    page.evaluate(HIDE, True)
+    until(lambda: listeners(tab) == 0, "a hidden tab listens no more")
+    page.evaluate(HIDE, False)
+    until(lambda: listeners(tab) == 1, "it listens again")
 
     tab.tab_to("Pause")
     page.keyboard.press("Enter")
@@ -276,6 +287,13 @@ def compare(tab: Tab, *sweeps: str) -> list[str]:
     page.get_by_role("heading", name="The best losses").wait_for()
     assert all(page.get_by_role("columnheader", name=name).is_visible() for name in sweeps)
     return tab.faults()
+
+
+def listeners(tab: Tab) -> int:
+    """How many streams of events are open, as the service says."""
+    text = tab.page.request.get(f"{tab.base}/metrics").text()
+    [found] = re.findall(r"^lstm_sweep_listeners (\S+)", text, re.MULTILINE)
+    return int(float(found))
 
 
 def ended_trials(page: Page) -> int:

@@ -2,7 +2,7 @@
 "use strict";
 const main = document.getElementById("main");
 const silence = document.getElementById("silence");
-let asked = false, again = false;
+let asked = false, again = false, events = null;
 
 // what a link, button or the like is, by which it is found again
 function nameOf(one) {
@@ -36,6 +36,7 @@ function replace(old, fresh) {
 }
 
 async function refresh() {
+  if (document.hidden) return;
   if (asked) { again = true; return; }
   asked = true;
   try {
@@ -59,12 +60,20 @@ async function refresh() {
   }
 }
 
-if (main.dataset.events) {
-  const events = new EventSource(main.dataset.events);
-  for (const name of ["trial", "round", "status"]) events.addEventListener(name, refresh);
-  events.addEventListener("end", () => { events.close(); refresh(); setTimeout(refresh, 3000); });
-  events.addEventListener("error", refresh);
-  setInterval(() => { if (!document.hidden) refresh(); }, 15000);
-} else if (main.dataset.every) {
-  setInterval(() => { if (!document.hidden) refresh(); }, 1000 * Number(main.dataset.every));
+// listens as long as the page is seen: browsers open only six connections to a service
+function listen() {
+  if (events) events.close();
+  events = null;
+  if (document.hidden || !main.dataset.events) return;
+  const own = events = new EventSource(main.dataset.events);
+  for (const name of ["trial", "round", "status"]) own.addEventListener(name, refresh);
+  own.addEventListener("end", () => { own.close(); refresh(); setTimeout(refresh, 3000); });
+  own.addEventListener("error", refresh);
+}
+
+if (main.dataset.events || main.dataset.every) {
+  const every = main.dataset.events ? 15 : Number(main.dataset.every);
+  listen();
+  setInterval(refresh, 1000 * every);
+  document.addEventListener("visibilitychange", () => { listen(); refresh(); });
 }
