@@ -23,8 +23,8 @@ MOST = 1_000
 SHARE, MOST_SELDOM_S = 0.02, 10.0
 #: seconds for which an old answer is given while a new one is looked for
 WHILE_ASKED_S = 2.0
-#: threads that ask the store for answers at once, and that change something
-READERS, WRITERS = 4, 8
+#: threads that ask the store for answers at once, that change something, and that read corpora
+READERS, WRITERS, CORPORA = 4, 8, 2
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Answers:
         self._remembered_s, self._clock = remembered_s, clock
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._readers, self._writers = CapacityLimiter(READERS), CapacityLimiter(WRITERS)
+        self._corpora = CapacityLimiter(CORPORA)
 
     async def get(self, key: Hashable, ask: Callable[[], Any]) -> Answer:
         """The JSON of what `ask` returns, or has returned a moment ago for the same key.
@@ -110,6 +111,10 @@ class Answers:
     async def read(self, call: Callable[[], Any]) -> Any:
         """What `call` returns, in a thread; it is not remembered."""
         return await to_thread.run_sync(call, limiter=self._readers)
+
+    async def read_corpus(self, call: Callable[[], Any]) -> Any:
+        """What `call` returns once it has read a corpus, for which no other answer waits."""
+        return await to_thread.run_sync(call, limiter=self._corpora)
 
     def forget(self) -> None:
         """Forget all answers, so that each question is asked again."""

@@ -69,10 +69,10 @@ async def answer(request: Request, site: Site, key: Hashable, write: Write) -> R
     return response(json.loads(found.content))
 
 
-async def read(request: Request, site: Site, write: Write) -> Response:
-    """What `write` prints, which is not remembered."""
+async def read_corpus(request: Request, site: Site, write: Write) -> Response:
+    """What `write` prints once it has read a corpus; it is not remembered."""
     terminal = request.headers.get(TERMINAL, "")
-    return response(await site.answers.read(lambda: text_of(terminal, write)))
+    return response(await site.answers.read_corpus(lambda: text_of(terminal, write)))
 
 
 async def change(request: Request, site: Site, write: Write) -> Response:

@@ -44,14 +44,14 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
         write_sizes(console, api.size(site.names.spec_of(fields)))
 
     if printed.wants_text(request):
-        return await printed.read(request, site, write)
+        return await printed.read_corpus(request, site, write)
 
     def ask() -> dict[str, Any]:
         report = api.size(site.names.spec_of(fields))
         more = {"corpus": report.corpus, "refused": for_command_line(report.refused)}
         return report.to_dict() | more
 
-    return answers.document(await site.answers.read(ask))
+    return answers.document(await site.answers.read_corpus(ask))
 
 
 @router.post(
@@ -84,7 +84,7 @@ async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
                 found["spec"][field] = site.names.named(found["spec"][field])
         return found | {"notes": [site.names.named(note) for note in found["notes"]]}
 
-    return answers.document(await site.answers.read(ask))
+    return answers.document(await site.answers.read_corpus(ask))
 
 
 @router.post(

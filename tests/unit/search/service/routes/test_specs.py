@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
 from lstm_sweep.search.service.routes.specs import in_json
 from tests.service_app import API, Place
 
@@ -52,6 +56,37 @@ def test_a_dry_run_names_data_as_the_request_does(client: TestClient) -> None:
     for more in wrong:
         assert client.post(f"{API}/dry-runs", json=body | more).status_code == 422
     assert client.post(f"{API}/dry-runs", json={"template": data}).status_code == 403
+
+
+def test_who_looks_at_large_data_holds_nobody_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may, ended = threading.Semaphore(0), threading.Event(), list[str]()
+
+    def take_long(*given: Any, **more: Any) -> None:
+        begun.release()
+        may.wait(20)
+        ended.append("too late")
+        raise InputError("no")
+
+    for name in ("size", "dry_run"):
+        monkeypatch.setattr(api, name, take_long)
+
+    def ask(path: str, accept: str) -> int:
+        body, headers = {"data": "server:words.txt"}, {"Accept": accept}
+        return client.post(f"{API}/{path}", json=body, headers=headers).status_code
+
+    kinds = [("sizes", "application/json"), ("sizes", "text/plain"), ("dry-runs", "*/*")] * 3
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        asked = [pool.submit(ask, *kind) for kind in kinds]
+        while begun.acquire(timeout=1):  # as many as are let in
+            pass
+        try:
+            assert client.get(f"{API}/sweeps").status_code == 200
+            assert ended == []
+        finally:
+            may.set()
+        assert [one.result() for one in asked] == [422] * len(kinds)
 
 
 def test_a_yaml_file_is_read_as_commands_do(client: TestClient) -> None:
