@@ -14,14 +14,17 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anyio import CapacityLimiter
+
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.service.bodies import CORPUS_ID, SHA256, CorpusSubmission
+from lstm_sweep.search.service.corpus_paths import check_paths
 from lstm_sweep.search.service.http_settings import API, Limits
 from lstm_sweep.search.service.problems import ProblemError
 
@@ -29,8 +32,10 @@ from lstm_sweep.search.service.problems import ProblemError
 READ_BYTES = 1 << 20
 #: seconds after which what was sent is deleted, if no more of it comes and no corpus has it
 KEPT_S = 7 * 24 * 3600.0
-#: bytes of a name in a path, as file systems have them
-LONGEST_NAME = 255
+#: seconds between two looks at all files, at least
+LOOK_EVERY_S = 60.0
+#: files that begin or end, and corpora that are made, at once; the threads of others are their own
+THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,11 @@ class UploadedCorpus:
 class Uploads:
     """Uploaded files and corpora in a folder; it may be called from any thread."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(
+        self, folder: Path, limits: Limits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits, self._clock = limits, clock
+        self.limiter = CapacityLimiter(THREADS)
         self._files, self._parts = folder / "files", folder / "parts"
         self._corpora = folder / "corpora"
         for own in (folder, self._files, self._parts, self._corpora):
@@ -72,7 +80,10 @@ class Uploads:
         self._lock = threading.Lock()
         #: files that are being received, and how many bytes they will have
         self._receiving = dict[str, int]()
-        self._drop_old()
+        #: bytes that are there of each file that is not being received
+        self._sizes = dict[str, int]()
+        self._looked = clock()
+        self._look()
 
     def state(self, sha256: str) -> Upload:
         """How much of a file is there."""
@@ -112,6 +123,7 @@ class Uploads:
         finally:
             with self._lock:
                 del self._receiving[sha256]
+                self._note(sha256)
 
     def finish(self, sha256: str) -> Upload:
         """Take a file whose last byte has come.
@@ -126,14 +138,18 @@ class Uploads:
                 digest.update(block)
             os.fsync(file.fileno())
         if digest.hexdigest() != sha256:
-            part.unlink(missing_ok=True)
+            with self._lock:
+                part.unlink(missing_ok=True)
+                self._note(sha256)
             raise ProblemError(
                 422,
                 f"file {sha256}: what was sent has digest {digest.hexdigest()}, expected the same; "
                 f"it was deleted",
             )
         part.chmod(0o400)
-        part.replace(self._files / sha256)
+        with self._lock:
+            part.replace(self._files / sha256)
+            self._note(sha256)
         return self.state(sha256)
 
     def _check_room(self, total: int, offset: int) -> None:
@@ -142,11 +158,11 @@ class Uploads:
             raise ProblemError(
                 413, f"the file has {total:,} bytes, expected at most {limits.file_bytes:,}"
             )
-        self._drop_old()
-        files = (*self._files.iterdir(), *self._parts.iterdir())
-        there = {file.name: _size(file) for file in files}
-        coming = {name: max(there.get(name, 0), size) for name, size in self._receiving.items()}
-        used = sum((there | coming).values())
+        if self._clock() - self._looked >= LOOK_EVERY_S:
+            self._looked = self._clock()
+            self._look()
+        coming = (size - self._sizes.get(name, 0) for name, size in self._receiving.items())
+        used = sum(self._sizes.values()) + sum(size for size in coming if size > 0)
         if used + total - offset > limits.uploads_bytes:
             raise ProblemError(
                 507,
@@ -155,14 +171,23 @@ class Uploads:
             )
         check_free(self._files, total - offset, limits)
 
-    def _drop_old(self) -> None:
-        """Delete what was sent long ago and is in no corpus."""
+    def _note(self, sha256: str) -> None:
+        """Note how much of a file is there, with the lock."""
+        self._sizes[sha256] = self.state(sha256).offset
+        if not self._sizes[sha256]:
+            del self._sizes[sha256]
+
+    def _look(self) -> None:
+        """Delete what was sent long ago and is in no corpus, and see how large the rest is."""
+        self._sizes.clear()
         for file in (*self._files.iterdir(), *self._parts.iterdir()):
             with contextlib.suppress(OSError):
                 found = file.stat()
                 is_old = found.st_nlink == 1 and time.time() - found.st_mtime > KEPT_S
                 if is_old and file.name not in self._receiving:
                     file.unlink()
+                else:
+                    self._sizes[file.name] = found.st_size
 
     def make_corpus(self, given: CorpusSubmission) -> UploadedCorpus:
         """Make a corpus of uploaded files; the same one again is the same corpus.
@@ -172,7 +197,7 @@ class Uploads:
             ProblemError: some of the files are not there.
         """
         paths = {one.path: one.sha256 for one in given.files}
-        _check_paths(given, list(paths), self._limits.files)
+        check_paths(given, list(paths), self._limits.files)
         is_folder = given.is_folder or list(paths) != [given.name]
         written = json_text([given.name, is_folder, sorted(paths.items())])
         corpus_id = hashlib.sha256(written.encode()).hexdigest()[:32]
@@ -245,6 +270,7 @@ class Uploads:
                 found = file.stat()
                 if found.st_nlink == 1 and found.st_ino in own:
                     file.unlink()
+                    self._note(file.name)
 
 
 class Receiver:
@@ -310,40 +336,3 @@ def _read_corpus(file: Path) -> UploadedCorpus | None:
         return UploadedCorpus(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:  # it is deleted just now
-        return 0
-
-
-def _check_paths(given: CorpusSubmission, paths: list[str], most: int) -> None:
-    if len(given.files) > most:
-        raise InputError(f"files are {len(given.files):,}, expected at most {most:,}")
-    if len(paths) < len(given.files):
-        raise InputError("files: a path is given twice, expected each once")
-    _check_part(given.name, f"name is {shown(given.name)}")
-    folders = set[str]()
-    for path in paths:
-        parts = path.split("/")
-        for part in parts:
-            _check_part(part, f"path is {shown(path)}")
-        folders |= {"/".join(parts[:count]) for count in range(1, len(parts))}
-    if both := folders & set(paths):
-        raise InputError(f"files: {shown(min(both))} is a file and a folder, expected one of them")
-
-
-def _check_part(part: str, what: str) -> None:
-    """Refuse a part of a path that could lead elsewhere, or that a file system does not take."""
-    try:
-        length = len(part.encode())
-    except UnicodeEncodeError:
-        length = 0
-    bad = part in ("", ".", "..") or "/" in part or "\\" in part or not part.isprintable()
-    if bad or not 0 < length <= LONGEST_NAME:
-        raise InputError(
-            f"{what}: expected names of files and folders, without `..`, `\\` and control "
-            f"characters"
-        )

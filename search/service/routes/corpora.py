@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
@@ -16,7 +18,7 @@ from lstm_sweep.search.service.bodies import CORPUS_ID, SHA256, CorpusSubmission
 from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site, TheSite
-from lstm_sweep.search.service.uploads import Receiver, Upload, check_sha256
+from lstm_sweep.search.service.uploads import Receiver, Upload, Uploads, check_sha256
 
 router = APIRouter(prefix=API, tags=["corpora"])
 
@@ -89,11 +91,31 @@ async def upload(
 
 
 async def _receive(sha256: str, request: Request, site: Site, offset: int, length: int) -> Upload:
-    with site.uploads.receiving(sha256, offset, length) as receiver:
+    uploads = site.uploads
+    async with _receiving(uploads, sha256, offset, length) as receiver:
         await _write_body(request, receiver, site.settings.limits.silence_s)
         if receiver.is_whole:
-            return await to_thread.run_sync(site.uploads.finish, sha256)
-    return site.uploads.state(sha256)
+            return await to_thread.run_sync(uploads.finish, sha256, limiter=uploads.limiter)
+    return uploads.state(sha256)
+
+
+@asynccontextmanager
+async def _receiving(
+    uploads: Uploads, sha256: str, offset: int, total: int
+) -> AsyncIterator[Receiver]:
+    """`Uploads.receiving`, entered and left in threads: it waits while a corpus is made."""
+    receiving = uploads.receiving(sha256, offset, total)
+    receiver = await to_thread.run_sync(receiving.__enter__, limiter=uploads.limiter)
+    ending: BaseException | None = None
+    try:
+        yield receiver
+    except BaseException as error:
+        ending = error
+        raise
+    finally:
+        given = (type(ending), ending, ending.__traceback__) if ending else (None, None, None)
+        with CancelScope(shield=True):  # whatever ends the request
+            await to_thread.run_sync(receiving.__exit__, *given, limiter=uploads.limiter)
 
 
 async def _write_body(request: Request, receiver: Receiver, silence_s: float) -> None:
@@ -132,7 +154,8 @@ async def _write_body(request: Request, receiver: Receiver, silence_s: float) ->
 )
 async def make_corpus(body: CorpusSubmission, site: TheSite) -> Response:
     """Make a corpus of uploaded files; the same one again is the same corpus."""
-    made = await to_thread.run_sync(site.uploads.make_corpus, body)
+    uploads = site.uploads
+    made = await to_thread.run_sync(uploads.make_corpus, body, limiter=uploads.limiter)
     return answers.document(made.to_dict(), 201, {"Location": f"{API}/corpora/{made.id}"})
 
 

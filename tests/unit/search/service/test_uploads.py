@@ -12,7 +12,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service.bodies import CorpusSubmission
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.uploads import KEPT_S, Uploads
+from lstm_sweep.search.service.uploads import KEPT_S, LOOK_EVERY_S, Uploads
 
 CONTENT = b"sun moon " * 100
 
@@ -159,17 +159,6 @@ def test_a_path_that_leads_elsewhere_is_refused(uploads: Uploads, path: str) -> 
     assert sorted(map(str, Path(uploads.folder_of("0")).parent.rglob("*"))) == before
 
 
-@pytest.mark.parametrize(
-    "paths, why", [(["a", "a/b"], "is a file and a folder"), (["a", "a"], "twice")]
-)
-def test_paths_that_exclude_each_other_are_refused(
-    uploads: Uploads, paths: list[str], why: str
-) -> None:
-    digest = send(uploads, CONTENT)
-    with pytest.raises(InputError, match=why):
-        uploads.make_corpus(corpus(*((path, digest) for path in paths), name="logs"))
-
-
 @pytest.mark.parametrize("corpus_id", ["", "..", "../files", "0" * 32, "0" * 31 + "/", "\0"])
 def test_an_unknown_corpus_is_not_found(uploads: Uploads, corpus_id: str) -> None:
     with pytest.raises(ProblemError, match="there is none") as refused:
@@ -215,8 +204,41 @@ def test_parts_that_nobody_goes_on_with_are_deleted(uploads: Uploads, tmp_path: 
     assert not part.exists()
 
 
-def test_old_parts_are_deleted_when_the_next_file_comes_and_count_no_more(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path / "uploads", Limits(uploads_bytes=950, free_bytes=0))
+def test_room_is_counted_without_a_look_at_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(uploads_bytes=1_000, free_bytes=0)
+    other = CONTENT[:200]
+    uploads = Uploads(tmp_path / "uploads", limits)
+
+    def has_room() -> bool:
+        try:
+            with uploads.receiving(digest_of(other), 0, len(other)):
+                return True
+        except ProblemError as refused:
+            assert refused.status == 507
+            return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", None)
+        with pytest.raises(ProblemError, match="has digest"):
+            send(uploads, CONTENT, digest=digest_of(b"wrong"))
+        assert has_room()
+        with uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)) as receiver:
+            receiver.write(CONTENT[:850])
+        assert not has_room()
+        send(uploads, CONTENT, offset=850)
+        assert not has_room()
+    uploads = Uploads(tmp_path / "uploads", limits)
+    assert not has_room()
+    uploads.delete(uploads.make_corpus(corpus(("a.txt", digest_of(CONTENT)))).id)
+    assert has_room()
+
+
+def test_old_parts_are_deleted_when_a_file_comes_later_and_count_no_more(tmp_path: Path) -> None:
+    now = [0.0]
+    limits = Limits(uploads_bytes=950, free_bytes=0)
+    uploads = Uploads(tmp_path / "uploads", limits, lambda: now[0])
     mine, other = CONTENT, CONTENT[:800]
     for content in (mine, other):
         with uploads.receiving(digest_of(content), 0, len(content)) as receiver:
@@ -224,6 +246,9 @@ def test_old_parts_are_deleted_when_the_next_file_comes_and_count_no_more(tmp_pa
     old = time.time() - KEPT_S - 60
     for part in (tmp_path / "uploads/parts").iterdir():
         os.utime(part, (old, old))
+    with pytest.raises(ProblemError, match="uploads take"):
+        send(uploads, mine, offset=100)
+    now[0] = LOOK_EVERY_S
     send(uploads, mine, offset=100)  # what somebody goes on with stays, however old
     assert uploads.state(digest_of(mine)).complete
     assert uploads.state(digest_of(other)).offset == 0

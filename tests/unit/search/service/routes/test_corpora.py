@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,47 @@ def test_files_that_are_missing_are_named(client: TestClient) -> None:
     given = {"name": "a", "files": [{"path": "a", "sha256": DIGEST}]}
     answer = client.post(f"{API}/corpora", json=given)
     assert (answer.status_code, answer.json()["missing"]) == (409, [DIGEST])
+
+
+def test_who_makes_a_corpus_holds_nobody_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may, made, link = threading.Event(), threading.Event(), list[str](), os.link
+
+    def take_long(*given: Any) -> None:
+        begun.set()
+        may.wait(20)
+        made.append("too late")
+        link(*given)
+
+    monkeypatch.setattr(os, "link", take_long)
+    send(client, CONTENT)
+    other = b"another"
+    path = f"{API}/uploads/{hashlib.sha256(other).hexdigest()}"
+    given = {"name": "a", "files": [{"path": "a", "sha256": DIGEST}]}
+    headers = KIND | {"Upload-Offset": "0", "Upload-Length": str(len(other))}
+    with ThreadPoolExecutor(2) as pool:
+        making = pool.submit(client.post, f"{API}/corpora", json=given)
+        assert begun.wait(60)
+        sending = pool.submit(client.patch, path, content=other, headers=headers)
+        with pytest.raises(TimeoutError):
+            sending.result(1)
+        try:
+            assert client.get(f"{API}/health").status_code == 200
+            assert made == []
+        finally:
+            may.set()
+        assert (making.result().status_code, sending.result().json()["complete"]) == (201, True)
+
+
+def test_a_sender_whose_request_fails_may_go_on(client: TestClient) -> None:
+    def broken() -> Iterator[bytes]:
+        yield CONTENT[:100]
+        raise ConnectionError
+
+    failed = client.patch(UPLOAD, content=broken(), headers=KIND | {"Upload-Offset": "0"})
+    assert failed.status_code == 500
+    for _ in "ab":  # whoever is refused is no sender either
+        assert send(client, CONTENT[:1], 1).status_code == 409
+    at = client.get(UPLOAD).json()["offset"]
+    assert send(client, CONTENT[at:], at).json()["complete"]
