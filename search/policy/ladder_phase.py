@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy import found_rate, ladder
+from lstm_sweep.search.policy.early_stopping import stopped_early
 from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.ladder import LadderDecision, Step
 from lstm_sweep.search.policy.plan import Plan
@@ -24,6 +25,7 @@ class LadderPhase:
         self, plan: Plan, problem: SearchProblem, trials: Mapping[int, TrialSnapshot], slots: int
     ) -> None:
         self._trials, self._problem, self._refine = trials, problem, plan.refine
+        self._early_stopping = plan.early_stopping
         self._rate_field = problem.space.rate or ""
         self._small = problem.smallest or problem.space.middle()
         self._length = problem.ladder_length(plan.seconds, slots)
@@ -52,9 +54,17 @@ class LadderPhase:
         if not begun:
             return
         steps, self._small = begun[0].steps, begun[0].config
-        whole = (o for o in own if o.ended and o.ended.outcome is Outcome.COMPLETE)
-        known = max((len(one.rounds) for one in whole), default=self._length.rounds)
-        self._length = LadderLength(known if steps is None else 1, steps)
+        rounds = self._length.rounds
+        if steps is not None:
+            self._length = LadderLength(1, steps)
+        elif rounds is not None:
+            self._length = LadderLength(self._rounds_before(own) or rounds)
+
+    def _rounds_before(self, own: Sequence[TrialSnapshot]) -> int:
+        """Rounds after which the ladder has ended its trials; 0 if it has ended none so far."""
+        complete = (o for o in own if o.ended and o.ended.outcome is Outcome.COMPLETE)
+        whole = (o for o in complete if not stopped_early(o, self._early_stopping))
+        return max((len(one.rounds) for one in whole), default=0)
 
     def found(self) -> FoundRate | None:
         """What the search goes on with; None if there is nothing, or nothing yet."""

@@ -14,6 +14,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.confirmation import Confirmation
 from lstm_sweep.search.policy.confirmed import is_whole
+from lstm_sweep.search.policy.early_stopping import stopped_early
 from lstm_sweep.search.policy.ladder import LadderDecision
 from lstm_sweep.search.policy.ladder_phase import LadderPhase
 from lstm_sweep.search.policy.pausing import pruned
@@ -259,11 +260,9 @@ class Policy:
         self._take(progress)
 
     def _verdict(self, one: TrialSnapshot) -> Ended | Paused | None:
-        trial, done = one.trial, len(one.rounds)
-        best = one.best_round or done
-        most_without_gain = self.plan.early_stopping * trial.rounds_per_epoch
-        if most_without_gain and done - best >= most_without_gain:
-            return Ended(Outcome.COMPLETE, f"no better since epoch {trial.epoch_text(best)}")
+        trial = one.trial
+        if ended := stopped_early(one, self.plan.early_stopping):
+            return ended
         if trial.phase is Phase.LADDER:
             return self._ladder.judge(one)
         goes_on = trial.phase is Phase.CONFIRM or trial.number == self.confirmation.going_on
