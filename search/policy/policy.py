@@ -277,7 +277,7 @@ class Policy:
         # of those that confirm, `restore` begins some later
         known = progress.trial.number in self._trials
         one = self._take(progress) if known else progress.snapshot()
-        total = one.seconds if is_whole(one) and not one.waited else None
+        total = one.seconds if is_whole(one) else None
         self.costs.observe(one.trial.number, one.trial.config, one.round_seconds, total)
         self._search.note_end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:

@@ -8,7 +8,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed
+from lstm_sweep.search.objective import RETURNED_LOSS
+from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed, is_whole
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
 
@@ -113,3 +114,26 @@ def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best
     again = replace(again, trial=replace(again.trial, seed=1, phase=Phase.CONFIRM))
     found = confirmed({one.trial.number: one for one in (*runs, again)})
     assert [(one.first.trial.number, one.losses) for one in found] == [(chosen, (1.55,))]
+
+
+@pytest.mark.parametrize("waited", [False, True])
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETE, Outcome.HUNG, Outcome.STOPPED])
+def test_a_trial_that_failed_or_went_on_from_a_checkpoint_took_other_times(
+    outcome: Outcome, attempt: int, waited: bool
+) -> None:
+    one = first(0, 1.0)
+    trial = replace(one.trial, attempt=attempt)
+    one = replace(one, trial=trial, ended=Ended(outcome), waited=waited)
+    assert is_whole(one) == (outcome is Outcome.COMPLETE and attempt == 1 and not waited)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize(("loss", "whole"), [(1.0, True), (None, False)])
+def test_a_trial_of_a_template_is_whole_once_it_has_returned(
+    attempt: int, loss: float | None, whole: bool
+) -> None:
+    one = first(0, 1.0)
+    trial = replace(one.trial, attempt=attempt, objective=RETURNED_LOSS)
+    ended = Ended(Outcome.COMPLETE, loss=loss)
+    assert is_whole(replace(one, trial=trial, ended=ended)) is whole

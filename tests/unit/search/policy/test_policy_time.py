@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.policy.cost import PRIOR_FIXED
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
@@ -66,6 +67,16 @@ def after_one_trial(
     return policy
 
 
+@pytest.mark.parametrize(
+    "outcome", [Outcome.COMPLETE, Outcome.HUNG, Outcome.DIVERGED, Outcome.STOPPED, Outcome.PRUNED]
+)
+def test_what_it_takes_to_start_a_trial_is_learned_from_those_that_went_well(
+    outcome: Outcome,
+) -> None:
+    expected = 1.0 if outcome is Outcome.COMPLETE else PRIOR_FIXED
+    assert after_one_trial(ALIKE, outcome).costs.fixed_seconds == expected
+
+
 ALIKE = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs", (9,))})
 
 
@@ -83,7 +94,7 @@ ALIKE = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs",
 def test_the_first_rung_has_to_fit_and_the_rest_has_not(
     first_rung: int, left: float, spent: str
 ) -> None:
-    policy = after_one_trial(ALIKE, Outcome.ERROR, first_rung=first_rung)
+    policy = after_one_trial(ALIKE, Outcome.COMPLETE, first_rung=first_rung)
     assert bool(policy.next(100.0 - left)) == (not spent)
     assert reason_of(policy) == spent
 
