@@ -34,8 +34,11 @@ class Extrapolation:
         self._mark = np.zeros(64, int)
         self._losses: Array | None = None
 
-    def put(self, number: int, best_so_far: Sequence[float]) -> None:
-        """Know the best loss of a trial after each round; an empty one is that of a failure."""
+    def put(self, number: int, best_so_far: Sequence[float], *, over: bool = False) -> None:
+        """Know the best loss of a trial after each round; an empty one is that of a failure.
+
+        One that is `over` has come to its own end, so it would come no further.
+        """
         for mark, step in self._own.pop(number, ()):
             del self._steps[mark][bisect_left(self._steps[mark], step)]
         self._losses = None
@@ -47,7 +50,8 @@ class Extrapolation:
         for mark, step in steps:
             insort(self._steps[mark], step)
         if math.isfinite(best_so_far[-1]):
-            reached = max(0, bisect_right(self._marks, len(best_so_far)) - 1)
+            come = self._marks[-1] if over else len(best_so_far)
+            reached = max(0, bisect_right(self._marks, come) - 1)
             self._mark[number], self._last[number] = reached, best_so_far[-1]
             self._at_mark[number] = best_so_far[min(self._marks[reached], len(best_so_far)) - 1]
 

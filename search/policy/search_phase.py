@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ import numpy as np
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import halving, importance
 from lstm_sweep.search.policy.arrays import Array, grown
+from lstm_sweep.search.policy.confirmed import is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Opening, network
 from lstm_sweep.search.policy.extrapolation import Extrapolation
@@ -23,6 +23,7 @@ from lstm_sweep.search.policy.forecast import Curve, Forecasts
 from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.large_opening import LargeOpening
 from lstm_sweep.search.policy.observations import ObservedTrials
+from lstm_sweep.search.policy.patience import trials_without_gain
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
@@ -96,7 +97,8 @@ class SearchPhase:
             self._returned[number] = np.nan if one.ranked_loss is None else one.ranked_loss
         else:
             failed = ended is not None and not ended.outcome.ranks
-            self._extrapolation.put(number, () if failed else one.best_so_far)
+            over = is_complete(one) and one.trial.phase is Phase.SEARCH
+            self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
         if self.pausing:
             self._forecast(one)
             if one.trial.phase is Phase.SEARCH:
@@ -311,38 +313,10 @@ class SearchPhase:
         patience = self._plan.patience
         if self.over and self.over.reason is StopReason.PATIENCE:
             return True
-        if patience is None or self.trials_without_gain() < patience:
+        if patience is None or trials_without_gain(self._own()) < patience:
             return False
         self.over = Stop(StopReason.PATIENCE, f"no better for {patience} trials")
         return True
-
-    def trials_without_gain(self) -> int:
-        """Most trials in a row of the search, ended or paused, in which the best loss stayed.
-
-        It has to improve by more than noise. What trials gain that still run once patience is lost
-        does not bring it back, also to a sweep that is resumed then.
-        """
-        since, most, best = 0, 0, math.inf
-        shown = [one for one in self._own() if one.ended or one.paused]
-        for one in sorted(shown, key=lambda one: one.began + one.seconds):
-            loss = one.best_loss if one.paused else one.ranked_loss
-            if loss is not None and loss < best - noise(one):
-                since, best = 0, loss
-            else:
-                since += 1
-            most = max(most, since)
-        return most
-
-
-def noise(one: TrialSnapshot) -> float:
-    """How much a trial's validation loss moves from round to round once it has settled, nats.
-
-    The median absolute step over the second half of its rounds.
-    """
-    losses = [loss for loss in one.val_losses if loss is not None]
-    later = losses[len(losses) // 2 :]
-    steps = [abs(a - b) for a, b in itertools.pairwise(later)]
-    return statistics.median(steps) if steps else 0.0
 
 
 def _but_for_windows(config: Config) -> TrialConfig:

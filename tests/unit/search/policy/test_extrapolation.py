@@ -110,6 +110,17 @@ def test_a_trial_that_was_cut_short_is_worth_what_others_would_have_made_of_it(
     assert losses_of(curves, 9) == pytest.approx(expected)
 
 
+def test_a_trial_that_came_to_its_own_end_is_worth_what_it_has() -> None:
+    extrapolation = Extrapolation(9)
+    extrapolation.put(0, [4.0, 3, 2, 2, 2, 2, 2, 2, 1])
+    extrapolation.put(1, [6.0, 6, 4, 4, 4], over=True)
+    extrapolation.put(2, [6.0, 6, 4, 4, 4])
+    assert found(extrapolation) == pytest.approx({0: 1.0, 1: 4.0, 2: 2.0})
+    extrapolation.put(3, [6.0], over=True)
+    extrapolation.put(0, [4.0, 3, 2, 2, 2, 2, 2, 2, 1], over=True)
+    assert found(extrapolation) == pytest.approx({0: 1.0, 1: 4.0, 2: 2.0, 3: 6.0})
+
+
 def test_a_trial_that_has_not_reached_a_round_has_no_loss() -> None:
     assert losses_of({0: [], 1: [2.0]}, 9) == {1: 2.0}
 

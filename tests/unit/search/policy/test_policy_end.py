@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
-from lstm_sweep.search.policy.search_phase import noise
-from lstm_sweep.search.trial import Outcome, Phase, Trial
+from lstm_sweep.search.trial import Outcome, Phase
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
     always,
-    course_of,
     each_slots,
     in_order,
     play,
     reason_of,
-    with_rounds,
 )
 
 
@@ -55,22 +51,6 @@ def test_failed_trials_are_trials_without_gain() -> None:
     plan = Plan(**{**PLAIN, "trials": 30, "patience": 4})
     played = play(plan, curves=always(outcome=Outcome.ERROR), slots=1)
     assert len(played.all_progress) == 4
-
-
-@pytest.mark.parametrize(
-    "losses, expected",
-    [
-        ([], 0.0),
-        ([2.0], 0.0),
-        ([2.0, 1.0], 0.0),  # only the second half counts
-        ([9.0, 5.0, 1.0, 1.5], 0.5),
-        ([9.0, 5.0, 3.0, 2.0, 2.1, 1.9, 2.2, 2.1], pytest.approx(0.2)),
-    ],
-)
-def test_noise_is_the_typical_step_of_the_second_half(losses: list[float], expected: float) -> None:
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
-    progress = with_rounds(course_of(trial), *({"val_loss": loss} for loss in losses))
-    assert noise(progress.snapshot()) == expected
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

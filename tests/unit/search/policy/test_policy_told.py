@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from lstm_sweep.search.policy.observations import Observation, Observations
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import Proposal, Proposer
 from lstm_sweep.search.trial import Outcome, Phase, Trial
+from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
@@ -94,6 +96,23 @@ def test_what_a_trial_that_was_cut_short_would_come_to_is_no_worse_than_its_loss
     for progress in cut:
         assert progress.best_loss is not None
         assert objective_values[progress.trial.number] <= progress.best_loss
+
+
+def test_a_trial_that_came_to_its_own_end_is_told_with_its_own_loss() -> None:
+    """By early stopping, or since its config has fewer epochs than others."""
+    space = SPACE.replace(epochs=Listed("epochs", (3, 9)))
+
+    def falls(trial: Trial) -> Curve:
+        curve = usual(trial)
+        stuck = trial.number % 3 == 2
+        return replace(curve, losses=[2.5] * trial.rounds if stuck else curve.losses)
+
+    plan = Plan(**{**PLAIN, "trials": 16, "early_stopping": 3})
+    played = play(plan, space, curves=falls, slots=1)
+    told = played.policy.objective_values()
+    whole = [one for one in played.all_progress if one.ranked_loss is not None]
+    assert len({len(one.rounds) for one in whole}) == 3  # 3, 4 and 9 of 9
+    assert all(told[one.trial.number] == one.best_loss for one in whole)
 
 
 def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
