@@ -169,8 +169,11 @@ class SearchPhase:
                 short.append(proposal)
             if len(some) == wanted:
                 break
-        if some or short:
-            return max(some or short[:wanted], key=self._worth)
+        if several := some or short[:wanted]:
+            # the first is the most promising: one of the hypercube as long as it has any
+            blind = several[0].acquisition is None
+            alike = (one for one in several if (one.acquisition is None) == blind)
+            return max(alike, key=self._worth)
         text = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
         self.over = Stop(StopReason.MINUTES, text)
         if least == math.inf:

@@ -11,7 +11,7 @@ import pytest
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.search.policy.observations import Observation, Observations
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.proposer import Proposal, Proposer
+from lstm_sweep.search.policy.proposer import STARTUP, Proposal, Proposer
 from lstm_sweep.search.trial import Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
@@ -123,3 +123,12 @@ def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
     assert trial and trial.config == min(some, key=policy.costs.round_seconds)
     blind = policy_of(Plan(**{**PLAIN, "trials": 9, "choices": 1})).next()
     assert blind and blind.config == some[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_points_of_the_hypercube_are_tried_before_what_tpe_suggests(seed: int) -> None:
+    played = play(Plan(**{**PLAIN, "trials": STARTUP + 2, "seed": seed}), slots=1)
+    proposer = Proposer(SPACE, seed=seed)
+    spread = itertools.islice(proposer.candidates(0, Observations.of([])), STARTUP)
+    tried = {one.trial.config for one in played.all_progress[:STARTUP]}
+    assert tried == {proposal.config for proposal in spread}
