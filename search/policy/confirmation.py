@@ -279,10 +279,14 @@ class Confirmation:
         if self._total is None:
             return
         searched = {t.config: t.number for t in waiting if t.phase is Phase.SEARCH}
-        now = [one.trial for one in self._trials.again if one.trial.number not in self._earlier]
-        now += [trial for trial in waiting if trial.phase is Phase.CONFIRM]
+        again = (*(one.trial for one in self._trials.again), *waiting)
+        now = {  # one that was lost and waits to be tried again is both
+            trial.number: trial
+            for trial in again
+            if trial.phase is Phase.CONFIRM and trial.number not in self._earlier
+        }
         rounds = {one.trial.config: len(one.rounds) for one in self._trials.best_so_far()}
-        for trial in now:
+        for trial in now.values():
             most = trial.most_rounds
             # a first run that is not known yet was under way, too, and led
             known = rounds.get(trial.config, math.inf)

@@ -161,3 +161,18 @@ def test_another_trial_that_was_under_way_does_not_go_on_when_a_sweep_does(
     kept = again.reserve(150.0)
     assert bool(kept.shortened) == (most == 4)
     assert kept.trials == (2 if most == 4 else 9)
+
+
+def test_a_further_run_that_was_lost_and_waits_to_be_tried_again_is_one_run() -> None:
+    best = first_run(0, 6, 2.0, Ended(Outcome.STOPPED))
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    known = Trials([best])
+    again = Confirmation(Plan(seconds=600.0, trials=50), problem, known, ObservedCosts(), 1)
+    again.begin(40)
+    one, other = (
+        replace(best.trial, number=number, phase=Phase.CONFIRM, most_rounds=3) for number in (2, 3)
+    )
+    known.put(replace(best, trial=one, ended=Ended(Outcome.LOST)))
+    known.put(replace(best, trial=other))
+    again.take_up([one.next_attempt()])
+    assert again.full
