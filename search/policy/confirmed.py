@@ -107,14 +107,13 @@ def is_complete(progress: TrialSnapshot) -> bool:
 
 
 def is_whole(one: TrialSnapshot) -> bool:
-    """Whether a trial that has ended took for its rounds, and beyond them, what others take.
+    """Whether a trial has ended and took for its rounds, and beyond them, what others take.
 
     One that hung or failed took longer, and one that went on from a checkpoint began later. A
     template's has no checkpoint, and is whole once it has returned.
     """
-    assert one.ended
     if one.trial.objective.returned:
-        return one.ended.loss is not None
+        return one.ended is not None and one.ended.loss is not None
     return is_complete(one) and one.trial.attempt == 1 and not one.waited
 
 

@@ -203,9 +203,14 @@ class CostModel:
     one. Above `arrays.FEW` trials the rates are fitted again only once a share of them has changed.
     """
 
-    def __init__(self, data_size: DataSize, pace: float = 1.0) -> None:
-        """`pace` is that of rounds before this sweep, as a multiple of what `PRIOR` predicts."""
-        self._data_size, self._pace = data_size, pace
+    def __init__(
+        self, data_size: DataSize, pace: float = 1.0, *, single_rounds: bool = False
+    ) -> None:
+        """`pace` is that of rounds before this sweep, as a multiple of what `PRIOR` predicts.
+
+        With `single_rounds` no trial has a second round.
+        """
+        self._data_size, self._pace, self._single_rounds = data_size, pace, single_rounds
         #: rows of the trials that were seen, the operations of a round of each, and its seconds
         self._rows: dict[int, int] = {}
         self._work, self._typical = np.empty((64, len(PRIOR))), np.empty(64)
@@ -218,12 +223,15 @@ class CostModel:
     ) -> None:
         """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
 
-        The first, which includes tracing, is left out. `total` is what the whole trial took, None
-        if it is not over.
+        The first, which includes tracing, is left out; a single one counts without what a start
+        takes usually. `total` is what the whole trial took, None if it is not over.
         """
-        if len(rounds) < 2:
+        later = rounds[1:]
+        if self._single_rounds:
+            later = [max(seconds - PRIOR_FIXED, seconds / 2) for seconds in rounds]
+        if not later:
             return
-        typical = float(statistics.median(rounds[1:]))
+        typical = float(statistics.median(later))
         row = self._rows.get(number)
         if row is None:
             row = self._rows[number] = len(self._rows)

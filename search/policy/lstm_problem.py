@@ -59,7 +59,7 @@ def lstm_problem(
         space=space,
         admits=admits,
         untrained_loss=unigram_loss,
-        costs=lambda: CostModel(data_size, experience.pace),
+        costs=lambda: CostModel(data_size, experience.pace, single_rounds=rounds == 1),
         smallest=small,
         pausable=True,
         rounds_per_epoch=data_size.rounds_per_epoch,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.broken_off import BrokenOff
 from lstm_sweep.search.policy.confirmation import Confirmation
 from lstm_sweep.search.policy.confirmed import is_whole
 from lstm_sweep.search.policy.early_stopping import stopped_early
@@ -235,10 +236,16 @@ class Policy:
         self._search.put(one)
         return one
 
+    def _observe_costs(self, one: TrialSnapshot) -> None:
+        trial = one.trial
+        if trial.steps is None:  # else it ends within a round
+            total = one.seconds if is_whole(one) else None
+            self.costs.observe(trial.number, trial.config, one.round_seconds, total)
+
     def note(self, progress: TrialProgress) -> TrialSnapshot:
         """A trial has finished a round."""
         one = self._take(progress)
-        self.costs.observe(one.trial.number, one.trial.config, one.round_seconds)
+        self._observe_costs(one)
         # only trials of the search are compared at rungs, up to the rung that has ended them
         if one.trial.phase is Phase.SEARCH and one.trial.number not in self._judged:
             self._search.note_rounds(one)
@@ -277,8 +284,7 @@ class Policy:
         # of those that confirm, `restore` begins some later
         known = progress.trial.number in self._trials
         one = self._take(progress) if known else progress.snapshot()
-        total = one.seconds if is_whole(one) else None
-        self.costs.observe(one.trial.number, one.trial.config, one.round_seconds, total)
+        self._observe_costs(one)
         self._search.note_end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:
             return []
@@ -321,29 +327,19 @@ class Policy:
         `waiting` are those that were under way, and will be tried again, and `paused` those that
         had no slot. If the budget was `extended`, the search goes on even if it was over.
         """
-        last = {progress.trial.number: progress for progress in all_progress}
-        trials = [*(progress.trial for progress in (*last.values(), *paused)), *waiting]
-        searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
-        again = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
-        #: those since the search has ended last
-        confirming = {number for number in again if number > searched}
-        under_way = {trial.number for trial in (*waiting, *(one.trial for one in paused))}
-        begun = {number: last[number] for number in set(last) - confirming}
-        begun |= {progress.trial.number: progress for progress in paused}
-        for number in sorted(begun):
-            self.begin(begun[number])
+        past = BrokenOff(all_progress, waiting, paused)
+        for progress in past.begun:
+            self.begin(progress)
         self._ladder.take_up(waiting)
         for progress in paused:
-            self.costs.observe(progress.trial.number, progress.trial.config, progress.round_seconds)
-        for progress in all_progress:
-            if progress is not last[progress.trial.number]:
-                continue
+            self._observe_costs(progress.snapshot())
+        for progress in past.last:
             if progress.trial.phase is Phase.SEARCH:
                 self._search.note_rounds(progress.snapshot())
-            if progress.trial.number not in under_way:
+            if progress.trial.number not in past.under_way:
                 self.end(progress)
-        if confirming and not extended:
-            self.confirmation.begin(self.plan.trials - min(confirming))
-        for number in sorted(confirming & set(last)):
-            self.begin(last[number])
+        if past.first_again is not None and not extended:
+            self.confirmation.begin(self.plan.trials - past.first_again)
+        for progress in past.further:
+            self.begin(progress)
         self.confirmation.take_up(waiting)

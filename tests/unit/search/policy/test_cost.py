@@ -255,6 +255,18 @@ def test_a_trial_without_a_second_epoch_says_nothing(epochs: list[float]) -> Non
     assert model.fixed_seconds == PRIOR_FIXED
 
 
+@pytest.mark.parametrize(("first", "typical"), [(40.0, 40.0 - PRIOR_FIXED), (4.0, 2.0)])
+def test_where_trials_have_one_epoch_it_counts_without_tracing(
+    first: float, typical: float
+) -> None:
+    model, config = CostModel(EXTENT, single_rounds=True), TrialConfig()
+    model.observe(0, config, [])
+    assert model.round_seconds(config) == CostModel(EXTENT).round_seconds(config)
+    model.observe(0, config, [first], total=first + 1.5)
+    assert model.round_seconds(config) == pytest.approx(typical)
+    assert model.trial_seconds(config, 1) == pytest.approx(first + 1.5)
+
+
 def test_an_epoch_that_took_long_by_chance_does_not_count() -> None:
     model, config = CostModel(EXTENT), TrialConfig()
     model.observe(0, config, [9.0, 4.0, 4.0, 90.0, 4.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -75,6 +76,26 @@ def test_what_it_takes_to_start_a_trial_is_learned_from_those_that_went_well(
 ) -> None:
     expected = 1.0 if outcome is Outcome.COMPLETE else PRIOR_FIXED
     assert after_one_trial(ALIKE, outcome).costs.fixed_seconds == expected
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("steps", [None, 300])
+def test_costs_are_learned_of_the_only_round_that_trials_have(
+    epochs: int, steps: int | None
+) -> None:
+    """But not of a trial of the ladder that ends within it."""
+    space = ALIKE.replace(epochs=Listed("epochs", (epochs,)))
+    policy = policy_of(Plan(**{**PLAIN, "seconds": 900.0}), space, slots=1)
+    trial = policy.next(0.0)
+    assert trial
+    before = policy.costs.round_seconds(trial.config)
+    progress = course_of(replace(trial, steps=steps))
+    policy.begin(progress)
+    progress = with_rounds(progress, {"val_loss": 2.0, "round_seconds": 203.0})
+    policy.note(progress)
+    learned = epochs == 1 and steps is None
+    expected = pytest.approx(200.0 if learned else before)
+    assert policy.costs.round_seconds(trial.config) == expected
 
 
 ALIKE = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs", (9,))})
