@@ -339,6 +339,8 @@ class Policy:
             if progress.trial.number not in past.under_way:
                 self.end(progress)
         if past.first_again is not None and not extended:
+            if past.first_again < self.plan.trials - self.confirmation.reserve(None).trials:
+                self._search.find_over(past.first_again)
             self.confirmation.begin(self.plan.trials - past.first_again)
         for progress in past.further:
             self.begin(progress)

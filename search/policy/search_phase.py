@@ -177,8 +177,7 @@ class SearchPhase:
         text = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
         self.over = Stop(StopReason.MINUTES, text)
         if least == math.inf:
-            text = f"all {number} configs of the space that may be tried are begun"
-            self.over = Stop(StopReason.SPACE, text)
+            self.over = _used_up(number)
         return None
 
     @property
@@ -311,6 +310,15 @@ class SearchPhase:
         if one.ended and one.ended.outcome is Outcome.OUT_OF_MEMORY:
             self._exhausting.append(one.trial.config)
 
+    def find_over(self, begun: int) -> None:
+        """Know again why a search has ended that might have begun more than so many trials."""
+        if self.has_lost_patience():
+            return
+        known = self._observed.observations(self._losses())
+        is_short = self._plan.seconds and any(self._propose().candidates(begun, known))
+        kept = Stop(StopReason.MINUTES, "the time that was left was kept for the best configs")
+        self.over = kept if is_short else _used_up(begun)
+
     def has_lost_patience(self) -> bool:
         """Whether too many trials have brought nothing; `over` says so then."""
         patience = self._plan.patience
@@ -320,6 +328,11 @@ class SearchPhase:
             return False
         self.over = Stop(StopReason.PATIENCE, f"no better for {patience} trials")
         return True
+
+
+def _used_up(begun: int) -> Stop:
+    text = f"all {begun} configs of the space that may be tried are begun"
+    return Stop(StopReason.SPACE, text)
 
 
 def _but_for_windows(config: Config) -> TrialConfig:

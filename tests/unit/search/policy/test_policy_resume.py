@@ -12,11 +12,13 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import LargeNetwork
+from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import (
+    SMALL,
     SPACE,
     Curve,
     Curves,
@@ -126,6 +128,35 @@ def test_more_trials_let_the_search_go_on() -> None:
     rebuilt.restore(played.all_progress, [], extended=True)
     trial = rebuilt.next()
     assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("plan", "space", "reason"),
+    [
+        (Plan(trials=60, patience=3), SPACE, StopReason.PATIENCE),
+        (Plan(trials=60, patience=3, seconds=900.0), SPACE, StopReason.PATIENCE),
+        (Plan(trials=200, seconds=300.0), SPACE, StopReason.MINUTES),
+        (Plan(trials=200, halving=False), SMALL, StopReason.SPACE),
+        (Plan(trials=200, halving=False, seconds=900.0), SMALL, StopReason.SPACE),
+        (Plan(trials=24, patience=30), SPACE, StopReason.TRIALS),
+    ],
+)
+def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
+    plan: Plan, space: Space, reason: StopReason
+) -> None:
+    played = play(plan, space)
+    assert played.policy.stop and played.policy.stop.reason is reason
+    later = played.of(Phase.CONFIRM)[1:]
+    again = {one.trial.number for one in later}
+    ended = [one for one in played.all_progress if one.trial.number not in again]
+    ended.sort(key=lambda one: one.began + one.seconds)
+    rebuilt = policy_of(plan, space)
+    rebuilt.restore(ended, [], extended=False)
+    for one in later:
+        rebuilt.begin(replace(one, rounds=(), ended=None))
+        rebuilt.end(one)
+    assert rebuilt.next(played.now) is None
+    assert rebuilt.stop and rebuilt.stop.reason is reason
 
 
 def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
