@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.models.config import NORMALIZING, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
@@ -121,6 +121,25 @@ def check_budget(spec: SweepSpec) -> None:
             f"or ",
             Wording("ladder=False", "--ladder off"),
         )
+
+
+def rate_notes(spec: SweepSpec) -> list[str]:
+    """A line for people if the ladder finds rates that suit some optimizers of a space alone."""
+    if not (spec.ladder and ladder.of(spec.space)):
+        return []
+    dimension = spec.space["optimizer"]
+    climbs = str(dimension.decode(dimension.at(0.0)))
+    others = [
+        str(name)
+        for name in dimension.values() or []
+        if (name in NORMALIZING) != (climbs in NORMALIZING)
+    ]
+    if not others:
+        return []
+    return [
+        f"ladder: climbed with {climbs}, and its rates are far from those of {', '.join(others)}: "
+        f"better a sweep of their own for these, or no ladder"
+    ]
 
 
 def check_stored(record: TrialRecord, space: Space) -> None:

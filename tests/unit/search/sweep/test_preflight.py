@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,29 @@ def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
         preflight.check_state(from_mapping(fields, "test"))
     with pytest.raises(InputError, match="state is carried and direction is bi"):
         preflight.check_state(from_mapping({"state": "carried", "direction": "bi"}, "test"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "climbs", "others"),
+    [
+        ({}, "", ""),
+        ({"optimizer": "sgd"}, "", ""),
+        ({"optimizer": ["adam", "rmsprop"]}, "", ""),
+        ({"optimizer": ["adagrad", "sgd"]}, "", ""),
+        ({"optimizer": ["rmsprop", "sgd", "adam", "adagrad"]}, "rmsprop", "sgd, adagrad"),
+        ({"optimizer": ["sgd", "adam"]}, "sgd", "adam"),
+        ({"optimizer": ["sgd", "adam"], "learning_rate": [0.1, 0.01]}, "", ""),  # no ladder
+    ],
+)
+def test_a_ladder_says_which_optimizers_its_rates_do_not_suit(
+    fields: dict[str, object], climbs: str, others: str
+) -> None:
+    rates = {"learning_rate": [1.0, 0.1, 0.01, 0.001]}
+    spec = SweepSpec(space=from_mapping(rates | fields, "test"))
+    expected = f"ladder: climbed with {climbs}, and its rates are far from those of {others}: "
+    notes = preflight.rate_notes(spec)
+    assert [note.startswith(expected) for note in notes] == [True] * bool(others)
+    assert preflight.rate_notes(dataclasses.replace(spec, ladder=False)) == []
 
 
 def corpus_of(symbols: int) -> Corpus:
