@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,14 @@ def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> 
 
 
 def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:
-    own = {"trials": 200, "minutes": 90, "workers": 4, "per_gpu": 2, "max_failures": 3, "keep": 20}
+    own: dict[str, Any] = {
+        "trials": 200,
+        "minutes": 90,
+        "workers": 4,
+        "per_gpu": 2,
+        "max_failures": 3,
+        "keep": 20,
+    }
     was = SweepSpec(data=str(data), name="s", on="inline", **own)
     assert resumed_spec(was, "s", {}, SweepSpec(data=str(data))) == was
     assert resumed_spec(was, "s", {"trials": 50}, SweepSpec(data=str(data))).trials == 50

@@ -167,7 +167,7 @@ def test_a_further_run_that_was_lost_and_waits_to_be_tried_again_is_one_run() ->
     best = first_run(0, 6, 2.0, Ended(Outcome.STOPPED))
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     known = Trials([best])
-    again = Confirmation(Plan(seconds=600.0, trials=50), problem, known, ObservedCosts(), 1)
+    again = Confirmation(Plan(seconds=600.0, trials=50), problem, known, ObservedCosts(), Slots(1))
     again.begin(40)
     one, other = (
         replace(best.trial, number=number, phase=Phase.CONFIRM, most_rounds=3) for number in (2, 3)

@@ -99,7 +99,7 @@ class FarStore(MemoryStore):
             time.sleep(3 * LOOK_S)
             return made(name, tags, parent)
 
-        return self.make_request(slowly)
+        return str(self.make_request(slowly))
 
 
 def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, float]]:
@@ -130,7 +130,7 @@ def test_a_slot_that_a_sweep_may_not_use_is_no_idle_one_of_it(corpus: Corpus, da
     sweep = sweep_of(MemoryStore(), corpus, engine, spec, **given)  # type: ignore[arg-type]
     state = sweep.run()
     assert (engine.busiest, state.usable, len(state.slots)) == (1, 1, 2)
-    assert sweep._policy.slots.count == 1
+    assert sweep._policy and sweep._policy.slots.count == 1
     assert state.seconds <= state.slot_seconds < 1.5 * state.seconds  # two until it was refused
 
 
@@ -139,7 +139,7 @@ def test_a_slot_is_kept_for_a_trial_while_a_server_is_told_of_it(
 ) -> None:
     engine = Reserving()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
-    state = sweep_of(FarStore(), corpus, engine, spec).run()
+    state = sweep_of(FarStore(), corpus, engine, spec).run()  # type: ignore[arg-type]
     assert state.counts == {"complete": 7}
     assert (max(engine.kept), engine.unreserved) == (1, [])  # events were received meanwhile
     assert engine.kept[-1] == 0
