@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
@@ -71,10 +73,24 @@ def become(made: Path, to: Path) -> None:
             return
         if any(to.iterdir()):
             raise InputError(where, ": found something there, expected a new or an empty folder")
-        for part in list(made.iterdir()):
-            shutil.move(part, to / part.name)
+        _fill(to, list(made.iterdir()))
     except OSError as error:
         raise InputError(where, f": {why_not(error)}, expected a folder to write to") from None
+
+
+def _fill(folder: Path, parts: Iterable[Path]) -> None:
+    """Move files and folders into a folder: all of them or none."""
+    moved = list[Path]()
+    try:
+        for part in parts:
+            moved.append(folder / part.name)
+            shutil.move(part, moved[-1])
+    except OSError:
+        for part in moved:
+            shutil.rmtree(part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        raise
 
 
 def new_report(given: str) -> Path:

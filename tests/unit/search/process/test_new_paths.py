@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,27 @@ def test_an_empty_folder_gets_what_was_made_and_stays(tmp_path: Path) -> None:
     assert [one.name for one in full.iterdir()] == ["file"] and bundle.exists()
     with pytest.raises(InputError, match="expected a folder to write to"):
         become(bundle, full / "file" / "below")
+
+
+def test_an_empty_folder_stays_empty_if_not_all_can_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, to = tmp_path / "made", tmp_path / "to"
+    to.mkdir()
+    for name in ("a", "b", "c"):
+        (made / name).mkdir(parents=True)
+        (made / name / "file").touch()
+    move = shutil.move
+
+    def full(part: Path, place: Path) -> None:
+        move(part, place)
+        if len(list(to.iterdir())) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "move", full)
+    with pytest.raises(InputError, match="No space left on device, expected a folder to write to"):
+        become(made, to)
+    assert list(to.iterdir()) == []
 
 
 def test_a_report_replaces_a_report_alone(tmp_path: Path) -> None:
