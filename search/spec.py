@@ -323,6 +323,14 @@ def _three_numbers(given: object, where: str) -> tuple[float, float, float]:
     return (real[0] / total, real[1] / total, real[2] / total)
 
 
+def read_fields(file: Path) -> dict[str, Any]:
+    """The fields of a sweep file, as they stand there."""
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
+    return content
+
+
 def read_spec(
     file: Path | None, changes: Mapping[str, Any], settings: list[str], folder: Path | None = None
 ) -> SweepSpec:
@@ -331,14 +339,8 @@ def read_spec(
     `changes` holds fields given as options, `settings` what `--set` was given. Relative paths start
     at `folder`, or at the working folder of this moment.
     """
-    given: dict[str, Any] = {}
-    where = "command line"
-    if file is not None:
-        content = read_yaml(file)
-        where = str(file)
-        if not isinstance(content, dict):
-            raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
-        given = content
+    given = {} if file is None else read_fields(file)
+    where = "command line" if file is None else str(file)
     spec = SweepSpec.from_mapping({**given, **changes}, where, folder)
     if settings and (origin := spec.space.stands_in):
         raise InputError(

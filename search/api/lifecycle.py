@@ -176,9 +176,9 @@ def resume(
     """Go on with a sweep that was broken off, or has ended.
 
     `changes` are new values of fields that may change (`MAY_CHANGE`); a `spec` is checked against
-    what the sweep began with, and what it has of those fields counts too, unless it is the default.
-    `template` is the path of the user's own file, if the sweep is over one. A finished sweep that
-    is given no more to do is left as it is, and the result says so (`unchanged`).
+    what the sweep began with, but for these. `template` is the path of the user's own file, if the
+    sweep is over one. A finished sweep that is given no more to do is left as it is, and the result
+    says so (`unchanged`).
 
     Raises:
         InputError: there is no such sweep, its data or template are not what they were, or the

@@ -22,7 +22,8 @@ from lstm_sweep.spaces.by_corpus import ByCorpus
 
 #: what may change in a sweep, but for its name
 CHANGEABLE = tuple(field for field in MAY_CHANGE if field != "name")
-#: fields whose defaults leave the choice to the program, or were others in earlier versions
+#: fields whose defaults leave the choice to the program, or were others in earlier versions; a
+#: value that is the default counts as not given
 LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
 
 
@@ -31,8 +32,8 @@ def resumed_spec(
 ) -> SweepSpec:
     """The spec of a sweep with what may change as it is wanted now.
 
-    A `given` one may have its data or template elsewhere, if their content is the same. What it
-    has the default of, of `CHANGEABLE` and `LEFT_OPEN`, counts as not given: that stays as it was.
+    A `given` one may have its data or template elsewhere, if their content is the same. What may
+    change is changed by `changes` alone.
 
     Raises:
         InputError: a field may not change.
@@ -44,9 +45,9 @@ def resumed_spec(
     if given is None:
         return dataclasses.replace(was, **changes)
     given = _where_it_was(was, given)
-    defaults = {field: getattr(SweepSpec, field) for field in (*CHANGEABLE, *LEFT_OPEN)}
-    not_given = {f: getattr(was, f) for f, v in defaults.items() if getattr(given, f) == v}
-    given = dataclasses.replace(given, **not_given)
+    defaults = {field: getattr(SweepSpec, field) for field in LEFT_OPEN}
+    kept = [*CHANGEABLE, *(f for f, v in defaults.items() if getattr(given, f) == v)]
+    given = dataclasses.replace(given, **{field: getattr(was, field) for field in kept})
     open_ones = {n: d for n, d in given.space.items() if isinstance(d, ByCorpus)}
     if taken := {n: was.space[n] for n, d in open_ones.items() if d.may_be(was.space.get(n))}:
         given = dataclasses.replace(given, space=given.space.replace(**taken))
@@ -56,6 +57,11 @@ def resumed_spec(
             f"the same search, or launch a new one"
         )
     return dataclasses.replace(given, **changes, name=was.name)
+
+
+def named_changes(fields: Mapping[str, Any], spec: SweepSpec) -> dict[str, Any]:
+    """What a file or a request with these fields, which make `spec`, changes by naming it."""
+    return {field: getattr(spec, field) for field in CHANGEABLE if field in fields}
 
 
 def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
@@ -92,10 +98,10 @@ def changes_of(
     spec: SweepSpec | None = None,
     template: str | None = None,
 ) -> dict[str, Any]:
-    """What `changes` and a `spec` change in a sweep that is to be queued again.
+    """The changes of a sweep that is to be queued again, once they are checked.
 
-    The spec is compared with what the sweep began with, as by `lifecycle.resume`; it also undoes
-    changes that the sweep waits with. The path of a `template` is remembered.
+    A `spec` is compared with what the sweep began with, as by `lifecycle.resume`. The path of a
+    `template` is remembered.
 
     Raises:
         InputError: there is no such sweep, the changes are none, or it has another template.
@@ -105,12 +111,8 @@ def changes_of(
     run = archive.existing_sweep(store, name)
     tags = Tags(run)
     was = task_kind_of_run(tags).read_spec(run, tags, template)
-    if spec is None:
-        return dict(changes)
-    now = resumed_spec(was, name, changes, spec)
-    fields = {field: getattr(now, field) for field in CHANGEABLE}
-    waits = dataclasses.replace(was, **waiting_changes(tags))
-    return {field: value for field, value in fields.items() if value != getattr(waits, field)}
+    resumed_spec(was, name, changes, spec)
+    return dict(changes)
 
 
 def waiting_changes(tags: Mapping[str, str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import job_files
 from lstm_sweep.search.api.errors import SweepFailedError
 from lstm_sweep.search.api.job_files import JobFiles
+from lstm_sweep.search.api.resumption import named_changes
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands import cluster_job
 from lstm_sweep.search.commands.display import observer_of, open_console
@@ -25,7 +26,7 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Shield, stop_within_s
-from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec, read_spec
+from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec, read_fields, read_spec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -111,7 +112,10 @@ def resume(arguments: Namespace) -> int:
         job = job_of_resume(arguments)
         _check_shown_here(arguments)
         return cluster_job.run(job, settings, head, as_json=arguments.json)
-    spec = None if file is None else read_spec(file, {}, [])
+    spec = None
+    if file is not None:
+        spec = read_spec(file, {}, [])
+        changes = named_changes(read_fields(file), spec) | changes
 
     def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
         return api.resume(

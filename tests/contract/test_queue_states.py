@@ -186,4 +186,4 @@ def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
     assert waiting_changes(store) == {"trials": 60, "minutes": 5}
     began_with = tiny_spec(data=str(data), trials=3, **PLAIN)
     service.resume("s", changes_of("s", {"keep": 2}, settings=store.settings, spec=began_with))
-    assert waiting_changes(store) == {"trials": 3, "minutes": None, "keep": 2}
+    assert waiting_changes(store) == {"trials": 60, "minutes": 5, "keep": 2}

@@ -15,7 +15,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.api.resumption import changes_of
+from lstm_sweep.search.api.resumption import changes_of, named_changes
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.service import answers, printed
@@ -224,6 +224,7 @@ async def resume(
             if not isinstance(fields, dict):
                 raise InputError(f"request: spec is {shown(fields)}: expected fields and values")
             spec = site.names.spec_of(fields)
+            changes = named_changes(fields, spec) | changes
         if (named := changes.pop("template", None)) is not None:
             template = site.names.template(named)
         if spec or template:

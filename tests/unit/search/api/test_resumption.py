@@ -9,7 +9,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import DifferentSearchError
-from lstm_sweep.search.api.resumption import resumed_spec
+from lstm_sweep.search.api.resumption import named_changes, resumed_spec
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.by_corpus import CorpusFacts
@@ -20,10 +20,9 @@ TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 
 def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> None:
     was = SweepSpec(data=str(data), name="s", minutes=3, ends=False, targets=100)
-    given = dataclasses.replace(was, trials=70, minutes=5, ends="auto", targets="auto")
-    assert resumed_spec(was, "s", {"keep": 2}, given) == dataclasses.replace(
-        was, trials=70, minutes=5, keep=2
-    )
+    given = dataclasses.replace(was, trials=70, ends="auto", targets="auto")
+    changes = {"keep": 2, "minutes": None}
+    assert resumed_spec(was, "s", changes, given) == dataclasses.replace(was, **changes)
     with pytest.raises(DifferentSearchError, match="seed was 0, is 4"):
         resumed_spec(was, "s", {}, dataclasses.replace(was, seed=4))
     with pytest.raises(InputError, match="'seed' may not change"):
@@ -40,8 +39,12 @@ def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:
         "keep": 20,
     }
     was = SweepSpec(data=str(data), name="s", on="inline", **own)
-    assert resumed_spec(was, "s", {}, SweepSpec(data=str(data))) == was
-    assert resumed_spec(was, "s", {"trials": 50}, SweepSpec(data=str(data))).trials == 50
+    fields = {"data": str(data), "trials": 50, "minutes": None}
+    given = SweepSpec.from_mapping(fields, "test")
+    assert named_changes(fields, given) == {"trials": 50, "minutes": None}
+    assert resumed_spec(was, "s", {}, given) == was
+    now = resumed_spec(was, "s", named_changes(fields, given), given)
+    assert now == dataclasses.replace(was, trials=50, minutes=None)
 
 
 def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data: Path) -> None:
