@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable
 
 from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome
 
 
 def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
@@ -17,7 +18,7 @@ def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
     not bring it back, also to a sweep that is resumed then.
     """
     since, most, best = 0, 0, math.inf
-    shown = [one for one in searched if one.ended or one.paused]
+    shown = [one for one in searched if one.paused or (one.ended and not _is_cut_off(one.ended))]
     for one in sorted(shown, key=lambda one: one.began + one.seconds):
         loss = one.best_loss if one.paused else one.ranked_loss
         if loss is not None and loss < best - noise(one):
@@ -26,6 +27,11 @@ def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
             since += 1
         most = max(most, since)
     return most
+
+
+def _is_cut_off(ended: Ended) -> bool:
+    """Whether a trial has ended since the search was over."""
+    return ended.outcome is Outcome.STOPPED
 
 
 def noise(one: TrialSnapshot) -> float:

@@ -338,10 +338,13 @@ class Policy:
                 self._search.note_rounds(progress.snapshot())
             if progress.trial.number not in past.under_way:
                 self.end(progress)
-        if past.first_again is not None and not extended:
-            if past.first_again < self.plan.trials - self.confirmation.reserve(None).trials:
-                self._search.find_over(past.first_again)
+        if past.first_again is not None and not extended and self._was_over(past.first_again):
             self.confirmation.begin(self.plan.trials - past.first_again)
         for progress in past.further:
             self.begin(progress)
         self.confirmation.take_up(waiting)
+
+    def _was_over(self, begun: int) -> bool:
+        """Whether the search had ended after so many trials, after which others confirm some."""
+        spent = begun >= self.plan.trials - self.confirmation.reserve(None).trials
+        return spent or self._search.find_over(begun)

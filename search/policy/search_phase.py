@@ -310,14 +310,20 @@ class SearchPhase:
         if one.ended and one.ended.outcome is Outcome.OUT_OF_MEMORY:
             self._exhausting.append(one.trial.config)
 
-    def find_over(self, begun: int) -> None:
-        """Know again why a search has ended that might have begun more than so many trials."""
+    def find_over(self, begun: int) -> bool:
+        """Know again why a search has ended that might have begun more than so many trials.
+
+        False if it may go on, since more trials were allowed after it had ended.
+        """
         if self.has_lost_patience():
-            return
+            return True
         known = self._observed.observations(self._losses())
-        is_short = self._plan.seconds and any(self._propose().candidates(begun, known))
-        kept = Stop(StopReason.MINUTES, "the time that was left was kept for the best configs")
-        self.over = kept if is_short else _used_up(begun)
+        if not any(self._propose().candidates(begun, known)):
+            self.over = _used_up(begun)
+        elif self._plan.seconds:
+            kept = "the time that was left was kept for the best configs"
+            self.over = Stop(StopReason.MINUTES, kept)
+        return self.over is not None
 
     def has_lost_patience(self) -> bool:
         """Whether too many trials have brought nothing; `over` says so then."""

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.patience import noise
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.policy.patience import noise, trials_without_gain
+from lstm_sweep.search.progress import TrialSnapshot
+from lstm_sweep.search.trial import Ended, Outcome, Trial
 from tests.unit.search.policy.player import course_of, with_rounds
 
 
@@ -22,3 +25,15 @@ def test_noise_is_the_typical_step_of_the_second_half(losses: list[float], expec
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
     progress = with_rounds(course_of(trial), *({"val_loss": loss} for loss in losses))
     assert noise(progress.snapshot()) == expected
+
+
+def test_trials_that_are_cut_off_when_the_search_is_over_are_no_trials_without_gain() -> None:
+    def ended(number: int, loss: float, outcome: Outcome) -> TrialSnapshot:
+        trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
+        one = with_rounds(course_of(trial), {"val_loss": loss}).with_end(Ended(outcome), 1.0)
+        return replace(one, began=float(number)).snapshot()
+
+    searched = [ended(0, 2.0, Outcome.COMPLETE), ended(1, 2.5, Outcome.PRUNED)]
+    assert trials_without_gain(searched) == 1
+    assert trials_without_gain([*searched, ended(2, 2.4, Outcome.STOPPED)]) == 1
+    assert trials_without_gain([*searched, ended(2, 2.4, Outcome.PRUNED)]) == 2

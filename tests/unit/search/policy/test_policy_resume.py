@@ -159,6 +159,14 @@ def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
     assert rebuilt.stop and rebuilt.stop.reason is reason
 
 
+def test_the_search_goes_on_if_more_trials_were_allowed_before_it_was_broken_off_again() -> None:
+    played = play(Plan(trials=24))
+    rebuilt = policy_of(Plan(trials=60))  # as the spec of the sweep has it by now
+    rebuilt.restore(played.all_progress, [], extended=False)
+    trial = rebuilt.next()
+    assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
+
+
 def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
     progress = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
     progress = progress.with_end(Ended(Outcome.LOST), 1.0)
