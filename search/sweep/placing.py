@@ -69,11 +69,13 @@ class Placing:
             if not turn.goes_on():
                 return False
             if why := self._parts.engine.reserve(slot):
+                self._count_slots()
                 if self._next() is None:
                     self._refuse("", len(self._state.running))
                 else:
                     self._refuse(why, len(self._state.slots))
                 return True
+            self._know_reserved()
             trial = self._next(turn)
             if trial is None:
                 self._refuse("", len(self._state.running))
@@ -91,11 +93,16 @@ class Placing:
         running, allowed = len(self._state.running), self._state.allowed
         if why and allowed != running:
             self._history.apply(SlotsAllowed(running))
-        elif allowed is not None and running > allowed:
-            self._history.apply(SlotsAllowed(None))
         if running:
             self._show("")
         self._parts.engine.demand(demand)
+        self._count_slots()
+
+    def _know_reserved(self) -> None:
+        """Know that there is a slot beside those of the trials that run."""
+        allowed, count = self._state.allowed, len(self._state.running) + 1
+        if allowed is not None and count > allowed:
+            self._history.apply(SlotsAllowed(count))
         self._count_slots()
 
     def _count_slots(self) -> None:
@@ -107,7 +114,6 @@ class Placing:
 
         Paused trials that will not go on are ended before, as many as there is time for in a turn.
         """
-        self._count_slots()
         if making_room := self._state.making_room:
             return self._state.paused[making_room[0]].trial
         if not self._state.waiting:
@@ -130,6 +136,7 @@ class Placing:
         """Whether there is a trial to place, but no slot."""
         slots = set(self._state.slots).intersection(self._parts.engine.slots)
         there = bool(slots) and not self.refused
+        self._count_slots()
         if there or self._state.closing or self._next() is None:
             self._show("")
             return False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.sweep.inbox import LOOK_S
 from lstm_sweep.search.sweep.loop_parts import FEWEST, TURN_S
 from lstm_sweep.search.trial import Job, Slot
@@ -102,6 +103,27 @@ class FarStore(MemoryStore):
         return str(self.make_request(slowly))
 
 
+class Freed(OneAllowed):
+    """The other sweep ends after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy: Callable[[], Policy | None] = lambda: None
+        #: of each trial that begins beside another one: slots for which the policy decided
+        self.beside: list[int] = []
+
+    def reserve(self, slot: Slot) -> str:
+        """Refuse a second one at first."""
+        return super().reserve(slot) if self._waits < 4 else ""
+
+    def start(self, job: Job) -> None:
+        """Note it."""
+        policy = self.policy()
+        if self._saying and policy:
+            self.beside.append(policy.slots.count)
+        super().start(job)
+
+
 def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, float]]:
     store, engine = SlowStore(request_s), Watched()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
@@ -143,3 +165,14 @@ def test_a_slot_is_kept_for_a_trial_while_a_server_is_told_of_it(
     assert state.counts == {"complete": 7}
     assert (max(engine.kept), engine.unreserved) == (1, [])  # events were received meanwhile
     assert engine.kept[-1] == 0
+
+
+def test_the_policy_decides_for_a_slot_that_another_sweep_has_left(
+    corpus: Corpus, data: Path
+) -> None:
+    engine = Freed()
+    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
+    sweep = sweep_of(MemoryStore(), corpus, engine, spec)  # type: ignore[arg-type]
+    engine.policy = lambda: sweep._policy
+    sweep.run()
+    assert engine.beside and set(engine.beside) == {2}
