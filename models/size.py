@@ -9,6 +9,7 @@ and whether a larger one pays is a matter of time, which the search finds out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
@@ -17,8 +18,8 @@ from lstm_sweep.models.errors import InputError
 ENOUGH_SYMBOLS = 2_000_000
 
 
-def lstm_parameters(inputs: int, units: int) -> int:
-    """Parameters of an LSTM layer with `inputs` features: 4 gates of H(C + H) weights, H biases."""
+def lstm_parameters(inputs: Any, units: Any) -> Any:
+    """Parameters of LSTM layers with `inputs` features: 4 gates of H(C + H) weights, H biases."""
     return 4 * (units * (inputs + units) + units)
 
 
@@ -27,12 +28,20 @@ def parameters(config: TrialConfig, alphabet_size: int) -> int:
 
     `alphabet_size` counts the reserved symbols too, as `len(alphabet)` does.
     """
-    directions = 2 if config.direction == "bi" else 1
-    width = config.embedding_size or alphabet_size
-    total = config.embedding_size * alphabet_size
-    for _ in range(config.layers):
-        total += directions * lstm_parameters(width, config.layer_size)
-        width = directions * config.layer_size
+    shape = config.direction, config.layers, config.layer_size, config.embedding_size
+    return int(parameters_of(*shape, alphabet_size))
+
+
+def parameters_of(
+    direction: str, layers: int, layer_size: Any, embedding_size: Any, alphabet_size: int
+) -> Any:
+    """Parameters of networks by their shape; sizes may be arrays of integers, for many at once."""
+    directions = 2 if direction == "bi" else 1
+    width = embedding_size + (embedding_size == 0) * alphabet_size
+    total = embedding_size * alphabet_size
+    for _ in range(layers):
+        total = total + directions * lstm_parameters(width, layer_size)
+        width = directions * layer_size
     return total + (width + 1) * alphabet_size
 
 
@@ -71,24 +80,24 @@ class SizeRule:
         """The least and the most parameters that suit so many training symbols."""
         return self.low * min(symbols, ENOUGH_SYMBOLS), self.high * symbols
 
-    def side(self, config: TrialConfig, alphabet_size: int, symbols: int) -> int:
-        """Whether `config` is too small (-1), admitted (0) or too large (1) for the symbols."""
-        count = parameters(config, alphabet_size)
-        if count / min(symbols, ENOUGH_SYMBOLS) < self.low:
-            return -1
-        return int(count / symbols > self.high)
+    def is_too_small(self, count: Any, symbols: int) -> Any:
+        """Whether so many parameters are too few; of an array, for each."""
+        return count / min(symbols, ENOUGH_SYMBOLS) < self.low
+
+    def is_too_large(self, count: Any, symbols: int) -> Any:
+        """Whether so many parameters are too many; of an array, for each."""
+        return count / symbols > self.high
 
     def judge(self, config: TrialConfig, alphabet_size: int, symbols: int) -> Verdict:
         """Say whether `config` suits a corpus of `symbols` training symbols."""
         count = parameters(config, alphabet_size)
-        side = self.side(config, alphabet_size, symbols)
         ratio, enough = count / symbols, min(symbols, ENOUGH_SYMBOLS)
         least = f"{self.low:g}" + (
             f" for each of {enough:,}" if enough < symbols and self.low else ""
         )
-        if side < 0:
+        if self.is_too_small(count, symbols):
             word, admitted = f"too small: below {least}", False
-        elif side > 0:
+        elif self.is_too_large(count, symbols):
             word, admitted = f"too large: above {self.high:g}", False
         else:
             word, admitted = f"fits: from {least} to {self.high:g}", True

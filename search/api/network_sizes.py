@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.size import SizeRule, Verdict
+from lstm_sweep.models.size import SizeRule, Verdict, parameters_of
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.preflight import check_space
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import LISTABLE
 
+#: indices, one of each row
+Places = NDArray[np.int64]
 #: structures that are listed one by one, at most
 LISTED = 12
 SIZE_FIELDS = ("direction", "layers", "layer_size", "embedding_size")
@@ -134,17 +138,39 @@ def _corners(axes: Sequence[Sequence[Value]]) -> Iterator[TrialConfig]:
     return _structures([list(dict.fromkeys(values)) for values in ends])
 
 
-def _admitted(axes: Sequence[Sequence[Value]], rule: SizeRule, alphabet: int, symbols: int) -> int:
+def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, alphabet: int, symbols: int) -> int:
     """How many networks the rule admits: the larger the layers, the more parameters they have."""
-    place = SIZE_FIELDS.index("layer_size")
-    sizes, found = axes[place], 0
-    for smallest in _structures([*axes[:place], sizes[:1], *axes[place + 1 :]]):
+    directions, layers, *sizes = axes
+    units, embeddings = (np.array(axis, np.int64) for axis in sizes)
 
-        def place_of(size: Value, config: TrialConfig = smallest) -> int:
-            return rule.side(config.evolve(layer_size=size), alphabet, symbols)
+    def admitted_of(direction: str, count: int) -> int:
+        def parameters(place: Places) -> Any:
+            return parameters_of(direction, count, units[place], embeddings, alphabet)
 
-        found += bisect_right(sizes, 0, key=place_of) - bisect_left(sizes, 0, key=place_of)
-    return found
+        begins, ends = (
+            _first_place(is_reached, len(units), len(embeddings))
+            for is_reached in (
+                lambda place: ~rule.is_too_small(parameters(place), symbols),
+                lambda place: rule.is_too_large(parameters(place), symbols),
+            )
+        )
+        return int((ends - begins).sum())
+
+    return sum(itertools.starmap(admitted_of, itertools.product(directions, layers)))
+
+
+def _first_place(is_reached: Callable[[Places], Any], size: int, count: int) -> Places:
+    """The first of `size` places where something is reached, for each of `count` rows, or `size`.
+
+    Once it is reached it is so at all places after that.
+    """
+    low, high = np.zeros(count, np.int64), np.full(count, size)
+    while (low < high).any():
+        middle = np.minimum((low + high) // 2, size - 1)
+        there = (low < high) & is_reached(middle)
+        high = np.where(there, middle, high)
+        low = np.where((low < high) & ~there, middle + 1, low)
+    return low
 
 
 def _refusal(spec: SweepSpec, corpus: Corpus) -> str:
