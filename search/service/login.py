@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import http.client
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -92,6 +93,8 @@ class Login:
         self.turns = Turns()
         self._settings, self._clock = settings, clock
         self._askers = CapacityLimiter(ASKERS)
+        #: when MLflow's server last gave no answer
+        self._silent = -math.inf
         #: users of MLflow by the hash of their login, and until when they are remembered
         self._known: OrderedDict[str, tuple[float, User]] = OrderedDict()
         self._here = User(_own_name(), Role.RUN)
@@ -163,7 +166,10 @@ class Login:
         if user := self._remembered(key):
             return user
         self._check_rate(address)
+        began = self._clock()
         async with self.turns.of(address):
+            if self._silent > began:  # as it was for the one before
+                raise _no_answer()
             return self._remembered(key) or await self._ask(key, given, address)
 
     def _remembered(self, key: str) -> User | None:
@@ -174,7 +180,11 @@ class Login:
         """The user of MLflow with a login, who is remembered by its hash."""
         self._check_rate(address)
         asked = f"{self._settings.mlflow}{WHO}"
-        user = await to_thread.run_sync(ask_mlflow, asked, given, limiter=self._askers)
+        try:
+            user = await to_thread.run_sync(ask_mlflow, asked, given, limiter=self._askers)
+        except ProblemError:
+            self._silent = self._clock()
+            raise
         if user is None:
             return self._refuse(address, given=True)
         self._known[key] = (self._clock() + REMEMBERED_S, user)
@@ -204,7 +214,11 @@ def ask_mlflow(at: str, given: str) -> User | None:
         return None
     except (OSError, http.client.HTTPException):
         pass
-    raise ProblemError(503, "MLflow's server does not say whose login this is: try again")
+    raise _no_answer()
+
+
+def _no_answer() -> ProblemError:
+    return ProblemError(503, "MLflow's server does not say whose login this is: try again")
 
 
 def basic_login(name: str, password: str) -> str:

@@ -5,6 +5,7 @@ import base64
 import http.server
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,3 +224,23 @@ def test_what_is_no_cookie_of_ours_is_none(cookie: str) -> None:
 def test_cookies_of_other_programs_of_the_host_hide_none_of_ours(other: str) -> None:
     for cookies in (["lstm-sweep-token=of-us", other], [other, "lstm-sweep-token=of-us"]):
         assert cookie_of({"cookie": "; ".join(cookies)}) == "of-us"
+
+
+def test_those_who_wait_for_a_server_that_does_not_answer_are_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow="http://mlflow"))
+    asked = []
+
+    def silent(at: str, given: str) -> None:
+        asked.append(given)
+        time.sleep(0.05)
+        raise ProblemError(503, "no answer")
+
+    monkeypatch.setattr("lstm_sweep.search.service.login.ask_mlflow", silent)
+
+    async def run() -> list[User | int]:
+        return await asyncio.gather(*(who(login, basic(f"ann:{n}")) for n in range(8)))
+
+    assert (asyncio.run(run()), len(asked)) == ([503] * 8, 1)
+    assert (user_of(login, basic("ann:later")), len(asked)) == (503, 2)
