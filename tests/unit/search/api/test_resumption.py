@@ -21,7 +21,7 @@ TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> None:
     was = SweepSpec(data=str(data), name="s", minutes=3, ends=False, targets=100)
     given = dataclasses.replace(was, trials=70, ends="auto", targets="auto")
-    changes = {"keep": 2, "minutes": None}
+    changes: dict[str, Any] = {"keep": 2, "minutes": None}
     assert resumed_spec(was, "s", changes, given) == dataclasses.replace(was, **changes)
     with pytest.raises(DifferentSearchError, match="seed was 0, is 4"):
         resumed_spec(was, "s", {}, dataclasses.replace(was, seed=4))
