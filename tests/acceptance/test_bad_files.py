@@ -45,7 +45,7 @@ SWEEPS: list[tuple[bytes, list[str]]] = [
     (b"minutes: 1:30\n", ["minutes is '1:30'", NUMBER]),
     (b"minutes: .nan\n", ["minutes is nan", NUMBER]),
     (b"minutes: -.inf\n", ["minutes is -inf", NUMBER]),
-    (b"ladder: off\n", ["ladder is 'off'", "true or false"]),
+    (b"ladder: no\n", ["ladder is 'no'", "true or false"]),
     (b"halving: 1\n", ["halving is 1", "true or false"]),
     (b"algo: [tpe]\n", ["algo is ['tpe']", ", ".join(ALGORITHMS)]),
     (b"on: locl\n", ["on is 'locl'", ", ".join(ENGINES), "did you mean 'local'?"]),
