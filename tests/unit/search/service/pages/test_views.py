@@ -63,6 +63,17 @@ def test_a_trial_is_shown_with_its_loss_curve_and_rounds(place: Place, client: T
     assert "Learning curve" in shown and "2 other trials" in shown
 
 
+def test_of_a_trial_without_rounds_no_table_is_shown(place: Place, client: TestClient) -> None:
+    store = Store(place.service.settings.store)
+    tags = archive.find_trial(store, "s/1").tags
+    left_out = {Tag.OUTCOME, *(name for name in tags if name.startswith("mlflow."))}
+    given = {name: text for name, text in tags.items() if name not in left_out}
+    store.create_run("s/9", {**given, Tag.TRIAL: "9"}, tags[Tag.PARENT])
+    shown = client.get("/sweeps/s/trials/9").text
+    assert "It has finished none." in shown and "Metrics after each round" not in shown
+    assert "It has finished none." not in client.get("/sweeps/s/trials/1").text
+
+
 def test_the_page_of_a_trial_follows_it_until_it_has_ended(
     place: Place, client: TestClient
 ) -> None:
