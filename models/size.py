@@ -28,8 +28,8 @@ def parameters(config: TrialConfig, alphabet_size: int) -> int:
 
     `alphabet_size` counts the reserved symbols too, as `len(alphabet)` does.
     """
-    shape = config.direction, config.layers, config.layer_size, config.embedding_size
-    return int(parameters_of(*shape, alphabet_size))
+    sizes = config.layer_size, config.embedding_size, alphabet_size
+    return int(parameters_of(config.direction, config.layers, *sizes))
 
 
 def parameters_of(

@@ -147,14 +147,14 @@ def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, alphabet: int, symb
         def parameters(place: Places) -> Any:
             return parameters_of(direction, count, units[place], embeddings, alphabet)
 
-        begins, ends = (
-            _first_place(is_reached, len(units), len(embeddings))
-            for is_reached in (
-                lambda place: ~rule.is_too_small(parameters(place), symbols),
-                lambda place: rule.is_too_large(parameters(place), symbols),
-            )
-        )
-        return int((ends - begins).sum())
+        def large_enough(place: Places) -> Any:
+            return ~rule.is_too_small(parameters(place), symbols)
+
+        def too_large(place: Places) -> Any:
+            return rule.is_too_large(parameters(place), symbols)
+
+        size = len(units), len(embeddings)
+        return int((_first_place(too_large, *size) - _first_place(large_enough, *size)).sum())
 
     return sum(itertools.starmap(admitted_of, itertools.product(directions, layers)))
 

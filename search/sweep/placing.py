@@ -69,7 +69,6 @@ class Placing:
             if not turn.goes_on():
                 return False
             if why := self._parts.engine.reserve(slot):
-                self._count_slots()
                 if self._next() is None:
                     self._refuse("", len(self._state.running))
                 else:
@@ -103,7 +102,6 @@ class Placing:
         allowed, count = self._state.allowed, len(self._state.running) + 1
         if allowed is not None and count > allowed:
             self._history.apply(SlotsAllowed(count))
-        self._count_slots()
 
     def _count_slots(self) -> None:
         """Let the policy know how many slots can be used."""
@@ -114,6 +112,7 @@ class Placing:
 
         Paused trials that will not go on are ended before, as many as there is time for in a turn.
         """
+        self._count_slots()
         if making_room := self._state.making_room:
             return self._state.paused[making_room[0]].trial
         if not self._state.waiting:
@@ -136,7 +135,6 @@ class Placing:
         """Whether there is a trial to place, but no slot."""
         slots = set(self._state.slots).intersection(self._parts.engine.slots)
         there = bool(slots) and not self.refused
-        self._count_slots()
         if there or self._state.closing or self._next() is None:
             self._show("")
             return False
