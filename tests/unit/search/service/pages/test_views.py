@@ -74,21 +74,22 @@ def test_of_a_trial_without_rounds_no_table_is_shown(place: Place, client: TestC
     assert "It has finished none." not in client.get("/sweeps/s/trials/1").text
 
 
-def test_the_page_of_a_trial_follows_it_until_it_has_ended(
+def test_the_page_of_a_trial_says_what_it_does_and_follows_it_until_it_has_ended(
     place: Place, client: TestClient
 ) -> None:
-    def followed() -> tuple[str | None, list[str]]:
+    def followed() -> tuple[str | None, str | None, list[str]]:
         page = Elements(client.get("/sweeps/s/trials/1").text)
         live = [given["id"] for _, given in page.found if "data-live" in given]
-        return page.all("main")[0].get("data-every"), live
+        [badge] = [given["class"] for name, given in page.found if name == "span"]
+        return badge, page.all("main")[0].get("data-every"), live
 
-    assert followed() == (None, ["state", "result", "rounds"])
+    assert followed() == ("badge complete", None, ["state", "result", "rounds"])
     store = Store(place.service.settings.store)
     run_id = archive.find_trial(store, "s/1").run_id
     store.client.delete_tag(run_id, Tag.OUTCOME)
-    for status in ("RUNNING", "SCHEDULED"):
+    for status, state in (("RUNNING", "running"), ("SCHEDULED", "paused")):
         store.client.update_run(run_id, status=status)
-        assert followed() == ("5", ["state", "result", "rounds"])
+        assert followed() == (f"badge {state}", "5", ["state", "result", "rounds"])
 
 
 def test_a_sweep_leads_to_its_report_which_shows_what_the_command_writes(
