@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2
+#: the variable that names proxies, which say who asks; uvicorn reads it
+PROXIES = "FORWARDED_ALLOW_IPS"
 #: seconds that the program ends before it would be killed, and from the end of drivers and MLflow's
 #: server to its own, whatever requests still wait for
 AHEAD_S, AFTER_ALL_S = 2.0, 4.0
@@ -151,7 +153,7 @@ def _http_settings(
     return HttpSettings(
         folder=service_folder(settings, Path.cwd()),
         names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
-        asks_login=bind.is_open or arguments.login or bool(settings.auth),
+        asks_login=bind.is_open or arguments.login or bool(settings.auth) or _has_proxy(bind),
         data_roots=checked_roots(tuple(arguments.data_root)),
         allow_code=arguments.allow_code,
         mlflow=login,
@@ -159,6 +161,11 @@ def _http_settings(
         hands_on_logins=arguments.hand_on_logins,
         limits=_limits(arguments),
     )
+
+
+def _has_proxy(bind: BindAddress) -> bool:
+    """Whether requests may come from elsewhere although the service listens on loopback."""
+    return bool(bind.further) or PROXIES in os.environ
 
 
 def _page(given: str | None) -> str | None:
@@ -262,8 +269,7 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        # a proxy says who asks, if it is named in this variable, which uvicorn reads
-        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
+        proxy_headers=PROXIES in os.environ,
     )
 
     class Server(uvicorn.Server):

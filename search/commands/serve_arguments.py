@@ -65,6 +65,6 @@ def add_serve(commands: Any) -> None:
         action="store_true",
         help="let a proxy ask for the login of a browser, for MLflow (docs/service.md)",
     )
-    command.add_argument("--login", action="store_true", help="demand a token also on this machine")
+    command.add_argument("--login", action="store_true", help="demand a token also on 127.0.0.1")
     for name, default, text in LIMITS:
         command.add_argument(f"--{name}", type=size, metavar="SIZE", help=f"{text} ({default})")

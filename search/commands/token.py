@@ -16,9 +16,9 @@ from lstm_sweep.search.texts.terminal import plain, print_json
 
 
 def token(arguments: Namespace) -> int:
-    """Make, list or revoke tokens of the service on the store of the working folder."""
+    """Make, list or revoke tokens of the service on a store."""
     here = Path.cwd()
-    file = TokenFile(service_folder(load(here), here))
+    file = TokenFile(service_folder(load(here, given=arguments.store or ""), here))
     actions = {"add": _add, "list": _list, "revoke": _revoke}
     return actions[arguments.action](file, arguments)
 

@@ -25,6 +25,7 @@ def add_token(commands: Any) -> None:
     revoke = actions.add_parser("revoke", help="refuse a token from now on")
     revoke.add_argument("name", metavar="NAME", help="whose it is")
     for action in actions.choices.values():
+        action.add_argument("--store", metavar="URI", help="that of `serve --store`")
         action.add_argument(
             "--json",
             action="store_true",

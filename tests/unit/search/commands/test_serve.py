@@ -69,6 +69,18 @@ def test_tokens_are_asked_for_off_loopback_or_if_told_to(
     assert settings_of(*options).asks_login is asks
 
 
+@pytest.mark.parametrize("by", ["allowed_hosts", "FORWARDED_ALLOW_IPS"])
+def test_tokens_are_asked_for_on_loopback_where_a_proxy_may_bring_requests_from_elsewhere(
+    settings_of: Callable[..., HttpSettings], monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    assert not settings_of().asks_login
+    if by == "allowed_hosts":
+        Path("mlflow.yaml").write_text("allowed_hosts: [sweeps.example.org]\n", encoding="utf-8")
+    else:
+        monkeypatch.setenv(by, "127.0.0.1")
+    assert settings_of().asks_login
+
+
 def test_code_is_refused_unless_it_is_allowed(settings_of: Callable[..., HttpSettings]) -> None:
     assert (settings_of().allow_code, settings_of("--allow-code").allow_code) == (False, True)
 

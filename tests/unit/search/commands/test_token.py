@@ -28,3 +28,18 @@ def test_tokens_are_added_listed_and_revoked(tmp_path: Path) -> None:
         "lstm-sweep: --role is 'all': possible: read, run"
     )
     assert run("add", "eve")[0] == 2 and run()[0] == 2
+
+
+def test_tokens_are_those_of_the_store_that_is_given(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    store = f"sqlite:///{folder}/mlflow.db"
+    added = run_here("token", "add", "ann", "--role", "run", "--store", store, cwd=tmp_path)
+    assert added.code == 0 and (folder / "lstm-sweep-service" / "tokens.json").exists()
+
+    def names(*options: str) -> list[str]:
+        return [
+            row["name"] for row in run_here("token", "list", *options, "--json", cwd=tmp_path).json
+        ]
+
+    assert (names("--store", store), names()) == (["ann"], [])
