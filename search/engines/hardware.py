@@ -6,11 +6,14 @@ import contextlib
 import functools
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 from lstm_sweep.search.device import Device
 
 CPU_INFO = Path("/proc/cpuinfo")
+#: to which control groups this process belongs, and where they are
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def describe(*, gpu: bool) -> Device:
@@ -25,7 +28,52 @@ def describe(*, gpu: bool) -> Device:
 
 
 def cores() -> list[int]:
-    """CPU cores that this process may use."""
+    """CPU cores that this process may use, and has the time for: see `cpu_limit`."""
+    found, limit = _allowed(), cpu_limit()
+    return found if limit is None else found[: max(1, int(limit))]
+
+
+def pins() -> bool:
+    """Whether a trial is to stay on its core.
+
+    Where time is limited and cores are not, as in containers, others count theirs from 0 too, so
+    the system chooses.
+    """
+    limit = cpu_limit()
+    return hasattr(os, "sched_setaffinity") and (limit is None or limit >= len(_allowed()))
+
+
+def cpu_limit() -> float | None:
+    """How many CPUs' time the control groups of this process may use; None if there is no limit.
+
+    Both versions of control groups are read, and the groups above (cgroups(7): `cpu.max`, or
+    `cpu.cfs_quota_us` by `cpu.cfs_period_us`), such as `docker run --cpus 4` and limits of
+    Kubernetes set them.
+    """
+    limits = []
+    with contextlib.suppress(OSError):
+        for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            for root in (GROUPS, GROUPS / "unified", GROUPS / controllers):
+                own = root / path.lstrip("/")
+                above = (folder for folder in own.parents if folder.is_relative_to(root))
+                limits += [limit for folder in (own, *above) for limit in _limits(folder)]
+    return min(limits, default=None)
+
+
+def _limits(group: Path) -> Iterator[float]:
+    """The limits that a control group has by itself."""
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
+        yield float(quota) / float(period)
+    with contextlib.suppress(OSError):
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        microseconds, of = (float((group / name).read_text(encoding="utf-8")) for name in names)
+        if microseconds > 0:
+            yield microseconds / of
+
+
+def _allowed() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -187,9 +187,10 @@ def _print_to(job: Job) -> None:
 
 def _take_slot(job: Job) -> None:
     from lstm_sweep.models import backend
+    from lstm_sweep.search.engines import hardware
 
     backend.environment(job.slot.gpu)
-    if job.slot.core is not None and hasattr(os, "sched_setaffinity"):
+    if job.slot.core is not None and hardware.pins():
         os.sched_setaffinity(0, {job.slot.core})
 
 
