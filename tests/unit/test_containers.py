@@ -243,7 +243,7 @@ def test_each_service_waits_for_the_one_it_needs() -> None:
 def test_what_must_last_lies_in_named_volumes() -> None:
     mounts = [tuple(mount.split(":")) for name in SERVICES for mount in SERVICES[name]["volumes"]]
     named = {mount[0] for mount in mounts if not mount[0].startswith("./")}
-    lasting = {"database", "artifacts", "service", "checkpoints", "cache", "scratch"}
+    lasting = {"database", "artifacts", "service", "checkpoints", "cache", "scratch", "slots"}
     assert named == set(COMPOSE["volumes"]) == lasting
     lent = {mount for mount in mounts if mount[0].startswith("./")}
     assert lent == {
@@ -254,6 +254,12 @@ def test_what_must_last_lies_in_named_volumes() -> None:
     service = SERVICES["service"]["working_dir"]
     assert f"service:{service}" in SERVICES["service"]["volumes"]
     assert any(service in line for line in stages()["base"][1])  # it belongs to the user there
+
+
+def test_the_service_and_single_commands_share_the_slots_of_the_machine() -> None:
+    [folder] = {SERVICES[name]["environment"]["LSTM_SWEEP_SLOTS"] for name in ("service", "sweep")}
+    assert all(f"slots:{folder}" in SERVICES[name]["volumes"] for name in ("service", "sweep"))
+    assert any(folder in line for line in stages()["base"][1])  # it belongs to the user there
 
 
 @pytest.mark.parametrize("name", ["mlflow", "service"])
