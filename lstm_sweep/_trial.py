@@ -47,7 +47,7 @@ class Trial:
 
     @property
     def status(self) -> str:
-        """MLflow's: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`."""
+        """MLflow's: `RUNNING`, `SCHEDULED` (it waits), `FINISHED`, `FAILED` or `KILLED`."""
         return self._record.status
 
     @property

@@ -65,7 +65,8 @@ MODULES = {
 
 TRIAL = "SWEEP/NUMBER, or (the beginning of) a run ID"
 OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
-ON = "; ".join(f"{name}: {where}" for name, where in ENGINES.items()).replace(":", " (default):", 1)
+ENGINE_TEXTS = "; ".join(f"{name}: {where}" for name, where in ENGINES.items())
+ON = ENGINE_TEXTS.replace(":", " (default):", 1)
 
 
 #: what commands are added to
@@ -169,7 +170,7 @@ def _add_resume(commands: Commands) -> None:
         "spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was"
     )
     command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    _add_changeable(command)
+    _add_changeable(command, keeps=True)
     _add_progress(command)
 
 
@@ -251,22 +252,31 @@ def _add_size(commands: Commands) -> None:
     _add_space(command)
 
 
-def _add_changeable(command: argparse.ArgumentParser) -> None:
-    """Options that a resumed sweep may change: how long it runs, where, what is kept."""
-    command.add_argument("--trials", type=whole, metavar="N", help="trials at most (default 50)")
+def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) -> None:
+    """Options that a resumed sweep may change, and else `keeps`: how long it runs, where, ..."""
+
+    def by_default(value: str) -> str:
+        return "" if keeps else f" ({value})"
+
+    most = "trials at most" + by_default("default 50")
+    command.add_argument("--trials", type=whole, metavar="N", help=most)
     command.add_argument("--minutes", type=number, metavar="M", help="wall time at most")
     command.add_argument("--workers", type=whole, metavar="N", help="trials at once")
     command.add_argument(
         "--per-gpu", type=whole_or_auto, metavar="K", help="trials that share a GPU, or auto"
     )
-    command.add_argument("--on", metavar="ENGINE", help=ON)
+    command.add_argument("--on", metavar="ENGINE", help=ENGINE_TEXTS if keeps else ON)
     command.add_argument(
         "--address", metavar="URL", help="with --on ray: send the sweep to http://HEAD:8265"
     )
     command.add_argument(
-        "--max-failures", type=whole, metavar="N", help="end when N trials in a row failed (10)"
+        "--max-failures",
+        type=whole,
+        metavar="N",
+        help="end when N trials in a row failed" + by_default("10"),
     )
-    command.add_argument("--keep", type=whole, metavar="N", help="trials whose weights stay (5)")
+    stay = "trials whose weights stay" + by_default("5")
+    command.add_argument("--keep", type=whole, metavar="N", help=stay)
 
 
 def _add_progress(command: argparse.ArgumentParser) -> None:
