@@ -70,6 +70,11 @@ def two_at_work(
         process.wait()
 
 
+def checkpoints_of(folder: Path) -> list[float]:
+    """When the checkpoints below a folder were written, seconds since the epoch."""
+    return [file.stat().st_mtime for file in folder.rglob("checkpoint.npz")]
+
+
 def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Path]) -> None:
     folder = workplace("terminated")
     store = Store(load(folder, {}))
@@ -86,15 +91,19 @@ def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Pat
 def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
     folder = workplace("locked")
     store = Store(load(folder, {}))
-    with two_at_work(folder, store) as process:
+    cache = {"XDG_CACHE_HOME": str(folder / "cache")}
+    with two_at_work(folder, store, cache) as process:
         locked = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
         locked.execute("BEGIN EXCLUSIVE")
-        time.sleep(2)  # an epoch takes less, so the program waits for it by now
+        since = time.time()
+        # a round has ended since, so the program waits for the database to write it
+        wait_until(lambda: any(at > since for at in checkpoints_of(folder)), process)
         process.terminate()
         assert process.wait(END_WITHIN_S) == 143
         assert processes_of_group(process.pid) == []
         locked.close()
-    resumed = run_here("resume", "s", "--trials", "2", "--minutes", "0.01", "--json", cwd=folder)
+    again = ("resume", "s", "--trials", "2", "--minutes", "0.01", "--json")
+    resumed = run_here(*again, cwd=folder, **cache)
     assert resumed.code in (0, 1), resumed.err
     statuses = {record.status for record in archive.trials(store, "s")}
     assert "RUNNING" not in statuses

@@ -129,16 +129,17 @@ def test_a_request_that_swallows_its_end_is_given_up_again(monkeypatch: pytest.M
 def test_all_requests_together_have_a_limit_once_an_end_is_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 1.0)
-    shield, answered = Shield(), 0
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 100.0)
+    shield, answered, now = Shield(), 0, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with pytest.raises(Interrupted), shield.up(), shield.hold():
         interrupt()
         with contextlib.suppress(TimeoutError):
             while True:
                 with shield.limit_request():
-                    time.sleep(0.2)
+                    now[0] += 30.0
                 answered += 1
-    assert 0 < answered < 6
+    assert answered == 4
 
 
 def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,25 +166,28 @@ def test_the_first_signal_is_noted_and_the_second_one_raised() -> None:
 def test_where_there_is_more_time_until_the_end_is_forced_all_limits_are_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
-    shield = Shield(stop_within_s=40.0)
-    with pytest.raises(Interrupted), shield.up(), shield.hold():
-        interrupt()
-        with shield.limit_request():
-            time.sleep(0.2)
-        with pytest.raises(TimeoutError), shield.limit_request():
-            time.sleep(5)
+    for name in ("GIVE_UP_S", "GIVE_UP_ALL_S"):
+        monkeypatch.setattr(f"lstm_sweep.search.process.signals.{name}", 1_000.0)
+    limits = []
+    for seconds in (10.0, 40.0):
+        shield = Shield(stop_within_s=seconds)
+        with pytest.raises(Interrupted), shield.up(), shield.hold():
+            interrupt()
+            with shield.limit_request():
+                limits.append(signal.getitimer(signal.ITIMER_REAL)[0])
+    assert limits == pytest.approx([1_000.0, 4_000.0], abs=500.0)  # a part of it may be gone
 
 
 def test_an_end_is_short_of_time_once_a_part_of_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 0.5)
-    shield, found = Shield(), list[bool]()
+    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 500.0)
+    shield, found, now = Shield(), list[bool](), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with pytest.raises(Interrupted), shield.up(), shield.hold():
         found.append(shield.short_of_time)
         interrupt()
         found.append(shield.short_of_time)
         with shield.limit_request():
-            time.sleep(0.3)
+            now[0] += 300.0
         found.append(shield.short_of_time)
     assert found == [False, False, True]
 
