@@ -59,6 +59,10 @@ class Dimension(ABC):
     def encode(self, value: Value) -> float:
         """Return a raw number of `value`."""
 
+    def value_at(self, share: float) -> Value:
+        """The value of the quantile at `share`, 0 <= share < 1: at 0.0 the lowest, or the first."""
+        return self.decode(self.at(share))
+
     def raw(self, number: float) -> float | int:
         """Convert a raw number to the type that Hyperopt draws."""
         return number

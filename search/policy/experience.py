@@ -235,7 +235,7 @@ def nearest(dimension: Dimension, value: Value) -> Value:
     if value in dimension:
         return value
     if isinstance(value, str):
-        return dimension.decode(dimension.at(0.0))
+        return dimension.value_at(0.0)
     values = dimension.values()
     if values is None:
         return dimension.decode(dimension.encode(value))

@@ -55,7 +55,7 @@ def shares(space: Space, losses: Mapping[AConfig, float], seed: int = 0) -> dict
     found = {}
     for column, name in enumerate(fields):
         dimension = space[name]
-        values = [dimension.decode(dimension.at((i + 0.5) / VALUES)) for i in range(VALUES)]
+        values = [dimension.value_at((i + 0.5) / VALUES) for i in range(VALUES)]
         means = []
         for value in values:
             changed = sample.copy()

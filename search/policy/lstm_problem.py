@@ -51,7 +51,7 @@ def lstm_problem(
         for optimizer in OPTIMIZERS
         if optimizer in space["optimizer"]
     ]
-    middle = {name: space[name].decode(space[name].at(0.5)) for name in _WINDOWS}
+    middle = {name: space[name].value_at(0.5) for name in _WINDOWS}
     rounds = space.epochs * data_size.rounds_per_epoch
     steps = steps_per_round(small.evolve(**middle), data_size)
     enough = min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR)
@@ -140,9 +140,9 @@ def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
     the optimizer costs little: to tell rates apart takes steps. Other fields have their middle
     values.
     """
-    values = {name: dimension.decode(dimension.at(0.5)) for name, dimension in space.items()}
+    values = {name: dimension.value_at(0.5) for name, dimension in space.items()}
     for name in FIRST:
-        values[name] = space[name].decode(space[name].at(0.0))
+        values[name] = space[name].value_at(0.0)
     values["sequence_length"] = nearest(space["sequence_length"], SHORT_WINDOW)
     values["direction"] = "uni" if "uni" in space["direction"] else "bi"
     values["epochs"] = space.largest("epochs")
@@ -164,7 +164,7 @@ def opening(space: Space, small: TrialConfig, best: float, admits: Admits) -> Tr
     Its size is the one nearest to the middle of the space that is admitted; None if none is.
     """
     dimension = space["layer_size"]
-    middle = int(dimension.decode(dimension.at(0.5)))
+    middle = int(dimension.value_at(0.5))
     return nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
 
 
@@ -185,10 +185,10 @@ def openings(
         return ()
     windows = space["sequence_length"]
     longer = windows.between(first.sequence_length, math.inf) or windows
-    others = [_with_window(first, int(windows.decode(windows.at(0.0))), space)]
-    others += [first.evolve(sequence_length=longer.decode(longer.at(0.5)))]
+    others = [_with_window(first, int(windows.value_at(0.0)), space)]
+    others += [first.evolve(sequence_length=longer.value_at(0.5))]
     for name, share in VARIED.items():
-        others += [first.evolve(**{name: space[name].decode(space[name].at(share))})]
+        others += [first.evolve(**{name: space[name].value_at(share)})]
     return tuple(dict.fromkeys([first, *filter(admits, others)]))
 
 
@@ -209,7 +209,7 @@ def large_openings(
     Those in longer windows come before all others. There are none for a small corpus, of which a
     network that large learns by heart what is chance, nor for a space without dropout.
     """
-    dropout = space["dropout"].decode(space["dropout"].at(VARIED["dropout"]))
+    dropout = space["dropout"].value_at(VARIED["dropout"])
     if not dropout or data_size.symbols < SMALL_CORPUS:
         return ()
     dropped = small.evolve(learning_rate=best, dropout=dropout)

@@ -128,7 +128,7 @@ def rate_notes(spec: SweepSpec) -> list[str]:
     if not (spec.ladder and ladder.of(spec.space)):
         return []
     dimension = spec.space["optimizer"]
-    climbs = str(dimension.decode(dimension.at(0.0)))
+    climbs = str(dimension.value_at(0.0))
     others = [
         str(name)
         for name in dimension.values() or []

@@ -29,7 +29,7 @@ def test_even_shares_give_the_same_values_as_draws_do(dimension: Dimension) -> N
     rng = np.random.default_rng(5)
     drawn = sorted(dimension.encode(dimension.decode(dimension.draw(rng))) for _ in range(DRAWS))
     shares = (np.arange(DRAWS) + 0.5) / DRAWS
-    even = sorted(dimension.encode(dimension.decode(dimension.at(float(s)))) for s in shares)
+    even = sorted(dimension.encode(dimension.value_at(float(s))) for s in shares)
     every = np.unique([*drawn, *even])
     apart = np.searchsorted(drawn, every, "right") - np.searchsorted(even, every, "right")
     assert np.max(np.abs(apart)) < 0.035 * DRAWS  # the distance of Kolmogorov and Smirnov
@@ -37,7 +37,7 @@ def test_even_shares_give_the_same_values_as_draws_do(dimension: Dimension) -> N
 
 @given(dimension=any_dimension, share=part)
 def test_every_share_stands_for_a_value(dimension: Dimension, share: float) -> None:
-    assert dimension.decode(dimension.at(share)) in dimension
+    assert dimension.value_at(share) in dimension
 
 
 @given(
@@ -56,7 +56,7 @@ def test_the_first_and_the_last_share_are_the_first_and_the_last_value(
     dimension: Dimension,
 ) -> None:
     values = dimension.values() or []
-    first, last = (dimension.decode(dimension.at(share)) for share in (0.0, 1 - 1e-12))
+    first, last = (dimension.value_at(share) for share in (0.0, 1 - 1e-12))
     assert (first, last) == (values[0], values[-1])
 
 
@@ -117,10 +117,10 @@ LOG = [dimension for dimension in CONTINUOUS if dimension.log]
 
 def check_between(dimension: Range, shares: tuple[float, float], share: float) -> None:
     """Part of a range keeps its ends, and every draw from it is one of the whole range."""
-    ends = [float(dimension.decode(dimension.at(part))) for part in sorted(shares)]
+    ends = [float(dimension.value_at(part)) for part in sorted(shares)]
     kept = dimension.between(*ends)
     assert kept and all(end in kept for end in ends)
-    drawn = kept.decode(kept.at(share))
+    drawn = kept.value_at(share)
     assert ends[0] <= float(drawn) <= ends[1]
     assert drawn in dimension
 

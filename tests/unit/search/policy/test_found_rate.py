@@ -223,7 +223,7 @@ def test_the_search_never_leaves_the_space_and_keeps_a_best_rate(
     values = [float(value) for value in dimension.values() or []]
     low = values[0] if values else getattr(dimension, "low", math.nan)
     high = values[-1] if values else getattr(dimension, "high", math.nan)
-    drawn = float(kept.decode(kept.at(share)))
+    drawn = float(kept.value_at(share))
     assert low * (1 - 1e-9) <= drawn <= high * (1 + 1e-9)
     assert rate.refines or drawn in dimension
     suited = as_lstm_config(rate.suited(SMALL.evolve(learning_rate=rate.rate)))

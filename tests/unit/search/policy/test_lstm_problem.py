@@ -129,6 +129,5 @@ def test_there_are_large_networks_for_corpora_and_spaces_that_have_room_for_them
     found = lstm_problem(space, size, unigram_loss=3.0).large_openings(0.01)
     assert bool(found) == some
     assert all(
-        space["dropout"].decode(space["dropout"].at(0.25)) == as_lstm_config(one.config).dropout
-        for one in found
+        space["dropout"].value_at(0.25) == as_lstm_config(one.config).dropout for one in found
     )

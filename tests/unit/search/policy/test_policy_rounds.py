@@ -85,8 +85,7 @@ def test_the_first_rung_is_the_steps_that_it_needs_and_no_round_more(rounds: int
     problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
     small = smallest(presets.DEFAULT, 90, lambda config: True)
     middle = {
-        name: presets.DEFAULT[name].decode(presets.DEFAULT[name].at(0.5))
-        for name in ("sequence_length", "batch_size")
+        name: presets.DEFAULT[name].value_at(0.5) for name in ("sequence_length", "batch_size")
     }
     steps = steps_per_epoch(small.evolve(**middle), size) / rounds
     assert problem.first_rung == math.ceil(FEWEST_STEPS / steps)
