@@ -216,7 +216,6 @@ class Range(Dimension):
             number = float(f"{number:.{self.digits}g}")
         else:
             number = round(number, self._decimal_places())
-        number = round(number, 10) if self.step else number
         number = min(max(number, self.low), self.high)
         return self.kind(number)
 
@@ -248,5 +247,5 @@ class Range(Dimension):
 
 
 def clean(number: float) -> float:
-    """Round to 10 significant digits, so that 0.1 + 2 * 0.1 is 0.3."""
-    return float(f"{number:.10g}")
+    """Round to 10 significant digits, so that 0.1 + 2 * 0.1 is 0.3; whole numbers stay."""
+    return number if float(number).is_integer() else float(f"{number:.10g}")

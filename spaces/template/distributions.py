@@ -234,6 +234,8 @@ def _exponentials(name: str, low: float, high: float) -> tuple[float, float]:
 def _stepped(label: str, name: str, low: float, high: float, step: float, log: bool) -> Dimension:
     """The multiples of `step` between `low` and `high`, both included."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if log:  # 0 has no logarithm
+        first = max(1, first)
     if first > last:
         raise InputError(
             f"{name} from {low:g} to {high:g} has no multiple of {step:g}: expected one at least"

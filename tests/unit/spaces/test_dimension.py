@@ -171,6 +171,18 @@ def test_any_draw_of_a_stepped_range_is_one_of_its_values(
     assert dimension.decode(raw) in (dimension.values() or [])
 
 
+@pytest.mark.parametrize(("low", "high"), [(1e-11, 1e-10), (1e-7, 1e-6), (1e11, 1e12)])
+def test_all_values_of_a_stepped_range_are_drawn_however_small_or_large(
+    low: float, high: float
+) -> None:
+    dimension = Range("weight_decay", low, high, step=low)
+    rng = np.random.default_rng(0)
+    drawn = {dimension.decode(dimension.draw(rng)) for _ in range(500)}
+    values = dimension.values() or []
+    assert drawn == set(values) and len(values) == 10
+    assert all(value in dimension for value in values)
+
+
 @given(
     low=st.floats(1e-6, 1.0),
     width=st.floats(1.1, 1e3),

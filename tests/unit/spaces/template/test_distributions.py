@@ -69,6 +69,9 @@ def dimension(text: str, names: str = "") -> Dimension:
         ("quniform(-4, 4, 4)", [-4, 0, 4]),
         ("quniform(3, 5, 4)", [4]),
         ("qloguniform(0, log(20), 5)", [5, 10, 15, 20]),
+        ("qloguniform(-25, log(3), 1)", [1, 2, 3]),
+        ("randint(1600000000000, 1600000000003)", [1600000000000 + i for i in range(3)]),
+        ("quniform(10**12, 10**12 + 2, 1)", [10**12, 10**12 + 1, 10**12 + 2]),
     ],
 )  # fmt: skip
 def test_a_distribution_has_these_values(text: str, values: list[object]) -> None:
