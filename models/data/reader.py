@@ -25,6 +25,8 @@ BLOCK_BYTES = 1 << 20
 TABLE_SIZE = 1 << 21
 #: largest number of digits of an event id, so that it fits into 64 bits
 ID_DIGITS = 18
+#: bytes between two ids, and of a word that is no id, whatever follows
+BLANKS, LONG_WORD = b" \n\t\r\v\f", 64
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Sequences:
     values: list[int] = field(default_factory=list)
     blocks: Spool = field(default_factory=Spool)
     length: int = 0
-    #: index of the first symbol of each file, and of each line of a file of ids
+    #: index of the first symbol of each file, and of each line if lines are sessions
     file_starts: list[int] = field(default_factory=list)
     line_starts: list[NDArray[np.int64]] = field(default_factory=list)
     #: whether a session is a line rather than a file
@@ -80,8 +82,9 @@ class Sequences:
 
     def session_starts(self) -> NDArray[np.int64]:
         """Index of the first symbol of each session that has symbols, ascending."""
-        lines = self.line_starts if self.lines_are_sessions else []
-        starts = np.unique(np.concatenate([np.array(self.file_starts, np.int64), *lines]))
+        starts = np.unique(
+            np.concatenate([np.array(self.file_starts, np.int64), *self.line_starts])
+        )
         return starts[starts < self.length]
 
 
@@ -148,28 +151,41 @@ def read_ids(paths: Iterable[Path], into: Sequences) -> None:
     """
     for path in paths:
         into.start_file()
-        for block, first_line in _whole_lines(path):
+        last_line = 0
+        for block, first_line in _whole_words(path):
             numbers, lines = _parse_ids(block, path, first_line)
-            heads = np.flatnonzero(np.diff(lines, prepend=0))
-            into.lines_are_sessions |= len(heads) < len(lines)
-            into.line_starts.append(heads + into.length)
+            if not len(numbers):
+                continue
+            heads = np.flatnonzero(np.diff(lines, prepend=last_line))
+            last_line = int(lines[-1])
+            if len(heads) < len(lines) and not into.lines_are_sessions:
+                into.lines_are_sessions = True
+                into.line_starts.append(np.arange(into.length))  # each had a line so far
+            if into.lines_are_sessions:
+                into.line_starts.append(heads + into.length)
             into.append(numbers)
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[bytes, int]]:
-    line = 1
+def _whole_words(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Blocks of a file that end between two ids, and the number of the line that each begins in."""
+    line, rest = 1, b""
     with path.open("rb") as file:
         _skip_byte_order_mark(file)
-        while block := file.read(BLOCK_BYTES):
-            block += file.readline()
+        while read := file.read(BLOCK_BYTES):
+            block = rest + read
+            end = 1 + max(block.rfind(blank) for blank in BLANKS)
+            if not end and len(block) > LONG_WORD:
+                end = len(block)  # it is refused
+            block, rest = block[:end], block[end:]
             yield block, line
             line += block.count(b"\n")
+    yield rest, line
 
 
 def _parse_ids(
     block: bytes, path: Path, first_line: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Parse whole lines into ids and the line number of each, both `<int64>[ids]`."""
+    """Parse a block of whole ids into these and the line number of each, both `<int64>[ids]`."""
     raw = np.frombuffer(block, np.uint8)
     digit = (raw >= ord("0")) & (raw <= ord("9"))
     blank = (raw == ord(" ")) | ((raw >= ord("\t")) & (raw <= ord("\r")))

@@ -249,13 +249,25 @@ print(peak() - before)
 """
 
 
-def test_a_text_takes_little_memory(tmp_path: Path) -> None:
-    line = "the quick brown fox jumps over the lazy dog\n"
+def memory_of(tmp_path: Path, content: str) -> int:
+    """Bytes by which the peak of a process rises that loads such a file."""
     file = tmp_path / "long.txt"
-    file.write_text(line * (60_000_000 // len(line)))
+    file.write_text(content)
     command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "saved")]
     root = Path(reader.__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    return int(done.stdout)
+
+
+def test_a_text_takes_little_memory(tmp_path: Path) -> None:
+    line = "the quick brown fox jumps over the lazy dog\n"
     # a block takes at least its bytes, or nothing was measured; 40.6 MB with Python 3.13
-    assert reader.BLOCK_BYTES < int(done.stdout) < 42_000_000
+    assert reader.BLOCK_BYTES < memory_of(tmp_path, line * (60_000_000 // len(line))) < 42_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols[0] == "\n"
+
+
+@pytest.mark.parametrize("blank", [" ", "\n"])
+def test_ids_take_little_memory_in_one_line_and_in_lines_of_one(tmp_path: Path, blank: str) -> None:
+    # what one block of them takes is most of it
+    assert reader.BLOCK_BYTES < memory_of(tmp_path, f"7{blank}8{blank}" * 5_000_000) < 90_000_000
+    assert Corpus.open(tmp_path / "saved").alphabet.symbols == (7, 8)
