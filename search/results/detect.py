@@ -67,7 +67,7 @@ class Rule:
         """
         if self.candidates is not None:
             return (rank >= self.candidates) | ~known
-        return surprise > -math.log(self.below)
+        return (surprise > -math.log(self.below)) | ~known
 
     def __str__(self) -> str:
         if self.candidates is not None:

@@ -120,6 +120,16 @@ def test_candidates_are_counted_in_place_of_probabilities(
     assert [finding["symbol"] for finding in found["findings"]] == [8]
 
 
+def test_what_was_never_seen_is_unexpected_however_likely_the_network_finds_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place / "best", EVENTS, favourite=3)
+    (place / "log.txt").write_text("70\n3\n70\n500\n8\n", encoding="utf-8")
+    found = detected(capsys, "--data", "log.txt", "--below", "1e-9")
+    assert [finding["symbol"] for finding in found["findings"]] == [8]
+    assert found["findings"][0]["probability"] > 1e-9 and not found["findings"][0]["known"]
+
+
 def test_nothing_unexpected_is_said_in_a_line(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
