@@ -88,10 +88,15 @@ def to_dict(found: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
     }
 
 
-def readme(found: Mapping[str, Measured], windows: int, past: str, length: int) -> str:
-    """The section about ONNX for the README of a bundle; `past` is an example, as Python."""
+def readme(
+    found: Mapping[str, Measured], windows: int, past: str, length: int, *, carried: bool
+) -> str:
+    """The section about ONNX for the README of a bundle; `past` is an example, as Python.
+
+    A network that was `carried` from window to window reads sessions from their heads on.
+    """
     rows = "\n".join(_row(name, one) for name, one in found.items())
-    step = STEP_TEXT if STEP in found else BOTH_WAYS_TEXT
+    step = STEP_TEXT + carried * HEAD_TEXT if STEP in found else BOTH_WAYS_TEXT
     return TEMPLATE.format(
         windows=windows, rows=rows, step=step, past=past, length=length, file=WINDOWS
     )
@@ -108,6 +113,7 @@ STEP_TEXT = """\
 state `h` and `c`, `float32 [layers, batch, size]`, zeros at first. It returns `logits` after each \
 symbol, and `h_next` and `c_next`. A window of `model.onnx` begins with zeros, so both predict the \
 same for the symbols of one window."""
+HEAD_TEXT = """ Feed it each session from its head on: first code 0, `<start>`, then its symbols."""
 BOTH_WAYS_TEXT = """\
 There is no `step.onnx`: the network reads its windows in both directions, so it needs all symbols \
 of each."""

@@ -26,8 +26,9 @@ Turns = Generator[Logits, Codes, None]
 START, UNKNOWN, KNOWN = 0, 1, 2
 #: code and name of the end of a session, if the network has learned it
 END, END_NAME = 2, "<end>"
-#: rows in one call of a network; a call has one or so many, since each number is traced anew
-ROWS = 128
+#: rows in one call of a network at most, and numbers in its one-hot vectors; a call has one row or
+#: as many as that allows, since each number of rows is traced anew
+ROWS, NUMBERS = 128, 1 << 24
 #: limits of the parameters of a request, lowest and highest
 LIMITS = {
     "top": (1, 1_000_000),
@@ -155,6 +156,7 @@ class WindowReader:
 
     def __init__(self, network: Any) -> None:
         self._network, self._length = network, int(network.input_shape[1])
+        self._rows = _most_rows(network)
         self._alone = threading.Lock()
 
     def logits(self, codes: Codes, *, last_only: bool) -> Logits:
@@ -179,7 +181,7 @@ class WindowReader:
     def _after(self, windows: Codes) -> Logits:
         """Logits after each window; requests of other threads wait."""
         found = []
-        for rows, [part] in _calls([windows]):
+        for rows, [part] in _calls([windows], self._rows):
             with self._alone:
                 logits = self._network.predict_on_batch(part)
             found.append(np.asarray(logits, np.float64)[:rows])
@@ -194,12 +196,18 @@ class StreamReader:
 
     def __init__(self, network: Any) -> None:
         self._network, self._length = _streamed(network), int(network.input_shape[1])
+        self._rows = _most_rows(network)
         self._alone = threading.Lock()
 
     def logits(self, codes: Codes, *, last_only: bool) -> Logits:
         """As `WindowReader.logits`."""
-        found = np.concatenate([logits[0, : left[0]] for logits, left, _ in self._read([codes])])
-        return found[-1:] if last_only else found
+        found = list[Logits]()
+        for logits, left, _ in self._read([codes]):
+            if last_only:
+                found = [logits[0, left[0] - 1 : left[0]]]
+            else:
+                found.append(logits[0, : left[0]])
+        return np.concatenate(found)
 
     def turns(self, sessions: Sequence[Codes]) -> Turns:
         """As `WindowReader.turns`."""
@@ -242,7 +250,7 @@ class StreamReader:
         Requests of other threads wait.
         """
         found = []
-        for rows, parts in _calls([codes, inside, *states]):
+        for rows, parts in _calls([codes, inside, *states], self._rows):
             with self._alone:
                 made = self._network.predict_on_batch(parts)
             found.append([np.asarray(one)[:rows] for one in made])
@@ -281,10 +289,17 @@ def _streamed(network: Any) -> Any:
     return keras.Model([symbols, inside, *before], [logits, *after])
 
 
-def _calls(arrays: Sequence[NDArray[Any]]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+def _most_rows(network: Any) -> int:
+    """How many windows a network reads in one call at most, for the memory that they take."""
+    return max(1, min(ROWS, NUMBERS // (network.input_shape[1] * network.output_shape[-1])))
+
+
+def _calls(
+    arrays: Sequence[NDArray[Any]], most_rows: int
+) -> Iterator[tuple[int, list[NDArray[Any]]]]:
     """Rows of arrays for one call of a network each: how many, and arrays filled up with zeros."""
     count = len(arrays[0])
-    most = 1 if count == 1 else ROWS
+    most = 1 if count == 1 else most_rows
     for begin in range(0, count, most):
         rows = min(most, count - begin)
         fill = ((0, most - rows), (0, 0))

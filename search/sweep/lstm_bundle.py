@@ -30,10 +30,16 @@ if TYPE_CHECKING:
 #: test targets that are scored at least, or all there are: since that is done only once, by an
 #: export, they need not be as few as the validation targets that are scored after each round
 TEST_TARGETS = 10_000
-#: windows of the test split on which the bundle is compared with the trial's network
-PARITY_WINDOWS = 100
+#: windows of the test split on which the bundle is compared with the trial's network, at most and
+#: at least, and how many numbers their one-hot vectors may have in between
+PARITY_WINDOWS, FEWEST_WINDOWS, NUMBERS = 100, 10, 1 << 24
 #: of them, those that are also read symbol by symbol, if the state is carried
 PARITY_STREAMS = 10
+
+
+def parity_windows(length: int, alphabet: int) -> int:
+    """On how many windows of this length a bundle is compared, for the memory that they take."""
+    return max(FEWEST_WINDOWS, min(PARITY_WINDOWS, NUMBERS // (length * alphabet)))
 
 
 def lstm_bundle_writer(
@@ -92,8 +98,9 @@ def _write(
         }
         content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
         bundle.write(model, content, folder, format)
-        compared = targets[:: max(1, len(targets) // PARITY_WINDOWS)][:PARITY_WINDOWS]
         length = config.sequence_length
+        most = parity_windows(length, len(corpus.alphabet))
+        compared = targets[:: max(1, len(targets) // most)][:most]
         windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
         further: dict[str, Any] = {}
         if format == "onnx":
@@ -142,5 +149,6 @@ def onnx_files(
     found = onnx_check.check(model.predict_on_batch, folder, windows)
     past, length = bundle.example_past(content.alphabet), config.sequence_length
     with (folder / "README.md").open("a", encoding="utf-8") as file:
-        file.write(onnx_check.readme(found, len(windows), past, length))
+        text = onnx_check.readme(found, len(windows), past, length, carried=config.carried)
+        file.write(text)
     return onnx_check.to_dict(found)

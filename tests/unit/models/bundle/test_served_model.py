@@ -32,6 +32,7 @@ class Network:
     input_shape = (None, LENGTH)
 
     def __init__(self, alphabet: int) -> None:
+        self.output_shape = (None, alphabet)
         self._table = np.random.default_rng(3).normal(0, 2, (LENGTH, alphabet, alphabet))
         self.rows = list[int]()
 
@@ -90,6 +91,18 @@ def test_a_session_of_any_length_is_judged_in_calls_of_one_size(model: NextSymbo
     [found] = model.predict(pd.DataFrame({"text": ["ab" * rows]}))
     assert len(found["surprise"]) == 2 * rows
     assert set(model._reader._network.rows) == {rows}
+
+
+def test_a_call_has_fewer_rows_where_windows_take_much_memory(
+    model: NextSymbolModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = pd.DataFrame({"text": ["abcabcab"]})
+    whole = model.predict(given)
+    monkeypatch.setattr(served_model, "NUMBERS", 3 * LENGTH * len(TEXT) + 1)
+    network = Network(len(TEXT))
+    model._reader = served_model.WindowReader(network)
+    assert model.predict(given) == whole
+    assert network.rows == [3, 3, 3]
 
 
 def test_without_surprise_one_window_is_enough(model: NextSymbolModel) -> None:
