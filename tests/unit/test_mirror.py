@@ -42,7 +42,7 @@ WITHOUT = {
         models/bundle/{anomalies,bundle,by_symbol,clean_process,onnx_check,template}
         search/engines/{preload,trainings}
         search/results/{detect,generate}
-        search/sweep/{best_model,bundle_parity,logged_network,lstm_bundle,template_bundle}""",
+        search/sweep/{best_model,bundle_parity,logged_network,template_bundle}""",
     "it reads or writes a store: contract and acceptance tests with a real one": """
         search/api/{preparation,queue,references,report,sweep_result,listings}
         search/results/register
