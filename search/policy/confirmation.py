@@ -285,12 +285,12 @@ class Confirmation:
             for trial in again
             if trial.phase is Phase.CONFIRM and trial.number not in self._earlier
         }
-        rounds = {one.trial.config: len(one.rounds) for one in self._trials.best_so_far()}
+        firsts = {one.trial.config: one for one in self._trials.best_so_far()}
         for trial in now.values():
-            most = trial.most_rounds
+            first, most = firsts.get(trial.config), trial.most_rounds
             # a first run that is not known yet was under way, too, and led
-            known = rounds.get(trial.config, math.inf)
-            if most is not None and most < known:
+            usual = None if first is None or self._is_whole(first) else len(first.rounds)
+            if most is not None and most != usual:
                 trials = max(len(now), self._fewest)
                 seconds = SHARE * (self._plan.seconds or 0.0)
                 self._shortened = Shortened(trial.config, most, trials, seconds)

@@ -163,6 +163,18 @@ def test_another_trial_that_was_under_way_does_not_go_on_when_a_sweep_does(
     assert kept.trials == (2 if most == 4 else 9)
 
 
+def test_short_further_runs_stay_short_though_the_first_has_ended_by_itself_after_as_many() -> None:
+    """When a sweep goes on; usually they are as long as they like then."""
+    best = first_run(0, 6, 2.0, Ended(Outcome.COMPLETE))
+    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    plan, known = Plan(seconds=600.0, trials=50), Trials([best])
+    again = Confirmation(plan, problem, known, ObservedCosts(), Slots(1))
+    again.begin(40)
+    assert again.most_rounds(best) is None
+    again.take_up([replace(best.trial, number=2, phase=Phase.CONFIRM, most_rounds=6)])
+    assert again.most_rounds(best) == 6
+
+
 def test_a_further_run_that_was_lost_and_waits_to_be_tried_again_is_one_run() -> None:
     best = first_run(0, 6, 2.0, Ended(Outcome.STOPPED))
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
