@@ -1,9 +1,11 @@
-"""`LargeOpening`: a large network with dropout that is not compared before it shows its worth.
+"""`LargeOpening`: a large network that is not compared before it shows its worth.
 
 Dropout makes a network learn more slowly at first and end better (Zaremba et al., arXiv 1409.2329).
 At the first rungs such a network is behind smaller ones without dropout, so a search that compares
 all of them there cuts it short (docs/results.md has the curves). Therefore a search under a limit
 of time begins one of them once it knows what a trial is worth, and lets it train until it may lead.
+A corpus that is too large to be read often needs no dropout, but there, too, larger networks pass
+smaller ones only after a while.
 
 Longer windows do the same: an epoch has fewer steps, which see more. Where there is time for them,
 the network is begun in those.
@@ -54,22 +56,29 @@ class LargeOpening:
         #: after which it is compared; 0 if it cannot be
         self._rounds = next((rung for rung in rungs if rung >= least), 0)
         self._seconds = plan.seconds
-        #: networks that it may be, in order, and the rounds for which each has to have time
-        self._candidates: dict[Config, int] = {}
+        #: networks that it may be, in order
+        self._candidates: dict[Config, LargeNetwork] = {}
         #: number of its trial
         self._number: int | None = None
 
     def choose_among(self, networks: Iterable[LargeNetwork]) -> None:
         """Know the networks that it may be, the most promising first."""
-        if self._rounds and self._seconds:
-            long_enough = (one for one in networks if one.rounds <= self._most_rounds)
-            self._candidates = {one.config: one.rounds for one in long_enough}
+        if not self._seconds:
+            return
+        for one in networks:
+            judged_from = self._judged_from(one)
+            if judged_from and max(one.rounds, judged_from) <= self._most_rounds:
+                self._candidates[one.config] = one
+
+    def _judged_from(self, one: LargeNetwork) -> int:
+        return self._rounds if one.judged_from is None else one.judged_from
 
     def recognize(self, one: TrialSnapshot) -> None:
         """If a trial of the search is the one, let it not be compared early."""
         if self._number is None and one.trial.config in self._candidates:
             self._number = one.trial.number
-            self._pausing.judge_from(self._number, self._rounds)
+            network = self._candidates[one.trial.config]
+            self._pausing.judge_from(self._number, self._judged_from(network))
 
     def next(self, admits: Admits, left: float | None) -> Config | None:
         """The network if it is to be begun now, `left` seconds before the end of the search.
@@ -79,16 +88,18 @@ class LargeOpening:
         if left is None or self._number is not None or not self._candidates:
             return None
         searched = (one for one in self._trials.values() if one.trial.phase is Phase.SEARCH)
-        if not any(len(one.rounds) >= self._begun_after for one in searched):
-            return None
-        for config, rounds in self._candidates.items():
-            if self._has_time(config, rounds, left) and admits(config):
-                return config
+        shown = max((len(one.rounds) for one in searched), default=0)
+        for one in self._candidates.values():
+            begun_after = self._begun_after if one.begun_after is None else one.begun_after
+            if self._has_time(one, left) and admits(one.config):
+                return one.config if shown >= begun_after else None
         return None
 
-    def _has_time(self, config: Config, rounds: int, left: float) -> bool:
+    def _has_time(self, one: LargeNetwork, left: float) -> bool:
         """Whether a network has its rounds in time, and no more than its share until compared."""
-        seconds = self._costs.trial_seconds
+        config, seconds = one.config, self._costs.trial_seconds
         share = min(MOST_OF_SLOTS * self._slots.count, MOST_OF_TIME)
         most = min(share * (self._seconds or 0.0), left)
-        return seconds(config, self._rounds) <= most and seconds(config, rounds) <= left
+        return (
+            seconds(config, self._judged_from(one)) <= most and seconds(config, one.rounds) <= left
+        )

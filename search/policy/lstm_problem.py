@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 from lstm_sweep.models.config import (
     NORMALIZING,
@@ -194,7 +195,11 @@ def openings(
 
 #: parameters by training symbol of a network that is large for its corpus, and can still be trained
 LARGE = (0.4, 2.0)
-
+#: training symbols from which on a smaller network is large, too, as none has time to read them
+#: often; how many times as many another one reads before that is begun; and how many symbols it
+#: reads for each of its parameters until it has shown what it is worth (Hoffmann et al., arXiv
+#: 2203.15556, have as many where size and symbols use up a budget best)
+LARGE_CORPUS, BEGUN_AFTER, SYMBOLS_EACH = 1_000_000, 3, 20
 
 #: symbols of windows in which a large network ends better, and steps of the optimizer for which
 #: there has to be time then: of a megabyte these are twelve epochs, in batches of 32
@@ -204,21 +209,43 @@ LONGER_WINDOW, STEPS_IN_LONGER = 50, 7_500
 def large_openings(
     space: Space, small: TrialConfig, best: float, data_size: DataSize
 ) -> tuple[LargeNetwork, ...]:
-    """The ladder's network in `LARGE` sizes, with dropout and the best rate, the largest first.
+    """The ladder's network in large sizes, with the best rate, the most promising first.
 
-    Those in longer windows come before all others. There are none for a small corpus, of which a
-    network that large learns by heart what is chance, nor for a space without dropout.
+    First come those of `LARGE` sizes, which have dropout, if the space has any; then those that are
+    large for the time that there is to read a `LARGE_CORPUS`, without dropout, since they do not
+    learn it by heart. Of each, those in longer windows come before all others, and the largest
+    first. There are none for a small corpus, of which a network that large learns by heart what is
+    chance.
     """
-    dropout = space["dropout"].value_at(VARIED["dropout"])
-    if not dropout or data_size.symbols < SMALL_CORPUS:
+    symbols = data_size.symbols
+    if symbols < SMALL_CORPUS:
         return ()
-    dropped = small.evolve(learning_rate=best, dropout=dropout)
+    low, high = (share * symbols for share in LARGE)
+    found = list[LargeNetwork]()
+    if dropout := space["dropout"].value_at(VARIED["dropout"]):
+        dropped = small.evolve(learning_rate=best, dropout=dropout)
+        found += _large(dropped, space, data_size, (low, high))
+    if symbols > LARGE_CORPUS and not small.dropout:
+        least = LARGE[0] * LARGE_CORPUS
+        a_round = symbols / data_size.rounds_per_epoch
+        begun_after = math.ceil(BEGUN_AFTER * LARGE_CORPUS / a_round)
+        for one in _large(small.evolve(learning_rate=best), space, data_size, (least, low)):
+            needed = SYMBOLS_EACH * parameters(as_lstm_config(one.config), data_size.alphabet)
+            judged_from = math.ceil(needed / a_round)
+            found.append(replace(one, begun_after=begun_after, judged_from=judged_from))
+    return tuple(found)
+
+
+def _large(
+    config: TrialConfig, space: Space, data_size: DataSize, between: tuple[float, float]
+) -> list[LargeNetwork]:
+    """A network in all sizes with so many parameters, in longer windows and in its own."""
     sizes = sorted(space["layer_size"].values() or [], reverse=True)
-    low, high = (share * data_size.symbols for share in LARGE)
-    every = (dropped.evolve(layer_size=size) for size in sizes)
+    every = (config.evolve(layer_size=size) for size in sizes)
+    low, high = between
     networks = [one for one in every if low <= parameters(one, data_size.alphabet) <= high]
     longer = [_in_longer_windows(one, space, data_size) for one in networks]
-    return (*filter(None, longer), *map(LargeNetwork, networks))
+    return [*filter(None, longer), *map(LargeNetwork, networks)]
 
 
 def _in_longer_windows(

@@ -32,6 +32,10 @@ class LargeNetwork:
     config: Config
     #: rounds for which there has to be time: with fewer, another one is better
     rounds: int = 1
+    #: rounds of another trial before it is begun, and its own before it is compared with others;
+    #: None: some epochs (`large_opening`)
+    begun_after: int | None = None
+    judged_from: int | None = None
 
 
 def _as_long_as_any(seconds: float | None, slots: int) -> LadderLength:
@@ -97,8 +101,8 @@ class SearchProblem:
     lowest_rate_share: float = 1.0
     #: with what the search begins, by the best learning rate; empty if nothing is more sensible
     openings: Callable[[float, Admits], Sequence[Config]] = _no_openings
-    #: large networks with dropout, the most promising first, of which one may be a later opening,
-    #: by the best learning rate (`large_opening`)
+    #: large networks, the most promising first, of which one may be a later opening, by the best
+    #: learning rate (`large_opening`)
     large_openings: Callable[[float], Sequence[LargeNetwork]] = _no_large_openings
     #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
     #: ladder has found; each config has as many

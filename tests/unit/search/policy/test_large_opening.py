@@ -214,6 +214,33 @@ def test_there_are_none_in_longer_windows_if_no_trial_has_so_many_epochs() -> No
     assert large.next(admits_all, 240.0) == LARGE
 
 
+def test_one_that_says_when_is_begun_and_compared_then() -> None:
+    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=1, judged_from=4)
+    large, trials = opening_of(longer=[own])
+    with_another(trials, 0)
+    assert large.next(admits_all, 100.0) is None
+    with_another(trials, 1)
+    assert large.next(admits_all, 4.0) == own.config
+    assert large.next(admits_all, 3.9) is None, "too little time is left"
+
+
+@each_slots
+def test_a_sweep_compares_it_after_as_many_rounds_as_it_says(slots: int) -> None:
+    def behind(trial: Trial) -> Curve:
+        return replace(usual(trial), losses=[2.9] * 12) if is_large(trial.config) else usual(trial)
+
+    def own(best: float) -> tuple[LargeNetwork, ...]:
+        config = LARGE.evolve(learning_rate=best)
+        return (LargeNetwork(config, begun_after=1, judged_from=5),)
+
+    player = Watcher(
+        policy_of(PLAN, LONGER, slots, **KNOWN | {"large_openings": own}), behind, slots
+    )
+    [large] = large_ones(player.play())
+    assert player.waited_after == 5 and large.ended
+    assert large.ended.outcome is Outcome.PRUNED
+
+
 @pytest.mark.parametrize("config", [MEDIUM, LONGER_WINDOWS])
 def test_there_is_one_at_most_in_whichever_windows(config: TrialConfig) -> None:
     large, trials = opening_of(longer=[IN_LONGER])

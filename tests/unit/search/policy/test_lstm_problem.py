@@ -118,7 +118,8 @@ def test_longer_windows_have_time_for_as_many_steps_whatever_the_corpus() -> Non
         (SMALL_CORPUS - 1, [], False),
         (SMALL_CORPUS, ["dropout=0"], False),
         (SMALL_CORPUS, ["dropout=0.5"], True),
-        (30_000_000, [], False),  # such a network is larger than the space has any
+        (LARGE_CORPUS, [], True),
+        (30_000_000, ["dropout=0.5"], False),  # what is large for it is larger than all there are
     ],
 )
 def test_there_are_large_networks_for_corpora_and_spaces_that_have_room_for_them(
@@ -131,3 +132,26 @@ def test_there_are_large_networks_for_corpora_and_spaces_that_have_room_for_them
     assert all(
         space["dropout"].value_at(0.25) == as_lstm_config(one.config).dropout for one in found
     )
+
+
+@pytest.mark.parametrize("symbols, dropouts", [(4_000_000, [0.2, 0.0]), (24_000_000, [0.0])])
+@pytest.mark.parametrize("settings", [[], ["dropout=0"]])
+def test_of_a_large_corpus_those_without_dropout_are_large_for_the_time_that_there_is(
+    symbols: int, dropouts: list[float], settings: list[str]
+) -> None:
+    """They show what they are worth after 20 symbols for each parameter."""
+    space = with_settings(presets.DEFAULT, ["direction=uni", *settings])
+    size = DataSize(symbols, alphabet=99, targets=4_000, rounds_per_epoch=symbols // 300_000)
+    found = lstm_problem(space, size, unigram_loss=3.0).large_openings(0.01)
+    networks = [as_lstm_config(one.config) for one in found]
+    assert [*dict.fromkeys(one.dropout for one in networks)] == dropouts[bool(settings) :] or [0.0]
+    own = [(one, net) for one, net in zip(found, networks, strict=True) if not net.dropout]
+    assert [net.sequence_length for _, net in own[:: len(own) - 1]] == [50, 20]
+    a_round = symbols / size.rounds_per_epoch
+    for one, network in own:
+        count = parameters(network, 99)
+        assert 400_000 <= count <= 0.4 * symbols
+        assert one.judged_from and one.begun_after
+        assert 0 <= one.judged_from * a_round - 20 * count < a_round
+        assert 0 <= one.begun_after * a_round - 3_000_000 < a_round
+    assert all(one.judged_from is None for one in found if as_lstm_config(one.config).dropout)
