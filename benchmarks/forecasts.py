@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks import curves
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy import forecast, halving
-from lstm_sweep.search.policy.lstm_problem import features, smallest
+from lstm_sweep.search.policy.lstm_problem import feature_weights, features, smallest
 from lstm_sweep.search.policy.problem import admits_all
 
 TRIALS = (10, 20, 40)
@@ -60,6 +60,7 @@ class Recording:
             whole = curves.near_best(whole)
         self.count, rounds = len(whole), len(whole[0].losses)
         self.rungs = (*halving.rungs(rounds), rounds)
+        self._weights = feature_weights(head["corpus"]["symbols"])
         self._small = smallest(space, head["corpus"].get("alphabet", curves.ALPHABET), admits_all)
         self._losses = [list(itertools.accumulate(one.losses, min)) for one in whole]
         self._features = [self._of(one.config) for one in whole]
@@ -90,7 +91,8 @@ class Recording:
         known = {n: self.curve(n, rounds) for n, rounds in self.sweep(order[:trials]).items()}
         coming = order[trials : trials + COMING]
         found = [
-            forecast.forecasts({**known, n: self.curve(n, rung)}, self.rungs)[n] for n in coming
+            forecast.forecasts({**known, n: self.curve(n, rung)}, self.rungs, self._weights)[n]
+            for n in coming
         ]
         there = [self._losses[n][rung - 1] for n in coming]
         final = self.final[coming]

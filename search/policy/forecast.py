@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from lstm_sweep.search.policy.arrays import Array, Renewal, grown
 
 #: how many steps the prior counts for: that a step is as high as the one before, that a trial falls
-#: as usual, and that a feature has no influence (for a difference of one)
-AS_BEFORE, AS_USUAL, WITHOUT = 1.0, 1.0, 12.0
+#: as usual, and that a feature has the influence that is expected (for a difference of one)
+AS_BEFORE, AS_USUAL, AS_TOLD = 1.0, 1.0, 12.0
 #: height of the first step before any was seen, in logarithms of the loss, and the least of all
 FIRST_HEIGHT, LEAST_HEIGHT = 0.08, 0.005
 #: variance of a usual height that one trial has shown, as a share of its square
@@ -96,9 +96,12 @@ class Forecasts:
     of all of them stays, and those alone that have trained on are told by it.
     """
 
-    def __init__(self, rungs: Sequence[int]) -> None:
-        """`rungs` are those of the search and the rounds of a whole trial, ascending."""
-        self.rungs = tuple(rungs)
+    def __init__(self, rungs: Sequence[int], weights: Sequence[float] = ()) -> None:
+        """`rungs` are those of the search and the rounds of a whole trial, ascending.
+
+        `weights` are as in `forecasts`.
+        """
+        self.rungs, self._weights = tuple(rungs), tuple(weights)
         self._curves: dict[int, Curve] = {}
         #: `_row` of each curve by the number of its trial; 0 of those that have none
         self._rows = np.zeros((0, 0))
@@ -147,7 +150,7 @@ class Forecasts:
             self._ranges = np.full((3, max(numbers, default=-1) + 1), np.nan)
             if numbers:
                 steps = _Steps.of(self._rows[numbers], self.rungs)
-                self._fit = _Fit.of(steps)
+                self._fit = _Fit.of(steps, self._weights)
                 self._ranges[:, numbers] = _ends(steps, self._fit)
             return
         gone = [number for number in self._changed if number not in self._curves]
@@ -159,10 +162,14 @@ class Forecasts:
             self._ranges[:, numbers] = _ends(steps, self._fit)
 
 
-def forecasts(curves: Mapping[int, Curve], rungs: Sequence[int]) -> dict[int, Forecast]:
+def forecasts(
+    curves: Mapping[int, Curve], rungs: Sequence[int], weights: Sequence[float] = ()
+) -> dict[int, Forecast]:
     """What each trial will reach, by its number; never more than it has reached.
 
-    `rungs` are those of the search and the rounds of a whole trial, ascending. Losses that are not
+    `rungs` are those of the search and the rounds of a whole trial, ascending. `weights` are the
+    influence that the features are expected to have before any curve was seen, none by default: as
+    a share of the usual height of a step, negative if the loss falls further. Losses that are not
     positive have no logarithm: such a trial is expected to keep what it has.
     """
     if not curves:
@@ -170,7 +177,7 @@ def forecasts(curves: Mapping[int, Curve], rungs: Sequence[int]) -> dict[int, Fo
     numbers = sorted(curves)
     rows = np.array([_row(curves[number], len(rungs)) for number in numbers])
     steps = _Steps.of(rows, rungs)
-    found = _ends(steps, _Fit.of(steps))
+    found = _ends(steps, _Fit.of(steps, weights))
     return {n: Forecast(*each) for n, each in zip(numbers, found.T.tolist(), strict=True)}
 
 
@@ -230,8 +237,8 @@ class _Fit:
     freedom: float
 
     @classmethod
-    def of(cls, steps: _Steps) -> Self:
-        """Learn from curves."""
+    def of(cls, steps: _Steps, expected: Sequence[float]) -> Self:
+        """Learn from curves, with weights that are `expected` of the features, if any are."""
         middle, seen, trained = steps.features.mean(axis=0), steps.seen, steps.trained
         fallen = np.where(seen, steps.fallen, 0.0)
         heights, counts = _heights(fallen, np.where(seen, trained, 0.0))
@@ -241,8 +248,8 @@ class _Fit:
         root = np.sqrt(trained[one, step])
         goals = (steps.fallen / heights)[one, step] / root
         seen_design = design[one] * root[:, None]
-        usual = np.eye(1, design.shape[1])[0] * -1.0
-        prior = np.array([AS_USUAL, *[WITHOUT] * len(middle)])
+        usual = np.array([-1.0, *(expected or [0.0] * len(middle))])
+        prior = np.array([AS_USUAL, *[AS_TOLD] * len(middle)])
         information = seen_design.T @ seen_design + np.diag(prior)
         covariance = np.asarray(np.linalg.inv(information), np.float64)
         weights = covariance @ (seen_design.T @ goals + prior * usual)

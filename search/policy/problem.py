@@ -107,6 +107,8 @@ class SearchProblem:
     #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
     #: ladder has found; each config has as many
     features: Callable[[Config, float | None], Sequence[float]] = _no_features
+    #: the influence that these are expected to have, as in `forecast.forecasts`; empty: none
+    feature_weights: Sequence[float] = ()
     #: what earlier sweeps have found
     experience: Experience = NO_EXPERIENCE
     #: whether a config is known to need as much memory as another, or more

@@ -65,7 +65,7 @@ class SearchPhase:
         #: which trials wait and which go on; None if a trial that does not go on has ended
         self.pausing: Pausing | None = None
         rungs = halving.rungs(problem.rounds, problem.first_rung)
-        self._forecasts = Forecasts((*rungs, problem.rounds))
+        self._forecasts = Forecasts((*rungs, problem.rounds), problem.feature_weights)
         if plan.halving and problem.pausable:
             self.pausing = Pausing(problem, trials, slots, self._forecasts)
         #: the opening that comes later; None if trials do not wait, or openings are not wanted

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
@@ -89,6 +90,21 @@ def test_what_a_config_has_done_for_others_it_is_expected_to_do() -> None:
     known |= {20: curve([3.0], 0.0), 21: curve([3.0], 1.0)}
     found = forecasts(known, RUNGS)
     assert found[21].loss < 0.75 * found[20].loss
+
+
+def test_a_feature_has_the_influence_that_is_expected_until_curves_tell_another() -> None:
+    young = {20: curve([3.0], 0.0), 21: curve([3.0], 1.0)}
+    none, some = (forecasts(young, RUNGS, weights) for weights in ((), (-0.2,)))
+    assert none[20].loss == none[21].loss
+    assert some[21].loss < some[20].loss
+    steps = [math.log(3.0 / some[number].loss) for number in (20, 21)]
+    assert steps[1] - steps[0] == pytest.approx(0.2 * statistics.fmean(steps))
+    slopes = {0: 0.4, 1: 0.1}
+    known = {
+        number: curve(power(27, slopes[number % 2]), float(number % 2)) for number in range(12)
+    }
+    found = forecasts(known | young, RUNGS, (-0.2,))
+    assert found[21].loss > found[20].loss
 
 
 def test_without_features_trials_keep_their_order_at_a_rung() -> None:

@@ -7,7 +7,10 @@ from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
     LARGE,
+    LARGE_CORPUS,
+    LARGER_FALLS,
     USUAL_RATE,
+    feature_weights,
     features,
     lstm_problem,
     rate_share,
@@ -70,6 +73,16 @@ def test_features_tell_what_is_dropped_out_whatever_it_is(field: str) -> None:
     none, some = (SMALL.evolve(**fields | {field: share}) for share in (0.0, 0.25))
     before, after = (features(config, SMALL, None) for config in (none, some))
     assert [b - a for a, b in zip(before, after, strict=True) if a != b] == [1.0]
+
+
+def test_larger_layers_are_expected_to_go_on_falling_but_on_a_small_corpus() -> None:
+    double = SMALL.evolve(layer_size=2 * SMALL.layer_size, learning_rate=SMALL.learning_rate / 2)
+    one, two = (features(config, SMALL, None) for config in (SMALL, double))
+    weights = feature_weights(SMALL_CORPUS)
+    told = sum(w * (b - a) for w, a, b in zip(weights, one, two, strict=True))
+    assert told == pytest.approx(-LARGER_FALLS)
+    assert [weight for weight in weights if weight] == [-LARGER_FALLS]
+    assert feature_weights(SMALL_CORPUS - 1) == ()
 
 
 def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_symbols() -> None:
