@@ -224,7 +224,8 @@ class Ended:
 
     outcome: Outcome
     reason: str = ""
-    #: whether the sweep was broken off, so that the trial goes on when the sweep does
+    #: whether the sweep was broken off, so that the trial goes on when the sweep does, or there was
+    #: no room for it where it was to run; such an attempt does not count
     unfinished: bool = False
     #: what a template has returned
     loss: float | None = None

@@ -20,9 +20,11 @@ class SlotAdded:
 
 @dataclass(frozen=True)
 class SlotLost:
-    """A slot is gone, with the trial on it; neither has another event."""
+    """A slot is gone, with the trial on it; neither has another event, unless it is added again."""
 
     reason: str
+    #: whether it was lost for this reason shortly before, of which people know
+    again: bool = False
 
 
 #: what happens on a slot

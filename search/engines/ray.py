@@ -20,8 +20,10 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray_cluster, ray_folder
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
-from lstm_sweep.search.engines.ray_agent import Hello, Report, versions
+from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
 from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
+from lstm_sweep.search.engines.ray_corpora import Corpora
+from lstm_sweep.search.engines.ray_faults import Offer
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
 from lstm_sweep.search.engines.ray_share import Share
 from lstm_sweep.search.engines.slot_sharing import allotment_file
@@ -50,6 +52,7 @@ class RayEngine(ClosesOnExit):
             InputError: there is no cluster, or a node has other versions of what computes trials.
         """
         self.slots: tuple[Slot, ...] = ()
+        self._workers = workers
         self._versions = versions()
         self._owners: dict[Slot, Member] = {}
         self._devices: dict[Slot, Device] = {}
@@ -62,9 +65,7 @@ class RayEngine(ClosesOnExit):
         self._folders: dict[Slot, Path] = {}
         #: slots whose last trial has files on its node that were not collected
         self._uncollected: set[Slot] = set()
-        #: what a corpus consists of in Ray's object store by its digest, and the digest by folder
-        self._corpora: dict[str, dict[str, list[Any]]] = {}
-        self._digests: dict[Path, str] = {}
+        self._corpora = Corpora()
         #: whether agents are to be warmed up, and for user code; None if not
         self._warm: bool | None = None
         self._closed = False
@@ -116,6 +117,8 @@ class RayEngine(ClosesOnExit):
 
     @override
     def reserve(self, slot: Slot) -> str:
+        if self._workers is not None and len(self._running) >= self._workers:
+            return "all workers have a trial"  # those on a node that was left out were replaced
         if self._share is None or len(self._running) < self._share.most():
             return ""
         return self._share.why()
@@ -151,26 +154,10 @@ class RayEngine(ClosesOnExit):
         self._note_load()
         if member.lost:
             return  # its `SlotLost` is in the inbox
-        corpus = self._send_corpus(member, job.training.reads)
+        corpus = self._corpora.send(member, job.training.reads)
         files = ray_folder.read(job.folder)
         member.call_in_order("start", job, files, corpus)
         self._checkpoints.begin(job, member)
-
-    def _send_corpus(self, member: Member, folder: Path | None) -> str | None:
-        """Have an agent fetch the folder that a trial reads, once; its digest, if there is one."""
-        import ray
-
-        if folder is None or not folder.is_dir():
-            return None
-        digest = self._digests.get(folder)
-        if digest is None:
-            digest = self._digests[folder] = ray_folder.digest(folder)
-        if digest not in self._corpora:
-            self._corpora[digest] = ray_folder.put(folder, ray.put)
-        if digest not in member.corpora:
-            member.corpora.add(digest)
-            member.call("fetch", digest, self._corpora[digest])
-        return digest
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """What agents have said; empty after `timeout_s` seconds."""
@@ -188,9 +175,9 @@ class RayEngine(ClosesOnExit):
         busy = self._running | self._uncollected
         gone: list[Slot] = []
         for member in self._fleet.surplus():
-            own = [slot for slot in self.slots if self._owners[slot] is member]
+            own = self._own(member)
             if busy.isdisjoint(own) and self._fleet.release(member):
-                gone += own
+                gone += [slot for slot in own if slot in self.slots]
         self.slots = tuple(slot for slot in self.slots if slot not in gone)
         return [(slot, SlotLost(GIVEN_BACK)) for slot in gone]
 
@@ -221,34 +208,53 @@ class RayEngine(ClosesOnExit):
         self._note_load()
         return [(slot, SlotAdded()) for slot in slots]
 
-    def _report(self, member: Member, report: Report) -> list[tuple[Slot, Event]]:
+    def _report(self, member: Member, report: Report | Offering) -> list[tuple[Slot, Event]]:
         member.reports += 1
         if report.number != member.reports:
             expected = f"expected report {member.reports} of its agent, found {report.number}"
             self._fleet.give_up(member, expected)
             return []
+        if isinstance(report, Offering):
+            return [] if member.leaving else self._offer(member, report.offer)
         heard: list[tuple[Slot, Event]] = [(report.slot, report.event)]
         if isinstance(report.event, Ended | Paused):
             self._free(report.slot)
             self._note_load()
-            if report.slot not in self.slots:  # `_leave` has taken it away
-                heard += [(report.slot, SlotLost(LEAVING))]
+            if report.slot not in self.slots:  # `_offer` has taken it away
+                heard += [(report.slot, SlotLost(member.offer.reason, member.offer.again))]
         return heard
+
+    def _offer(self, member: Member, offer: Offer) -> list[tuple[Slot, Event]]:
+        """Let trials begin on so many of an agent's slots; the others are lost once they are free.
+
+        Trials that run there go on.
+        """
+        own = self._own(member)
+        offered = own[: offer.slots]
+        lost = [slot for slot in own if slot in self.slots and slot not in offered]
+        new = [slot for slot in offered if slot not in self.slots]
+        self.slots = (*(slot for slot in self.slots if slot not in lost), *new)
+        member.offer = offer
+        self._note_load()
+        changes: list[tuple[Slot, Event]] = [
+            *((slot, SlotLost(offer.reason, offer.again)) for slot in lost),
+            *((slot, SlotAdded()) for slot in new),
+        ]
+        return [(slot, change) for slot, change in changes if slot not in self._running]
+
+    def _own(self, member: Member) -> list[Slot]:
+        """All slots that an agent has had."""
+        return [slot for slot, owner in self._owners.items() if owner is member]
 
     def _leave(self, member: Member) -> list[tuple[Slot, Event]]:
         """End the trials on a node that is to leave while their files can still be had."""
-        own = [slot for slot in self.slots if self._owners[slot] is member]
-        self.slots = tuple(slot for slot in self.slots if slot not in own)
-        for slot in own:
+        for slot in self._own(member):
             self.stop(slot, Ended(Outcome.LOST, LEAVING))
-        return [(slot, SlotLost(LEAVING)) for slot in own if slot not in self._running]
+        return self._offer(member, Offer(0, LEAVING))
 
     def _lose(self, member: Member, reason: str) -> list[tuple[Slot, Event]]:
-        gone = [
-            slot
-            for slot, owner in self._owners.items()
-            if owner is member and (slot in self.slots or slot in self._running)
-        ]
+        own = self._own(member)
+        gone = [slot for slot in own if slot in self.slots or slot in self._running]
         self.slots = tuple(slot for slot in self.slots if slot not in gone)
         for slot in gone:
             self._free(slot)
@@ -304,7 +310,7 @@ class RayEngine(ClosesOnExit):
             self._end_agents()
         finally:
             self._fleet.close()
-            self._corpora.clear()
+            self._corpora.forget()
             ray_cluster.disconnect()
 
     def _end_agents(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import itertools
 import os
 import platform
 import queue
@@ -23,6 +24,7 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, ray_folder
 from lstm_sweep.search.engines.base import Event, GpuMemory
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
+from lstm_sweep.search.engines.ray_faults import ALL, Faults, Offer, delay_s
 from lstm_sweep.search.engines.ray_folder import Bytes
 from lstm_sweep.search.engines.ray_scratch import Scratch
 from lstm_sweep.search.process import forkserver
@@ -58,6 +60,14 @@ class Report:
     number: int
     slot: Slot
     event: Event
+
+
+@dataclass(frozen=True)
+class Offering:
+    """On how many slots trials may begin from now on; numbered with the reports."""
+
+    number: int
+    offer: Offer
 
 
 @dataclass(frozen=True)
@@ -135,20 +145,29 @@ class Agent:
         #: folder of each corpus that is there, or why it could not be had, by its digest
         self._corpora: dict[str, Path | str] = {}
         self._events: list[tuple[Slot, Event]] = []
+        self._faults = Faults()
+        #: what the driver knows
+        self._offered = ALL
         self._closing = False
         self._ended = threading.Event()
 
     # the stream
 
-    def run(self) -> Iterator[Hello | Report]:
-        """Run trials until `close` is called; yield what happens."""
+    def run(self) -> Iterator[Hello | Report | Offering]:
+        """Run trials until `end` is called; yield what happens."""
         yield self._hello
         number = 0
         try:
             while not self._closing:
                 self._take_calls()
                 self._begin_waiting()
-                for slot, event in self._heard():
+                events = self._heard()
+                # before the end of a trial that could not begin: the next one would not, either
+                if (offer := self._offer()).slots != self._offered.slots:
+                    self._offered = offer
+                    number += 1
+                    yield Offering(number, offer)
+                for slot, event in events:
                     if isinstance(event, Ended | Paused):
                         self._running.discard(slot)
                     number += 1
@@ -160,6 +179,10 @@ class Agent:
     def _heard(self) -> list[tuple[Slot, Event]]:
         events, self._events = self._events, []
         return [*events, *(self._engine.wait(0 if events else BUSY_S) if self._running else ())]
+
+    def _offer(self) -> Offer:
+        missing = [why for why in list(self._corpora.values()) if isinstance(why, str)]
+        return Offer(0, missing[0]) if missing else self._faults.offer
 
     def _take_calls(self) -> None:
         """Carry out the calls of the driver; wait for one while no trial runs."""
@@ -186,7 +209,7 @@ class Agent:
                 self._begin(replace(job, training=job.training.reading(corpus)))
             elif corpus is not None:
                 del self._waiting[slot]
-                self._events.append((slot, Ended(Outcome.LOST, corpus)))
+                self._events.append((slot, Ended(Outcome.LOST, corpus, unfinished=True)))
             elif time.monotonic() - waiting.reported > COMPUTING_EVERY_S:
                 waiting.reported = time.monotonic()
                 self._events.append((slot, Computing()))
@@ -195,10 +218,13 @@ class Agent:
         try:
             self._engine.start(job)
         except (OSError, EOFError) as error:
-            reason = f"no worker could be started: {type(error).__name__}: {error}"
-            self._events.append((job.slot, Ended(Outcome.LOST, reason)))
+            self._not_begun(job, f"no worker could be started: {type(error).__name__}: {error}")
         else:
             self._running.add(job.slot)
+
+    def _not_begun(self, job: Job, reason: str) -> None:
+        self._faults.note(reason)
+        self._events.append((job.slot, Ended(Outcome.LOST, reason, unfinished=True)))
 
     # calls of the driver, which change what runs
 
@@ -215,8 +241,7 @@ class Agent:
         try:
             ray_folder.write(folder, {name: [data] for name, data in files.items()})
         except OSError as error:
-            reason = f"its files could not be written on {job.slot.node}: {error}"
-            self._events.append((job.slot, Ended(Outcome.LOST, reason)))
+            self._not_begun(job, f"its files could not be written on {job.slot.node}: {error}")
             return
         if corpus is None:
             self._begin(job)
@@ -236,11 +261,18 @@ class Agent:
     # calls of the driver, which change nothing that runs
 
     def fetch(self, digest: str, chunks: Mapping[str, Sequence[Any]]) -> None:
-        """Fetch a corpus from Ray's object store; `chunks` are references by name of the file."""
-        try:
-            self._corpora[digest] = self._scratch.corpus(digest, partial(_fetch, chunks))
-        except Exception as error:  # of the disk, or of Ray
-            self._corpora[digest] = f"its corpus did not come: {type(error).__name__}: {error}"
+        """Fetch a corpus from Ray's object store, again and again until it is there.
+
+        `chunks` are references by name of the file. No trial begins until then.
+        """
+        for times in itertools.count(1):
+            try:
+                self._corpora[digest] = self._scratch.corpus(digest, partial(_fetch, chunks))
+                return
+            except Exception as error:  # of the disk, or of Ray
+                self._corpora[digest] = f"its corpus did not come: {type(error).__name__}: {error}"
+            if self._ended.wait(delay_s(times)):
+                return
 
     def collect(self, slot: Slot) -> dict[str, Bytes]:
         """The files of the trial that was started last on a slot."""

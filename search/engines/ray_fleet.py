@@ -14,15 +14,14 @@ from typing import Any
 
 from lstm_sweep.models.errors import cut
 from lstm_sweep.search.engines import ray_cluster
-from lstm_sweep.search.engines.ray_agent import Agent, Hello, Report
+from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report
 from lstm_sweep.search.engines.ray_cluster import Node, Wanted
+from lstm_sweep.search.engines.ray_faults import ALL, Offer, delay_s
 
 #: seconds between two looks at the nodes of the cluster
 LOOK_EVERY_S = 1.0
 #: seconds that an agent has to begin
 BEGIN_WITHIN_S = 90.0
-#: seconds until a node on which an agent has failed is tried again, at least and at most
-AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
 #: an agent that has failed after so many seconds has not failed to begin
 LASTED_S = 30.0
 #: seconds for which the end waits for answers of the cluster's head
@@ -66,6 +65,8 @@ class Member:
     #: why it was given up; empty as long as it was not
     lost: str = ""
     leaving: bool = False
+    #: on how many of its slots trials may begin
+    offer: Offer = ALL
     #: number of the last report, and of the last call that is carried out in order
     reports: int = 0
     calls: int = 0
@@ -87,7 +88,7 @@ class Member:
         self.call(name, self.calls, *arguments, group=CONTROL)
 
 
-Said = tuple[Member, Hello | Report | Gone | Leaving]
+Said = tuple[Member, Hello | Report | Offering | Gone | Leaving]
 
 
 class Fleet:
@@ -151,11 +152,11 @@ class Fleet:
         for member in self.members:
             self._check(member, nodes.get(member.node.id))
         now = time.monotonic()
-        pending = {member.node.id for member in self.members if not member.hello}
+        waited_for = {one.node.id for one in self.members if not (one.hello and one.offer)}
         usable = [
             node
             for node in nodes.values()
-            if node.id not in pending and self._failures.get(node.id, (0, 0.0))[1] <= now
+            if node.id not in waited_for and self._failures.get(node.id, (0, 0.0))[1] <= now
         ]
         missing = self._missing()
         for wanted in ray_cluster.wanted(usable, missing, self._per_gpu, gpus=self._gpus):
@@ -170,19 +171,19 @@ class Fleet:
         return max(0, min(known) - self._count()) if known else None
 
     def _count(self) -> int:
-        """How many slots there are, or will be, on nodes that stay."""
-        return sum(member.wanted.slots for member in self.members if not member.leaving)
+        """How many slots there are, or will be, on nodes that stay and are not left out."""
+        return sum(member.wanted.slots for member in self._staying)
+
+    @property
+    def _staying(self) -> list[Member]:
+        return [one for one in self.members if one.offer and not one.leaving]
 
     def surplus(self) -> list[Member]:
         """Agents that could be ended, newest first, until no more slots are left than allowed."""
-        found: list[Member] = []
         if self._most is None or (excess := self._count() - self._most()) <= 0:
-            return found
-        staying = [member for member in self.members if not member.leaving]
-        for member in sorted(staying, key=lambda one: (one.hello is not None, -one.made)):
-            if member.wanted.slots <= excess:
-                found.append(member)
-        return found
+            return []
+        newest = sorted(self._staying, key=lambda one: (one.hello is not None, -one.made))
+        return [member for member in newest if member.wanted.slots <= excess]
 
     def release(self, member: Member) -> bool:
         """End an agent whose slots are not needed; whether there are more than may be.
@@ -283,7 +284,7 @@ class Fleet:
             ray.kill(member.actor)
         times, _ = self._failures.get(member.node.id, (0, 0.0))
         times = 0 if time.monotonic() - member.made > LASTED_S else times + 1
-        delay = min(AGAIN_AT_MOST_S, AGAIN_S * 2 ** (times - 1)) if times else 0.0
+        delay = delay_s(times) if times else 0.0
         again = math.inf if for_good else time.monotonic() + delay
         self._failures[member.node.id] = times, again
         self.inbox.put((member, Gone(reason, for_good)))

@@ -175,7 +175,8 @@ class Loop:
             if slot in self._state.running:
                 self._receive_message(slot, Ended(Outcome.LOST, event.reason))
             self._history.apply(SlotGone(slot))
-            self._parts.viewer.said(f"{slot} is lost: {event.reason}")
+            if not event.again:
+                self._parts.viewer.said(f"{slot} is lost: {event.reason}")
         else:
             self._receive_message(slot, event)
 
@@ -324,11 +325,14 @@ class Loop:
             self._parts.viewer.said(text)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
-        """Close the sweep if its trials keep failing, or if there is no room for files."""
+        """Close the sweep if its trials keep failing, or if there is no room for files here.
+
+        A node of a cluster without room is left out by the engine.
+        """
         assert progress.ended
         if progress.ended.outcome.ranks and not progress.ended.unfinished:
             return
-        if progress.ended.unfinished:  # the sweep is not closing: the trial found no room
+        if progress.ended.unfinished and progress.slot.node is None:
             folder = self._parts.folder
             self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
         elif why := health.failing(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines import open_engine, ray, ray_agent
+from lstm_sweep.search.engines import open_engine, ray, ray_agent, ray_folder
 from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
 from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone
@@ -256,6 +256,11 @@ def test_agents_on_gpus_have_those_that_ray_gives_and_others_see_none(
         ray_cluster.remove("cards")
 
 
+def kept_as(digest: str) -> Path:
+    """Where all nodes on this machine keep a corpus."""
+    return Path(tempfile.gettempdir()) / f"lstm-sweep-{os.getuid()}" / "corpora" / digest
+
+
 def test_a_corpus_is_fetched_once_for_all_trials_on_a_node(
     engine: RayEngine, tmp_path: Path
 ) -> None:
@@ -266,17 +271,33 @@ def test_a_corpus_is_fetched_once_for_all_trials_on_a_node(
         engine.start(job(corpus, tmp_path / str(number), slot))
         assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
         [digest] = engine._owners[slot].corpora
-        kept = (
-            Path(tempfile.gettempdir())
-            / f"lstm-sweep-{os.getuid()}"
-            / "corpora"
-            / digest
-            / "complete"
-        )
+        kept = kept_as(digest) / "complete"
         found.add((kept.stat().st_ino, kept.stat().st_mtime))
     assert len(found) == 1
     engine.close()
     assert not kept.exists()
+
+
+def test_a_node_that_cannot_keep_the_corpus_is_left_out_until_it_can(
+    engine: RayEngine, tmp_path: Path
+) -> None:
+    corpus = saved_corpus(tmp_path, seed=os.getpid() + 1)
+    slot = slot_of(engine, "one")
+    in_the_way = kept_as(ray_folder.digest(corpus))
+    in_the_way.write_text("a file where a folder is expected")
+    try:
+        engine.start(job(corpus, tmp_path / "trial", slot))
+        heard = hear(engine, lambda where, event: where == slot and is_lost(where, event))
+        assert {where.node for where, event in heard if is_lost(where, event)} == {"one"}
+        [ended] = [event for _, event in heard if isinstance(event, Ended)]
+        assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
+        assert ended.reason.startswith("its corpus did not come: FileExistsError")
+        assert {other.node for other in engine.slots} == {"two"}
+    finally:
+        in_the_way.unlink()
+    hear(engine, lambda where, event: (where, event) == (slot, SlotAdded()))
+    engine.start(job(corpus, tmp_path / "trial", slot))
+    assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
 
 
 def test_slots_that_are_missing_are_a_demand_that_an_autoscaler_sees(

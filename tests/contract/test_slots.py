@@ -15,7 +15,7 @@ from lstm_sweep.search.sweep import loop_parts
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Outcome, Slot
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot
 from tests.fakes import MemoryStore, ScriptedCluster
 from tests.sweeps import PLAIN, tiny_spec
 
@@ -182,6 +182,38 @@ def test_a_trial_that_loses_its_slot_each_time_is_given_up(
     changes: Changes = {wait: [(A, GONE), (A, SlotAdded())] for wait in (2, 3, 4)}
     sweep = swept(ScriptedCluster(LOSSES, (A,), changes), corpus, data, store, display)
     assert sweep.state.counts == {"complete": 5, "lost": 1}
+
+
+class BadNode(ScriptedCluster):
+    """No trial can begin on `B`, which is left out for a while each time that one is tried."""
+
+    reason = "its corpus did not come: OSError: [Errno 28] No space left on device"
+
+    def start(self, job: Job) -> None:
+        """It ends at once."""
+        super().start(job)
+        if job.slot == B:
+            self._saying[B] = [Ended(Outcome.LOST, self.reason, unfinished=True)]
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """The slot is lost, and comes back later."""
+        heard = [*super().wait(timeout_s)]
+        if any(slot == B and isinstance(event, Ended) for slot, event in heard):
+            self.slots = tuple(slot for slot in self.slots if slot != B)
+            heard.append((B, SlotLost(self.reason, again=bool(self._changes))))
+            self._changes[self._waits + 2] = [(B, SlotAdded())]
+        return heard
+
+
+def test_a_node_on_which_no_trial_can_begin_costs_no_trial_and_is_named_once(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    cluster = BadNode(LOSSES | {0: [3.0] * 30}, (A, B), {})
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    tried = [attempt for number, attempt, slot in cluster.started if (number, slot) == (1, B)]
+    assert tried == list(range(1, len(tried) + 1)) and len(tried) > 3
+    assert display.told == [f"node-1, core 0 is lost: {cluster.reason}"]
 
 
 def test_a_run_says_what_device_its_trial_was_trained_on(

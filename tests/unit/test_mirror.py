@@ -51,7 +51,7 @@ WITHOUT = {
         search/sweep/{closing,continuation,loop,own_templates,past_sweeps,result_files}
         search/sweep/{same_corpus,stored_findings,stored_report,sweep,tasks}""",
     "it starts processes or talks to a cluster: contract tests with real ones": """
-        search/engines/{base,inline,memory,ray_count,ray_fleet}
+        search/engines/{base,inline,memory,ray_corpora,ray_count,ray_fleet}
         search/process/{forkserver,isolated,muted,secrets}""",
     "a part of the service: tests of its routes, and contract tests with a real one": """
         search/service/{audit,client_file,description,driver,metrics,printed}

@@ -15,8 +15,9 @@ from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import RayEngine
-from lstm_sweep.search.engines.ray_agent import Hello, Report, versions
+from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
 from lstm_sweep.search.engines.ray_cluster import Node, Wanted
+from lstm_sweep.search.engines.ray_faults import ALL, Offer
 from lstm_sweep.search.engines.ray_fleet import Fleet, Gone, Leaving, Member
 from lstm_sweep.search.engines.slot_sharing import write_allotment
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -94,6 +95,47 @@ def test_an_agent_that_is_gone_says_nothing_any_more(member: Member, tmp_path: P
     late = Report(1, slot, Ended(Outcome.COMPLETE))
     found = heard(engine, (member, Gone(member.lost)), (member, late))
     assert [event for _, event in found] == [SlotLost(member.lost)] * 2
+
+
+def test_slots_of_a_node_that_is_left_out_are_lost_once_they_are_free_and_come_back(
+    member: Member, tmp_path: Path
+) -> None:
+    engine = RayEngine()
+    slot, free = engine.slots
+    engine.start(job(slot, tmp_path))
+    lost = SlotLost("no room", again=True)
+    assert heard(engine, (member, Offering(1, Offer(0, "no room", again=True)))) == [(free, lost)]
+    assert engine.slots == ()
+    ended = Ended(Outcome.LOST, "no room", unfinished=True)
+    assert heard(engine, (member, Report(2, slot, ended))) == [(slot, ended), (slot, lost)]
+    assert heard(engine, (member, Offering(3, Offer(1, "no room")))) == [(slot, SlotAdded())]
+    engine.start(job(slot, tmp_path))
+    assert heard(engine, (member, Offering(4, Offer(0, "no room")))) == []  # the trial goes on
+    assert heard(engine, (member, Offering(5, ALL))) == [(free, SlotAdded())]
+    ended = Ended(Outcome.COMPLETE)
+    assert heard(engine, (member, Report(6, slot, ended))) == [(slot, ended)]
+    assert set(engine.slots) == {slot, free}
+
+
+def test_slots_of_a_node_that_is_left_out_are_looked_for_elsewhere(
+    member: Member, tmp_path: Path
+) -> None:
+    engine = RayEngine(workers=1)
+    slot, other = engine.slots
+    heard(engine, (member, Offering(1, Offer(0, "no room"))))
+    assert engine._fleet._missing() == 1
+    heard(engine, (member, Offering(2, ALL)))
+    assert engine._fleet._missing() == 0 and not engine.reserve(slot)
+    engine.start(job(slot, tmp_path))
+    assert engine.reserve(other) == "all workers have a trial"
+
+
+def test_a_node_that_leaves_has_no_slots_again(member: Member) -> None:
+    engine = RayEngine()
+    heard(engine, (member, Offering(1, Offer(0, "no room"))))
+    member.leaving = True
+    assert heard(engine, (member, Leaving()), (member, Offering(2, ALL))) == []
+    assert engine.slots == ()
 
 
 def test_reports_that_are_missing_end_an_agent(member: Member, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray_agent
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.engines.ray_agent import Agent, Hello, Report, versions
+from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report, versions
+from lstm_sweep.search.engines.ray_faults import ALL, Offer
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
@@ -51,7 +52,7 @@ class Place:
 
     agent: Agent
     local: Local
-    stream: Iterator[Hello | Report]
+    stream: Iterator[Hello | Report | Offering]
     slot: Slot
     folder: Path
 
@@ -64,6 +65,10 @@ class Place:
         said = next(self.stream)
         assert isinstance(said, Report)
         return said
+
+    def offers(self, number: int, offer: Offer) -> None:
+        """Expect that it says so next."""
+        assert next(self.stream) == Offering(number, offer)
 
 
 @pytest.fixture(autouse=True)
@@ -165,24 +170,73 @@ def test_a_trial_that_waits_for_its_corpus_can_be_stopped(place: Place) -> None:
     assert place.local.started == []
 
 
-def test_a_trial_whose_corpus_does_not_come_is_lost(
+def test_no_trial_begins_on_a_node_until_the_corpus_has_come_that_found_no_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, tried = threading.Event(), threading.Event()
+    full.set()
+
+    def write(chunks: Any, folder: Path) -> None:
+        if full.is_set():
+            tried.set()
+            raise OSError("No space left on device")
+        folder.mkdir()
+
+    monkeypatch.setattr(ray_agent, "_fetch", write)
+    monkeypatch.setattr(ray_agent, "delay_s", lambda times: 0.01)
+    fetching = threading.Thread(target=place.agent.fetch, args=("abc", {}))
+    fetching.start()
+    assert tried.wait(60)
+    place.agent.start(1, place.job(), {}, "abc")
+    reason = "its corpus did not come: OSError: No space left on device"
+    place.offers(1, Offer(0, reason))
+    assert place.next() == Report(2, place.slot, Ended(Outcome.LOST, reason, unfinished=True))
+    full.clear()
+    place.offers(3, ALL)
+    fetching.join()
+    place.agent.start(2, place.job(), {}, "abc")
+    place.agent._take_calls()
+    place.agent._begin_waiting()
+    assert len(place.local.started) == 1
+
+
+def test_an_agent_that_ends_waits_for_no_corpus(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(chunks: Any, folder: Path) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr(ray_agent, "_fetch", fail)
-    place.agent.fetch("abc", {})
-    place.agent.start(1, place.job(), {}, "abc")
-    reason = "its corpus did not come: OSError: No space left on device"
-    assert place.next().event == Ended(Outcome.LOST, reason)
+    fetching = threading.Thread(target=place.agent.fetch, args=("abc", {}))
+    fetching.start()
+    place.agent._closing = True
+    list(place.stream)
+    fetching.join(60)
+    assert not fetching.is_alive()
 
 
-def test_a_worker_that_cannot_be_started_is_lost(place: Place) -> None:
+def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.engines.ray_faults.AGAIN_S", 0.05)
     place.local.fails = OSError("Cannot allocate memory")
     place.agent.start(1, place.job(), {}, None)
     reason = "no worker could be started: OSError: Cannot allocate memory"
-    assert place.next().event == Ended(Outcome.LOST, reason)
+    place.offers(1, Offer(0, reason))
+    assert place.next().event == Ended(Outcome.LOST, reason, unfinished=True)
+    place.offers(3, Offer(1, reason))
+    place.offers(4, ALL)
+
+
+def test_so_is_one_without_room_for_the_files_of_a_trial(place: Place) -> None:
+    place.agent._scratch.folder = place.folder / "file"
+    (place.folder / "file").write_text("no folder")
+    place.agent.start(1, place.job(), {"checkpoint.npz": np.zeros(1, np.uint8)}, None)
+    said = next(place.stream)
+    assert isinstance(said, Offering) and said.offer.slots == 0
+    ended = place.next().event
+    assert isinstance(ended, Ended) and ended.unfinished
+    assert ended.reason.startswith("its files could not be written on node: [Errno 20]")
 
 
 def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(place: Place) -> None:
