@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.trial import Ended, Paused, Slot
@@ -12,6 +12,11 @@ from lstm_sweep.search.trial import Ended, Paused, Slot
 SLOW = (Ended, Paused)
 #: what changes the slots
 CHANGES = (SlotAdded, SlotLost)
+
+
+def is_changing(slot: Slot, events: Iterable[tuple[Slot, Event]]) -> bool:
+    """Whether a slot is lost or comes by these events."""
+    return any(one == slot and isinstance(event, CHANGES) for one, event in events)
 
 
 class Hearing:
@@ -41,7 +46,7 @@ class Hearing:
 
     def is_changing(self, slot: Slot) -> bool:
         """Whether a slot is lost or has come, and nobody has received that."""
-        return any(one == slot and isinstance(event, CHANGES) for one, event in self._heard)
+        return is_changing(slot, self._heard)
 
     def add(self, events: Sequence[tuple[Slot, Event]]) -> None:
         """Know more events, for `next`."""

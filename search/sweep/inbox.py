@@ -17,6 +17,7 @@ from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import AGAIN, StoreError
 from lstm_sweep.search.store.tracking import Store, make
+from lstm_sweep.search.sweep.hearing import is_changing
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Slot
 
@@ -85,6 +86,10 @@ class Inbox:
         events = self._kept or [*self._engine.wait(TICK_S if wait else 0.0)]
         self._kept = []
         return events
+
+    def is_changing(self, slot: Slot) -> bool:
+        """Whether a slot was lost or has come while the store did not answer."""
+        return is_changing(slot, self._kept)
 
     def wait_for_slot(self, slot: Slot) -> None:
         """Wait until the only trial of an engine can be started on a slot, which is reserved then.

@@ -63,7 +63,7 @@ class Loop:
         #: when trials that hang were looked for last
         self._looked = -math.inf
         self._estimates = EndEstimates(parts)
-        self._placing = Placing(parts, self._conclude, self._hearing.is_changing)
+        self._placing = Placing(parts, self._conclude, self._is_changing)
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
 
@@ -150,6 +150,9 @@ class Loop:
         state = self._state
         self._parts.journal.close_ahead(state.under_way)
         return state
+
+    def _is_changing(self, slot: Slot) -> bool:
+        return self._hearing.is_changing(slot) or self._parts.inbox.is_changing(slot)
 
     def _check_deadline(self) -> None:
         state = self._state

@@ -176,6 +176,28 @@ def test_a_slot_may_be_lost_while_the_store_is_told_of_its_trial(
     assert len(cluster.started) == 6
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "and back"])
+def test_slots_may_be_lost_while_the_store_is_away(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told, back: bool
+) -> None:
+    create_run = store.create_run
+
+    def create_after_an_outage(
+        name: str, tags: Mapping[str, str], parent: str | None = None
+    ) -> str:
+        if tags.get("sweep.trial") == "1" and tags.get("sweep.attempt") == "1":
+            store.wait_for_answer("nobody there", 0.01)
+        return create_run(name, tags, parent)
+
+    store.create_run = create_after_an_outage  # type: ignore[method-assign]
+    came = [(B, SlotAdded()), (C, SlotAdded())] if back else []
+    cluster = ScriptedCluster(LOSSES, (A, B, C), {1: [(B, GONE), (C, GONE), *came]})
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [2]
+    assert len(cluster.started) == 6  # none was started on a slot that was lost
+
+
 def test_a_trial_that_loses_its_slot_each_time_is_given_up(
     corpus: Corpus, data: Path, store: MemoryStore, display: Told
 ) -> None:

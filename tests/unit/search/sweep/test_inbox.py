@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from lstm_sweep.search.engines.base import Event
+from lstm_sweep.search.engines.base import Event, SlotLost
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.faults import StoreError
@@ -57,6 +57,20 @@ def test_events_that_come_meanwhile_are_received_later() -> None:
     came = engine.calls
     assert len(inbox.receive()) == came >= 1 and engine.calls == came
     assert len(inbox.receive()) == 1
+
+
+def test_slots_that_were_lost_meanwhile_are_known_until_that_is_received() -> None:
+    class Losing(ScriptedEngine):
+        def wait(self, timeout_s: float) -> list[tuple[Slot, Event]]:
+            return [(self.slots[0], SlotLost("its node has died"))]
+
+    inbox = Inbox(Losing({}), Shield(), Viewer(Silent()), "here")
+    slot = Losing.slots[0]
+    assert not inbox.is_changing(slot)
+    inbox.wait_for_store("nobody there", 0.01)
+    assert inbox.is_changing(slot) and not inbox.is_changing(Slot(1))
+    inbox.receive()
+    assert not inbox.is_changing(slot)
 
 
 def test_who_wants_an_end_does_not_wait_for_the_store() -> None:
