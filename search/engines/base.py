@@ -117,7 +117,8 @@ class Engine(Protocol):
 
         It is the `folder` of the trial's job; an engine that runs workers elsewhere first copies
         their files to it. The files are complete once the trial has ended or the engine is closed.
-        If the slot was lost, the folder may be empty.
+        If the slot was lost, or the files cannot be had, the folder may be empty, or have the
+        checkpoint alone; it has no network of an earlier round than the trial has reported.
 
         Raises:
             LookupError: no trial was started on this slot; the message names the slot.

@@ -20,14 +20,14 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray_cluster, ray_folder
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
-from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
+from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, different, versions
 from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
 from lstm_sweep.search.engines.ray_corpora import Corpora
 from lstm_sweep.search.engines.ray_faults import Offer
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
 from lstm_sweep.search.engines.ray_share import Share
 from lstm_sweep.search.engines.slot_sharing import allotment_file
-from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot
+from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
 
 #: seconds that nodes have to give their first slots
 OPEN_WITHIN_S = 60.0
@@ -277,11 +277,18 @@ class RayEngine(ClosesOnExit):
             self._owners[slot].call_in_order("stop", slot, ended)
 
     def collect(self, slot: Slot) -> Path:
-        """Copy the files of the slot's last trial from its node; the folder that they are in."""
+        """Copy the files of the slot's last trial from its node; the folder that they are in.
+
+        If they cannot be had, an older network of the trial is deleted.
+        """
         if slot not in self._folders:
             raise LookupError(f"no trial was started on {slot}")
         if slot in self._uncollected and not (self._closed or self._owners[slot].lost):
             self._fetch_files({slot: self._owners[slot].call("collect", slot)}, FILES_WITHIN_S)
+        if slot in self._uncollected:  # what is here was written before it was started there
+            files = TrialFiles(folder=self._folders[slot])
+            for old in (files.weights, files.inputs):
+                old.unlink(missing_ok=True)
         return self._folders[slot]
 
     def _fetch_files(self, answers: dict[Slot, Any], within_s: float) -> None:
@@ -338,13 +345,3 @@ def _wait(answers: list[Any], within_s: float) -> None:
 
     if answers:
         ray.wait(answers, num_returns=len(answers), timeout=within_s)
-
-
-def different(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    """What differs between a node's versions and the driver's, in a line; empty if nothing does."""
-    names = [name for name in ours if theirs.get(name) != ours[name]]
-    if not names:
-        return ""
-    there = ", ".join(f"{name} {theirs.get(name)}" for name in names)
-    here = ", ".join(f"{name} {ours[name]}" for name in names)
-    return f"it has {there} and the driver {here}: expected the same on all nodes"

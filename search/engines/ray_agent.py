@@ -109,6 +109,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def different(theirs: dict[str, str], ours: dict[str, str]) -> str:
+    """What differs between a node's versions and the driver's, in a line; empty if nothing does."""
+    names = [name for name in ours if theirs.get(name) != ours[name]]
+    if not names:
+        return ""
+    there = ", ".join(f"{name} {theirs.get(name)}" for name in names)
+    here = ", ".join(f"{name} {ours[name]}" for name in names)
+    return f"it has {there} and the driver {here}: expected the same on all nodes"
+
+
 class Agent:
     """Runs trials on the slots of a node, as `local` does on those of its machine.
 

@@ -31,6 +31,9 @@ class Closing:
         files = self.collect(progress)
         among_best = state.is_among_best(progress, parts.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
+        if among_best and files and not keep and not progress.trial.objective.returned:
+            why = f"its files could not be had from {progress.slot}"
+            parts.viewer.said(f"{progress.trial.id} has no weights: {why}; its rerun has them")
         keep = keep and not parts.interrupts.short_of_time
         try:
             parts.journal.close_trial(progress, files, keep=keep)

@@ -11,6 +11,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep import loop_parts
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
@@ -204,6 +205,24 @@ def test_a_trial_that_loses_its_slot_each_time_is_given_up(
     changes: Changes = {wait: [(A, GONE), (A, SlotAdded())] for wait in (2, 3, 4)}
     sweep = swept(ScriptedCluster(LOSSES, (A,), changes), corpus, data, store, display)
     assert sweep.state.counts == {"complete": 5, "lost": 1}
+
+
+def test_who_has_the_best_loss_and_no_weights_is_named(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    class Dying(ScriptedCluster):
+        def collect(self, slot: Slot) -> Path:
+            folder = super().collect(slot)
+            if folder.name == "5":
+                (folder / "model.keras").unlink()
+            return folder
+
+    sweep = swept(Dying(LOSSES, (A,), {}), corpus, data, store, display)
+    assert sweep.state.best and sweep.state.best.trial.number == 5
+    assert Tag.WEIGHTS not in store.run_tags[sweep.state.best.run_id]
+    assert display.told == [
+        "s/5 has no weights: its files could not be had from node-0, core 0; its rerun has them"
+    ]
 
 
 class BadNode(ScriptedCluster):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -136,6 +137,28 @@ def test_a_node_that_leaves_has_no_slots_again(member: Member) -> None:
     member.leaving = True
     assert heard(engine, (member, Leaving()), (member, Offering(2, ALL))) == []
     assert engine.slots == ()
+
+
+class NoAnswerError(Exception):
+    """Stands in for errors of Ray."""
+
+
+@pytest.mark.parametrize("lost", ["", "its node has died"], ids=["no answer", "lost"])
+def test_a_network_of_an_earlier_stretch_is_not_taken_for_that_of_a_trial_that_has_ended(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    ray = mock.Mock(**{"get.side_effect": NoAnswerError, "exceptions.RayError": NoAnswerError})
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    engine = RayEngine()
+    slot, _ = engine.slots
+    begun = job(slot, tmp_path)
+    for file in (begun.weights, begun.inputs, begun.checkpoint):
+        file.write_bytes(b"of round 3")
+    engine.start(begun)
+    heard(engine, (member, Report(1, slot, Ended(Outcome.COMPLETE))))
+    member.lost = lost
+    assert engine.collect(slot) == tmp_path
+    assert [file.name for file in tmp_path.iterdir()] == [begun.checkpoint.name]
 
 
 def test_reports_that_are_missing_end_an_agent(member: Member, tmp_path: Path) -> None:
