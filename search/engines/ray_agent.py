@@ -188,7 +188,15 @@ class Agent:
 
     def _heard(self) -> list[tuple[Slot, Event]]:
         events, self._events = self._events, []
-        return [*events, *(self._engine.wait(0 if events else BUSY_S) if self._running else ())]
+        heard = self._engine.wait(0 if events else BUSY_S) if self._running else ()
+        return [*events, *((slot, self._without_room(event)) for slot, event in heard)]
+
+    def _without_room(self, event: Event) -> Event:
+        """Note that a trial has found no room; its attempt counts, since it may have used that."""
+        if not (isinstance(event, Ended) and event.outcome is Outcome.LOST and event.unfinished):
+            return event
+        self._faults.note(event.reason)
+        return replace(event, unfinished=False)
 
     def _offer(self) -> Offer:
         missing = [why for why in list(self._corpora.values()) if isinstance(why, str)]

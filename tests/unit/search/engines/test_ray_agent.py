@@ -228,6 +228,15 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
     place.offers(4, ALL)
 
 
+def test_so_is_one_on_which_a_trial_has_found_no_room(place: Place) -> None:
+    place.agent.start(1, place.job(), {}, None)
+    reason = "no space left: OSError: [Errno 28] No space left on device"
+    place.agent.stop(2, place.slot, Ended(Outcome.LOST, reason, unfinished=True))
+    place.offers(1, Offer(0, reason))
+    # the trial may be what has filled the disk: such an attempt counts
+    assert place.next() == Report(2, place.slot, Ended(Outcome.LOST, reason))
+
+
 def test_so_is_one_without_room_for_the_files_of_a_trial(place: Place) -> None:
     place.agent._scratch.folder = place.folder / "file"
     (place.folder / "file").write_text("no folder")
