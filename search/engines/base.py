@@ -23,8 +23,8 @@ class SlotLost:
     """A slot is gone, with the trial on it; neither has another event, unless it is added again."""
 
     reason: str
-    #: whether it was lost for this reason shortly before, of which people know
-    again: bool = False
+    #: whether people know: it was lost for this reason shortly before, or so was all of its node
+    told: bool = False
 
 
 #: what happens on a slot

@@ -221,14 +221,11 @@ class RayEngine(ClosesOnExit):
             self._free(report.slot)
             self._note_load()
             if report.slot not in self.slots:  # `_offer` has taken it away
-                heard += [(report.slot, SlotLost(member.offer.reason, member.offer.again))]
+                heard += [(report.slot, _lost(member))]
         return heard
 
     def _offer(self, member: Member, offer: Offer) -> list[tuple[Slot, Event]]:
-        """Let trials begin on so many of an agent's slots; the others are lost once they are free.
-
-        Trials that run there go on.
-        """
+        """Let trials begin on so many slots of an agent; others are lost once they are free."""
         own = self._own(member)
         offered = own[: offer.slots]
         lost = [slot for slot in own if slot in self.slots and slot not in offered]
@@ -236,11 +233,10 @@ class RayEngine(ClosesOnExit):
         self.slots = (*(slot for slot in self.slots if slot not in lost), *new)
         member.offer = offer
         self._note_load()
-        changes: list[tuple[Slot, Event]] = [
-            *((slot, SlotLost(offer.reason, offer.again)) for slot in lost),
-            *((slot, SlotAdded()) for slot in new),
+        return [
+            *((slot, _lost(member)) for slot in lost if slot not in self._running),
+            *((slot, SlotAdded()) for slot in new if slot not in self._running),
         ]
-        return [(slot, change) for slot, change in changes if slot not in self._running]
 
     def _own(self, member: Member) -> list[Slot]:
         """All slots that an agent has had."""
@@ -338,6 +334,12 @@ class RayEngine(ClosesOnExit):
 LEAVING = "its node is about to leave the cluster"
 #: why a slot is lost that others are to have
 GIVEN_BACK = "it is left to other sweeps"
+
+
+def _lost(member: Member) -> SlotLost:
+    """What becomes of a slot that its agent does not offer; people are told of one of them."""
+    offer, member.offer = member.offer, replace(member.offer, told=True)
+    return SlotLost(offer.reason, offer.told)
 
 
 def _wait(answers: list[Any], within_s: float) -> None:

@@ -24,7 +24,7 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, ray_folder
 from lstm_sweep.search.engines.base import Event, GpuMemory
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
-from lstm_sweep.search.engines.ray_faults import ALL, Faults, Offer, delay_s
+from lstm_sweep.search.engines.ray_faults import ALL, Faults, Offer, delay_s, left_out
 from lstm_sweep.search.engines.ray_folder import Bytes
 from lstm_sweep.search.engines.ray_scratch import Scratch
 from lstm_sweep.search.process import forkserver
@@ -200,7 +200,7 @@ class Agent:
 
     def _offer(self) -> Offer:
         missing = [why for why in list(self._corpora.values()) if isinstance(why, str)]
-        return Offer(0, missing[0]) if missing else self._faults.offer
+        return left_out(missing[0]) if missing else self._faults.offer
 
     def _take_calls(self) -> None:
         """Carry out the calls of the driver; wait for one while no trial runs."""

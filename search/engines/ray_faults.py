@@ -25,8 +25,8 @@ class Offer:
     slots: int | None = None
     #: why not on all
     reason: str = ""
-    #: whether that has been so shortly before
-    again: bool = False
+    #: whether people know that: it has been so shortly before, say
+    told: bool = False
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -35,6 +35,11 @@ class Offer:
 
 #: trials may begin on all slots
 ALL = Offer()
+
+
+def left_out(reason: str, slots: int = 0, *, told: bool = False) -> Offer:
+    """No slots of a node, or fewer than it has, since trials could not begin on it."""
+    return Offer(slots, f"its node is left out for a while: {reason}", told)
 
 
 class Faults:
@@ -65,4 +70,5 @@ class Faults:
         passed, delay = time.monotonic() - self._last, delay_s(self._times)
         if passed >= 2 * delay:
             return ALL
-        return Offer(int(passed >= delay), self._reason, self._times > 1)
+        tried_again = passed >= delay
+        return left_out(self._reason, int(tried_again), told=tried_again or self._times > 1)

@@ -178,7 +178,7 @@ class Loop:
             if slot in self._state.running:
                 self._receive_message(slot, Ended(Outcome.LOST, event.reason))
             self._history.apply(SlotGone(slot))
-            if not event.again:
+            if not event.told:
                 self._parts.viewer.said(f"{slot} is lost: {event.reason}")
         else:
             self._receive_message(slot, event)

@@ -241,7 +241,7 @@ class BadNode(ScriptedCluster):
         heard = [*super().wait(timeout_s)]
         if any(slot == B and isinstance(event, Ended) for slot, event in heard):
             self.slots = tuple(slot for slot in self.slots if slot != B)
-            heard.append((B, SlotLost(self.reason, again=bool(self._changes))))
+            heard.append((B, SlotLost(self.reason, told=bool(self._changes))))
             self._changes[self._waits + 2] = [(B, SlotAdded())]
         return heard
 

@@ -104,18 +104,37 @@ def test_slots_of_a_node_that_is_left_out_are_lost_once_they_are_free_and_come_b
     engine = RayEngine()
     slot, free = engine.slots
     engine.start(job(slot, tmp_path))
-    lost = SlotLost("no room", again=True)
-    assert heard(engine, (member, Offering(1, Offer(0, "no room", again=True)))) == [(free, lost)]
+    lost, told = (SlotLost("no room", told=told) for told in (False, True))
+    assert heard(engine, (member, Offering(1, Offer(0, "no room")))) == [(free, lost)]
     assert engine.slots == ()
     ended = Ended(Outcome.LOST, "no room", unfinished=True)
-    assert heard(engine, (member, Report(2, slot, ended))) == [(slot, ended), (slot, lost)]
-    assert heard(engine, (member, Offering(3, Offer(1, "no room")))) == [(slot, SlotAdded())]
+    assert heard(engine, (member, Report(2, slot, ended))) == [(slot, ended), (slot, told)]
+    assert heard(engine, (member, Offering(3, Offer(1, "no room", told=True)))) == [
+        (slot, SlotAdded())
+    ]
     engine.start(job(slot, tmp_path))
     assert heard(engine, (member, Offering(4, Offer(0, "no room")))) == []  # the trial goes on
     assert heard(engine, (member, Offering(5, ALL))) == [(free, SlotAdded())]
     ended = Ended(Outcome.COMPLETE)
     assert heard(engine, (member, Report(6, slot, ended))) == [(slot, ended)]
     assert set(engine.slots) == {slot, free}
+
+
+def test_a_node_that_is_left_out_or_leaves_is_told_of_once_for_all_of_its_slots(
+    member: Member,
+) -> None:
+    engine = RayEngine()
+    said = [
+        (member, Offering(1, Offer(0, "no room"))),
+        (member, Offering(2, Offer(1, "no room", told=True))),
+        (member, Offering(3, Offer(0, "no room", told=True))),
+        (member, Leaving()),
+    ]
+    told = [
+        [event.told for _, event in heard(engine, one) if isinstance(event, SlotLost)]
+        for one in said
+    ]
+    assert told == [[False, True], [], [True], []]
 
 
 def test_slots_of_a_node_that_is_left_out_are_looked_for_elsewhere(

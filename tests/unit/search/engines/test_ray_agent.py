@@ -15,7 +15,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray_agent
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report, versions
-from lstm_sweep.search.engines.ray_faults import ALL, Offer
+from lstm_sweep.search.engines.ray_faults import ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
@@ -189,7 +189,7 @@ def test_no_trial_begins_on_a_node_until_the_corpus_has_come_that_found_no_room(
     assert tried.wait(60)
     place.agent.start(1, place.job(), {}, "abc")
     reason = "its corpus did not come: OSError: No space left on device"
-    place.offers(1, Offer(0, reason))
+    place.offers(1, left_out(reason))
     assert place.next() == Report(2, place.slot, Ended(Outcome.LOST, reason, unfinished=True))
     full.clear()
     place.offers(3, ALL)
@@ -222,9 +222,9 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
     place.local.fails = OSError("Cannot allocate memory")
     place.agent.start(1, place.job(), {}, None)
     reason = "no worker could be started: OSError: Cannot allocate memory"
-    place.offers(1, Offer(0, reason))
+    place.offers(1, left_out(reason))
     assert place.next().event == Ended(Outcome.LOST, reason, unfinished=True)
-    place.offers(3, Offer(1, reason))
+    place.offers(3, left_out(reason, 1, told=True))
     place.offers(4, ALL)
 
 
@@ -232,7 +232,7 @@ def test_so_is_one_on_which_a_trial_has_found_no_room(place: Place) -> None:
     place.agent.start(1, place.job(), {}, None)
     reason = "no space left: OSError: [Errno 28] No space left on device"
     place.agent.stop(2, place.slot, Ended(Outcome.LOST, reason, unfinished=True))
-    place.offers(1, Offer(0, reason))
+    place.offers(1, left_out(reason))
     # the trial may be what has filled the disk: such an attempt counts
     assert place.next() == Report(2, place.slot, Ended(Outcome.LOST, reason))
 

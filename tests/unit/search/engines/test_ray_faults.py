@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_sweep.search.engines import ray_faults
-from lstm_sweep.search.engines.ray_faults import AGAIN_AT_MOST_S, ALL, Faults, Offer, delay_s
+from lstm_sweep.search.engines.ray_faults import AGAIN_AT_MOST_S, ALL, Faults, delay_s, left_out
 
 
 class Clock:
@@ -33,9 +33,9 @@ def test_a_node_is_left_out_for_a_while_and_then_has_one_slot_for_as_long(clock:
     faults = Faults()
     assert faults.offer == ALL
     faults.note("no room")
-    assert faults.offer == Offer(0, "no room")
+    assert faults.offer == left_out("no room")
     clock.now += 2.0
-    assert faults.offer == Offer(1, "no room")
+    assert faults.offer == left_out("no room", 1, told=True)
     clock.now += 2.0
     assert faults.offer == ALL
 
@@ -50,7 +50,7 @@ def test_trials_that_fail_at_once_count_as_one_and_those_that_fail_later_do_not(
     assert faults.offer.slots == 1
     faults.note("still none")
     clock.now += 2.0
-    assert faults.offer == Offer(0, "still none", again=True)
+    assert faults.offer == left_out("still none", told=True)
     clock.now += 2.0
     assert faults.offer.slots == 1
 
@@ -60,4 +60,4 @@ def test_a_failure_long_ago_is_forgotten(clock: Clock) -> None:
     faults.note("no room")
     clock.now += ray_faults.FORGOTTEN_AFTER_S + 1
     faults.note("no room")
-    assert faults.offer == Offer(0, "no room")
+    assert faults.offer == left_out("no room")
