@@ -154,7 +154,7 @@ class SlotSharing:
     def _say(self, folder: Path, count: int) -> None:
         if self._own is None:
             path = folder / f"{self._clock():017.3f}-{os.getpid()}-{uuid.uuid4().hex[:8]}{DRIVER}"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            descriptor = _created(path)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._own = path, descriptor
         devices = json.dumps(sorted(self._devices))
@@ -229,7 +229,9 @@ def _locked(path: Path, *, create: bool = True) -> int | None:
     except FileNotFoundError:
         if not create:
             raise
-        descriptor = os.open(path, flags | os.O_CREAT, 0o644)
+        with contextlib.suppress(FileExistsError):  # another driver creates it at this moment
+            os.close(_created(path))
+        descriptor = os.open(path, flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -237,6 +239,18 @@ def _locked(path: Path, *, create: bool = True) -> int | None:
         return None
     except OSError:  # a file system without locks: nothing is shared
         pass
+    return descriptor
+
+
+def _created(path: Path) -> int:
+    """A descriptor of a new file that all users may read, and so lock, whatever the umask is.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with contextlib.suppress(OSError):  # a file system without modes
+        os.fchmod(descriptor, 0o644)
     return descriptor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -153,6 +154,21 @@ def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path, time:
     other.communicate()
     assert take_all(mine) == list(NAMES)
     assert len(list(tmp_path.glob("*.driver"))) == 1
+
+
+def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(
+    tmp_path: Path, time: Time
+) -> None:
+    kept = os.umask(0o077)
+    try:
+        folder = shared_folder({"LSTM_SWEEP_SLOTS": str(tmp_path / "slots")})
+        assert folder
+        assert take_all(driver(folder, time)) == list(NAMES)
+    finally:
+        os.umask(kept)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+    modes = [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()]
+    assert modes == [0o644] * 3
 
 
 def test_an_allotment_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time: Time) -> None:
