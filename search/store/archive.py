@@ -15,6 +15,7 @@ from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.spec import EARLIER_FIELDS, NAME, SweepSpec, digest_of
+from lstm_sweep.search.store.attempts import last_attempts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.run_kind import config_of, run_kind
@@ -255,9 +256,7 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
         return []
     runs = store.runs({Tag.PARENT: parent.info.run_id})
     trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in TRAINED]
-    found = [record for _, record in readable_trials(trained, on_skipped)]
-    last = {record.trial.number: record for record in sorted(found, key=_attempt)}
-    return [last[number] for number in sorted(last)]
+    return [*last_attempts(readable_trials(trained, on_skipped)).values()]
 
 
 def readable_trials(
@@ -265,10 +264,6 @@ def readable_trials(
 ) -> list[tuple[Any, TrialRecord]]:
     """Runs of trials with their records; those that cannot be read are skipped and reported."""
     return _readable(runs, read_trial, on_skipped)
-
-
-def _attempt(record: TrialRecord) -> int:
-    return record.trial.attempt
 
 
 def ranked(records: list[TrialRecord]) -> list[TrialRecord]:

@@ -14,6 +14,7 @@ from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, trial_end
 from lstm_sweep.search.store.archive import TRAINED
+from lstm_sweep.search.store.attempts import apart
 from lstm_sweep.search.store.experience_tags import read_experience
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
@@ -112,7 +113,9 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     children = store.runs({Tag.PARENT: run.info.run_id})
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [(child, _trial_of(child, spec)) for child in found]
-    known = _all_progress(store, run, records)
+    own, doubles = apart(records)
+    known = _all_progress(store, run, own)
+    _all_progress(store, run, doubles, closing=True)
     paused = [progress for progress in known if progress.paused]
     all_progress = [progress for progress in known if not progress.paused]
     all_progress.sort(

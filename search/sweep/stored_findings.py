@@ -19,6 +19,7 @@ from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.progress import comparable, round_seconds
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.attempts import apart, last_attempts
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.run_kind import run_kind
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
@@ -51,10 +52,10 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     spec, left_out = _spec(run), list[BadRunError]()
     children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [one for one in children if one.data.tags.get(Tag.PHASE) in archive.TRAINED]
-    pairs = archive.readable_trials(trained, left_out.append)
+    pairs, _ = apart(archive.readable_trials(trained, left_out.append))
     state, driven = lease.state_of(run), driven_s(run)
     attempts = [_attempt(store, child, record, run, driven) for child, record in pairs]
-    last = {one.trial.number: one for one in sorted((r for _, r in pairs), key=_attempt_of)}
+    last = last_attempts(pairs)
     again = [one for one in confirmed_of(store, list(last.values())) if one.losses]
     baselines = _baselines(children, left_out)
     axes = _axes(spec, kind.limits)
@@ -86,10 +87,6 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         time=_time(tags, attempts, state),
         importance=_named(matters if matters is not None else _importance(run, last, baselines)),
     )
-
-
-def _attempt_of(record: TrialRecord) -> int:
-    return record.trial.attempt
 
 
 def _spec(run: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
@@ -64,6 +65,32 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
     assert found(store) == found(whole)
     attempts = [record.trial.attempt for record in archive.trials(store, "s")]
     assert attempts == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
+    store: Store,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
+    first: bool,
+) -> None:
+    create = MlflowClient.create_run
+
+    def twice(*given: Any, **more: Any) -> Any:
+        made = [create(*given, **more) for _ in range(1 + (Tag.TRIAL in more["tags"]))]
+        return made[0 if first else -1]
+
+    with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
+        late.setattr(MlflowClient, "create_run", twice)
+        run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
+    assert [one.outcome for one in archive.trials(store, "s")] == ["complete", "stopped"]
+    [parent] = archive.sweeps(store)
+    assert len(read_findings(store, parent).attempts) == 2
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
+    assert [one.trial.attempt for one in archive.trials(store, "s")] == [1, 2, 1, 1]
+    assert not [one for one in store.runs() if one.info.status == "RUNNING"]
+    assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
 
 
 def test_a_sweep_from_before_a_baseline_is_listed_and_gets_it_when_it_goes_on(

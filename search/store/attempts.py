@@ -1,0 +1,36 @@
+"""The attempts of a sweep's trials, each with one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from lstm_sweep.search.store.trial_record import TrialRecord
+
+#: a run of a trial, and its record
+TrialRun: TypeAlias = tuple[Any, TrialRecord]
+
+
+def apart(runs: Iterable[TrialRun]) -> tuple[list[TrialRun], list[TrialRun]]:
+    """The runs of attempts, and doubles of them, which no driver has written to.
+
+    A server may carry out a request to create a run after the driver has given it up, and has made
+    another one. A run gets its params from the driver, so the double has none.
+    """
+    every = list(runs)
+    used = {
+        (record.trial.number, record.trial.attempt): record.run_id
+        for _, record in sorted(every, key=lambda one: bool(one[0].data.params))
+    }
+    own = set(used.values())
+    return (
+        [one for one in every if one[1].run_id in own],
+        [one for one in every if one[1].run_id not in own],
+    )
+
+
+def last_attempts(runs: Iterable[TrialRun]) -> dict[int, TrialRecord]:
+    """The record of the last attempt of each trial, by number."""
+    records = [record for _, record in apart(runs)[0]]
+    records.sort(key=lambda record: (record.trial.number, record.trial.attempt))
+    return {record.trial.number: record for record in records}
