@@ -115,7 +115,7 @@ ARGUMENTS: Mapping[tuple[str, ...], Mapping[str, str]] = {
     ("fit", "evaluate", "predict", *METHODS): {
         "show_accuracy": "metrics=['accuracy'] in compile",
         "workers": "nothing, or workers= of a keras.utils.PyDataset",
-        "use_multiprocessing": "nothing, or use_multiprocessing= of a keras.utils.PyDataset",
+        "use_multiprocessing": "nothing, or workers= of a keras.utils.PyDataset, which are threads",
         "max_queue_size": "nothing, or max_queue_size= of a keras.utils.PyDataset",
     },
     ("fit", "fit_generator"): {

@@ -40,6 +40,7 @@ from lstm_sweep.spaces.template.keras2_names import ignored, removed_names
         ("m.evaluate(x, y, show_accuracy=True)", "show_accuracy= of evaluate", "metrics="),
         ("m.compile('sgd', 'mse', class_mode='binary')", "class_mode= of compile", "nothing"),
         ("m.fit(g, workers=4)", "workers= of fit", "PyDataset"),
+        ("m.fit(g, use_multiprocessing=True)", "use_multiprocessing= of fit", "which are threads"),
         ("Model(input=a, outputs=b)", "input= of Model", "inputs"),
         ("Convolution2D(32, 3, 5)", "Convolution2D(..., 3, 5)", "kernel_size=(3, 5)"),
         ("Conv2D(32, 3, 3)", "Conv2D(..., 3, 3)", "kernel_size=(3, 3)"),
