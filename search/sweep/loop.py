@@ -84,8 +84,13 @@ class Loop:
         parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
         with parts.interrupts.hold():
             self._closing.take_up(past.weights)
-            for progress in past.paused:
+        for progress in past.paused:
+            if progress.run_id in past.scheduled:
+                continue
+            with parts.interrupts.hold():
+                self._beat()  # there may be many trials
                 parts.journal.wait_again(progress)
+            self._check_interrupted()
 
     def run(self) -> None:
         """Run trials until none is left to try.
@@ -102,8 +107,7 @@ class Loop:
     def _turn(self) -> bool:
         """Start, hear, decide and log, as there is time for; return whether to go on."""
         parts = self._parts
-        if parts.interrupts.signal_number:
-            raise Interrupted(parts.interrupts.signal_number)
+        self._check_interrupted()
         with parts.interrupts.hold():
             full = self._placing.fill()
             idle = full and not self._state.running
@@ -126,6 +130,10 @@ class Loop:
         self._estimates.look()
         parts.viewer.update(self._state)
         return True
+
+    def _check_interrupted(self) -> None:
+        if number := self._parts.interrupts.signal_number:
+            raise Interrupted(number)
 
     def break_off(self) -> None:
         """Close the runs of running trials, whose workers have ended already, as stopped."""

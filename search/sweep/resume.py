@@ -58,6 +58,8 @@ class ResumeState:
     again: list[Trial]
     #: trials that had no slot, and may go on
     paused: list[TrialProgress]
+    #: runs of those that say so still, as after a kill
+    scheduled: frozenset[str]
     #: IDs of runs with stored weights, by trial number
     weights: dict[int, str]
     #: loss of each finished baseline, nats, and run IDs of those that did not finish
@@ -118,9 +120,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     _all_progress(store, run, doubles, closing=True)
     paused = [progress for progress in known if progress.paused]
     all_progress = [progress for progress in known if not progress.paused]
-    all_progress.sort(
-        key=lambda progress: (progress.began + progress.seconds, progress.trial.number)
-    )
+    all_progress.sort(key=lambda one: (one.began + one.seconds, one.trial.number))
     last = {c.trial.number: c for c in sorted(known, key=lambda c: c.trial.attempt)}
     tried = [last[number] for number in sorted(last) if not last[number].paused]
     again = [progress for progress in tried if goes_on(progress, all_progress)]
@@ -138,6 +138,9 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         unfinished=[c for c in all_progress if c.ended and c.ended.unfinished],
         again=[progress.trial.next_attempt() for progress in again],
         paused=sorted(paused, key=lambda progress: progress.trial.number),
+        scheduled=frozenset(
+            one.run_id for _, one in own if not one.outcome and one.status == "SCHEDULED"
+        ),
         weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
         baselines=dict(
             archive.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
@@ -192,7 +195,8 @@ def close(
     tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
     # the best loss was logged as that of a trial that ran, and has no result now
     losses = (loss for progress in found if (loss := progress.ranked_loss) is not None)
-    metrics = {"best_val_loss": min(losses, default=math.nan)} if _has_best(run) else {}
+    has_best = "best_val_loss" in run.data.metrics
+    metrics = {"best_val_loss": min(losses, default=math.nan)} if has_best else {}
     store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
     for tag in (Tag.STOP, Tag.TIME):  # times are those of an earlier sitting
         store.drop_tag(run.info.run_id, tag)
@@ -234,10 +238,6 @@ def slot_s(run: Any) -> float:
         return slots * driven_s(run)
     since = max(0.0, driven_s(run) - tags.seconds(Tag.SECONDS))
     return tags.seconds(Tag.SLOT_SECONDS) + slots * since
-
-
-def _has_best(run: Any) -> bool:
-    return "best_val_loss" in run.data.metrics
 
 
 def _last_step(store: Store, run: Any) -> int | None:

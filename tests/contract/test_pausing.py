@@ -12,10 +12,15 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.interrupts import EndRequest
+from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.resume import close, rebuild
 from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone, Slot
 from tests.contract.engine_jobs import (
@@ -132,6 +137,58 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
         assert list(seen.values()) == CURVES[one.trial.number][: len(seen)]
 
 
+def as_after_a_kill(store: Store, *numbers: int) -> None:
+    """Let trials that wait look as if their driver had been killed."""
+    for one in archive.trials(store, "s"):
+        if one.trial.number in numbers:
+            store.log(one.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
+            store.reopen(one.run_id, "SCHEDULED")
+
+
+def test_trials_whose_runs_say_still_that_they_wait_take_no_request_as_a_sweep_goes_on(
+    broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_after_a_kill(broken_off, 1)
+    wait_again, told = Journal.wait_again, list[int]()
+
+    def noted(journal: Journal, progress: TrialProgress) -> None:
+        told.append(progress.trial.number)
+        wait_again(journal, progress)
+
+    monkeypatch.setattr(Journal, "wait_again", noted)
+    assert go_on(broken_off, corpus, Noting(CURVES)).counts == {"complete": 1, "pruned": 3}
+    assert told == [2]
+
+
+def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_heard(
+    broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat, wait_again, request = Lease.beat, Journal.wait_again, EndRequest()
+    told = list[str]()
+
+    def renewed(lease: Lease, *given: Any) -> bool:
+        told.append("lease")
+        return beat(lease, *given)
+
+    def noted(journal: Journal, progress: TrialProgress) -> None:
+        told.append(progress.trial.id)
+        wait_again(journal, progress)
+        request.request()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
+        patch.setattr(Lease, "beat", renewed)
+        patch.setattr(Journal, "wait_again", noted)
+        past = rebuild(broken_off, archive.existing_sweep(broken_off, "s"))
+        sweep = sweep_of(
+            broken_off, corpus, Noting(CURVES), past.spec, past=past, interrupts=request
+        )
+        with pytest.raises(Interrupted):
+            sweep.run()
+    assert told == ["lease", "lease", "s/1"]
+    assert go_on(broken_off, corpus, Noting(CURVES)).counts == {"complete": 1, "pruned": 3}
+
+
 def test_a_trial_that_was_lost_before_it_waited_is_no_second_trial(
     workplace: Callable[[str], Path], data: Path, corpus: Corpus
 ) -> None:
@@ -197,10 +254,7 @@ def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
 def test_a_sweep_that_is_closed_without_a_driver_leaves_no_run_open(
     broken_off: Store, corpus: Corpus
 ) -> None:
-    for one in archive.trials(broken_off, "s"):  # as if its driver had been killed
-        if one.tags.get(Tag.PAUSED):
-            broken_off.log(one.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
-            broken_off.reopen(one.run_id, "SCHEDULED")
+    as_after_a_kill(broken_off, 1, 2)
     run = archive.existing_sweep(broken_off, "s")
     close(broken_off, run, on_skipped=lambda error: pytest.fail(str(error)))
     assert {one.status for one in archive.trials(broken_off, "s")} == {"KILLED", "FINISHED"}
