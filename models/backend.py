@@ -98,9 +98,11 @@ def own_arithmetic() -> bool:
 def environment(gpu: str | None) -> None:
     """Choose the device by environment variables: the number or UUID of a GPU, or None for the CPU.
 
-    Call it before the backend initializes its devices.
+    Numbers are those of NVML and `nvidia-smi` unless the user has chosen another order. Call it
+    before the backend initializes its devices.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if gpu is None else gpu
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     if gpu is None:
         os.environ["JAX_PLATFORMS"] = "cpu"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -49,6 +50,20 @@ def test_trials_side_by_side_give_the_same_bits_as_alone(
     first, second = (losses(heard[slot]) for slot in local.slots)
     assert first == second
     assert len(first) == 2
+
+
+@pytest.mark.parametrize(("given", "found"), [("", "PCI_BUS_ID"), ("FASTEST_FIRST", None)])
+def test_gpus_of_trials_have_the_numbers_of_nvml_unless_another_order_is_given(
+    given: str, found: str | None
+) -> None:
+    from lstm_sweep.models import backend
+
+    with mock.patch.dict(os.environ, {"CUDA_DEVICE_ORDER": given}):
+        if not given:
+            del os.environ["CUDA_DEVICE_ORDER"]
+        backend.environment("1")
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+        assert os.environ["CUDA_DEVICE_ORDER"] == (found or given)
 
 
 def test_a_killed_worker_is_lost_and_its_slot_serves_again(
