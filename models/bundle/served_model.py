@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int32]
 Logits = NDArray[np.float64]
 States = list[NDArray[np.float32]]
+Arrays = Sequence[NDArray[Any]]
 #: gives the logits of each session's next symbol, `[sessions, alphabet]`, and is sent the codes
 #: that were drawn
 Turns = Generator[Logits, Codes, None]
@@ -201,13 +203,9 @@ class StreamReader:
 
     def logits(self, codes: Codes, *, last_only: bool) -> Logits:
         """As `WindowReader.logits`."""
-        found = list[Logits]()
-        for logits, left, _ in self._read([codes]):
-            if last_only:
-                found = [logits[0, left[0] - 1 : left[0]]]
-            else:
-                found.append(logits[0, : left[0]])
-        return np.concatenate(found)
+        parts = (logits[0, : left[0]] for logits, left, _ in self._read([codes]))
+        found = np.concatenate(deque(parts, 1 if last_only else None))
+        return found[-1:] if last_only else found
 
     def turns(self, sessions: Sequence[Codes]) -> Turns:
         """As `WindowReader.turns`."""
@@ -294,9 +292,7 @@ def _most_rows(network: Any) -> int:
     return max(1, min(ROWS, NUMBERS // (network.input_shape[1] * network.output_shape[-1])))
 
 
-def _calls(
-    arrays: Sequence[NDArray[Any]], most_rows: int
-) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+def _calls(arrays: Arrays, most_rows: int) -> Iterator[tuple[int, list[NDArray[Any]]]]:
     """Rows of arrays for one call of a network each: how many, and arrays filled up with zeros."""
     count = len(arrays[0])
     most = 1 if count == 1 else most_rows

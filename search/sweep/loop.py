@@ -84,9 +84,7 @@ class Loop:
         parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
         with parts.interrupts.hold():
             self._closing.take_up(past.weights)
-        for progress in past.paused:
-            if progress.run_id in past.scheduled:
-                continue
+        for progress in (one for one in past.paused if one.run_id not in past.scheduled):
             with parts.interrupts.hold():
                 self._beat()  # there may be many trials
                 parts.journal.wait_again(progress)
