@@ -289,7 +289,7 @@ def _streamed(network: Any) -> Any:
 
 def _most_rows(network: Any) -> int:
     """How many windows a network reads in one call at most, for the memory that they take."""
-    return max(1, min(ROWS, NUMBERS // (network.input_shape[1] * network.output_shape[-1])))
+    return max(1, min(ROWS, NUMBERS // int(network.input_shape[1] * network.output_shape[-1])))
 
 
 def _calls(arrays: Arrays, most_rows: int) -> Iterator[tuple[int, list[NDArray[Any]]]]:
