@@ -227,7 +227,8 @@ class RayEngine(ClosesOnExit):
     def _offer(self, member: Member, offer: Offer) -> list[tuple[Slot, Event]]:
         """Let trials begin on so many slots of an agent; others are lost once they are free."""
         own = self._own(member)
-        offered = own[: offer.slots]
+        free_first = sorted(own, key=self._running.__contains__)
+        offered = free_first[: offer.slots]
         lost = [slot for slot in own if slot in self.slots and slot not in offered]
         new = [slot for slot in offered if slot not in self.slots]
         self.slots = (*(slot for slot in self.slots if slot not in lost), *new)

@@ -166,9 +166,12 @@ class Fleet:
         self._ask_for(int(self.busy) if missing is None else missing)
 
     def _missing(self) -> int | None:
-        limits = [self._workers, self._most() if self._most else None]
-        known = [limit for limit in limits if limit is not None]
-        return max(0, min(known) - self._count()) if known else None
+        limit = self._limit()
+        return None if limit == math.inf else max(0, int(limit) - self._count())
+
+    def _limit(self) -> float:
+        """How many slots there may be."""
+        return min(self._workers or math.inf, self._most() if self._most else math.inf)
 
     def _count(self) -> int:
         """How many slots there are, or will be, on nodes that stay and are not left out."""
@@ -180,18 +183,14 @@ class Fleet:
 
     def surplus(self) -> list[Member]:
         """Agents that could be ended, newest first, until no more slots are left than allowed."""
-        if self._most is None or (excess := self._count() - self._most()) <= 0:
-            return []
+        excess = self._count() - self._limit()
         newest = sorted(self._staying, key=lambda one: (one.hello is not None, -one.made))
         return [member for member in newest if member.wanted.slots <= excess]
 
     def release(self, member: Member) -> bool:
-        """End an agent whose slots are not needed; whether there are more than may be.
-
-        Its CPUs or GPUs are free in Ray a moment later.
-        """
+        """End an agent whose slots are not needed, soon; whether there are more than may be."""
         with self._lock:
-            if member.lost or self._most is None or self._count() <= self._most():
+            if member.lost or self._count() <= self._limit():
                 return False
             member.lost = "it is not needed"
         self._schedule(self._end(member))

@@ -150,6 +150,33 @@ def test_slots_of_a_node_that_is_left_out_are_looked_for_elsewhere(
     assert engine.reserve(other) == "all workers have a trial"
 
 
+def test_agents_that_stood_in_for_a_node_are_ended_once_it_is_back(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fleet, "_schedule", lambda fleet, call: call.close())
+    engine = RayEngine(workers=2)
+    heard(engine, (member, Offering(1, Offer(0, "no room"))))
+    other = Member(Wanted(Node("b", "two", cpus=2, gpus=0), 2, 0, 2), mock.Mock(), 1.0)
+    engine._fleet._members.append(other)
+    slots = tuple(Slot(index, core=index, node="two") for index in range(2))
+    hello = Hello(slots, Device(kind="cpu", node="two"), versions(), 1)
+    assert [type(event) for _, event in heard(engine, (other, hello))] == [SlotAdded] * 2
+    found = heard(engine, (member, Offering(2, ALL)))
+    lost = {slot.node for slot, event in found if isinstance(event, SlotLost)}
+    assert (lost, {slot.node for slot in engine.slots}) == ({"two"}, {"one"})
+    assert other.lost and not member.lost
+
+
+def test_the_slot_on_which_a_node_is_tried_again_is_free(member: Member, tmp_path: Path) -> None:
+    engine = RayEngine()
+    slot, free = engine.slots
+    engine.start(job(slot, tmp_path))
+    heard(engine, (member, Offering(1, Offer(0, "no room"))))
+    again = Offering(2, Offer(1, "no room", told=True))
+    assert heard(engine, (member, again)) == [(free, SlotAdded())]
+    assert engine.slots == (free,)
+
+
 def test_a_node_that_leaves_has_no_slots_again(member: Member) -> None:
     engine = RayEngine()
     heard(engine, (member, Offering(1, Offer(0, "no room"))))
