@@ -29,7 +29,7 @@ def describe(*, gpu: bool) -> Device:
 
 def cores() -> list[int]:
     """CPU cores that this process may use, and has the time for: see `cpu_limit`."""
-    found, limit = _allowed(), cpu_limit()
+    found, limit = all_cores(), cpu_limit()
     return found if limit is None else found[: max(1, int(limit))]
 
 
@@ -40,7 +40,7 @@ def pins() -> bool:
     the system chooses.
     """
     limit = cpu_limit()
-    return hasattr(os, "sched_setaffinity") and (limit is None or limit >= len(_allowed()))
+    return hasattr(os, "sched_setaffinity") and (limit is None or limit >= len(all_cores()))
 
 
 def cpu_limit() -> float | None:
@@ -73,7 +73,8 @@ def _limits(group: Path) -> Iterator[float]:
             yield microseconds / of
 
 
-def _allowed() -> list[int]:
+def all_cores() -> list[int]:
+    """CPU cores that this process may use, whatever time it has there."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

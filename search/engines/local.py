@@ -243,6 +243,8 @@ def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
     A sweep with fewer workers than there are GPUs or cores takes those that are free.
     """
     slots, every = find_slots(workers, per_gpu), find_slots(None, per_gpu)
+    if every[0].gpu is None and not hardware.pins():  # others with as little time count as we do
+        every = tuple(Slot(index, core=core) for index, core in enumerate(hardware.all_cores()))
     folder, allotment = shared_folder(), allotment_file()
     if folder is None and allotment is None:
         return LocalEngine(slots)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import api
+from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.store.settings import load
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, write_text
@@ -30,8 +31,8 @@ TIMED = ("round_seconds", "symbols_per_second", "scoring_seconds")
 @pytest.fixture(autouse=True)
 def two_cores() -> None:
     """A trial has a core to itself, so on a single one no two launches run one at a time."""
-    if len(os.sched_getaffinity(0)) < 2:
-        do_without("cores", "this process may use a single CPU core, expected two")
+    if len(os.sched_getaffinity(0)) < 2 or not hardware.pins():
+        do_without("cores", "this process may not use two CPU cores of its own, expected so")
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.engines.local import LocalEngine, find_slots, place_of
+from lstm_sweep.search.engines import hardware
+from lstm_sweep.search.engines.local import LocalEngine, find_slots, open_local, place_of
 from lstm_sweep.search.engines.slot_sharing import SlotSharing
 from lstm_sweep.search.trial import Slot
 
@@ -44,6 +45,22 @@ def test_a_reserved_slot_is_kept_until_it_is_released_also_while_events_are_wait
     assert (sharing.held, other.take(place_of(slot))[0]) == (0, place_of(slot))
     other.close()
     engine.close()
+
+
+def test_sweeps_with_the_time_of_some_cores_alone_use_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as in two containers with two CPUs each of a machine with four."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setenv("LSTM_SWEEP_SLOTS", str(tmp_path))
+    monkeypatch.setattr(hardware, "all_cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(hardware, "cpu_limit", lambda: 2.0)
+    engines = [open_local(None, 1) for _ in range(2)]
+    for engine in engines:
+        engine.demand(2)
+        assert [engine.reserve(slot) for slot in engine.slots] == ["", ""]
+    for engine in engines:
+        engine.close()
 
 
 #: prints core and GPU of each slot that a process finds
