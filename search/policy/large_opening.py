@@ -13,6 +13,7 @@ the network is begun in those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from lstm_sweep.models.config import Config
@@ -52,9 +53,9 @@ class LargeOpening:
         self._trials, self._costs, self._pausing, self._slots = trials, costs, pausing, slots
         self._most_rounds = problem.rounds
         least, self._begun_after = (n * problem.rounds_per_epoch for n in (EPOCHS, BEGUN_AFTER))
-        rungs = halving.rungs(problem.rounds, problem.first_rung)
+        self._rungs = halving.rungs(problem.rounds, problem.first_rung)
         #: after which it is compared; 0 if it cannot be
-        self._rounds = next((rung for rung in rungs if rung >= least), 0)
+        self._rounds = next((rung for rung in self._rungs if rung >= least), 0)
         self._seconds = plan.seconds
         #: networks that it may be, in order
         self._candidates: dict[Config, LargeNetwork] = {}
@@ -71,7 +72,12 @@ class LargeOpening:
                 self._candidates[one.config] = one
 
     def _judged_from(self, one: LargeNetwork) -> int:
-        return self._rounds if one.judged_from is None else one.judged_from
+        """The rung at which it is compared, the nearest if it says when; 0 if there is none."""
+        if one.judged_from is None:
+            return self._rounds
+        off = {rung: abs(math.log(rung / one.judged_from)) for rung in self._rungs}
+        nearest = min(off, key=lambda rung: off[rung], default=0)
+        return nearest if off.get(nearest, math.inf) <= math.log(halving.FACTOR) / 2 else 0
 
     def recognize(self, one: TrialSnapshot) -> None:
         """If a trial of the search is the one, let it not be compared early."""

@@ -32,8 +32,8 @@ class LargeNetwork:
     config: Config
     #: rounds for which there has to be time: with fewer, another one is better
     rounds: int = 1
-    #: rounds of another trial before it is begun, and its own before it is compared with others;
-    #: None: some epochs (`large_opening`)
+    #: rounds of another trial before it is begun, and about how many of its own before it is
+    #: compared with others; None: some epochs (`large_opening`)
     begun_after: int | None = None
     judged_from: int | None = None
 

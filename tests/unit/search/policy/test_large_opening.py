@@ -215,30 +215,42 @@ def test_there_are_none_in_longer_windows_if_no_trial_has_so_many_epochs() -> No
 
 
 def test_one_that_says_when_is_begun_and_compared_then() -> None:
-    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=1, judged_from=4)
+    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=1, judged_from=2)
     large, trials = opening_of(longer=[own])
     with_another(trials, 0)
     assert large.next(admits_all, 100.0) is None
     with_another(trials, 1)
-    assert large.next(admits_all, 4.0) == own.config
-    assert large.next(admits_all, 3.9) is None, "too little time is left"
+    assert large.next(admits_all, 3.0) == own.config, "it is compared at the next rung"
+    assert large.next(admits_all, 2.9) is None, "too little time is left"
+
+
+@pytest.mark.parametrize(
+    "judged_from, rung", [(1, 1), (2, 3), (5, 3), (6, 9), (9, 9), (15, 9), (16, None)]
+)
+def test_it_is_compared_at_the_rung_that_is_nearest(judged_from: int, rung: int | None) -> None:
+    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=0, judged_from=judged_from)
+    large, _ = opening_of(longer=[own])
+    found = [left for left in (1, 3, 9) if large.next(admits_all, left) == own.config]
+    assert min(found, default=None) == rung
 
 
 @each_slots
 def test_a_sweep_compares_it_after_as_many_rounds_as_it_says(slots: int) -> None:
     def behind(trial: Trial) -> Curve:
-        return replace(usual(trial), losses=[2.9] * 12) if is_large(trial.config) else usual(trial)
+        curve = usual(trial)
+        worse = [2.9, 2.9, *[2.8] * 10]
+        return replace(curve, losses=worse) if is_large(trial.config) else curve
 
     def own(best: float) -> tuple[LargeNetwork, ...]:
         config = LARGE.evolve(learning_rate=best)
-        return (LargeNetwork(config, begun_after=1, judged_from=5),)
+        return (LargeNetwork(config, begun_after=1, judged_from=4),)
 
     player = Watcher(
         policy_of(PLAN, LONGER, slots, **KNOWN | {"large_openings": own}), behind, slots
     )
     [large] = large_ones(player.play())
-    assert player.waited_after == 5 and large.ended
-    assert large.ended.outcome is Outcome.PRUNED
+    assert player.waited_after == 3 and large.ended
+    assert large.ended.outcome is Outcome.PRUNED and "2.8 is number" in large.ended.reason
 
 
 @pytest.mark.parametrize("config", [MEDIUM, LONGER_WINDOWS])
