@@ -153,7 +153,10 @@ def _http_settings(
     return HttpSettings(
         folder=service_folder(settings, Path.cwd()),
         names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
-        asks_login=bind.is_open or arguments.login or bool(settings.auth) or _has_proxy(bind),
+        asks_login=bind.is_open
+        or arguments.login
+        or bool(settings.auth)
+        or _has_proxy(arguments, bind),
         data_roots=checked_roots(tuple(arguments.data_root)),
         allow_code=arguments.allow_code,
         mlflow=login,
@@ -163,9 +166,10 @@ def _http_settings(
     )
 
 
-def _has_proxy(bind: BindAddress) -> bool:
+def _has_proxy(arguments: Namespace, bind: BindAddress) -> bool:
     """Whether requests may come from elsewhere although the service listens on loopback."""
-    return bool(bind.further) or PROXIES in os.environ
+    below_a_proxy = (arguments.mlflow_page or "").startswith("/") or arguments.hand_on_logins
+    return bool(bind.further) or PROXIES in os.environ or below_a_proxy
 
 
 def _page(given: str | None) -> str | None:

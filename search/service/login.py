@@ -25,6 +25,8 @@ from lstm_sweep.search.service.tokens import LONGEST, PREFIX, Role, TokenFile, U
 from lstm_sweep.search.store.auth import direct
 
 COOKIE = "lstm-sweep-token"
+#: headers that a proxy adds: who asks is elsewhere, though the proxy is here
+FORWARDED = ("x-forwarded-for", "forwarded")
 #: where a proxy asks for the login that it is to send on to MLflow's server
 FOR_MLFLOW = f"{API}/session/mlflow"
 #: what MLflow's server tells of the user who asks
@@ -117,7 +119,8 @@ class Login:
             password = self.sessions.login_of(token) if token else ""
             if not password and not token.startswith(PREFIX):
                 token = ""  # the service has forgotten it, which is no attempt to guess one
-        if not self._settings.asks_login and not (token or kind):
+        is_here = not any(name in headers for name in FORWARDED)
+        if is_here and not self._settings.asks_login and not (token or kind):
             return self._here
         user = self.tokens.find(token) if token else None
         if user is None and password and self._settings.mlflow:

@@ -69,6 +69,19 @@ def test_tokens_are_asked_for_off_loopback_or_if_told_to(
     assert settings_of(*options).asks_login is asks
 
 
+@pytest.mark.parametrize(
+    "options, asks",
+    [
+        (["--mlflow-page", "/mlflow"], True), (["--hand-on-logins"], True),
+        (["--mlflow-page", "http://localhost:5000"], False),
+    ],
+)  # fmt: skip
+def test_tokens_are_asked_for_if_options_are_for_a_proxy(
+    settings_of: Callable[..., HttpSettings], options: list[str], asks: bool
+) -> None:
+    assert settings_of(*options).asks_login is asks
+
+
 @pytest.mark.parametrize("by", ["allowed_hosts", "FORWARDED_ALLOW_IPS"])
 def test_tokens_are_asked_for_on_loopback_where_a_proxy_may_bring_requests_from_elsewhere(
     settings_of: Callable[..., HttpSettings], monkeypatch: pytest.MonkeyPatch, by: str

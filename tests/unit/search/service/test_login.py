@@ -18,7 +18,7 @@ from lstm_sweep.search.service import login as module
 from lstm_sweep.search.service.http_settings import HttpSettings, Limits
 from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, basic_login, cookie_of
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import PREFIX, Role, User
+from lstm_sweep.search.service.tokens import PREFIX, Role, TokenFile, User
 
 #: of users of MLflow: whether they are admins
 USERS = {"ann:secret": True, "bob:secret": False}
@@ -82,6 +82,20 @@ def test_users_of_mlflow_are_let_in(tmp_path: Path, mlflow: str, asked: list[str
     now[0] = 61.0
     assert user_of(login, basic("ann:secret")) == User("ann", Role.RUN)
     assert len(asked) == 4
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
+def test_what_a_proxy_forwards_needs_a_login_though_this_machine_needs_none(
+    tmp_path: Path, header: str
+) -> None:
+    login = Login(HttpSettings(folder=tmp_path))
+    assert isinstance(found := user_of(login, {}), User) and found.role is Role.RUN
+    forwarded = {header: "192.0.2.7"}
+    assert user_of(login, forwarded) == 401
+    token = TokenFile(tmp_path).add("ann", "read")
+    assert user_of(login, {**forwarded, "authorization": f"Bearer {token}"}) == User(
+        "ann", Role.READ
+    )
 
 
 def test_what_a_proxy_sends_on_to_mlflow_is_the_login_of_the_browser(tmp_path: Path) -> None:
