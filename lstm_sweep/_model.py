@@ -144,7 +144,7 @@ class Model:
 
         Args:
             data: a file, a folder, or the name of a sample
-            below: a symbol is unexpected if it is less likely than this, 0 to 1
+            below: a symbol is unexpected if it is less likely than this, 0 to 1, or was never seen
             candidates: or, if this is given, if it is not among so many likeliest
             top: rows at most, 0 to 1,000,000
             ends: whether ends are judged; not if sessions may go on

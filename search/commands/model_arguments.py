@@ -33,10 +33,17 @@ def add_detect(commands: Commands) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
     command.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
     command.add_argument(
-        "--below", type=number, default=0.001, metavar="P", help="unexpected: less likely (0.001)"
+        "--below",
+        type=number,
+        default=0.001,
+        metavar="P",
+        help="unexpected: unknown or less likely (0.001)",
     )
     command.add_argument(
-        "--candidates", type=whole, metavar="G", help="unexpected: not among the G likeliest"
+        "--candidates",
+        type=whole,
+        metavar="G",
+        help="unexpected: unknown or not among the G likeliest",
     )
     command.add_argument("--top", type=whole, default=10, metavar="N", help="list so many (10)")
     command.add_argument(

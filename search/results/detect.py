@@ -72,7 +72,7 @@ class Rule:
     def __str__(self) -> str:
         if self.candidates is not None:
             return f"not among the {self.candidates:,} likeliest"
-        return f"less likely than {self.below:g}"
+        return f"unknown or less likely than {self.below:g}"
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_what_is_not_expected_is_found_where_it_stands(
     assert found["findings"][0]["expected"][0]["symbol"] == 70
     assert main(["detect", "best", "--data", "logs", "--top", "1"]) == 0
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first.endswith("2 less likely than 0.001, in 2 sessions")
+    assert first.endswith("2 unknown or less likely than 0.001, in 2 sessions")
     assert ", symbol " in second and "; expected 70 (1), " in second
     assert third == "... and 1 less surprising (--top N)"
 
@@ -137,7 +137,7 @@ def test_nothing_unexpected_is_said_in_a_line(
     (place / "log.txt").write_text("70\n70\n", encoding="utf-8")
     assert main(["detect", "best", "--data", "log.txt"]) == 0
     [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith("2 symbols in 1 sessions: 0.00") and "; 0 less likely" in line
+    assert line.startswith("2 symbols in 1 sessions: 0.00") and "; 0 unknown or less likely" in line
 
 
 @pytest.mark.parametrize(
