@@ -31,7 +31,9 @@ class Closing:
         files = self.collect(progress)
         among_best = state.is_among_best(progress, parts.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
-        if among_best and files and not keep and not progress.trial.objective.returned:
+        goes_on = progress.ended is not None and progress.ended.unfinished
+        had_some = among_best and files and not progress.trial.objective.returned
+        if had_some and not keep and not goes_on:
             why = f"its files could not be had from {progress.slot}"
             parts.viewer.said(f"{progress.trial.id} has no weights: {why}; its rerun has them")
         keep = keep and not parts.interrupts.short_of_time
