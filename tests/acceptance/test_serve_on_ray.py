@@ -25,8 +25,8 @@ from tests.sweeps import PLAIN, tiny_spec
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 
-#: trials of each of the two sweeps
-TRIALS = 6
+#: trials of each of the two sweeps; the second is not to be over before it is paused
+TRIALS = {"a": 6, "b": 14}
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     assert line, service.stderr.read()
     url = json.loads(line)["url"]
     store = Store(settings)
-    more = {"data": str(data), "trials": TRIALS, "algo": "random", "ladder": False}
+    more = {"data": str(data), "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):
-        spec = tiny_spec(epochs=40, name=name, **{**PLAIN, **more})
+        spec = tiny_spec(epochs=40, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})
         assert spec.on == "local"  # the service decides where it runs
         queue.submit(store, spec, Submission(owner=owner))
 
@@ -73,7 +73,8 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     finally:
         ray_cluster.remove("late")
     wait_until(lambda: sum(slots().values()) <= 4, service, 500)
-    assert run_here("pause", "b", cwd=folder).code == 0
+    paused = run_here("pause", "b", "--json", cwd=folder)
+    assert (paused.code, paused.json["state"]) == (0, "paused")
     wait_until(lambda: "b" not in slots(), service, 500)
     assert _ask(url, "sweeps/b/resume", b"{}")["state"] in ("queued", "running")
     wait_until(lambda: slots() == {}, service, 500)
@@ -82,7 +83,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
             (row.trial.number, row.outcome) for row in api.trials(name, settings=settings)
         )
         complete = {number: count for (number, how), count in ends.items() if how == "complete"}
-        assert complete == dict.fromkeys(range(TRIALS), 1)
+        assert complete == dict.fromkeys(range(TRIALS[name]), 1)
         assert {how for _, how in ends} <= {"complete", "lost"}
     assert all(ray_cluster.agents(node) == set() for node in ("one", "two"))
 
