@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines import ray_agent
+from lstm_sweep.search.engines import ray_agent, ray_faults
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report, versions
-from lstm_sweep.search.engines.ray_faults import ALL, Offer, left_out
+from lstm_sweep.search.engines.ray_faults import AGAIN_S, ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
@@ -218,13 +219,16 @@ def test_an_agent_that_ends_waits_for_no_corpus(
 def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.engines.ray_faults.AGAIN_S", 0.05)
+    now = [1000.0]
+    monkeypatch.setattr(ray_faults, "time", SimpleNamespace(monotonic=lambda: now[0]))
     place.local.fails = OSError("Cannot allocate memory")
     place.agent.start(1, place.job(), {}, None)
     reason = "no worker could be started: OSError: Cannot allocate memory"
     place.offers(1, left_out(reason))
     assert place.next().event == Ended(Outcome.LOST, reason, unfinished=True)
+    now[0] += AGAIN_S
     place.offers(3, left_out(reason, 1, told=True))
+    now[0] += AGAIN_S
     place.offers(4, ALL)
 
 
