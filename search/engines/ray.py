@@ -334,7 +334,7 @@ class RayEngine(ClosesOnExit):
 #: why trials end on a node that is drained
 LEAVING = "its node is about to leave the cluster"
 #: why a slot is lost that others are to have
-GIVEN_BACK = "it is left to other sweeps"
+GIVEN_BACK = "it is not needed now, and left to others"
 
 
 def _lost(member: Member) -> SlotLost:
