@@ -253,7 +253,7 @@ def _add_size(commands: Commands) -> None:
 
 
 def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) -> None:
-    """Options that a resumed sweep may change, and else `keeps`: how long it runs, where, ..."""
+    """Options of `launch` that `resume` may change; it `keeps` those that are not given."""
 
     def by_default(value: str) -> str:
         return "" if keeps else f" ({value})"

@@ -82,9 +82,8 @@ class Sequences:
 
     def session_starts(self) -> NDArray[np.int64]:
         """Index of the first symbol of each session that has symbols, ascending."""
-        starts = np.unique(
-            np.concatenate([np.array(self.file_starts, np.int64), *self.line_starts])
-        )
+        files = np.array(self.file_starts, np.int64)
+        starts = np.unique(np.concatenate([files, *self.line_starts]))
         return starts[starts < self.length]
 
 

@@ -31,11 +31,8 @@ class Closing:
         files = self.collect(progress)
         among_best = state.is_among_best(progress, parts.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
-        goes_on = progress.ended is not None and progress.ended.unfinished
-        had_some = among_best and files and not progress.trial.objective.returned
-        if had_some and not keep and not goes_on:
-            why = f"its files could not be had from {progress.slot}"
-            parts.viewer.said(f"{progress.trial.id} has no weights: {why}; its rerun has them")
+        if among_best and files is not None and not keep:
+            self._name_without_weights(progress)
         keep = keep and not parts.interrupts.short_of_time
         try:
             parts.journal.close_trial(progress, files, keep=keep)
@@ -52,6 +49,14 @@ class Closing:
         # to find the best of thousands of trials under way takes long
         if is_best or parts.journal.was_news(progress.best_loss):
             parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
+
+    def _name_without_weights(self, progress: TrialProgress) -> None:
+        """Tell people of a trial that has lost its weights, which a resume would not bring back."""
+        goes_on = progress.ended is not None and progress.ended.unfinished
+        if not (goes_on or progress.trial.objective.returned):
+            why = f"its files could not be had from {progress.slot}"
+            text = f"{progress.trial.id} has no weights: {why}; its rerun has them"
+            self._parts.viewer.said(text)
 
     def collect(self, progress: TrialProgress) -> TrialFiles | None:
         """Files that a trial has written; None if no worker was started for it."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.excerpt import excerpt
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 #: test targets that are scored at least, or all there are: since that is done only once, by an
 #: export, they need not be as few as the validation targets that are scored after each round
 TEST_TARGETS = 10_000
-#: windows of the test split on which the bundle is compared with the trial's network, at most and
-#: at least, and how many numbers their one-hot vectors may have in between
-PARITY_WINDOWS, FEWEST_WINDOWS, NUMBERS = 100, 10, 1 << 24
+#: windows of the test split on which the bundle is compared with the trial's network, at most, and
+#: at least if they take as much memory as a call of a served model may
+PARITY_WINDOWS, FEWEST_WINDOWS = 100, 10
 #: of them, those that are also read symbol by symbol, if the state is carried
 PARITY_STREAMS = 10
 
