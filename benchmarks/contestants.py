@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,8 @@ DIRECTIONS = {"uni": ["uni"], "bi": ["bi"], "both": ["uni", "bi"]}
 STORE = "mlflow.db"
 #: environment variable by which the processes of a contestant are known
 MARK = "TIME_TO_TARGET"
+#: seconds between two looks at what a contestant has
+LOOK_EVERY_S = 20.0
 #: seconds that a contestant gets to leave in order; what it finds in them does not count
 LEAVE_WITHIN_S = 20.0
 
@@ -87,10 +90,17 @@ def contest(
     return None if code or not run.begun else run
 
 
-def run_alone(command: Sequence[str], folder: Path, log: Path, until: float) -> int:
+def run_alone(
+    command: Sequence[str],
+    folder: Path,
+    log: Path,
+    until: float,
+    enough: Callable[[], bool] = lambda: False,
+) -> int:
     """Run a program in a folder, with a store of its own there, and end it at a time.
 
-    Returns its code, which is 0 if it had to be ended. `until` is in seconds since 1970.
+    It is ended before if it has `enough`. Returns its code, which is 0 if it had to be ended.
+    `until` is in seconds since 1970.
     """
     mark = uuid.uuid4().hex
     environment = {
@@ -114,8 +124,9 @@ def run_alone(command: Sequence[str], folder: Path, log: Path, until: float) -> 
             start_new_session=True,
         )
         try:
-            return process.wait(max(0.0, until - time.time()))
-        except subprocess.TimeoutExpired:
+            while (left := until - time.time()) > 0 and not enough():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(LOOK_EVERY_S, left))
             return 0
         finally:
             _end(process, mark)

@@ -1,7 +1,8 @@
 """What a search costs beside the best config known in hindsight, trained alone.
 
     python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
-        [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE] [--rescore T]
+        [--validation 0.1] [--seed N] [--only search] [--until-oracle] [--set FIELD=VALUE]
+        [--rescore T]
     python -m benchmarks.oracle --report [--reach LOSS]
 
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
@@ -16,20 +17,22 @@ much longer the search took to them; before it stands what the searches had by w
 the oracles, and when they had each loss of `--reach`. The results go to a file for each corpus,
 `OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where it stopped, and
 `--seed N` runs one of its seeds. Oracles begin once there is a search of each of `--seeds`, since
-they all have the best config.
+they all have the best config. With `--until-oracle` a search is over when it has the lowest loss of
+the oracle of its seed, if that has run before it.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import math
 import shlex
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, metavar="N", help="run only this one of them")
     parser.add_argument("--only", choices=(SEARCH, ORACLE), help="run only these")
+    parser.add_argument(
+        "--until-oracle", action="store_true", help="end a search that has its oracle's lowest loss"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="of a search (one per core)")
     parser.add_argument(
         "--validation",
@@ -235,7 +241,9 @@ def _run_one(
         ]  # fmt: skip
         began = time.time()
         most_s = 60 * minutes + (START_S if kind == ORACLE else 0.0)
-        code = run_alone(command, folder, log, began + most_s)
+        events = functools.partial(our_events, folder, began)
+        goal = oracle_loss(read_runs(file), seed) if given.until_oracle and kind == SEARCH else None
+        code = run_alone(command, folder, log, began + most_s, lambda: has_reached(goal, events))
         run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
         if run and not code and given.rescore:
             print(f"{file.stem}, {kind}, seed {seed}: scored again", flush=True)
@@ -280,6 +288,19 @@ def _set(settings: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting}: expected one value")
         found[name.strip()] = values[0]
     return found
+
+
+def oracle_loss(runs: Sequence[Run], seed: int) -> float | None:
+    """The lowest loss of the oracle of a seed; None if there is none."""
+    oracles = [run for run in runs if run.kind == ORACLE and run.seed == seed]
+    return min((run.best for run in oracles), default=None)
+
+
+def has_reached(goal: float | None, events: Callable[[], list[Event]]) -> bool:
+    """Whether a loss of some events is as low as the goal, if there is one."""
+    if goal is None:
+        return False
+    return any(e.val_loss is not None and e.val_loss <= goal for e in events())
 
 
 def settings_of(config: Mapping[str, Any]) -> list[str]:

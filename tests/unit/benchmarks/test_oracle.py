@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from benchmarks.oracle import EPOCHS, oracle_config, settings_of
+from benchmarks.contest_records import Event
+from benchmarks.oracle import EPOCHS, has_reached, oracle_config, oracle_loss, settings_of
 from benchmarks.oracle_records import Run
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
@@ -34,3 +37,13 @@ def test_as_settings_of_a_space_the_config_is_the_only_one_and_has_time() -> Non
     settings = [part for part in settings_of(FOUND) if part != "--set"]
     points = list(with_settings(DEFAULT, settings).points())
     assert points == [TrialConfig.from_dict({**FOUND, "epochs": EPOCHS})]
+
+
+def test_a_search_until_its_oracle_is_over_at_the_oracles_lowest_loss() -> None:
+    oracle = dataclasses.replace(SEARCH, kind="oracle", seed=1, improvements=[(5, 1.5), (9, 1.4)])
+    assert oracle_loss([SEARCH, oracle], 1) == 1.4
+    assert oracle_loss([SEARCH, oracle], 0) is None
+    events = [Event(0.0, "a", 0, None, {}), Event(1.0, "a", 1, 1.45, {})]
+    assert not has_reached(1.4, lambda: events)
+    assert has_reached(1.4, lambda: [*events, Event(2.0, "b", 1, 1.4, {})])
+    assert not has_reached(None, lambda: [*events, Event(2.0, "b", 1, 1.4, {})])
