@@ -7,7 +7,8 @@ The grids are in `grids.py`; `--data` is the corpus of those that have none. A r
 broken off goes on where it stopped. Each config is trained as a trial of a sweep is: in a fresh
 worker process on one core, scored on the same validation targets after each round. What a round
 takes is the CPU time of its worker, which has one thread, so other work on the machine does not
-show. The order is shuffled all the same, so that a part of a grid is a sample of it.
+show. The order is shuffled all the same, so that a part of a grid is a sample of it, but for the
+lowest learning rates, which come last.
 
 A config is trained for all rounds of its grid, or until its worker has used `--seconds` of CPU
 time.
