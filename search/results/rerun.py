@@ -249,9 +249,13 @@ class _Again:
 
     def _train(self, job: Job) -> None:
         """Train the trial of a job to its end."""
+        watch = Watch(time.monotonic())
+        if self.inbox.is_changing(job.slot):  # it was lost while the store did not answer
+            for _, event in self.inbox.receive(wait=False):
+                self._receive(event, watch)
+            return
         self.inbox.wait_for_slot(job.slot)
         began = time.monotonic()
-        watch = Watch(began)
         self.engine.start(job)
         self.progress = replace(self.progress, began=began, started=True)
         while not self.progress.ended:

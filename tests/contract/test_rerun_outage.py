@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.engines.base import SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import RoundDone
-from tests.fakes import ScriptedEngine
+from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot
+from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -127,6 +129,27 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     ]
     assert reruns(store) == [ended[0], ("RUNNING", None, None), ended[1]]
     assert store.run(at_work).info.status == "RUNNING"
+
+
+def test_a_rerun_whose_slot_is_lost_while_the_store_is_away_is_lost(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(workplace("lost"))
+    record = one_trial(store, corpus, data)
+    log_config = Journal.log_config
+
+    def log_late(journal: Journal, *arguments: Any) -> None:
+        assert store.wait_for_answer
+        store.wait_for_answer("connection refused", 0.01)
+        log_config(journal, *arguments)
+
+    monkeypatch.setattr(Journal, "log_config", log_late)
+    slot, gone = Slot(0, core=0, node="node-0"), "its node has left the cluster"
+    cluster = ScriptedCluster(LOSSES, (slot,), {1: [(slot, SlotLost(gone))]})
+    again = rerun(store, record, cluster, {})
+    assert again.ended == Ended(Outcome.LOST, gone)
+    assert reruns(store) == [("KILLED", "lost", gone)]
+    assert cluster.started == []
 
 
 class Full:
