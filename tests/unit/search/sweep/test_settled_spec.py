@@ -103,10 +103,10 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
 @pytest.mark.parametrize(
     ("symbols", "minutes", "most"),
     [
-        (27_000_000, 600, 1024),
-        (27_000_000, 60, 512),  # there is no time
+        (27_000_000, 30_000, 1024),
+        (27_000_000, 600, 512),  # there is no time
         (27_000_000, None, 512),  # nothing says that there is time
-        (1_000_000, 600, 512),  # the size rule turns them down
+        (1_000_000, 30_000, 512),  # the size rule turns them down
     ],
 )
 def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
@@ -121,6 +121,6 @@ def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
     assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
     named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
     assert task.settled(named).space.largest("layer_size") == 64
-    for rule, largest in (("warn", most), ("off", 1024 if minutes == 600 else 512)):
+    for rule, largest in (("warn", most), ("off", 1024 if minutes == 30_000 else 512)):
         others = task.settled(SweepSpec(minutes=minutes, size_rule=rule))
         assert others.space.largest("layer_size") == largest
