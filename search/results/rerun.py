@@ -249,22 +249,21 @@ class _Again:
 
     def _train(self, job: Job) -> None:
         """Train the trial of a job to its end."""
-        watch = Watch(time.monotonic())
-        if self.inbox.is_changing(job.slot):  # it was lost while the store did not answer
-            for _, event in self.inbox.receive(wait=False):
-                self._receive(event, watch)
-            return
         self.inbox.wait_for_slot(job.slot)
         began = time.monotonic()
-        self.engine.start(job)
-        self.progress = replace(self.progress, began=began, started=True)
+        watch = Watch(began)
+        self.progress = replace(self.progress, began=began)
+        if not self.inbox.is_changing(job.slot):  # else it was lost before
+            self.engine.start(job)
+            self.progress = replace(self.progress, started=True)
         while not self.progress.ended:
             if self.interrupts.signal_number:
                 raise Interrupted(self.interrupts.signal_number)
             events = self.inbox.receive()
             with self.interrupts.hold():
-                for _, event in events:
-                    self._receive(event, watch)
+                for slot, event in events:
+                    if slot == job.slot:
+                        self._receive(event, watch)
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
                 self.engine.stop(hanging.slot, ended)

@@ -94,16 +94,18 @@ class Inbox:
     def wait_for_slot(self, slot: Slot) -> None:
         """Wait until the only trial of an engine can be started on a slot, which is reserved then.
 
+        It returns at once if the slot was lost (`is_changing`).
+
         Raises:
             Interrupted: an end is wanted.
         """
         self._engine.demand(1)
         said = ""
-        while why := self._engine.reserve(slot):
+        while not self.is_changing(slot) and (why := self._engine.reserve(slot)):
             if why != said:
                 self._viewer.said(f"waiting for a slot: {why}")
             said = why
-            self._engine.wait(TICK_S)
+            self._kept += self._engine.wait(TICK_S)
             if self._interrupts.signal_number:
                 raise Interrupted(self._interrupts.signal_number)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.engines.base import SlotLost
+from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import archive
@@ -28,6 +28,10 @@ from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+
+Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
+
+SLOT, GONE = Slot(0, core=0, node="node-0"), SlotLost("its node has left the cluster")
 
 
 class Listening(Silent):
@@ -144,12 +148,31 @@ def test_a_rerun_whose_slot_is_lost_while_the_store_is_away_is_lost(
         log_config(journal, *arguments)
 
     monkeypatch.setattr(Journal, "log_config", log_late)
-    slot, gone = Slot(0, core=0, node="node-0"), "its node has left the cluster"
-    cluster = ScriptedCluster(LOSSES, (slot,), {1: [(slot, SlotLost(gone))]})
+    cluster = ScriptedCluster(LOSSES, (SLOT,), {1: [(SLOT, GONE)]})
     again = rerun(store, record, cluster, {})
-    assert again.ended == Ended(Outcome.LOST, gone)
-    assert reruns(store) == [("KILLED", "lost", gone)]
+    assert again.ended == Ended(Outcome.LOST, GONE.reason)
+    assert again.comparison.verdict == "different"
+    assert again.comparison.first_difference
+    assert again.comparison.first_difference["metric"] == "epochs"
+    assert reruns(store) == [("KILLED", "lost", GONE.reason)]
     assert cluster.started == []
+
+
+def test_a_rerun_whose_slot_is_lost_while_it_waits_for_its_turn_is_lost(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+) -> None:
+    class Busy(ScriptedCluster):
+        def reserve(self, slot: Slot) -> str:
+            return "another sweep has it"
+
+    store = store_in(workplace("turn"))
+    record = one_trial(store, corpus, data)
+    other = Slot(1, core=1, node="node-1")
+    changes: Changes = {1: [(other, SlotLost("another one"))], 3: [(SLOT, GONE)]}
+    observer = Listening()
+    again = rerun(store, record, Busy(LOSSES, (SLOT, other), changes), {}, observer=observer)
+    assert again.ended == Ended(Outcome.LOST, GONE.reason)
+    assert "waiting for a slot: another sweep has it" in observer.told
 
 
 class Full:
