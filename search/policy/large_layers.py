@@ -24,15 +24,15 @@ def has_room(
 
     They do if the usual network with the fewest layers, of that size, takes at most `MOST_OF_TIME`
     of the time to read `SYMBOLS_EACH` symbols for each of its parameters, as a large network has
-    when it is compared. Without a limit of time there is nothing to say so.
+    when it is compared, and has as many epochs. Without a limit of time there is nothing to say so.
     """
     fewest = (space["layers"].values() or [1])[0]
     large = usual_network(space, admits).evolve(layers=fewest, layer_size=units)
     if seconds is None or not admits(large):
         return False
-    return rounds_to_read(large, data_size) * prior_seconds(large, data_size) <= (
-        MOST_OF_TIME * seconds
-    )
+    rounds = rounds_to_read(large, data_size)
+    has_time = rounds * prior_seconds(large, data_size) <= MOST_OF_TIME * seconds
+    return has_time and rounds <= space.epochs * data_size.rounds_per_epoch
 
 
 def rounds_to_read(config: TrialConfig, data_size: DataSize) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
@@ -12,6 +14,7 @@ from lstm_sweep.search.policy.large_opening import MOST_OF_TIME
 from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.spaces.presets import DEFAULT
+from lstm_sweep.spaces.space import with_settings
 
 SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)
 
@@ -32,7 +35,7 @@ def test_there_is_room_where_there_is_time_to_read_enough(units: int) -> None:
     least = least_seconds(units)
     assert has_room(units, DEFAULT, SIZE, 1.01 * least, admits_all)
     assert not has_room(units, DEFAULT, SIZE, 0.99 * least, admits_all)
-    assert least_seconds(1024) > 12 * least_seconds(512), "as many times the symbols, each dearer"
+    assert least_seconds(1024) > 12 * least_seconds(512)  # four times the symbols and the cost
 
 
 def test_a_network_needs_twenty_symbols_for_each_parameter_and_several_rounds() -> None:
@@ -40,6 +43,13 @@ def test_a_network_needs_twenty_symbols_for_each_parameter_and_several_rounds() 
     read = rounds_to_read(large, SIZE) * a_round
     assert read == pytest.approx(20 * parameters(large, SIZE.alphabet))
     assert rounds_to_read(network(32), SIZE) == FEWEST_ROUNDS
+
+
+def test_there_is_none_where_a_trial_ends_before_it_has_read_enough() -> None:
+    epochs = math.ceil(rounds_to_read(network(512), SIZE) / SIZE.rounds_per_epoch)
+    for most, room in ((epochs, True), (epochs - 1, False)):
+        space = with_settings(DEFAULT, [f"epochs={most}"])
+        assert has_room(512, space, SIZE, 2 * least_seconds(512), admits_all) is room
 
 
 def test_there_is_none_for_networks_that_are_not_admitted() -> None:

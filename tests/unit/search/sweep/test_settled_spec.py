@@ -9,7 +9,7 @@ import pytest
 
 from lstm_sweep.models import baselines
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.ngram import ORDERS
 from lstm_sweep.search.policy.round_size import fitting_round_size
@@ -106,21 +106,32 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
         (27_000_000, 30_000, 1024),
         (27_000_000, 600, 512),  # there is no time
         (27_000_000, None, 512),  # nothing says that there is time
-        (1_000_000, 30_000, 512),  # the size rule turns them down
+        (5_000_000, 30_000, 512),  # its epochs have too few symbols
     ],
 )
 def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
     symbols: int, minutes: float | None, most: int
 ) -> None:
-    corpus = corpora.load(Source(data="python-docs"))
-    codes = np.broadcast_to(np.uint8(2), symbols)
-    corpus = replace(corpus, train=Split(codes, np.zeros(1, np.int64)))
-    task = CorpusTask.of(SweepSpec(), corpus)
+    task = CorpusTask.of(SweepSpec(), of_size(symbols))
     spec = task.settled(SweepSpec(minutes=minutes))
     assert spec.space.largest("layer_size") == most
     assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
     named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
     assert task.settled(named).space.largest("layer_size") == 64
-    for rule, largest in (("warn", most), ("off", 1024 if minutes == 30_000 else 512)):
-        others = task.settled(SweepSpec(minutes=minutes, size_rule=rule))
-        assert others.space.largest("layer_size") == largest
+
+
+@pytest.mark.parametrize(("rule", "most"), [("reject", 512), ("warn", 512), ("off", 1024)])
+def test_layers_are_large_without_the_size_rule_where_it_turns_them_down(
+    rule: str, most: int
+) -> None:
+    task = CorpusTask.of(SweepSpec(), of_size(1_000_000))
+    space = with_settings(presets.DEFAULT, ["epochs=1000"])
+    spec = SweepSpec(minutes=30_000, size_rule=rule, space=space)
+    assert task.settled(spec).space.largest("layer_size") == most
+
+
+def of_size(symbols: int) -> Corpus:
+    """A text with so many training symbols."""
+    codes = np.broadcast_to(np.uint8(2), symbols)
+    corpus = corpora.load(Source(data="python-docs"))
+    return replace(corpus, train=Split(codes, np.zeros(1, np.int64)))
