@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -64,7 +65,8 @@ STORE = "mlflow.db"
 MARK = "TIME_TO_TARGET"
 #: seconds between two looks at what a contestant has
 LOOK_EVERY_S = 20.0
-#: seconds that a contestant gets to leave in order; what it finds in them does not count
+#: seconds that a contestant gets to leave in order; what it finds in them after its time does not
+#: count
 LEAVE_WITHIN_S = 20.0
 
 
@@ -99,8 +101,8 @@ def run_alone(
 ) -> int:
     """Run a program in a folder, with a store of its own there, and end it at a time.
 
-    It is ended before if it has `enough`. Returns its code, which is 0 if it had to be ended.
-    `until` is in seconds since 1970.
+    It is ended before if it has `enough`, which is asked every `LOOK_EVERY_S` seconds. Returns its
+    code, which is 0 if it had to be ended. `until` is in seconds since 1970.
     """
     mark = uuid.uuid4().hex
     environment = {
@@ -124,10 +126,12 @@ def run_alone(
             start_new_session=True,
         )
         try:
-            while (left := until - time.time()) > 0 and not enough():
+            while (left := until - time.time()) > 0:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(min(LOOK_EVERY_S, left))
-            return 0
+                if enough():
+                    break
+            return process.poll() or 0
         finally:
             _end(process, mark)
 
@@ -208,6 +212,19 @@ def our_events(folder: Path, began: float) -> list[Event]:
     client = _client(folder)
     events = [event for run in runs for event in _events_of_run(client, run, began)]
     return sorted(events, key=lambda event: event.seconds)
+
+
+def lowest_loss(folder: Path) -> float:
+    """The lowest validation loss that the trials of a folder have by now, by their own summaries.
+
+    It is infinite if there is none, or if the store cannot be read just now.
+    """
+    try:
+        trials = [run for run in runs_in(folder) if Tag.TRIAL in run.data.tags]
+    except Exception:  # the program is making the store, or has locked it
+        return math.inf
+    losses = [run.data.metrics.get("best_val_loss", math.inf) for run in trials]
+    return min(losses, default=math.inf)
 
 
 def runs_in(folder: Path) -> list[Any]:

@@ -25,19 +25,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import itertools
 import json
 import math
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contest_records import Event
-from benchmarks.contestants import our_events, own_program, run_alone, runs_in
+from benchmarks.contestants import lowest_loss, our_events, own_program, run_alone, runs_in
 from benchmarks.ending import one_line
 from benchmarks.grids import SOURCE, divided, file_of
 from benchmarks.oracle_records import (
@@ -241,10 +240,15 @@ def _run_one(
         ]  # fmt: skip
         began = time.time()
         most_s = 60 * minutes + (START_S if kind == ORACLE else 0.0)
-        events = functools.partial(our_events, folder, began)
-        goal = oracle_loss(read_runs(file), seed) if given.until_oracle and kind == SEARCH else None
-        code = run_alone(command, folder, log, began + most_s, lambda: has_reached(goal, events))
+        goal = -math.inf
+        if given.until_oracle and kind == SEARCH:
+            goal = oracle_loss(read_runs(file), seed)
+            until = f"until {goal:.4f}" if math.isfinite(goal) else "no oracle of its seed yet"
+            print(f"{file.stem}, {kind}, seed {seed}: {until}", flush=True)
+        code = run_alone(command, folder, log, began + most_s, lambda: lowest_loss(folder) <= goal)
         run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
+        if run and run.best <= goal:
+            run = dataclasses.replace(run, until_loss=goal)
         if run and not code and given.rescore:
             print(f"{file.stem}, {kind}, seed {seed}: scored again", flush=True)
             targets, loss = rescored(NAME, folder, given.rescore)
@@ -290,17 +294,10 @@ def _set(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def oracle_loss(runs: Sequence[Run], seed: int) -> float | None:
-    """The lowest loss of the oracle of a seed; None if there is none."""
+def oracle_loss(runs: Sequence[Run], seed: int) -> float:
+    """The lowest loss of the oracle of a seed; -inf, which no search has, if there is none."""
     oracles = [run for run in runs if run.kind == ORACLE and run.seed == seed]
-    return min((run.best for run in oracles), default=None)
-
-
-def has_reached(goal: float | None, events: Callable[[], list[Event]]) -> bool:
-    """Whether a loss of some events is as low as the goal, if there is one."""
-    if goal is None:
-        return False
-    return any(e.val_loss is not None and e.val_loss <= goal for e in events())
+    return min((run.best for run in oracles), default=-math.inf)
 
 
 def settings_of(config: Mapping[str, Any]) -> list[str]:

@@ -43,6 +43,8 @@ class Run(Improving):
     #: validation targets on which the best network was scored again, and its loss on them
     rescored: int = 0
     rescored_loss: float | None = None
+    #: the loss at which a search was ended, with time left; None if it had all its time
+    until_loss: float | None = None
     #: how many targets are side by side; runs of earlier versions drew each by itself
     adjacent: int = 1
 
@@ -114,7 +116,7 @@ def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) ->
         for run in found
     ]
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
-    labels = [*(f"seed {run.seed}" for run in found), "median"]
+    labels = [*(f"seed {run.seed}{_ended(run)}" for run in found), "median"]
     for label, row in zip(labels, [*rows, medians], strict=True):
         cells = "".join(f"{_shown(value, '.4f'):>10}" for value in row[: len(times)])
         cells += f"{_shown(row[len(times)], '.0f'):>11}"
@@ -123,6 +125,11 @@ def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) ->
         cells += f"{_shown(row[-1], '.4f'):>13}" if again else ""
         lines.append(f"{label:<14}{cells}")
     return "\n".join(lines)
+
+
+def _ended(run: Run) -> str:
+    """A mark of a search that was ended with time left: later losses are its last one."""
+    return "" if run.until_loss is None else ", ended"
 
 
 def _shown(value: float, form: str) -> str:
@@ -156,7 +163,8 @@ def table(name: str, runs: Sequence[Run]) -> str:
             found.append(needed / own if math.isfinite(own) else math.nan)
             shown = f"{needed:.0f}" if math.isfinite(needed) else "never"
             cells += f"{loss:>8.4f}{own:>7.0f}{shown:>9}{_text(found[-1], search, own):>6}"
-        lines.append(f"{search.seed:<14}{cells}{oracle.best:>10.4f}{search.best:>10.4f}")
+        label = f"{search.seed}{_ended(search)}"
+        lines.append(f"{label:<14}{cells}{oracle.best:>10.4f}{search.best:>10.4f}")
     medians = "".join(f"{_ratio_text(statistics.median(found)):>30}" for found in ratios)
     lines.append(f"{'median ratio':<14}{medians}")
     return "\n".join(lines)

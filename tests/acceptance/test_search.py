@@ -67,7 +67,7 @@ def known_surprise(session: Sequence[str | int]) -> list[float]:
     return found
 
 
-def test_the_best_trial_is_never_below_who_knows_the_process(searched: Swept) -> None:
+def test_the_best_trial_is_never_below_one_who_knows_the_process(searched: Swept) -> None:
     assert searched.done.code == 0, searched.done.err
     corpus = load(Source(data="workflow-log"))
     split = corpus.validation

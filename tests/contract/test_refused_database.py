@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import run_program
 
@@ -15,16 +16,21 @@ def test_a_database_that_hangs_up_is_one_clear_line_and_is_not_asked_again(tmp_p
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
-            with contextlib.suppress(OSError):  # the server is closed
+            with contextlib.suppress(OSError):  # the server is shut down
                 while True:
                     connection, caller = server.accept()
                     calls.append(caller)
                     connection.close()
 
-        threading.Thread(target=answer, daemon=True).start()
+        answering = threading.Thread(target=answer)
+        answering.start()
         uri = f"postgresql://127.0.0.1:{server.getsockname()[1]}/runs"
-        environment = {"MLFLOW_TRACKING_URI": uri, "PGSSLMODE": "disable"}
-        done = run_program("sweeps", cwd=tmp_path, real=True, **environment)
+        environment: dict[str, Any] = {"MLFLOW_TRACKING_URI": uri, "PGSSLMODE": "disable"}
+        try:
+            done = run_program("sweeps", cwd=tmp_path, real=True, **environment)
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            answering.join()
     assert (done.code, done.out) == (2, "")
     [line] = done.err.splitlines()
     assert line.startswith("lstm-sweep: store postgresql://")

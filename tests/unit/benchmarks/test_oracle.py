@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.contest_records import Event
-from benchmarks.oracle import EPOCHS, has_reached, oracle_config, oracle_loss, settings_of
-from benchmarks.oracle_records import Run
+from benchmarks import oracle
+from benchmarks.oracle import EPOCHS, oracle_config, oracle_loss, settings_of
+from benchmarks.oracle_records import Run, read_runs
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces.presets import DEFAULT
@@ -39,11 +44,40 @@ def test_as_settings_of_a_space_the_config_is_the_only_one_and_has_time() -> Non
     assert points == [TrialConfig.from_dict({**FOUND, "epochs": EPOCHS})]
 
 
-def test_a_search_until_its_oracle_is_over_at_the_oracles_lowest_loss() -> None:
-    oracle = dataclasses.replace(SEARCH, kind="oracle", seed=1, improvements=[(5, 1.5), (9, 1.4)])
-    assert oracle_loss([SEARCH, oracle], 1) == 1.4
-    assert oracle_loss([SEARCH, oracle], 0) is None
-    events = [Event(0.0, "a", 0, None, {}), Event(1.0, "a", 1, 1.45, {})]
-    assert not has_reached(1.4, lambda: events)
-    assert has_reached(1.4, lambda: [*events, Event(2.0, "b", 1, 1.4, {})])
-    assert not has_reached(None, lambda: [*events, Event(2.0, "b", 1, 1.4, {})])
+def test_a_search_until_its_oracle_is_over_at_the_lowest_loss_of_the_oracle_of_its_seed() -> None:
+    other = dataclasses.replace(SEARCH, kind="oracle", seed=1, improvements=[(5, 1.5), (9, 1.4)])
+    assert oracle_loss([SEARCH, other], 1) == 1.4
+    assert oracle_loss([SEARCH, other], 0) == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "goal"),
+    [(["--until-oracle"], "search", 1.4), ([], "search", -math.inf),
+     (["--until-oracle"], "oracle", -math.inf)],
+)  # fmt: skip
+def test_only_a_search_that_is_asked_to_is_ended_by_its_loss(
+    options: list[str], kind: str, goal: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dataclasses.replace(SEARCH, kind="oracle", improvements=[(9, 1.4)])
+    lines = [SEARCH, first] if kind == "oracle" else [first]
+    others = [dataclasses.replace(one, seed=1 - one.seed) for one in lines if one.kind == kind]
+    kept = [one for one in lines if one.kind != kind] + others
+    file = tmp_path / "text.jsonl"
+    file.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in kept), encoding="utf-8")
+    asked = list[float]()
+
+    def run_alone(*arguments: Any) -> int:
+        enough = arguments[-1]
+        for loss in (1.5, 1.4, 0.0):
+            monkeypatch.setattr(oracle, "lowest_loss", lambda folder, loss=loss: loss)
+            asked.append(enough())
+        return 0
+
+    monkeypatch.setattr(oracle, "run_alone", run_alone)
+    found = dataclasses.replace(SEARCH, kind=kind, improvements=[(3, 1.3)])
+    monkeypatch.setattr(oracle, "found_run", lambda *arguments: found)
+    arguments = ["oracle", "--data", "text", "--out", str(tmp_path), "--seed", "0", *options]
+    monkeypatch.setattr(sys, "argv", arguments)
+    oracle._run_one(oracle._arguments(), "text", kind, 0, 20.0, 2, [])
+    assert asked == [loss <= goal for loss in (1.5, 1.4, 0.0)]
+    assert read_runs(file)[-1].until_loss == (goal if math.isfinite(goal) else None)
