@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, TimeoutError
 
 from tests import browser as browsers
 from tests.browser import Tab
@@ -14,6 +14,8 @@ from tests.conftest import run_here, write_text
 from tests.servers import served
 
 pytestmark = pytest.mark.full
+#: milliseconds after which a page that shows no chart is loaded once more
+LOADED_MS = 60_000
 TWO = [
     *("--set", "layer_size=6,8", "--set", "sequence_length=8", "--set", "batch_size=32"),
     *("--set", "stride=8", "--set", "learning_rate=0.01", "--epochs", "2", "--size-rule", "off"),
@@ -45,7 +47,12 @@ def test_the_address_of_the_experiment_leads_to_learning_curves(tab: Tab) -> Non
     link = page.locator("a", has_text="learning curves").get_attribute("href")
     page.goto(f"{tab.base}/{link}")
     cards = page.get_by_test_id("experiment-view-compare-runs-card")
-    cards.first.locator(".scatterlayer .trace").first.wait_for()
+    curve = cards.first.locator(".scatterlayer .trace").first
+    try:
+        curve.wait_for(timeout=LOADED_MS)
+    except TimeoutError:  # MLflow does not load a part of its page again that failed to load
+        page.reload()
+        curve.wait_for()
     for number, over in enumerate(("Step", "epochs_done")):  # those that are in sight
         card = cards.nth(number)
         assert card.locator(".xtitle").text_content() == over
