@@ -240,14 +240,14 @@ def _run_one(
         ]  # fmt: skip
         began = time.time()
         most_s = 60 * minutes + (START_S if kind == ORACLE else 0.0)
-        goal = -math.inf
-        if given.until_oracle and kind == SEARCH:
-            goal = oracle_loss(read_runs(file), seed)
-            until = f"until {goal:.4f}" if math.isfinite(goal) else "no oracle of its seed yet"
-            print(f"{file.stem}, {kind}, seed {seed}: {until}", flush=True)
-        code = run_alone(command, folder, log, began + most_s, lambda: lowest_loss(folder) <= goal)
+        goal = _goal(given, kind, seed)
+
+        def enough() -> bool:
+            return goal is not None and lowest_loss(folder) <= goal
+
+        code = run_alone(command, folder, log, began + most_s, enough)
         run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
-        if run and run.best <= goal:
+        if run and goal is not None and run.best <= goal:
             run = dataclasses.replace(run, until_loss=goal)
         if run and not code and given.rescore:
             print(f"{file.stem}, {kind}, seed {seed}: scored again", flush=True)
@@ -268,6 +268,17 @@ def _run_one(
         raise InputError(f"{text}; try another --name or --out")
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(run.to_dict(), allow_nan=False) + "\n")
+
+
+def _goal(given: argparse.Namespace, kind: str, seed: int) -> float | None:
+    """The loss at which a run is ended, which is said; None if it has all its time."""
+    if not given.until_oracle or kind != SEARCH:
+        return None
+    file = _file(given)
+    goal = oracle_loss(read_runs(file), seed)
+    until = "no oracle of its seed yet" if goal is None else f"until {goal:.4f}"
+    print(f"{file.stem}, {kind}, seed {seed}: {until}", flush=True)
+    return goal
 
 
 def oracle_config(
@@ -294,10 +305,10 @@ def _set(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def oracle_loss(runs: Sequence[Run], seed: int) -> float:
-    """The lowest loss of the oracle of a seed; -inf, which no search has, if there is none."""
+def oracle_loss(runs: Sequence[Run], seed: int) -> float | None:
+    """The lowest loss of the oracle of a seed; None if there is none."""
     oracles = [run for run in runs if run.kind == ORACLE and run.seed == seed]
-    return min((run.best for run in oracles), default=-math.inf)
+    return min((run.best for run in oracles), default=None)
 
 
 def settings_of(config: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,29 +46,36 @@ def test_as_settings_of_a_space_the_config_is_the_only_one_and_has_time() -> Non
 def test_a_search_until_its_oracle_is_over_at_the_lowest_loss_of_the_oracle_of_its_seed() -> None:
     other = dataclasses.replace(SEARCH, kind="oracle", seed=1, improvements=[(5, 1.5), (9, 1.4)])
     assert oracle_loss([SEARCH, other], 1) == 1.4
-    assert oracle_loss([SEARCH, other], 0) == -math.inf
+    assert oracle_loss([SEARCH, other], 0) is None
 
 
 @pytest.mark.parametrize(
     ("options", "kind", "goal"),
-    [(["--until-oracle"], "search", 1.4), ([], "search", -math.inf),
-     (["--until-oracle"], "oracle", -math.inf)],
-)  # fmt: skip
+    [
+        (["--until-oracle"], "search", 1.4),
+        ([], "search", None),
+        (["--until-oracle"], "oracle", None),
+    ],
+)
 def test_only_a_search_that_is_asked_to_is_ended_by_its_loss(
-    options: list[str], kind: str, goal: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: list[str],
+    kind: str,
+    goal: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = dataclasses.replace(SEARCH, kind="oracle", improvements=[(9, 1.4)])
     kept = [first] if kind == "search" else [SEARCH, dataclasses.replace(first, seed=1)]
     file = tmp_path / "text.jsonl"
     file.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in kept), encoding="utf-8")
-    asked = list[float]()
+    losses = iter((1.5, 1.4, 0.0))
+    asked = list[bool]()
 
     def run_alone(*arguments: Any) -> int:
-        enough = arguments[-1]
-        for loss in (1.5, 1.4, 0.0):
-            monkeypatch.setattr(oracle, "lowest_loss", lambda folder, loss=loss: loss)
-            asked.append(enough())
+        asked.extend(arguments[-1]() for _ in range(3))
         return 0
+
+    monkeypatch.setattr(oracle, "lowest_loss", lambda folder: next(losses))
 
     monkeypatch.setattr(oracle, "run_alone", run_alone)
     found = dataclasses.replace(SEARCH, kind=kind, improvements=[(3, 1.3)])
@@ -77,5 +83,6 @@ def test_only_a_search_that_is_asked_to_is_ended_by_its_loss(
     arguments = ["oracle", "--data", "text", "--out", str(tmp_path), "--seed", "0", *options]
     monkeypatch.setattr(sys, "argv", arguments)
     oracle._run_one(oracle._arguments(), "text", kind, 0, 20.0, 2, [])
-    assert asked == [loss <= goal for loss in (1.5, 1.4, 0.0)]
-    assert read_runs(file)[-1].until_loss == (goal if math.isfinite(goal) else None)
+    assert asked == [goal is not None and loss <= goal for loss in (1.5, 1.4, 0.0)]
+    assert len([*losses]) == (3 if goal is None else 0), "a store is not looked at for nothing"
+    assert read_runs(file)[-1].until_loss == goal
