@@ -35,16 +35,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest_records import Event
-from benchmarks.contestants import lowest_loss, our_events, own_program, run_alone, runs_in
+from benchmarks.contestants import lowest_loss, own_program, run_alone
 from benchmarks.ending import one_line
+from benchmarks.found_run import found_run
 from benchmarks.grids import SOURCE, divided, file_of
 from benchmarks.oracle_records import (
     ORACLE,
     SEARCH,
     Run,
     best_config,
-    improvements,
     losses_table,
     missing,
     read_runs,
@@ -55,7 +54,6 @@ from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
-from lstm_sweep.search.store.tags import Tag, Tags, scoring_of
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import with_settings
 
@@ -315,34 +313,6 @@ def settings_of(config: Mapping[str, Any]) -> list[str]:
     """A config as arguments of `launch`: a space with no other."""
     fields = {**config, "epochs": EPOCHS}
     return [part for name in FIELDS for part in ("--set", f"{name}={fields[name]}")]
-
-
-def found_run(
-    kind: str, seed: int, minutes: float, workers: int, settings: str, folder: Path, began: float
-) -> Run | None:
-    """What a run has left in the store of its folder; None if there is no loss."""
-    events = our_events(folder, began)
-    begin = min((e.seconds for e in events), default=0.0) if kind == ORACLE else 0.0
-    in_time = [e for e in events if e.seconds - begin <= 60 * minutes]
-    scored = [e for e in in_time if e.val_loss is not None]
-    if not scored:
-        return None
-    tags = [Tags(run) for run in runs_in(folder)]
-    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
-    best: Event = min(scored, key=lambda event: event.val_loss or 0.0)
-    return Run(
-        kind=kind,
-        seed=seed,
-        corpus=own.text(Tag.CORPUS_DIGEST),
-        minutes=minutes,
-        workers=workers,
-        settings=settings,
-        rounds_per_epoch=max(one.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1) for one in tags),
-        targets=scoring_of(own).targets,
-        adjacent=scoring_of(own).adjacent,
-        config={name: best.config[name] for name in FIELDS if name in best.config},
-        improvements=improvements(scored, begin),
-    )
 
 
 if __name__ == "__main__":

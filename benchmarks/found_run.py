@@ -1,0 +1,39 @@
+"""What a search or an oracle has left in the store of its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.contest_records import Event
+from benchmarks.contestants import our_events, runs_in
+from benchmarks.oracle_records import ORACLE, Run, improvements
+from lstm_sweep.models.config import FIELDS
+from lstm_sweep.search.store.tags import Tag, Tags, scoring_of
+
+
+def found_run(
+    kind: str, seed: int, minutes: float, workers: int, settings: str, folder: Path, began: float
+) -> Run | None:
+    """What a run has left in the store of its folder; None if there is no loss."""
+    events = our_events(folder, began)
+    begin = min((e.seconds for e in events), default=0.0) if kind == ORACLE else 0.0
+    in_time = [e for e in events if e.seconds - begin <= 60 * minutes]
+    scored = [e for e in in_time if e.val_loss is not None]
+    if not scored:
+        return None
+    tags = [Tags(run) for run in runs_in(folder)]
+    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
+    best: Event = min(scored, key=lambda event: event.val_loss or 0.0)
+    return Run(
+        kind=kind,
+        seed=seed,
+        corpus=own.text(Tag.CORPUS_DIGEST),
+        minutes=minutes,
+        workers=workers,
+        settings=settings,
+        rounds_per_epoch=max(one.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1) for one in tags),
+        targets=scoring_of(own).targets,
+        adjacent=scoring_of(own).adjacent,
+        config={name: best.config[name] for name in FIELDS if name in best.config},
+        improvements=improvements(scored, begin),
+    )
