@@ -60,8 +60,9 @@ class Recording:
             whole = curves.near_best(whole)
         self.count, rounds = len(whole), len(whole[0].losses)
         self.rungs = (*halving.rungs(rounds), rounds)
-        self._weights = feature_weights(head["corpus"]["symbols"])
-        self._small = smallest(space, head["corpus"].get("alphabet", curves.ALPHABET), admits_all)
+        data_size = curves.data_size_of(head)
+        self._weights = feature_weights(data_size.symbols)
+        self._small = smallest(space, data_size.alphabet, admits_all)
         self._losses = [list(itertools.accumulate(one.losses, min)) for one in whole]
         self._features = [self._of(one.config) for one in whole]
         self.final = np.array([losses[-1] for losses in self._losses])

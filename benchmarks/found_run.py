@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from benchmarks.contest_records import Event
@@ -9,6 +11,8 @@ from benchmarks.contestants import our_events, runs_in
 from benchmarks.oracle_records import ORACLE, Run, improvements
 from lstm_sweep.models.config import FIELDS
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_of
+from lstm_sweep.search.sweep.time_spent import stored_time
+from lstm_sweep.search.trial import Outcome, Phase
 
 
 def found_run(
@@ -36,4 +40,25 @@ def found_run(
         adjacent=scoring_of(own).adjacent,
         config={name: best.config[name] for name in FIELDS if name in best.config},
         improvements=improvements(scored, begin),
+        judged=judged(tags, {e.trial for e in scored}),
+        spent=spent.to_dict() if (spent := stored_time(own)) else {},
     )
+
+
+def judged(tags: Iterable[Tags], scored: Container[str]) -> dict[str, int]:
+    """How many trials there were by phase, and how many of the search have diverged.
+
+    Those count that were `scored`, by their IDs, and those that have diverged before. Of each trial
+    one attempt counts.
+    """
+    counts = Counter({phase.value: 0 for phase in (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)})
+    seen = dict[str, tuple[str, bool]]()
+    for one in tags:
+        if Tag.TRIAL in one:
+            diverged = one.get(Tag.OUTCOME) == Outcome.DIVERGED
+            if diverged or one.text(Tag.TRIAL) in scored:
+                seen[one.text(Tag.TRIAL)] = (one.text(Tag.PHASE), diverged)
+    for phase, diverged in seen.values():
+        counts[phase] += 1
+        counts["diverged"] += diverged and phase == Phase.SEARCH
+    return dict(counts)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contest_records import Event, Improving, read_lines
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.sweep.time_spent import TimeSpent
 
 SEARCH, ORACLE = "search", "oracle"
 #: shares of an oracle's time after which its loss is compared: 5, 10 and 20 of 20 minutes
@@ -47,6 +48,12 @@ class Run(Improving):
     until_loss: float | None = None
     #: how many targets are side by side; runs of earlier versions drew each by itself
     adjacent: int = 1
+    #: how many trials were scored or have diverged by phase, and `diverged` of those in the search;
+    #: empty in runs of earlier versions
+    judged: dict[str, int] = field(default_factory=dict)
+    #: seconds of slots by what they were used for, as `launch --json` prints them; empty if the
+    #: sweep was ended before it had said so
+    spent: dict[str, float | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A line of a file of runs."""
@@ -124,7 +131,16 @@ def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) ->
         cells += "".join(f"{_shown(value, '.0f'):>13}" for value in reached)
         cells += f"{_shown(row[-1], '.4f'):>13}" if again else ""
         lines.append(f"{label:<14}{cells}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *filter(None, map(_trials, found))])
+
+
+def _trials(run: Run) -> str:
+    """How many trials a search judged, and where its time went; empty if that is not known."""
+    if not run.judged:
+        return ""
+    counts = ", ".join(f"{count} {name}" for name, count in run.judged.items())
+    spent = TimeSpent.from_dict(run.spent)
+    return f"seed {run.seed}: trials judged: {counts}" + (f"; time: {spent}" if spent else "")
 
 
 def _ended(run: Run) -> str:

@@ -20,6 +20,7 @@ from benchmarks.oracle_records import (
     table,
 )
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.sweep.time_spent import TimeSpent
 
 
 def run(kind: str, seed: int, found: list[tuple[float, float]], **changes: Any) -> Run:
@@ -142,6 +143,20 @@ def test_losses_on_more_targets_have_a_column_of_their_own() -> None:
     shown = [line.split() for line in losses_table("text", found).splitlines()]
     assert shown[0][-2:] == ["on", "9,000"]
     assert [line[-1] for line in shown[1:3]] == ["1.4500", "never"]
+
+
+def test_below_the_losses_stands_what_became_of_the_trials_and_of_the_time() -> None:
+    judged = {"ladder": 3, "search": 9, "confirm": 0, "diverged": 1}
+    spent = TimeSpent(slot_seconds=200.0, ladder=8.0, best=192.0, scoring=6.0)
+    found = run("search", 2, [(30, 1.4)], judged=judged, spent=spent.to_dict())
+    assert Run.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    killed = run("search", 1, [(30, 1.4)], judged=judged)
+    *_, one, other = losses_table("text", [found, killed]).splitlines()
+    assert one == "seed 1: trials judged: 3 ladder, 9 search, 0 confirm, 1 diverged"
+    assert other == (
+        "seed 2: trials judged: 3 ladder, 9 search, 0 confirm, 1 diverged; "
+        "time: 4 % ladder, 96 % the best trial (of all, 3 % scoring)"
+    )
 
 
 def test_searches_that_are_missing() -> None:

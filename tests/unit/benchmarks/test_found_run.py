@@ -1,0 +1,33 @@
+"""Which trials of a search were judged."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from benchmarks.found_run import judged
+from lstm_sweep.search.store.tags import Tag, Tags
+
+
+def attempt(trial: str, phase: str, outcome: str = "pruned") -> Tags:
+    tags = {Tag.TRIAL: trial, Tag.PHASE: phase, Tag.OUTCOME: outcome}
+    return Tags(
+        SimpleNamespace(info=SimpleNamespace(run_id=trial), data=SimpleNamespace(tags=tags))
+    )
+
+
+SWEEP = Tags(SimpleNamespace(info=SimpleNamespace(run_id="s"), data=SimpleNamespace(tags={})))
+
+
+def test_trials_count_that_were_scored_or_have_diverged_each_once() -> None:
+    tags = [
+        SWEEP,
+        attempt("s/0", "ladder"),
+        attempt("s/1", "ladder", "diverged"),
+        attempt("s/2", "search", "lost"),
+        attempt("s/2", "search", "complete"),
+        attempt("s/3", "search", "diverged"),
+        attempt("s/4", "search", "stopped"),
+        attempt("s/5", "confirm", "complete"),
+    ]
+    found = judged(tags, {"s/0", "s/2", "s/5"})
+    assert found == {"ladder": 2, "search": 2, "confirm": 1, "diverged": 1}
