@@ -22,17 +22,18 @@ def loss_text(loss: float, found: Findings) -> str:
 
 
 def headline(found: Findings) -> str:
-    """The best trial and its loss."""
-    best = found.best
+    """The best trial and its loss, also one that has not ended."""
+    best = found.leader
     if best is None or best.loss is None:
         return "No trial has a result." if found.is_over else "No trial has a result yet."
+    who = best.id if best is found.best else f"{best.id}, which has not ended,"
     so_far = "" if found.is_over else " so far"
-    return f"{best.id} is best{so_far}: {loss_text(best.loss, found)}"
+    return f"{who} is best{so_far}: {loss_text(best.loss, found)}"
 
 
 def origin(found: Findings) -> str:
     """Which trial the best one repeats with another seed; empty if it repeats none."""
-    best = found.best
+    best = found.leader
     if best is None or best.phase != Phase.CONFIRM:
         return ""
     same = (one for one in found.trials if one.phase != best.phase and one.config == best.config)
@@ -42,7 +43,7 @@ def origin(found: Findings) -> str:
 
 def comparisons(found: Findings) -> list[str]:
     """How far the best trial is from the baselines, and from the entropy."""
-    best = found.best
+    best = found.leader
     if best is None or best.loss is None:
         return []
     said = [text] if (text := origin(found)) else []
@@ -77,7 +78,7 @@ def _targets(found: Findings) -> str:
 
 def certainty(found: Findings) -> list[str]:
     """How sure the result is: the spread over seeds, and whether the leader can be told apart."""
-    best = found.best
+    best = found.leader
     if best is None:
         return []
     if not found.confirmed:

@@ -27,7 +27,7 @@ SHORT = {Phase.LADDER: "ladder", Phase.CONFIRM: "seed"}
 
 def losses(found: Findings) -> Iterator[Figure]:
     """The best trial beside the baselines."""
-    best = found.best
+    best = found.leader
     if best is None or best.loss is None or not found.baselines or best.loss < 0:
         return
     rows = [(best.id, best.loss), *((by_name(name), x) for name, x in found.baselines.items())]
@@ -259,7 +259,7 @@ def parameters(found: Findings) -> Iterator[Figure]:
     smallest = min(one.parameters or 0 for one in sized)
     largest = max(one.parameters or 0 for one in sized)
     caption += f" Networks have {smallest:,} to {largest:,} parameters"
-    best = found.best
+    best = found.leader
     caption += f", the best one {best.parameters:,}." if best and best.parameters else "."
     yield figure(
         "Parameters and loss",

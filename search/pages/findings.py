@@ -175,6 +175,11 @@ class Findings:
         known = [one for one in self.trials if one.outcome not in list(Outcome)]
         return next((one for one in known if one.loss == self.gains[-1][1]), None)
 
+    @property
+    def leader(self) -> TrialFinding | None:
+        """The trial with the lowest loss so far, whether it has ended or not."""
+        return self.open_leader or self.best
+
 
 def by_name(name: str) -> str:
     """A name in the store as people write it."""

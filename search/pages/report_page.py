@@ -84,7 +84,7 @@ def _details(found: Findings) -> list[Figure]:
 
 def _config(found: Findings) -> list[tuple[str, str]]:
     """The config of the best trial."""
-    config = found.best.config if found.best else {}
+    config = found.leader.config if found.leader else {}
     return [(name, f"{x:g}" if isinstance(x, float) else str(x)) for name, x in config.items()]
 
 

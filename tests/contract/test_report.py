@@ -85,7 +85,8 @@ def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.0], 1: [2.5, 1.5]}, watch=look)
     sweep_of(store, corpus, engine, tiny_spec(trials=2, **PLAIN)).run()
     first, second = pages
-    assert (first.findings.state, first.headline) == ("running", "No trial has a result yet.")
+    assert first.findings.state == "running"
+    assert first.headline.startswith("s/0, which has not ended, is best so far: 3.0000 nats")
     assert second.headline.startswith("s/0 is best so far: 2.0000 nats")
     assert [one.outcome for one in second.findings.trials] == ["complete", "running"]
     assert "lstm-sweep status s --follow" in second.html
@@ -106,6 +107,7 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: Store, corpus: Corpus) ->
         assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5, 1.0]
     assert live.findings.best and live.findings.best.id == "s/0"
     assert live.findings.open_leader and live.findings.open_leader.id == "s/1"
+    assert live.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
     assert ", by s/1, which has not ended" in live.html and "not ended" not in end.html
 
 

@@ -247,7 +247,8 @@ async def compare(
         for name in names:
             store = store_of_sweep(name, site.store)
             found.append(read_findings(store, archive.existing_sweep(store, name)))
-        fields = dict.fromkeys(name for one in found if one.best for name in one.best.config)
+        leaders = [one.leader for one in found if one.leader]
+        fields = dict.fromkeys(name for one in leaders for name in one.config)
         return rendered(
             "compare.html", looks, found=found, fields=list(fields), figures=beside(found)
         )
@@ -257,7 +258,8 @@ async def compare(
 
 def beside(found: Sequence[Findings]) -> list[Figure]:
     """The best losses of sweeps; none unless all measure the same loss, above 0."""
-    best = [(one.sweep, one.best.loss) for one in found if one.best and one.best.loss is not None]
+    leaders = [(one.sweep, one.leader) for one in found]
+    best = [(name, one.loss) for name, one in leaders if one and one.loss is not None]
     if len({one.loss_name for one in found}) > 1 or len(best) < 2 or min(x for _, x in best) < 0:
         return []
     least = min(loss for _, loss in best)
