@@ -61,7 +61,8 @@ class Recording:
         self.count, rounds = len(whole), len(whole[0].losses)
         self.rungs = (*halving.rungs(rounds), rounds)
         data_size = curves.data_size_of(head)
-        self._weights = feature_weights(data_size.symbols)
+        #: influence that the features are expected to have
+        self.weights = feature_weights(data_size.symbols)
         self._small = smallest(space, data_size.alphabet, admits_all)
         self._losses = [list(itertools.accumulate(one.losses, min)) for one in whole]
         self._features = [self._of(one.config) for one in whole]
@@ -92,7 +93,7 @@ class Recording:
         known = {n: self.curve(n, rounds) for n, rounds in self.sweep(order[:trials]).items()}
         coming = order[trials : trials + COMING]
         found = [
-            forecast.forecasts({**known, n: self.curve(n, rung)}, self.rungs, self._weights)[n]
+            forecast.forecasts({**known, n: self.curve(n, rung)}, self.rungs, self.weights)[n]
             for n in coming
         ]
         there = [self._losses[n][rung - 1] for n in coming]
