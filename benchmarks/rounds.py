@@ -3,11 +3,11 @@
     python -m benchmarks.rounds [--data FILE] [--space FIELD=VALUE ...] [--set FIELD=VALUE ...]
 
 The rounds and the targets are those that `launch` would choose for the default space, or for it
-with what `--space` sets, and the training is that of a worker, on one core and with checkpoints at
-most every five seconds, as CPU time of this process. Without `--set` the networks are the cheapest
-and the usual one of the space, of those that the size rule admits. The first round, which includes
-tracing, is left out. A row has the CPU seconds of a round, and as shares of them what is not
-training. What the driver does with a report is no part of a slot's time; `scale.py` has it.
+with what `--space` sets, and the training is that of a worker, on one core and with checkpoints as
+often as a worker writes them, as CPU time of this process. Without `--set` the networks are the
+cheapest and the usual one of the space, of those that the size rule admits. The first round, which
+includes tracing, is left out. A row has the CPU seconds of a round, and as shares of them what is
+not training. What the driver does with a report is no part of a slot's time; `scale.py` has it.
 """
 
 from __future__ import annotations

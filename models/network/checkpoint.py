@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 #: names of the arrays in the file
 _HEADER, _STATE, _BEST = "about", "state", "best"
+#: share of the time that writing checkpoints may take where they are written more often than they
+#: must be, and seconds between two of them then, at least
+SHARE, SOONEST_S = 0.02, 0.5
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,18 @@ class CheckpointSettings:
     """Where the state of a training is written, and how often."""
 
     file: Path
-    #: seconds between two checkpoints, at least; they are written at the end of a round
+    #: seconds after which the end of a round writes the next one, at most
     every_s: float = 5.0
     #: loss of the network that is written already; worse ones do not replace it
     best_loss: float = math.inf
+
+    def due_after(self, seconds: float) -> float:
+        """Seconds after a checkpoint from which on the next one is due.
+
+        `seconds` are those in which the last one was written. A trial that is paused loses what
+        came after its last checkpoint, so they are written as often as that costs little.
+        """
+        return min(self.every_s, max(SOONEST_S, seconds / SHARE))
 
 
 @dataclass(frozen=True)

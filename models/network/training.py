@@ -242,7 +242,8 @@ class _Checkpointer:
         self._variables = [*networks.trained.variables, *optimizer.variables, *networks.averages]
         self._rounds: list[dict[str, float]] = []
         self._best: list[NDArray[Any]] = []
-        self._clock, self._saved = clock, clock()
+        #: when the last checkpoint was written, and for how long
+        self._clock, self._saved, self._took = clock, clock(), 0.0
 
     def restore(self, file: NetworkFile, written: float) -> list[dict[str, float]]:
         """Set all variables; return the rounds' metrics.
@@ -265,15 +266,17 @@ class _Checkpointer:
             self._best = _values(self._scored.weights)
 
     def note_round(self, metrics: dict[str, float]) -> None:
-        """Add a round; write a checkpoint if the last one is at least `every_s` old."""
+        """Add a round; write a checkpoint if one is due (`CheckpointSettings.due_after`)."""
         if not self._settings:
             return
         self._rounds.append(metrics)
-        if self._clock() - self._saved < self._settings.every_s:
+        began = self._clock()
+        if began - self._saved < self._settings.due_after(self._took):
             return
         now = Checkpoint(self._rounds, _values(self._variables), self._best)
         now.save(self._settings.file, self._identity)
         self._saved = self._clock()
+        self._took = self._saved - began
 
 
 def _values(variables: Iterable[Any]) -> list[NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -257,7 +258,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
 
     config = CONFIG.evolve(epochs=3)
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
-    ticks = iter([0.0, 0.0, 9.0, 9.0, 9.0, 9.0, *[10.0] * 99])
+    ticks = itertools.chain([0.0, 0.0], itertools.count(9.0, 0.001))
     targets = scoring_targets(corpus.validation, 300, 0)
     events: Any = training.train(
         config,
@@ -298,6 +299,26 @@ def test_a_better_network_that_is_written_already_stays(
     going_on = CheckpointSettings(file, 0, best_loss)
     next(training_of(CONFIG, corpus, model, checkpoints=going_on))
     assert (model.read_bytes() == b"of a later round") is (best_loss == 0.0)
+
+
+@pytest.mark.parametrize(("second", "kept"), [(0.001, 1), (1.0, 3)])
+def test_a_round_that_took_long_enough_for_its_checkpoint_is_kept(
+    corpus: Corpus, tmp_path: Path, second: float, kept: int
+) -> None:
+    """The first checkpoint is due after half a second, others once they cost little."""
+    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network.checkpoint import CheckpointSettings
+
+    file, now = tmp_path / "checkpoint.npz", 0.5
+    targets = scoring_targets(corpus.validation, 300, 0)
+    began = iter([0.0])
+    events: Any = training.train(
+        CONFIG.evolve(epochs=3), corpus, targets, 3, tmp_path / "m.keras",
+        CheckpointSettings(file), clock=lambda: next(began, now),
+    )  # fmt: skip
+    for _ in events:
+        now += second
+    assert len(json.loads(np.load(file)["about"].tobytes())["rounds"]) == kept
 
 
 def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:

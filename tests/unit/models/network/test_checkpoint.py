@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models.network.checkpoint import Checkpoint, fits, load
+from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, fits, load
 
 EPOCHS = [{"val_loss": 0.1 + 0.2, "round_seconds": 1.5}, {"val_loss": 1e-300}]
 STATE: list[Any] = [
@@ -22,6 +22,16 @@ def saved(folder: Path) -> Path:
     file = folder / "checkpoint.npz"
     Checkpoint(EPOCHS, STATE, BEST).save(file, "trial 1")
     return file
+
+
+@pytest.mark.parametrize(
+    ("every_s", "took", "due"),
+    [(5.0, 0.0, 0.5), (5.0, 0.02, 1.0), (5.0, 3.0, 5.0), (0.0, 3.0, 0.0), (0.2, 0.0, 0.2)],
+)
+def test_a_checkpoint_is_due_once_writing_it_takes_a_small_share_of_the_time(
+    every_s: float, took: float, due: float
+) -> None:
+    assert CheckpointSettings(Path("c.npz"), every_s).due_after(took) == due
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
