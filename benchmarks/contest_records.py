@@ -27,6 +27,8 @@ class Setting:
     direction: str
     #: trials at once, for contestants that can
     workers: int
+    #: whether lstm-sweep begins with what ships with it, some of which was found on these texts
+    prior: bool = True
 
 
 @dataclass(frozen=True)

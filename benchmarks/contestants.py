@@ -148,8 +148,7 @@ def _command(
             "--name", "contest", "--minutes", f"{setting.minutes:g}", "--trials", "100000",
             "--workers", str(setting.workers), "--seed", str(seed), "--targets", str(TARGETS),
             "--targets-seed", str(seed), "--adjacent-targets", "1",
-            # what ships with it is of recordings, of the standard texts among others
-            "--prior", "off",
+            "--prior", "on" if setting.prior else "off",
         ]  # fmt: skip
     peer = PEERS[name]
     command = [

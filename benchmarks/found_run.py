@@ -49,11 +49,11 @@ def judged(tags: Iterable[Tags], scored: Container[str]) -> dict[str, int]:
     """How many trials there were by phase, and how many of the search have diverged.
 
     Those count that were `scored`, by their IDs, and those that have diverged before. Of each trial
-    one attempt counts.
+    the last attempt counts.
     """
     counts = Counter({phase.value: 0 for phase in (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)})
     seen = dict[str, tuple[str, bool]]()
-    for one in tags:
+    for one in sorted(tags, key=lambda one: one.whole(Tag.ATTEMPT, 0, default=0)):
         if Tag.TRIAL in one:
             diverged = one.get(Tag.OUTCOME) == Outcome.DIVERGED
             if diverged or one.text(Tag.TRIAL) in scored:

@@ -17,8 +17,8 @@ much longer the search took to them; before it stands what the searches had by w
 the oracles, and when they had each loss of `--reach`. The results go to a file for each corpus,
 `OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where it stopped, and
 `--seed N` runs one of its seeds. Oracles begin once there is a search of each of `--seeds`, since
-they all have the best config. With `--until-oracle` a search is over when it has the lowest loss of
-the oracle of its seed, if that has run before it.
+they all have the best config, or at once if that is given. With `--until-oracle` a search is over
+when it has the lowest loss of the oracle of its seed, if that has run before it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import itertools
 import json
 import math
 import shlex
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -180,14 +181,10 @@ def _run_missing(given: argparse.Namespace) -> None:
         if seeds and of_others and (left := missing(runs, given.seeds)):
             print(f"{file.stem}: no oracle yet, searches are missing of seeds {left}", flush=True)
             return
-        if not seeds or not runs:
+        if not seeds:
             return
         config = oracle_config(given.settings, given.best_of, given.store, runs)
-        alone = [
-            *ALONE, *settings_of(config), "--targets", str(runs[0].targets),
-            "--adjacent-targets", str(runs[0].adjacent),
-            "--rounds-per-epoch", str(runs[0].rounds_per_epoch),
-        ]  # fmt: skip
+        alone = [*ALONE, *settings_of(config), *scored_as(runs, data, given.launch, budget)]
         for seed in seeds:
             _run_one(given, data, ORACLE, seed, given.minutes, 1, alone)
 
@@ -290,6 +287,24 @@ def oracle_config(
 
         return lstm_sweep.sweep(sweep, store=store).best.config
     return best_config(runs)
+
+
+def scored_as(runs: Sequence[Run], data: str, launch: str, budget: Sequence[str]) -> list[str]:
+    """How an oracle is scored, as arguments of `launch`: as runs are, or as a search would be."""
+    if runs:
+        found = {
+            "targets": runs[0].targets,
+            "adjacent_targets": runs[0].adjacent,
+            "rounds_per_epoch": runs[0].rounds_per_epoch,
+        }
+    else:
+        command = [str(own_program()), "launch", "--data", data, *shlex.split(launch), *budget]
+        asked = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, check=False)
+        if asked.returncode:
+            raise InputError(asked.stderr.decode(errors="replace").strip())
+        found = json.loads(asked.stdout)["spec"]
+    names = ("targets", "adjacent_targets", "rounds_per_epoch")
+    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(found[name]))]
 
 
 def _set(settings: Sequence[str]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _run_missing(
     corpus = corpora.load(Source(data=str(data)))
     corpus.check_windows(LONGEST_WINDOW)
     workers = given.workers or len(cores())
-    setting = Setting(corpus.digest, given.minutes, given.direction, workers)
+    setting = Setting(corpus.digest, given.minutes, given.direction, workers, prior=False)
     runs = read_runs(file)
     _check_same(file, runs, setting)
     file.parent.mkdir(parents=True, exist_ok=True)

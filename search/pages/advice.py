@@ -62,7 +62,7 @@ def _nothing(found: Findings) -> Iterator[Advice]:
 
 
 def _weak(found: Findings) -> Iterator[Advice]:
-    best = found.leader
+    best = found.best
     lowest = min(found.baselines.values(), default=math.inf)
     if best and best.loss is not None and best.loss >= lowest:
         more = "trials more epochs, or the search" if found.takes_epochs else "the search"
@@ -206,7 +206,7 @@ def _failures(found: Findings) -> Iterator[Advice]:
 
 
 def _close(found: Findings) -> Iterator[Advice]:
-    best = found.leader
+    best = found.best
     near = -math.inf if found.entropy is None else found.entropy * (1 + CLOSE)
     if best and best.loss is not None and best.loss <= near:
         yield Advice(

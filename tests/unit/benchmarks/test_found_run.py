@@ -8,8 +8,10 @@ from benchmarks.found_run import judged
 from lstm_sweep.search.store.tags import Tag, Tags
 
 
-def attempt(trial: str, phase: str, outcome: str = "pruned") -> Tags:
-    tags = {Tag.TRIAL: trial, Tag.PHASE: phase, Tag.OUTCOME: outcome}
+def attempt(trial: str, phase: str, outcome: str = "pruned", number: int = 0) -> Tags:
+    tags = {
+        Tag.TRIAL: trial, Tag.PHASE: phase, Tag.OUTCOME: outcome, Tag.ATTEMPT: str(number)
+    }  # fmt: skip
     return Tags(
         SimpleNamespace(info=SimpleNamespace(run_id=trial), data=SimpleNamespace(tags=tags))
     )
@@ -23,11 +25,12 @@ def test_trials_count_that_were_scored_or_have_diverged_each_once() -> None:
         SWEEP,
         attempt("s/0", "ladder"),
         attempt("s/1", "ladder", "diverged"),
+        attempt("s/2", "search", "complete", number=1),
         attempt("s/2", "search", "lost"),
-        attempt("s/2", "search", "complete"),
-        attempt("s/3", "search", "diverged"),
+        attempt("s/3", "search", "diverged", number=2),
+        attempt("s/3", "search", "lost", number=1),
         attempt("s/4", "search", "stopped"),
         attempt("s/5", "confirm", "complete"),
     ]
-    found = judged(tags, {"s/0", "s/2", "s/5"})
+    found = judged(tags, {"s/0", "s/2", "s/3", "s/5"})
     assert found == {"ladder": 2, "search": 2, "confirm": 1, "diverged": 1}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import oracle
-from benchmarks.oracle import EPOCHS, oracle_config, oracle_loss, settings_of
+from benchmarks.oracle import EPOCHS, oracle_config, oracle_loss, scored_as, settings_of
 from benchmarks.oracle_records import Run, read_runs
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
@@ -41,6 +41,22 @@ def test_as_settings_of_a_space_the_config_is_the_only_one_and_has_time() -> Non
     settings = [part for part in settings_of(FOUND) if part != "--set"]
     points = list(with_settings(DEFAULT, settings).points())
     assert points == [TrialConfig.from_dict({**FOUND, "epochs": EPOCHS})]
+
+
+def test_an_oracle_is_scored_as_the_runs_that_there_are() -> None:
+    found = scored_as([SEARCH], "no file", "", [])
+    assert found == ["--targets", "100", "--adjacent-targets", "1", "--rounds-per-epoch", "1"]
+
+
+def test_before_there_is_a_run_it_is_scored_as_a_search_would_be(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat. " * 2_000, encoding="utf-8")
+    asked = ["--targets", "321", "--rounds-per-epoch", "1"]
+    found = scored_as([], str(text), "--set direction=uni", [*asked, "--minutes", "1"])
+    adjacent = found[found.index("--adjacent-targets") + 1]
+    assert [*found[:2], *found[-2:]] == asked and int(adjacent) > 0
+    with pytest.raises(InputError, match="no-such-file"):
+        scored_as([], "no-such-file", "", [])
 
 
 def test_a_search_until_its_oracle_is_over_at_the_lowest_loss_of_the_oracle_of_its_seed() -> None:
