@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 _HEADER, _STATE, _BEST = "about", "state", "best"
 #: share of the time that writing checkpoints may take where they are written more often than they
 #: must be, and seconds between two of them then, at least
-SHARE, SOONEST_S = 0.02, 0.5
+SHARE, SOONEST_S = 0.02, 1.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class CheckpointSettings:
     def due_after(self, seconds: float) -> float:
         """Seconds after a checkpoint from which on the next one is due.
 
-        `seconds` are those in which the last one was written. A trial that is paused loses what
-        came after its last checkpoint, so they are written as often as that costs little.
+        `seconds` are those in which the last one was written, 0 before the first. A trial that is
+        paused loses what came after its last checkpoint, so they are written as often as that costs
+        little.
         """
         return min(self.every_s, max(SOONEST_S, seconds / SHARE))
 
@@ -59,7 +60,7 @@ class Checkpoint:
         arrays = {_HEADER: np.frombuffer(header, np.uint8)}
         arrays |= {f"{_STATE}{number}": array for number, array in enumerate(self.state)}
         arrays |= {f"{_BEST}{number}": array for number, array in enumerate(self.best)}
-        partial = path.with_name(f"partial-{path.name}")
+        partial = path.with_name(f"{path.name}.partial")
         with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         partial.replace(path)

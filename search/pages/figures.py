@@ -90,7 +90,7 @@ def curves(found: Findings) -> Iterator[Figure]:
     drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
     if not drawn:
         return
-    front = [one for one in found.ranked if one in drawn][:NAMED]
+    front = [one for one in found.front if one in drawn][:NAMED]
     open_ones = [one for one in drawn if one not in front]
     yield figure(
         "Learning curves",
@@ -146,8 +146,7 @@ def _trial_row(one: TrialFinding) -> list[str]:
 
 
 def _trials_table(found: Findings) -> Table:
-    rest = [one for one in found.trials if one not in found.ranked]
-    shown = [*found.ranked, *rest]
+    shown = found.best_first
     cells = [_trial_row(one) for one in shown[:MOST_ROWS]]
     cut = len(shown) > MOST_ROWS
     note = f"The first {MOST_ROWS} of {len(shown)}; all: lstm-sweep trials {found.sweep}" * cut
@@ -217,7 +216,7 @@ def over_time(found: Findings) -> Iterator[Figure]:
         (1, "seconds"),
     )
     scaled = [(seconds / by, loss) for seconds, loss in points]
-    who = f", by {one.id}, which has not ended" if (one := found.open_leader) else ""
+    who = f", by {one.id}, which has not ended" if (one := found.open_gainer) else ""
     cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
     note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
     yield figure(

@@ -169,16 +169,50 @@ class Findings:
 
     @property
     def open_leader(self) -> TrialFinding | None:
-        """The trial with the last of `gains` if it has not ended; None if one has that loss."""
+        """The trial with the lowest loss of all if it has not ended; None if it has.
+
+        Only a sweep that runs has one, as `lstm-sweep status` has it: what a driver has left open is
+        no result unless the sweep goes on.
+        """
+        if self.state != "running":
+            return None
+        found = [one for one in self._open if one.loss is not None]
+        leads = min(found, key=lambda one: (one.loss, one.number), default=None)
+        if leads and self.best and (self.best.loss or 0.0) <= (leads.loss or 0.0):
+            return None
+        return leads
+
+    @property
+    def open_gainer(self) -> TrialFinding | None:
+        """The trial with the last of `gains` if it has not ended; None if one that has has it, too.
+
+        That may also be one that its driver has left open.
+        """
         if not self.gains or (self.best and self.best.loss == self.gains[-1][1]):
             return None
-        known = [one for one in self.trials if one.outcome not in list(Outcome)]
-        return next((one for one in known if one.loss == self.gains[-1][1]), None)
+        return next((one for one in self._open if one.loss == self.gains[-1][1]), None)
+
+    @property
+    def _open(self) -> list[TrialFinding]:
+        """The trials that have not ended."""
+        return [one for one in self.trials if one.outcome not in list(Outcome)]
 
     @property
     def leader(self) -> TrialFinding | None:
         """The trial with the lowest loss so far, whether it has ended or not."""
         return self.open_leader or self.best
+
+    @property
+    def front(self) -> list[TrialFinding]:
+        """`ranked`, and before them the leader if it has not ended."""
+        leads = self.open_leader
+        return [leads, *self.ranked] if leads else self.ranked
+
+    @property
+    def best_first(self) -> list[TrialFinding]:
+        """All trials, those of `front` first, the others by number."""
+        front = self.front
+        return [*front, *(one for one in self.trials if one not in front)]
 
 
 def by_name(name: str) -> str:

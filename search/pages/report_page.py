@@ -138,14 +138,17 @@ def commands(found: Findings) -> list[Command]:
 def _commands(found: Findings) -> Iterator[Command]:
     best, name = found.best, found.sweep
     if best:
+        of_ended = " that has ended" if found.open_leader else ""
         yield Command(
-            "the best network, as a folder of its own",
+            f"the best network{of_ended}, as a folder of its own",
             f"lstm-sweep export {name} --to {name}-best",
         )
         yield Command(
-            "train the best trial again, and compare each round", f"lstm-sweep rerun {best.id}"
+            f"train the best trial{of_ended} again, and compare each round",
+            f"lstm-sweep rerun {best.id}",
         )
-        yield Command("the best trial, round by round", f"lstm-sweep show {best.id}")
+    if leader := found.leader:
+        yield Command("the best trial, round by round", f"lstm-sweep show {leader.id}")
     if found.goes_on:
         yield Command("go on with the sweep", f"lstm-sweep resume {name}")
     yield Command("all trials", f"lstm-sweep trials {name}")

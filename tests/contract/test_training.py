@@ -301,24 +301,43 @@ def test_a_better_network_that_is_written_already_stays(
     assert (model.read_bytes() == b"of a later round") is (best_loss == 0.0)
 
 
-@pytest.mark.parametrize(("second", "kept"), [(0.001, 1), (1.0, 3)])
-def test_a_round_that_took_long_enough_for_its_checkpoint_is_kept(
-    corpus: Corpus, tmp_path: Path, second: float, kept: int
+@pytest.mark.parametrize(
+    ("second", "took", "kept"), [(0.5, 0.0, 1), (1.5, 0.0, 3), (2.5, 0.04, 3), (2.5, 0.1, 1)]
+)
+def test_the_next_checkpoint_is_due_once_the_last_one_has_cost_little(
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    second: float,
+    took: float,
+    kept: int,
 ) -> None:
-    """The first checkpoint is due after half a second, others once they cost little."""
     from lstm_sweep.models.network import training
-    from lstm_sweep.models.network.checkpoint import CheckpointSettings
+    from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings
+    from lstm_sweep.models.network.events import Round
 
-    file, now = tmp_path / "checkpoint.npz", 0.5
-    targets = scoring_targets(corpus.validation, 300, 0)
+    now, save = 1.0, Checkpoint.save
+
+    def timed_save(checkpoint: Checkpoint, path: Path, identity: str) -> None:
+        nonlocal now
+        save(checkpoint, path, identity)
+        now += took
+
+    monkeypatch.setattr(Checkpoint, "save", timed_save)
     began = iter([0.0])
-    events: Any = training.train(
-        CONFIG.evolve(epochs=3), corpus, targets, 3, tmp_path / "m.keras",
-        CheckpointSettings(file), clock=lambda: next(began, now),
-    )  # fmt: skip
-    for _ in events:
-        now += second
-    assert len(json.loads(np.load(file)["about"].tobytes())["rounds"]) == kept
+    events = training.train(
+        CONFIG.evolve(epochs=3),
+        corpus,
+        scoring_targets(corpus.validation, 300, 0),
+        3,
+        tmp_path / "m.keras",
+        CheckpointSettings(tmp_path / "checkpoint.npz"),
+        clock=lambda: next(began, now),
+    )
+    for event in events:
+        now += second * isinstance(event, Round)
+    about = json.loads(np.load(tmp_path / "checkpoint.npz")["about"].tobytes())
+    assert len(about["rounds"]) == kept
 
 
 def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:

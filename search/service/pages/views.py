@@ -169,7 +169,7 @@ def _drawn(found: Findings) -> list[Figure]:
 def ordered(found: Findings, sort: str, down: bool) -> list[TrialFinding]:
     """Trials by a column, those without a value last; without one the best first."""
     if not sort:
-        return [*found.ranked, *(one for one in found.trials if one not in found.ranked)]
+        return found.best_first
     key = ORDERS[sort]
     known = [one for one in found.trials if key(one) is not None]
     rest = [one for one in found.trials if key(one) is None]

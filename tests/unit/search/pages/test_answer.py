@@ -37,14 +37,13 @@ def test_a_template_has_a_loss_without_units() -> None:
 
 def test_a_trial_that_has_not_ended_is_the_best_once_it_has_the_lowest_loss() -> None:
     runs = trial(1, 1.25, outcome="running", ended_at=None)
-    gains = ((10.0, 1.5), (20.0, 1.25))
-    found = findings(trial(0, 1.5), runs, state="running", gains=gains)
+    found = findings(trial(0, 1.5), runs, state="running")
     assert found.leader == runs and found.best == found.trials[0]
     headline = answer.headline(found)
     assert headline.startswith("s/1, which has not ended, is best so far: 1.2500 nats")
     assert answer.comparisons(found)[0].startswith("That is 0.7500 nats below naive bayes")
-    behind = findings(trial(0, 1.5), runs, state="running", gains=gains[:1])
-    assert answer.headline(behind).startswith("s/0 is best so far: 1.5000 nats")
+    behind = findings(trial(0, 1.125), runs, state="running")
+    assert answer.headline(behind).startswith("s/0 is best so far: 1.1250 nats")
 
 
 def test_without_a_result_the_answer_says_so() -> None:

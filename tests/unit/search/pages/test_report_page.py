@@ -153,6 +153,43 @@ def test_a_trial_that_has_not_ended_may_have_the_last_gain(state: str) -> None:
         assert found.open_leader is None and "not ended" not in caption(found)
 
 
+def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() -> None:
+    runs = trial(1, 1.0, outcome="running", ended_at=None, config={"layer_size": 96})
+    found = findings(trial(0, 1.5), runs, state="running", time={})
+    read, _ = page(found)
+    said = text(read)
+    assert "s/1, which has not ended, is best so far: 1.0000 nats" in said
+    assert "layer_size 96" in said and "layer_size 64" not in said
+    [losses] = figures.losses(found)
+    [curves] = figures.curves(found)
+    for one in (losses, curves):
+        assert one.table.rows[0][0] == "s/1"
+    [sizes] = figures.parameters(found)
+    assert sizes.caption.endswith("the best one 50,001.")
+    typed = {one.purpose: one.text for one in report_page.commands(found)}
+    assert typed["the best network that has ended, as a folder of its own"].startswith(
+        "lstm-sweep export s "
+    )
+    assert typed["the best trial, round by round"] == "lstm-sweep show s/1"
+    assert "lstm-sweep rerun s/0" in typed.values()
+
+
+@pytest.mark.parametrize("state", ["broken off", "stopped", "paused"])
+def test_where_nothing_runs_only_trials_that_have_ended_are_results(state: str) -> None:
+    runs = trial(1, 1.0, outcome="running", ended_at=None)
+    found = findings(trial(0, 1.5), runs, state=state, gains=((20.0, 1.5), (50.0, 1.0)))
+    assert found.leader == found.best == found.trials[0]
+    assert found.best_first == found.trials
+    assert findings(runs, state=state).leader is None
+
+
+def test_a_gain_whose_trial_is_not_known_yet_changes_no_leader() -> None:
+    runs = trial(1, 1.25, outcome="running", ended_at=None)
+    gains = ((20.0, 1.5), (50.0, 1.0))
+    found = findings(trial(0, 1.5), runs, state="running", gains=gains)
+    assert found.leader == runs and "not ended" not in caption(found)
+
+
 def test_many_gains_are_the_last_ones_in_the_table() -> None:
     gains = tuple((float(n), 2000.0 - n) for n in range(1000))
     [drawn] = figures.over_time(findings(trial(0, 1001.0), gains=gains))

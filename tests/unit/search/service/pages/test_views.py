@@ -9,10 +9,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.search import api
+from lstm_sweep.search.service.pages import views
+from lstm_sweep.search.service.pages.rendering import rendered
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.service_app import Place, use_scripted_engines
+from tests.unit.search.pages.found import findings, trial
 from tests.unit.search.service.pages.site import Elements, browser, check
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -157,6 +160,17 @@ def test_sweeps_are_compared(place: Place, client: TestClient, data: Path) -> No
     shown = client.get("/compare?sweep=s&sweep=t").text
     check(shown)
     assert "The best losses" in shown and 'href="/sweeps/t"' in shown
+
+
+def test_a_sweep_that_runs_is_compared_by_its_trial_with_the_lowest_loss() -> None:
+    runs = trial(1, 1.0, outcome="running", ended_at=None, config={"layer_size": 96})
+    found = [findings(trial(0, 1.5), runs, state="running"), findings(trial(0, 1.25), sweep="t")]
+    [drawn] = views.beside(found)
+    assert drawn.table.rows == [["s", "1.0000", "+0.0000"], ["t", "1.2500", "+0.2500"]]
+    shown = rendered("compare.html", None, found=found, fields=["layer_size"], figures=[drawn])
+    cells = re.findall(r"<td>(.*?)</td>", shown)
+    assert {"1.0000", "s/1 (has not ended)", "96", "1.2500", "s/0", "64"} <= set(cells)
+    assert "1.5000" not in cells
 
 
 def test_the_script_and_styles_are_the_services_own(client: TestClient) -> None:
