@@ -171,8 +171,8 @@ class Findings:
     def open_leader(self) -> TrialFinding | None:
         """The trial with the lowest loss of all if it has not ended; None if it has.
 
-        Only a sweep that runs has one, as `lstm-sweep status` has it: what a driver has left open is
-        no result unless the sweep goes on.
+        Only a sweep that runs has one, as `lstm-sweep status` has it: what a driver has left open
+        is no result unless the sweep goes on.
         """
         if self.state != "running":
             return None

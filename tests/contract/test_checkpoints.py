@@ -1,0 +1,68 @@
+"""How often a training writes a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import scoring_targets
+from tests.conftest import write_text
+
+CONFIG = TrialConfig(layers=2, layer_size=12, sequence_length=10, batch_size=16, epochs=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+
+
+@pytest.mark.parametrize(
+    ("second", "took", "kept"), [(0.4, 0.0, 1), (1.5, 0.0, 3), (2.5, 0.04, 3), (2.4, 0.1, 1)]
+)
+def test_the_next_checkpoint_is_due_once_the_last_one_has_cost_little(
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    second: float,
+    took: float,
+    kept: int,
+) -> None:
+    from lstm_sweep.models.network import training
+    from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings
+    from lstm_sweep.models.network.events import Round
+
+    now, save = 1.0, Checkpoint.save
+
+    def timed_save(checkpoint: Checkpoint, path: Path, identity: str) -> None:
+        nonlocal now
+        save(checkpoint, path, identity)
+        now += took
+
+    monkeypatch.setattr(Checkpoint, "save", timed_save)
+    began = iter([0.0])
+    events = training.train(
+        CONFIG,
+        corpus,
+        scoring_targets(corpus.validation, 300, 0),
+        3,
+        tmp_path / "m.keras",
+        CheckpointSettings(tmp_path / "checkpoint.npz"),
+        clock=lambda: next(began, now),
+    )
+    for event in events:
+        now += second * isinstance(event, Round)
+    about = json.loads(np.load(tmp_path / "checkpoint.npz")["about"].tobytes())
+    assert len(about["rounds"]) == kept
