@@ -292,19 +292,20 @@ def oracle_config(
 def scored_as(runs: Sequence[Run], data: str, launch: str, budget: Sequence[str]) -> list[str]:
     """How an oracle is scored, as arguments of `launch`: as runs are, or as a search would be."""
     if runs:
-        found = {
-            "targets": runs[0].targets,
-            "adjacent_targets": runs[0].adjacent,
-            "rounds_per_epoch": runs[0].rounds_per_epoch,
-        }
+        first = runs[0]
+        targets, adjacent, rounds = first.targets, first.adjacent, first.rounds_per_epoch
     else:
         command = [str(own_program()), "launch", "--data", data, *shlex.split(launch), *budget]
         asked = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, check=False)
         if asked.returncode:
             raise InputError(asked.stderr.decode(errors="replace").strip())
-        found = json.loads(asked.stdout)["spec"]
-    names = ("targets", "adjacent_targets", "rounds_per_epoch")
-    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(found[name]))]
+        spec = json.loads(asked.stdout)["spec"]
+        targets, adjacent = spec["targets"], spec["adjacent_targets"]
+        rounds = spec["rounds_per_epoch"]
+    return [
+        "--targets", str(targets), "--adjacent-targets", str(adjacent),
+        "--rounds-per-epoch", str(rounds),
+    ]  # fmt: skip
 
 
 def _set(settings: Sequence[str]) -> dict[str, Any]:

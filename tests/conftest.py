@@ -285,6 +285,14 @@ def corpus(data: Path) -> Corpus:
     return load(Source(data=str(data)))
 
 
+@pytest.fixture(scope="module")
+def prepared() -> None:
+    """A backend that trains in this process, for tests that ask for it."""
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
     """A Ray cluster of a head and two nodes with two CPUs each, to which `ray` connects."""

@@ -9,24 +9,13 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets
-from tests.conftest import write_text
 
 CONFIG = TrialConfig(layers=2, layer_size=12, sequence_length=10, batch_size=16, epochs=3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.mark.parametrize(

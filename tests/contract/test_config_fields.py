@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import FIELDS, OPTIMIZERS, TrialConfig
-from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets
-from tests.conftest import in_full, write_text
+from tests.conftest import in_full
 
 CONFIG = TrialConfig(layer_size=128, sequence_length=40, dropout=0.2)
 #: fields that `Form` depends on, each with a value that gives another form than `CONFIG`
@@ -71,18 +70,6 @@ def test_networks_that_differ_in_another_field_share_their_form(field: str) -> N
 SMALL = TrialConfig(
     layers=1, layer_size=12, sequence_length=10, batch_size=16, epochs=1, dropout=0.2
 )
-
-
-@pytest.fixture(scope="module")
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
-from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets
-from tests.conftest import in_full, write_text
+from tests.conftest import in_full
 
 CONFIG = TrialConfig(
     layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, dropout=0.3,
@@ -21,16 +20,7 @@ CONFIG = TrialConfig(
 SCORES = ("val_loss", "val_accuracy", "val_top5_accuracy")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 def training_of(

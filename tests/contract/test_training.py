@@ -29,16 +29,7 @@ GRAPHS: dict[str, Path] = {}
 APART = Scoring(300, 0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return load(Source(data=str(write_text(tmp_path_factory.mktemp("data") / "words.txt"))))
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.fixture(scope="module", autouse=True)

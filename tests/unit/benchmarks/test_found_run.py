@@ -12,17 +12,17 @@ def attempt(trial: str, phase: str, outcome: str = "pruned", number: int = 0) ->
     tags = {
         Tag.TRIAL: trial, Tag.PHASE: phase, Tag.OUTCOME: outcome, Tag.ATTEMPT: str(number)
     }  # fmt: skip
-    return Tags(
-        SimpleNamespace(info=SimpleNamespace(run_id=trial), data=SimpleNamespace(tags=tags))
-    )
+    return run_with(tags)
 
 
-SWEEP = Tags(SimpleNamespace(info=SimpleNamespace(run_id="s"), data=SimpleNamespace(tags={})))
+def run_with(tags: dict[str, str]) -> Tags:
+    run = SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags))
+    return Tags(run)
 
 
 def test_trials_count_that_were_scored_or_have_diverged_each_once() -> None:
     tags = [
-        SWEEP,
+        run_with({}),  # that of the sweep
         attempt("s/0", "ladder"),
         attempt("s/1", "ladder", "diverged"),
         attempt("s/2", "search", "complete", number=1),

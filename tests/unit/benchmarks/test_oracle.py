@@ -92,7 +92,6 @@ def test_only_a_search_that_is_asked_to_is_ended_by_its_loss(
         return 0
 
     monkeypatch.setattr(oracle, "lowest_loss", lambda folder: next(losses))
-
     monkeypatch.setattr(oracle, "run_alone", run_alone)
     found = dataclasses.replace(SEARCH, kind=kind, improvements=[(3, 1.3)])
     monkeypatch.setattr(oracle, "found_run", lambda *arguments: found)
