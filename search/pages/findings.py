@@ -167,20 +167,32 @@ class Findings:
         ends_later = found and self.seconds > found[-1][0]
         return [*found, (self.seconds, found[-1][1])] if ends_later else found
 
-    @property
-    def open_leader(self) -> TrialFinding | None:
-        """The trial with the lowest loss of all if it has not ended; None if it has.
+    @cached_property
+    def front(self) -> list[TrialFinding]:
+        """`ranked`, and among them trials that have not ended, with the losses that they have.
 
-        Only a sweep that runs has one, as `lstm-sweep status` has it: what a driver has left open
-        is no result unless the sweep goes on.
+        Those are only there while a sweep runs, as in `lstm-sweep status`: what a driver has left
+        open is no result unless the sweep goes on.
         """
         if self.state != "running":
-            return None
-        found = [one for one in self._open if one.loss is not None]
-        leads = min(found, key=lambda one: (one.loss, one.number), default=None)
-        if leads and self.best and (self.best.loss or 0.0) <= (leads.loss or 0.0):
-            return None
-        return leads
+            return self.ranked
+        found = [*self.ranked, *(one for one in self._open if one.loss is not None)]
+        return sorted(found, key=lambda one: (one.loss or 0.0, not one.ranks, one.number))
+
+    @property
+    def leader(self) -> TrialFinding | None:
+        """The trial with the lowest loss so far, whether it has ended or not."""
+        return next(iter(self.front), None)
+
+    @property
+    def open_leader(self) -> TrialFinding | None:
+        """The `leader` if it has not ended."""
+        return self.leader if self.leader and not self.leader.ranks else None
+
+    @property
+    def best_first(self) -> list[TrialFinding]:
+        """All trials, those of `front` first, the others by number."""
+        return [*self.front, *(one for one in self.trials if one not in self.front)]
 
     @property
     def open_gainer(self) -> TrialFinding | None:
@@ -196,23 +208,6 @@ class Findings:
     def _open(self) -> list[TrialFinding]:
         """The trials that have not ended."""
         return [one for one in self.trials if one.outcome not in list(Outcome)]
-
-    @property
-    def leader(self) -> TrialFinding | None:
-        """The trial with the lowest loss so far, whether it has ended or not."""
-        return self.open_leader or self.best
-
-    @property
-    def front(self) -> list[TrialFinding]:
-        """`ranked`, and before them the leader if it has not ended."""
-        leads = self.open_leader
-        return [leads, *self.ranked] if leads else self.ranked
-
-    @property
-    def best_first(self) -> list[TrialFinding]:
-        """All trials, those of `front` first, the others by number."""
-        front = self.front
-        return [*front, *(one for one in self.trials if one not in front)]
 
 
 def by_name(name: str) -> str:

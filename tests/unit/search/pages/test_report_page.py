@@ -174,6 +174,22 @@ def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() ->
     assert "lstm-sweep rerun s/0" in typed.values()
 
 
+def test_trials_that_have_not_ended_are_among_the_best_by_the_losses_that_they_have() -> None:
+    open_ones = [
+        trial(number, loss, outcome=outcome, ended_at=None)
+        for number, loss, outcome in (
+            (1, 1.25, "paused"),
+            (2, 1.5, "running"),
+            (3, None, "running"),
+        )
+    ]
+    found = findings(trial(0, 1.5), *open_ones, trial(4, 1.0), state="running")
+    assert [one.number for one in found.best_first] == [4, 1, 0, 2, 3]
+    assert found.leader == found.best and found.open_leader is None
+    [curves] = figures.curves(found)
+    assert [row[0] for row in curves.table.rows] == ["s/4", "s/1", "s/0", "s/2", "s/3"]
+
+
 @pytest.mark.parametrize("state", ["broken off", "stopped", "paused"])
 def test_where_nothing_runs_only_trials_that_have_ended_are_results(state: str) -> None:
     runs = trial(1, 1.0, outcome="running", ended_at=None)
