@@ -60,7 +60,8 @@ class Windows(ByCorpus):
     """Windows, which may be short in a corpus of fewer than `SMALL_CORPUS` training symbols.
 
     There the range goes by ones, from as many symbols on as an n-gram model needs. Of few symbols a
-    network learns what is chance in them, the more the longer its windows are (docs/results.md).
+    network learns what is chance in them, the more the longer its windows are
+    (docs/results/bounds.md).
     """
 
     @override

@@ -102,7 +102,7 @@ USUAL_RATE = 0.01
 #: how many `features` there are, and which of them is the size of layers, in powers of two
 FEATURES, SIZE_AT = 10, 2
 #: what is expected of layers of twice the size: by such a share of its usual height a step of the
-#: loss is higher (by recorded curves of text, source code and event ids: docs/results.md)
+#: loss is higher (by recorded curves of text, source code and event ids: docs/results/policy.md)
 LARGER_FALLS = 0.15
 
 

@@ -58,6 +58,12 @@ def test_the_readme_leads_to_every_page() -> None:
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= linked
 
 
+def test_the_page_of_results_leads_to_each_of_them() -> None:
+    linked = {link.partition("#")[0] for link in LINK.findall(text_of(DOCS / "results.md"))}
+    pages = {f"results/{path.name}" for path in DOCS.glob("results/*.md")}
+    assert pages <= linked and len(pages) > 3
+
+
 def tree(text: str) -> dict[str, str]:
     """Paths of a map and what it says of each."""
     [(_, content)] = FENCE.findall(text)
@@ -142,7 +148,7 @@ def is_defined(file: str, name: str) -> bool:
 NOT_DEFINED = {("lstm_sweep/_launch.py", "on")}
 
 
-@pytest.mark.parametrize("page", [f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))])
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_what_is_named_beside_a_file_is_defined_there(page: str) -> None:
     named = code_named(prose(text_of(page))) - NOT_DEFINED
     assert [(file, name) for file, name in sorted(named) if not is_defined(file, name)] == []
@@ -205,7 +211,7 @@ def options(parser: argparse.ArgumentParser | None = None) -> set[str]:
 
 
 def test_options_that_are_explained_exist() -> None:
-    pages = [README, *DOCS.glob("*.md")]
+    pages = [README, *DOCS.rglob("*.md")]
     named = {
         span.split()[0] for page in pages for span in SPAN.findall(prose(text_of(page)))
         if span.startswith("--")
