@@ -194,7 +194,7 @@ def wait_until(
     until = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < until
-        assert process.poll() is None
+        assert process.poll() is None, f"it has ended, and said {process.communicate(timeout=60)}"
         time.sleep(0.5)
 
 

@@ -23,7 +23,7 @@ from tests.servers import served
 
 pytestmark = pytest.mark.full
 
-TRIALS = 30
+TRIALS = 20
 PASSWORD = "a password of the tests"
 
 
@@ -55,7 +55,7 @@ def test_each_trial_finishes_once_though_a_node_joins_and_another_dies(
 ) -> None:
     spec = place.folder / "sweep.yaml"
     spec.write_text(f"data: words.txt\ntrials: {TRIALS}\nconfirm_configs: 0\n", encoding="utf-8")
-    options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "150")
+    options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "500")
     ray_cluster.add("doomed")
     process = place.start("launch", spec, *options)
     wait_until(lambda: bool(running(place, "both", "doomed")), process)
