@@ -34,11 +34,19 @@ class Contender:
     ended: bool
     #: whether it waits, with a checkpoint
     paused: bool
+    #: round before which it was not compared, since it had taken too few steps
+    judged_from: int = 1
 
-    @property
-    def rounds(self) -> int:
-        """Rounds that it has trained."""
-        return len(self.best_so_far)
+    def at(self, rungs: Sequence[int]) -> list[float]:
+        """Its loss at each of the rungs that it has come to.
+
+        At the last one before `judged_from` that is the loss after `judged_from`.
+        """
+        reached = rungs[: bisect_right(rungs, len(self.best_so_far))]
+        found = [self.best_so_far[rung - 1] for rung in reached]
+        if late := bisect_right(rungs, self.judged_from):
+            found[late - 1] = self.best_so_far[self.judged_from - 1]
+        return found
 
 
 class Standings:
@@ -50,7 +58,8 @@ class Standings:
         `forecasts` gives the loss that each trial is expected to have when the search is over.
         """
         self._rungs, self._forecasts = rungs, forecasts
-        self._contenders: dict[int, Contender] = {}
+        #: of each trial the losses at the rungs that it has come to
+        self._entered: dict[int, list[float]] = {}
         #: losses of all that have come to a rung, as they were there, in order
         self._losses: list[list[float]] = [[] for _ in rungs]
         #: last loss of each trial; the rung that it has come to, -1 before the first, and its loss
@@ -59,27 +68,25 @@ class Standings:
         self._known, self._ended, self._paused = (np.zeros(64, bool) for _ in range(3))
 
     def __contains__(self, number: int) -> bool:
-        return number in self._contenders
+        return number in self._entered
 
     def put(self, one: Contender) -> None:
         """Compare a trial from now on, as it is."""
         self.drop(one.number)
-        number, reached = one.number, bisect_right(self._rungs, one.rounds)
-        for losses, rung in zip(self._losses, self._rungs[:reached], strict=False):
-            insort(losses, one.best_so_far[rung - 1])
-        self._contenders[number] = one
+        number, found = one.number, one.at(self._rungs)
+        for losses, loss in zip(self._losses, found, strict=False):
+            insort(losses, loss)
+        self._entered[number] = found
         self._known[number], self._ended[number], self._paused[number] = True, one.ended, one.paused
-        self._last[number], self._rung[number] = one.best_so_far[-1], reached - 1
-        self._at_rung[number] = one.best_so_far[self._rungs[reached - 1] - 1 if reached else 0]
+        self._last[number], self._rung[number] = one.best_so_far[-1], len(found) - 1
+        self._at_rung[number] = found[-1] if found else one.best_so_far[0]
 
     def drop(self, number: int) -> None:
         """Do not compare a trial any more."""
         self._make_room(number + 1)
-        if old := self._contenders.pop(number, None):
-            reached = bisect_right(self._rungs, old.rounds)
-            for losses, rung in zip(self._losses, self._rungs[:reached], strict=False):
-                del losses[bisect_left(losses, old.best_so_far[rung - 1])]
-            self._known[number] = False
+        for losses, loss in zip(self._losses, self._entered.pop(number, ()), strict=False):
+            del losses[bisect_left(losses, loss)]
+        self._known[number] = False
 
     def _make_room(self, size: int) -> None:
         self._last, self._at_rung = grown(self._last, size), grown(self._at_rung, size)

@@ -47,11 +47,15 @@ class Pausing:
 
     def may_judge(self, one: TrialSnapshot) -> bool:
         """Whether enough of a trial is trained to compare it with others."""
+        return len(one.rounds) >= self._judged_from(one)
+
+    def _judged_from(self, one: TrialSnapshot) -> int:
+        """The round from which on a trial is compared with others."""
         number = one.trial.number
         if (least := self._least.get(number)) is None:
             least = max(self._problem.first_rung, self._problem.judged_from(one.trial.config))
             self._least[number] = least
-        return len(one.rounds) >= least
+        return least
 
     def put(self, one: TrialSnapshot) -> None:
         """Compare a trial of the search with the others, once it can be judged."""
@@ -61,7 +65,8 @@ class Pausing:
             return
         ended, paused = one.ended is not None, bool(one.paused)
         self._horizon.put(one)
-        self._standings.put(Contender(one.trial.number, one.best_so_far, ended, paused))
+        since = self._judged_from(one)
+        self._standings.put(Contender(one.trial.number, one.best_so_far, ended, paused, since))
 
     def judge(self, one: TrialSnapshot) -> Paused | None:
         """Why a trial is paused after a round; None if it goes on."""

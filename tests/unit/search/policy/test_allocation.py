@@ -87,6 +87,27 @@ def test_a_trial_that_is_worse_than_another_was_earlier_is_behind_at_once() -> N
     assert standings(*high, ([5.0], 5.0, "runs")).to_promote() == 0, "it is not worse"
 
 
+@pytest.mark.parametrize(("judged_from", "place"), [(1, (3, 3)), (2, (1, 3))])
+def test_a_trial_that_is_judged_late_is_compared_by_the_loss_that_it_has_then(
+    judged_from: int, place: tuple[int, int]
+) -> None:
+    """Its first round says nothing of it; after a second one it is the best of the first rung."""
+    found = standings(([2.0], 1.0, "waits"), ([3.0], 3.0, "ended"))
+    found.put(Contender(2, [9.0, 1.0], ended=False, paused=False, judged_from=judged_from))
+    assert (found.rung_of(2), found.rank(2)) == (1, place)
+    assert found.is_promoted(2) == (judged_from == 2)
+    found.drop(2)
+    assert found.rank(0) == (1, 2)
+
+
+def test_at_rungs_long_before_it_is_judged_a_trial_has_the_loss_that_it_had_there() -> None:
+    found = standings(([2.0], 1.0, "waits"), ([3.0], 3.0, "ended"))
+    found.put(Contender(2, [9.0, 1.5, 1.2, 1.1], ended=False, paused=False, judged_from=4))
+    found.put(Contender(3, [8.0, 8.0, 1.15], ended=False, paused=False))
+    assert found.rank(0) == (1, 4), "at the first rung"
+    assert (found.rung_of(2), found.rank(2), found.rank(3)) == (3, (1, 2), (2, 2))
+
+
 @dataclass
 class Plain:
     """All trials that have a loss, compared anew each time."""
@@ -113,8 +134,8 @@ class Plain:
         rung = self._rung(number)
         if rung == 0:
             return 1, 1
-        there = [c.best_so_far[rung - 1] for c in self.contenders.values() if c.rounds >= rung]
-        return 1 + sum(loss < own.best_so_far[rung - 1] for loss in there), len(there)
+        there = [loss_at(rung, c) for c in self.contenders.values() if rounds_of(c) >= rung]
+        return 1 + sum(loss < loss_at(rung, own) for loss in there), len(there)
 
     def to_promote(self, leaders: list[int]) -> int | None:
         paused = [n for n, c in self.contenders.items() if c.paused and n not in leaders]
@@ -125,15 +146,15 @@ class Plain:
         place, reached = self.rank(number)
         rung, own = self._rung(number), self._at_rung(number)
         earlier = (
-            one.best_so_far[before - 1] < own
+            loss_at(before, one) < own
             for one in self.contenders.values()
             for before in RUNGS
-            if before < rung and before <= one.rounds
+            if before < rung and before <= rounds_of(one)
         )
         return place <= reached // 3 and not any(earlier)
 
     def _rung(self, number: int) -> int:
-        rounds = self.contenders[number].rounds
+        rounds = rounds_of(self.contenders[number])
         return max((rung for rung in RUNGS if rung <= rounds), default=0)
 
     def _by_forecast(self, number: int) -> tuple[float, int]:
@@ -143,8 +164,19 @@ class Plain:
         return -self._rung(number), self._at_rung(number), number
 
     def _at_rung(self, number: int) -> float:
-        rung = self._rung(number)
-        return self.contenders[number].best_so_far[rung - 1 if rung else 0]
+        one, rung = self.contenders[number], self._rung(number)
+        return loss_at(rung, one) if rung else one.best_so_far[0]
+
+
+def rounds_of(one: Contender) -> int:
+    return len(one.best_so_far)
+
+
+def loss_at(rung: int, one: Contender) -> float:
+    """At a rung before which it was not compared, but after which it was before the next one."""
+    following = min((later for later in RUNGS if later > rung), default=math.inf)
+    late = rung < one.judged_from < following
+    return one.best_so_far[(one.judged_from if late else rung) - 1]
 
 
 LOSSES = st.sampled_from([3.0, 2.5, 2.0, 1.5])
@@ -162,7 +194,8 @@ def test_what_is_kept_up_to_date_is_what_is_compared_anew(
     for number, losses, state in puts:
         if losses:
             best = list(itertools.accumulate(losses, min))
-            one = Contender(number, best, ended=state == "ended", paused=state == "waits")
+            since = data.draw(st.integers(1, len(best)))
+            one = Contender(number, best, state == "ended", state == "waits", since)
             kept.put(one)
             plain.contenders[number] = one
         else:

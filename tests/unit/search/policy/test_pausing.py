@@ -93,6 +93,18 @@ def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
     assert paused.reason == "at epoch 3: 5 is number 1 of 3, and another one was lower earlier"
 
 
+def test_a_trial_is_compared_by_no_loss_from_before_it_may_be_judged() -> None:
+    policy = policy_of(Plan(**HALVING), SMALL, 2, first_rung=1, judged_from=lambda config: 2)
+    for number, losses in enumerate([[9.0, 1.0], [8.0, 2.0], [7.0, 3.0]]):
+        trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
+        rounds = [{"val_loss": loss, "round_seconds": 1.0} for loss in losses]
+        policy.begin(last := with_rounds(course_of(trial), *rounds))
+        policy.note(last)
+    paused = policy.judge(last)
+    assert isinstance(paused, Paused)
+    assert paused.reason == "at epoch 2: 3 is number 3 of 3"
+
+
 def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
     losses = [1.0 + number / 10 for number in range(12)]
     plan = Plan(**{**HALVING, "trials": 12})
