@@ -41,6 +41,8 @@ class Sweep:
     def trials(self) -> pd.DataFrame:
         """All trials: a row for each, by its ID, the best first, those without a result last.
 
+        While the sweep runs, the best round of a trial that has not ended is a result, too.
+
         Columns: `run_id` of MLflow and its `status`, `outcome`, `phase` of the search, `attempt`,
         `val_loss` (nats) and the `best_epoch` that has it, `epochs` that were trained,
         `parameters`, `seed`, and each field of the config. A field whose name is another column's
@@ -76,20 +78,19 @@ class Sweep:
     def best(self) -> Trial:
         """The trial with the lowest validation loss.
 
+        While the sweep runs, that may be one that has not ended, whose weights are not kept yet.
+
         Raises:
             InputError: no trial has a result
         """
-        from lstm_sweep.search import api
-
-        first = next(iter(api.trials(self.name, settings=self._settings, top=1)), None)
-        if first is None or first.best_val_loss is None:
-            now = self.status()
+        now = self.status()
+        if now.best is None:
             why = f" ({now.why})" if now.why else ""
             raise InputError(
                 f"sweep '{self.name}' has no trial with a result, expected one; it is "
                 f"{now.state}{why}"
             )
-        return Trial(first, self._settings)
+        return self.trial(now.best.trial)
 
     @property
     def baselines(self) -> dict[str, float]:

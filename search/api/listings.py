@@ -137,6 +137,8 @@ def _state_of(tags: dict[str, str]) -> str:
 def trials(name: str, *, settings: Settings, top: int | None = None) -> SweepTrials:
     """The trials of a sweep, the best first, those without a result last; `top` of them at most.
 
+    While the sweep runs, the best round of a trial that has not ended is a result, too.
+
     Raises:
         InputError: there is no such sweep, or `top` is below 1.
     """
@@ -145,10 +147,10 @@ def trials(name: str, *, settings: Settings, top: int | None = None) -> SweepTri
         if top < 1:
             raise InputError(option("top"), f" is {shown(top)}: expected at least 1")
     store = store_of_sweep(name, settings)
-    archive.existing_sweep(store, name)
+    running = lease.state_of(archive.existing_sweep(store, name)) == "running"
     left_out = list[str]()
     records = archive.trials(store, name, lambda error: left_out.append(str(error)))
-    best = archive.ranked(records)
+    best = archive.ranked(records, of_running=running)
     rest = [record for record in records if record not in best]
     baselines = archive.baselines(store, name)
     return SweepTrials(tuple([*best, *rest][:top]), tuple(left_out), baselines)

@@ -134,11 +134,8 @@ def _started(tags: Tags, began: datetime) -> datetime | None:
 
 def _best(records: list[TrialRecord], *, of_running: bool) -> BestTrial | None:
     """The trial with the lowest loss, be it one that has ended or, if `of_running`, that runs."""
-    counted = archive.ranked(records)
-    if of_running:
-        counted += [record for record in records if not record.outcome]
-    found = [best for record in counted if (best := BestTrial.of(record))]
-    return min(found, key=lambda best: best.val_loss, default=None)
+    counted = archive.ranked(records, of_running=of_running)
+    return next(filter(None, map(BestTrial.of, counted)), None)
 
 
 def _why(state: str, tags: Tags) -> str | None:

@@ -266,15 +266,19 @@ def readable_trials(
     return _readable(runs, read_trial, on_skipped)
 
 
-def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Trials with a loss and an outcome that ranks, best first."""
+def ranked(records: list[TrialRecord], *, of_running: bool = False) -> list[TrialRecord]:
+    """Trials with a loss and an outcome that ranks, best first.
+
+    With `of_running` also those that have not ended, by their best rounds.
+    """
     comparable = {str(outcome) for outcome in Outcome if outcome.ranks}
-    with_loss = [
-        record
-        for record in records
-        if record.best_val_loss is not None and record.outcome in comparable
+    found = [
+        one
+        for one in records
+        if one.best_val_loss is not None
+        and (one.outcome in comparable or (of_running and not one.outcome))
     ]
-    return sorted(with_loss, key=lambda record: (record.best_val_loss, record.trial.number))
+    return sorted(found, key=lambda one: (one.best_val_loss, not one.outcome, one.trial.number))
 
 
 def baselines(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> dict[str, float]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep._sweep import Sweep as InStore
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.store import archive
@@ -218,3 +220,37 @@ def test_the_range_of_the_time_left_has_the_time_left_in_it(
     assert seen[1].eta_range and 700 < seen[1].eta_range[0] <= 900
     assert seen[1].to_dict()["eta_range"] == list(seen[1].eta_range)
     assert api.status("s", settings=store.settings).eta_range is None
+
+
+def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_the_sweep_runs(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    seen = list[tuple[list[str], str | None]]()
+
+    def watch(message: RoundDone) -> None:  # before the round is told
+        trials = [row.trial.id for row in api.trials("s", settings=store.settings)]
+        try:
+            best = InStore("s", store.settings).best.id
+        except InputError as error:
+            assert "no trial with a result" in str(error)
+            best = None
+        seen.append((trials, best))
+
+    endings = {0: Ended(Outcome.ERROR, "no luck")}
+    sweep(trials=2, endings=endings, watch=watch).run()
+    failed_last = (["s/1", "s/0"], "s/1")
+    assert seen == [
+        (["s/0"], None), (["s/0"], "s/0"), (["s/0"], "s/0"),
+        (["s/0", "s/1"], None), failed_last, failed_last,
+    ]  # fmt: skip
+
+
+def test_a_trial_that_has_failed_is_not_the_best_though_it_had_a_loss(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    endings = {0: Ended(Outcome.ERROR, "no luck")}
+    sweep(trials=1, endings=endings).run()
+    [only] = api.trials("s", settings=store.settings)
+    assert only.best_val_loss == 2.5
+    with pytest.raises(InputError, match=r"sweep 's' has no trial with a result.*it is finished"):
+        _ = InStore("s", store.settings).best
