@@ -18,6 +18,8 @@ _HEADER, _STATE, _BEST = "about", "state", "best"
 #: share of the time that writing checkpoints may take where they are written more often than they
 #: must be, and seconds between two of them then, at least
 SHARE, SOONEST_S = 0.02, 1.0
+#: share of the time that writing them takes at the most, however long one takes
+MOST = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class CheckpointSettings:
     """Where the state of a training is written, and how often."""
 
     file: Path
-    #: seconds after which the end of a round writes the next one, at most
+    #: seconds after which the end of a round writes the next one, unless it takes long to write
     every_s: float = 5.0
     #: loss of the network that is written already; worse ones do not replace it
     best_loss: float = math.inf
@@ -37,7 +39,8 @@ class CheckpointSettings:
         paused loses what came after its last checkpoint, so they are written as often as that costs
         little.
         """
-        return min(self.every_s, max(SOONEST_S, seconds / SHARE))
+        usual = min(self.every_s, max(SOONEST_S, seconds / SHARE))
+        return max(usual, seconds / MOST) if self.every_s else 0.0
 
 
 @dataclass(frozen=True)

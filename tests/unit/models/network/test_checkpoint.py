@@ -26,7 +26,14 @@ def saved(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("every_s", "took", "due"),
-    [(5.0, 0.0, 1.0), (5.0, 0.04, 2.0), (5.0, 3.0, 5.0), (0.0, 3.0, 0.0), (0.2, 0.0, 0.2)],
+    [
+        (5.0, 0.0, 1.0),
+        (5.0, 0.04, 2.0),
+        (5.0, 0.2, 5.0),
+        (5.0, 3.0, 60.0),
+        (0.0, 3.0, 0.0),
+        (0.2, 0.0, 0.2),
+    ],
 )
 def test_a_checkpoint_is_due_once_writing_it_takes_a_small_share_of_the_time(
     every_s: float, took: float, due: float
