@@ -4,12 +4,12 @@
 
 The lines of FILE are written again and again, each time in another order, until the text has so
 many bytes. So its losses say nothing; time and memory do not depend on what is written there.
-`lstm-sweep launch` searches it for `--minutes` at the most, and is interrupted once a round of each
-worker is scored. The table has the seconds from the start of the process until the corpus is read,
-from there to the first loss, and to that of each worker, and the largest resident memory of the
-driver, which is the process that was launched, and of all its workers together, by twice a second.
-Resident memory counts the corpus, which the processes map from one file and share; without it is
-what a process has of its own.
+`lstm-sweep launch` searches it for `--minutes`. The table has the seconds from the start of the
+process until the corpus is read, from there to the first loss, and to that of each worker, and the
+largest resident memory until the sweep has ended: of the driver, which is the process that was
+launched, as the kernel has noted it, and of all its workers together, by twice a second. Resident
+memory counts the corpus, which the processes map from one file and share; without it is what a
+process has of its own, by twice a second.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.contestants import our_events, own_program
 from benchmarks.ending import one_line
@@ -42,9 +43,20 @@ LEAVE_S = 60.0
 INTERRUPTED = "interrupted, and nothing is recorded"
 
 
+class Resident(NamedTuple):
+    """Resident memory of a process in MB: now, at its highest, and what is no page of a file."""
+
+    now: float = 0.0
+    highest: float = 0.0
+    own: float = 0.0
+
+
 @dataclass
 class Memory:
-    """Largest resident memory so far, in MB: all of it, and what is no page of a file."""
+    """Largest resident memory so far, in MB: all of it, and what is no page of a file.
+
+    Of a single process, all of it is what the kernel has noted, else what was seen at one time.
+    """
 
     whole: float = 0.0
     own: float = 0.0
@@ -52,8 +64,9 @@ class Memory:
     def see(self, pids: list[int]) -> None:
         """Look at some processes; those that have ended have none."""
         found = [_resident(pid) for pid in pids]
-        self.whole = max(self.whole, sum(whole for whole, _ in found))
-        self.own = max(self.own, sum(own for _, own in found))
+        highest = found[0].highest if len(found) == 1 else sum(one.now for one in found)
+        self.whole = max(self.whole, highest)
+        self.own = max(self.own, sum(one.own for one in found))
 
     def __str__(self) -> str:
         return f"{self.whole:,.0f} MB, {self.own:,.0f} without files"
@@ -139,20 +152,21 @@ def measured(text: Path, folder: Path, given: argparse.Namespace) -> Seen:
 def _watch(
     process: subprocess.Popen[bytes], log: Path, folder: Path, began: float, seen: Seen
 ) -> None:
-    """Look at a sweep until each worker had a loss, or until it ends."""
+    """Look at a sweep until it ends; at its losses until each worker had one."""
     next_read = began + READ_S
-    while process.poll() is None and len(seen.losses_s) < len(cores()):
+    while process.poll() is None:
         seen.driver.see([process.pid])
         seen.workers.see(list(_below(process.pid)))
         now = time.time()
         if math.isnan(seen.read_s) and READ in log.read_text(encoding="utf-8", errors="replace"):
             seen.read_s = now - began
-        if now >= next_read and not math.isnan(seen.read_s):
+        waited_for = len(seen.losses_s) < len(cores()) and not math.isnan(seen.read_s)
+        if waited_for and now >= next_read:
             firsts: dict[str, float] = {}
             for event in our_events(folder, began):
                 if event.val_loss is not None:
                     firsts.setdefault(event.trial, event.seconds)
-            seen.losses_s = sorted(firsts.values())
+            seen.losses_s = sorted(firsts.values())[: len(cores())]
             next_read = time.time() + READ_S
         time.sleep(LOOK_S)
 
@@ -178,18 +192,18 @@ def _below(pid: int) -> Iterator[int]:
         yield from _below(child)
 
 
-def _resident(pid: int) -> tuple[float, float]:
-    """Resident memory of a process in MB, and that which is no page of a file."""
+def _resident(pid: int) -> Resident:
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0.0, 0.0
+    except OSError:  # it has ended
+        return Resident()
     found = dict(line.split(":", 1) for line in lines.splitlines())
-    whole, own = (
-        int(found[name].split()[0]) / 1000 if name in found else 0.0
-        for name in ("VmRSS", "RssAnon")
+    return Resident(
+        *(
+            int(found[name].split()[0]) / 1000 if name in found else 0.0
+            for name in ("VmRSS", "VmHWM", "RssAnon")
+        )
     )
-    return whole, own
 
 
 def table(seen: Seen) -> str:

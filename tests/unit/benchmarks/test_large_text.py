@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,17 @@ def test_an_empty_text_is_refused(tmp_path: Path) -> None:
     (source := tmp_path / "source.txt").touch()
     with pytest.raises(InputError, match=r"--data .*source\.txt: is empty, expected lines of text"):
         write(source, tmp_path / "text.txt", 10)
+
+
+def test_of_a_single_process_the_highest_memory_counts_and_of_several_that_of_one_time() -> None:
+    alone, together = Memory(), Memory()
+    alone.see([os.getpid()])
+    together.see([os.getpid(), os.getpid()])
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    assert alone.whole == pytest.approx(highest, rel=0.1)
+    assert 0 < together.own <= together.whole <= 2.1 * alone.whole
+    alone.see([])
+    assert alone.whole == pytest.approx(highest, rel=0.1), "it has ended"
 
 
 def test_losses_count_from_when_the_corpus_is_read() -> None:
