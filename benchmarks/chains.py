@@ -310,7 +310,9 @@ def table(results: Sequence[Result]) -> str:
             f"{one.trials:>8}  {told}"
         )
     if noted := [one.judged for one in results if one.judged]:
-        tried, diverged = (sum(one.get(name, 0) for one in noted) for name in ("search", "diverged"))
+        tried, diverged = (
+            sum(one.get(name, 0) for one in noted) for name in ("search", "diverged")
+        )
         lines.append(f"trials of the search that diverged: {diverged} of {tried}")
     good = sum(one.reached for one in results)
     lines.append(f"within {GOAL - 1:.0%} of the bound and confirmed: {good} of {len(results)}")

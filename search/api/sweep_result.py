@@ -133,7 +133,7 @@ class SweepResult:
     seconds: float
     #: where the time of its slots went; None if a version has ended it that did not say
     time: TimeSpent | None
-    #: why the best config was not trained again, if there was too little time
+    #: why the best config was not trained again, if the budget was too small
     omitted: str = ""
     #: whether the store did not answer at the end, so that runs may be open, which `resume` closes
     left_open: bool = False

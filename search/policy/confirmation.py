@@ -86,10 +86,15 @@ class Confirmation:
         return confirmed(self._trials)
 
     def omitted(self) -> str:
-        """Why the best config was not trained again, if there was too little time; else nothing."""
+        """Why the best config was not trained again, if the budget was too small; else nothing."""
         plan, best = self._plan, next(iter(self.to_confirm()), None)
-        wanted = min(plan.confirm_configs * plan.confirm_seeds, int(plan.trials * SHARE))
-        if plan.seconds is None or best is None or wanted < max(1, self._fewest):
+        wanted = plan.confirm_configs * plan.confirm_seeds
+        if best is None or not wanted:
+            return ""
+        if min(wanted, int(plan.trials * SHARE)) < self._fewest:
+            least = math.ceil(self._fewest / SHARE)
+            return f"{best.trial.id} was not trained again: that needs a sweep of {least} trials"
+        if plan.seconds is None:
             return ""
         if any(one.first.trial.number == best.trial.number for one in self.results()):
             return ""

@@ -28,5 +28,5 @@ class SearchReport:
     ladder: LadderReport | None
     #: configs that were trained again, the best first
     confirmed: tuple[Confirmed, ...]
-    #: why the best config was not trained again, if there was too little time; else empty
+    #: why the best config was not trained again, if the budget was too small; else empty
     omitted: str

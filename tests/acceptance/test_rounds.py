@@ -78,6 +78,20 @@ def test_a_trial_is_shown_round_by_round(place: Path) -> None:
     assert "│ 0.2 " in table and "│ 5.8 " in table
 
 
+def test_a_run_in_mlflow_counts_in_rounds_with_the_epochs_and_symbols_that_are_trained(
+    place: Path,
+) -> None:
+    store = Store(load(place, {}))
+    for record in archive.trials(store, "s"):
+        epochs = store.history(record.run_id, "epoch")
+        symbols = store.history(record.run_id, "symbols_seen")
+        assert epochs == {step: step / ROUNDS for step in range(1, ROUNDS * EPOCHS + 1)}
+        assert [*symbols] == [*epochs] and symbols[1] > 0
+        ends = [symbols[ROUNDS * epoch] for epoch in range(1, EPOCHS + 1)]
+        assert ends == [epoch * ends[0] for epoch in range(1, EPOCHS + 1)]
+        assert sorted(set(symbols.values())) == [*symbols.values()]
+
+
 def test_a_trial_that_was_broken_off_reruns_identically(place: Path) -> None:
     rerun = run_here("rerun", "s/0", "--json", cwd=place)
     assert rerun.code == 0, rerun.err

@@ -46,6 +46,21 @@ ALLOWED = {
 }
 
 
+#: from where the policy of the search may take what it computes with: nothing there has a clock or
+#: reads a file, and what draws at random is given a seed
+COMPUTES = {
+    "__future__", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "hyperopt",
+    "itertools", "lstm_sweep", "math", "numpy", "scipy", "sklearn", "statistics", "typing",
+    "warnings",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("search/policy/")])
+def test_the_policy_has_no_clock_and_reads_no_file(module: str) -> None:
+    assert {name.split(".")[0] for name in imported(module)} <= COMPUTES
+    assert "open" not in {name for name, _ in calls(module)}
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(CORE)])
 def test_the_core_neither_prints_nor_exits_nor_changes_the_process(module: str) -> None:
     assert effects(module) == ALLOWED.get(module, set())

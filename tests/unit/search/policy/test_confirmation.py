@@ -95,6 +95,19 @@ def test_runs_of_the_best_that_just_do_not_fit_are_shorter(left: float, rounds: 
     assert again.next(left) == best and again.most_rounds(best) == rounds
 
 
+@pytest.mark.parametrize(
+    ("trials", "configs", "why"),
+    [(7, 3, "s/0 was not trained again: that needs a sweep of 8 trials"), (8, 3, ""), (7, 0, "")],
+)
+def test_a_sweep_of_few_trials_says_that_they_were_too_few_to_train_one_again(
+    trials: int, configs: int, why: str
+) -> None:
+    best = first_run(0, 30, 2.0, Ended(Outcome.COMPLETE))
+    plan = Plan(trials=trials, confirm_configs=configs)
+    again = Confirmation(plan, problem_of(SMALL), Trials([best]), ObservedCosts(), Slots(2))
+    assert again.omitted() == why
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_sweep_says_why_its_best_config_was_not_trained_again(goes_on: bool) -> None:
     best, leader = first_run(0, 30, 2.0, Ended(Outcome.STOPPED)), first_run(1, 6, 2.1)
