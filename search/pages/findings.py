@@ -49,6 +49,11 @@ class TrialFinding:
         return self.loss is not None and known
 
     @property
+    def has_result_so_far(self) -> bool:
+        """Whether it has a loss, and has not ended."""
+        return self.loss is not None and self.outcome not in list(Outcome)
+
+    @property
     def failed(self) -> bool:
         """Whether it has ended without a result that counts; a rung of the ladder may diverge."""
         known = self.outcome in list(Outcome) and not Outcome(self.outcome).ranks
@@ -176,7 +181,7 @@ class Findings:
         """
         if self.state != "running":
             return self.ranked
-        found = [*self.ranked, *(one for one in self._open if one.loss is not None)]
+        found = [*self.ranked, *(one for one in self.trials if one.has_result_so_far)]
         return sorted(found, key=lambda one: (one.loss or 0.0, not one.ranks, one.number))
 
     @property

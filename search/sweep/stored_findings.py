@@ -243,8 +243,8 @@ def _time(tags: Tags, attempts: Sequence[TrialFinding], state: str) -> dict[str,
         stored = stored_time(tags) if state != "running" else None
     if stored:
         return {words: getattr(stored, name) for name, words in SHARES.items()}
-    ranked = sorted((one for one in attempts if one.ranks), key=lambda one: one.loss or 0.0)
-    best = ranked[0].number if ranked else None
+    count = [one for one in attempts if one.ranks or (state == "running" and one.has_result_so_far)]
+    best = min(count, key=lambda one: one.loss or 0.0).number if count else None
     spent = dict.fromkeys(SHARES, 0.0)
     for one in attempts:
         spent["best" if one.number == best else _share(one)] += one.seconds

@@ -38,7 +38,7 @@ class TimeSpent:
     slot_seconds: float = 0.0
     #: attempts of the ladder, also those that have diverged
     ladder: float = 0.0
-    #: all attempts of the best trial
+    #: all attempts of the best trial, which may run still
     best: float = 0.0
     #: trials of the search that were pruned or stopped
     cut_short: float = 0.0
@@ -87,8 +87,9 @@ def time_spent(state: SweepState) -> TimeSpent:
     spent = dict.fromkeys(SHARES, 0.0)
     attempts = list(_attempts(state))
     last = {one.trial.number: one for one in sorted(attempts, key=lambda one: one.trial.attempt)}
+    best = state.leader[0] if state.leader else None
     for one in attempts:
-        spent[_share(one, last[one.trial.number], state.best)] += _seconds(one, state)
+        spent[_share(one, last[one.trial.number], best)] += _seconds(one, state)
     used = sum(spent.values())
     # attempts of an earlier driver are timed by the store, which may differ a little
     slot_seconds = max(state.slot_seconds, used)

@@ -108,6 +108,11 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: Store, corpus: Corpus) ->
     assert live.findings.best and live.findings.best.id == "s/0"
     assert live.findings.open_leader and live.findings.open_leader.id == "s/1"
     assert live.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
+    first = live.findings.trials[0]
+    assert first.seconds > 0, "scripted rounds of a trial that runs say no seconds"
+    assert live.findings.time["the best trial"] == 0
+    assert live.findings.time["other trials run to their end"] == first.seconds
+    assert end.findings.time["the best trial"] > 0
     assert ", by s/1, which has not ended" in live.html and "not ended" not in end.html
 
 

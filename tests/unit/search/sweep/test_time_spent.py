@@ -24,6 +24,7 @@ from lstm_sweep.search.sweep.time_spent import (
 )
 from lstm_sweep.search.sweep.transitions import after
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
+from tests.states import with_trials
 
 SLOTS = (Slot(0), Slot(1))
 
@@ -123,6 +124,17 @@ def test_a_trial_that_runs_counts_from_its_beginning() -> None:
     state = SweepState("s", SweepSpec(), "parent", SLOTS, now=50.0, slot_seconds=100.0)
     spent = time_spent(replace(state, running={SLOTS[0]: running}))
     assert shares(spent) == {"cut_short": 30.0, "idle": 70.0}
+
+
+def test_a_trial_that_runs_is_the_best_if_it_leads() -> None:
+    running = replace(attempt(1, 0.0, None, scoring=(None,), loss=1.0), began=20.0)
+    ended = attempt(0, 10.0, scoring=(None,))
+    state = SweepState("s", SweepSpec(), "parent", SLOTS, now=50.0, slot_seconds=100.0)
+    for known, expected in (
+        (with_trials(state, [ended], [running]), {"best": 30.0, "beaten": 10.0, "idle": 60.0}),
+        (with_trials(state, [ended]), {"best": 10.0, "idle": 90.0}),
+    ):
+        assert shares(time_spent(known)) == expected
 
 
 def test_nothing_is_idle_if_the_attempts_took_longer_than_there_were_slots() -> None:
