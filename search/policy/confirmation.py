@@ -92,8 +92,8 @@ class Confirmation:
         if best is None or not wanted:
             return ""
         if min(wanted, int(plan.trials * SHARE)) < self._fewest:
-            least = math.ceil(self._fewest / SHARE)
-            return f"{best.trial.id} was not trained again: that needs a sweep of {least} trials"
+            enough = math.ceil(self._fewest / SHARE)
+            return f"{best.trial.id} was not trained again: that needs a sweep of {enough} trials"
         if plan.seconds is None:
             return ""
         if any(one.first.trial.number == best.trial.number for one in self.results()):
