@@ -55,17 +55,19 @@ class Resident(NamedTuple):
 class Memory:
     """Largest resident memory so far, in MB: all of it, and what is no page of a file.
 
-    Of a single process, all of it is what the kernel has noted, else what was seen at one time.
+    Of a single process, all of it is what the kernel has noted; of several, what was seen at once.
     """
 
     whole: float = 0.0
     own: float = 0.0
+    #: whether it is of a single process
+    single: bool = False
 
     def see(self, pids: list[int]) -> None:
         """Look at some processes; those that have ended have none."""
         found = [_resident(pid) for pid in pids]
-        highest = found[0].highest if len(found) == 1 else sum(one.now for one in found)
-        self.whole = max(self.whole, highest)
+        whole = sum(one.highest if self.single else one.now for one in found)
+        self.whole = max(self.whole, whole)
         self.own = max(self.own, sum(one.own for one in found))
 
     def __str__(self) -> str:
@@ -79,7 +81,7 @@ class Seen:
     read_s: float = math.nan
     #: of the first loss of each trial, in order
     losses_s: list[float] = field(default_factory=list)
-    driver: Memory = field(default_factory=Memory)
+    driver: Memory = field(default_factory=lambda: Memory(single=True))
     workers: Memory = field(default_factory=Memory)
 
 

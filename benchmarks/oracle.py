@@ -8,10 +8,10 @@
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
 `lstm-sweep launch` with `--launch ARGS`, as its users run it. Then the oracles: the config of
 `--set`, or the best that any of these searches has found, is trained on one core, scored on the
-same targets after the same rounds. (Alone on the machine it may be faster than a network of a
-search beside another one; two oracles side by side are not.) A search's time counts from the start
-of its process, an oracle's from the beginning of its trial. The data `source` are Python's own
-source code, as in `grids.py`.
+same targets after the same rounds. (An oracle that is alone on the machine may train faster than a
+network of a search, which shares it; two oracles side by side do not.) A search's time counts from
+the start of its process, an oracle's from the beginning of its trial. The data `source` are
+Python's own source code, as in `grids.py`.
 
 The table has the losses that the oracle has after a quarter, a half and all of its time, and how
 much longer the search took to them; before it stands what the searches had by when, or without any

@@ -76,21 +76,24 @@ class Sweep:
 
     @property
     def best(self) -> Trial:
-        """The trial with the lowest validation loss.
+        """The trial with the lowest validation loss of those that have ended.
 
-        While the sweep runs, that may be one that has not ended, whose weights are not kept yet.
+        While the sweep runs, `status().best` may be another one, which has not.
 
         Raises:
             InputError: no trial has a result
         """
-        now = self.status()
-        if now.best is None:
+        from lstm_sweep.search import api
+
+        best = api.trials(self.name, settings=self._settings).best
+        if best is None:
+            now = self.status()
             why = f" ({now.why})" if now.why else ""
             raise InputError(
                 f"sweep '{self.name}' has no trial with a result, expected one; it is "
                 f"{now.state}{why}"
             )
-        return self.trial(now.best.trial)
+        return Trial(best, self._settings)
 
     @property
     def baselines(self) -> dict[str, float]:

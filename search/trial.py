@@ -186,7 +186,7 @@ class Job(TrialFiles):
     trial: Trial
     slot: Slot
     training: Training
-    #: seconds after which the end of a round writes a checkpoint, at most
+    #: seconds after which the end of a round writes a checkpoint, unless it takes long to write
     checkpoint_every_s: float = 5.0
     #: best loss of the network that it has written, if it goes on after it was paused
     best_loss: float = math.inf

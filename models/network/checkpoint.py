@@ -18,7 +18,7 @@ _HEADER, _STATE, _BEST = "about", "state", "best"
 #: share of the time that writing checkpoints may take where they are written more often than they
 #: must be, and seconds between two of them then, at least
 SHARE, SOONEST_S = 0.02, 1.0
-#: share of the time that writing them takes at the most, however long one takes
+#: share of the time that writing them takes at the most, after the first of which that is known
 MOST = 0.05
 
 

@@ -78,6 +78,11 @@ class SweepTrials(Listing[TrialRecord]):
     #: loss of each baseline, nats
     baselines: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the lowest loss of those that have ended, if it is among them."""
+        return next(iter(archive.ranked(list(self.rows))), None)
+
 
 @dataclass(frozen=True)
 class TrialDetails:

@@ -17,7 +17,10 @@ from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_
 
 
 def trials(arguments: Namespace) -> int:
-    """List the trials of a sweep, the best first, those without a result last."""
+    """List the trials of a sweep, the best first, those without a result last.
+
+    While the sweep runs, the best round of a trial that has not ended is a result, too.
+    """
     found = api.trials(arguments.sweep, settings=load(Path.cwd()), top=arguments.top)
     print_left_out(found.left_out)
     if arguments.json:

@@ -34,13 +34,14 @@ class Contender:
     ended: bool
     #: whether it waits, with a checkpoint
     paused: bool
-    #: round before which it was not compared, since it had taken too few steps
+    #: round before which it is not judged, since it has taken too few steps until then
     judged_from: int = 1
 
     def at(self, rungs: Sequence[int]) -> list[float]:
         """Its loss at each of the rungs that it has come to.
 
-        At the last one before `judged_from` that is the loss after `judged_from`.
+        At the last one before `judged_from`, by which it is judged first, that is the loss after
+        `judged_from`. At those before it the others are compared with what it had there.
         """
         reached = rungs[: bisect_right(rungs, len(self.best_so_far))]
         found = [self.best_so_far[rung - 1] for rung in reached]

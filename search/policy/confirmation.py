@@ -91,12 +91,12 @@ class Confirmation:
         wanted = plan.confirm_configs * plan.confirm_seeds
         if best is None or not wanted:
             return ""
+        if any(one.first.trial.number == best.trial.number for one in self.results()):
+            return ""
         if min(wanted, int(plan.trials * SHARE)) < self._fewest:
             enough = math.ceil(self._fewest / SHARE)
-            return f"{best.trial.id} was not trained again: that needs a sweep of {enough} trials"
+            return f"{best.trial.id} was not trained again: that needs {enough} trials or more"
         if plan.seconds is None:
-            return ""
-        if any(one.first.trial.number == best.trial.number for one in self.results()):
             return ""
         least = self._least_rounds(best) if self._problem.pausable else None
         needs, kept = self._turns() * self.seconds_of(best, least), SHARE * plan.seconds

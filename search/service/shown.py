@@ -170,7 +170,10 @@ class TrialRow(_Shown):
 
 
 class TrialList(_Shown):
-    """Trials of a sweep, the best first, those without a result last."""
+    """Trials of a sweep, the best first, those without a result last.
+
+    While the sweep runs, the best round of a trial that has not ended is a result, too.
+    """
 
     trials: list[TrialRow]
     baselines: dict[str, float | None] = Field(description="loss of each, nats")

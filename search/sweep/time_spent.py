@@ -87,7 +87,8 @@ def time_spent(state: SweepState) -> TimeSpent:
     spent = dict.fromkeys(SHARES, 0.0)
     attempts = list(_attempts(state))
     last = {one.trial.number: one for one in sorted(attempts, key=lambda one: one.trial.attempt)}
-    best = state.leader[0] if state.leader else None
+    leader = None if state.left_open else state.leader
+    best = leader[0] if leader else state.best
     for one in attempts:
         spent[_share(one, last[one.trial.number], best)] += _seconds(one, state)
     used = sum(spent.values())

@@ -46,8 +46,8 @@ ALLOWED = {
 }
 
 
-#: from where the policy of the search may take what it computes with: nothing there has a clock or
-#: reads a file, and what draws at random is given a seed
+#: from where the policy of the search may take what it computes with: none of the modules of Python
+#: that have a clock, read files or draw at random by themselves
 COMPUTES = {
     "__future__", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "hyperopt",
     "itertools", "lstm_sweep", "math", "numpy", "scipy", "sklearn", "statistics", "typing",
@@ -56,7 +56,7 @@ COMPUTES = {
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("search/policy/")])
-def test_the_policy_has_no_clock_and_reads_no_file(module: str) -> None:
+def test_the_policy_takes_no_clock_and_no_file_from_python(module: str) -> None:
     assert {name.split(".")[0] for name in imported(module)} <= COMPUTES
     assert "open" not in {name for name, _ in calls(module)}
 

@@ -50,7 +50,10 @@ async def trials(
     site: TheSite,
     top: Annotated[int | None, Query(description="only the best", ge=1)] = None,
 ) -> Response:
-    """The trials of a sweep, the best first, those without a result last."""
+    """The trials of a sweep, the best first, those without a result last.
+
+    While the sweep runs, the best round of a trial that has not ended is a result, too.
+    """
 
     def write(console: Console) -> tuple[str, ...]:
         found = api.trials(sweep, settings=site.store, top=top)

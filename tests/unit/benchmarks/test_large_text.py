@@ -30,7 +30,7 @@ def test_an_empty_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_of_a_single_process_the_highest_memory_counts_and_of_several_that_of_one_time() -> None:
-    alone, together = Memory(), Memory()
+    alone, together = Memory(single=True), Memory()
     alone.see([os.getpid()])
     together.see([os.getpid(), os.getpid()])
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

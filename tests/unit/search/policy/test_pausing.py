@@ -93,7 +93,7 @@ def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
     assert paused.reason == "at epoch 3: 5 is number 1 of 3, and another one was lower earlier"
 
 
-def test_a_trial_is_compared_by_no_loss_from_before_it_may_be_judged() -> None:
+def test_a_trial_is_judged_by_no_loss_from_before_it_may_be() -> None:
     policy = policy_of(Plan(**HALVING), SMALL, 2, first_rung=1, judged_from=lambda config: 2)
     for number, losses in enumerate([[9.0, 1.0], [8.0, 2.0], [7.0, 3.0]]):
         trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
