@@ -229,7 +229,7 @@ def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_th
 
     def watch(message: RoundDone) -> None:  # before the round is told
         found = api.trials("s", settings=store.settings)
-        seen.append(([row.trial.id for row in found], found.best and found.best.trial.id))
+        seen.append(([row.trial.id for row in found], found.best.trial.id if found.best else None))
 
     sweep(watch=watch).run()
     assert seen == [
