@@ -182,7 +182,7 @@ class Confirmation:
 
     def _least_rounds(self, first: TrialSnapshot) -> int:
         """Rounds of a config before which its losses say little."""
-        return max(self._problem.first_rung, self._problem.judged_from(first.trial.config))
+        return self._problem.first_judged(first.trial.config)
 
     def _turns(self, begun: int = 0) -> int:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""

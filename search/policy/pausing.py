@@ -53,8 +53,7 @@ class Pausing:
         """The round from which on a trial is compared with others."""
         number = one.trial.number
         if (least := self._least.get(number)) is None:
-            least = max(self._problem.first_rung, self._problem.judged_from(one.trial.config))
-            self._least[number] = least
+            self._least[number] = least = self._problem.first_judged(one.trial.config)
         return least
 
     def put(self, one: TrialSnapshot) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from lstm_sweep.search.policy import halving
+from lstm_sweep.search.policy.allocation import Contender
 from lstm_sweep.search.policy.arrays import FEW, Array, grown, some_of
 from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, makespan
 from lstm_sweep.search.policy.forecast import INTERVAL
@@ -91,6 +92,7 @@ class TimeLeft:
         self._trials, self._seconds = policy.trials, TrialSeconds(policy, shares)
         self._first = [one for one in self._trials if one.trial.phase is not Phase.CONFIRM]
         self._searched = [one for one in self._first if one.trial.phase is Phase.SEARCH]
+        self._rungs = halving.rungs(policy.problem.rounds, policy.problem.first_rung)
 
     def estimate(self) -> Estimate | None:
         """How long it takes to the end of the sweep; None if too little is known."""
@@ -150,25 +152,25 @@ class TimeLeft:
 
     def _stays(self, one: TrialSnapshot, forecast: float) -> bool:
         """Whether a paused trial is neither promoted nor expected to become the best of all."""
-        if not one.paused or forecast < self._best_ended:
+        own = self._losses_at_rungs(one)
+        if not (own and one.paused) or forecast < self._best_ended:
             return False
-        rung = max((rung for rung in self._at_rungs if rung <= len(one.rounds)), default=None)
-        if rung is None:
-            return False
-        there, own = self._at_rungs[rung], one.best_so_far[rung - 1]
-        if any(own > lower[0] for other, lower in self._at_rungs.items() if other < rung):
-            return True
-        coming = self._new if rung == self._policy.problem.first_rung else 0
-        return bisect_right(there, own) > (len(there) + coming) // halving.FACTOR
+        *before, there = self._at_rungs[: len(own)]
+        coming = 0 if before else self._new
+        places = (len(there) + coming) // halving.FACTOR
+        return bisect_right(there, own[-1]) > places or any(own[-1] > lower[0] for lower in before)
 
     @cached_property
-    def _at_rungs(self) -> dict[int, list[float]]:
-        """Losses of all trials that have come to a rung, as they were there, in order."""
-        problem, searched = self._policy.problem, self._searched
-        return {
-            rung: sorted(one.best_so_far[rung - 1] for one in searched if len(one.rounds) >= rung)
-            for rung in halving.rungs(problem.rounds, problem.first_rung)
-        }
+    def _at_rungs(self) -> list[list[float]]:
+        """Losses of all trials that have come to a rung, as they are compared there, in order."""
+        each = [self._losses_at_rungs(one) for one in self._searched]
+        numbers = range(len(self._rungs))
+        return [sorted(found[n] for found in each if n < len(found)) for n in numbers]
+
+    def _losses_at_rungs(self, one: TrialSnapshot) -> list[float]:
+        since = self._policy.problem.first_judged(one.trial.config)
+        compared = Contender(one.trial.number, one.best_so_far, False, False, since)
+        return compared.at(self._rungs) if len(one.rounds) >= since else []
 
     @cached_property
     def _best_ended(self) -> float:

@@ -53,7 +53,7 @@ class TrialSeconds:
 
     def first_rung(self, one: TrialSnapshot) -> int:
         """Rounds after which a trial is compared with others for the first time."""
-        return max(self._problem.first_rung, self._problem.judged_from(one.trial.config))
+        return self._problem.first_judged(one.trial.config)
 
     def rest(self, one: TrialSnapshot, rounds: int | None = None) -> float:
         """Seconds until a trial has done a number of rounds, or all of them."""

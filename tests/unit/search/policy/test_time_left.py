@@ -216,3 +216,14 @@ def test_a_trial_that_waits_behind_others_is_not_expected_to_be_trained_to_its_e
     far_behind, behind = (halved(2, (best, 9, "ended"), *waiting) for best in (1, 1.37))
     # what is forecast of them might as well be 1.37 or less
     assert behind.seconds == pytest.approx(far_behind.seconds, abs=5.0)
+
+
+def test_trials_are_compared_as_those_that_are_trained_are() -> None:
+    """By the losses from which on they may be judged; one that may not be yet does not count."""
+    policy = policy_of(Plan(), SMALL, slots=2, first_rung=1, judged_from=lambda config: 2)
+    for number, losses in enumerate(([9.0, 1.0], [8.0, 2.0, 1.5], [3.0])):
+        trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
+        rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
+        policy.begin(one := with_rounds(course_of(trial), *rounds))
+        policy.note(one)
+    assert TimeLeft(policy, 100.0, 2, {})._at_rungs == [[1.0, 2.0], [1.5]]
