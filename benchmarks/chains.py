@@ -253,7 +253,7 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     assert best.val_loss is not None
     tags = [Tags(run) for run in runs_in(folder)]
     [sweep] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
-    scored = {record.trial.id for record in records if record.best_val_loss is not None}
+    scored = {str(one.trial.number) for one in records if one.best_val_loss is not None}
     model = best.export(folder / "model")
     return Result(
         seed=given.seed,

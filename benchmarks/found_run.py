@@ -48,8 +48,8 @@ def found_run(
 def judged(tags: Iterable[Tags], scored: Container[str]) -> dict[str, int]:
     """How many trials there were by phase, and how many of the search have diverged.
 
-    Those count that were `scored`, by their IDs, and those that have diverged before. Of each trial
-    the last attempt counts.
+    Those count that were `scored`, by their numbers, and those that have diverged before. Of each
+    trial the last attempt counts.
     """
     counts = Counter({phase.value: 0 for phase in (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)})
     seen = dict[str, tuple[str, bool]]()
