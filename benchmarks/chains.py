@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from benchmarks.contest_records import read_lines
 from benchmarks.contestants import own_program, run_alone, runs_in
 from benchmarks.ending import one_line
-from benchmarks.found_run import judged
+from benchmarks.found_run import judged, own_of, spent_by
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
 
@@ -240,10 +240,9 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     import lstm_sweep
     from lstm_sweep._store import settings_of
     from lstm_sweep.search.store import archive
-    from lstm_sweep.search.store.tags import Tag, Tags
+    from lstm_sweep.search.store.tags import Tags
     from lstm_sweep.search.store.tracking import Store
     from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
-    from lstm_sweep.search.sweep.time_spent import stored_time
 
     best = lstm_sweep.sweep(NAME, store=folder).best
     store = Store(settings_of(folder))
@@ -252,7 +251,6 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     own = [one for one in again if one.first.trial.config.to_dict() == best.config]
     assert best.val_loss is not None
     tags = [Tags(run) for run in runs_in(folder)]
-    [sweep] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
     scored = {str(one.trial.number) for one in records if one.best_val_loss is not None}
     model = best.export(folder / "model")
     return Result(
@@ -268,7 +266,7 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
         further=own[0].losses if own else (),
         trials=len(records),
         judged=judged(tags, scored),
-        spent=spent.to_dict() if (spent := stored_time(sweep)) else {},
+        spent=spent_by(own_of(tags)),
     )
 
 

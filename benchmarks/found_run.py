@@ -26,7 +26,7 @@ def found_run(
     if not scored:
         return None
     tags = [Tags(run) for run in runs_in(folder)]
-    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
+    own = own_of(tags)
     best: Event = min(scored, key=lambda event: event.val_loss or 0.0)
     return Run(
         kind=kind,
@@ -41,8 +41,20 @@ def found_run(
         config={name: best.config[name] for name in FIELDS if name in best.config},
         improvements=improvements(scored, begin),
         judged=judged(tags, {e.trial for e in scored}),
-        spent=spent.to_dict() if (spent := stored_time(own)) else {},
+        spent=spent_by(own),
     )
+
+
+def own_of(tags: Iterable[Tags]) -> Tags:
+    """Those of the run of the sweep, in a store with one sweep."""
+    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
+    return own
+
+
+def spent_by(own: Tags) -> dict[str, float | None]:
+    """Seconds on slots, by what they were for; empty if the sweep has not said it."""
+    spent = stored_time(own)
+    return spent.to_dict() if spent else {}
 
 
 def judged(tags: Iterable[Tags], scored: Container[str]) -> dict[str, int]:

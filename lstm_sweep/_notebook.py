@@ -85,7 +85,7 @@ def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
         parts.append(f'<progress value="{done}" max="{most}" style="width:100%"></progress>')
         parts.append(_table("running", state.running.values()))
         parts.append(_table("paused", state.paused.values()))
-    parts.append(_table("best that have ended" if not ended else "best", state.ranked[:LISTED]))
+    parts.append(_table("best" if ended else "best that have ended", state.ranked[:LISTED]))
     if state.baselines:
         losses = (
             f"{name.replace('_', ' ')} {loss_text(loss)}" for name, loss in state.baselines.items()

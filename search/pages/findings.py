@@ -54,6 +54,11 @@ class TrialFinding:
         return self.loss is not None and self.outcome not in list(Outcome)
 
     @property
+    def order(self) -> tuple[float, bool, int]:
+        """The key that sorts trials with a loss, the best first, and of equal ones those ended."""
+        return self.loss or 0.0, not self.ranks, self.number
+
+    @property
     def failed(self) -> bool:
         """Whether it has ended without a result that counts; a rung of the ladder may diverge."""
         known = self.outcome in list(Outcome) and not Outcome(self.outcome).ranks
@@ -137,7 +142,7 @@ class Findings:
     def ranked(self) -> list[TrialFinding]:
         """Trials with a loss that competes, the best first."""
         found = [one for one in self.trials if one.ranks]
-        return sorted(found, key=lambda one: (one.loss or 0.0, one.number))
+        return sorted(found, key=lambda one: one.order)
 
     @property
     def best(self) -> TrialFinding | None:
@@ -182,7 +187,7 @@ class Findings:
         if self.state != "running":
             return self.ranked
         found = [*self.ranked, *(one for one in self.trials if one.has_result_so_far)]
-        return sorted(found, key=lambda one: (one.loss or 0.0, not one.ranks, one.number))
+        return sorted(found, key=lambda one: one.order)
 
     @property
     def leader(self) -> TrialFinding | None:
@@ -207,12 +212,8 @@ class Findings:
         """
         if not self.gains or (self.best and self.best.loss == self.gains[-1][1]):
             return None
-        return next((one for one in self._open if one.loss == self.gains[-1][1]), None)
-
-    @property
-    def _open(self) -> list[TrialFinding]:
-        """The trials that have not ended."""
-        return [one for one in self.trials if one.outcome not in list(Outcome)]
+        going = (one for one in self.trials if one.has_result_so_far)
+        return next((one for one in going if one.loss == self.gains[-1][1]), None)
 
 
 def by_name(name: str) -> str:

@@ -244,7 +244,7 @@ def _time(tags: Tags, attempts: Sequence[TrialFinding], state: str) -> dict[str,
     if stored:
         return {words: getattr(stored, name) for name, words in SHARES.items()}
     count = [one for one in attempts if one.ranks or (state == "running" and one.has_result_so_far)]
-    first = min(count, key=lambda one: (one.loss or 0.0, not one.ranks, one.number), default=None)
+    first = min(count, key=lambda one: one.order, default=None)
     best = first.number if first else None
     spent = dict.fromkeys(SHARES, 0.0)
     for one in attempts:
