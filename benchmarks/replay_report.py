@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+#: seconds below which their tenths are printed
+SHORT = 100.0
 #: width of the names of policies, and of a column of ratios
 NAME, COLUMN = 34, 12
 
@@ -49,7 +51,8 @@ def heading() -> str:
 
 def line(row: Row, first: Row) -> str:
     """Seconds of a policy on a recording, and the ratio of its median to that of the first."""
-    seconds = "".join(f"{value:>9.0f}" for value in (row.lower, row.median, row.upper))
+    found = (row.lower, row.median, row.upper)
+    seconds = "".join(f"{value:>9.{1 if value < SHORT else 0}f}" for value in found)
     return f"{row.name:<{NAME}}{seconds}{row.trials:>8.0f}{_text(_ratio(row, first)):>8}"
 
 

@@ -22,7 +22,8 @@ def test_a_line_has_the_ratio_of_the_median_to_the_first() -> None:
     ]
     lines = [line(row, rows[0]).split() for row in rows]
     assert [words[-1] for words in lines] == ["1.00", "0.12", "never"]
-    assert lines[1] == ["all", "25", "25", "25", "4", "0.12"]
+    assert lines[1] == ["all", "25.0", "25.0", "25.0", "4", "0.12"]
+    assert lines[0][1:4] == ["100", "200", "300"]
     assert len(heading().split()) == len(lines[1])
 
 
