@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -27,7 +27,7 @@ def comparable(loss: float | None) -> float | None:
     return loss if loss is not None and abs(loss) <= LARGEST else None
 
 
-def round_seconds(rounds: Iterable[dict[str, float]]) -> list[float]:
+def round_seconds(rounds: Iterable[Mapping[str, float]]) -> list[float]:
     """Seconds of the rounds that have them."""
     return [one["round_seconds"] for one in rounds if "round_seconds" in one]
 

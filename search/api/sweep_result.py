@@ -201,5 +201,6 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         baselines=archive.baselines(store, name),
         seconds=driven_s(run),
         time=stored_time(tags),
+        omitted=tags.get(Tag.UNCONFIRMED, ""),
         unchanged=unchanged,
     )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lstm_sweep.search.client.listening import Event
 from lstm_sweep.search.commands.json_lines import write_line
+from lstm_sweep.search.texts.times import time_left_text
+from lstm_sweep.search.trial import Outcome
 
 #: state of a sweep that waits for slots
 QUEUED = "queued"
+#: seconds without a line after which one says how the running trials stand, and of how many
+QUIET_S, STANDING = 30.0, 4
 
 
 class Progress(Protocol):
@@ -34,33 +40,112 @@ class Silent:
         """Show nothing."""
 
 
-class Lines:
-    """A line for each trial that ends, and for each reason to wait."""
+@dataclass
+class _Standing:
+    """How a trial stands that has not failed."""
 
-    def __init__(self, name: str, say: Callable[[str], None]) -> None:
-        self._name, self._say = name, say
-        self._done, self._waits = 0, ""
-        self._best: tuple[str, float] | None = None
+    trial: str
+    attempt: int
+    phase: str = "search"
+    #: `running`, `paused` or `ended`
+    state: str = "running"
+    #: lowest validation loss so far, and epochs that were trained
+    loss: float | None = None
+    epoch: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The trial, with its phase unless that is the search."""
+        return self.trial + ("" if self.phase == "search" else f" ({self.phase})")
+
+
+class Lines:
+    """A line for each trial that ends and for each reason to wait, and after a while without one.
+
+    Losses of trials that go on count, as they do where a sweep runs at home.
+    """
+
+    def __init__(
+        self, name: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name, self._say, self._clock = name, say, clock
+        self._spoke = clock()
+        self._done, self._waits, self._left = 0, "", ""
+        #: trials that have not failed, by number
+        self._trials: dict[int, _Standing] = {}
 
     def hear(self, event: Event) -> None:
-        """Say why the sweep waits, or how a trial has ended."""
+        """Say why the sweep waits, how a trial has ended, or how those stand that run."""
         data = event.data
-        if event.name == "status" and data["state"] == QUEUED and data["why"] != self._waits:
-            self._waits = data["why"]
-            self._say(f"sweep {self._name}: {QUEUED}{f' ({self._waits})' if self._waits else ''}")
-        if event.name != "trial" or data["state"] != "ended":
-            return
-        loss = data["val_loss"]
-        self._done += 1
-        if loss is not None and (self._best is None or loss < self._best[1]):
-            self._best = (data["trial"], loss)
-        phase = "" if data["phase"] == "search" else f" ({data['phase']})"
-        so_far = f"best {self._best[0]} {self._best[1]:.4f}" if self._best else "no result yet"
-        told = "-" if loss is None else f"{loss:.4f}"
-        self._say(f"[{self._done}] {data['trial']}{phase} {data['outcome']} loss {told}; {so_far}")
+        if event.name == "status":
+            self._status(data)
+        elif event.name == "trial":
+            self._trial(data)
+        elif event.name == "round":
+            one = self._standing(data)
+            one.epoch, loss = data["epoch"], data["val_loss"]
+            if loss is not None:
+                one.loss = loss if one.loss is None else min(one.loss, loss)
+        running = [one for one in self._trials.values() if one.state == "running"]
+        if running and self._clock() - self._spoke >= QUIET_S:
+            self._tell(f"[{self._done}] {self._standing_text(running)}")
 
     def ended(self, result: Mapping[str, Any]) -> None:
         """Print nothing: the command prints the result."""
+
+    def _status(self, data: Mapping[str, Any]) -> None:
+        if data["state"] == QUEUED and data["why"] != self._waits:
+            self._waits = data["why"]
+            self._tell(f"sweep {self._name}: {QUEUED}{f' ({self._waits})' if self._waits else ''}")
+        # an older service has no range
+        self._left = time_left_text(data.get("eta_seconds"), data.get("eta_range"))
+
+    def _trial(self, data: Mapping[str, Any]) -> None:
+        one, loss = self._standing(data), data["val_loss"]
+        one.state, one.phase = data["state"], data["phase"]
+        if one.state != "ended":
+            return
+        self._done += 1
+        one.loss = loss
+        outcome = data["outcome"]
+        if outcome not in list(Outcome) or not Outcome(outcome).ranks:
+            del self._trials[data["number"]]
+        told = "-" if loss is None else f"{loss:.4f}"
+        self._tell(f"[{self._done}] {one.name} {outcome} loss {told}; {self._best_text()}")
+
+    def _standing(self, data: Mapping[str, Any]) -> _Standing:
+        """How the trial of an event stands; a new attempt begins anew."""
+        one = self._trials.get(data["number"])
+        if one is None or one.attempt != data["attempt"]:
+            one = self._trials[data["number"]] = _Standing(data["trial"], data["attempt"])
+        return one
+
+    def _best_text(self) -> str:
+        """The trial with the lowest loss so far, and whether it goes on."""
+        known = (one for one in self._trials.values() if one.loss is not None)
+        best = min(known, key=lambda one: one.loss or 0.0, default=None)
+        if best is None:
+            return "no result yet"
+        state = "" if best.state == "ended" else f" ({best.state})"
+        return f"best {best.trial} {best.loss:.4f}{state}"
+
+    def _standing_text(self, running: Sequence[_Standing]) -> str:
+        """How the first running trials stand, and the sweep."""
+        told = [
+            f"{one.name} at epoch {round(one.epoch, 2):g}"
+            + ("" if one.loss is None else f", loss {one.loss:.4f}")
+            for one in running[:STANDING]
+        ]
+        if more := len(running) - len(told):
+            told.append(f"and {more:,} more")
+        paused = sum(one.state == "paused" for one in self._trials.values())
+        about = [f"{paused} paused"] if paused else []
+        about += filter(None, (self._best_text(), self._left))
+        return "; ".join([*told, ", ".join(about)])
+
+    def _tell(self, line: str) -> None:
+        self._spoke = self._clock()
+        self._say(line)
 
 
 class JsonLines:

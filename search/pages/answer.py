@@ -84,7 +84,8 @@ def certainty(found: Findings) -> list[str]:
     if not found.confirmed:
         return [
             "No config was trained again with other seeds, so it is not known how much of the "
-            "difference between trials is chance."
+            "difference between trials is chance.",
+            *([f"{found.unconfirmed}."] if found.unconfirmed else []),
         ]
     first, *others = found.confirmed
     seeds = len(first.losses)

@@ -102,6 +102,8 @@ class Findings:
     entropy: float | None = None
     #: the best mean first
     confirmed: tuple[Confirmation, ...] = ()
+    #: why the best config was not trained again, a sentence without its point; empty if it was
+    unconfirmed: str = ""
     #: the hyperparameters that vary
     axes: tuple[Axis, ...] = ()
     #: the one of them that is the learning rate

@@ -100,9 +100,9 @@ class Confirmation:
             return ""
         least = self._least_rounds(best) if self._problem.pausable else None
         needs, kept = self._turns() * self.seconds_of(best, least), SHARE * plan.seconds
-        few = (
-            f"at most {kept:.0f} s are kept for that" if SLACK * needs > kept else "none were left"
-        )
+        few = f"at most {kept:.0f} s are kept for that"
+        if SLACK * needs <= kept:
+            few = "no trial was left" if self._total == len(self._earlier) else "none were left"
         if self._shortened:
             other = self._trials.get(-1 if self.going_on is None else self.going_on)
             why = "it was not yet the best when that began"

@@ -142,17 +142,17 @@ class Journal:
             self.log_progress(trials, best_loss)
 
     def close_sweep(
-        self, word: str, why: Stop, seconds: float, note: str, spent: Mapping[str, str]
+        self, word: str, why: Stop, seconds: float, note: str, more: Mapping[str, str]
     ) -> None:
         """Log how the sweep ended and release its lease, and then log its status.
 
         `note` is shown at the top of the run's page in the MLflow UI, `seconds` is the total time
-        for which the sweep was driven, and `spent` are the tags that say what it was spent on.
+        for which the sweep was driven, and `more` are further tags of the result.
         """
         tags = {Tag.STATE: word, Tag.REASON: without_secrets(why.text)[:500]}
         tags[Tag.STOP_REASON] = str(why.reason)
         tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", Tag.NOTE: note}
-        self.store.log(self.run_id, tags=tags | dict(spent))
+        self.store.log(self.run_id, tags=tags | dict(more))
         statuses = {"finished": "FINISHED", "failed": "FAILED"}
         if word == "paused":
             self.store.reopen(self.run_id, "SCHEDULED")

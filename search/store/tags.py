@@ -142,6 +142,8 @@ class Tag:
     TIME = "sweep.time"
     #: number of the trial
     TRIAL = "sweep.trial"
+    #: why the best config of a sweep was not trained again; empty or missing if it was
+    UNCONFIRMED = "sweep.unconfirmed"
     #: `yes` if a trial continues when its sweep is resumed
     UNFINISHED = "sweep.unfinished"
     #: user who made a run

@@ -26,6 +26,7 @@ from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.stored_curve import read_curve
 from lstm_sweep.search.sweep.stored_gains import began_s
+from lstm_sweep.search.sweep.stored_seconds import OPEN, slot_seconds, waited_seconds
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 
 DIED = Stop(StopReason.DRIVER_DIED, trial_end.DRIVER_DIED)
@@ -198,7 +199,7 @@ def close(
     has_best = "best_val_loss" in run.data.metrics
     metrics = {"best_val_loss": min(losses, default=math.nan)} if has_best else {}
     store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
-    for tag in (Tag.STOP, Tag.TIME):  # times are those of an earlier sitting
+    for tag in (Tag.STOP, Tag.TIME, Tag.UNCONFIRMED):  # the last two are of an earlier sitting
         store.drop_tag(run.info.run_id, tag)
     if state is SweepStatus.PAUSED:
         store.reopen(run.info.run_id, "SCHEDULED")
@@ -266,11 +267,6 @@ def _all_progress(
     return found
 
 
-def _slot_seconds(record: TrialRecord) -> float | None:
-    """Seconds for which a trial that has waited had slots; None for one that has not."""
-    return record.tags.seconds(Tag.SECONDS) if Tag.SECONDS in record.tags else None
-
-
 def _paused(
     store: Store, run: Any, record: TrialRecord, began: float, seconds: float
 ) -> TrialProgress | None:
@@ -279,7 +275,7 @@ def _paused(
     if not paused or not (is_open or record.tags.get(Tag.UNFINISHED) == "yes"):
         return None
     curve = read_curve(store, record)
-    took = _slot_seconds(record) or sum(round_seconds(curve))
+    took = waited_seconds(record) or sum(round_seconds(curve))
     found = _read_back(run, record, curve, began, seconds, took)
     return replace(found, paused=paused, waited=True)
 
@@ -319,26 +315,18 @@ def _progress(
 ) -> TrialProgress:
     """The progress of a trial from its run, which is closed if it is open.
 
-    An attempt whose driver died took as long as its rounds, but for those that it has from the
-    checkpoint of an earlier attempt, whose rounds are `before`.
+    `before` are the rounds of an earlier attempt.
     """
     ended = _ended(record)
     curve = read_curve(store, record)
-    is_open = run.info.status in ("RUNNING", "SCHEDULED")
-    if is_open:
+    if run.info.status in OPEN:
         if record.outcome == "":
             store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
             store.log(run.info.run_id, tags=trial_end.lost_with_driver(ended))
         store.finish(run.info.run_id, ended.outcome.status)
-    # one whose driver died has no end of its own, also if its run was closed when the sweep went on
-    end = None if is_open or trial_end.was_lost_with_driver(record.tags) else run.info.end_time
-    own = [one for number, one in enumerate(curve) if one not in before[number : number + 1]]
-    took = max(0.0, end / 1000 - _start_s(run)) if end else sum(round_seconds(own))
-    on_slots = _slot_seconds(record)
-    if end and on_slots is not None:
-        took = on_slots
+    took = slot_seconds(run, record, curve, before)
     found = _read_back(run, record, curve, began, seconds, took)
-    return replace(found, ended=ended, waited=on_slots is not None)
+    return replace(found, ended=ended, waited=waited_seconds(record) is not None)
 
 
 def _ended(record: TrialRecord) -> Ended:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lstm_sweep.models.config import Limit
@@ -17,7 +17,7 @@ from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFindin
 from lstm_sweep.search.pages.parallel import Axis
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.confirmed import Confirmed
-from lstm_sweep.search.progress import comparable, round_seconds
+from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.attempts import apart, last_attempts
 from lstm_sweep.search.store.faults import BadRunError
@@ -30,6 +30,7 @@ from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.sweep.stored_curve import read_curve
 from lstm_sweep.search.sweep.stored_gains import driven_at, read_gains
+from lstm_sweep.search.sweep.stored_seconds import slot_seconds
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.time_spent import SHARES, stored_time
 from lstm_sweep.search.trial import Outcome, Phase
@@ -54,7 +55,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     trained = [one for one in children if one.data.tags.get(Tag.PHASE) in archive.TRAINED]
     pairs, _ = apart(archive.readable_trials(trained, left_out.append))
     state, driven = lease.state_of(run), driven_s(run)
-    attempts = [_attempt(store, child, record, run, driven) for child, record in pairs]
+    attempts = list(_attempts(store, pairs, run, driven))
     last = last_attempts(pairs)
     again = [one for one in confirmed_of(store, list(last.values())) if one.losses]
     baselines = _baselines(children, left_out)
@@ -71,6 +72,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         baselines=baselines,
         entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,
         confirmed=tuple(map(_confirmation, again)),
+        unconfirmed=tags.get(Tag.UNCONFIRMED, "") if state == "finished" else "",
         axes=axes,
         rate=_rate(spec, axes),
         seconds=driven,
@@ -102,19 +104,30 @@ def _number(spec: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     return kind(found) if is_finite(found) else None
 
 
+def _attempts(
+    store: Store, pairs: Iterable[tuple[Any, TrialRecord]], sweep: Any, driven: float
+) -> Iterator[TrialFinding]:
+    """What is found of each attempt, earlier ones of a trial first."""
+    #: rounds of the last attempt of each trial
+    before = dict[int, Sequence[Mapping[str, float]]]()
+    for run, record in sorted(pairs, key=lambda pair: pair[1].trial.attempt):
+        number, rounds, took = record.trial.number, list[dict[str, float]](), 0.0
+        with contextlib.suppress(BadRunError):
+            rounds = read_curve(store, record)
+        with contextlib.suppress(BadRunError):
+            took = slot_seconds(run, record, rounds, before.get(number, ()))
+        yield _attempt(run, record, rounds, took, driven_at(_end_s(run), sweep, driven))
+        before[number] = rounds
+
+
+def _end_s(run: Any) -> float:
+    return (run.info.end_time or 0) / 1000
+
+
 def _attempt(
-    store: Store, run: Any, record: TrialRecord, sweep: Any, driven: float
+    run: Any, record: TrialRecord, rounds: Sequence[Mapping[str, float]], took: float, ended: float
 ) -> TrialFinding:
     trial = record.trial
-    try:
-        rounds = read_curve(store, record)
-    except BadRunError:
-        rounds = []
-    start, end = (run.info.start_time or 0) / 1000, (run.info.end_time or 0) / 1000
-    took = max(0.0, end - start) if end else math.fsum(round_seconds(rounds))
-    if Tag.SECONDS in record.tags:  # it has waited
-        with contextlib.suppress(BadRunError):
-            took = record.tags.seconds(Tag.SECONDS)
     losses = ((n, one.get("val_loss")) for n, one in enumerate(rounds, start=1))
     curve = tuple((trial.epochs_after(n), comparable(loss)) for n, loss in losses)
     return TrialFinding(
@@ -133,7 +146,7 @@ def _attempt(
         epochs=record.epochs,
         planned_epochs=trial.config.planned_epochs,
         seconds=took,
-        ended_at=driven_at(end, sweep, driven) if end and record.outcome else None,
+        ended_at=ended if _end_s(run) and record.outcome else None,
     )
 
 

@@ -277,8 +277,8 @@ class Sweep:
         self._report()
         state = self.state
         why = Stop(state.stop.reason, state.ending)
-        note, spent = self._description(), tags_of(state)
-        journal.close_sweep(state.status, why, state.seconds, note, spent)
+        tags = tags_of(state) | {Tag.UNCONFIRMED: state.report.omitted if state.report else ""}
+        journal.close_sweep(state.status, why, state.seconds, self._description(), tags)
 
     def _close_trials(self, journal: Journal) -> None:
         """Close the runs of trials, and log the number of trials and the best loss.

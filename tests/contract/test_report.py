@@ -12,11 +12,13 @@ import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
+from lstm_sweep.search.api.sweep_result import stored_result
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.sweep.resume import close
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
 from tests.contract.sittings import go_on
@@ -75,6 +77,22 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert "no room for &lt;b&gt;" in page and "1 of 10 attempts failed" in page
 
 
+def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
+    store: Store, corpus: Corpus
+) -> None:
+    losses = {n: [2.0 - n / 10, 1.5 - n / 10] for n in range(3)}
+    engine = ScriptedEngine(losses)
+    state = sweep_of(store, corpus, engine, tiny_spec(trials=3, ladder="off")).run()
+    why = "s/2 was not trained again: that needs 8 trials or more"
+    assert state.report and state.report.omitted == why
+    run = store.run(state.run_id)
+    assert stored_result(store, run).omitted == why
+    found = api.report("s", settings=store.settings)
+    assert f"{why}." in found.html
+    close(store, run, lambda error: None)  # as after its driver was killed in another sitting
+    assert stored_result(store, store.run(state.run_id)).omitted == ""
+
+
 def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
     pages = []
 
@@ -90,6 +108,18 @@ def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
     assert second.headline.startswith("s/0 is best so far: 2.0000 nats")
     assert [one.outcome for one in second.findings.trials] == ["complete", "running"]
     assert "lstm-sweep status s --follow" in second.html
+
+
+def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(store: Store, corpus: Corpus) -> None:
+    spec = tiny_spec(trials=1, **PLAIN)
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec).run()
+    [trial] = state.final
+    died = {"sweep.outcome": "lost", "sweep.driver_died": "yes", "sweep.unfinished": "yes"}
+    store.log(trial.run_id, tags=died | {"sweep.curve": "[[3.0, 4.0], [2.0, 3.5]]"})
+    a_day_later = store.run(trial.run_id).info.start_time + 86_400_000
+    store.client.set_terminated(trial.run_id, "KILLED", end_time=a_day_later)
+    [found] = api.report("s", settings=store.settings).findings.trials
+    assert found.seconds == 7.5
 
 
 def test_a_round_of_a_trial_that_runs_is_a_gain(store: Store, corpus: Corpus) -> None:

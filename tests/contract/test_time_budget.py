@@ -244,5 +244,5 @@ def test_a_run_that_was_cut_short_early_is_no_further_seed() -> None:
 
 
 def test_why_the_search_has_ended_is_the_time() -> None:
-    for sweep in sweeps(360.0, presets.DEFAULT, NETWORKS, 2):
-        assert sweep.policy.stop is None or sweep.policy.stop.reason is StopReason.MINUTES
+    stops = [sweep.policy.stop for sweep in sweeps(360.0, presets.DEFAULT, NETWORKS, 2)]
+    assert {stop.reason for stop in stops if stop} == {StopReason.MINUTES}

@@ -21,8 +21,12 @@ def trial(number: int, state: str, **more: Any) -> Event:
 
 
 def a_round(number: int, done: int) -> Event:
-    data = {"trial": f"s/{number}", "number": number, "attempt": 1, "round": done}
-    return Event("round", data | {"epoch": done / 2, "val_loss": 3.0 - done}, "")
+    return a_round_of(number, done, 3.0 - done)
+
+
+def a_round_of(number: int, done: int, loss: float, attempt: int = 1) -> Event:
+    data = {"trial": f"s/{number}", "number": number, "attempt": attempt, "round": done}
+    return Event("round", data | {"epoch": done / 2, "val_loss": loss}, "")
 
 
 def status(state: str, why: str | None = None) -> Event:
@@ -69,6 +73,54 @@ def test_people_are_told_of_ends_and_of_reasons_to_wait() -> None:
         Silent().hear(event)
     assert said == [
         "sweep s: queued (waits for a slot)",
-        "[1] s/1 complete loss 2.0000; best s/1 2.0000",
+        "[1] s/1 complete loss 2.0000; best s/0 2.0000 (running)",
         "[2] s/0 pruned loss -; best s/1 2.0000",
     ]
+
+
+def lines_of(*events: Event, seconds: float = 0.0) -> list[str]:
+    """What people are told if each event comes so many seconds after the one before."""
+    said, now = list[str](), [0.0]
+    lines = Lines("s", said.append, lambda: now[0])
+    for event in events:
+        now[0] += seconds
+        lines.hear(event)
+    return said
+
+
+def test_the_best_may_run_or_wait_still() -> None:
+    first = trial(0, "running"), a_round_of(0, 1, 1.5), a_round_of(0, 2, 1.75)
+    last = trial(1, "running"), trial(1, "ended", outcome="complete", val_loss=2.0)
+    assert lines_of(*first, *last) == ["[1] s/1 complete loss 2.0000; best s/0 1.5000 (running)"]
+    assert lines_of(*first, trial(0, "paused"), *last) == [
+        "[1] s/1 complete loss 2.0000; best s/0 1.5000 (paused)"
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "lost", "error", "one of a newer version"])
+def test_a_trial_that_has_failed_is_not_the_best_any_more(outcome: str) -> None:
+    first = trial(0, "running"), a_round_of(0, 1, 1.5)
+    assert lines_of(
+        trial(1, "ended", outcome="complete", val_loss=2.0),
+        *first,
+        trial(0, "ended", outcome=outcome, val_loss=1.5),
+    ) == [
+        "[1] s/1 complete loss 2.0000; best s/1 2.0000",
+        f"[2] s/0 {outcome} loss 1.5000; best s/1 2.0000",
+    ]
+
+
+def test_a_new_attempt_begins_anew() -> None:
+    end = {"attempt": 2, "outcome": "complete", "val_loss": 2.0}
+    found = lines_of(a_round_of(0, 1, 1.5), a_round_of(0, 1, 2.5, 2), trial(0, "ended", **end))
+    assert found == ["[1] s/0 complete loss 2.0000; best s/0 2.0000"]
+
+
+def test_after_a_while_a_line_says_how_running_trials_stand() -> None:
+    going = [trial(n, "running", phase="ladder" if n == 0 else "search") for n in range(6)]
+    events = *going, trial(5, "paused"), status("running"), a_round_of(0, 1, 2.25)
+    assert lines_of(*events, seconds=3.5) == [
+        "[0] s/0 (ladder) at epoch 0.5, loss 2.2500; s/1 at epoch 0; s/2 at epoch 0; "
+        "s/3 at epoch 0; and 1 more; 1 paused, best s/0 2.2500 (running), about 5 s left"
+    ]
+    assert lines_of(*events, seconds=3.0) == []

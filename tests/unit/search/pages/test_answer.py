@@ -100,3 +100,5 @@ def test_it_says_where_the_best_trial_is_not_one_that_was_trained_again(
 def test_without_further_seeds_nobody_knows_how_sure_it_is() -> None:
     [said] = answer.certainty(findings(trial(0, 1.0)))
     assert "No config was trained again" in said
+    found = findings(trial(0, 1.0), unconfirmed="s/0 was not trained again: that needs 8 trials")
+    assert answer.certainty(found) == [said, "s/0 was not trained again: that needs 8 trials."]

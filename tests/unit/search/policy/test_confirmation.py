@@ -108,6 +108,18 @@ def test_a_sweep_of_few_trials_says_that_they_were_too_few_to_train_one_again(
     assert again.omitted() == why
 
 
+@pytest.mark.parametrize(("trials", "left"), [(0, "no trial was left"), (40, "none were left")])
+def test_a_sweep_says_what_was_not_left_to_train_its_best_config_again(
+    trials: int, left: str
+) -> None:
+    best = first_run(0, 30, 2.0, Ended(Outcome.COMPLETE))
+    plan = Plan(seconds=6000.0, trials=50)
+    problem = problem_of(SMALL, pausable=False)
+    again = Confirmation(plan, problem, Trials([best]), ObservedCosts(), Slots(2))
+    again.begin(trials, 1.0)
+    assert again.omitted().endswith(f" s, and {left}")
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_sweep_says_why_its_best_config_was_not_trained_again(goes_on: bool) -> None:
     best, leader = first_run(0, 30, 2.0, Ended(Outcome.STOPPED)), first_run(1, 6, 2.1)
