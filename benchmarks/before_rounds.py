@@ -7,7 +7,7 @@ That version reports, judges and learns at the end of an epoch, and ends a trial
 It is replayed by its own `replay.py` in two ways: by epochs, as it is, for which the rounds of an
 epoch are made one, with the loss at its end and the seconds of all; and by rounds, for which each
 round is made an epoch of its own. The loss to come to is that of `replay.py` here, within 1 % of
-the best of any round.
+the best of any round. Its replay takes only learning rates of which all configs are recorded.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from benchmarks import curves
 from benchmarks.curves import Curve
 from benchmarks.replay import WITHIN
 from benchmarks.replay_report import Row, heading, line
+from lstm_sweep.models.config import as_lstm_config
 
 #: fields of a config that the version knows
 FIELDS = (
@@ -58,6 +59,7 @@ file, seeds, slots, workers, within, unigram_loss = map(json.loads, sys.argv[1:]
 problem = replay.lstm_problem
 replay.WITHIN = within
 replay.lstm_problem = lambda *given, **_: problem(*given, unigram_loss=unigram_loss)
+replay.Replay(Path(file))  # an error ends it here, and does not begin each process of the pool anew
 tasks = [(replace(replay.ALL, seed=seed), slots) for seed in range(seeds)]
 with Pool(workers, replay._open, (Path(file),)) as pool:
     print(json.dumps(pool.map(replay._run, tasks, chunksize=1)))
@@ -76,20 +78,30 @@ def by_epochs(curve: Curve, rounds: int) -> Curve:
     )
 
 
-def recording(head: Mapping[str, Any], found: Sequence[Curve]) -> str:
-    """A recording in that version's form, of curves by its epochs."""
+def recording(head: Mapping[str, Any], found: Sequence[Curve], symbols: int) -> str:
+    """A recording in that version's form, of curves by its epochs of so many symbols."""
     epochs = max(len(curve.losses) for curve in found)
+    # the training data are 80 % of the characters there
+    corpus = {**head["corpus"], "characters": math.ceil(symbols / 0.8)}
     known = {
         part: {name: value for name, value in head[part].items() if name in FIELDS}
         | {"epochs": epochs}
         for part in ("space", "common")
     }
-    lines = [json.dumps({**head, **known})]
+    lines = [json.dumps({**head, **known, "corpus": corpus})]
     for curve in found:
         row = json.loads(curves.line_of(curve, head["common"]))
         row["config"] = {name: value for name, value in row["config"].items() if name in FIELDS}
         lines.append(json.dumps(row))
     return "\n".join(lines) + "\n"
+
+
+def is_whole(head: Mapping[str, Any], found: Sequence[Curve], file: Path) -> bool:
+    """Whether there is a learning rate of which all configs are recorded."""
+    recorded = {curve.config for curve in found}
+    configs = [as_lstm_config(config) for config in curves.space_of(head, file).points()]
+    missing = {config.learning_rate for config in configs if config not in recorded}
+    return any(config.learning_rate not in missing for config in configs)
 
 
 def target_share(found: Sequence[Curve], changed: Sequence[Curve]) -> float:
@@ -110,7 +122,9 @@ def _row(name: str, file: Path, rounds: int, given: argparse.Namespace) -> Row:
         return Row.of(name, [(math.inf, 0)])
     with TemporaryDirectory() as folder:
         written = Path(folder) / file.name
-        written.write_text(recording(head, changed), encoding="utf-8")
+        data = curves.data_size_of(head)
+        symbols = math.ceil(data.symbols * rounds / data.rounds_per_epoch)
+        written.write_text(recording(head, changed, symbols), encoding="utf-8")
         unigram_loss = curves.unigram_loss_of(head)
         options = [str(written), given.seeds, given.slots, given.workers, within, unigram_loss]
         command = [sys.executable, "-c", PROGRAM, *map(json.dumps, options)]
@@ -129,10 +143,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     for file in given.file or sorted(curves.FOLDER.glob("*.jsonl")):
-        rounds_per_epoch = curves.read(file)[0].get("rounds_per_epoch", 1)
+        head, found = curves.read(file)
+        if not is_whole(head, found, file):
+            print(f"{file.stem}: of no learning rate all configs are recorded\n", flush=True)
+            continue
         print(f"{file.stem}: seconds to within {WITHIN - 1:.0%}, ", end="")
         print(f"{given.seeds} seeds, {given.slots} slots\n{heading()}", flush=True)
-        first = _row("before rounds, by epochs", file, rounds_per_epoch, given)
+        first = _row("before rounds, by epochs", file, head.get("rounds_per_epoch", 1), given)
         for row in (first, _row("before rounds, by rounds", file, 1, given)):
             print(line(row, first), flush=True)
         print()

@@ -112,16 +112,18 @@ class TimeLeft:
         return Estimate.of(self._with_deadline(search, draws, kept))
 
     def _with_deadline(self, search: Array, draws: _Draws, kept: Reserve) -> Array:
-        """Seconds to the end by those of the search and of further runs, `<float64>[draws]`.
+        """Seconds to the end, `<float64>[draws]`; the search may be cut for further runs.
 
-        A search that is not over by then ends when the time begins that is kept for further runs.
+        Beside those that are shorter than the first run, the best may go on to the deadline.
         """
-        further = draws.runs * self._further(draws, kept)
+        further = search + draws.runs * self._further(draws, kept)
         if self._left is None:
-            return np.asarray(search + further)
+            return further
         until = max(0.0, self._left - kept.seconds)
         cut = until + draws.runs * _of_runs(kept)
-        return np.minimum(np.where(search < until, search + further, cut), self._left)
+        if kept.shortened and self._slots > 1:
+            cut = cut + np.linspace(0.0, 1.0, DRAWS) * (self._left - cut)
+        return np.minimum(np.where(search < until, further, cut), self._left)
 
     def _open(self, phase: Phase) -> list[TrialSnapshot]:
         """Trials of a phase that run."""
@@ -321,10 +323,7 @@ class _Draws:
         return np.asarray(np.maximum(0.0, self.new * mean + spread * self._deviations))
 
     def _losses(self, forecasts: Array) -> Array:
-        """Losses of trials in the end, `<float64>[trials, draws]`.
-
-        They are as often above as below what is forecast.
-        """
+        """Losses in the end, `<float64>[trials, draws]`, as often above as below the forecasts."""
         loss, low, high = (row[:, None] for row in forecasts)
         deviations = self._random.standard_normal((len(loss), DRAWS)) / WIDE
         end = np.where(deviations < 0, low, high)
@@ -345,5 +344,5 @@ def _makespans(runs: Array, slots: int) -> Array:
 
 
 def _of_runs(kept: Reserve) -> float:
-    """Seconds that further runs take of those that are kept, if all goes as predicted."""
+    """Seconds that further runs are predicted to take of those that are kept."""
     return max(0.0, kept.seconds - GRACE_S) / SLACK

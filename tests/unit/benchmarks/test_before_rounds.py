@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks.before_rounds import FIELDS, by_epochs, recording, target_share
+from benchmarks.before_rounds import FIELDS, by_epochs, is_whole, recording, target_share
 from tests.unit.benchmarks.recordings import COMMON, HEAD, curve
 
 
@@ -24,12 +25,19 @@ def test_by_rounds_a_curve_stays_as_it_is() -> None:
 
 def test_a_recording_has_the_fields_and_epochs_of_that_version() -> None:
     found = [by_epochs(curve(0.01, size, range(9, 0, -1)), 3) for size in (16, 32)]
-    first, *rows = map(json.loads, recording({**HEAD, "common": COMMON}, found).splitlines())
+    text = recording({**HEAD, "common": COMMON}, found, symbols=4_000)
+    first, *rows = map(json.loads, text.splitlines())
     assert set(first["space"]) == set(FIELDS) >= set(first["common"])
     assert first["space"]["epochs"] == first["common"]["epochs"] == 3
-    assert first["corpus"] == HEAD["corpus"]
+    assert first["corpus"] == HEAD["corpus"] | {"characters": 5_000}
     assert [row["config"]["layer_size"] for row in rows] == [16, 32]
     assert [row["losses"] for row in rows] == [[7, 4, 1]] * 2
+
+
+def test_a_grid_is_replayed_if_all_configs_of_a_rate_are_recorded() -> None:
+    file, part = Path("r.jsonl"), [curve(0.01, 16, [3, 2]), curve(0.1, 32, [3, 2])]
+    assert not is_whole(HEAD, part, file)
+    assert is_whole(HEAD, [*part, curve(0.01, 32, [3, 2])], file)
 
 
 def test_the_loss_to_come_to_is_that_of_all_rounds() -> None:
