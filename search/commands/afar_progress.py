@@ -42,41 +42,48 @@ class Silent:
 
 @dataclass
 class _Standing:
-    """How a trial stands that has not failed."""
+    """How a trial stands that has not ended."""
 
     trial: str
     attempt: int
     phase: str = "search"
-    #: `running`, `paused` or `ended`
+    #: `running` or `paused`
     state: str = "running"
-    #: lowest validation loss so far, and epochs that were trained
+    #: lowest validation loss of its rounds, and epochs that were trained
     loss: float | None = None
     epoch: float = 0.0
 
     @property
     def name(self) -> str:
         """The trial, with its phase unless that is the search."""
-        return self.trial + ("" if self.phase == "search" else f" ({self.phase})")
+        return _named(self.trial, self.phase)
 
 
 class Lines:
     """A line for each trial that ends and for each reason to wait, and after a while without one.
 
-    Losses of trials that go on count, as they do where a sweep runs at home.
+    The best trial is the one that the service names, which may go on, or one that has ended since.
     """
 
     def __init__(
         self, name: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._name, self._say, self._clock = name, say, clock
-        self._spoke = clock()
-        self._done, self._waits, self._left = 0, "", ""
-        #: trials that have not failed, by number
+        #: when the last line was said, and whether one is due, if the next event says nothing
+        self._spoke, self._is_due = clock(), False
+        self._done, self._waits = 0, ""
+        #: trials that have not ended, by number
         self._trials: dict[int, _Standing] = {}
+        #: losses of trials that have ended with one that counts, and the best trial
+        self._ended: dict[str, float] = {}
+        self._best: tuple[str, float] | None = None
+        #: what the service has said of the time left, and when
+        self._left: tuple[float, float | None, Sequence[float] | None] | None = None
 
     def hear(self, event: Event) -> None:
         """Say why the sweep waits, how a trial has ended, or how those stand that run."""
-        data = event.data
+        was_due, self._is_due = self._is_due, False
+        spoke, data = self._spoke, event.data
         if event.name == "status":
             self._status(data)
         elif event.name == "trial":
@@ -87,8 +94,13 @@ class Lines:
             if loss is not None:
                 one.loss = loss if one.loss is None else min(one.loss, loss)
         running = [one for one in self._trials.values() if one.state == "running"]
-        if running and self._clock() - self._spoke >= QUIET_S:
+        if not running or self._clock() - self._spoke < QUIET_S or spoke != self._spoke:
+            return
+        # not at once, since the last round of a trial comes just before its end
+        if was_due:
             self._tell(f"[{self._done}] {self._standing_text(running)}")
+        else:
+            self._is_due = True
 
     def ended(self, result: Mapping[str, Any]) -> None:
         """Print nothing: the command prints the result."""
@@ -97,21 +109,29 @@ class Lines:
         if data["state"] == QUEUED and data["why"] != self._waits:
             self._waits = data["why"]
             self._tell(f"sweep {self._name}: {QUEUED}{f' ({self._waits})' if self._waits else ''}")
+        best = data.get("best")
+        self._best = best and (best["trial"], best["val_loss"])
         # an older service has no range
-        self._left = time_left_text(data.get("eta_seconds"), data.get("eta_range"))
+        self._left = self._clock(), data.get("eta_seconds"), data.get("eta_range")
 
     def _trial(self, data: Mapping[str, Any]) -> None:
-        one, loss = self._standing(data), data["val_loss"]
-        one.state, one.phase = data["state"], data["phase"]
-        if one.state != "ended":
+        if data["state"] != "ended":
+            one = self._standing(data)
+            one.state, one.phase = data["state"], data["phase"]
             return
+        self._trials.pop(data["number"], None)
         self._done += 1
-        one.loss = loss
-        outcome = data["outcome"]
-        if outcome not in list(Outcome) or not Outcome(outcome).ranks:
-            del self._trials[data["number"]]
+        trial, outcome, loss = data["trial"], data["outcome"], data["val_loss"]
+        counts = outcome in list(Outcome) and Outcome(outcome).ranks
+        if counts and loss is not None:
+            self._ended[trial] = loss
+            if self._best is None or loss < self._best[1]:
+                self._best = (trial, loss)
+        elif self._best and self._best[0] == trial:
+            self._best = min(self._ended.items(), key=lambda known: known[1], default=None)
         told = "-" if loss is None else f"{loss:.4f}"
-        self._tell(f"[{self._done}] {one.name} {outcome} loss {told}; {self._best_text()}")
+        name = _named(trial, data["phase"])
+        self._tell(f"[{self._done}] {name} {outcome} loss {told}; {self._best_text()}")
 
     def _standing(self, data: Mapping[str, Any]) -> _Standing:
         """How the trial of an event stands; a new attempt begins anew."""
@@ -121,13 +141,13 @@ class Lines:
         return one
 
     def _best_text(self) -> str:
-        """The trial with the lowest loss so far, and whether it goes on."""
-        known = (one for one in self._trials.values() if one.loss is not None)
-        best = min(known, key=lambda one: one.loss or 0.0, default=None)
-        if best is None:
+        """The best trial so far, and whether it goes on."""
+        if self._best is None:
             return "no result yet"
-        state = "" if best.state == "ended" else f" ({best.state})"
-        return f"best {best.trial} {best.loss:.4f}{state}"
+        trial, loss = self._best
+        states = (one.state for one in self._trials.values() if one.trial == trial)
+        state = next(states, None)
+        return f"best {trial} {loss:.4f}{f' ({state})' if state else ''}"
 
     def _standing_text(self, running: Sequence[_Standing]) -> str:
         """How the first running trials stand, and the sweep."""
@@ -140,12 +160,26 @@ class Lines:
             told.append(f"and {more:,} more")
         paused = sum(one.state == "paused" for one in self._trials.values())
         about = [f"{paused} paused"] if paused else []
-        about += filter(None, (self._best_text(), self._left))
+        about += filter(None, (self._best_text(), self._left_text()))
         return "; ".join([*told, ", ".join(about)])
+
+    def _left_text(self) -> str:
+        """The time left by now; empty if the service has said nothing of it."""
+        if self._left is None:
+            return ""
+        at, seconds, span = self._left
+        passed = self._clock() - at
+        low, high = (max(0.0, end - passed) for end in span or (0.0, 0.0))
+        left = None if seconds is None else max(0.0, seconds - passed)
+        return time_left_text(left, (low, high) if span else None)
 
     def _tell(self, line: str) -> None:
         self._spoke = self._clock()
         self._say(line)
+
+
+def _named(trial: str, phase: str) -> str:
+    return trial + ("" if phase == "search" else f" ({phase})")
 
 
 class JsonLines:

@@ -73,7 +73,7 @@ def test_people_are_told_of_ends_and_of_reasons_to_wait() -> None:
         Silent().hear(event)
     assert said == [
         "sweep s: queued (waits for a slot)",
-        "[1] s/1 complete loss 2.0000; best s/0 2.0000 (running)",
+        "[1] s/1 complete loss 2.0000; best s/1 2.0000",
         "[2] s/0 pruned loss -; best s/1 2.0000",
     ]
 
@@ -88,39 +88,80 @@ def lines_of(*events: Event, seconds: float = 0.0) -> list[str]:
     return said
 
 
+END = {"outcome": "complete", "val_loss": 2.0}
+
+
+def best(number: int, loss: float) -> Event:
+    """What the service says once a trial is the best."""
+    found = status("running")
+    return Event("status", found.data | {"best": {"trial": f"s/{number}", "val_loss": loss}}, "")
+
+
 def test_the_best_may_run_or_wait_still() -> None:
-    first = trial(0, "running"), a_round_of(0, 1, 1.5), a_round_of(0, 2, 1.75)
-    last = trial(1, "running"), trial(1, "ended", outcome="complete", val_loss=2.0)
-    assert lines_of(*first, *last) == ["[1] s/1 complete loss 2.0000; best s/0 1.5000 (running)"]
-    assert lines_of(*first, trial(0, "paused"), *last) == [
+    first = trial(0, "running"), a_round_of(0, 1, 1.5), best(0, 1.5)
+    assert lines_of(*first, trial(1, "ended", **END)) == [
+        "[1] s/1 complete loss 2.0000; best s/0 1.5000 (running)"
+    ]
+    assert lines_of(*first, trial(0, "paused"), trial(1, "ended", **END)) == [
         "[1] s/1 complete loss 2.0000; best s/0 1.5000 (paused)"
     ]
 
 
+def test_one_that_has_ended_since_is_the_best_if_it_is_lower() -> None:
+    first = trial(0, "running"), a_round_of(0, 1, 2.5), best(0, 2.5)
+    assert lines_of(*first, trial(1, "ended", **END)) == [
+        "[1] s/1 complete loss 2.0000; best s/1 2.0000"
+    ]
+
+
+def test_rounds_of_a_template_say_nothing_of_what_it_returns() -> None:
+    first = trial(0, "running"), a_round_of(0, 1, 1.5), Event("status", NO_BEST, "")
+    assert lines_of(*first, trial(1, "ended", **END)) == [
+        "[1] s/1 complete loss 2.0000; best s/1 2.0000"
+    ]
+
+
+NO_BEST = status("running").data | {"best": None}
+
+
 @pytest.mark.parametrize("outcome", ["diverged", "lost", "error", "one of a newer version"])
 def test_a_trial_that_has_failed_is_not_the_best_any_more(outcome: str) -> None:
-    first = trial(0, "running"), a_round_of(0, 1, 1.5)
-    assert lines_of(
-        trial(1, "ended", outcome="complete", val_loss=2.0),
-        *first,
-        trial(0, "ended", outcome=outcome, val_loss=1.5),
-    ) == [
+    first = trial(0, "running"), a_round_of(0, 1, 1.5), best(0, 1.5)
+    failed = trial(0, "ended", outcome=outcome, val_loss=1.5)
+    assert lines_of(trial(1, "ended", **END), *first, failed) == [
         "[1] s/1 complete loss 2.0000; best s/1 2.0000",
         f"[2] s/0 {outcome} loss 1.5000; best s/1 2.0000",
     ]
 
 
-def test_a_new_attempt_begins_anew() -> None:
-    end = {"attempt": 2, "outcome": "complete", "val_loss": 2.0}
-    found = lines_of(a_round_of(0, 1, 1.5), a_round_of(0, 1, 2.5, 2), trial(0, "ended", **end))
-    assert found == ["[1] s/0 complete loss 2.0000; best s/0 2.0000"]
-
-
 def test_after_a_while_a_line_says_how_running_trials_stand() -> None:
     going = [trial(n, "running", phase="ladder" if n == 0 else "search") for n in range(6)]
-    events = *going, trial(5, "paused"), status("running"), a_round_of(0, 1, 2.25)
+    events = *going, trial(5, "paused"), best(0, 2.25), a_round_of(0, 1, 2.25), best(0, 2.25)
     assert lines_of(*events, seconds=3.5) == [
         "[0] s/0 (ladder) at epoch 0.5, loss 2.2500; s/1 at epoch 0; s/2 at epoch 0; "
         "s/3 at epoch 0; and 1 more; 1 paused, best s/0 2.2500 (running), about 5 s left"
     ]
     assert lines_of(*events, seconds=3.0) == []
+
+
+def test_the_time_left_is_that_of_now() -> None:
+    events = trial(0, "running"), best(0, 2.25), a_round_of(0, 1, 2.25), a_round_of(0, 2, 2.25)
+    left = events[1].data | {"eta_seconds": 600.0, "eta_range": [580.0, 620.0]}
+    first, last = lines_of(events[0], Event("status", left, ""), *events[2:], seconds=50.0)
+    assert first.endswith("about 10 min left") and last.endswith("about 8 min left")
+
+
+def test_a_trial_that_has_ended_is_not_told_as_running() -> None:
+    said, now = list[str](), [0.0]
+    lines = Lines("s", said.append, lambda: now[0])
+    lines.hear(trial(0, "running"))
+    now[0] = 40.0  # its last round and its end come together
+    lines.hear(a_round_of(0, 1, 2.0))
+    lines.hear(trial(0, "ended", **END))
+    assert said == ["[1] s/0 complete loss 2.0000; best s/0 2.0000"]
+
+
+def test_a_new_attempt_begins_anew() -> None:
+    rounds = a_round_of(0, 1, 1.5), a_round_of(0, 1, 2.5, attempt=2), a_round_of(0, 2, 2.75, 2)
+    [said] = lines_of(*rounds, seconds=20.0)
+    assert said == "[0] s/0 at epoch 1, loss 2.5000; no result yet"
