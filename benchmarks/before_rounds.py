@@ -28,24 +28,10 @@ from benchmarks import curves
 from benchmarks.curves import Curve
 from benchmarks.replay import WITHIN
 from benchmarks.replay_report import Row, heading, line
-from lstm_sweep.models.config import as_lstm_config
+from lstm_sweep.models.config import EARLIER, FIELDS, as_lstm_config
 
 #: fields of a config that the version knows
-FIELDS = (
-    "direction",
-    "learning_rate",
-    "dropout",
-    "layers",
-    "layer_size",
-    "sequence_length",
-    "batch_size",
-    "stride",
-    "offset",
-    "optimizer",
-    "embedding_size",
-    "precision",
-    "epochs",
-)
+KNOWN = tuple(name for name in FIELDS if name not in EARLIER)
 #: sweeps of its replay, which has two numbers of one recording in its code; prints seconds and
 #: trials of each
 PROGRAM = """
@@ -84,14 +70,14 @@ def recording(head: Mapping[str, Any], found: Sequence[Curve], symbols: int) -> 
     # the training data are 80 % of the characters there
     corpus = {**head["corpus"], "characters": math.ceil(symbols / 0.8)}
     known = {
-        part: {name: value for name, value in head[part].items() if name in FIELDS}
+        part: {name: value for name, value in head[part].items() if name in KNOWN}
         | {"epochs": epochs}
         for part in ("space", "common")
     }
     lines = [json.dumps({**head, **known, "corpus": corpus})]
     for curve in found:
         row = json.loads(curves.line_of(curve, head["common"]))
-        row["config"] = {name: value for name, value in row["config"].items() if name in FIELDS}
+        row["config"] = {name: value for name, value in row["config"].items() if name in KNOWN}
         lines.append(json.dumps(row))
     return "\n".join(lines) + "\n"
 

@@ -11,13 +11,11 @@ from typing import Any, Protocol
 
 from lstm_sweep.search.client.listening import Event
 from lstm_sweep.search.commands.json_lines import write_line
-from lstm_sweep.search.texts.times import time_left_text
+from lstm_sweep.search.texts.times import QUIET_S, STANDING, time_left_text
 from lstm_sweep.search.trial import Outcome
 
 #: state of a sweep that waits for slots
 QUEUED = "queued"
-#: seconds without a line after which one says how the running trials stand, and of how many
-QUIET_S, STANDING = 30.0, 4
 
 
 class Progress(Protocol):

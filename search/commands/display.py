@@ -18,15 +18,13 @@ from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.texts.times import duration, time_left_text
+from lstm_sweep.search.texts.times import QUIET_S, STANDING, duration, time_left_text
 from lstm_sweep.search.trial import Phase
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
 #: lines of the live table that are no slots: its head, how many are hidden, and the summary
 LINES_AROUND = 4
-#: seconds without a line after which one says how the running trials stand, and of how many
-QUIET_S, STANDING = 30.0, 4
 
 
 def _named(progress: TrialProgress) -> str:

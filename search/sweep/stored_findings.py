@@ -116,16 +116,17 @@ def _attempts(
             rounds = read_curve(store, record)
         with contextlib.suppress(BadRunError):
             took = slot_seconds(run, record, rounds, before.get(number, ()))
-        yield _attempt(run, record, rounds, took, driven_at(_end_s(run), sweep, driven))
+        end = (run.info.end_time or 0) / 1000
+        ended_at = driven_at(end, sweep, driven) if end and record.outcome else None
+        yield _attempt(record, rounds, took, ended_at)
         before[number] = rounds
 
 
-def _end_s(run: Any) -> float:
-    return (run.info.end_time or 0) / 1000
-
-
 def _attempt(
-    run: Any, record: TrialRecord, rounds: Sequence[Mapping[str, float]], took: float, ended: float
+    record: TrialRecord,
+    rounds: Sequence[Mapping[str, float]],
+    took: float,
+    ended_at: float | None,
 ) -> TrialFinding:
     trial = record.trial
     losses = ((n, one.get("val_loss")) for n, one in enumerate(rounds, start=1))
@@ -146,7 +147,7 @@ def _attempt(
         epochs=record.epochs,
         planned_epochs=trial.config.planned_epochs,
         seconds=took,
-        ended_at=ended if _end_s(run) and record.outcome else None,
+        ended_at=ended_at,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: an end of a range that is further off than this share of the estimate makes it a rough one
 ROUGH = 0.2
+#: seconds without a line after which one says how the running trials stand, and of how many
+QUIET_S, STANDING = 30.0, 4
 #: steps in which times that are only estimated are rounded, by the least seconds that have each
 _STEPS = ((7_200, 900), (1_800, 300), (300, 60), (60, 15), (20, 5), (0, 1))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.before_rounds import FIELDS, by_epochs, is_whole, recording, target_share
+from benchmarks.before_rounds import KNOWN, by_epochs, is_whole, recording, target_share
 from tests.unit.benchmarks.recordings import COMMON, HEAD, curve
 
 
@@ -27,7 +27,7 @@ def test_a_recording_has_the_fields_and_epochs_of_that_version() -> None:
     found = [by_epochs(curve(0.01, size, range(9, 0, -1)), 3) for size in (16, 32)]
     text = recording({**HEAD, "common": COMMON}, found, symbols=4_000)
     first, *rows = map(json.loads, text.splitlines())
-    assert set(first["space"]) == set(FIELDS) >= set(first["common"])
+    assert set(first["space"]) == set(KNOWN) >= set(first["common"])
     assert first["space"]["epochs"] == first["common"]["epochs"] == 3
     assert first["corpus"] == HEAD["corpus"] | {"characters": 5_000}
     assert [row["config"]["layer_size"] for row in rows] == [16, 32]
