@@ -23,7 +23,6 @@ from tests.unit.documents import (
     FILES,
     LINK,
     LONGEST_README,
-    PACKAGES,
     PAGES,
     README,
     ROOT,
@@ -78,23 +77,11 @@ def test_the_readme_is_short() -> None:
     assert len(text_of(README).splitlines()) <= LONGEST_README
 
 
-def test_the_map_in_the_readme_has_every_folder() -> None:
+def test_the_map_on_architecture_has_every_folder() -> None:
     folders = {folder for path in FILES for folder in path.parents}
     # what is deeper mirrors the tree, or holds data
     expected = {f"{folder}/" for folder in folders if 1 <= len(folder.parts) <= 2} | {"examples/"}
-    assert set(tree(section(README, "The folders"))) == expected
-
-
-def test_the_page_on_architecture_has_every_module() -> None:
-    named = tree(section(DOCS / "architecture.md", "The files"))
-    modules = {
-        str(path)
-        for path in FILES
-        if path.parts[0] in PACKAGES and path.suffix == ".py" and path.name != "__init__.py"
-    }
-    assert {path for path in named if path.endswith(".py")} == modules
-    folders = {f"{Path(module).parent}/" for module in modules}
-    assert {path for path in named if not path.endswith(".py")} == folders
+    assert set(tree(section(DOCS / "architecture.md", "The folders"))) == expected
 
 
 def test_files_that_are_named_beside_dependencies_exist() -> None:
