@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from lstm_sweep._cluster import run_there
 from lstm_sweep._drive import drive
-from lstm_sweep._progress import observer_of, shows
+from lstm_sweep._progress import observer_of
 from lstm_sweep._store import StoreLike, settings_of
 from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
@@ -123,37 +122,27 @@ def launch(
             what the command line takes in the working folder
         progress: whether it is shown; by default in a notebook, as a table. Elsewhere `True` writes
             a line for each trial to standard error
-        address: of the cluster, with `on="ray"`: `"http://HEAD:8265"` sends the sweep to its head,
-            and waits until it has ended there; `"auto"` or `"HEAD:6379"` is for a node of it (by
-            default what the variable RAY_ADDRESS says)
+        address: of the cluster of which this machine is a node, with `on="ray"`: `"auto"` or
+            `"HEAD:6379"` (by default what the variable RAY_ADDRESS says)
         fields: what to search; see `SweepFields`
 
     Raises:
         InputError: a field is unknown or has a value that cannot be, or data or store cannot be
             used; the message says what was expected
-        StoreError: the store has failed while the sweep ran, or the cluster was lost
+        StoreError: the store has failed while the sweep ran
     """
     from lstm_sweep.search import api
-    from lstm_sweep.search.api import cluster, job_files
+    from lstm_sweep.search.engine_names import ray_address
 
     spec, settings = spec_of(fields), settings_of(store)
-    destination = cluster.destination_of(address, spec.on)
-    if head := destination.head:
-        given = [*fields, *(["space"] if fields.get("set") else [])]
-        files, shown_there = job_files.of_spec(spec, given), shows(progress)
-        sent = drive(
-            lambda interrupts: run_there(files, head, settings, interrupts, progress=shown_there),
-            advice=how_to_go_on,
-        )
-        return Sweep(sent.sweep, settings)
-    observer = observer_of(progress)
+    cluster, observer = ray_address(address, spec.on), observer_of(progress)
     result = drive(
         lambda interrupts: api.launch(
             spec,
             settings=settings,
             observer=observer,
             interrupts=interrupts,
-            ray_address=destination.ray_address,
+            ray_address=cluster,
         ),
         advice=how_to_go_on,
     )

@@ -16,20 +16,16 @@ def observer_of(progress: bool | None) -> Observer:
     """
     from lstm_sweep.search.sweep.observer import SILENT
 
-    if not shows(progress):
+    notebook = in_notebook()
+    if not (notebook if progress is None else progress):
         return SILENT
-    if in_notebook():
+    if notebook:
         from lstm_sweep._notebook import NotebookTable
 
         return NotebookTable()
     from lstm_sweep.search.commands.display import Lines, open_console
 
     return Lines(open_console(stderr=True))
-
-
-def shows(progress: bool | None) -> bool:
-    """Whether progress is shown at all."""
-    return in_notebook() if progress is None else progress
 
 
 def in_notebook() -> bool:

@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lstm_sweep._cluster import SentSweep, run_there
 from lstm_sweep._drive import drive
-from lstm_sweep._progress import observer_of, shows
+from lstm_sweep._progress import observer_of
 from lstm_sweep._trial import Trial
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.field_checks import path_text
@@ -160,7 +159,7 @@ class Sweep:
             InputError: another process drives it, or its data or template are not what they were
         """
         from lstm_sweep.search import api
-        from lstm_sweep.search.api import cluster, job_files
+        from lstm_sweep.search.engine_names import ray_address
 
         given = {
             "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,
@@ -168,18 +167,7 @@ class Sweep:
         }  # fmt: skip
         changes = {name: value for name, value in given.items() if value is not None}
         own_file = path_text("template", template) if template is not None else None
-        destination = cluster.destination_of(address, on)
-        if head := destination.head:
-            files = job_files.of_resume(self.name, changes, template=own_file)
-            settings, shown_there = self._settings, shows(progress)
-            drive(
-                lambda interrupts: run_there(
-                    files, head, settings, interrupts, progress=shown_there
-                ),
-                advice=how_to_go_on,
-            )
-            return
-        observer = observer_of(progress)
+        cluster, observer = ray_address(address, on), observer_of(progress)
         drive(
             lambda interrupts: api.resume(
                 self.name,
@@ -188,7 +176,7 @@ class Sweep:
                 template=own_file,
                 observer=observer,
                 interrupts=interrupts,
-                ray_address=destination.ray_address,
+                ray_address=cluster,
             ),
             advice=how_to_go_on,
         )
@@ -205,7 +193,7 @@ class Sweep:
         return stopped.state
 
 
-def how_to_go_on(result: SweepResult | SentSweep) -> str:
+def how_to_go_on(result: SweepResult) -> str:
     """The call that goes on with a sweep that was interrupted, or whose store has failed."""
     name, call = result.sweep, f"lstm_sweep.sweep('{result.sweep}').resume()"
     if result.left_open:

@@ -267,7 +267,7 @@ def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) ->
     )
     command.add_argument("--on", metavar="ENGINE", help=ENGINE_TEXTS if keeps else ON)
     command.add_argument(
-        "--address", metavar="URL", help="with --on ray: send the sweep to http://HEAD:8265"
+        "--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto"
     )
     command.add_argument(
         "--max-failures",

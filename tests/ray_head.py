@@ -9,11 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstm_sweep.search.engines.ray_jobs import NoAnswerError, RayJobs
 from tests.servers import free_port
 
 #: options of `ray start` that take a port
@@ -30,31 +31,16 @@ class Head:
     address: str
     #: home of the user that runs it
     home: Path
-    #: where it and its workers keep their sockets and logs
-    folder: Path
-
-    def processes(self) -> list[str]:
-        """Processes of drivers of jobs."""
-        listing = subprocess.run(
-            ["ps", "-eo", "args="], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        kept = f"{self.home}/.cache/"
-        return [line for line in listing if "bin/lstm-sweep" in line and kept in line]
 
 
 @contextlib.contextmanager
-def started(
-    token: str | None = None, cpus: int = 2, python: str = sys.executable
-) -> Iterator[Head]:
-    """A head that asks for a token, or for none; it and all that it has started end with it.
+def started(cpus: int = 2, python: str = sys.executable) -> Iterator[Head]:
+    """A head without a token; it and all that it has started end with it.
 
     `python` runs it, and is the one of its jobs and workers.
     """
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # its sockets need a short path
     ports = {name: free_port() for name in PORTS}
-    login = {"RAY_AUTH_MODE": "disabled"}
-    if token is not None:
-        login = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     programs = Path(python).parent
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
@@ -67,23 +53,28 @@ def started(
             ],
             env={
                 "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}",
-                "RAY_raylet_graceful_shutdown_timeout_s": "1", **login,
+                "RAY_raylet_graceful_shutdown_timeout_s": "1", "RAY_AUTH_MODE": "disabled",
             },
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        jobs = RayJobs(f"http://127.0.0.1:{ports['dashboard-port']}", token)
+        address = f"http://127.0.0.1:{ports['dashboard-port']}"
         until = time.monotonic() + 120
-        while True:
-            try:
-                jobs.version()
-                break
-            except NoAnswerError:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < until
-                time.sleep(0.5)
-        yield Head(jobs.address, folder, folder / "t")
+        while not _answers(address):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        yield Head(address, folder)
     finally:
         process.terminate()
         process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(address: str) -> bool:
+    """Whether the dashboard of a head answers."""
+    try:
+        with urllib.request.urlopen(f"{address}/api/version", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

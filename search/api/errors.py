@@ -40,11 +40,3 @@ class QueueFullError(InputError):
 
 class ServiceEndsError(Exception):
     """A service ends just now, and takes no more requests."""
-
-
-class JobNotSubmittedError(Exception):
-    """An end was wanted before a cluster had taken a job: nothing runs there."""
-
-
-class JobLostError(Exception):
-    """A job on a cluster could not be followed to its end; the sweep may go on there."""

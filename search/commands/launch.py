@@ -13,15 +13,13 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
-from lstm_sweep.search.api import job_files
 from lstm_sweep.search.api.errors import SweepFailedError
-from lstm_sweep.search.api.job_files import JobFiles
 from lstm_sweep.search.api.resumption import named_changes
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.commands import cluster_job
 from lstm_sweep.search.commands.display import observer_of, open_console
 from lstm_sweep.search.commands.dry_run import print_dry_run
 from lstm_sweep.search.commands.exits import DONE, FAILED
+from lstm_sweep.search.engine_names import ray_address
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.secrets import without_secrets
@@ -60,13 +58,16 @@ def launch(arguments: Namespace) -> int:
         found = api.dry_run(spec, settings=settings)
         print_dry_run(found.to_dict(), as_json=arguments.json)
         return DONE
-    if head := cluster_job.head_of(arguments.address, spec.on):
-        job = job_of_launch(arguments, spec)
-        _check_shown_here(arguments)
-        return cluster_job.run(job, settings, head, as_json=arguments.json)
+    address = ray_address(arguments.address, spec.on)
 
     def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
-        return api.launch(spec, settings=settings, observer=observer, interrupts=interrupts)
+        return api.launch(
+            spec,
+            settings=settings,
+            observer=observer,
+            interrupts=interrupts,
+            ray_address=address,
+        )
 
     return _drive(call, settings, arguments)
 
@@ -85,33 +86,11 @@ def _check_says_what(arguments: Namespace) -> None:
         )
 
 
-def job_of_launch(arguments: Namespace, spec: SweepSpec) -> JobFiles:
-    """`launch` as a job on a cluster; `spec` is what the arguments make."""
-    options = _given(arguments, (*OPTIONS, "epochs"))
-    file = _spec_file(arguments)
-    return job_files.of_launch(spec, options, settings=arguments.settings, file=file)
-
-
-def job_of_resume(arguments: Namespace) -> JobFiles:
-    """`resume` as a job on a cluster.
-
-    Raises:
-        InputError: a sweep file is to be compared, whose paths are those of this machine.
-    """
-    if arguments.spec is not None:
-        raise InputError(f"{arguments.spec} is given with --address: expected options in its place")
-    changes = _given(arguments, CHANGES)
-    return job_files.of_resume(arguments.sweep, changes, template=arguments.template)
-
-
 def resume(arguments: Namespace) -> int:
     """Go on with a sweep that was broken off."""
     file, settings = _spec_file(arguments), load(Path.cwd())
     changes = _given(arguments, CHANGES)
-    if head := cluster_job.head_of(arguments.address, arguments.on):
-        job = job_of_resume(arguments)
-        _check_shown_here(arguments)
-        return cluster_job.run(job, settings, head, as_json=arguments.json)
+    address = ray_address(arguments.address, arguments.on)
     spec = None
     if file is not None:
         spec = read_spec(file, {}, [])
@@ -126,6 +105,7 @@ def resume(arguments: Namespace) -> int:
             template=arguments.template,
             observer=observer,
             interrupts=interrupts,
+            ray_address=address,
         )
 
     return _drive(call, settings, arguments)
@@ -142,15 +122,6 @@ def _spec_file(arguments: Namespace) -> Path | None:
     if file == "":
         raise InputError("SWEEP.yaml is '': expected the path of a YAML file")
     return None if file is None else Path(file)
-
-
-def _check_shown_here(arguments: Namespace) -> None:
-    """Refuse to show the progress of a sweep on a cluster otherwise than its job prints it."""
-    if arguments.progress != "auto":
-        raise InputError(
-            f"--progress is {arguments.progress} with --address: expected auto, since a cluster's "
-            f"job prints lines; `lstm-sweep status NAME --follow` follows it too"
-        )
 
 
 def _drive(

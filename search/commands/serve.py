@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.engine_names import ray_address
 from lstm_sweep.search.process import garbage
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
@@ -102,15 +103,10 @@ def _cluster(arguments: Namespace) -> ClusterSlots | None:
     Raises:
         InputError: there can be no such address.
     """
-    from lstm_sweep.search.commands.cluster_job import head_of
     from lstm_sweep.search.service.cluster_slots import ClusterSlots
 
-    if head_of(arguments.address, arguments.on):  # drivers find Ray's own address in RAY_ADDRESS
-        given = arguments.address or os.environ.get("RAY_ADDRESS")
-        raise InputError(
-            f"--address is {shown(given)}: expected auto or HEAD:6379, since drivers run on this "
-            f"machine, which has to be a node of the cluster"
-        )
+    if address := ray_address(arguments.address, arguments.on):
+        os.environ["RAY_ADDRESS"] = address  # drivers find it there
     return ClusterSlots() if arguments.on == "ray" else None
 
 

@@ -187,25 +187,6 @@ def service_stop_s(environment: Mapping[str, str] = os.environ) -> float:
 
 
 @contextmanager
-def first_noted(note: Callable[[int], None]) -> Iterator[None]:
-    """Give the number of the first signal that ends a program to `note`.
-
-    A second signal raises `Interrupted`.
-    """
-    noted = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal noted
-        if noted:
-            raise Interrupted(number)
-        noted = True
-        note(number)
-
-    with _handled(handle):
-        yield
-
-
-@contextmanager
 def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handle the signals that end a program; SIGHUP only if it is not ignored, as by `nohup`."""
 

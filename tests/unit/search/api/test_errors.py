@@ -55,7 +55,7 @@ FOUND = list(raised())
 
 def test_there_are_refusals_of_each_kind() -> None:
     kinds = {call.func.id for _, call, _ in FOUND if isinstance(call.func, ast.Name)}
-    assert {"InputError", "JobLostError", "SweepRunsError", "SweepExistsError"} <= kinds
+    assert {"InputError", "SweepRunsError", "SweepExistsError"} <= kinds
     assert len(FOUND) > 20
 
 
@@ -66,5 +66,5 @@ def test_a_refusal_says_what_to_try(call: ast.Call, text: str) -> None:
 
 def test_typed_errors_are_those_that_the_program_catches() -> None:
     typed = [getattr(errors, name) for name in TYPED - {"NameTakenError"}]
-    alone = {errors.JobLostError, errors.JobNotSubmittedError, errors.ServiceEndsError}
+    alone = {errors.ServiceEndsError}
     assert all(issubclass(one, InputError | StoreError) or one in alone for one in typed)

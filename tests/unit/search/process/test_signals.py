@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process.signals import Interrupted, Shield, first_noted, stop_within_s
+from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
 
 
 def interrupt() -> None:
@@ -150,17 +150,6 @@ def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.Monk
         time.sleep(0.3)
     assert not shield.timed_out
     assert signal.getsignal(signal.SIGALRM) == before
-
-
-def test_the_first_signal_is_noted_and_the_second_one_raised() -> None:
-    noted, before = list[int](), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted) as raised, first_noted(noted.append):
-        os.kill(os.getpid(), signal.SIGTERM)
-        noted.append(0)
-        interrupt()
-    assert noted == [signal.SIGTERM, 0]
-    assert raised.value.code == 130
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_where_there_is_more_time_until_the_end_is_forced_all_limits_are_longer(
