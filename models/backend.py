@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import Any
 
 from lstm_sweep.models.keras_import import keras
 
@@ -20,8 +21,11 @@ def prepare(*, gpu: bool, seed: int) -> None:
     """Make the results of this process reproducible.
 
     It sets the seeds, deterministic operations, one thread on a CPU, and memory growth on a GPU.
-    Call it before the first operation. JAX reads its settings from the environment (see
-    `environment`).
+    Without `gpu` no GPU is used, also where there is one. Call it before the first operation. JAX
+    reads its settings from the environment (see `environment`).
+
+    Raises:
+        RuntimeError: no GPU is to be used, and this process has begun to use one.
     """
     if is_tensorflow():
         _prepare_tensorflow(gpu)
@@ -35,11 +39,23 @@ def _prepare_tensorflow(gpu: bool) -> None:
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
     else:
+        _hide_gpus(tf)
         _keep_memory()
         if tf.config.threading.get_intra_op_parallelism_threads() != 1:
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
+
+
+def _hide_gpus(tf: Any) -> None:
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # its devices are initialized
+        if on_gpu():
+            raise RuntimeError(
+                "this process uses a GPU already, expected one that has not begun to, or "
+                "CUDA_VISIBLE_DEVICES=-1"
+            ) from None
 
 
 def run_operations_alone() -> None:

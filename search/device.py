@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Device:
     """What a slot computes on."""
 
-    #: in words: `gpu`, or `cpu: ` and the name of the CPU
+    #: in words: `cpu: ` or `gpu: ` and the name of the CPU or of the card
     kind: str
     gpu: bool = False
     #: name of its node in a cluster; None on the driver's own machine

@@ -18,6 +18,7 @@ class Gpu:
     total: int = 80_000
     #: what is read one after the other, the last from then on; None: it does not report its memory
     used: tuple[int | None, ...] = (0,)
+    name: str = "NVIDIA H100"
 
     def read(self) -> int | None:
         """Memory in use, as it is read now."""
@@ -48,6 +49,7 @@ def replace_nvml(
         "nvmlDeviceGetCount": lambda: len(reported[-1]),
         "nvmlDeviceGetHandleByIndex": lambda index: reported[-1][index],
         "nvmlDeviceGetUUID": lambda gpu: gpu.uuid,
+        "nvmlDeviceGetName": lambda gpu: gpu.name,
         "nvmlDeviceGetMemoryInfo": memory,
     }.items():
         monkeypatch.setattr(pynvml, name, function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -33,6 +34,22 @@ def memory() -> dict[str, GpuMemory]:
     with contextlib.suppress(InputError):
         return _ask(_memory) or {}
     return {}
+
+
+@functools.cache
+def names() -> dict[str, str]:
+    """What each card is called, by index and by UUID; empty if the driver fails."""
+    with contextlib.suppress(InputError):
+        return _ask(_names) or {}
+    return {}
+
+
+def _names(nvml: Any) -> dict[str, str]:
+    found = {}
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = nvml.nvmlDeviceGetName(handle)
+    return found
 
 
 def _memory(nvml: Any) -> dict[str, GpuMemory]:

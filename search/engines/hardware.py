@@ -1,4 +1,4 @@
-"""What the processors and the memory of this machine are."""
+"""What the processors, the cards and the memory of this machine are."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.engines import gpus
 
 CPU_INFO = Path("/proc/cpuinfo")
 #: to which control groups this process belongs, and where they are
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
-def describe(*, gpu: bool) -> Device:
-    """The device of a slot of this machine, which has a GPU or a CPU core."""
+def describe(gpu: str | None) -> Device:
+    """The device of a slot of this machine: a GPU by its number or UUID, or a core of the CPU."""
     return Device(
-        kind="gpu" if gpu else f"cpu: {cpu_model()}",
-        gpu=gpu,
+        kind=f"cpu: {cpu_model()}" if gpu is None else _card(gpu),
+        gpu=gpu is not None,
         cpu_flags=cpu_flags(),
         cores=len(cores()),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
+
+
+def _card(gpu: str) -> str:
+    """A GPU with its name, as trials take other times on another card; `gpu` if nobody knows it."""
+    name = gpus.names().get(gpu)
+    return f"gpu: {name}" if name else "gpu"
 
 
 def cores() -> list[int]:

@@ -28,7 +28,7 @@ class InlineEngine(ClosesOnExit):
 
     def describe(self, slot: Slot) -> Device:
         """The CPU of this machine; no GPU is used."""
-        return hardware.describe(gpu=False)
+        return hardware.describe(None)
 
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
         """None, as no slot has a GPU."""

@@ -26,6 +26,7 @@ from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.engines.slot_sharing import SlotSharing, allotment_file, shared_folder
 from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.signals import signal_name
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, Slot
 
 #: seconds within which a worker must exit after its last message
@@ -70,7 +71,7 @@ class LocalEngine(ClosesOnExit):
 
     def describe(self, slot: Slot) -> Device:
         """A GPU of this machine, or its CPU."""
-        return hardware.describe(gpu=slot.gpu is not None)
+        return hardware.describe(slot.gpu)
 
     def gpu_memory(self, slot: Slot) -> GpuMemory | None:
         """Memory of the slot's GPU, as its driver reports it."""
@@ -155,7 +156,7 @@ class LocalEngine(ClosesOnExit):
             return Ended(Outcome.LOST, reason)
         if code >= 0:
             return Ended(Outcome.LOST, f"its worker exited with code {code}")
-        reason = f"its worker was killed by {signal.Signals(-code).name}"
+        reason = f"its worker was killed by {signal_name(-code)}"
         if code == -signal.SIGKILL:
             kills = running.log.memory_kills()
             if kills is not None and running.process.pid in kills:

@@ -140,7 +140,7 @@ class Agent:
         else:
             cores = self._scratch.take_cores(slots, hardware.cores())
             own = [Slot(i, core=core, node=node) for i, core in enumerate(cores)]
-        device = replace(hardware.describe(gpu=on_gpus), node=node)
+        device = replace(hardware.describe(own[0].gpu if own else None), node=node)
         self._hello = Hello(tuple(own), device, versions(), os.getpid())
         self._engine = LocalEngine(self._hello.slots)
         self._calls: queue.Queue[tuple[int, Callable[..., None], tuple[Any, ...]]] = queue.Queue()

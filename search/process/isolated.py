@@ -25,6 +25,7 @@ from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.output import mute
 from lstm_sweep.search.process.secrets import take_secrets
+from lstm_sweep.search.process.signals import signal_name
 
 Answer = TypeVar("Answer")
 
@@ -74,7 +75,7 @@ def _answers(process: BaseProcess, pipe: Connection) -> Iterator[Any]:
             kind, answer = pipe.recv()
         except (EOFError, OSError):
             code = forkserver.exit_code(process, END_WITHIN_S)
-            why = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+            why = signal_name(-code) if code and code < 0 else f"exit code {code}"
             raise RuntimeError(f"a process was ended in the midst of its work: {why}") from None
         if kind == "end":
             forkserver.exit_code(process, END_WITHIN_S)

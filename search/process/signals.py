@@ -32,13 +32,21 @@ END_WITHIN_S = 9.0
 AGAIN_S = 0.5
 
 
+def signal_name(number: int) -> str:
+    """What a signal is called, such as `SIGKILL`; `signal 35` if Python has no name for it."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal, which schedulers and libraries use
+        return f"signal {number}"
+
+
 class Interrupted(KeyboardInterrupt):
     """The program was told to end: Ctrl-C, SIGTERM, or a closed terminal."""
 
     def __init__(self, number: int) -> None:
         #: exit code by the convention of shells
         self.code = 128 + number
-        super().__init__(signal.Signals(number).name)
+        super().__init__(signal_name(number))
 
 
 class Shield:

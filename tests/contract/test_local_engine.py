@@ -66,14 +66,17 @@ def test_gpus_of_trials_have_the_numbers_of_nvml_unless_another_order_is_given(
         assert os.environ["CUDA_DEVICE_ORDER"] == (found or given)
 
 
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 1, "signal 35")]
+)
 def test_a_killed_worker_is_lost_and_its_slot_serves_again(
-    local: Engine, corpus: Path, tmp_path: Path
+    local: Engine, corpus: Path, tmp_path: Path, number: int, name: str
 ) -> None:
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
     wait_for_progress(local)
-    os.kill(worker_of(local, slot), signal.SIGKILL)
-    assert listen(local)[slot][-1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    os.kill(worker_of(local, slot), number)
+    assert listen(local)[slot][-1] == Ended(Outcome.LOST, f"its worker was killed by {name}")
     local.start(job(corpus, tmp_path / "again", slot))
     assert listen(local)[slot][-1] == Ended(Outcome.COMPLETE)
 

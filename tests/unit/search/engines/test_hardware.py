@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.engines import hardware
+from lstm_sweep.search.engines import gpus, hardware
+from tests.nvml import Gpu, replace_nvml
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def cpu_info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 def _forget() -> None:
     hardware.cpu_model.cache_clear()
     hardware.cpu_flags.cache_clear()
+    gpus.names.cache_clear()
 
 
 def test_a_cpu_is_described_by_its_name_and_its_instructions(
@@ -33,24 +35,31 @@ def test_a_cpu_is_described_by_its_name_and_its_instructions(
 ) -> None:
     one = "model name\t: A CPU: 2 GHz\nflags\t\t: avx2 amx_bf16\n\n"
     cpu_info(f"processor\t: 0\n{one}processor\t: 1\n{one}")
-    found = hardware.describe(gpu=False)
+    found = hardware.describe(None)
     assert (found.kind, found.gpu, found.node) == ("cpu: A CPU: 2 GHz", False, None)
     assert found.cpu_flags == {"avx2", "amx_bf16"}
     assert found.cores == len(hardware.cores()) >= 1
     assert found.memory and found.memory > 1 << 26
 
 
-def test_a_gpu_is_called_one(cpu_info: Callable[[str], None]) -> None:
+def test_a_gpu_is_called_by_the_name_of_its_card(
+    cpu_info: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cpu_info("flags: avx2\n")
-    found = hardware.describe(gpu=True)
-    assert (found.kind, found.gpu, found.cpu_flags) == ("gpu", True, frozenset({"avx2"}))
+    cards = [Gpu("GPU-5a", name="NVIDIA H100"), Gpu("GPU-7c", name="NVIDIA T4")]
+    replace_nvml(monkeypatch, lambda: cards)
+    kinds = {gpu: hardware.describe(gpu).kind for gpu in ("0", "1", "GPU-7c", "MIG-1")}
+    t4 = "gpu: NVIDIA T4"
+    assert kinds == {"0": "gpu: NVIDIA H100", "1": t4, "GPU-7c": t4, "MIG-1": "gpu"}
+    found = hardware.describe("0")
+    assert (found.gpu, found.cpu_flags) == (True, frozenset({"avx2"}))
 
 
 def test_where_the_system_does_not_say_the_architecture_is_known(
     cpu_info: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    found = hardware.describe(gpu=False)
+    found = hardware.describe(None)
     assert (found.kind, found.cpu_flags) == ("cpu: riscv64", frozenset())
 
 
