@@ -20,20 +20,28 @@ def check_number(
     *,
     whole: bool = False,
     optional: bool = False,
+    above: bool = False,
     or_else: str = "",
 ) -> None:
-    """Refuse what is no number from `low` to `high`; `or_else` is a word that may stand for one."""
+    """Refuse what is no number from `low` to `high`; `or_else` is a word that may stand for one.
+
+    With `above` it has to be larger than `low`.
+    """
     if value is None and optional:
         return
     noun = f"{or_else} or " if or_else else ""
     noun += "a whole number" if whole else "a number"
-    expected = f"expected {noun} from {low:g}"
+    expected = f"expected {noun} {'above' if above else 'from'} {low:g}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} is {shown(value)}: {expected}")
     if isinstance(value, int) and value > high:
         given = value if value <= LARGEST else "too large"
         raise InputError(f"{name} is {given}: {expected} to {high}")
-    if not low <= value <= high or (whole and not isinstance(value, int)):
+    if (
+        not low <= value <= high
+        or (above and value == low)
+        or (whole and not isinstance(value, int))
+    ):
         raise InputError(f"{name} is {value!r}: {expected}")
 
 

@@ -108,7 +108,7 @@ class SweepSpec:
             object.__setattr__(self, "data", self._resolved_data())
         self.rule()
         check_number("trials", self.trials, 1, whole=True)
-        check_number("minutes", self.minutes, 0, optional=True)
+        check_number("minutes", self.minutes, 0, above=True, optional=True)
         check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
         if self.per_gpu == AUTO and self.template:
             raise InputError("per_gpu is auto, with a template: expected a whole number from 1")

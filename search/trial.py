@@ -46,6 +46,25 @@ class Outcome(StrEnum):
         """Whether the trial's best loss may be compared with those of others."""
         return self in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.STOPPED)
 
+    @property
+    def is_accident(self) -> bool:
+        """Whether it has failed for want of something in the machine or the program.
+
+        Such a failure says nothing of how good a config is, nor its learning rate: a search takes
+        it as if the trial had not been. `diverged` is the one failure that is a finding.
+        """
+        return not self.ranks and self is not Outcome.DIVERGED
+
+    def most_attempts(self, phase: Phase) -> int:
+        """After how many attempts a trial of a phase has failed, if the last one ends so.
+
+        Memory may have been used up by another program, and a ladder cannot do without a rate.
+        """
+        if self is Outcome.LOST:
+            return 3
+        again = phase is Phase.LADDER or self is Outcome.OUT_OF_MEMORY
+        return 2 if self.is_accident and again else 1
+
 
 class Phase(StrEnum):
     """Which part of a sweep a run belongs to."""

@@ -56,6 +56,7 @@ DATA = "name of a sample, `corpus:ID` of an uploaded corpus, or `server:PATH`"
 TEXT = {"type": "string", "minLength": 1}
 SWITCH = {"type": "boolean"}
 NUMBER = {"type": "number", "minimum": 0, "maximum": LARGEST}
+MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST}
 SPLIT = {
     "type": "array", "items": {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST},
     "minItems": 3, "maxItems": 3,
@@ -156,7 +157,7 @@ class SweepSubmission(_Body):
     )
     learning_rate_field: Any = _taken({"type": "string"}, None, optional=True)
     trials: Any = _taken(_whole(1), 50)
-    minutes: Any = _taken(NUMBER, None, "wall time at most", optional=True)
+    minutes: Any = _taken(MINUTES, None, "wall time at most", optional=True)
     workers: Any = _taken(_whole(1, MOST_PLACES), None, "trials at once, at most", optional=True)
     per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), 1)
     on: Any = _taken(_word(*ENGINES), "local")
@@ -187,7 +188,7 @@ class Changes(_Body):
     """What a sweep may do differently from now on."""
 
     trials: Any = _taken(_whole(1), None, "trials at most")
-    minutes: Any = _taken(NUMBER, None, optional=True)
+    minutes: Any = _taken(MINUTES, None, optional=True)
     workers: Any = _taken(_whole(1, MOST_PLACES), None, optional=True)
     per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), None)
     on: Any = _taken(_word(*ENGINES), None)

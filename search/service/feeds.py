@@ -40,7 +40,7 @@ PING = b": ping\n\n"
 #: milliseconds after which a browser connects again
 RETRY = b"retry: 2000\n\n"
 #: outcomes of trials that a sweep may try again
-GOES_ON = (Outcome.STOPPED, Outcome.LOST)
+GOES_ON = (Outcome.STOPPED, *(one for one in Outcome if one.is_accident))
 #: what is left out of a comparison of two states: it changes at each look
 UNSTEADY = ("eta_seconds", "eta_range")
 

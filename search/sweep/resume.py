@@ -30,8 +30,6 @@ from lstm_sweep.search.sweep.stored_seconds import OPEN, slot_seconds, waited_se
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 
 DIED = Stop(StopReason.DRIVER_DIED, trial_end.DRIVER_DIED)
-#: attempts of a trial whose worker dies each time
-ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -210,15 +208,16 @@ def close(
 def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
     """Whether a trial with this last attempt gets another one.
 
-    After `ATTEMPTS` attempts that have killed their worker it does not; attempts that ended with
-    their driver do not count.
+    Not once it has had `Outcome.most_attempts`; attempts that ended with their driver do not count.
     """
     assert progress.ended
-    if progress.ended.unfinished or progress.ended.outcome is not Outcome.LOST:
-        return progress.ended.unfinished
-    same = (other for other in attempts if other.trial.number == progress.trial.number)
-    killed = (o for o in same if o.ended and o.ended.outcome is Outcome.LOST)
-    return sum(not (other.ended and other.ended.unfinished) for other in killed) < ATTEMPTS
+    if progress.ended.unfinished:
+        return True
+    number, phase = progress.trial.number, progress.trial.phase
+    ends = (one.ended for one in attempts if one.trial.number == number)
+    failed = sum(end.outcome.is_accident for end in ends if end and not end.unfinished)
+    outcome = progress.ended.outcome
+    return outcome.is_accident and failed < outcome.most_attempts(phase)
 
 
 def driven_s(run: Any) -> float:

@@ -222,5 +222,5 @@ def rank(progress: TrialProgress) -> tuple[float, int]:
 
 def _may_go_on(progress: TrialProgress) -> bool:
     """Whether an attempt that has ended was not its trial's last."""
-    ended = progress.ended
-    return ended is not None and (ended.unfinished or ended.outcome is Outcome.LOST)
+    ended, phase = progress.ended, progress.trial.phase
+    return ended is not None and (ended.unfinished or ended.outcome.most_attempts(phase) > 1)

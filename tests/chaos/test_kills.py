@@ -27,8 +27,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.resume import ATTEMPTS
-from lstm_sweep.search.trial import RESULTS, Outcome
+from lstm_sweep.search.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM
@@ -36,6 +35,8 @@ from tests.servers import Server
 
 pytestmark = pytest.mark.full
 
+#: attempts of a trial whose worker is killed each time
+ATTEMPTS = Outcome.LOST.most_attempts(Phase.SEARCH)
 #: whether `make chaos` is running
 LONG = "CHAOS_KILLS" in os.environ
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))

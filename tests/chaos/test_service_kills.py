@@ -22,8 +22,7 @@ import pytest
 
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.resume import ATTEMPTS
-from lstm_sweep.search.trial import RESULTS, Outcome
+from lstm_sweep.search.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import all_end
 from tests.chaos.service_under_fire import (
     DRAINS_WITHIN_S,
@@ -36,6 +35,8 @@ from tests.conftest import write_text
 
 pytestmark = pytest.mark.full
 
+#: attempts of a trial whose worker is killed each time
+ATTEMPTS = Outcome.LOST.most_attempts(Phase.SEARCH)
 #: whether `make chaos` is running
 LONG = "CHAOS_KILLS" in os.environ
 KILLS = int(os.environ.get("CHAOS_KILLS", "4"))

@@ -73,6 +73,20 @@ def test_each_outcome_has_a_word_of_mlflow_and_ranks_or_not(
     assert (outcome.status, outcome.ranks) == (status, ranks)
 
 
+def test_a_failure_is_an_accident_of_the_machine_unless_the_training_has_diverged() -> None:
+    accidents = {outcome for outcome in Outcome if outcome.is_accident}
+    assert accidents == {Outcome.OUT_OF_MEMORY, Outcome.HUNG, Outcome.ERROR, Outcome.LOST}
+
+
+def test_only_accidents_are_tried_again() -> None:
+    attempts = {phase: {o: o.most_attempts(phase) for o in Outcome} for phase in Phase}
+    again = {o: n for o, n in attempts[Phase.SEARCH].items() if n > 1}
+    assert again == {Outcome.LOST: 3, Outcome.OUT_OF_MEMORY: 2}
+    assert attempts[Phase.CONFIRM] == attempts[Phase.SEARCH]
+    of_ladder = {o for o, n in attempts[Phase.LADDER].items() if n > 1}
+    assert of_ladder == {outcome for outcome in Outcome if outcome.is_accident}
+
+
 def test_a_trial_is_named_by_its_sweep_and_number() -> None:
     assert TRIAL.id == "docs-1/4"
 

@@ -55,13 +55,6 @@ def test_what_is_spent_follows_from_the_value(
     assert found.command_line == expected
 
 
-def test_no_minutes_at_all_are_a_limit() -> None:
-    none = replace(SPEC, minutes=0)
-    assert spent(tags("minutes"), none, none).command_line.startswith("--minutes 0 (")
-    for more in (5.0, None):
-        assert spent(tags("minutes"), none, replace(SPEC, minutes=more)) == ""
-
-
 @pytest.mark.parametrize("state", ["interrupted", "stopped", "failed"])
 def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> None:
     for reason in StopReason:
