@@ -24,7 +24,6 @@ import pytest
 import sqlalchemy
 
 from lstm_sweep.search.process import secrets
-from lstm_sweep.search.sweep import evidence
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases", "tests.acceptance", "tests.contract", "tests.unit")
@@ -78,21 +77,6 @@ Run = Callable[..., Done]
 def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test has hidden must be readable in the next."""
     monkeypatch.setattr(secrets, "_hidden", set[str]())
-
-
-@pytest.fixture
-def rendered() -> None:
-    """For tests of what pictures show: sweeps of this process render them."""
-
-
-@pytest.fixture(autouse=True)
-def unrendered_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps of this process lay out their pictures, but write files without an image.
-
-    To render the pictures of a sweep takes longer than all else of it, if its trials are scripted.
-    """
-    if "rendered" not in request.fixturenames:
-        monkeypatch.setattr(evidence, "_save", lambda axes, file: file.write_bytes(b""))
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ IMPORTS = (
     "mlflow",
     "hyperopt",
     "scipy.stats",
-    "matplotlib.figure",
     "lstm_sweep.search.commands.lifecycle",
     "lstm_sweep.search.commands.models",
     "lstm_sweep.search.commands.trials",

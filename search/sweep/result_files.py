@@ -1,9 +1,6 @@
-"""Pictures, numbers and the report of a sweep, kept in its run."""
+"""Numbers and the report of a sweep, kept in its run."""
 
 from __future__ import annotations
-
-import tempfile
-from pathlib import Path
 
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.policy.policy import Policy
@@ -19,7 +16,7 @@ from lstm_sweep.search.sweep.task import Task
 def keep_result(
     task: Task, store: Store, state: SweepState, policy: Policy | None, viewer: Viewer
 ) -> None:
-    """Keep pictures, numbers and a report that show why the best trial is the best.
+    """Keep numbers and a report that show why the best trial is the best.
 
     The sweep's run is closed, and another driver may already use its folder. What cannot be kept
     matters less than a sweep that has ended in order.
@@ -27,29 +24,14 @@ def keep_result(
     importance = None
     try:
         importance = policy.importance() if policy else None
-        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-            _keep_plots(task, store, state, importance, Path(folder))
+        found = evidence.evidence(state, task, importance)
+        store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
     except Exception as error:
-        viewer.said(f"no plots were saved: {one_line(error)}")
+        viewer.said(f"no numbers were saved: {one_line(error)}")
     try:
         keep_report(store, state.run_id, importance)
     except Exception as error:
         viewer.said(f"no report was saved: {one_line(error)}")
-
-
-def _keep_plots(
-    task: Task,
-    store: Store,
-    state: SweepState,
-    importance: dict[str, float] | None,
-    folder: Path,
-) -> None:
-    found = evidence.evidence(state, task, importance)
-    store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
-    for name, draw in evidence.plots(found, state):
-        file = folder / f"{name}.png"
-        draw(file)
-        store.keep_file(state.run_id, file)
 
 
 def one_line(error: Exception) -> str:

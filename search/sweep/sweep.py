@@ -237,7 +237,7 @@ class Sweep:
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 
     def _finish(self) -> None:
-        """End workers, close every run, and delete files; plots and the logged model come last.
+        """End workers, close every run, delete files; report and logged model come last.
 
         After a signal, which leaves seconds, `resume` makes them.
         """

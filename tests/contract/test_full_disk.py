@@ -104,18 +104,16 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     workdir.clear(cache / parent.info.run_id, set())
 
 
-def test_pictures_that_find_no_space_do_not_keep_a_sweep_from_its_end(
+def test_a_report_that_finds_no_space_does_not_keep_a_sweep_from_its_end(
     store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(file: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+    def keep(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "report.html")
 
-    monkeypatch.setattr(
-        "lstm_sweep.search.sweep.evidence.plots", lambda *arguments: iter([("curves", draw)])
-    )
+    monkeypatch.setattr("lstm_sweep.search.sweep.result_files.keep_report", keep)
     display = Listening()
     four_trials(store, corpus, data, observer=display).run()
-    assert any("no plots were saved" in text for text in display.told)
+    assert any("no report was saved" in text for text in display.told)
     check(store)
 
 

@@ -148,19 +148,13 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     assert state.best_loss == min(expected, default=None)
 
 
-@pytest.fixture
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of such losses are drawn in test_report; here they would take most of the time."""
-    monkeypatch.setattr("lstm_sweep.search.sweep.evidence.plots", lambda *arguments: iter(()))
-
-
 MANY = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @MANY
 @given(curves=CURVES)
 def test_in_no_phase_of_a_search_a_loss_that_is_no_number_wins(
-    curves: list[list[float]], corpus: Corpus, data: Path, without_pictures: None
+    curves: list[list[float]], corpus: Corpus, data: Path
 ) -> None:
     engine = ScriptedEngine(dict(enumerate(curves)))
     sweep = sweep_of(corpus_spec(data), corpus, engine)
@@ -171,7 +165,7 @@ def test_in_no_phase_of_a_search_a_loss_that_is_no_number_wins(
 @MANY
 @given(curves=CURVES)
 def test_in_no_phase_of_a_search_over_a_template_a_loss_that_is_no_number_wins(
-    curves: list[list[float]], tmp_path: Path, without_pictures: None
+    curves: list[list[float]], tmp_path: Path
 ) -> None:
     engine = Templates(dict(enumerate(curves)))
     sweep = sweep_of(template_spec(tmp_path), None, engine)
@@ -182,7 +176,7 @@ def test_in_no_phase_of_a_search_over_a_template_a_loss_that_is_no_number_wins(
 @pytest.mark.parametrize("phase", ["ladder", "search", "confirm"])
 @pytest.mark.parametrize("bad", BAD)
 def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
-    bad: float, phase: str, corpus: Corpus, data: Path, without_pictures: None
+    bad: float, phase: str, corpus: Corpus, data: Path
 ) -> None:
     curves = [
         [3.0 - 0.1 * number - 0.01 * epoch for epoch in range(EPOCHS)] for number in range(14)
@@ -198,10 +192,9 @@ def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
     assert set(progress.best_so_far) == {INF}
 
 
-@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize("metric", ["val_loss", "val_score"])
 @pytest.mark.parametrize("bad", BAD)
-def test_a_sweep_closes_before_anything_is_drawn(bad: float, metric: str, tmp_path: Path) -> None:
+def test_a_sweep_closes_before_evidence_is_kept(bad: float, metric: str, tmp_path: Path) -> None:
     metrics = {"train_loss": 1.0, metric: bad, "round_seconds": 1.0}
     engine = Told([RoundDone(1, metrics, last=True), Ended(Outcome.COMPLETE, loss=0.5)])
     sweep = sweep_of(template_spec(tmp_path), None, engine)
@@ -210,14 +203,11 @@ def test_a_sweep_closes_before_anything_is_drawn(bad: float, metric: str, tmp_pa
     store: Any = sweep._store
     evidence = strictly(store.kept["evidence.json"][0])
     assert evidence["trials"][0]["losses"] == [None]
-    pictures = {name: status for name, (_, status) in store.kept.items() if name.endswith(".png")}
-    assert pictures == {"learning_curves.png": "FINISHED", "best_over_time.png": "FINISHED"} | (
-        {"ladder.png": "FINISHED"}
-    )
+    assert store.kept["evidence.json"][1] == "FINISHED"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, MemoryError, OSError])
-@pytest.mark.parametrize("broken", ["describe", "evidence", "plots"])
+@pytest.mark.parametrize("broken", ["describe", "evidence"])
 def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     broken: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

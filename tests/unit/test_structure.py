@@ -126,7 +126,6 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             {"search/policy/proposer.py", "spaces/dimension.py", "spaces/template/dimensions.py"},
         ),
         ("jinja2", {"search/pages/report_page.py", "search/service/pages/rendering.py"}),
-        ("matplotlib", {"search/sweep/evidence.py"}),
         (
             "scipy",
             {

@@ -9,10 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.size import parameters
@@ -42,8 +40,6 @@ from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, RoundDone, Slot,
 from lstm_sweep.spaces import presets
 from tests.conftest import in_full
 from tests.states import with_trials
-
-pytestmark = pytest.mark.usefixtures("rendered")
 
 SLOT = Slot(0)
 ALPHABET, SYMBOLS = 30, 100_000
@@ -149,25 +145,6 @@ def test_the_ladder_is_shown_as_it_was_decided(state: SweepState, found: dict[st
     assert shown["reason"] == report.ladder.decision.reason
 
 
-@pytest.mark.parametrize(
-    ("searched", "ends"),
-    [({"low": 0.0013, "high": 0.2, "scale": "log"}, (0.0013, 0.2)), ([0.01, 0.1], (0.01, 0.1))],
-)
-def test_the_picture_of_the_ladder_shades_the_rates_that_are_searched(
-    found: dict[str, Any], searched: Any, ends: tuple[float, float]
-) -> None:
-    from matplotlib.figure import Figure
-
-    axes = Figure().add_subplot()
-    evidence_module._ladder_curve(
-        axes, found | {"ladder": found["ladder"] | {"learning_rates": searched}}
-    )
-    [shaded] = axes.patches
-    box = shaded.get_extents().transformed(axes.transData.inverted())
-    assert (box.x0, box.x1) == pytest.approx(ends)
-    assert shaded.get_label() == "where the search goes on"
-
-
 def test_best_loss_over_time_only_falls(found: dict[str, Any]) -> None:
     points = found["best_over_time"]
     losses = [point["val_loss"] for point in points]
@@ -197,16 +174,6 @@ def test_confirmed_configs_are_among_the_evidence(found: dict[str, Any]) -> None
     assert sorted(len(one["losses"]) for one in found["confirmed"]) == [2, 2, 3]
 
 
-def test_all_pictures_are_drawn(state: SweepState, found: dict[str, Any], tmp_path: Path) -> None:
-    drawn = dict(evidence_module.plots(found, state))
-    assert list(drawn) == [
-        "learning_curves", "best_over_time", "parameters", "ladder", "importance",
-    ]  # fmt: skip
-    for name, draw in drawn.items():
-        draw(tmp_path / f"{name}.png")
-        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
-
-
 @contextmanager
 def no_warnings() -> Iterator[None]:
     """Raises what is warned of within; what other tests left to the collector is not of it."""
@@ -215,23 +182,20 @@ def no_warnings() -> Iterator[None]:
         yield
 
 
-def test_a_sweep_in_which_everything_fails_is_drawn_without_a_word(tmp_path: Path) -> None:
+def test_a_sweep_in_which_everything_fails_is_described_without_a_word() -> None:
     failed = Ended(Outcome.ERROR, "no")
     whole = played()
     finished = [replace(progress, ended=failed, rounds=()) for progress in whole.finished]
     report = learned(finished, len(finished)).report()
     state = with_trials(SweepState("s", whole.spec, "run", (SLOT,), report=report), finished)
     with no_warnings():
-        drawn = evidence_module.plots(evidence_module.evidence(state, NETWORKS), state)
-        for name, draw in drawn:
-            draw(tmp_path / f"{name}.png")
-    assert (tmp_path / "learning_curves.png").exists()
+        found = evidence_module.evidence(state, NETWORKS)
+    assert {trial["val_loss"] for trial in found["trials"]} == {None}
+    assert evidence_module.describe(state) == "No trial has a result."
 
 
 @pytest.mark.parametrize("bad", [math.nan, 1e308, *in_full(math.inf, -math.inf)])
-def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
-    bad: float, tmp_path: Path
-) -> None:
+def test_losses_that_are_no_numbers_are_left_out(bad: float) -> None:
     whole = played(20)
     finished = list(whole.finished)
     for place, progress in enumerate(finished):
@@ -244,42 +208,14 @@ def test_losses_that_are_no_numbers_are_left_out_of_all_pictures(
     state = with_trials(replace(whole, finished=(), ranked=(), report=policy.report()), finished)
     with no_warnings():
         found = evidence_module.evidence(state, NETWORKS, policy.importance())
-        for name, draw in evidence_module.plots(found, state):
-            draw(tmp_path / f"{name}.png")
         text = evidence_module.describe(state)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert {path.read_bytes()[:4] for path in tmp_path.glob("*.png")} == {b"\x89PNG"}
     assert "nan" not in text and "inf" not in text
 
 
-def test_rounds_within_an_epoch_are_drawn_at_their_parts_of_it(
-    state: SweepState, tmp_path: Path
-) -> None:
-    in_rounds = [
-        replace(one, trial=replace(one.trial, rounds_per_epoch=4)) for one in state.finished
-    ]
-    found = with_trials(replace(state, finished=(), ranked=()), in_rounds)
-    evidence_module.plot_learning_curves(found, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").exists()
-    epochs, losses = evidence_module._curve(in_rounds[-1])
-    assert epochs == [number / 4 for number in range(1, len(losses) + 1)]
-
-
-def test_every_baseline_is_a_line_of_its_own() -> None:
-    from matplotlib.figure import Figure
-
-    losses = {name: 3.0 - place / 2 for place, name in enumerate(FAMILIES)}
-    axes = Figure().add_subplot()
-    evidence_module._draw_baselines(axes, losses)
-    assert [np.asarray(line.get_ydata())[0] for line in axes.lines] == list(losses.values())
-    assert len({*map(repr, evidence_module.DASHES)}) >= len(losses)
-    assert [line.get_label() for line in axes.lines][2:] == ["naive bayes: 2.000", "ngram: 1.500"]
-
-
-def test_a_sweep_without_trials_has_no_pictures() -> None:
+def test_a_sweep_without_trials_has_no_result() -> None:
     empty = SweepState("s", SweepSpec(), "run", (SLOT,), {"unigram": 3.0})
-    found = evidence_module.evidence(empty, NETWORKS)
-    assert dict(evidence_module.plots(found, empty)) == {}
+    assert evidence_module.evidence(empty, NETWORKS)["trials"] == []
     assert evidence_module.describe(empty) == "No trial has a result."
 
 
@@ -308,8 +244,3 @@ def test_confirming_trials_have_the_phase_confirm(state: SweepState) -> None:
     firsts = {c.trial.config: c.trial.seed for c in state.finished if c not in again}
     assert len(again) == 7
     assert all(progress.trial.seed != firsts[progress.trial.config] for progress in again)
-
-
-def test_trials_that_are_named_differ_in_dashes_and_marks_beside_their_hues() -> None:
-    for part in ("color", "linestyle", "marker"):
-        assert len({look[part] for look in evidence_module.NAMED}) == len(evidence_module.NAMED)

@@ -204,13 +204,11 @@ def test_its_runs_carry_its_tags_and_no_unit_of_other_kinds(sweep: Sweep) -> Non
     assert best and best.bits_per_symbol is None and best.val_loss == sweep.state.best_loss
 
 
-def test_its_pictures_name_its_loss(sweep: Sweep) -> None:
+def test_its_evidence_names_its_loss(sweep: Sweep) -> None:
     store: Any = sweep._store
     evidence = json.loads(store.kept["evidence.json"][0])
     assert (evidence["loss"], evidence["training_symbols"]) == ("share of errors", 0)
     assert {trial["parameters"] for trial in evidence["trials"]} == {None}
-    pictures = {name for name in store.kept if name.endswith(".png")}
-    assert pictures == {"learning_curves.png", "best_over_time.png"}
 
 
 def test_what_it_does_not_offer_is_refused_in_a_sentence(sweep: Sweep) -> None:
