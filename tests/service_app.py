@@ -118,6 +118,7 @@ class ImmediateService:
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""
+        self.status(name)
         return self.owners.get(name)
 
     def ready(self) -> str:

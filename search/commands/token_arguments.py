@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-#: roles and what they allow; those of `search/service/tokens.py`
-ROLES = {"read": "look at everything", "run": "change sweeps and upload too"}
+#: roles and what they allow; those of `search/service/permissions.py`
+ROLES = {
+    "read": "look at everything",
+    "run": "also submit sweeps, upload, and change what is one's own",
+    "admin": "also change what is others', and give priorities above 0",
+}
 
 
 def add_token(commands: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from lstm_sweep.models.errors import cut
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.tokens import User
+from lstm_sweep.search.service.permissions import User
 
 FILE = "audit.jsonl"
 LONGEST_WHAT = 400

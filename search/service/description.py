@@ -38,7 +38,7 @@ WITH_LOGIN = {
     503: "the store does not answer, or the service ends; ask again later",
 }
 WITH_BODY = {400: "the body cannot be read", 413: "the body is too large"}
-FORBIDDEN = "the token may only read, or the request comes from a page of another site"
+FORBIDDEN = "the user may not do this, or the request comes from a page of another site"
 CHECKED = "what is given is not as described; the sentence says what was expected"
 ABOUT = """\
 Queues sweeps of lstm-sweep, runs them, and hands out their models.

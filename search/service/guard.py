@@ -20,8 +20,8 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.audit import Audit
 from lstm_sweep.search.service.http_settings import API, HttpSettings, Limits, host_of, name_of
 from lstm_sweep.search.service.login import FOR_MLFLOW, Login, cookie_of
+from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError, response_of
-from lstm_sweep.search.service.tokens import Role, User
 
 LOOPBACK = ("localhost",)
 #: methods that change nothing
@@ -108,7 +108,7 @@ class Guard:
         if path in self._open or path.startswith("/static/"):
             return None
         user = await self._login.user_of(headers, address_of(scope))
-        if changes and user.role is not Role.RUN and path not in READ_ALL_THE_SAME:
+        if changes and not user.may_run and path not in READ_ALL_THE_SAME:
             raise ProblemError(
                 403, f"'{user.name}' may read: expected a token with the role run for changes"
             )

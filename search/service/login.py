@@ -19,9 +19,10 @@ from anyio import CapacityLimiter, Lock, to_thread
 from starlette.requests import cookie_parser
 
 from lstm_sweep.search.service.http_settings import API, HttpSettings
+from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.sessions import Sessions
-from lstm_sweep.search.service.tokens import LONGEST, PREFIX, Role, TokenFile, User
+from lstm_sweep.search.service.tokens import LONGEST, PREFIX, TokenFile
 from lstm_sweep.search.store.auth import direct
 
 COOKIE = "lstm-sweep-token"
@@ -99,7 +100,7 @@ class Login:
         self._silent = -math.inf
         #: users of MLflow by the hash of their login, and until when they are remembered
         self._known: OrderedDict[str, tuple[float, User]] = OrderedDict()
-        self._here = User(_own_name(), Role.RUN)
+        self._here = User(_own_name(), Role.ADMIN)
 
     async def user_of(self, headers: Mapping[str, str], address: str) -> User:
         """Who sends a request with these headers from an address.
@@ -207,7 +208,7 @@ def ask_mlflow(at: str, given: str) -> User | None:
         request = urllib.request.Request(at, headers={"Authorization": f"Basic {given}"})
         with direct.open(request, timeout=ANSWER_WITHIN_S) as answer:
             found = json.loads(answer.read(65_536))["user"]
-        role = Role.RUN if found["is_admin"] is True else Role.READ
+        role = Role.ADMIN if found["is_admin"] is True else Role.READ
         return User(str(found["username"]), role)
     except urllib.error.HTTPError as error:
         error.close()

@@ -14,9 +14,9 @@ from lstm_sweep.search.service.feeds import Feeds
 from lstm_sweep.search.service.http_settings import HttpSettings
 from lstm_sweep.search.service.login import Login
 from lstm_sweep.search.service.metrics import Metrics
+from lstm_sweep.search.service.permissions import User, check_owner
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.service import Service
-from lstm_sweep.search.service.tokens import User
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.store.settings import Settings
 
@@ -62,6 +62,16 @@ class Site:
             ),
             metrics=Metrics(),
         )
+
+    def check_may_change(self, user: User, sweep: str) -> None:
+        """Refuse a change of a sweep that belongs to somebody else; it is read from the store.
+
+        Raises:
+            ProblemError: 403.
+            NoSuchRunError: there is no such sweep.
+        """
+        if not user.is_admin:
+            check_owner(user, self.service.owner(sweep), f"sweep '{sweep}'")
 
     @property
     def store(self) -> Settings:

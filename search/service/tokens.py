@@ -11,7 +11,6 @@ import stat
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
+from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.spec import check_name
 
 FILE = "tokens.json"
@@ -29,22 +29,6 @@ PREFIX = "lstm-sweep-"
 RANDOM_BYTES = 32
 #: characters of the longest token that is looked at
 LONGEST = 200
-
-
-class Role(StrEnum):
-    """What a token allows."""
-
-    READ = "read"
-    #: also to change sweeps and to upload
-    RUN = "run"
-
-
-@dataclass(frozen=True)
-class User:
-    """Who has sent a request."""
-
-    name: str
-    role: Role
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,12 @@ from lstm_sweep.search.service.pages.rendering import (
     rendered,
 )
 from lstm_sweep.search.service.pages.views import router as views
+from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.operation import begin_session, end_session, with_cookie
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
-from lstm_sweep.search.service.tokens import LONGEST, User
+from lstm_sweep.search.service.tokens import LONGEST
 from lstm_sweep.search.spec import RULES
 from lstm_sweep.search.store import archive
 from lstm_sweep.spaces.presets import SPACES
@@ -101,26 +102,31 @@ def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
     filled = forms.filled_in(given)
     priority = filled.get("priority", 0)
     check_priority(priority)
+    check_may_prioritise(user, priority)
     spec = site.names.spec_of({name: filled[name] for name in FIELDS if name in filled})
     key = given.get("key") or None
     return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
 
 
-async def _changed(site: Site, sweep: str, call: Any) -> Response:
-    await site.answers.change(call)
+async def _changed(site: Site, user: User, sweep: str, call: Any) -> Response:
+    def change() -> None:
+        site.check_may_change(user, sweep)
+        call()
+
+    await site.answers.change(change)
     return moved(f"/sweeps/{quote(sweep)}")
 
 
 @router.post("/sweeps/{sweep}/pause")
-async def pause(sweep: SweepName, site: TheSite) -> Response:
+async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     """Let a sweep wait until it is resumed."""
-    return await _changed(site, sweep, partial(site.service.pause, sweep))
+    return await _changed(site, user, sweep, partial(site.service.pause, sweep))
 
 
 @router.post("/sweeps/{sweep}/stop")
-async def stop(sweep: SweepName, site: TheSite) -> Response:
+async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     """End a sweep."""
-    return await _changed(site, sweep, partial(site.service.stop, sweep))
+    return await _changed(site, user, sweep, partial(site.service.stop, sweep))
 
 
 @router.post("/sweeps/{sweep}/resume")
@@ -132,16 +138,17 @@ async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUse
             raise InputError(f"{shown(name)} is no field: possible: trials, minutes")
     note(request, **{name: shown(value) for name, value in changes.items()})
     call = partial(site.service.resume, sweep, changes, owner=user.name)
-    return await _changed(site, sweep, call)
+    return await _changed(site, user, sweep, call)
 
 
 @router.post("/sweeps/{sweep}/priority")
-async def prioritise(sweep: SweepName, request: Request, site: TheSite) -> Response:
+async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     """Give a sweep another priority."""
     priority: Any = forms.filled_in(await forms.fields_of(request)).get("priority")
     check_priority(priority)
+    check_may_prioritise(user, priority)
     note(request, priority=priority)
-    return await _changed(site, sweep, partial(site.service.prioritise, sweep, priority))
+    return await _changed(site, user, sweep, partial(site.service.prioritise, sweep, priority))
 
 
 @router.post("/sweeps/{sweep}/trials/{number}/rerun")

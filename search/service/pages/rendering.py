@@ -19,9 +19,9 @@ from lstm_sweep.search.pages.findings import by_name
 from lstm_sweep.search.pages.svg import NOT_XML
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import problems
+from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import KINDS, ProblemError
 from lstm_sweep.search.service.site import Site
-from lstm_sweep.search.service.tokens import Role, User
 from lstm_sweep.search.texts.times import time_left_text
 
 HERE = Path(__file__).parent
@@ -47,7 +47,7 @@ class Looks(NamedTuple):
     @classmethod
     def of(cls, site: Site, user: User) -> Looks:
         """What a page shows to this user."""
-        return cls(user.role is Role.RUN, site.settings.asks_login)
+        return cls(user.may_run, site.settings.asks_login)
 
 
 @functools.cache

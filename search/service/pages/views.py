@@ -25,13 +25,13 @@ from lstm_sweep.search.pages.svg import escaped
 from lstm_sweep.search.service.description import Number, SweepName
 from lstm_sweep.search.service.http_settings import host_of
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
+from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.exports import export_best, export_trial
 from lstm_sweep.search.service.routes.reports import report as report_of
 from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
-from lstm_sweep.search.service.tokens import User
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.sweep.stored_findings import read_findings
 

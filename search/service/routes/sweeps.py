@@ -29,6 +29,7 @@ from lstm_sweep.search.service.bodies import (
     check_priority,
 )
 from lstm_sweep.search.service.description import API, SweepName, refusals
+from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import archive
@@ -75,6 +76,7 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
     fields = body.given()
     priority = fields.pop("priority", 0)
     check_priority(priority)
+    check_may_prioritise(user, priority)
 
     def change() -> dict[str, Any]:
         spec = site.names.spec_of(fields)
@@ -163,13 +165,20 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     summary="Reprioritise a sweep",
     responses={200: {"model": shows.Queued}, **refusals(NONE | {409: "it has ended"})},
 )
-async def prioritise(sweep: SweepName, body: Priority, site: TheSite, request: Request) -> Response:
+async def prioritise(
+    sweep: SweepName, body: Priority, site: TheSite, user: TheUser, request: Request
+) -> Response:
     """Give a sweep that waits or runs another priority."""
     check_only(body.given(), ("priority",))
     check_priority(body.priority)
+    check_may_prioritise(user, body.priority)
     note(request, priority=body.priority)
-    call = partial(site.service.prioritise, sweep, body.priority)
-    return answers.document((await site.answers.change(call)).to_dict())
+
+    def change() -> dict[str, Any]:
+        site.check_may_change(user, sweep)
+        return site.service.prioritise(sweep, body.priority).to_dict()
+
+    return answers.document(await site.answers.change(change))
 
 
 @router.post(
@@ -177,10 +186,11 @@ async def prioritise(sweep: SweepName, body: Priority, site: TheSite, request: R
     summary="Pause a sweep",
     responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it has ended"})},
 )
-async def pause(sweep: SweepName, site: TheSite, request: Request) -> Response:
+async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
 
     def write(console: Console) -> None:
+        site.check_may_change(user, sweep)
         before, now = site.service.status(sweep), site.service.pause(sweep)
         had_ended = not before.is_under_way or before.state == "paused"
         tags = Tags(archive.existing_sweep(store_of_sweep(sweep, site.store), sweep))
@@ -190,7 +200,7 @@ async def pause(sweep: SweepName, site: TheSite, request: Request) -> Response:
 
     if printed.wants_text(request):
         return await printed.change(request, site, write)
-    return await _changed(site, sweep, partial(site.service.pause, sweep))
+    return await _changed(site, user, sweep, partial(site.service.pause, sweep))
 
 
 @router.post(
@@ -231,7 +241,7 @@ async def resume(
             changes = changes_of(sweep, changes, settings=site.store, spec=spec, template=template)
         site.service.resume(sweep, changes, owner=user.name)
 
-    return await _changed(site, sweep, call)
+    return await _changed(site, user, sweep, call)
 
 
 @router.post(
@@ -239,17 +249,21 @@ async def resume(
     summary="Stop a sweep",
     responses={200: {"model": shows.Stopped}, **refusals(NONE | {409: "it cannot be read"})},
 )
-async def stop(sweep: SweepName, site: TheSite, request: Request) -> Response:
+async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """End a sweep, and wait until it has ended; `resume` goes on with it."""
 
+    def change() -> StoppedSweep:
+        site.check_may_change(user, sweep)
+        return site.service.stop(sweep)
+
     def write(console: Console) -> tuple[str, ...]:
-        found = site.service.stop(sweep)
+        found = change()
         console.print(stopped_line(found, "stop"), soft_wrap=True)
         return found.left_out
 
     if printed.wants_text(request):
         return await printed.change(request, site, write)
-    stopped = await site.answers.change(partial(site.service.stop, sweep))
+    stopped = await site.answers.change(change)
     more = {
         "had_ended": stopped.had_ended,
         "advice": for_command_line(stopped.advice),
@@ -258,10 +272,11 @@ async def stop(sweep: SweepName, site: TheSite, request: Request) -> Response:
     return answers.document(stopped.to_dict() | more)
 
 
-async def _changed(site: Site, sweep: str, call: Callable[[], Any]) -> Response:
+async def _changed(site: Site, user: User, sweep: str, call: Callable[[], Any]) -> Response:
     """The state of a sweep after a change."""
 
     def change() -> dict[str, Any]:
+        site.check_may_change(user, sweep)
         call()
         return status_of(site.service, sweep)
 

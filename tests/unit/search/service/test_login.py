@@ -17,8 +17,9 @@ from anyio import fail_after, to_thread
 from lstm_sweep.search.service import login as module
 from lstm_sweep.search.service.http_settings import HttpSettings, Limits
 from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, basic_login, cookie_of
+from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import PREFIX, Role, TokenFile, User
+from lstm_sweep.search.service.tokens import PREFIX, TokenFile
 
 #: of users of MLflow: whether they are admins
 USERS = {"ann:secret": True, "bob:secret": False}

@@ -10,7 +10,8 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service import tokens as tokens_module
-from lstm_sweep.search.service.tokens import PREFIX, Role, TokenFile, User
+from lstm_sweep.search.service.permissions import Role, User
+from lstm_sweep.search.service.tokens import PREFIX, TokenFile
 
 
 def test_a_token_is_known_until_it_is_revoked(tmp_path: Path) -> None:

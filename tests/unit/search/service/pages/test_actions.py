@@ -14,7 +14,8 @@ from lstm_sweep.search.service import login
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.login import basic_login
 from lstm_sweep.search.service.pages import forms
-from lstm_sweep.search.service.tokens import Role, TokenFile, User
+from lstm_sweep.search.service.permissions import Role, User
+from lstm_sweep.search.service.tokens import TokenFile
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
 
