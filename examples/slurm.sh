@@ -5,7 +5,9 @@
 #   sbatch examples/slurm.sh resume logs-1
 #
 # Arguments are those of lstm-sweep; `--on ray` is added. The folder in which it is submitted, and
-# LSTM_SWEEP_VENV, must be visible from all nodes. On GPUs add `--gpus-per-node N`.
+# LSTM_SWEEP_VENV, must be visible from all nodes. Runs are kept where mlflow.yaml in that folder
+# says, or else in its mlflow.db, which all nodes may read and write if locks work on its file
+# system. On GPUs add `--gpus-per-node N`.
 
 #SBATCH --job-name=lstm-sweep
 #SBATCH --nodes=2

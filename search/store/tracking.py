@@ -8,6 +8,7 @@ trial waits or ends, are logged in the call of that.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import sqlite3
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process import file_systems
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
 from lstm_sweep.search.store.experiment import Experiment
@@ -64,11 +66,13 @@ class Store:
             if "PGCONNECT_TIMEOUT" not in os.environ:
                 uri = address.with_timeout(uri, settings.request_timeout_s)
             with self._alone(), mlflow_setup.applied(settings):
-                self._use_write_ahead_log()
+                self._choose_journal()
                 self.client = mlflow_setup.client(uri)
                 if settings.database_file is not None:
                     mlflow_setup.read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
+        except _InUseError as error:
+            raise InputError(f"store {settings}: {error}") from None
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
@@ -89,16 +93,24 @@ class Store:
         file = self.settings.database_file
         return nullcontext() if file is None else locked(file.parent)
 
-    def _use_write_ahead_log(self) -> None:
-        """Let readers of an SQLite file work while it is written; the file keeps this setting."""
+    def _choose_journal(self) -> None:
+        """Let readers of a new SQLite file work while it is written; the file keeps this setting.
+
+        That takes a write-ahead log, which all processes share in memory (SQLite's wal.html), so a
+        file that several hosts may use has a rollback journal. It keeps that on any host: the one
+        that has the disk does not see that it shares it.
+
+        Raises:
+            _InUseError: the file has a write-ahead log and is in use.
+        """
         file = self.settings.database_file
         if file is None:
             return
-        connection = sqlite3.connect(file)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        finally:
-            connection.close()
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            if file_systems.is_shared(file):
+                _use_rollback_journal(connection, file_systems.kind_of(file))
+            elif not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                connection.execute("PRAGMA journal_mode=WAL")
 
     def prepare(self) -> None:
         """Create the experiment if it is missing, and check that files can be written.
@@ -323,6 +335,28 @@ class Store:
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs{run_id and f'/{run_id}'}"
         return f"{path}?workflowType=machine_learning{'' if run_id else self.experiment.view}"
+
+
+class _InUseError(Exception):
+    """A database that others have open cannot be given another journal."""
+
+
+def _use_rollback_journal(connection: sqlite3.Connection, kind: str) -> None:
+    """Give a database a rollback journal if it has a write-ahead log.
+
+    Raises:
+        _InUseError: it has one, and others have it open.
+    """
+    try:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        raise _InUseError(
+            "it has a write-ahead log, which processes of one host alone can share, on a file "
+            f"system of type {kind or 'unknown'}, and is in use; expected whatever uses it to end "
+            "once, so that it gets a rollback journal"
+        ) from None
 
 
 def at_once(store: Store) -> Store:

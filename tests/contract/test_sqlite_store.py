@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +12,72 @@ import pytest
 from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.process import file_systems
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
 from tests.sweeps import store_in
 
+NFS = "36 35 98:0 / {} rw,noatime master:1 - nfs4 server:/home rw\n"
+EXT4 = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
 
-def test_an_sqlite_store_is_in_write_ahead_mode(workplace: Callable[[str], Path]) -> None:
-    folder = workplace("wal")
-    Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "test", "test"))
-    connection = sqlite3.connect(folder / "mlflow.db")
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What has the system list these file systems, or nothing."""
+
+    def mount(lines: str) -> None:
+        mounts = tmp_path / "mountinfo"
+        monkeypatch.setattr(file_systems, "MOUNTS", mounts)
+        mounts.unlink(missing_ok=True)
+        if lines:
+            mounts.write_text(lines, encoding="utf-8")
+
+    return mount
+
+
+def opened(folder: Path) -> tuple[Store, str]:
+    """The store of a folder, and the kind of journal that its file has then."""
+    store = store_in(folder)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        [(mode,)] = connection.execute("PRAGMA journal_mode").fetchall()
+    return store, mode
+
+
+def test_a_new_file_has_a_write_ahead_log_where_one_host_alone_may_use_it(
+    workplace: Callable[[str], Path], mounted: Callable[[str], None]
+) -> None:
+    for name, mounts, mode in [
+        ("own", EXT4, "wal"),
+        ("nfs", EXT4 + NFS.format("{}"), "delete"),
+        ("nfs with a space", EXT4 + NFS.format("{}"), "delete"),
+        ("fuse", EXT4 + NFS.format("{}").replace("nfs4", "fuse.sshfs"), "delete"),
+        ("a new kind", EXT4 + NFS.format("{}").replace("nfs4", "newfs"), "delete"),
+        ("disk below nfs", NFS.format("/") + EXT4.replace(" / / ", " / {} "), "wal"),
+        ("no Linux", "", "delete"),
+    ]:
+        folder = workplace(name.replace(" ", "-")) / name
+        folder.mkdir()
+        mounted(mounts.format(str(folder).replace(" ", "\\040")))
+        assert opened(folder)[1] == mode, name
+
+
+def test_a_write_ahead_log_on_a_network_is_taken_away_once_nobody_uses_it(
+    workplace: Callable[[str], Path], mounted: Callable[[str], None]
+) -> None:
+    folder = workplace("moved")
+    mounted(EXT4)
+    store, mode = opened(folder)
+    run_id = store.create_run("kept", {"sweep.name": "kept"})
+    assert mode == "wal"
+    mounted(EXT4 + NFS.format(folder))
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as other:
+        other.execute("SELECT count(*) FROM runs").fetchone()
+        with pytest.raises(InputError, match="file system of type nfs4, and is in use; expected"):
+            store_in(folder)
+    store.client._tracking_client.store.engine.dispose()
+    again, mode = opened(folder)
+    assert (mode, again.tags(run_id)["sweep.name"]) == ("delete", "kept")
+    mounted(EXT4)  # as on the host whose disk the others have by the network
+    assert opened(folder)[1] == "delete"
 
 
 def copy_run(file: Path, run_id: str, times: int) -> None:
