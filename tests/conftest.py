@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import sqlalchemy
 
+from lstm_sweep.models.data import opening
 from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
@@ -71,6 +72,13 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def data_of_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one test lets data be opened is no limit of the next."""
+    monkeypatch.setenv(opening.VARIABLE, "")
+    monkeypatch.delenv(opening.VARIABLE)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.data.opening import is_confined, open_data
 from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import option
@@ -112,7 +113,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
 def _decoded(path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
-    with path.open("rb") as file:
+    with open_data(path) as file:
         _skip_byte_order_mark(file)
         while block := file.read(BLOCK_BYTES):
             try:
@@ -133,10 +134,8 @@ def _skip_byte_order_mark(file: BinaryIO) -> None:
 
 def _refuse_bytes(path: Path, line: int, error: UnicodeDecodeError) -> None:
     line += error.object[: error.start].count(b"\n")
-    byte = error.object[error.start]
-    raise InputError(
-        f"{path}:{line}: found the byte 0x{byte:02x}, expected text in UTF-8"
-    ) from None
+    found = "another byte" if is_confined() else f"the byte 0x{error.object[error.start]:02x}"
+    raise InputError(f"{path}:{line}: found {found}, expected text in UTF-8") from None
 
 
 def read_ids(paths: Iterable[Path], into: Sequences) -> None:
@@ -168,7 +167,7 @@ def read_ids(paths: Iterable[Path], into: Sequences) -> None:
 def _whole_words(path: Path) -> Iterator[tuple[bytes, int]]:
     """Blocks of a file that end between two ids, and the number of the line that each begins in."""
     line, rest = 1, b""
-    with path.open("rb") as file:
+    with open_data(path) as file:
         _skip_byte_order_mark(file)
         while read := file.read(BLOCK_BYTES):
             block = rest + read
@@ -215,6 +214,9 @@ def _refuse_id(block: bytes, path: Path, first_line: int) -> None:
 
 
 def _shown(token: bytes) -> str:
+    """A word of a file for a message; not what it says where that is read for others."""
+    if is_confined():
+        return "another word"
     try:
         text = token.decode()
     except UnicodeDecodeError:
@@ -238,7 +240,7 @@ def guess_symbols(path: Path) -> Guess:
     Raises:
         InputError: it has a NUL byte, as images, archives and text in UTF-16 have.
     """
-    with path.open("rb") as file:
+    with open_data(path) as file:
         head = file.read(1 << 16)
         if file.read(1):
             head = head[: head.rfind(b"\n") + 1] or head
@@ -257,4 +259,5 @@ def guess_symbols(path: Path) -> Guess:
     if not tokens:
         return Guess("chars", f"the head of {path.name} is white space")
     odd = tokens[numeric.index(False)][:60].decode(errors="ignore")[:20]
-    return Guess("chars", f"{path.name} has words that are no numbers, such as {odd!r}")
+    such = "" if is_confined() else f", such as {odd!r}"
+    return Guess("chars", f"{path.name} has words that are no numbers{such}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from lstm_sweep.models.data import samples
+from lstm_sweep.models.data.opening import open_data
 from lstm_sweep.models.errors import InputError, nearest, one_of, shown
 from lstm_sweep.models.field_checks import check_switch
 from lstm_sweep.models.paths import resolved, why_not
@@ -166,5 +167,5 @@ def _with_content(place: Path, files: list[Path]) -> list[Path]:
 
 
 def _readable(file: Path) -> bool:
-    with file.open("rb"):
+    with open_data(file):
         return True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import filecmp
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.data.opening import open_data
+from lstm_sweep.models.data.reader import BLOCK_BYTES
 from lstm_sweep.models.data.source import file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api.errors import DifferentSearchError
@@ -84,10 +85,19 @@ def _same_files(one: str, other: str) -> bool:
             for path in (Path(one), Path(other))
         ]
         return found[0].keys() == found[1].keys() and all(
-            filecmp.cmp(file, found[1][name], shallow=False) for name, file in found[0].items()
+            _same_content(file, found[1][name]) for name, file in found[0].items()
         )
     except (InputError, OSError):  # they are not there any more
         return False
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Whether two files of data hold the same bytes."""
+    with open_data(one) as first, open_data(other) as second:
+        while block := first.read(BLOCK_BYTES):
+            if second.read(BLOCK_BYTES) != block:
+                return False
+        return not second.read(1)
 
 
 def changes_of(

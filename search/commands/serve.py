@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from lstm_sweep.models.data.opening import open_only_below
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.engine_names import ray_address
@@ -67,7 +68,7 @@ def serve(arguments: Namespace) -> int:
         starting = stack.enter_context(contextlib.ExitStack())
         starting.enter_context(garbage.none_while_starting())
         from lstm_sweep.search.service.app import create_app
-        from lstm_sweep.search.service.http_settings import service_folder
+        from lstm_sweep.search.service.http_settings import UPLOADS, service_folder
         from lstm_sweep.search.service.pages import actions
         from lstm_sweep.search.service.pages.rendering import for_browser
 
@@ -85,6 +86,7 @@ def serve(arguments: Namespace) -> int:
             mlflow_url = mlflow.address
         mlflow_url = _page(arguments.mlflow_page) or mlflow_url
         http = _http_settings(arguments, settings, bind, mlflow, mlflow_url)
+        open_only_below((http.folder / UPLOADS, *http.data_roots))
         told = {"url": bind.address, "mlflow_url": mlflow_url, "auth": _auth(http)}
         app = create_app(
             service, http, pages=actions.PAGES, open_paths=actions.OPEN, on_refusal=for_browser

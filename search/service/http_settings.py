@@ -12,6 +12,8 @@ from lstm_sweep.search.store.settings import Settings
 
 #: name of the folder of a service beside an SQLite store, or in its working folder
 FOLDER = "lstm-sweep-service"
+#: name of the folder of what was uploaded, in that
+UPLOADS = "uploads"
 #: where each request begins that a program makes
 API = "/api/v1"
 

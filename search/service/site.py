@@ -11,7 +11,7 @@ from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.feeds import Feeds
-from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.http_settings import UPLOADS, HttpSettings
 from lstm_sweep.search.service.login import Login
 from lstm_sweep.search.service.metrics import Metrics
 from lstm_sweep.search.service.permissions import User, check_owner
@@ -45,7 +45,7 @@ class Site:
         """
         limits, folder = settings.limits, settings.folder
         answers = Answers(settings.remembered_s)
-        uploads = Uploads(folder / "uploads", limits)
+        uploads = Uploads(folder / UPLOADS, limits)
         login = Login(settings)
         login.tokens.rows()
         return cls(
