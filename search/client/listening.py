@@ -1,11 +1,11 @@
-"""Server-sent events of a sweep, which go on after a break where they were."""
+"""Server-sent events of a sweep; after a break whatever has happened meanwhile is told once."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -23,23 +23,74 @@ class Event(NamedTuple):
     id: str
 
 
+class _Had(NamedTuple):
+    """What was told of a trial."""
+
+    attempt: int
+    state: str
+    #: the last round
+    rounds: int
+
+
+class Told:
+    """What was told of a sweep, by which a snapshot becomes the events that were not."""
+
+    def __init__(self) -> None:
+        self._trials: dict[int, _Had] = {}
+
+    def news(self, event: Event) -> Iterator[Event]:
+        """An event itself; of a snapshot, what was not told yet."""
+        if event.name == "snapshot":
+            for trial in event.data["trials"]:
+                yield from map(self._noted, self._news_of(trial))
+            if "status" in event.data:
+                yield Event("status", event.data["status"], event.id)
+        else:
+            yield self._noted(event)
+
+    def _news_of(self, trial: dict[str, Any]) -> Iterator[Event]:
+        """What was not told of a trial: first that it runs or waits, then its rounds, its end."""
+        losses, per_round = trial.pop("losses"), trial.pop("epochs_per_round")
+        had = self._had(trial)
+        has_ended, is_new = trial["state"] == "ended", trial["state"] != had.state
+        if is_new and not has_ended:
+            yield Event("trial", trial, "")
+        of = {name: trial[name] for name in ("trial", "number", "attempt")}
+        for number, loss in enumerate(losses[had.rounds :], start=had.rounds + 1):
+            done = {"round": number, "epoch": number * per_round, "val_loss": loss}
+            yield Event("round", of | done, "")
+        if is_new and has_ended:
+            yield Event("trial", trial, "")
+
+    def _had(self, data: Mapping[str, Any]) -> _Had:
+        """What was told of the trial of an event; nothing of another attempt at it."""
+        had = self._trials.get(data["number"])
+        return had if had and had.attempt == data["attempt"] else _Had(data["attempt"], "", 0)
+
+    def _noted(self, event: Event) -> Event:
+        if event.name == "trial":
+            had = self._had(event.data)
+            self._trials[event.data["number"]] = had._replace(state=event.data["state"])
+        elif event.name == "round":
+            had = self._had(event.data)
+            self._trials[event.data["number"]] = had._replace(rounds=event.data["round"])
+        return event
+
+
 def events(
-    connection: Connection,
-    sweep: str,
-    *,
-    since: str = "beginning",
-    sleep: Callable[[float], None] = time.sleep,
+    connection: Connection, sweep: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Event]:
     """What happens in a sweep until it has ended; connections that break are made again for ever.
 
-    `since` is `beginning` or `now`.
+    First comes what has happened before: trials and their rounds, then the state of the sweep.
+    Nothing is told twice, whatever the service has forgotten.
 
     Raises:
         RefusedError: there is no such sweep, or the service refuses to say.
     """
-    last_id, is_told = "", False
+    last_id, is_told, told = "", False, Told()
+    path = f"{API}/sweeps/{quote(sweep, safe='')}/events"
     while True:
-        path = f"{API}/sweeps/{quote(sweep, safe='')}/events?from={since}"
         headers = {"Accept": "text/event-stream"}
         if last_id:
             headers["Last-Event-ID"] = last_id
@@ -50,7 +101,7 @@ def events(
                 is_told = False
                 for event in parsed(_lines(response)):
                     last_id = event.id or last_id
-                    yield event
+                    yield from told.news(event)
                     if event.name == "end":
                         return
         except NoAnswerError as error:
@@ -85,4 +136,4 @@ def parsed(lines: Iterable[str]) -> Iterator[Event]:
             continue
         if name:
             yield Event(name, json.loads("\n".join(data)) if data else {}, event_id)
-        name, data = "", []
+        name, data, event_id = "", [], ""

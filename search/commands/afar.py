@@ -84,7 +84,7 @@ def status(arguments: Namespace, service: Connection) -> int:
     path, before = ("sweeps", arguments.sweep), b""
     if arguments.follow:
         service = service.lasting()
-        for event in events(service, arguments.sweep, since="now"):
+        for event in events(service, arguments.sweep):
             if event.name == "status" and not arguments.json:
                 before = _print_changed(service, path, before)
     if arguments.json:

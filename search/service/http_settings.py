@@ -35,8 +35,9 @@ class Limits:
     files: int = 10_000
     #: logins of one address that may fail within a minute
     failures: int = 10
-    #: streams of events that are open at once
-    listeners: int = 1_000
+    #: streams of events that are open at once, and those of one user
+    streams: int = 200
+    streams_per_user: int = 20
     #: reruns that are trained at once, and that wait or are trained
     reruns: int = 1
     waiting_reruns: int = 100

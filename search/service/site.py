@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.data_names import DataNames
-from lstm_sweep.search.service.feeds import Feeds
+from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.http_settings import UPLOADS, HttpSettings
 from lstm_sweep.search.service.login import Login
 from lstm_sweep.search.service.metrics import Metrics
@@ -57,9 +57,7 @@ class Site:
             names=DataNames(uploads, settings.data_roots, allow_code=settings.allow_code),
             bundles=Bundles(folder / "bundles", service.settings.store, limits),
             reruns=Reruns(folder / "reruns", service.settings.folder, limits),
-            feeds=Feeds(
-                service, answers, look_every_s=settings.look_every_s, most=limits.listeners
-            ),
+            feeds=Feeds(service, answers, limits, look_every_s=settings.look_every_s),
             metrics=Metrics(),
         )
 

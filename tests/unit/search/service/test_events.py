@@ -1,150 +1,290 @@
-"""Whatever a client has received, what it is sent next leaves no gap."""
+"""Streams of events: a snapshot, then what happens; whoever comes back is told the rest once."""
 
 from __future__ import annotations
 
-import base64
-import random
-import zlib
+import asyncio
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
 from typing import Any
-from unittest import mock
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given
 
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.events import (
-    LONGEST_ID,
-    MOST_IN_RANGES,
-    Cursor,
-    Event,
-    Had,
-    SweepView,
-    TrialView,
-    events_after,
-)
+from lstm_sweep.search.client.connection import Connection
+from lstm_sweep.search.client.listening import Event, events, parsed
+from lstm_sweep.search.service import events as module
+from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.events import Feed, Feeds, SweepView, TrialView, snapshot
+from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.permissions import Role, User
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.routes import events as route
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from tests.service_app import API, Place, use_scripted_engines
 
-#: state, rounds and attempt of each trial, by its number
-Told = dict[int, tuple[str, int, int]]
-
-
-def view(trials: Told, is_under_way: bool = True) -> SweepView:
-    made = {
-        number: TrialView(
-            number=number,
-            attempt=attempt,
-            state=state,
-            losses={n: 3 - n / 10 for n in range(1, rounds + 1)},
-            row={"trial": f"s/{number}", "rounds": rounds},
-            epochs_per_round=0.5,
-            is_final=True,
-        )
-        for number, (state, rounds, attempt) in trials.items()
-    }
-    return SweepView(made, {"state": "running"}, is_under_way)
+#: what is told of a sweep of three trials of two rounds by who was told nothing
+ALL = Counter({("round", 0): 2, ("round", 1): 2, ("round", 2): 2,
+               ("trial", 0): 1, ("trial", 1): 1, ("trial", 2): 1})  # fmt: skip
 
 
-def received(events: list[Event]) -> list[tuple[Any, ...]]:
-    return [(e.name, e.data["number"], e.data.get("round", e.data.get("state"))) for e in events]
+@pytest.fixture
+def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A service with a sweep `s` of three trials, which has ended."""
+    use_scripted_engines(monkeypatch)
+    place = Place.in_folder(workplace("events"))
+    place.launch(data)
+    return place
 
 
-def test_a_sweep_is_told_from_the_beginning() -> None:
-    told = list(events_after(Cursor(), view({0: ("ended", 2, 1), 1: ("running", 1, 1)})))
-    assert received(told) == [
-        ("round", 0, 1), ("round", 0, 2), ("trial", 0, "ended"),
-        ("trial", 1, "running"), ("round", 1, 1),
-    ]  # fmt: skip
-    assert told[0].data["epoch"] == 0.5 and told[0].data["val_loss"] == 2.9
-    assert [event.id for event in told] == ["1;;0:1", "1;;0:2", "1;0;", "1;0;1:0", "1;0;1:1"]
+async def allowed() -> bool:
+    return True
 
 
-def test_only_what_is_new_is_told() -> None:
-    before = view({0: ("ended", 2, 1), 1: ("running", 1, 1)})
-    now = view({0: ("ended", 2, 1), 1: ("paused", 2, 1), 2: ("running", 0, 1)})
-    cursor = Cursor.read(str(Cursor.of(before)))
-    assert received(list(events_after(cursor, now))) == [
-        ("trial", 1, "paused"), ("round", 1, 2), ("trial", 2, "running")
-    ]  # fmt: skip
-    assert list(events_after(cursor, now)) == []
+def feeds_of(place: Place, **limits: int) -> Feeds:
+    return Feeds(place.service, Answers(0.0), Limits(**limits), look_every_s=0.05)
 
 
-def test_another_attempt_is_told_from_its_beginning() -> None:
-    cursor = Cursor.of(view({0: ("ended", 3, 1)}))
-    told = list(events_after(cursor, view({0: ("running", 1, 2)})))
-    assert received(told) == [("trial", 0, "running"), ("round", 0, 1)]
-    assert str(cursor) == "1;;0.2:1"
-    list(events_after(cursor, view({0: ("ended", 2, 2)})))
-    assert str(cursor) == "1;;0.2:2e"
+def read(parts: list[bytes]) -> list[Event]:
+    return list(parsed(b"".join(parts).decode().split("\n")))
 
 
-def test_the_id_of_a_long_sweep_is_short() -> None:
-    trials: Told = dict.fromkeys(range(1000), ("ended", 50, 1)) | {1000: ("running", 7, 1)}
-    assert str(Cursor.of(view(trials))) == "1;0-999;1000:7"
+async def listen(feeds: Feeds, last_id: str = "") -> list[Event]:
+    feed = await feeds.open("s")
+    try:
+        return read([part async for part in feeds.stream(feed, last_id, allowed)])
+    finally:
+        feeds.close("s", feed)
 
 
-@pytest.mark.parametrize("of", [2, 3, 7])
-def test_the_id_of_a_sweep_with_thousands_of_paused_trials_fits_into_a_header(of: int) -> None:
-    rng = random.Random(of)
-    told: Told = dict.fromkeys(range(20000), ("ended", 9, 1))
-    for number in rng.sample(range(20_000), 20_000 // of):
-        told[number] = ("paused", rng.choice([1, 1, 1, 3, 9]), 1)
-    cursor = Cursor.of(view(told))
-    assert len(str(cursor)) < LONGEST_ID
-    assert Cursor.read(str(cursor)) == cursor
+def text_of(place: Place, last_id: str = "", **more: str) -> tuple[int, str]:
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    with place.client(**more) as client:
+        answer = client.get(f"{API}/sweeps/s/events", headers=headers)
+        return answer.status_code, answer.text
 
 
-def test_an_id_that_would_be_too_long_says_that_all_is_to_be_told_again() -> None:
-    rng = random.Random(0)
-    others = {number: Had(1, rng.randint(0, 10**6), "paused") for number in range(5_000)}
-    assert str(Cursor(others=others)) == "1;;"
+def test_a_stream_is_a_snapshot_and_the_end_whatever_id_a_client_sends(place: Place) -> None:
+    for last_id in ("", "1;0-999999;", "2;eJzLBAAAagBq", "0-0", f"a-{'9' * 60}", "-", "x"):
+        status, text = text_of(place, last_id)
+        told = list(parsed(text.split("\n")))
+        assert (status, [one.name for one in told]) == (200, ["snapshot", "end"])
+        data = told[0].data
+        assert [len(one["losses"]) for one in data["trials"]] == [2, 2, 2]
+        assert data["status"]["state"] == "finished"
+    assert text_of(place, "x" * 100)[0] == 422
+    assert text_of(place, told[-1].id) == (204, "")
 
 
-TRIALS = st.dictionaries(
-    st.integers(0, 8),
-    st.tuples(
-        st.sampled_from(["running", "paused", "ended"]), st.integers(0, 4), st.integers(1, 3)
-    ),
-)
+def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, run_id = Store(place.service.settings.store), place.service.status("s").run_id
+    store.log(run_id, tags={Tag.STATE: "running"})  # with nobody's lease: broken off
+    monkeypatch.setattr("lstm_sweep.search.sweep.lease.BROKEN_OFF", "running")
+    status, failing = place.service.status, list[str]()
+
+    def sometimes(name: str) -> Any:
+        if failing:
+            raise StoreError(failing.pop())
+        return status(name)
+
+    monkeypatch.setattr(place.service, "status", sometimes)
+
+    async def run() -> None:
+        feeds = feeds_of(place)
+        both = [asyncio.create_task(listen(feeds)) for _ in range(2)]
+        await asyncio.sleep(0.3)
+        failing.append("it does not answer")  # once, and is asked again
+        store.log(run_id, tags={Tag.STATE: "finished"})
+        for told in await asyncio.wait_for(asyncio.gather(*both), 60):
+            assert [one.name for one in told] == ["snapshot", "status", "end"]
+        assert feeds.listeners == 0
+        rest = await listen(feeds, told[0].id)
+        assert [one.name for one in rest] == ["status", "end"]
+        assert [one.name for one in await listen(feeds_of(place), told[0].id)] == [
+            "snapshot", "end",
+        ]  # fmt: skip
+
+    asyncio.run(run())
 
 
-@given(TRIALS, st.data())
-def test_a_break_anywhere_loses_and_doubles_nothing(trials: Told, data: st.DataObject) -> None:
-    whole = list(events_after(Cursor(), view(trials)))
-    at = data.draw(st.integers(0, len(whole)))
-    cursor = Cursor.read(whole[at - 1].id) if at else Cursor()
-    rest = list(events_after(cursor, view(trials)))
-    assert [(e.name, e.data) for e in whole[:at] + rest] == [(e.name, e.data) for e in whole]
-    assert str(cursor) == str(Cursor.of(view(trials)))
+def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place: Place) -> None:
+    store = Store(place.service.settings.store)
+    ended = archive.trials(store, "s")[0]
+    running = dataclasses.replace(ended, outcome="", status="RUNNING")
+    told, had = list[bytes](), None
+    for record in (running, running, ended, ended):
+        had = module._seen(store, record, had, told)
+    names = ["trial running", "round 1", "round 2", "trial ended"]
+    assert [
+        f"{one.name} {one.data.get('state', one.data.get('round'))}" for one in read_of(told)
+    ] == names
+    told.clear()
+    module._seen(store, dataclasses.replace(running, trial=running.trial.next_attempt()), had, told)
+    assert [one.name for one in read_of(told)] == ["trial", "round", "round"]
 
 
-@given(TRIALS, st.booleans(), st.sampled_from([0, 3, 200]))
-def test_a_cursor_is_read_as_it_was_written(trials: Told, knows_end: bool, named: int) -> None:
-    cursor = Cursor.of(view(trials))
-    cursor.knows_end = knows_end
-    with mock.patch("lstm_sweep.search.service.events.MOST_NAMED", named):
-        assert Cursor.read(str(cursor)) == cursor
+def read_of(events: list[bytes]) -> list[Event]:
+    return read([event + b"\n" for event in events])
 
 
-def packed(text: bytes) -> str:
-    return base64.urlsafe_b64encode(zlib.compress(text)).decode()
+class Broken(Connection):
+    """A connection to services that are restarted; the first stream breaks after some lines."""
+
+    def __init__(self, place: Place, lines: int) -> None:
+        super().__init__("http://localhost")
+        self._place, self._left = place, [lines]
+
+    def open(self, path: str, headers: Any) -> Any:
+        """The lines that a service sends which has just been started."""
+        status, text = text_of(self._place, headers.get("Last-Event-ID", ""))
+        lines = text.encode().splitlines(keepends=True)
+        return Lines(status, lines[: self._left.pop() if self._left else None])
 
 
-def test_a_client_knows_of_the_end_until_the_sweep_goes_on() -> None:
-    cursor = Cursor.read("1;0;;end")
-    assert cursor.knows_end and str(cursor) == "1;0;;end"
-    assert list(events_after(cursor, view({0: ("ended", 2, 1)}))) == []  # it is under way
-    assert str(cursor) == "1;0;"
+class Lines:
+    """A response that is read line by line."""
+
+    def __init__(self, status: int, lines: list[bytes]) -> None:
+        self.status, self._lines = status, lines
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._lines)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "1", "2;;", "1;;;end;", "1;;;e", "1;end",
-     "1;;;", "1;a;", "1;5-3;", "1;0-9999999;", "1;;1", "1;;1:x", "1;;1:2q",
-     "1;" + "1," * 30_000 + ";", "\n", "1;;-1:2", "2;", "2;e", "2;!", "2;eNoD;end;end",
-     "1;3,1;", "1;1,1;", "1;0-5,5-9;", "1;" + ",".join(["0-999999"] * 1_000) + ";",
-     f"1;0-{MOST_IN_RANGES - 1},{MOST_IN_RANGES + 1};",
-     f"2;{packed(b'x')}", f"2;{packed(b':1,' * 9 + b'1:1')}", f"2;{packed(b':1')};"],
-)  # fmt: skip
-def test_what_is_no_id_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="Last-Event-ID is"):
-        Cursor.read(text)
+def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PART_BYTES", 1)  # a snapshot has a part for each trial
+    whole = text_of(place)[1].count("\n")
+    for lines in range(0, whole + 1, 2):
+        told = list(events(Broken(place, lines), "s", sleep=lambda seconds: None))
+        found = Counter((one.name, one.data["number"]) for one in told if "number" in one.data)
+        assert (lines, found) == (lines, ALL)
+        assert [one.name for one in told if one.name in ("status", "end")][-2:] == [
+            "status", "end",
+        ]  # fmt: skip
+
+
+def view_of(trials: int, *, is_under_way: bool = True) -> SweepView:
+    status = {"run_id": "r", "state": "running"}
+    trial = TrialView((), 1, "running", 1, json.dumps({"config": "x" * 500}).encode())
+    return SweepView(dict.fromkeys(range(trials), trial), status, is_under_way)
+
+
+def test_a_snapshot_of_a_large_sweep_comes_in_bounded_parts_of_which_the_last_has_an_id() -> None:
+    parts = list(snapshot(view_of(5_000), "a-1"))
+    assert len(parts) > 10 and max(map(len, parts)) < 2 * module.PART_BYTES
+    told = read(parts)
+    assert sum(len(one.data["trials"]) for one in told) == 5_000
+    assert [one.id for one in told] == [*[""] * (len(told) - 1), "a-1"]
+
+
+def test_what_is_remembered_of_a_sweep_is_bounded_and_who_is_too_late_has_to_begin_anew() -> None:
+    async def run() -> None:
+        feed, event = Feed(), b"event: round\ndata: {}\n"
+        feed.take(view_of(1), [])
+        first = feed.id_of(feed.number)
+        assert feed.number_of(first) == 0
+        for _ in range(30):
+            feed.take(view_of(1), [event] * 100)
+        assert feed.number_of(first) is None and feed.after(0) is None
+        assert feed.number_of(feed.id_of(3_001)) is None
+        late = feed.number - 10
+        assert feed.number_of(feed.id_of(late)) == late
+        assert (feed.after(late) or (0, b""))[1].count(b"event: ") == 10
+        feed.take(view_of(1), [b"event: trial\ndata: %s\n" % (b"x" * module.RECENT_BYTES)])
+        assert feed.after(late) is None
+
+    asyncio.run(run())
+
+
+def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PING_S", 0.02)
+    monkeypatch.setattr(module, "ALLOWED_S", 0.1)
+    answers = iter([True, True, False])
+
+    async def for_a_while() -> bool:
+        return next(answers)
+
+    async def run() -> None:
+        feeds = feeds_of(place)
+        feed = await feeds.open("s")
+        feed.take(view_of(1), [])
+        feed.take = lambda view, events: None  # type: ignore[method-assign]
+        told = [part async for part in feeds.stream(feed, "", for_a_while)]
+        assert next(answers, None) is None and module.PING in told
+        feeds.closing = True
+        assert read([part async for part in feeds.stream(feed, "", allowed)]) == []
+        with pytest.raises(ProblemError):
+            await feeds.open("s")
+
+    asyncio.run(run())
+
+
+def test_a_token_that_was_revoked_is_told_no_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Request:
+        headers, scope = {"authorization": "Bearer no-token"}, {"client": ("127.0.0.1", 1)}
+
+    with place.client() as client:
+        site: Any = client.app.state.site  # type: ignore[attr-defined]
+        user = User("ann", Role.READ)
+        asked: Any = Request
+        assert not asyncio.run(route._is_allowed(asked, site, user))
+
+
+def test_a_client_that_reads_nothing_is_ended(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "SLOW_S", 0.05)
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        with place.client() as client:
+            site: Any = client.app.state.site  # type: ignore[attr-defined]
+            feed = await site.feeds.open("s")
+            request: Any = type("Request", (), {"state": type("State", (), {"user": None})})
+            stream = route.EventStream(site, "s", feed, "", request, "")
+            scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+            await asyncio.wait_for(stream(scope, never, never), 30)
+            assert site.feeds.listeners == 0
+
+    asyncio.run(run())
+
+
+def test_only_so_many_may_listen_and_an_unknown_sweep_is_not_listened_to(place: Place) -> None:
+    async def run() -> None:
+        feeds = feeds_of(place, streams=3, streams_per_user=2)
+        with pytest.raises(NoSuchRunError):
+            await feeds.open("none", "ann")
+        assert feeds.listeners == 0
+        two = [await feeds.open("s", "ann") for _ in range(2)]
+        with pytest.raises(ProblemError) as refused:
+            await feeds.open("s", "ann")
+        assert refused.value.status == 429
+        await feeds.open("s", "bob")
+        with pytest.raises(ProblemError) as refused:
+            await feeds.open("s", "cid")
+        assert refused.value.status == 503
+        feeds.close("s", two[0], "ann")
+        await feeds.open("s", "ann")
+
+    asyncio.run(run())
