@@ -7,6 +7,7 @@ it imports nothing of this program.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -38,6 +39,9 @@ LIMITS = {
     "temperature": (0, 100),
     "seed": (0, 2**63),
 }
+#: symbols that a request reads, draws and names, at most each, and the environment variable of the
+#: server that says otherwise
+MOST_SYMBOLS, MOST_SYMBOLS_VARIABLE = 100_000, "LSTM_SWEEP_MOST_SYMBOLS"
 #: values of parameters that a request leaves out
 DEFAULTS = {"top": 5, "surprise": True, "length": 0, "temperature": 1.0, "seed": 0}
 
@@ -85,16 +89,28 @@ class NextSymbolModel:
             negative log-probability in nats of each symbol given those before it, and
             `end_surprise`, that of `<end>` after the last; `continuation`.
         """
-        wanted = _checked(params or {})
-        sessions = [self._encoded(session) for session in self._given(model_input)]
+        wanted, given = _checked(params or {}), self._given(model_input)
+        top = min(wanted["top"], len(self._symbols))
+        _check_most("its sessions have", sum(map(_length_of, given)))
+        _check_most("its sessions are to be continued by", len(given) * wanted["length"])
+        _check_most("it wants the likeliest", len(given) * top)
+        sessions = [self._encoded(session) for session in given]
         found = [self._judged(codes, wanted) for codes in sessions]
-        if wanted["length"] and sessions:
-            rows = self._continued(sessions, wanted)
-            for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
-                until = drawn.index(END) if self._ends and END in drawn else len(drawn)
-                symbols = [self._symbols[code] for code in drawn[:until]]
-                one["continuation"] = "".join(symbols) if self._is_text else symbols
+        if wanted["length"]:
+            rows = self._reader.rows
+            for begin in range(0, len(sessions), rows):
+                self._continue(sessions[begin : begin + rows], found[begin : begin + rows], wanted)
         return found
+
+    def _continue(
+        self, sessions: list[Codes], found: list[dict[str, Any]], wanted: Mapping[str, Any]
+    ) -> None:
+        """Add its continuation to what was found of each session."""
+        rows = self._continued(sessions, wanted)
+        for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
+            until = drawn.index(END) if self._ends and END in drawn else len(drawn)
+            symbols = [self._symbols[code] for code in drawn[:until]]
+            one["continuation"] = "".join(symbols) if self._is_text else symbols
 
     def _given(self, model_input: Any) -> list[Any]:
         """The sessions of a request."""
@@ -113,7 +129,11 @@ class NextSymbolModel:
         return np.array([self._codes.get(one, UNKNOWN) for one in symbols], np.int32)
 
     def _judged(self, codes: Codes, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        logs = _log_softmax(self._reader.logits(codes, last_only=not wanted["surprise"]))
+        surprise = list[float]()
+        for logits in self._reader.logits(codes, last_only=not wanted["surprise"]):
+            logs = _log_softmax(logits)
+            here = codes[len(surprise) : len(surprise) + len(logs)]
+            surprise += (-logs[np.arange(len(here)), here]).tolist()
         last = logs[-1]
         best = np.argsort(-last[KNOWN:], kind="stable")[: wanted["top"]] + KNOWN
         found: dict[str, Any] = {
@@ -123,7 +143,7 @@ class NextSymbolModel:
             ]
         }
         if wanted["surprise"]:
-            found["surprise"] = [float(-row[code]) for row, code in zip(logs, codes, strict=False)]
+            found["surprise"] = surprise
             if self._ends:
                 found["end_surprise"] = float(-last[END])
         return found
@@ -158,13 +178,14 @@ class WindowReader:
 
     def __init__(self, network: Any) -> None:
         self._network, self._length = network, int(network.input_shape[1])
-        self._rows = _most_rows(network)
+        #: sessions that are continued side by side at most
+        self.rows = _most_rows(network)
         self._alone = threading.Lock()
 
-    def logits(self, codes: Codes, *, last_only: bool) -> Logits:
+    def logits(self, codes: Codes, *, last_only: bool) -> Iterator[Logits]:
         """Logits before each symbol of a session and after the last, `[symbols + 1, alphabet]`.
 
-        With `last_only` those after the last alone.
+        They come in blocks of a few rows. With `last_only` those after the last alone.
         """
         padded = np.concatenate([np.full(self._length, START, np.int32), codes])
         windows = np.lib.stride_tricks.sliding_window_view(padded, self._length)
@@ -177,17 +198,15 @@ class WindowReader:
             if known := min(self._length, len(codes)):
                 row[-known:] = codes[-known:]
         while True:
-            drawn = yield self._after(seen)
+            drawn = yield np.concatenate(list(self._after(seen)))
             seen = np.concatenate([seen[:, 1:], drawn[:, None]], axis=1)
 
-    def _after(self, windows: Codes) -> Logits:
+    def _after(self, windows: Codes) -> Iterator[Logits]:
         """Logits after each window; requests of other threads wait."""
-        found = []
-        for rows, [part] in _calls([windows], self._rows):
+        for rows, [part] in _calls([windows], self.rows):
             with self._alone:
                 logits = self._network.predict_on_batch(part)
-            found.append(np.asarray(logits, np.float64)[:rows])
-        return np.concatenate(found)
+            yield np.asarray(logits, np.float64)[:rows]
 
 
 class StreamReader:
@@ -198,14 +217,17 @@ class StreamReader:
 
     def __init__(self, network: Any) -> None:
         self._network, self._length = _streamed(network), int(network.input_shape[1])
-        self._rows = _most_rows(network)
+        self.rows = _most_rows(network)
         self._alone = threading.Lock()
 
-    def logits(self, codes: Codes, *, last_only: bool) -> Logits:
+    def logits(self, codes: Codes, *, last_only: bool) -> Iterator[Logits]:
         """As `WindowReader.logits`."""
         parts = (logits[0, : left[0]] for logits, left, _ in self._read([codes]))
-        found = np.concatenate(deque(parts, 1 if last_only else None))
-        return found[-1:] if last_only else found
+        if last_only:
+            [last] = deque(parts, 1)
+            yield last[-1:]
+        else:
+            yield from parts
 
     def turns(self, sessions: Sequence[Codes]) -> Turns:
         """As `WindowReader.turns`."""
@@ -248,7 +270,7 @@ class StreamReader:
         Requests of other threads wait.
         """
         found = []
-        for rows, parts in _calls([codes, inside, *states], self._rows):
+        for rows, parts in _calls([codes, inside, *states], self.rows):
             with self._alone:
                 made = self._network.predict_on_batch(parts)
             found.append([np.asarray(one)[:rows] for one in made])
@@ -341,6 +363,22 @@ def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
         if not low <= wanted[name] <= high:
             _refuse(f"{name} is {wanted[name]}, expected {low} to {high}")
     return wanted
+
+
+def _length_of(session: Any) -> int:
+    """Symbols that are read of a session, with the one before it; one if it is none."""
+    return 1 + (len(session) if hasattr(session, "__len__") else 0)
+
+
+def _check_most(what: str, symbols: int) -> None:
+    """Refuse a request that takes too long, and too much memory."""
+    given = os.environ.get(MOST_SYMBOLS_VARIABLE, "")
+    most = int(given) if given.isdecimal() else MOST_SYMBOLS
+    if symbols > most:
+        _refuse(
+            f"the request is too large: {what} {symbols:,} symbols, expected at most {most:,} (the "
+            f"server's {MOST_SYMBOLS_VARIABLE})"
+        )
 
 
 def _refuse(why: str) -> NoReturn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,60 @@ def test_a_session_of_any_length_is_judged_in_calls_of_one_size(model: NextSymbo
     [found] = model.predict(pd.DataFrame({"text": ["ab" * rows]}))
     assert len(found["surprise"]) == 2 * rows
     assert set(model._reader._network.rows) == {rows}
+
+
+class Lean(Network):
+    """Notes of how many logits a caller holds on to."""
+
+    def __init__(self, alphabet: int) -> None:
+        super().__init__(alphabet)
+        self.alive = 0
+        self.most = 0
+
+    def predict_on_batch(self, windows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """As of `Network`."""
+        made = super().predict_on_batch(windows)
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(made, self._drop)
+        return made
+
+    def _drop(self) -> None:
+        self.alive -= 1
+
+
+def test_the_memory_for_a_session_does_not_grow_with_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, network = model_of(TEXT, tmp_path, monkeypatch), Lean(len(TEXT))
+    kept = served_model._log_softmax
+
+    def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        network.rows.append(len(logits))
+        return kept(logits)
+
+    monkeypatch.setattr(served_model, "_log_softmax", softmax)
+    model._reader = served_model.WindowReader(network)
+    [found] = model.predict(pd.DataFrame({"text": ["abc" * 2_000]}))
+    assert len(found["surprise"]) == 6_000
+    assert max(network.rows) == served_model.ROWS and network.most <= 2
+
+
+def test_a_request_for_too_many_symbols_is_refused(
+    model: NextSymbolModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(served_model.MOST_SYMBOLS_VARIABLE, "50")
+    cases: list[tuple[list[str], dict[str, Any], str]] = [
+        (["ab" * 25], {}, "its sessions have 51 symbols, expected at most 50"),
+        (["a"] * 26, {"top": 1}, "its sessions have 52 symbols"),
+        (["a", "b"], {"length": 26}, "to be continued by 52 symbols"),
+        (["", ""] * 4, {"top": 8}, "it wants the likeliest 64 symbols"),
+    ]
+    for texts, params, why in cases:
+        with pytest.raises(MlflowException, match=why):
+            model.predict(pd.DataFrame({"text": texts}), params)
+    assert model._reader._network.rows == []
+    assert model.predict(pd.DataFrame({"text": ["a" * 49]}), {"length": 50})
 
 
 def test_a_call_has_fewer_rows_where_windows_take_much_memory(
@@ -202,7 +257,7 @@ def test_its_code_needs_nothing_of_this_program() -> None:
         elif isinstance(node, ast.ImportFrom):
             found.add(str(node.module).partition(".")[0])
     libraries = {"numpy", "keras", "mlflow"}
-    standard = {"__future__", "collections", "json", "pathlib", "threading", "typing"}
+    standard = {"__future__", "collections", "json", "os", "pathlib", "threading", "typing"}
     assert libraries < found
     assert found - libraries == standard
 
