@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from lstm_sweep.search.api.errors import NothingToDoError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
 from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
@@ -188,6 +190,19 @@ class Place:
         given: dict[str, Any] = {"data": str(data), "name": name, "trials": trials} | PLAIN
         spec = tiny_spec(**given)
         api.launch(spec, settings=self.service.settings.store)
+
+
+def send_corpus(client: Any, content: bytes, name: str = "a.txt") -> str:
+    """Send a file to a service; what a sweep calls it."""
+    digests = {name: hashlib.sha256(content).hexdigest()}
+    sent = client.put(
+        f"{API}/corpora/{corpus_id_of(name, digests, is_folder=False)}",
+        params={"name": name},
+        content=content,
+        headers={"Content-Type": OCTETS},
+    )
+    assert sent.status_code == 201, sent.text
+    return str(sent.json()["data"])
 
 
 def use_scripted_engines(monkeypatch: pytest.MonkeyPatch) -> None:

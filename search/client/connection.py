@@ -9,9 +9,9 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from lstm_sweep.models.errors import InputError, cut, shown
@@ -154,15 +154,22 @@ class Connection:
             return self._read(method, _path(path, {}), body, headers)
         return self._patiently(method, _path(path, {}), body, headers)
 
-    def put_bytes(self, *path: str, body: IO[bytes], size: int, headers: Mapping[str, str]) -> Any:
-        """Send `size` bytes of a file from where it stands; the document that comes back.
+    def put(
+        self,
+        *path: str,
+        body: Iterable[bytes],
+        size: int,
+        kind: str,
+        query: Mapping[str, str],
+    ) -> Any:
+        """Send `size` bytes of a media type as they are; the document that comes back.
 
         Raises:
             RefusedError: the service refuses.
             NoAnswerError: the connection breaks.
         """
-        length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        return self._read("PATCH", _path(path, {}), body, {**length, **headers}).document()
+        headers = {"Content-Length": str(size), "Content-Type": kind}
+        return self._read("PUT", _path(path, query), body, headers).document()
 
     def open(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         """A response whose content is read as it comes; whoever opens it closes it.

@@ -1,24 +1,38 @@
-"""Sends files to a service, by their digest: what it has is not sent again."""
+"""Sends data to a service: first what they are called, and then all of them, if it lacks them."""
 
 from __future__ import annotations
 
 import hashlib
+import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lstm_sweep.models.data.source import existing, file_groups
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.client.connection import Connection, NoAnswerError, RefusedError
 
-#: bytes that are read at once to compute a digest
+#: bytes that are read at once
 READ_BYTES = 1 << 20
-#: how often a file is gone on with after its connection has broken without a further byte
+#: how often data are sent from their beginning if the connection breaks
 TRIES = 5
-#: seconds before a file is gone on with
+#: seconds before they are sent again
 WAIT_S = 2.0
+#: media types of a file and of a folder that is sent
+OCTETS, TAR = "application/octet-stream", "application/x-tar"
+#: bytes of a block of a tar file, and of its end
+TAR_BLOCK, TAR_END = 512, 1024
+
+
+def corpus_id_of(name: str, digests: Mapping[str, str], *, is_folder: bool) -> str:
+    """The ID of a corpus: 32 hexadecimal digits of the SHA-256 of what `sha256sum` says of it.
+
+    `digests` are the SHA-256 of its files by their paths, of a corpus of one file by its name.
+    """
+    lines = [f"{name}{'/' if is_folder else ''}\n"]
+    lines += [f"{digests[path]}  {path}\n" for path in sorted(digests)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,23 @@ class _File:
             raise InputError(f"{path}: {error.strerror}, expected a readable file") from None
         return cls(path, name, size, digest.hexdigest())
 
+    def content(self) -> Iterator[bytes]:
+        """As many bytes as it had."""
+        left = self.size
+        with self.path.open("rb") as file:
+            while left:
+                block = file.read(min(READ_BYTES, left))
+                if not block:
+                    raise _changed(self.path)
+                left -= len(block)
+                yield block
+
+    def header(self) -> bytes:
+        """What stands before it in a tar file."""
+        entry = tarfile.TarInfo(self.name)
+        entry.size = self.size
+        return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+
 
 def send_data(
     connection: Connection,
@@ -51,8 +82,8 @@ def send_data(
 ) -> str:
     """Send a file or folder; what the service calls it, `corpus:ID`.
 
-    A connection that breaks is made again, and the rest is sent; so are files that the service has
-    deleted meanwhile.
+    The service is asked first whether it has them, and would take them. If the connection breaks
+    all is sent again.
 
     Raises:
         InputError: there are no such data, or they change while they are sent.
@@ -60,74 +91,71 @@ def send_data(
         NoAnswerError: it does not answer for long.
     """
     path = existing(data).resolve()
-    files = list(_files(path))
-    body = {
-        "name": path.name,
-        "files": [{"path": file.name, "sha256": file.sha256} for file in files],
-        "is_folder": path.is_dir(),
-    }
-    lacks, tries = {file.sha256 for file in files}, 0
-    while True:
-        for file in files:
-            if file.sha256 in lacks:
-                _send(connection, file, say, sleep)
+    try:
+        files = list(_files(path))
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path!r}: its name is no text, expected one in UTF-8") from None
+    digests = {file.name: file.sha256 for file in files}
+    corpus_id = corpus_id_of(path.name, digests, is_folder=path.is_dir())
+    size = sum(file.size for file in files)
+    announced = {"id": corpus_id, "name": path.name, "bytes": size}
+    for tries in range(1, TRIES + 1):
+        found = connection.send("POST", "corpora", document=announced).document()
+        if found["is_there"]:
+            break
         try:
-            made = connection.send("POST", "corpora", document=body)
-        except RefusedError as error:
-            lacks, tries = set(error.more.get("missing", ())), tries + 1
-            if not lacks or tries > TRIES:
+            _send(connection, path, files, corpus_id, say)
+            break
+        except NoAnswerError as error:
+            if tries == TRIES:
                 raise
-        else:
-            return str(made.document()["data"])
+            say(f"{error}; sending {path.name} again")
+            sleep(WAIT_S)
+    return f"corpus:{corpus_id}"
 
 
 def _files(path: Path) -> Iterator[_File]:
     for group in file_groups(path).values():
         for file in group:
             inside = file.relative_to(path).as_posix() if path.is_dir() else path.name
+            inside.encode()
             yield _File.of(file, inside)
 
 
 def _send(
     connection: Connection,
-    file: _File,
+    path: Path,
+    files: list[_File],
+    corpus_id: str,
     say: Callable[[str], None],
-    sleep: Callable[[float], None],
 ) -> None:
-    """Send what the service lacks of a file."""
-    tries, before = 0, -1
-    while True:
-        state = connection.get("uploads", file.sha256).document()
-        if state["complete"]:
-            return
-        tries = 0 if state["offset"] > before else tries + 1
-        before = state["offset"]
-        try:
-            _send_from(connection, file, before, say)
-        except (NoAnswerError, RefusedError) as error:
-            is_elsewhere = isinstance(error, RefusedError) and error.status in (408, 409)
-            if tries >= TRIES or not (is_elsewhere or isinstance(error, NoAnswerError)):
-                raise
-            say(f"{error}; sending the rest of {file.path.name}")
-            sleep(WAIT_S)
+    kind, size, body = OCTETS, files[0].size, files[0].content()
+    if path.is_dir():
+        headers = [file.header() for file in files]
+        size = sum(len(header) for header in headers) + TAR_END
+        size += sum(file.size + -file.size % TAR_BLOCK for file in files)
+        kind, body = TAR, _tar(files, headers)
+    say(f"sending {path.name}, {sum(file.size for file in files):,} bytes")
+    try:
+        connection.put(
+            "corpora", corpus_id, body=body, size=size, kind=kind, query={"name": path.name}
+        )
+    except RefusedError as error:
+        if error.status == 409:
+            raise _changed(path) from None
+        raise
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}, expected a readable file") from None
 
 
-def _send_from(
-    connection: Connection, file: _File, offset: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    left = file.size - offset
-    say(f"sending {file.path.name}, {left:,} bytes")
-    headers = {"Upload-Offset": str(offset), "Upload-Length": str(file.size)}
-    with file.path.open("rb") as opened:
-        opened.seek(offset)
-        try:
-            sent: dict[str, Any] = connection.put_bytes(
-                "uploads", file.sha256, body=opened, size=left, headers=headers
-            )
-        except RefusedError as error:
-            if error.status == 422:
-                raise InputError(
-                    f"{file.path}: it has changed while it was sent, expected a file that stays"
-                ) from None
-            raise
-    return sent
+def _tar(files: list[_File], headers: list[bytes]) -> Iterator[bytes]:
+    for file, header in zip(files, headers, strict=True):
+        yield header
+        yield from file.content()
+        yield bytes(-file.size % TAR_BLOCK)
+    yield bytes(TAR_END)
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(f"{path}: it has changed while it was sent, expected a file that stays")

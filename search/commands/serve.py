@@ -188,7 +188,7 @@ def _limits(arguments: Namespace) -> Limits:
     from lstm_sweep.search.service.http_settings import Limits
 
     given = {
-        "file_bytes": arguments.max_file,
+        "corpus_bytes": arguments.max_corpus,
         "uploads_bytes": arguments.max_uploads,
         "free_bytes": arguments.keep_free,
     }

@@ -9,8 +9,8 @@ from lstm_sweep.search.commands.option_types import size, whole
 
 #: options that limit what others may send, their defaults, and what they say
 LIMITS = (
-    ("max-file", "10G", "largest file that may be uploaded"),
-    ("max-uploads", "50G", "all uploaded files together"),
+    ("max-corpus", "10G", "largest file or folder that may be uploaded"),
+    ("max-uploads", "50G", "of the disk that all uploads take"),
     ("keep-free", "1G", "of the disk that uploads and bundles leave free"),
 )
 

@@ -21,8 +21,6 @@ from lstm_sweep.search.spec import AUTO, MOST_PLACES, NAME, RULES
 from lstm_sweep.search.store.registry import LONGEST_NAME
 from lstm_sweep.spaces.presets import SPACES
 
-#: SHA-256 in hexadecimal
-SHA256 = "[0-9a-f]{64}"
 #: what names an uploaded corpus, and characters of the name that its client gives it
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
 SWEEP_PATTERN = f"^{NAME.pattern}$"
@@ -210,31 +208,16 @@ class Priority(_Body):
     priority: Any = _taken(_whole(PRIORITIES[0], PRIORITIES[-1]), ...)
 
 
-class CorpusFile(BaseModel):
-    """A file of a corpus that was uploaded."""
+class CorpusAnnouncement(BaseModel):
+    """A corpus that a client has, and would send."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    path: str = Field(
-        min_length=1,
-        max_length=1_000,
-        description="relative to the corpus, with `/`; empty parts, `.` and `..` are refused",
-    )
-    sha256: str = Field(pattern=f"^{SHA256}$")
-
-
-class CorpusSubmission(BaseModel):
-    """A corpus made of uploaded files."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+    id: str = Field(pattern=f"^{CORPUS_ID}$", description="of its name and its files")
     name: str = Field(
         min_length=1, max_length=LONGEST_CORPUS, description="name of the file or folder; no path"
     )
-    files: list[CorpusFile] = Field(min_length=1)
-    is_folder: bool = Field(
-        default=False, description="whether it is a folder, also if it has one file"
-    )
+    bytes: int = Field(ge=0, lt=2**60, description="bytes of the content of its files")
 
 
 class RerunSubmission(_Body):

@@ -31,7 +31,7 @@ OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", FOR_
 #: requests with a body that change nothing
 READ_ALL_THE_SAME = frozenset({f"{API}/dry-runs", f"{API}/sizes", f"{API}/yaml"})
 #: beginnings of paths whose bodies have limits of their own
-UPLOADS = (f"{API}/uploads/", "/launch")
+UPLOADS = (f"{API}/corpora/", "/launch")
 #: of each answer: nothing is loaded from elsewhere, framed, guessed or kept by proxies
 SECURITY = {
     "Content-Security-Policy": (

@@ -24,14 +24,19 @@ class Limits:
 
     #: bytes of the body of a request, but for uploads
     request_bytes: int = 1 << 20
-    #: bytes of one uploaded file, and of all of them together
-    file_bytes: int = 10 << 30
+    #: bytes of one uploaded corpus, and of the disk that all of them take
+    corpus_bytes: int = 10 << 30
     uploads_bytes: int = 50 << 30
+    #: corpora of all and of one user, those that are there and those that come just now
+    corpora: int = 2_000
+    corpora_per_user: int = 500
+    coming: int = 16
+    coming_per_user: int = 4
     #: bytes of zipped bundles that are kept; the oldest ones go first
     bundles_bytes: int = 2 << 30
     #: bytes of the disk that uploads and bundles leave free
     free_bytes: int = 1 << 30
-    #: files of one corpus
+    #: files of one corpus, and folders of one
     files: int = 10_000
     #: logins of one address that may fail within a minute
     failures: int = 10
@@ -41,8 +46,9 @@ class Limits:
     #: reruns that are trained at once, and that wait or are trained
     reruns: int = 1
     waiting_reruns: int = 100
-    #: seconds between two parts of the body of an upload
+    #: seconds between two parts of the body of a request, and for all of an upload
     silence_s: float = 60.0
+    upload_s: float = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -255,12 +255,12 @@ class DryRun(_Shown):
     notes: list[str]
 
 
-class UploadShown(_Shown):
-    """How much of a file is there."""
+class CorpusAnnounced(_Shown):
+    """Whether a corpus is there; if it is not, it may be sent."""
 
-    sha256: str
-    offset: int = Field(description="bytes that are there")
-    complete: bool
+    id: str
+    data: str = Field(description="what a sweep calls it")
+    is_there: bool
 
 
 class CorpusShown(_Shown):
@@ -271,6 +271,8 @@ class CorpusShown(_Shown):
     name: str
     files: int
     bytes: int
+    owner: str = Field(description="who has sent it first; empty if nobody had to log in")
+    disk_bytes: int = Field(description="bytes of the disk that it takes")
 
 
 class CorpusList(_Shown):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import threading
@@ -25,6 +24,7 @@ from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.service.tokens import TokenFile
 from lstm_sweep.search.store.settings import load
 from tests.conftest import write_text
+from tests.service_app import send_corpus
 
 pytestmark = pytest.mark.full
 
@@ -73,21 +73,6 @@ def served(folder: Path) -> Iterator[httpx2.Client]:
     assert not thread.is_alive()
 
 
-def upload(client: httpx2.Client, file: Path) -> str:
-    """Send a file in two parts; the name of the corpus."""
-    content = file.read_bytes()
-    digest, half = hashlib.sha256(content).hexdigest(), len(content) // 2
-    url = f"{API}/uploads/{digest}"
-    kind = {"Content-Type": "application/octet-stream", "Upload-Length": str(len(content))}
-    for part in (content[:half], content[half:]):
-        at = client.get(url).json()["offset"]
-        sent = client.patch(url, content=part, headers=kind | {"Upload-Offset": str(at)}).json()
-    assert sent == {"sha256": digest, "offset": len(content), "complete": True}
-    files = [{"path": file.name, "sha256": digest}]
-    made = client.post(f"{API}/corpora", json={"name": file.name, "files": files})
-    return str(made.json()["data"])
-
-
 def events(client: httpx2.Client, sweep: str, last: str, most: int) -> Iterator[dict[str, Any]]:
     """Events of a sweep after an ID, until it has ended or so many have come."""
     headers = {"Last-Event-ID": last} if last else {}
@@ -108,7 +93,9 @@ def test_a_sweep_is_uploaded_run_listened_to_exported_and_rerun(
     workplace: Callable[[str], Path], tmp_path: Path
 ) -> None:
     with served(workplace("served")) as client:
-        body = SUBMISSION | {"data": upload(client, write_text(tmp_path / "words.txt"))}
+        body = SUBMISSION | {
+            "data": send_corpus(client, write_text(tmp_path / "words.txt").read_bytes())
+        }
         key = {"Idempotency-Key": "once"}
         made = client.post(f"{API}/sweeps", json=body, headers=key)
         assert (made.status_code, made.json()["owner"]) == (201, "ann")

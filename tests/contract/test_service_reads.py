@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.counted import CountedClient
 from tests.drivers import let_drivers_idle
-from tests.service_app import API, HERE, SPACE
+from tests.service_app import API, HERE, SPACE, send_corpus
 from tests.sweeps import store_in
 
 
@@ -133,15 +134,36 @@ def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
 
 
 def test_a_corpus_stays_that_a_sweep_needs_which_waits(site: Site, client: TestClient) -> None:
-    content = b"sun moon river " * 400
-    sha256 = hashlib.sha256(content).hexdigest()
-    kind = {"Content-Type": "application/octet-stream", "Upload-Offset": "0"}
-    length = {"Upload-Length": str(len(content))}
-    client.patch(f"{API}/uploads/{sha256}", content=content, headers=kind | length)
-    files = [{"path": "a.txt", "sha256": sha256}]
-    made = client.post(f"{API}/corpora", json={"name": "a.txt", "files": files})
-    submit(client, "one", data=made.json()["data"])
-    refused = client.delete(made.headers["location"])
+    data = send_corpus(client, b"sun moon river " * 400)
+    place = f"{API}/corpora/{data.removeprefix('corpus:')}"
+    submit(client, "one", data=data)
+    refused = client.delete(place)
     assert (refused.status_code, "sweep 'one' needs it" in refused.text) == (409, True)
     client.post(f"{API}/sweeps/one/stop")
-    assert client.delete(made.headers["location"]).status_code == 204
+    assert client.delete(place).status_code == 204
+
+
+def test_no_sweep_is_submitted_whose_corpus_is_deleted_just_now(
+    site: Site, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = send_corpus(client, b"sun moon river " * 400)
+    uploads = site.app.state.site.uploads
+    delete, looked, may = uploads.delete, threading.Event(), threading.Event()
+
+    def delete_later(corpus_id: str) -> None:
+        looked.set()
+        may.wait(60)
+        delete(corpus_id)
+
+    monkeypatch.setattr(uploads, "delete", delete_later)
+    with ThreadPoolExecutor(2) as pool:
+        deleting = pool.submit(client.delete, f"{API}/corpora/{data.removeprefix('corpus:')}")
+        assert looked.wait(60)
+        submitting = pool.submit(submit, client, "one", data=data)
+        with pytest.raises(TimeoutError):
+            submitting.result(1)
+        may.set()
+        assert deleting.result().status_code == 204
+        with pytest.raises(AssertionError):
+            submitting.result()
+    assert client.get(f"{API}/sweeps").json()["sweeps"] == []

@@ -82,7 +82,7 @@ async def launch_form(site: TheSite, user: TheUser) -> Response:
 @router.post("/launch")
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     """Queue a sweep on an uploaded file, a sample, or data of the service."""
-    with forms.SentForm(site) as sent:
+    async with forms.SentForm(site, user.name) as sent:
         try:
             await sent.receive(request)
             if sent.file_name:
@@ -103,9 +103,10 @@ def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
     priority = filled.get("priority", 0)
     check_priority(priority)
     check_may_prioritise(user, priority)
-    spec = site.names.spec_of({name: filled[name] for name in FIELDS if name in filled})
     key = given.get("key") or None
-    return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
+    with site.uploads.naming:
+        spec = site.names.spec_of({name: filled[name] for name in FIELDS if name in filled})
+        return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
 
 
 async def _changed(site: Site, user: User, sweep: str, call: Any) -> Response:
@@ -137,7 +138,11 @@ async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUse
         if name not in ("trials", "minutes"):
             raise InputError(f"{shown(name)} is no field: possible: trials, minutes")
     note(request, **{name: shown(value) for name, value in changes.items()})
-    call = partial(site.service.resume, sweep, changes, owner=user.name)
+
+    def call() -> None:
+        with site.uploads.naming:
+            site.service.resume(sweep, changes, owner=user.name)
+
     return await _changed(site, user, sweep, call)
 
 

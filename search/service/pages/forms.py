@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.service.bodies import LONGEST_CORPUS, CorpusFile, CorpusSubmission
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site
-from lstm_sweep.search.service.uploads import READ_BYTES, check_free
+from lstm_sweep.search.service.uploads import Receiver
 
 #: bytes of all fields of a form, and parts that it has, at most
 FIELD_BYTES, PARTS = 64 << 10, 100
@@ -70,25 +67,26 @@ def _number(text: str, *, whole: bool) -> int | float | str:
 
 
 class SentForm:
-    """A form with one file at most; entered, it has a place for the file until it is left."""
+    """A form with one file at most; entered, it has room for the file until it is left."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, owner: str) -> None:
+        self._site, self._owner = site, owner
         self.fields: dict[str, str] = {}
         self.file_name = ""
-        self._size, self._digest, self._taken = 0, hashlib.sha256(), 0
+        self._size, self._taken = 0, 0
         #: what has come last, and is not decoded yet
         self._held = b""
-        self._file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115, __exit__ closes it
-            dir=site.settings.folder / "uploads"
-        )
+        #: the field that comes, or where the file goes
         self._into: str | None = None
+        self._receiver: Receiver | None = None
 
-    def __enter__(self) -> SentForm:
+    async def __aenter__(self) -> SentForm:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    async def __aexit__(self, *_: object) -> None:
+        if self._receiver:
+            with CancelScope(shield=True):  # whatever ends the request
+                await to_thread.run_sync(self._receiver.close)
 
     async def receive(self, request: Request) -> None:
         """Read the body of a request.
@@ -105,18 +103,20 @@ class SentForm:
         boundary = options["boundary"].encode()
         decoder, held = MultipartDecoder(boundary, max_parts=PARTS), len(boundary) + MARKS
         silence, stream = self._site.settings.limits.silence_s, aiter(request.stream())
+        until = asyncio.get_running_loop().time() + self._site.settings.limits.upload_s
         try:
-            while True:
-                block = await asyncio.wait_for(anext(stream), silence)
-                self._take_block(decoder, block, held)
+            while (left := until - asyncio.get_running_loop().time()) > 0:
+                block = await asyncio.wait_for(anext(stream), min(silence, left))
+                await to_thread.run_sync(self._take_block, decoder, block, held)
+            raise TimeoutError
         except StopAsyncIteration:
             return
         except TimeoutError:
             raise ProblemError(408, f"nothing has come for {silence:g} s, expected more") from None
         except ClientDisconnect:
             raise ProblemError(400, "the connection has broken, expected all of it") from None
-        except OSError as error:
-            raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
+        except InputError:
+            raise
         except ValueError:
             raise ProblemError(400, "the body is no form that can be read") from None
 
@@ -149,7 +149,7 @@ class SentForm:
             self.fields[event.name] = ""
         elif kind == "File":
             self._into = None
-            self.file_name = self.file_name or event.filename
+            self._begin(event.filename)
         elif kind == "Data" and self._into is None:
             self._write(event.data)
         elif kind == "Data" and self._into is not None:
@@ -159,41 +159,38 @@ class SentForm:
             self.fields[self._into] += event.data.decode("utf-8", "replace")
         return kind not in ("NeedData", "Epilogue")
 
+    def _begin(self, file_name: str) -> None:
+        """Begin with a file; a field for one that was left empty sends one without a name.
+
+        Raises:
+            InputError: it has no name that can be used, or is a second one.
+            ProblemError: there is no room for it.
+        """
+        if not file_name:
+            return
+        if self._receiver:
+            raise InputError("the form has two files, expected one")
+        self.file_name = file_name
+        name = PurePath(file_name.replace("\\", "/")).name or "data"
+        self._receiver = self._site.uploads.receive(name, self._owner, is_folder=False)
+        self._receiver.begin(name)
+
     def _write(self, data: bytes) -> None:
-        limits = self._site.settings.limits
-        self._size += len(data)
-        if self._size > limits.file_bytes:
-            raise ProblemError(413, f"the file is too large, expected {limits.file_bytes:,} bytes")
-        if self._size // READ_BYTES != (self._size - len(data)) // READ_BYTES:
-            check_free(self._site.settings.folder, len(data), limits)
-        self._digest.update(data)
-        self._file.write(data)
+        if self._receiver and data:
+            self._size += len(data)
+            self._receiver.write(data)
 
     async def corpus(self) -> str:
         """The name of the data that were sent, as a sweep calls them.
 
         Raises:
-            InputError: the file is empty, or has no name that can be used.
+            InputError: the file is empty.
             ProblemError: there is no room for it.
         """
         return await to_thread.run_sync(self._make_corpus)
 
     def _make_corpus(self) -> str:
-        if not self._size:
+        if not self._size or not self._receiver:
             raise InputError(f"file '{self.file_name}': it is empty, expected a text")
-        sha256, uploads = self._digest.hexdigest(), self._site.uploads
-        name = PurePath(self.file_name.replace("\\", "/")).name or "data"
-        if len(name) > LONGEST_CORPUS:
-            raise InputError(
-                f"file {shown(name)}: its name has {len(name)} characters, expected at most "
-                f"{LONGEST_CORPUS}"
-            )
-        there = uploads.state(sha256)
-        if not there.complete:
-            self._file.seek(there.offset)
-            with uploads.receiving(sha256, there.offset, self._size) as receiver:
-                while block := self._file.read(READ_BYTES):
-                    receiver.write(block)
-                uploads.finish(sha256)
-        given = CorpusSubmission(name=name, files=[CorpusFile(path=name, sha256=sha256)])
-        return f"corpus:{uploads.make_corpus(given).id}"
+        self._receiver.end()
+        return f"corpus:{self._receiver.finish().id}"

@@ -1,4 +1,4 @@
-"""Corpora: files are sent by their digest, then named as a corpus."""
+"""Corpora: one request announces a file or folder, and one sends it unless it is there."""
 
 from __future__ import annotations
 
@@ -9,154 +9,198 @@ from functools import partial
 from typing import Annotated
 
 from anyio import CancelScope, to_thread
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from lstm_sweep.search.client.sending import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
-from lstm_sweep.search.service.bodies import CORPUS_ID, SHA256, CorpusSubmission
+from lstm_sweep.search.service.bodies import CORPUS_ID, LONGEST_CORPUS, CorpusAnnouncement
 from lstm_sweep.search.service.description import API, refusals
+from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.permissions import check_owner
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.site import Site, TheSite
-from lstm_sweep.search.service.uploads import Receiver, Upload, Uploads, check_sha256
+from lstm_sweep.search.service.site import Site, TheSite, TheUser
+from lstm_sweep.search.service.uploads import Receiver, TarReader, UploadedCorpus, too_large
 
 router = APIRouter(prefix=API, tags=["corpora"])
 
 #: bytes that are gathered before they are written
 BLOCK = 1 << 20
+#: bytes of a tar file beside the content of its files, and bytes that are read of a body that is
+#: refused, so that the client reads the refusal
+TAR_BYTES, READ_AFTER_REFUSAL = 256 << 20, 64 << 20
 #: states of a sweep that needs its data no more by itself
 ENDED = ("finished", "failed", "stopped", "interrupted")
-#: media type of a file that is sent
-OCTETS = "application/octet-stream"
 
-Digest = Annotated[
-    str,
-    Path(
-        description="SHA-256 of the whole file, in hexadecimal",
-        json_schema_extra={"pattern": f"^{SHA256}$"},
-    ),
-]
 CorpusId = Annotated[
     str, Path(description="ID of a corpus", json_schema_extra={"pattern": f"^{CORPUS_ID}$"})
 ]
-Offset = Annotated[
-    int, Header(alias="Upload-Offset", ge=0, lt=2**60, description="bytes that were sent before")
+NewId = Annotated[
+    str,
+    Path(
+        description="ID of a corpus: of its name and the digests of its files",
+        pattern=f"^{CORPUS_ID}$",
+    ),
 ]
-Length = Annotated[
-    int, Header(alias="Upload-Length", ge=0, lt=2**60, description="bytes of the whole file")
+Name = Annotated[
+    str,
+    Query(min_length=1, max_length=LONGEST_CORPUS, description="name of the file or folder"),
 ]
 NONE = {404: "there is no such corpus"}
+NO_ROOM = {507: "the disk is full, or too much was uploaded"}
 
 
-@router.get(
-    "/uploads/{sha256}",
-    summary="Show how much of a file is there",
-    responses={200: {"model": shows.UploadShown}},
-)
-async def upload_state(sha256: Digest, site: TheSite) -> Response:
-    """How much of a file is there: what is left is sent from `offset` on."""
-    check_sha256(sha256)
-    return answers.document(site.uploads.state(sha256).to_dict())
-
-
-@router.patch(
-    "/uploads/{sha256}",
-    summary="Send a file, or the rest of it",
+@router.post(
+    "/corpora",
+    summary="Announce a corpus",
     responses={
-        200: {"model": shows.UploadShown},
+        200: {"model": shows.CorpusAnnounced},
+        **refusals({413: "it is too large", **NO_ROOM}),
+    },
+)
+async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Response:
+    """Whether a corpus is there; if it is not, whether it may be sent and has room."""
+    uploads = site.uploads
+    ask = partial(uploads.announce, body.id, body.name, body.bytes, user.name)
+    found = await to_thread.run_sync(ask, limiter=uploads.limiter)
+    shown = {"id": body.id, "data": f"corpus:{body.id}", "is_there": found is not None}
+    return answers.document(shown)
+
+
+@router.put(
+    "/corpora/{corpus}",
+    status_code=201,
+    summary="Send a corpus",
+    responses={
+        201: {"model": shows.CorpusShown},
         **refusals(
             {
                 408: "nothing has come for a while",
-                409: "what is there ends elsewhere: `offset` says where",
+                409: "what has come has another ID",
                 415: "the body has another type",
-                507: "the disk is full, or too much was uploaded",
+                429: "too many corpora are sent just now",
+                **NO_ROOM,
             }
         ),
     },
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
+            "content": {
+                OCTETS: {"schema": {"type": "string", "format": "binary"}},
+                TAR: {"schema": {"type": "string", "format": "binary"}},
+            },
         }
     },
 )
-async def upload(
-    sha256: Digest, request: Request, site: TheSite, offset: Offset, length: Length
+async def send(
+    corpus: NewId, name: Name, request: Request, site: TheSite, user: TheUser
 ) -> Response:
-    """Send a file from an offset on; what has come stays if the connection breaks."""
-    check_sha256(sha256)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
-        raise ProblemError(415, f"the body is no {OCTETS}, expected the bytes of a file as such")
-    return answers.document((await _receive(sha256, request, site, offset, length)).to_dict())
+    """Send a file as it is, or a folder as a tar file; if it breaks off, nothing of it stays."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (OCTETS, TAR):
+        raise ProblemError(
+            415, f"the body is no {OCTETS} and no {TAR}, expected a file or a tar file"
+        )
+    made = await _receive(corpus, name, request, site, user.name, is_folder=kind == TAR)
+    return answers.document(made.to_dict(), 201)
 
 
-async def _receive(sha256: str, request: Request, site: Site, offset: int, length: int) -> Upload:
-    uploads = site.uploads
-    async with _receiving(uploads, sha256, offset, length) as receiver:
-        await _write_body(request, receiver, site.settings.limits.silence_s)
-        if receiver.is_whole:
-            return await to_thread.run_sync(uploads.finish, sha256, limiter=uploads.limiter)
-    return uploads.state(sha256)
+async def _receive(
+    corpus: str, name: str, request: Request, site: Site, owner: str, *, is_folder: bool
+) -> UploadedCorpus:
+    uploads, limits = site.uploads, site.settings.limits
+    body = _Body(request, limits)
+    try:
+        async with _receiving(site, name, owner, is_folder=is_folder) as receiver:
+            if is_folder:
+                tar = TarReader(receiver, limits)
+                await body.write_to(tar)
+                tar.end()
+            else:
+                receiver.begin(name)
+                await body.write_to(receiver)
+                await to_thread.run_sync(receiver.end)
+            finish = partial(receiver.finish, corpus)
+            return await to_thread.run_sync(finish, limiter=uploads.limiter)
+    except Exception:
+        await body.pass_over()
+        raise
 
 
 @asynccontextmanager
 async def _receiving(
-    uploads: Uploads, sha256: str, offset: int, total: int
+    site: Site, name: str, owner: str, *, is_folder: bool
 ) -> AsyncIterator[Receiver]:
-    """`Uploads.receiving`, entered and left in threads: it waits while a corpus is made."""
-    receiving = uploads.receiving(sha256, offset, total)
-    receiver = await to_thread.run_sync(receiving.__enter__, limiter=uploads.limiter)
-    ending: BaseException | None = None
+    """`Uploads.receive`, begun and ended in threads."""
+    uploads = site.uploads
+    receive = partial(uploads.receive, name, owner, is_folder=is_folder)
+    receiver = await to_thread.run_sync(receive, limiter=uploads.limiter)
     try:
         yield receiver
-    except BaseException as error:
-        ending = error
-        raise
     finally:
-        given = (type(ending), ending, ending.__traceback__) if ending else (None, None, None)
         with CancelScope(shield=True):  # whatever ends the request
-            await to_thread.run_sync(receiving.__exit__, *given, limiter=uploads.limiter)
+            await to_thread.run_sync(receiver.close, limiter=uploads.limiter)
 
 
-async def _write_body(request: Request, receiver: Receiver, silence_s: float) -> None:
-    """Write the body of a request as it comes; what has come is written whatever happens."""
-    gathered = bytearray()
-    stream = aiter(request.stream())
-    try:
-        while True:
-            try:
-                part = await asyncio.wait_for(anext(stream), silence_s)
-            except StopAsyncIteration:
-                return
+class _Body:
+    """The body of a request, as it comes."""
+
+    def __init__(self, request: Request, limits: Limits) -> None:
+        self._stream, self._limits = aiter(request.stream()), limits
+        self._until = asyncio.get_running_loop().time() + limits.upload_s
+        self._came, self._is_whole = 0, False
+
+    async def write_to(self, sink: Receiver | TarReader) -> None:
+        """Write all of it in threads.
+
+        Raises:
+            ProblemError: it is too large, does not come, or comes too slowly.
+        """
+        gathered = bytearray()
+        async for part in self._parts():
             gathered += part
             if len(gathered) >= BLOCK:
-                await to_thread.run_sync(receiver.write, bytes(gathered))
+                await to_thread.run_sync(sink.write, bytes(gathered))
                 gathered.clear()
-    except TimeoutError:
-        raise ProblemError(408, f"nothing has come for {silence_s:g} s, expected more") from None
-    except ClientDisconnect:
-        raise ProblemError(400, "the connection has broken, expected the rest later") from None
-    finally:
-        receiver.write(bytes(gathered))
+        await to_thread.run_sync(sink.write, bytes(gathered))
 
+    async def pass_over(self) -> None:
+        """Read what is left of a body that is refused, if that is not much."""
+        try:
+            until = self._came + READ_AFTER_REFUSAL
+            async for _ in self._parts():
+                if self._came > until:
+                    return
+        except ProblemError:
+            return
 
-@router.post(
-    "/corpora",
-    status_code=201,
-    summary="Make a corpus of uploaded files",
-    responses={
-        201: {
-            "model": shows.CorpusShown,
-            "headers": {"Location": {"schema": {"type": "string"}}},
-        },
-        **refusals({409: "files are not uploaded yet: `missing` names them"}),
-    },
-)
-async def make_corpus(body: CorpusSubmission, site: TheSite) -> Response:
-    """Make a corpus of uploaded files; the same one again is the same corpus."""
-    uploads = site.uploads
-    made = await to_thread.run_sync(uploads.make_corpus, body, limiter=uploads.limiter)
-    return answers.document(made.to_dict(), 201, {"Location": f"{API}/corpora/{made.id}"})
+    async def _parts(self) -> AsyncIterator[bytes]:
+        silence_s = self._limits.silence_s
+        while not self._is_whole:
+            left = self._until - asyncio.get_running_loop().time()
+            try:
+                part = await asyncio.wait_for(anext(self._stream), max(0, min(silence_s, left)))
+            except StopAsyncIteration:
+                self._is_whole = True
+                return
+            except TimeoutError:
+                self._is_whole = True
+                hours = self._limits.upload_s / 3600
+                waited = (
+                    f"nothing has come for {silence_s:g} s"
+                    if left > silence_s
+                    else (f"it has not come within {hours:g} hours")
+                )
+                raise ProblemError(408, f"{waited}, expected all of it") from None
+            except ClientDisconnect:
+                self._is_whole = True
+                raise ProblemError(400, "the connection has broken, expected all of it") from None
+            self._came += len(part)
+            if self._came > self._limits.corpus_bytes + TAR_BYTES:
+                raise too_large(self._limits)
+            yield part
 
 
 @router.get("/corpora", summary="List corpora", responses={200: {"model": shows.CorpusList}})
@@ -181,20 +225,23 @@ async def corpus_shown(corpus: CorpusId, site: TheSite) -> Response:
     "/corpora/{corpus}",
     status_code=204,
     summary="Delete a corpus",
-    responses=refusals(NONE | {409: "a sweep needs it"}),
+    responses=refusals(NONE | {403: "somebody else has sent it", 409: "a sweep needs it"}),
 )
-async def delete_corpus(corpus: CorpusId, site: TheSite) -> Response:
-    """Delete a corpus that no sweep needs which waits or runs."""
+async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Response:
+    """Delete a corpus of the user's own that no sweep needs which waits or runs."""
 
     def change() -> None:
-        site.uploads.corpus(corpus)
-        folder = str(site.uploads.folder_of(corpus))
-        for row in site.service.sweeps():
-            if row.state not in ENDED and (row.data or "").startswith(folder):
-                raise ProblemError(
-                    409, f"corpus '{corpus}': sweep '{row.sweep}' needs it, which is {row.state}"
-                )
-        site.uploads.delete(corpus)
+        with site.uploads.naming:  # so that no sweep is submitted meanwhile that needs it
+            owner = site.uploads.corpus(corpus).owner
+            check_owner(user, owner, f"corpus '{corpus}'")
+            folder = f"{site.uploads.folder_of(corpus)}/"
+            for row in site.service.sweeps():
+                if row.state not in ENDED and (row.data or "").startswith(folder):
+                    raise ProblemError(
+                        409,
+                        f"corpus '{corpus}': sweep '{row.sweep}' needs it, which is {row.state}",
+                    )
+            site.uploads.delete(corpus)
 
     await site.answers.change(change)
     return Response(status_code=204)

@@ -79,8 +79,9 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
     check_may_prioritise(user, priority)
 
     def change() -> dict[str, Any]:
-        spec = site.names.spec_of(fields)
-        name = site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
+        with site.uploads.naming:
+            spec = site.names.spec_of(fields)
+            name = site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
         return status_of(site.service, name)
 
     made = await site.answers.change(change)
@@ -241,7 +242,11 @@ async def resume(
             changes = changes_of(sweep, changes, settings=site.store, spec=spec, template=template)
         site.service.resume(sweep, changes, owner=user.name)
 
-    return await _changed(site, user, sweep, call)
+    def call_alone() -> None:
+        with site.uploads.naming:
+            call()
+
+    return await _changed(site, user, sweep, call_alone)
 
 
 @router.post(

@@ -99,15 +99,15 @@ def test_code_is_refused_unless_it_is_allowed(settings_of: Callable[..., HttpSet
 
 
 def test_limits_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
-    given = settings_of("--max-file", "5M", "--max-uploads", "1G", "--keep-free", "0").limits
-    assert given == Limits(file_bytes=5 << 20, uploads_bytes=1 << 30, free_bytes=0)
+    given = settings_of("--max-corpus", "5M", "--max-uploads", "1G", "--keep-free", "0").limits
+    assert given == Limits(corpus_bytes=5 << 20, uploads_bytes=1 << 30, free_bytes=0)
     assert settings_of().limits == Limits()
 
 
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (["--max-file", "much"], "--max-file: found 'much', expected a number and K, M,"),
+        (["--max-corpus", "much"], "--max-corpus: found 'much', expected a number and K, M,"),
         (["--slots", "0"], "--slots is 0: expected 1 to 1000"),
         (["--data-root", "/nowhere"], "--data-root '/nowhere': expected a folder"),
     ],

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.service.bodies import CorpusSubmission
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
@@ -86,15 +84,12 @@ def test_a_corpus_that_was_not_uploaded_is_not_found(names: DataNames, given: st
 def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     names: DataNames, uploads: Uploads, root: Path
 ) -> None:
-    content = b"sun moon " * 100
-    digest = hashlib.sha256(content).hexdigest()
-    with uploads.receiving(digest, 0, len(content)) as receiver:
-        receiver.write(content)
-    uploads.finish(digest)
-    files = [{"path": "words.txt", "sha256": digest}]
-    corpus = uploads.make_corpus(
-        CorpusSubmission.model_validate({"name": "n" * 150, "files": files})
-    )
+    receiver = uploads.receive("n" * 150, "ann", is_folder=True)
+    receiver.begin("words.txt")
+    receiver.write(b"sun moon " * 100)
+    receiver.end()
+    corpus = receiver.finish()
+    receiver.close()
     path = str(uploads.path_of(corpus.id))
     elsewhere = f"{root}/logs/a.txt"
     assert names.named(f"'{path}' or '{elsewhere}'") == f"'corpus:{corpus.id}' or '{elsewhere}'"

@@ -1,24 +1,18 @@
 from __future__ import annotations
 
-import hashlib
-import os
-import time
+import io
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.bodies import CorpusSubmission
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.uploads import KEPT_S, LOOK_EVERY_S, Uploads
+from lstm_sweep.search.service.uploads import BLOCK, Receiver, TarReader, UploadedCorpus, Uploads
 
-CONTENT = b"sun moon " * 100
-
-
-def digest_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+CONTENT = b"sun moon river " * 60
 
 
 @pytest.fixture
@@ -26,229 +20,222 @@ def uploads(tmp_path: Path) -> Uploads:
     return Uploads(tmp_path / "uploads", Limits(free_bytes=0))
 
 
-def send(uploads: Uploads, content: bytes, offset: int = 0, digest: str = "") -> str:
-    digest = digest or digest_of(content)
-    with uploads.receiving(digest, offset, len(content)) as receiver:
-        receiver.write(content[offset:])
-    uploads.finish(digest)
-    return digest
+def send(
+    uploads: Uploads, content: bytes = CONTENT, name: str = "a.txt", owner: str = "ann"
+) -> UploadedCorpus:
+    receiver = uploads.receive(name, owner, is_folder=False)
+    try:
+        receiver.begin(name)
+        receiver.write(content)
+        receiver.end()
+        return receiver.finish()
+    finally:
+        receiver.close()
 
 
-def corpus(*paths: tuple[str, str], name: str = "a.txt", **more: Any) -> CorpusSubmission:
-    files = [{"path": path, "sha256": digest} for path, digest in paths]
-    return CorpusSubmission.model_validate({"name": name, "files": files, **more})
+def left(uploads: Uploads) -> list[str]:
+    """What lies in the folder beside corpora."""
+    return sorted(str(one) for one in (uploads.folder_of("x").parents[1] / "coming").iterdir())
 
 
-def test_a_file_is_sent_in_parts(uploads: Uploads) -> None:
-    digest = digest_of(CONTENT)
-    assert uploads.state(digest).to_dict() == {"sha256": digest, "offset": 0, "complete": False}
-    with uploads.receiving(digest, 0, len(CONTENT)) as receiver:
-        receiver.write(CONTENT[:100])
-        assert not receiver.is_whole
-    assert uploads.state(digest).offset == 100
-    send(uploads, CONTENT, offset=100)
-    assert uploads.state(digest).complete
+def packed(
+    files: dict[str, bytes], kind: int = tarfile.PAX_FORMAT, **more: tarfile.TarInfo
+) -> bytes:
+    """A tar file with these files."""
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w", format=kind) as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        for entry in more.values():
+            tar.addfile(entry)
+    return output.getvalue()
 
 
-def test_what_comes_at_another_place_is_refused_with_the_right_one(uploads: Uploads) -> None:
-    digest = digest_of(CONTENT)
-    with uploads.receiving(digest, 0, len(CONTENT)) as receiver:
-        receiver.write(CONTENT[:100])
-        with (
-            pytest.raises(ProblemError, match="being received"),
-            uploads.receiving(digest, 100, len(CONTENT)),
-        ):
-            pass
-    for offset in (0, 99, 101):
-        with (
-            pytest.raises(ProblemError, match="expected 100") as refused,
-            uploads.receiving(digest, offset, len(CONTENT)),
-        ):
-            pass
-        assert (refused.value.status, refused.value.more) == (409, {"offset": 100})
+def unpacked(
+    uploads: Uploads, content: bytes, step: int = 1 << 20, limits: Limits | None = None
+) -> UploadedCorpus:
+    """The corpus `logs` of a tar file that comes in parts of so many bytes."""
+    receiver = uploads.receive("logs", "ann", is_folder=True)
+    try:
+        tar = TarReader(receiver, limits or Limits())
+        for at in range(0, len(content), step):
+            tar.write(content[at : at + step])
+        tar.end()
+        return receiver.finish()
+    finally:
+        receiver.close()
 
 
-def test_a_wrong_digest_is_refused_and_deleted(uploads: Uploads) -> None:
-    wrong = digest_of(b"other")
-    with pytest.raises(ProblemError, match="has digest") as refused:
-        send(uploads, CONTENT, digest=wrong)
-    assert refused.value.status == 422
-    assert uploads.state(wrong).offset == 0
+def test_a_corpus_of_a_file_is_found_again(uploads: Uploads, tmp_path: Path) -> None:
+    made = send(uploads)
+    assert uploads.path_of(made.id).read_bytes() == CONTENT
+    assert (made.name, made.files, made.bytes, made.owner) == ("a.txt", 1, 900, "ann")
+    assert send(uploads, owner="bob") == made == uploads.corpus(made.id)
+    assert send(uploads, name="b.txt").id != made.id
+    again = Uploads(tmp_path / "uploads", Limits())
+    assert again.corpora() == uploads.corpora() and len(again.corpora()) == 2
+    again.delete(made.id)
+    assert [one.name for one in again.corpora()] == ["b.txt"]
+    assert not again.folder_of(made.id).exists() and left(again) == []
 
 
-def test_more_than_was_said_is_refused(uploads: Uploads) -> None:
-    digest = digest_of(CONTENT)
-    with (
-        uploads.receiving(digest, 0, 100) as receiver,
-        pytest.raises(ProblemError, match="more was sent") as refused,
-    ):
-        receiver.write(CONTENT)
-    assert refused.value.status == 413
-    assert uploads.state(digest).offset == 0
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("step", [1, 511, 513, 1 << 20])
+def test_a_folder_is_unpacked_however_it_comes(uploads: Uploads, kind: int, step: int) -> None:
+    long = "/".join(["deep" * 12, "er" * 24, "a.txt"]) if kind == tarfile.USTAR_FORMAT else (
+        f"{'x' * 120}/\u00e4{'y' * 200}.txt"
+    )  # fmt: skip
+    files = {"test/b.txt": b"b" * 513, long: CONTENT, "./empty.txt": b"", "train/a.txt": b"a" * 512}
+    folder = tarfile.TarInfo("nothing/in/it")
+    folder.type = tarfile.DIRTYPE
+    made = unpacked(uploads, packed(files, kind, folder=folder), step)
+    top = uploads.path_of(made.id)
+    found = {path.relative_to(top).as_posix(): path.read_bytes()
+             for path in top.rglob("*") if path.is_file()}  # fmt: skip
+    assert found == {path.removeprefix("./"): content for path, content in files.items()}
+    assert not (top / "nothing").exists()
+    turned = unpacked(uploads, packed(dict(reversed(files.items())), kind))
+    assert turned == made
+
+
+def entry(name: str, kind: bytes, size: int = 0) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    found.type, found.linkname, found.size = kind, "/etc/passwd", size
+    return found
+
+
+def bad_tars() -> Iterator[tuple[str, Callable[[], bytes]]]:
+    kinds = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S", b"K"
+    for kind in kinds:
+        yield (
+            "is no file, expected files and folders",
+            lambda kind=kind: packed(  # type: ignore[misc]
+                {"a": b"x"}, more=entry("x", kind)
+            ),
+        )
+    for path in ("../x", "/etc/x", "a/../x", "a\\..\\x", "a//x", "a\nb", "x" * 256):
+        yield "path is", lambda path=path: packed({path: b"x"})  # type: ignore[misc]
+    yield "has 21 parts", lambda: packed({"a/" * 20 + "x": b"x"})
+    yield "is given twice", lambda: packed({"a": b"x", "./a": b"y"})
+    yield "is a file and a folder", lambda: packed({"a": b"x", "a/b": b"y"})
+    yield "is a file and a folder", lambda: packed({"a/b": b"x", "a": b"y"})
+    yield "there are no files", lambda: packed({})
+    yield "breaks off", lambda: packed({"a": CONTENT})[:1200]
+    yield "is no tar file", lambda: b"x" * 2000
+    yield "bytes of attributes", lambda: entry("x", b"x", 1 << 30).tobuf()
+    yield "attributes that are none", lambda: entry("x", b"x", 4).tobuf() + b"zzzz" + bytes(508)
+
+
+@pytest.mark.parametrize(("sentence", "content"), list(bad_tars()))
+def test_what_no_corpus_can_have_is_refused_and_leaves_nothing(
+    uploads: Uploads, sentence: str, content: Callable[[], bytes]
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        unpacked(uploads, content())
+    assert (uploads.corpora(), left(uploads)) == ([], [])
+
+
+def test_files_and_folders_are_counted(tmp_path: Path) -> None:
+    limits = Limits(files=3, free_bytes=0)
+    uploads = Uploads(tmp_path / "uploads", limits)
+    with pytest.raises(InputError, match="over 3 files"):
+        unpacked(uploads, packed({f"{n}": b"x" for n in range(4)}), limits=limits)
+    with pytest.raises(InputError, match="over 3 folders"):
+        unpacked(uploads, packed({"a/b/c/d/x": b"x"}), limits=limits)
+    made = unpacked(uploads, packed({"a/b/x": b"x", "a/b/y": b"y", "a/c/z": b""}), limits=limits)
+    # a block each: three folders, three files, two contents, and the two folders of the corpus
+    assert made.disk_bytes == 10 * BLOCK
+
+
+@pytest.mark.parametrize("name", ["..", "", "a/b", "a\\b", "a\0", "x" * 201, "\ud800"])
+def test_a_name_that_is_none_is_refused(uploads: Uploads, name: str) -> None:
+    with pytest.raises(InputError, match="name "):
+        uploads.receive(name, "ann", is_folder=True)
+    with pytest.raises(InputError, match="name "):
+        uploads.announce("0" * 32, name, 1, "ann")
+
+
+def test_another_id_than_announced_is_refused_and_deleted(uploads: Uploads) -> None:
+    receiver = uploads.receive("a.txt", "ann", is_folder=False)
+    receiver.begin("a.txt")
+    receiver.write(CONTENT)
+    receiver.end()
+    with pytest.raises(ProblemError, match="expected the same") as refused:
+        receiver.finish("0" * 32)
+    receiver.close()
+    assert refused.value.status == 409 and left(uploads) == [] == uploads.corpora()
 
 
 @pytest.mark.parametrize(
-    "limits, status",
+    ("limits", "status"),
     [
-        (Limits(file_bytes=899, free_bytes=0), 413),
-        (Limits(uploads_bytes=899, free_bytes=0), 507),
+        (Limits(corpus_bytes=899, free_bytes=0), 413),
+        (Limits(uploads_bytes=4 * BLOCK - 1, free_bytes=0), 507),
         (Limits(free_bytes=1 << 60), 507),
+        (Limits(corpora=0, free_bytes=0), 507),
+        (Limits(corpora_per_user=0, free_bytes=0), 507),
     ],
 )
-def test_limits_of_size_and_disk_hold_before_anything_is_read(
-    tmp_path: Path, limits: Limits, status: int
-) -> None:
+def test_there_is_a_limit_to_what_is_taken(tmp_path: Path, limits: Limits, status: int) -> None:
     uploads = Uploads(tmp_path / "uploads", limits)
-    with (
-        pytest.raises(ProblemError) as refused,
-        uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)),
-    ):
-        pass
+    with pytest.raises(ProblemError) as refused:
+        send(uploads)
     assert refused.value.status == status
+    assert left(uploads) == []
 
 
-def test_what_others_are_sending_is_counted_with_all_that_will_come(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path / "uploads", Limits(uploads_bytes=1_000, free_bytes=0))
-    other = CONTENT[:200]
-    with uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)):
-        with (
-            pytest.raises(ProblemError, match="uploads take 900 bytes") as refused,
-            uploads.receiving(digest_of(other), 0, len(other)),
-        ):
-            pass
-        assert refused.value.status == 507
-    assert uploads.state(send(uploads, other)).complete
+def test_what_has_come_is_reserved_and_no_more(tmp_path: Path) -> None:
+    limits = Limits(uploads_bytes=30 * BLOCK, free_bytes=0, coming=9, coming_per_user=9)
+    uploads = Uploads(tmp_path / "uploads", limits)
+    waiting = list[Receiver]()
+    for _ in range(5):
+        assert uploads.announce("0" * 32, "large.txt", 20 * BLOCK, "bob") is None
+        waiting.append(uploads.receive("large.txt", "bob", is_folder=False))
+    made = send(uploads, b"x" * 5 * BLOCK)  # those that have sent nothing do not stop it
+    waiting[0].begin("large.txt")
+    with pytest.raises(ProblemError, match="uploads take") as refused:
+        for _ in range(20):
+            waiting[0].write(b"x" * BLOCK)
+    assert refused.value.status == 507
+    for one in waiting:
+        one.close()
+    assert left(uploads) == []
+    uploads.delete(made.id)
+    assert send(uploads, b"x" * 20 * BLOCK).bytes == 20 * BLOCK
 
 
-def test_a_corpus_is_a_file_or_a_folder_of_uploaded_files(uploads: Uploads) -> None:
-    digest = send(uploads, CONTENT)
-    one = uploads.make_corpus(corpus(("a.txt", digest)))
-    assert uploads.path_of(one.id).read_bytes() == CONTENT
-    paths = [("train/a.txt", digest), ("validation/a.txt", digest), ("test/deep/a.txt", digest)]
-    folder = uploads.make_corpus(corpus(*paths, name="logs"))
-    assert (uploads.path_of(folder.id) / "test/deep/a.txt").read_bytes() == CONTENT
-    assert uploads.path_of(folder.id).name == "logs"
-    assert (folder.files, folder.bytes) == (3, 3 * len(CONTENT))
-    assert uploads.make_corpus(corpus(*paths[::-1], name="logs")) == folder
-    assert [found.name for found in uploads.corpora()] == ["a.txt", "logs"]
-    of_one = uploads.make_corpus(corpus(("a.txt", digest), is_folder=True))
-    assert (uploads.path_of(of_one.id) / "a.txt").exists() and of_one.id != one.id
+def test_a_user_sends_a_few_corpora_at_once(tmp_path: Path) -> None:
+    limits = Limits(coming=3, coming_per_user=2, free_bytes=0)
+    uploads = Uploads(tmp_path / "uploads", limits)
+    receivers = [uploads.receive("a", owner, is_folder=False) for owner in ("ann", "ann", "bob")]
+    for owner in ("ann", "carl"):
+        with pytest.raises(ProblemError) as refused:
+            uploads.receive("a", owner, is_folder=False)
+        assert refused.value.status == 429
+    receivers[0].close()
+    uploads.receive("a", "ann", is_folder=False).close()
 
 
-def test_a_corpus_of_files_that_are_not_there_names_them(uploads: Uploads) -> None:
-    there, missing = send(uploads, CONTENT), digest_of(b"not there")
-    with pytest.raises(ProblemError, match="1 of its files") as refused:
-        uploads.make_corpus(corpus(("a", there), ("b", missing), name="logs"))
-    assert (refused.value.status, refused.value.more) == (409, {"missing": [missing]})
+def test_what_a_killed_service_has_left_is_deleted_at_the_next_start(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    made = send(uploads)
+    receiver = uploads.receive("b.txt", "ann", is_folder=False)
+    receiver.begin("b.txt")
+    receiver.write(CONTENT)
+    folder = tmp_path / "uploads"
+    (folder / "corpora" / ("0" * 32) / "content").mkdir(parents=True)
+    (folder / "corpora" / "note.txt").write_text("x")
+    again = Uploads(folder, Limits())
+    assert again.corpora() == [made] and left(again) == []
+    assert [one.name for one in (folder / "corpora").iterdir()] == [made.id]
+    receiver.close()
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["../a", "a/../../b", "/etc/passwd", "a//b", "./a", "a/.", "..", "a/", "a\\b", "a\0b", "a\nb",
-     "x" * 256, "\ud800"],
-)  # fmt: skip
-def test_a_path_that_leads_elsewhere_is_refused(uploads: Uploads, path: str) -> None:
-    digest = send(uploads, CONTENT)
-    before = sorted(map(str, Path(uploads.folder_of("0")).parent.rglob("*")))
-    given = corpus(("a", digest), name="logs")
-    given.files[0].path = path
-    with pytest.raises(InputError, match="expected names of files"):
-        uploads.make_corpus(given)
-    with pytest.raises(InputError, match="expected names of files"):
-        uploads.make_corpus(corpus(("a", digest)).model_copy(update={"name": path}))
-    assert sorted(map(str, Path(uploads.folder_of("0")).parent.rglob("*"))) == before
-
-
-@pytest.mark.parametrize("corpus_id", ["", "..", "../files", "0" * 32, "0" * 31 + "/", "\0"])
+@pytest.mark.parametrize("corpus_id", ["", "..", "0" * 32])
 def test_an_unknown_corpus_is_not_found(uploads: Uploads, corpus_id: str) -> None:
-    with pytest.raises(ProblemError, match="there is none") as refused:
+    with pytest.raises(ProblemError) as refused:
         uploads.path_of(corpus_id)
     assert refused.value.status == 404
-
-
-def test_a_deleted_corpus_leaves_files_that_others_have(uploads: Uploads) -> None:
-    shared, own = send(uploads, CONTENT), send(uploads, b"own")
-    kept = uploads.make_corpus(corpus(("a.txt", shared)))
-    gone = uploads.make_corpus(corpus(("a", shared), ("b", own), name="logs"))
-    uploads.delete(gone.id)
-    assert uploads.corpora() == [kept]
-    assert uploads.state(shared).complete and uploads.state(own).offset == 0
-
-
-def test_a_deleted_corpus_leaves_files_that_somebody_has_just_sent(uploads: Uploads) -> None:
-    gone = uploads.make_corpus(corpus(("a.txt", send(uploads, CONTENT))))
-    sent = send(uploads, b"not in a corpus yet")
-    uploads.delete(gone.id)
-    assert uploads.state(sent).complete
-
-
-def test_a_file_that_is_in_no_corpus_for_long_is_deleted(uploads: Uploads, tmp_path: Path) -> None:
-    digests = kept, gone = send(uploads, CONTENT), send(uploads, b"in none")
-    uploads.make_corpus(corpus(("a.txt", kept)))
-    old = time.time() - KEPT_S - 60
-    for digest in digests:
-        os.utime(tmp_path / "uploads/files" / digest, (old, old))
-    again = Uploads(tmp_path / "uploads", Limits())
-    assert (again.state(kept).complete, again.state(gone).complete) == (True, False)
-
-
-def test_parts_that_nobody_goes_on_with_are_deleted(uploads: Uploads, tmp_path: Path) -> None:
-    with uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)) as receiver:
-        receiver.write(CONTENT[:100])
-    [part] = (tmp_path / "uploads/parts").iterdir()
-    Uploads(tmp_path / "uploads", Limits())
-    assert part.exists()
-    old = time.time() - KEPT_S - 60
-    os.utime(part, (old, old))
-    Uploads(tmp_path / "uploads", Limits())
-    assert not part.exists()
-
-
-def test_room_is_counted_without_a_look_at_each_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits = Limits(uploads_bytes=1_000, free_bytes=0)
-    other = CONTENT[:200]
-    uploads = Uploads(tmp_path / "uploads", limits)
-
-    def has_room() -> bool:
-        try:
-            with uploads.receiving(digest_of(other), 0, len(other)):
-                return True
-        except ProblemError as refused:
-            assert refused.status == 507
-            return False
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "iterdir", None)
-        with pytest.raises(ProblemError, match="has digest"):
-            send(uploads, CONTENT, digest=digest_of(b"wrong"))
-        assert has_room()
-        with uploads.receiving(digest_of(CONTENT), 0, len(CONTENT)) as receiver:
-            receiver.write(CONTENT[:850])
-        assert not has_room()
-        send(uploads, CONTENT, offset=850)
-        assert not has_room()
-    uploads = Uploads(tmp_path / "uploads", limits)
-    assert not has_room()
-    uploads.delete(uploads.make_corpus(corpus(("a.txt", digest_of(CONTENT)))).id)
-    assert has_room()
-
-
-def test_old_parts_are_deleted_when_a_file_comes_later_and_count_no_more(tmp_path: Path) -> None:
-    now = [0.0]
-    limits = Limits(uploads_bytes=950, free_bytes=0)
-    uploads = Uploads(tmp_path / "uploads", limits, lambda: now[0])
-    mine, other = CONTENT, CONTENT[:800]
-    for content in (mine, other):
-        with uploads.receiving(digest_of(content), 0, len(content)) as receiver:
-            receiver.write(content[:100])
-    old = time.time() - KEPT_S - 60
-    for part in (tmp_path / "uploads/parts").iterdir():
-        os.utime(part, (old, old))
-    with pytest.raises(ProblemError, match="uploads take"):
-        send(uploads, mine, offset=100)
-    now[0] = LOOK_EVERY_S
-    send(uploads, mine, offset=100)  # what somebody goes on with stays, however old
-    assert uploads.state(digest_of(mine)).complete
-    assert uploads.state(digest_of(other)).offset == 0

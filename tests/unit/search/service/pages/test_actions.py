@@ -15,6 +15,7 @@ from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.login import basic_login
 from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.permissions import Role, User
+from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.tokens import TokenFile
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
@@ -114,11 +115,11 @@ def test_a_file_whose_name_is_too_long_is_refused(client: TestClient, length: in
     files = {"file": ("x" * length, b"sun moon")}
     answer = client.post("/launch", data={"space": "quick"}, files=files)
     assert answer.status_code == 422
-    assert f"its name has {length} characters, expected at most 200" in answer.text
+    assert f"has {length} characters, expected at most 200" in answer.text
 
 
 def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
-    with browser(Place.in_folder(folder, limits=Limits(file_bytes=1_000))) as client:
+    with browser(Place.in_folder(folder, limits=Limits(corpus_bytes=1_000))) as client:
         answer = launched(client, b"x" * 5_000)
         other = client.post("/launch", data={"data": "python-docs"})
     assert (answer.status_code, other.status_code) == (413, 415)
@@ -139,11 +140,34 @@ def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
     head = '--b7\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n'
     form = f"{head}a\r\n--b and\n--\r\n--b7--{end}".encode()
     app: Any = client.app
+    uploads = app.state.site.uploads
+
+    async def receive(blocks: list[bytes]) -> str:
+        async with forms.SentForm(app.state.site, "ann") as sent:
+            await sent.receive(sent_in(blocks))
+            return await sent.corpus()
+
     for at in range(1, len(form)):
-        with forms.SentForm(app.state.site) as sent:
-            asyncio.run(sent.receive(sent_in([form[:at], form[at:]])))
-            sent._file.seek(0)
-            assert sent._file.read() == b"a\r\n--b and\n--"
+        data = asyncio.run(receive([form[:at], form[at:]]))
+        path = uploads.path_of(data.removeprefix("corpus:"))
+        assert (path.name, path.read_bytes()) == ("x.txt", b"a\r\n--b and\n--")
+    assert not list((app.state.site.settings.folder / "uploads" / "coming").iterdir())
+
+
+def test_a_file_is_counted_while_it_comes(folder: Path) -> None:
+    limits = Limits(uploads_bytes=100_000, free_bytes=0)
+    with browser(Place.in_folder(folder, limits=limits)) as client:
+        app: Any = client.app
+        site = app.state.site
+        head = '--b7\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n'
+
+        async def receive() -> None:
+            async with forms.SentForm(site, "ann") as sent:
+                await sent.receive(sent_in([head.encode(), b"x" * 70_000, b"x" * 70_000]))
+
+        with pytest.raises(ProblemError, match="uploads take"):
+            asyncio.run(receive())
+        assert site.uploads.announce("0" * 32, "a.txt", 50_000, "ann") is None
 
 
 def sent_in(blocks: list[bytes]) -> Request:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from starlette.testclient import TestClient
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.service.routes.specs import in_json
-from tests.service_app import API, Place
+from tests.service_app import API, Place, send_corpus
 
 
 @pytest.fixture
@@ -34,13 +33,7 @@ def test_sizes_are_those_of_the_command_line(client: TestClient) -> None:
 
 
 def test_a_dry_run_names_data_as_the_request_does(client: TestClient) -> None:
-    content = b"sun moon river " * 400
-    digest = hashlib.sha256(content).hexdigest()
-    headers = {"Upload-Offset": "0", "Upload-Length": str(len(content))}
-    kind = {"Content-Type": "application/octet-stream"}
-    client.patch(f"{API}/uploads/{digest}", content=content, headers=headers | kind)
-    files = [{"path": "a.txt", "sha256": digest}]
-    data = client.post(f"{API}/corpora", json={"name": "a.txt", "files": files}).json()["data"]
+    data = send_corpus(client, b"sun moon river " * 400)
     body = {"data": data, "trials": 20, "set": ["layer_size=8,12"], "size_rule": "warn"}
     found = client.post(f"{API}/dry-runs", json=body).json()
     assert (found["spec"]["data"], found["budget"]["trials"]) == (data, 20)
