@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -46,6 +47,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @cached_property
+    def unknown(self) -> NDArray[np.int64]:
+        """Positions of the symbols that training data do not have, `<int64>[n]`, ascending."""
+        found, place = [np.empty(0, np.int64)], 0
+        for block in blocks(self.codes):
+            found.append(np.flatnonzero(block == UNKNOWN) + place)
+            place += len(block)
+        return np.concatenate(found)
 
     @property
     def session_lengths(self) -> NDArray[np.int64]:
@@ -109,8 +119,20 @@ class Corpus:
 
     def unknown_share(self, split: Split) -> float:
         """Share of the symbols of a split that do not occur in the training data."""
-        unknown = sum(np.count_nonzero(block == UNKNOWN) for block in blocks(split.codes))
-        return unknown / len(split)
+        return len(split.unknown) / len(split)
+
+    def check_targets(self) -> None:
+        """Check that there are symbols on which networks can be scored.
+
+        Raises:
+            InputError: training data have no symbol of the validation or of the test split.
+        """
+        for name, split in self.splits().items():
+            if len(split.unknown) == len(split):
+                raise InputError(
+                    f"{self.name}: the {name} split has no symbol that the training data have, "
+                    f"expected some, since networks are scored on those alone"
+                )
 
     def save(self, folder: Path) -> None:
         """Write the corpus as arrays that other processes can map into memory."""

@@ -115,7 +115,11 @@ def usual_adjacent(*, sharing: bool, carried: bool = False, targets: int | None 
 
 @dataclass(frozen=True)
 class Scoring:
-    """On which validation targets everything in a sweep is scored, and in which windows."""
+    """On which validation targets everything in a sweep is scored, and in which windows.
+
+    Symbols that training data do not have are no targets: what a model gives to `<unk>`, which it
+    has never seen, says how long it was trained and not how good it is.
+    """
 
     #: how many, at most, and the seed that they are drawn by
     targets: int
@@ -140,11 +144,19 @@ class Scoring:
 def scoring_targets(split: Split, count: int, seed: int, adjacent: int = 1) -> Indices:
     """Draw at most `count` positions of a split, `<int64>[targets]`, ascending.
 
-    They are drawn in groups of `adjacent` positions side by side, which networks score in less time
-    (`shared_windows`). All trials and baselines of a sweep are scored on them.
+    Only symbols that training data have are drawn, in groups of `adjacent` ones that follow each
+    other, which networks score in less time (`shared_windows`). All trials and baselines of a sweep
+    are scored on them.
     """
+    size = len(split) - len(split.unknown)
+    known = _drawn(size, min(count, size), seed, adjacent)
+    # how many unknown symbols come before each
+    return known + np.searchsorted(split.unknown - np.arange(len(split.unknown)), known, "right")
+
+
+def _drawn(size: int, count: int, seed: int, adjacent: int) -> Indices:
+    """Draw `count` of so many known symbols, ascending."""
     rng = np.random.default_rng([seed, 0x7A9])
-    size, count = len(split), min(count, len(split))
     adjacent = min(adjacent, max(1, count))
     if adjacent == 1:
         return np.sort(rng.choice(size, count, replace=False)).astype(np.int64)

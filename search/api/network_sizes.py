@@ -54,6 +54,8 @@ class SizeReport:
     corpus: str
     training_symbols: int
     alphabet: int
+    #: share of the validation symbols that training data do not have, which are not scored
+    unknown_share: float
     #: parameters for each training symbol that the rule admits; for `low` at most two million count
     low: float
     high: float
@@ -73,6 +75,7 @@ class SizeReport:
         return {
             "training_symbols": self.training_symbols,
             "alphabet": self.alphabet,
+            "unknown_share": self.unknown_share,
             "low": self.low,
             "high": self.high,
             "fewest": self.fewest,
@@ -109,6 +112,7 @@ def size(spec: SweepSpec) -> SizeReport:
         corpus=corpus.decided,
         training_symbols=symbols,
         alphabet=alphabet,
+        unknown_share=corpus.unknown_share(corpus.validation),
         low=rule.low,
         high=rule.high,
         fewest=fewest,

@@ -135,6 +135,8 @@ class SweepResult:
     time: TimeSpent | None
     #: why the best config was not trained again, if the budget was too small
     omitted: str = ""
+    #: share of the validation symbols that training data do not have, which are not scored
+    unknown_share: float = 0.0
     #: whether the store did not answer at the end, so that runs may be open, which `resume` closes
     left_open: bool = False
     #: a sentence if nothing was run, since the sweep is finished: what it has spent, and what it
@@ -159,6 +161,7 @@ class SweepResult:
             best=BestTrial.in_state(state),
             confirmed=tuple(map(ConfirmedConfig.of, report.confirmed)) if report else (),
             baselines=dict(state.baselines),
+            unknown_share=state.unknown_share,
             seconds=state.seconds,
             time=time_spent(state),
             omitted=report.omitted if report else "",
@@ -175,6 +178,7 @@ class SweepResult:
             "best": self.best and self.best.to_dict(),
             "confirmed": [one.to_dict() for one in self.confirmed],
             "baselines": dict(self.baselines),
+            "unknown_share": self.unknown_share,
             "seconds": round(self.seconds, 3),
             "time": self.time and self.time.to_dict(),
         }
@@ -199,6 +203,7 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         best=next(filter(None, map(BestTrial.of, archive.ranked(records))), None),
         confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(store, records))),
         baselines=archive.baselines(store, name),
+        unknown_share=tags.share(Tag.UNKNOWN_SHARE),
         seconds=driven_s(run),
         time=stored_time(tags),
         omitted=tags.get(Tag.UNCONFIRMED, ""),

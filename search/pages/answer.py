@@ -55,6 +55,8 @@ def comparisons(found: Findings) -> list[str]:
             f"That is {abs(gain):.4f} nats {word} {by_name(name)} ({loss:.4f}), the best of the "
             f"baselines, on the same {_targets(found)}."
         )
+    if unknown := found.about.get("unknown symbols"):
+        said.append(f"{unknown}.")
     if found.entropy is not None:
         above = best.loss - found.entropy
         where = "above it" if above >= 0 else "below it, by the chance of its targets"

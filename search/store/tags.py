@@ -147,6 +147,8 @@ class Tag:
     #: `yes` if a trial continues when its sweep is resumed
     UNFINISHED = "sweep.unfinished"
     #: user who made a run
+    #: share of the validation symbols that training data do not have; missing: none
+    UNKNOWN_SHARE = "sweep.unknown_share"
     USER = "mlflow.user"
     #: Hyperopt point of a config, as JSON
     VALS = "sweep.vals"
@@ -211,6 +213,16 @@ class Tags(Mapping[str, str]):
             found = math.nan
         if not 0 <= found < math.inf:
             raise self.bad(name, "a number of seconds")
+        return found
+
+    def share(self, name: str) -> float:
+        """A number from 0 to 1; 0 if the tag is missing."""
+        try:
+            found = float(self._given.get(name) or 0)
+        except ValueError:
+            found = math.nan
+        if not 0 <= found <= 1:
+            raise self.bad(name, "a share")
         return found
 
     def word(self, name: str, words: type[Words], *others: str) -> str:

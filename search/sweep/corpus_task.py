@@ -19,7 +19,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.scoring import bits, unknown_text
 from lstm_sweep.models.size import SizeRule, Verdict, parameters
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
@@ -94,6 +94,7 @@ class CorpusTask(Task):
     @classmethod
     def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
         """The task of a spec whose corpus is there already."""
+        corpus.check_targets()
         spec = settled_spec(spec, corpus)
         return cls(corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject")
 
@@ -139,21 +140,27 @@ class CorpusTask(Task):
 
     @override
     def tags(self) -> dict[str, str]:
+        share = self.unknown_share
         return _source_tags(self.origin) | {
             Tag.CORPUS_DIGEST: self.corpus.digest,
             Tag.SCORING: scoring_tag(self.scoring),
+            **({Tag.UNKNOWN_SHARE: f"{share:.6g}"} if share else {}),
         }
+
+    @property
+    @override
+    def unknown_share(self) -> float:
+        return self.corpus.unknown_share(self.corpus.validation)
 
     @override
     def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
         corpus = self.corpus
         parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
-        unknown = corpus.unknown_share(corpus.validation)
         passed = check_space(spec, corpus)
         return [
             f"corpus: {corpus.decided}",
-            f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}"
-            + (f", {unknown:.2%} of validation unknown in training" if unknown else ""),
+            f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}",
+            *([f"corpus: {text}"] if (text := unknown_text(self.unknown_share)) else []),
             f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
             f"scoring: {self.data_size.targets:,} validation targets"
             + _after_rounds(spec.settled_rounds_per_epoch(), len(corpus.train)),
@@ -164,7 +171,8 @@ class CorpusTask(Task):
     def data_size(self) -> DataSize:
         """How much there is to train and to score."""
         corpus = self.corpus
-        targets = min(self.scoring.targets, len(corpus.validation))
+        known = len(corpus.validation) - len(corpus.validation.unknown)
+        targets = min(self.scoring.targets, known)
         return DataSize(
             len(corpus.train),
             len(corpus.alphabet),
@@ -293,7 +301,8 @@ class CorpusTask(Task):
         told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
         streams = result.get("by_symbol")
         rows = f"windows, {streams} of them also symbol by symbol" if streams else "windows"
-        return [told, *parity_lines(result, rows)]
+        unknown = unknown_text(result.get("test_unknown_share", 0.0), "test")
+        return [told, *([unknown] if unknown else []), *parity_lines(result, rows)]
 
 
 def _after_rounds(rounds: int, symbols: int) -> str:

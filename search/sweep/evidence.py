@@ -6,6 +6,7 @@ import math
 from typing import Any, Protocol
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.sweep.state import SweepState
@@ -28,6 +29,8 @@ def describe(state: SweepState) -> str:
     rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
     lines += [f"| | {objective.name} |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
+    if text := unknown_text(state.unknown_share):
+        lines += ["", f"{text}."]
     config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
     report = state.report
@@ -67,6 +70,7 @@ def evidence(
         "training_symbols": task.training_symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
+        "unknown_share": state.unknown_share,
         "time": time_spent(state).to_dict(),
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
         "ladder": _ladder(report.ladder) if report and report.ladder else None,

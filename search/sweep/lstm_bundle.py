@@ -85,6 +85,7 @@ def _write(
         test = evaluation.evaluate(
             predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
         )
+        share = corpus.unknown_share(corpus.test)
         metrics = {
             "trial": record.trial.id,
             "run_id": record.run_id,
@@ -94,6 +95,7 @@ def _write(
             "test_accuracy": test["accuracy"],
             "test_top5_accuracy": test["top5_accuracy"],
             "test_bits_per_symbol": bits(test["loss"]),
+            "test_unknown_share": share,
             "corpus_digest": corpus.digest,
             "parameters": record.parameters,
         }
@@ -103,7 +105,7 @@ def _write(
         most = parity_windows(length, len(corpus.alphabet))
         compared = targets[:: max(1, len(targets) // most)][:most]
         windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
-        further: dict[str, Any] = {}
+        further: dict[str, Any] = {"test_unknown_share": share} if share else {}
         if format == "onnx":
             files = onnx_files(model, content, windows, folder)
             further["files"] = files

@@ -99,4 +99,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     if isinstance(rounds, int) and isinstance(targets, int):
         return spec
     found = round_size(spec.space)
+    if not isinstance(targets, int):  # no more than can be drawn
+        known = len(corpus.validation) - len(corpus.validation.unknown)
+        found = dataclasses.replace(found, targets=min(found.targets, known))
     return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)

@@ -32,6 +32,8 @@ class SweepState:
     slots: tuple[Slot, ...]
     #: loss of each baseline, nats
     baselines: Mapping[str, float] = field(default_factory=dict)
+    #: share of the validation symbols that training data do not have, which are not scored
+    unknown_share: float = 0.0
     #: seconds of the driver's clock
     now: float = 0.0
     began: float = 0.0

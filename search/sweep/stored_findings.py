@@ -13,6 +13,7 @@ from typing import Any
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.data import samples
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis
 from lstm_sweep.search.policy import importance
@@ -282,6 +283,7 @@ def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) 
         "template": spec.get("template"),
         "digest of the data": tags.get(Tag.CORPUS_DIGEST),
         "validation targets": spec.get("targets"),
+        "unknown symbols": _unknown(tags),
         "algorithm": spec.get("algo"),
         "seed": spec.get("seed"),
         "devices": ", ".join(devices),
@@ -292,6 +294,12 @@ def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) 
         ),
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+
+
+def _unknown(tags: Tags) -> str:
+    with contextlib.suppress(BadRunError):
+        return unknown_text(tags.share(Tag.UNKNOWN_SHARE))
+    return ""
 
 
 def _importance(

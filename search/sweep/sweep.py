@@ -86,6 +86,7 @@ class Sweep:
             spec,
             "",
             engine.slots,
+            unknown_share=task.unknown_share,
             now=self._clock(),
             began=began,
             slot_seconds=past.slot_seconds if past else 0.0,

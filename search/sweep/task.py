@@ -153,6 +153,11 @@ class Task(ABC):
         """
         return []
 
+    @property
+    def unknown_share(self) -> float:
+        """Share of the validation symbols that training data do not have, which are not scored."""
+        return 0.0
+
     # what its trials need
 
     def save(self, folder: Path) -> None:  # noqa: B027

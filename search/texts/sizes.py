@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
+from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.network_sizes import SizeReport
 from lstm_sweep.search.texts.terminal import plain
@@ -20,6 +21,8 @@ def write_sizes(console: Console, report: SizeReport) -> None:
 def _lines(report: SizeReport) -> Iterator[str]:
     yield f"corpus: {plain(report.corpus)}"
     yield f"corpus: {report.training_symbols:,} training symbols, alphabet {report.alphabet}"
+    if text := unknown_text(report.unknown_share):
+        yield f"corpus: {text}"
     for network in report.networks:
         config = network.config
         size = f"{config.layers}x{config.layer_size}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
+from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store import archive
@@ -43,6 +44,8 @@ def conclude(
             worse = f"the best trial is {loss - other:.4f} nats worse"
             verdict = better if loss < other else worse
             console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
+        if text := unknown_text(result.unknown_share):
+            console.print(f"  {text}")
     if result.confirmed:
         console.print("trained again:")
     for one in result.confirmed:

@@ -98,8 +98,9 @@ GENERATED = Generated(
     "best-model", "book-1/11", GenerationRequest("", 1, 0.7, 1, 0), True, iter([("a",)])
 )
 SIZES = SizeReport(
-    corpus="", training_symbols=1, alphabet=1, low=0.1, high=10.0, fewest=0.1, most=10.0,
-    structures=1, admitted=1, networks=(NetworkSize(TrialConfig(), Verdict(1, 1, True, "")),),
+    corpus="", training_symbols=1, alphabet=1, unknown_share=0.0, low=0.1, high=10.0,
+    fewest=0.1, most=10.0, structures=1, admitted=1,
+    networks=(NetworkSize(TrialConfig(), Verdict(1, 1, True, "")),),
 )  # fmt: skip
 
 

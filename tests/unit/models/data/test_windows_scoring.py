@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstm_sweep.models.data.alphabet import UNKNOWN
+from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.windows import (
     Scoring,
     scoring_targets,
@@ -26,6 +28,18 @@ def test_scoring_targets_are_distinct_rising_and_at_most_as_many_as_asked(
     assert ((targets >= 0) & (targets < sum(sizes))).all()
     # few groups, each of which may be cut in two by the last one, which has what is left
     assert (np.diff(targets) > 1).sum() < max(1, -(-count // adjacent))
+
+
+@given(sessions, st.integers(0, 300), seeds, st.integers(1, 40), st.data())
+def test_the_same_known_symbols_are_drawn_wherever_unknown_ones_stand_between_them(
+    sizes: list[int], count: int, seed: int, adjacent: int, data: st.DataObject
+) -> None:
+    known = split_of(sizes)
+    at = data.draw(st.lists(st.integers(0, len(known)), max_size=20))
+    mixed = Split(np.insert(np.full(len(known), 2, np.uint8), at, UNKNOWN), np.zeros(1, np.int64))
+    positions = np.flatnonzero(mixed.codes != UNKNOWN)
+    drawn = scoring_targets(known, count, seed, adjacent)
+    assert scoring_targets(mixed, count, seed, adjacent).tolist() == positions[drawn].tolist()
 
 
 def test_targets_side_by_side_may_be_any_part_of_a_split() -> None:

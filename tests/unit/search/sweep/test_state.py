@@ -202,6 +202,7 @@ def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
         },
         "confirmed": [],
         "baselines": {"unigram": 3.0},
+        "unknown_share": 0.0,
         "seconds": 2.5,
         "time": dict.fromkeys(["slot_seconds", *SHARES], 0.0) | {"scoring": None},
     }
