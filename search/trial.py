@@ -213,7 +213,7 @@ class Job(TrialFiles):
 
 @dataclass(frozen=True)
 class Computing:
-    """A trial has nothing to report yet, but its worker computes: it imports, builds or traces."""
+    """A trial has nothing to report, but its worker computes: it imports, traces or scores."""
 
 
 @dataclass(frozen=True)

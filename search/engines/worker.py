@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 #: seconds between two reports of progress within a round, at least
 REPORT_EVERY_S = 0.5
-#: seconds between two looks at whether a trial computes that has not reported yet, and the share of
-#: them that it must
+#: seconds between two looks at whether a trial computes that has not reported meanwhile, and the
+#: share of them that it must
 COMPUTING_EVERY_S, COMPUTING_SHARE = 15.0, 0.002
 #: names of exceptions by which backends say that memory is used up
 OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
@@ -146,31 +146,34 @@ def main(job: Job, connection: Connection) -> None:
 def telling_that_it_computes(connection: Connection) -> Iterator[Callable[[Message], None]]:
     """Yield a function that sends the messages of a trial.
 
-    Until its first call, `Computing` is sent now and then as long as CPU time is used. A process
-    that is blocked uses none, so that it can be found to hang.
+    As long as it is not called, `Computing` is sent now and then if CPU time is used: while
+    libraries are imported, graphs traced, or a network scored. A process that is blocked uses none,
+    so that it can be found to hang.
     """
-    lock, reported = threading.Lock(), threading.Event()
+    lock, over = threading.Lock(), threading.Event()
+    reports = 0
 
     def report(message: Message) -> None:
+        nonlocal reports
         with lock:
-            reported.set()
+            reports += 1
             connection.send(message)
 
     def tell() -> None:
-        before = time.process_time()
-        while not reported.wait(COMPUTING_EVERY_S):
+        before, known = time.process_time(), reports
+        while not over.wait(COMPUTING_EVERY_S):
             now = time.process_time()
             computes = now - before > COMPUTING_SHARE * COMPUTING_EVERY_S
-            before = now
             with lock, contextlib.suppress(OSError):  # such as of a driver that is gone
-                if computes and not reported.is_set():
+                if computes and reports == known and not over.is_set():
                     connection.send(Computing())
+                before, known = now, reports
 
     threading.Thread(target=tell, daemon=True).start()
     try:
         yield report
     finally:
-        reported.set()
+        over.set()
 
 
 def _print_to(job: Job) -> None:

@@ -11,77 +11,70 @@ from dataclasses import dataclass
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Outcome, Phase
 
-#: a trial that has reported has hung if it sends no report for this number of its rounds,
+#: a trial that has reported has hung if it neither reports nor computes for this number of its
+#: rounds,
 SILENT_ROUNDS = 5.0
 #: and for this number of seconds
 SILENT_S = 60.0
-#: a trial that has not reported has hung if it uses no CPU for this number of seconds
+#: a trial that has not reported has hung if it computes nothing for this number of seconds
 IDLE_S = 900.0
-#: seconds within which the first report must come, if a trial of this sweep has reported before
-KNOWN_START_S = 900.0
-#: the same if none has, for an LSTM on a corpus
-START_S = 3_600.0
-#: the same if none has, for a template, which may never report
-UNKNOWN_START_S = 86_400.0
-#: the limits before a first report are at least this multiple of the longest time to a first report
-#: in this sweep
-FIRST_REPORT_FACTOR = 10.0
+#: a trial that computes has hung if it reports nothing for this number of seconds,
+COMPUTING_S = 3_600.0
+#: or this number if it runs code of the user, which may report nothing before its end
+OWN_CODE_S = 86_400.0
+#: both limits of a trial that reports nothing are at least this multiple of the longest time that
+#: it was silent before, and of the longest time to a first report in this sweep
+SILENT_FACTOR = 10.0
 #: characters of the reason that is shown for one kind of failure
 REASON_LENGTH = 160
 
 
 @dataclass
-class Start:
-    """A trial that has not reported yet; times in seconds of the driver's clock."""
+class Reports:
+    """What was heard of a trial on its slot; seconds of the driver's clock."""
 
-    began: float
+    #: when it began, or reported last
+    last: float
     #: when its worker was last seen to use the CPU
     computed: float
-
-
-@dataclass
-class Reports:
-    """When a trial has reported; seconds of the driver's clock."""
-
-    last: float
+    #: whether it has reported
+    begun: bool = False
+    #: the longest time without a report
+    longest_s: float = 0.0
     #: when the first `Progressed` came, and the share of the round that it named
     first_progress: tuple[float, float] | None = None
 
 
-def hung_at_start(
-    start: Start, now: float, longest_s: float | None, *, may_never_report: bool
+def hung(
+    progress: TrialProgress,
+    reports: Reports,
+    now: float,
+    longest_start_s: float | None = None,
+    least_s: float = SILENT_S,
 ) -> str:
-    """Why a trial without a report has hung; "" if it has not.
+    """Why a trial has hung; "" if it has not.
 
-    `longest_s` is the longest time to a first report in this sweep; None if there was no report.
+    `longest_start_s` is the longest time to a first report in this sweep; None if there was none.
     """
-    usual = FIRST_REPORT_FACTOR * (longest_s or 0.0)
-    idle, limit = now - start.computed, max(IDLE_S, usual)
-    if idle > limit:
-        return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
-    least = UNKNOWN_START_S if may_never_report else START_S
-    least = least if longest_s is None else KNOWN_START_S
-    took, limit = now - start.began, max(least, usual)
-    if took > limit:
-        return f"no first report for {took:.0f} s, expected one within {limit:.0f} s"
-    return ""
-
-
-def hung(progress: TrialProgress, reports: Reports, now: float, least_s: float = SILENT_S) -> str:
-    """Why a trial that has reported has hung; "" if it has not."""
-    silent = now - reports.last
-    # a template sends no report after its last epoch
-    if progress.last and progress.trial.objective.returned:
-        limit = max(UNKNOWN_START_S, FIRST_REPORT_FACTOR * (reports.last - progress.stretch_began))
-        if silent <= limit:
-            return ""
-        return f"no result for {silent:.0f} s after its last epoch, expected within {limit:.0f} s"
-    limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), least_s)
-    if silent <= limit:
+    idle, silent = now - max(reports.last, reports.computed), now - reports.last
+    usual = SILENT_FACTOR * max(reports.longest_s, longest_start_s or 0.0)
+    own_code = progress.trial.objective.returned
+    over = own_code and progress.last  # of what it does then nothing is heard
+    trained = SILENT_FACTOR * (reports.last - progress.stretch_began) if over else 0.0
+    most = max(OWN_CODE_S if own_code else COMPUTING_S, usual, trained)
+    if silent > most:
+        return f"no report for {silent:.0f} s, expected one within {most:.0f} s"
+    if over:
+        return ""
+    if reports.begun:
+        limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), least_s)
+        why = f" ({SILENT_ROUNDS:g} of its rounds, {least_s:.0f} s at the least)"
+    else:
+        limit, why = max(IDLE_S, usual), ""
+    if idle <= limit:
         return ""
     return (
-        f"no report for {silent:.0f} s, expected one within {limit:.0f} s "
-        f"({SILENT_ROUNDS:g} of its rounds, {least_s:.0f} s at the least)"
+        f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s{why}"
     )
 
 

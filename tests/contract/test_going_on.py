@@ -321,7 +321,7 @@ def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
     assert state.counts == {"complete": 1, "hung": 1}
     hung = archive.trials(store, "s")[0]
     assert (hung.status, hung.outcome) == ("FAILED", "hung")
-    assert "no report for" in hung.reason
+    assert "no report, and nothing computed for" in hung.reason
     assert not Path(f"/proc/{display.frozen}").exists()
 
 

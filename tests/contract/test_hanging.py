@@ -20,7 +20,7 @@ from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import health
-from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, Slot
+from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -80,7 +80,15 @@ def until_told(ours: Connection, within_s: float) -> list[Message]:
     return [ours.recv()] if ours.poll(within_s) else []
 
 
-def test_a_worker_tells_that_it_computes_until_its_first_report(
+def compute_until_told(ours: Connection) -> None:
+    """Use the CPU until it was told that this process computes."""
+    until = time.monotonic() + 60
+    while not ours.poll():
+        assert time.monotonic() < until
+    assert ours.recv() == Computing()
+
+
+def test_a_worker_tells_that_it_computes_before_a_report_and_after_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker, "COMPUTING_EVERY_S", 0.05)
@@ -89,13 +97,14 @@ def test_a_worker_tells_that_it_computes_until_its_first_report(
     with worker.telling_that_it_computes(theirs) as report:
         time.sleep(0.5)  # as one that waits for what never comes
         assert until_told(ours, 0.0) == []
-        until = time.monotonic() + 60
-        while not ours.poll():
-            assert time.monotonic() < until
-        assert ours.recv() == Computing()
+        compute_until_told(ours)
+        report(RoundDone(1, {}))
+        while ours.recv() != RoundDone(1, {}):
+            pass
+        compute_until_told(ours)
         report(Ended(Outcome.COMPLETE))
     until = time.process_time() + 0.3
-    while time.process_time() < until:  # it computes, but has reported
+    while time.process_time() < until:  # it computes, but has ended
         pass
     told = []
     while ours.poll():

@@ -71,15 +71,18 @@ def test_a_trial_that_goes_on_before_anybody_looks_has_as_long_to_begin_as_any()
     assert len(reasons(watch, again, 911.0)) == 1
 
 
-def test_one_that_computes_has_more_time() -> None:
-    watch, trial = Watch(0.0), progress()
-    for now in every(1.0, 0.0, 3_600.0):
-        if now % 15 == 0:
-            watch.receive(trial, Computing(), now)
-        assert watch.look([trial], now) == []
-    assert reasons(watch, trial, 3_601.0) == [
-        "no first report for 3601 s, expected one within 3600 s"
-    ]
+def test_one_that_computes_is_not_hung_before_its_first_report_or_after_one() -> None:
+    for begun in (False, True):
+        watch, trial = Watch(0.0), progress()
+        if begun:
+            watch.receive(trial, Progressed(1, 0.5, 2.0), 0.0)
+        for now in every(1.0, 0.0, 3_600.0):
+            if now % 15 == 0:
+                watch.receive(trial, Computing(), now)
+            assert watch.look([trial], now) == []
+        assert reasons(watch, trial, 3_601.0) == [
+            "no report for 3601 s, expected one within 3600 s"
+        ], "such as one in an endless loop"
 
 
 def test_a_slow_machine_is_known_by_its_starts() -> None:
@@ -107,7 +110,8 @@ def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
     trial = trial.with_round(done)
     assert reasons(watch, trial, 4.0, 7.0) == []
     assert reasons(watch, trial, 7.5) == [
-        "no report for 6 s, expected one within 5 s (5 of its rounds, 3 s at the least)"
+        "no report, and nothing computed for 6 s, expected less than 5 s "
+        "(5 of its rounds, 3 s at the least)"
     ]
 
 
