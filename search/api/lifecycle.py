@@ -196,6 +196,8 @@ def resume(
     now = resumed_spec(was, name, changes, spec)
     check_budget(now)
     if all_spent := spent(tags, was, now):
+        if run.info.status == "RUNNING":  # the store failed once this state was written
+            store.finish(run.info.run_id, "FINISHED")
         unchanged = worded("finished with ", all_spent, "; ", how_to_go_on(name, tags))
         return stored_result(store, run, unchanged)
     is_new = preparation.is_new(tags)
@@ -212,12 +214,15 @@ def resume(
         engine.warm_up(user_code=task.runs_user_code)
         with gpu_sharing.sharing(now, task, engine, ray_address) as (shared, why):
             past = rebuild(store, run, was)
-            if is_new:
-                experience = task.experience(now, store, devices(shared))
-                past = dataclasses.replace(past, spec=now, experience=experience, is_new=True)
-                why = why + experience.describe()
-            drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
-            return drive.run(name, past)
+            try:
+                if is_new:
+                    experience = task.experience(now, store, devices(shared))
+                    past = dataclasses.replace(past, spec=now, experience=experience, is_new=True)
+                    why = why + experience.describe()
+                drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
+                return drive.run(name, past)
+            finally:  # this process may live on, and is not to count as the sweep's driver
+                past.lease.release()
 
 
 def _check_not_driven(store: Store, name: str, run_id: str) -> None:

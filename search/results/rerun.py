@@ -132,15 +132,16 @@ def rerun(
     ):
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
-        with interrupts.hold():
-            lease = Lease(store, "")
-            run_id = writer.open_trial(trial, device, {Tag.RERUN_OF: record.run_id} | lease.tag)
-        again = _Again(
-            record=record, was=was, engine=engine, writer=writer, inbox=inbox,
-            interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
-            progress=TrialProgress(trial, run_id, slot, job),
-        )  # fmt: skip
+        lease = Lease(store, "")
         try:
+            with interrupts.hold():
+                own = {Tag.RERUN_OF: record.run_id} | lease.tag
+                run_id = writer.open_trial(trial, device, own)
+            again = _Again(
+                record=record, was=was, engine=engine, writer=writer, inbox=inbox,
+                interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
+                progress=TrialProgress(trial, run_id, slot, job),
+            )  # fmt: skip
             comparison, ended = again.run(job, task.params(config))
         finally:
             lease.release()

@@ -26,6 +26,10 @@ class Closing:
 
     def close(self, progress: TrialProgress) -> None:
         """Log how a trial has ended, with its weights if it is among the best."""
+        with self._parts.beating():  # large files may take long
+            self._close(progress)
+
+    def _close(self, progress: TrialProgress) -> None:
         parts, state = self._parts, self._parts.history.state
         best_before = state.best
         files = self.collect(progress)
@@ -69,7 +73,7 @@ class Closing:
         if not progress.started:  # if it has waited, it has written files before
             folder = progress.job.folder
             return TrialFiles(folder=folder) if progress.waited and folder.exists() else None
-        with needing_room(f"folder {progress.job.folder}"):
+        with needing_room(f"folder {progress.job.folder}"), parts.beating():
             return TrialFiles(folder=parts.engine.collect(progress.slot))
 
     def _drop_displaced(self) -> None:

@@ -171,6 +171,14 @@ class Lease:
         """Note that this process is done with it, also if the store still has it."""
         _released.add(self.mine.token)
 
+    def give_back(self, before: str) -> None:
+        """Release it since nothing came of it; the store has the tag of `before` if it answers."""
+        self.release()
+        with contextlib.suppress(Exception):  # a lease that is released holds nobody up here
+            store = at_once(self._store)
+            if self._is_mine(store.tags(self.run_id)):
+                store.log(self.run_id, tags={Tag.LEASE: before})
+
     @property
     def tag(self) -> dict[str, str]:
         """The tag with this lease."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,10 @@ class LoopParts:
     folder: Path
     #: seconds of silence after which a trial may count as hung
     silent_s: float
+
+    def beating(self) -> AbstractContextManager[None]:
+        """A context of what may take longer than a lease lasts, in which it is renewed."""
+        return self.lease.beating(lambda: self.history.state.seconds)
 
 
 class Turn:

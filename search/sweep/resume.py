@@ -83,19 +83,26 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
     Raises:
         InputError: the sweep cannot be read by this version, or another process has driven it
             since `run` was read.
+        StoreError: the store fails. Whatever is raised, the lease is given back.
     """
     spec = spec or archive.read_spec(run)
-    lease = _take(store, run)
+    _check_as_read(store, run)
+    lease = Lease(store, run.info.run_id, driven_s(run))
     try:
+        lease.take()
         with lease.beating(lambda: driven_s(run)):
             return _read(store, run, spec, lease)
-    except BadRunError:  # nothing was changed; restore the lease
-        store.log(run.info.run_id, tags={Tag.LEASE: run.data.tags.get(Tag.LEASE, "")})
+    except BaseException:  # the time that was driven, which was in the earlier lease, is too
+        lease.give_back(run.data.tags.get(Tag.LEASE, ""))
         raise
 
 
-def _take(store: Store, run: Any) -> Lease:
-    """Take the lease of a sweep unless another process has driven it since `run` was read."""
+def _check_as_read(store: Store, run: Any) -> None:
+    """Refuse a sweep that another process has driven since `run` was read.
+
+    Raises:
+        InputError: one has.
+    """
     now = store.tags(run.info.run_id)
     if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
         who = holder(now) or "another process"
@@ -103,9 +110,6 @@ def _take(store: Store, run: Any) -> Lease:
             f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can; "
             f"expected it to end"
         )
-    lease = Lease(store, run.info.run_id, driven_s(run))
-    lease.take()
-    return lease
 
 
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:

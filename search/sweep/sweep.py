@@ -72,8 +72,9 @@ class Sweep:
         self._experience = past.experience if past else experience
         self._interrupts, self._viewer = interrupts, Viewer(observer)
         self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
+        #: released at its end, however soon that comes
+        self._lease = past.lease if past else Lease(store, "")
         #: what there is of the sweep as soon as it has begun
-        self._lease: Lease | None = None
         self._journal: Journal | None = None
         self._folder: Path | None = None
         self._policy: Policy | None = None
@@ -143,13 +144,16 @@ class Sweep:
         spec, past = self._spec, self._past
         tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
-            self._lease = lease = self._renew_lease(past) if past else self._create(tags)
+            if past:
+                self._renew_lease(past)
+            else:
+                self._create(tags)
             dataset, run_id = self._task.dataset, self.state.run_id
             step = past.step if past else None
             self._journal = journal = Journal(self._store, run_id, dataset, tags, step)
             if past:
                 self._reopen(past, tags if past.is_new else {})
-        with lease.beating(self._driven_s):
+        with self._lease.beating(self._driven_s):
             journal.describe(spec, self.state.name, past.params if past else frozenset())
             if not past or past.is_unclaimed:
                 self._claim_name()
@@ -158,14 +162,13 @@ class Sweep:
         self._policy = policy = self._new_policy()
         parts = LoopParts(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
-            inbox=self._inbox, journal=journal, lease=lease, interrupts=self._interrupts,
+            inbox=self._inbox, journal=journal, lease=self._lease, interrupts=self._interrupts,
             viewer=self._viewer, clock=self._clock, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
         return Loop(parts)
 
-    def _create(self, tags: dict[str, str]) -> Lease:
+    def _create(self, tags: dict[str, str]) -> None:
         """Make the sweep's run, which holds the lease from the beginning."""
-        lease = Lease(self._store, "")
         own = {
             Tag.ROLE: "sweep",
             Tag.SEED: str(self._spec.seed),
@@ -173,10 +176,9 @@ class Sweep:
             Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
         own |= experience_tags(self._experience)
-        run_id = self._store.create_run(self.state.name, tags | own | lease.tag)
-        lease.run_id = run_id
+        run_id = self._store.create_run(self.state.name, tags | own | self._lease.tag)
+        self._lease.run_id = run_id
         self._history.apply(RunOpened(run_id))
-        return lease
 
     def _claim_name(self) -> None:
         """Give way to another sweep of this name that was begun at the same time.
@@ -188,11 +190,10 @@ class Sweep:
         if not claim(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
-    def _renew_lease(self, past: ResumeState) -> Lease:
+    def _renew_lease(self, past: ResumeState) -> None:
         """Make sure that no other process goes on with a sweep that was broken off."""
-        past.lease.beat(past.seconds)
+        self._lease.beat(past.seconds)
         self._history.apply(RunOpened(past.run_id))
-        return past.lease
 
     def _driven_s(self) -> float:
         """Seconds for which the sweep was driven so far."""
@@ -246,8 +247,7 @@ class Sweep:
         try:
             self._close()
         finally:
-            if self._lease:
-                self._lease.release()
+            self._lease.release()
             self._report()
             if self._folder and not self._lost:
                 workdir.clear(self._folder, self.state.going_on)
@@ -265,15 +265,15 @@ class Sweep:
             try:
                 self._engine.close()
             finally:
-                if self._journal and self._lease and not self._lost:
-                    self._close_runs(self._journal, self._lease)
+                if self._journal and not self._lost:
+                    self._close_runs(self._journal)
         except StoreError as fault:
             self._history.apply(RunsLeftOpen())
             self._viewer.said(f"runs were left open: {fault}")
 
-    def _close_runs(self, journal: Journal, lease: Lease) -> None:
+    def _close_runs(self, journal: Journal) -> None:
         """Close the runs of trials and then the sweep's own, which ends the lease."""
-        with lease.beating(self._driven_s):
+        with self._lease.beating(self._driven_s):
             self._close_trials(journal)
         self._report()
         state = self.state

@@ -1,0 +1,176 @@
+"""A store of which one request fails, at each in turn, and the same call again in one process."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search import api
+from lstm_sweep.search.api import models, preparation
+from lstm_sweep.search.api.errors import SweepExistsError, SweepFailedError
+from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
+from tests.conftest import in_full
+from tests.contract.sittings import after, interrupt
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, store_in, tiny_spec
+
+LOSSES = {0: [3.0], 1: [2.6], 2: [2.9]}
+SPEC: dict[str, Any] = PLAIN | {"trials": 3, "epochs": 1, "name": "s"}
+FAILURES = (StoreError, SweepFailedError)
+
+#: `make test` lets each seventh request fail
+STEPS = pytest.mark.parametrize("step", [7, *in_full(1)])
+
+
+class Requests:
+    """Counts the requests to stores, and lets one of them fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ask, self._fails, self.made = Store.ask, 0, 0
+
+        def count(store: Store, call: Callable[[], Any]) -> Any:
+            self.made += 1
+            if self.made == self._fails:
+                raise StoreError("the store does not answer: timeout")
+            return ask(store, call)
+
+        monkeypatch.setattr(Store, "ask", count)
+
+    def each(self, made: int, step: int) -> Iterator[int]:
+        """Let each request fail that was made by a call that was not disturbed, or some of them."""
+        for number in range(made, 0, -step):
+            self.made, self._fails = 0, number
+            yield number
+        self._fails = 0
+
+    def counted(self, call: Callable[[], Any]) -> int:
+        """How many requests a call makes."""
+        self.made, self._fails = 0, 0
+        call()
+        return self.made
+
+    def undisturbed(self) -> None:
+        """Let all that follow succeed."""
+        self._fails = 0
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(models, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    return Requests(monkeypatch)
+
+
+@pytest.fixture
+def begun(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose store has a sweep that was interrupted in its second trial."""
+    folder = workplace("begun")
+    engine = ScriptedEngine(LOSSES, watch=after(2, interrupt))
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "open_engine", lambda name, **more: engine)
+        with pytest.raises(KeyboardInterrupt):
+            launch(store_in(folder).settings, data)
+    return folder
+
+
+def launch(settings: Settings, data: Path) -> None:
+    api.launch(tiny_spec(data=str(data), **SPEC), settings=settings)
+
+
+def resume(settings: Settings) -> None:
+    api.resume("s", {}, settings=settings)
+
+
+def copy_of(begun: Path, folder: Path) -> Settings:
+    begun_db, own_db = (sqlite3.connect(one / "mlflow.db") for one in (begun, folder))
+    with closing(begun_db), closing(own_db):
+        begun_db.backup(own_db)  # with what is in its log
+    return store_in(folder).settings
+
+
+def found(settings: Settings) -> list[tuple[Any, ...]]:
+    """What a sweep has found, once all of its runs are closed and nobody drives it."""
+    store = Store(settings)
+    [parent] = archive.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
+    assert {run.info.status for run in store.runs()} <= {"FINISHED", "KILLED", "FAILED"}
+    assert lease.find_driver(store, parent.info.run_id) is None
+    return [
+        (one.trial.number, one.trial.config, one.trial.seed, one.outcome, one.best_val_loss)
+        for one in archive.trials(store, "s")
+    ]
+
+
+def driven(settings: Settings) -> bool:
+    """Whether somebody drives a sweep, as `resume` and `stop` look for it."""
+    store = Store(settings)
+    return any(lease.find_driver(store, run.info.run_id) for run in archive.sweeps(store))
+
+
+@STEPS
+def test_a_launch_that_failed_leaves_what_can_go_on(
+    workplace: Callable[[str], Path], data: Path, requests: Requests, step: int
+) -> None:
+    whole = store_in(workplace("whole")).settings
+    made = requests.counted(lambda: launch(whole, data))
+    expected = found(whole)
+    assert made > 30 and len(expected) == 3
+    for number in requests.each(made, step):
+        settings = store_in(workplace("broken")).settings
+        with suppress(*FAILURES):
+            launch(settings, data)
+        requests.undisturbed()
+        assert not driven(settings), f"request {number}"
+        try:
+            launch(settings, data)
+        except SweepExistsError:
+            resume(settings)
+        assert found(settings) == expected, f"request {number}"
+
+
+@STEPS
+def test_a_resume_that_failed_can_be_called_again(
+    workplace: Callable[[str], Path], begun: Path, requests: Requests, step: int
+) -> None:
+    whole = copy_of(begun, workplace("whole"))
+    made = requests.counted(lambda: resume(whole))
+    expected = found(whole)
+    assert made > 30 and len(expected) == 3
+    for number in requests.each(made, step):
+        settings = copy_of(begun, workplace("broken"))
+        with suppress(*FAILURES):
+            resume(settings)
+        requests.undisturbed()
+        assert not driven(settings), f"request {number}"
+        resume(settings)
+        assert found(settings) == expected, f"request {number}"
+
+
+@STEPS
+def test_a_rerun_that_failed_can_be_called_again(
+    workplace: Callable[[str], Path], begun: Path, requests: Requests, step: int
+) -> None:
+    settings = copy_of(begun, workplace("rerun"))
+    resume(settings)
+
+    def rerun() -> None:
+        assert api.rerun("s/1", settings=settings).comparison.verdict == "identical"
+
+    made = requests.counted(rerun)
+    assert made > 10
+    for number in requests.each(made, step):
+        with suppress(*FAILURES):
+            rerun()
+        requests.undisturbed()
+        rerun()
+        runs = Store(settings).runs({"sweep.phase": "rerun"})
+        assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}, f"request {number}"
