@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.config import EARLIER, TrialConfig
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.spaces.space import Space, from_mapping
 
+#: what a recording trained with where it does not say it
+UNSAID: Mapping[str, str | float] = {
+    "dropout_mask": "step", "recurrent_dropout": 0.0, "input_dropout": 0.0, "state": "reset",
+    "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0, "averaging": "off",
+    "averaging_eta": 32.0,
+}  # fmt: skip
 FOLDER = Path(__file__).parent / "curves"
 #: mark of a recording by which no default may be chosen
 HELD_OUT = " (held out)"
@@ -46,7 +52,7 @@ def _curves(head: dict[str, Any], lines: list[str]) -> Iterator[Curve]:
     for line in lines:
         row = json.loads(line)
         yield Curve(
-            TrialConfig.from_record({**head["common"], **row["config"]}),
+            TrialConfig.from_dict({**UNSAID, **head["common"], **row["config"]}),
             row["outcome"],
             tuple(row["losses"]),
             tuple(row["seconds"]),
@@ -68,7 +74,7 @@ def near_best(found: Sequence[Curve]) -> list[Curve]:
 
 def space_of(head: Mapping[str, Any], file: Path) -> Space:
     """The space of a recording, whose head may be of a version with fewer fields."""
-    return from_mapping({**EARLIER, **head["space"]}, str(file))
+    return from_mapping({**UNSAID, **head["space"]}, str(file))
 
 
 def data_size_of(head: Mapping[str, Any]) -> DataSize:
@@ -93,7 +99,7 @@ def unigram_loss_of(head: Mapping[str, Any]) -> float:
 def line_of(curve: Curve, common: dict[str, Any]) -> str:
     """A curve as a line; fields that all configs share stand in the head alone."""
     fields = curve.config.to_dict().items()
-    config = {k: v for k, v in fields if k not in common and EARLIER.get(k) != v}
+    config = {k: v for k, v in fields if k not in common and UNSAID.get(k) != v}
     row = {
         "config": config,
         "outcome": curve.outcome,

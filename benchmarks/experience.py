@@ -66,7 +66,7 @@ def written(file: Path) -> dict[str, Any]:
     trials = sorted(of_recording(file, refine=True).trials, key=lambda one: one.behind)
     best, others = trials[: MOST // 2], trials[MOST // 2 :]
     kept = [*best, *others[:: max(1, -(-len(others) // (MOST - len(best))))]]
-    defaults = TrialConfig.from_record({}).to_dict()
+    defaults = {**TrialConfig().to_dict(), **curves.UNSAID}
     return {
         "corpus": file.stem,
         "trials": [

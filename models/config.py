@@ -88,13 +88,6 @@ LIMITS: Mapping[str, Limit] = {
     "epochs": Limit(int, 1, 100000),
 }
 
-#: what was done before there was such a field; runs of those versions do not have it
-EARLIER: Mapping[str, str | float] = {
-    "dropout_mask": "step", "recurrent_dropout": 0.0, "input_dropout": 0.0, "state": "reset",
-    "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0, "averaging": "off",
-    "averaging_eta": 32.0,
-}  # fmt: skip
-
 
 class Config(Hashable, Protocol):
     """One point of a space, of our networks or of a template; immutable."""
@@ -223,11 +216,6 @@ class TrialConfig:
         """All fields as plain values, in the order of their declaration."""
         return asdict(self)
 
-    def identity(self) -> str:
-        """A text that no other config has; a config of an earlier version keeps its own."""
-        values = self.to_dict().items()
-        return str({name: value for name, value in values if EARLIER.get(name) != value})
-
     def table_columns(self) -> dict[str, str]:
         """Columns for tables of trials: heading -> text."""
         return {
@@ -266,14 +254,6 @@ class TrialConfig:
         for name in values:
             check_field(name)
         return cls(**values)
-
-    @classmethod
-    def from_record(cls, values: Mapping[str, Any]) -> Self:
-        """Make a config from what a run, bundle or recording holds, perhaps of an earlier version.
-
-        Fields that its version did not have get the value of what was done then.
-        """
-        return cls.from_dict({**EARLIER, **values})
 
 
 def as_lstm_config(config: Config) -> TrialConfig:

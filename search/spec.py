@@ -35,8 +35,6 @@ CORPUS_FIELDS = (
     "data", "symbols", "split", "ends", "space", "size_rule", "size_low", "size_high", "targets",
     "targets_seed", "adjacent_targets", "rounds_per_epoch", "early_stopping", "prior",
 )  # fmt: skip
-#: fields of a corpus that earlier versions did not write, as they were then
-EARLIER_FIELDS = {"rounds_per_epoch": 1, "ends": False, "adjacent_targets": 1}
 #: in place of a number: what is best for this machine
 AUTO = "auto"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import RETURNED_LOSS
@@ -26,6 +26,12 @@ from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, RoundDon
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.config import TemplateConfig
 
+#: fields that no simulated loss depends on, with the values that they usually have
+INDIFFERENT = {
+    "dropout_mask": "step", "recurrent_dropout": 0.0, "input_dropout": 0.0, "state": "reset",
+    "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0, "averaging": "off",
+    "averaging_eta": 32.0,
+}  # fmt: skip
 #: seconds between two looks at the clock, as in the loop of a real sweep
 TICK_S = 0.5
 #: seconds until a worker that is killed is gone
@@ -63,7 +69,7 @@ class Networks:
         said: list[tuple[float, RoundDone | Ended]] = []
         if config.learning_rate >= 1:
             return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]
-        taste = random.Random(config.identity()).gauss(0, 0.04)
+        taste = random.Random(_name(config)).gauss(0, 0.04)
         floor = 1.3 + 0.25 * abs(math.log10(config.learning_rate) + 2.4) + taste
         floor += 3 / config.layer_size + chance.gauss(0, 0.015)
         tempo = chance.uniform(3, 6) * (config.batch_size / 64) ** 0.5
@@ -99,7 +105,7 @@ class Texts(Networks):
         floor += 0.02 * max(0.0, 1 - dropout / 0.2) * min(1.0, size / 2)
         floor += 0.3 * max(0.0, dropout - 0.2)
         floor -= 0.03 * min(math.log2(config.sequence_length / 20), 4 / 3)
-        floor += random.Random(config.identity()).gauss(0, 0.006) + chance.gauss(0, 0.004)
+        floor += random.Random(_name(config)).gauss(0, 0.006) + chance.gauss(0, 0.004)
         steps = self.data_size.symbols / config.sequence_length / config.batch_size
         pace = 1 / (1 + 1.2 * dropout) / (1 + 0.5 * max(0.0, -decades))
         by_heart = 0.004 * max(0.0, size) * max(0.0, 1 - dropout / 0.15)
@@ -267,3 +273,9 @@ def simulate(plan: Plan, space: Space, world: World, *, slots: int) -> Simulated
     """A whole sweep."""
     policy = Policy(plan, world.problem(space), sweep="s", slots=slots)
     return Simulation(policy, world, slots).run()
+
+
+def _name(config: TrialConfig) -> str:
+    """A text from which what is random about a config is drawn."""
+    values = config.to_dict().items()
+    return str({name: value for name, value in values if INDIFFERENT.get(name) != value})

@@ -84,7 +84,7 @@ def read(given: str) -> tuple[Path, Bundle]:
             f"predicts symbols"
         )
     with _named(where):
-        config = TrialConfig.from_record(_read_json(folder / CONFIG))
+        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
         check_size(folder / MODEL, config, len(alphabet))

@@ -76,16 +76,9 @@ def load(path: Path, identity: str) -> Checkpoint | None:
             header = json.loads(file[_HEADER].tobytes())
             if header["identity"] != identity:
                 return None
-            rounds = header["rounds"] if "rounds" in header else _earlier_rounds(header["epochs"])
-            return Checkpoint(rounds, _numbered(file, _STATE), _numbered(file, _BEST))
+            return Checkpoint(header["rounds"], _numbered(file, _STATE), _numbered(file, _BEST))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _earlier_rounds(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The rounds in a checkpoint of a version whose only rounds were epochs."""
-    names = {"epoch_seconds": "round_seconds"}
-    return [{names.get(name, name): value for name, value in one.items()} for one in epochs]
 
 
 def _numbered(file: Any, name: str) -> list[NDArray[Any]]:

@@ -115,7 +115,7 @@ class _Training:
         self._config, self._corpus, self._targets = config, corpus, targets
         self._share_windows = share_windows
         self._file, self._clock = NetworkFile(self._networks.scored, weights), clock
-        identity = f"{config.identity()} {seed} {corpus.digest}"
+        identity = f"{config.describe()} {seed} {corpus.digest}"
         if rounds_per_epoch > 1:
             identity += f" {rounds_per_epoch} rounds"
         if steps is not None:

@@ -287,6 +287,6 @@ def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
         run_id,
         archive.state_of(tags),
         had_ended=not is_open,
-        advice=how_to_go_on(name, tags) if archive.schema_of(tags) else "",
+        advice=how_to_go_on(name, tags),
         left_out=tuple(left_out),
     )

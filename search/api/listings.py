@@ -19,7 +19,7 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 
 #: in place of the state of a sweep that this version cannot read
-NEWER = "made by a newer version"
+ANOTHER = "made by another version"
 
 
 class Row(Protocol):
@@ -133,8 +133,8 @@ def _data_of(run: Any) -> str | None:
 
 def _state_of(tags: dict[str, str]) -> str:
     """What a list says of the state of a sweep that any version may have made."""
-    if archive.schema_of(tags) is None:
-        return NEWER
+    if not archive.is_readable(tags):
+        return ANOTHER
     state = tags.get(Tag.STATE, "")
     return BROKEN_OFF if state == "running" and lease.is_left(tags) else state
 

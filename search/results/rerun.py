@@ -20,7 +20,7 @@ from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.comparison import Comparison, Rounds, compare, with_losses
-from lstm_sweep.search.store import archive, trial_end
+from lstm_sweep.search.store import trial_end
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
@@ -192,7 +192,7 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
     if parent is None:
         raise record.tags.bad(Tag.PARENT, "the ID of the run of its sweep")
     # a rerun of a network may have had other values by `--set`; one of a user's code has none
-    others = record.trial.phase is Phase.RERUN or archive.schema_of(record.tags) == 0
+    others = record.trial.phase is Phase.RERUN
     kind = task_kind_of_run(record.tags)
     if kind.runs_user_code or not others:
         check_stored(record, kind.read_spec(parent, record.tags, file).space)

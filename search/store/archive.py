@@ -7,14 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from lstm_sweep.models.config import EARLIER
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import comparable
-from lstm_sweep.search.spec import EARLIER_FIELDS, NAME, SweepSpec, digest_of
+from lstm_sweep.search.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.store.attempts import last_attempts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
@@ -55,17 +54,14 @@ def written_spec(run: Any) -> dict[str, Any]:
     """The spec in the tags of a sweep's run, unchecked but for its digest.
 
     Raises:
-        InputError: the run has none (schema 0), or another digest.
+        InputError: the run has none, or another digest.
     """
     tags = Tags(run)
     name = name_of(tags)
     parts = itertools.takewhile(bool, (tags.get(f"{Tag.SPEC}{n}") for n in itertools.count()))
     text = "".join(part for part in parts if part)
     if not text:
-        raise InputError(
-            f"sweep '{name}' was made by a version of this program that could not resume; "
-            f"its trials can be listed, shown and exported"
-        )
+        raise InputError(f"sweep '{name}': run {tags.run_id} has no spec, expected tag {Tag.SPEC}0")
     written = _parsed_spec(text, tags)
     found, expected = digest_of(written), tags.get(Tag.SPEC_DIGEST)
     if found != expected:
@@ -100,10 +96,6 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
     if template:
         written |= {"template": template}
         written.pop("space", None)
-    else:  # as it was done in earlier versions
-        written = {**EARLIER_FIELDS, "targets_seed": written.get("seed", 0), **written}
-        if isinstance(written.get("space"), dict):
-            written["space"] = {**EARLIER, **written["space"]}
     try:
         return SweepSpec.from_mapping(written, f"sweep '{name_of(tags)}'")
     except InputError as error:
@@ -120,25 +112,23 @@ def state_of(tags: Tags) -> str:
     return tags.word(Tag.STATE, SweepStatus, "queued", "running")
 
 
-def schema_of(tags: Mapping[str, str]) -> int | None:
-    """Version of the layout of a run; None if this program cannot read it."""
-    found = tags.get(Tag.SCHEMA, "0")
-    known = {str(version): version for version in range(SCHEMA + 1)}
-    return known.get(found)
+def is_readable(tags: Mapping[str, str]) -> bool:
+    """Whether this version of the program reads runs that were written as this one was."""
+    return tags.get(Tag.SCHEMA) == str(SCHEMA)
 
 
 def check_schema(run: Any) -> None:
-    """Refuse a sweep of a newer version of this program.
+    """Refuse a sweep that another version of this program has written.
 
     Raises:
-        BadRunError: this version cannot read its layout.
+        BadRunError: this version cannot read it.
     """
     tags = run.data.tags
-    if schema_of(tags) is None:
-        name, found = cut(tags.get(Tag.NAME, "")), cut(tags[Tag.SCHEMA])
+    if not is_readable(tags):
+        name, found = cut(tags.get(Tag.NAME, "")), cut(tags.get(Tag.SCHEMA, "none"))
         raise BadRunError(
-            f"sweep '{name}' has schema {found}, expected at most {SCHEMA}: a newer version of "
-            f"lstm-sweep made it"
+            f"sweep '{name}' has schema {found}, expected {SCHEMA}: another version of lstm-sweep "
+            f"made it"
         )
 
 
@@ -154,7 +144,7 @@ def read_trial(run: Any) -> TrialRecord:
     trial = Trial(
         sweep=name_of(tags),
         number=tags.whole(Tag.TRIAL, 0, high=MOST_TRIALS),
-        config=config_of(tags, params),
+        config=config_of(tags),
         seed=tags.whole(Tag.SEED, 0),
         point=point_of(tags),
         attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
@@ -230,7 +220,7 @@ def find_sweep(store: Store, name: str) -> Any:
     found = store.runs({Tag.ROLE: "sweep", Tag.NAME: name})
     if not found:
         return None
-    known = [run for run in found if schema_of(run.data.tags) is not None]
+    known = [run for run in found if is_readable(run.data.tags)]
     if not known:
         check_schema(found[-1])
     return known[-1]

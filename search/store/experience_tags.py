@@ -63,6 +63,6 @@ def _opening(tags: Tags, written: object) -> Opening:
     if not (is_finite(multiple) and LOWEST <= multiple <= HIGHEST):
         raise tags.bad(Tag.EXPERIENCE, EXPECTED)
     try:
-        return Opening(TrialConfig.from_record(values), float(multiple))
+        return Opening(TrialConfig.from_dict(values), float(multiple))
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.EXPERIENCE}: {error}") from None

@@ -32,7 +32,7 @@ from lstm_sweep.search.trial import Phase, Trial, TrialFiles
 
 WEIGHTS = "model"
 #: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
-SCHEMA = 1
+SCHEMA = 2
 #: rounds that are logged in one request, at most; MLflow takes 1,000 metrics, a round has a dozen
 MOST_HELD = 50
 #: characters of a part of the spec in one tag

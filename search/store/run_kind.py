@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lstm_sweep.models.config import FIELDS, LIMITS, Config, Limit, TrialConfig
+from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
 from lstm_sweep.search.store.faults import BadRunError
@@ -64,7 +63,7 @@ def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
 CORPUS = RunKind(
     Tag.DATA,
     VALIDATION_LOSS,
-    TrialConfig.from_record,
+    TrialConfig.from_dict,
     _lstm_results,
     scored_on=(Tag.CORPUS_DIGEST, Tag.SCORING),
     limits=LIMITS,
@@ -83,36 +82,25 @@ KINDS: tuple[RunKind, ...] = (TEMPLATE, CORPUS)
 
 
 def run_kind(tags: Tags) -> RunKind:
-    """The kind of task that a run is about; runs of schema 0 are all about a corpus.
+    """The kind of task that a run is about.
 
     Raises:
         BadRunError: this version knows no such kind.
     """
     found = next((kind for kind in KINDS if kind.tag in tags), None)
-    if found is None and Tag.SCHEMA in tags:
+    if found is None:
         known = " or ".join(kind.tag for kind in KINDS)
         raise BadRunError(f"run {tags.run_id}: it says not what it trains: expected tag {known}")
-    return found or CORPUS
+    return found
 
 
-def config_of(tags: Tags, params: Mapping[str, str]) -> Config:
+def config_of(tags: Tags) -> Config:
     """The config of a trial.
 
     Raises:
         BadRunError: its run holds none.
     """
-    if Tag.CONFIG not in tags:  # schema 0
-        written = {name: _plain(params[name]) for name in FIELDS if name in params}
-    else:
-        written = tags.json(Tag.CONFIG, dict)
     try:
-        return run_kind(tags).config(written)
+        return run_kind(tags).config(tags.json(Tag.CONFIG, dict))
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.CONFIG}: {error}") from None
-
-
-def _plain(text: str) -> int | float | str:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text

@@ -290,7 +290,7 @@ def source_of(tags: Tags) -> Source:
             data=given["data"],
             symbols=given.get("symbols"),
             split=tuple(split),
-            ends=given.get("ends", False),  # earlier versions had no ends
+            ends=given.get("ends", False),
         )
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None
@@ -298,15 +298,15 @@ def source_of(tags: Tags) -> Source:
 
 def scoring_tag(scoring: Scoring) -> str:
     """The tag about the validation targets of a run; `scoring_of` reads it."""
-    # earlier versions drew each target by itself, and wrote two numbers
-    adjacent = {} if scoring.adjacent == 1 else {"adjacent": scoring.adjacent}
-    return json.dumps({"targets": scoring.targets, "seed": scoring.seed} | adjacent)
+    return json.dumps(
+        {"targets": scoring.targets, "seed": scoring.seed, "adjacent": scoring.adjacent}
+    )
 
 
 def scoring_of(tags: Tags) -> Scoring:
     """The validation targets of a run."""
     given = tags.json(Tag.SCORING, dict)
-    counts = [given.get("targets"), given.get("seed"), given.get("adjacent", 1)]
+    counts = [given.get("targets"), given.get("seed"), given.get("adjacent")]
     try:
         for one, least in zip(counts, (0, 0, 1), strict=True):
             check_number("", one, least, whole=True)

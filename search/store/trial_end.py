@@ -54,13 +54,8 @@ def lost_with_driver(ended: Ended) -> dict[str, str]:
 
 
 def was_lost_with_driver(tags: Mapping[str, str]) -> bool:
-    """Whether an attempt with these tags ended with its driver.
-
-    Earlier versions wrote nothing but the sentence in `Tag.REASON`.
-    """
-    if Tag.DRIVER_DIED in tags:
-        return tags[Tag.DRIVER_DIED] == "yes"
-    return tags.get(Tag.REASON) == DRIVER_DIED
+    """Whether an attempt with these tags ended with its driver."""
+    return tags.get(Tag.DRIVER_DIED) == "yes"
 
 
 def end_of(log: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from lstm_sweep.models.wording import Wording, option, worded
@@ -60,15 +59,4 @@ def raised(before: float | None, now: float | None) -> bool:
 
 def _limit(tags: Mapping[str, str]) -> StopReason:
     """The limit that ended a finished sweep."""
-    reason = next((one for one in LIMITS if one == tags.get(Tag.STOP_REASON)), None)
-    return reason or read_from_sentence(tags.get(Tag.REASON, ""))
-
-
-def read_from_sentence(sentence: str) -> StopReason:
-    """The limit from the sentence in `Tag.REASON`: earlier versions wrote nothing else."""
-    limits = (
-        (StopReason.MINUTES, "minutes are over|s are left"),
-        (StopReason.PATIENCE, "no better for"),
-        (StopReason.SPACE, "configs of the space"),
-    )
-    return next((limit for limit, words in limits if re.search(words, sentence)), StopReason.TRIALS)
+    return next((one for one in LIMITS if one == tags.get(Tag.STOP_REASON)), StopReason.TRIALS)

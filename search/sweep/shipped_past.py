@@ -17,7 +17,7 @@ def shipped() -> tuple[PastSweep, ...]:
     return tuple(
         PastSweep(
             tuple(
-                PastTrial(TrialConfig.from_record(values), behind, multiple)
+                PastTrial(TrialConfig.from_dict(values), behind, multiple)
                 for behind, multiple, values in sweep["trials"]
             )
         )

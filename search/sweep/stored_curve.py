@@ -12,8 +12,6 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 
 #: values of a round that are read
 NAMES = (*CURVE, "scoring_seconds")
-#: names of metrics before an epoch could have several rounds
-EARLIER_NAMES = {"round_seconds": "epoch_seconds"}
 
 
 def read_curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
@@ -22,7 +20,7 @@ def read_curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
         return written_curve(record)
     if not record.epochs:
         return []
-    columns = [_column(store, record, name) for name in NAMES]
+    columns = [store.history(record.run_id, name) for name in NAMES]
     steps = sorted({step for column in columns for step in column})
     return [_round([column.get(step) for column in columns]) for step in steps]
 
@@ -47,13 +45,6 @@ def _round(row: Iterable[float | None]) -> dict[str, float]:
     }
 
 
-def _column(store: Store, record: TrialRecord, name: str) -> dict[int, float]:
-    """A metric of a trial by round, also under the name that it had when rounds were epochs."""
-    earlier = EARLIER_NAMES.get(name)
-    known = store.history(record.run_id, name)
-    return known if known or not earlier else store.history(record.run_id, earlier)
-
-
 def _counts(name: str, value: float) -> bool:
     """Whether a value of a round is taken: a loss may be no number, but times are added up."""
     if name == "val_loss":
@@ -72,7 +63,7 @@ def _written_curve(tags: Tags) -> list[list[float | None]]:
 
 
 def _written_scoring(tags: Tags, rounds: int) -> list[float | None]:
-    """Seconds of scoring of each round in the tag of a run, if its version has written them."""
+    """Seconds of scoring of each round in the tag of a run, if they were measured."""
     found: list[float | None] = tags.json(Tag.SCORING_SECONDS, list, json.dumps([None] * rounds))
     if len(found) != rounds or not all(one is None or is_finite(one) for one in found):
         raise tags.bad(Tag.SCORING_SECONDS, f"a number for each of {rounds} rounds")

@@ -190,7 +190,7 @@ def _confirmation(one: Confirmed) -> Confirmation:
 def _entropy(run: Any, spec: Mapping[str, Any]) -> float | None:
     """Entropy of the data, nats per symbol; known of the sample that was generated."""
     data = spec.get("data", run.data.params.get("data"))
-    ends = bool(spec.get("ends", False))  # earlier versions had none
+    ends = bool(spec.get("ends"))
     return samples.WORKFLOW.entropy(ends=ends) if data == "workflow-log" else None
 
 

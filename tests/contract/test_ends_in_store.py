@@ -16,7 +16,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec, digest_of
+from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import load
@@ -26,7 +26,6 @@ from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.stored_findings import _entropy
-from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
@@ -59,21 +58,6 @@ def begin(store: Store, **fields: Any) -> Any:
     return archive.existing_sweep(store, "s")
 
 
-def make_earlier(store: Store) -> Any:
-    """Write the runs of a sweep as a version has that knew no ends."""
-    run = archive.existing_sweep(store, "s")
-    written = json.loads(run.data.tags["sweep.spec.0"])
-    assert written.pop("ends") is False
-    spec = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
-    store.log(run.info.run_id, tags=spec)
-    for one in store.runs():
-        if Tag.DATA in one.data.tags:
-            source = json.loads(one.data.tags[Tag.DATA])
-            assert source.pop("ends") is False
-            store.log(one.info.run_id, tags={Tag.DATA: json.dumps(source)})
-    return archive.existing_sweep(store, "s")
-
-
 def targets_of(store: Store) -> list[bool]:
     """Whether the corpus of each trial has ends, as it is loaded for a rerun or an export."""
     found = []
@@ -92,20 +76,6 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
     done = api.resume("s", {}, settings=store.settings, spec=spec_of())
     assert dict(done.trials) == {"complete": 3}
     assert targets_of(store) == [True] * 3
-
-
-@pytest.mark.parametrize("given", [spec_of(ends=False), *in_full(None, spec_of())])
-def test_a_sweep_of_a_version_without_ends_goes_on_without_them(
-    store: Store, given: SweepSpec | None
-) -> None:
-    begin(store, ends=False)
-    run = make_earlier(store)
-    assert archive.read_spec(run).ends is False
-    assert run.data.tags[Tag.CORPUS_DIGEST] == "847ad27f73728c500672a46f95345de4"
-    assert _entropy(run, archive.written_spec(run)) == WORKFLOW.entropy(ends=False)
-    done = api.resume("s", {}, settings=store.settings, spec=given)
-    assert dict(done.trials) == {"complete": 3}
-    assert targets_of(store) == [False] * 3
 
 
 def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None:

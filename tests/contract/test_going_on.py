@@ -14,13 +14,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.spec import SweepSpec, digest_of
+from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_of, scoring_tag
 from lstm_sweep.search.store.tracking import Store
@@ -31,7 +29,7 @@ from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.stored_findings import read_findings
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.search.trial import Ended, Outcome
 from tests.contract.sittings import after, found, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -91,24 +89,6 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
     assert [one.trial.attempt for one in archive.trials(store, "s")] == [1, 2, 1, 1]
     assert not [one for one in store.runs() if one.info.status == "RUNNING"]
     assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
-
-
-def test_a_sweep_from_before_a_baseline_is_listed_and_gets_it_when_it_goes_on(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.delitem(FAMILIES, "ngram")
-        with pytest.raises(KeyboardInterrupt):
-            run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    known = archive.baselines(store, "s")
-    assert {*known} == {"unigram", "markov", "naive_bayes"}
-    assert read_findings(store, archive.existing_sweep(store, "s")).baselines == known
-    state = go_on(store, corpus, ScriptedEngine(LOSSES))
-    assert {*state.baselines} == {*known, "ngram"}
-    assert archive.baselines(store, "s") == state.baselines
-    assert state.baselines.items() >= known.items()
-    runs = store.runs({Tag.PHASE: Phase.BASELINE})
-    assert sorted(run.data.tags[Tag.BASELINE] for run in runs) == sorted(state.baselines)
 
 
 def test_time_is_counted_over_all_sittings(
@@ -176,23 +156,6 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
     store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
     with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
         rebuild(store, archive.existing_sweep(store, "s"))
-
-
-def test_a_sweep_whose_targets_were_drawn_by_its_own_seed_keeps_them(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    run(ScriptedEngine(LOSSES), trials=1, seed=5, targets_seed=5, adjacent_targets=1)
-    parent = archive.existing_sweep(store, "s")
-    written = json.loads(parent.data.tags["sweep.spec.0"])
-    del written["targets_seed"], written["adjacent_targets"]  # as earlier versions wrote it
-    tags = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
-    store.log(parent.info.run_id, tags=tags)
-    assert archive.read_spec(archive.existing_sweep(store, "s")).seed == 5
-    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
-    scored = [scoring_of(record.tags) for record in archive.trials(store, "s")]
-    assert scored == [Scoring(100, 5)] * 2
-    tags = archive.existing_sweep(store, "s").data.tags
-    assert json.loads(tags[Tag.SCORING]) == {"targets": 100, "seed": 5}
 
 
 @pytest.mark.parametrize("seed", [0, 2**64])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,12 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.spec import digest_of
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.resume import rebuild
-from tests.contract.sittings import after, go_on, interrupt
+from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -80,42 +76,6 @@ def test_a_trial_with_other_rounds_than_its_sweep_is_refused(
     store.log(archive.trials(store, "s")[0].run_id, tags={Tag.ROUNDS_PER_EPOCH: "2"})
     with pytest.raises(BadRunError, match="expected 3, as in the sweep's spec"):
         rebuild(store, archive.existing_sweep(store, "s"))
-
-
-def test_a_sweep_of_a_version_without_rounds_goes_on_in_epochs(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    folder = workplace("earlier")
-    store = store_in(folder)
-    with pytest.raises(KeyboardInterrupt):  # when the first trial has ended
-        engine = ScriptedEngine(LOSSES, watch=after(3, interrupt))
-        sweep_of(store, corpus, engine, spec_of(data)).run()
-    run_id = archive.trials(store, "s")[0].run_id
-    for step in (1, 2):
-        store.log(run_id, metrics={"round_seconds": 0.5 * step}, step=step)
-    make_earlier(store, folder)
-    state = go_on(store, corpus, ScriptedEngine(LOSSES))
-    assert state.spec.rounds_per_epoch == 1
-    assert [one.val_losses for one in state.finished] == [LOSSES[0], LOSSES[1]]
-    assert state.finished[0].round_seconds == [0.5, 1.0]
-    assert [record.epochs for record in archive.trials(store, "s")] == [2, 2]
-
-
-def make_earlier(store: Store, folder: Path) -> None:
-    """Write the runs as a version has that knew epochs alone."""
-    run = archive.existing_sweep(store, "s")
-    written = json.loads(run.data.tags["sweep.spec.0"])
-    assert written.pop("rounds_per_epoch") == 1
-    tags = {"sweep.spec.0": json.dumps(written), Tag.SPEC_DIGEST: digest_of(written)}
-    store.log(run.info.run_id, tags=tags)
-    database = sqlite3.connect(folder / "mlflow.db")
-    with database:
-        for table in ("metrics", "latest_metrics"):
-            database.execute(
-                f"UPDATE {table} SET key = 'epoch_seconds' WHERE key = 'round_seconds'"
-            )
-        database.execute("DELETE FROM tags WHERE key = ?", (Tag.CURVE,))
-    database.close()
 
 
 def test_no_epoch_has_more_rounds_than_steps(data: Path, corpus: Corpus) -> None:

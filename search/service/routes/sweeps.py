@@ -195,7 +195,7 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request
         before, now = site.service.status(sweep), site.service.pause(sweep)
         had_ended = not before.is_under_way or before.state == "paused"
         tags = Tags(archive.existing_sweep(store_of_sweep(sweep, site.store), sweep))
-        advice = how_to_go_on(sweep, tags) if archive.schema_of(tags) else ""
+        advice = how_to_go_on(sweep, tags)
         stopped = StoppedSweep(sweep, now.run_id, now.state, had_ended, advice)
         console.print(stopped_line(stopped, "pause"), soft_wrap=True)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.curves import Curve, line_of
-from lstm_sweep.models.config import EARLIER, TrialConfig
+from benchmarks.curves import UNSAID, Curve, line_of
+from lstm_sweep.models.config import TrialConfig
 
 #: a space of 3 rates and 2 sizes, each trained for 9 rounds of one epoch
 SPACE: dict[str, Any] = {
@@ -26,7 +26,7 @@ SPACE: dict[str, Any] = {
     "embedding_size": 0,
     "precision": "float32",
     "epochs": 1,
-    **EARLIER,
+    **UNSAID,
 }
 CORPUS = {"symbols": 160_000, "alphabet": 30, "digest": "d", "targets": 100, "unigram_loss": 3.0}
 HEAD: dict[str, Any] = {"corpus": CORPUS, "space": SPACE, "rounds_per_epoch": 9, "rounds": 9}
@@ -35,7 +35,7 @@ COMMON = {name: value for name, value in SPACE.items() if not isinstance(value, 
 
 def config(rate: float, size: int) -> TrialConfig:
     """A config of the space."""
-    return TrialConfig.from_record({**SPACE, "learning_rate": rate, "layer_size": size})
+    return TrialConfig.from_dict({**SPACE, "learning_rate": rate, "layer_size": size})
 
 
 def curve(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import EARLIER, FIELDS, LIMITS, OPTIMIZERS, Limit, TrialConfig
+from lstm_sweep.models.config import FIELDS, LIMITS, OPTIMIZERS, Limit, TrialConfig
 from lstm_sweep.models.errors import InputError
 
 NUMBERS = [name for name, limit in LIMITS.items() if not limit.choices]
@@ -86,22 +86,6 @@ def test_a_wrong_value_is_refused_with_its_field_and_what_is_expected(
     with pytest.raises(InputError) as refusal:
         TrialConfig.from_dict({field: value})
     assert str(refusal.value) == f"{field} is {value!r}: {expected}"
-
-
-def test_fields_that_an_earlier_run_does_not_have_are_what_was_done_then() -> None:
-    written = {"layers": 3, "averaging": "polynomial"}
-    found = TrialConfig.from_record(written)
-    assert found.to_dict() == {**TrialConfig().to_dict(), **EARLIER, **written}
-    whole = TrialConfig(weight_decay=0.5, averaging_eta=3)
-    assert TrialConfig.from_record(whole.to_dict()) == whole
-
-
-def test_a_config_of_an_earlier_version_keeps_its_identity() -> None:
-    now = TrialConfig.from_record({"layers": 3})
-    then = {name: value for name, value in now.to_dict().items() if name not in EARLIER}
-    assert now.identity() == str(then)
-    others = [now.evolve(averaging="polynomial"), now.evolve(averaging_eta=3), TrialConfig()]
-    assert len({config.identity() for config in [now, *others]}) == 4
 
 
 @pytest.mark.parametrize("field", NUMBERS)

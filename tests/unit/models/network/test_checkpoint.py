@@ -50,17 +50,6 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(before, after)
 
 
-def test_a_checkpoint_of_a_version_without_rounds_is_read(tmp_path: Path) -> None:
-    file = saved(tmp_path)
-    with np.load(file) as arrays:
-        kept = dict(arrays)
-    about = {"identity": "trial 1", "epochs": [{"val_loss": 2.0, "epoch_seconds": 1.5}]}
-    kept["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    np.savez(file, **kept)
-    found = load(file, "trial 1")
-    assert found and found.rounds == [{"val_loss": 2.0, "round_seconds": 1.5}]
-
-
 def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
     arrays: list[Any] = [np.array(number) for number in range(25)]
     Checkpoint([], arrays, []).save(tmp_path / "c.npz", "t")
@@ -85,7 +74,7 @@ def test_no_file_counts_as_none(tmp_path: Path) -> None:
 
 
 def test_a_file_that_would_run_code_is_not_read(tmp_path: Path) -> None:
-    about = np.frombuffer(json.dumps({"identity": "t", "epochs": []}).encode(), np.uint8)
+    about = np.frombuffer(json.dumps({"identity": "t", "rounds": []}).encode(), np.uint8)
     objects = np.array([{"any": "object"}], dtype=object)
     np.savez(tmp_path / "c.npz", allow_pickle=True, about=about, state0=objects)
     assert load(tmp_path / "c.npz", "t") is None

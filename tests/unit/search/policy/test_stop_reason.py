@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.continuation import how_to_go_on, read_from_sentence, spent
+from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 
 #: what the command line says after each limit
 ADVICE = {
@@ -63,36 +61,3 @@ def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> N
         assert advice.command_line == "lstm-sweep resume s goes on with it"
         assert advice == "lstm_sweep.sweep('s').resume() goes on with it"
         assert spent(found, SPEC, SPEC) == ""
-
-
-@pytest.mark.parametrize(
-    "sentence, expected",
-    [
-        ("the budget is spent", StopReason.TRIALS),
-        ("no trial has a result", StopReason.TRIALS),
-        ("", StopReason.TRIALS),
-        ("0.5 minutes are over", StopReason.MINUTES),
-        ("30 s are left, and another trial takes 31 s", StopReason.MINUTES),
-        ("0 s are left, and a trial's first rung takes 3 s", StopReason.MINUTES),
-        ("no better for 9 trials", StopReason.PATIENCE),
-        ("all 12 configs of the space that may be tried are begun", StopReason.SPACE),
-    ],
-)
-def test_sentences_of_earlier_versions_are_read(sentence: str, expected: StopReason) -> None:
-    assert read_from_sentence(sentence) is expected
-    assert how_to_go_on("s", tags(None, sentence)).command_line == ADVICE[expected]
-
-
-def test_a_value_of_a_newer_version_is_taken_for_what_the_sentence_says() -> None:
-    found = tags("weather", "6 minutes are over")
-    assert how_to_go_on("s", found).command_line == ADVICE[StopReason.MINUTES]
-
-
-def test_sentences_are_read_in_one_place_alone() -> None:
-    """No other module of `search` looks for words in a sweep's reason."""
-    readers = []
-    for file in (Path(__file__).parents[4] / "search").rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        if re.search(r"minutes are over\||no better for\"|configs of the space\"", text):
-            readers.append(file.name)
-    assert readers == ["continuation.py"]

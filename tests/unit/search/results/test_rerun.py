@@ -56,7 +56,7 @@ def test_a_rerun_on_another_device_says_so() -> None:
     assert changed_device({"sweep.device": here}, Device(kind="gpu")) == (here, "gpu")
 
 
-@pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}, {"sweep.schema": "0"}])
+@pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}])
 def test_no_value_beyond_its_space_gets_into_a_template(
     more: dict[str, str], tmp_path: Path
 ) -> None:

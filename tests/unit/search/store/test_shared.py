@@ -11,6 +11,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.store import archive, shared
 from lstm_sweep.search.store.changes import Changes
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.shared import LEAST_S, SharedSettings, SharedStore, store_to_read
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -42,7 +43,7 @@ class Readers:
 
     def sweep(self, name: str) -> str:
         """Make a sweep with two trials that run; its run."""
-        tags = {Tag.ROLE: "sweep", Tag.NAME: name, Tag.STATE: "finished", Tag.SCHEMA: "1"}
+        tags = {Tag.ROLE: "sweep", Tag.NAME: name, Tag.STATE: "finished", Tag.SCHEMA: str(SCHEMA)}
         run_id = self.writer.create_run(name, tags)
         for number in range(2):
             self.trial(name, run_id, number)
@@ -52,7 +53,7 @@ class Readers:
         """Make a trial that runs."""
         tags = {
             Tag.NAME: name, Tag.TRIAL: str(number), Tag.PHASE: "search", Tag.SEED: "0",
-            Tag.SCHEMA: "1", Tag.ROUNDS_PER_EPOCH: "1",
+            Tag.SCHEMA: str(SCHEMA), Tag.ROUNDS_PER_EPOCH: "1",
         }  # fmt: skip
         run_id = self.writer.create_run(f"{name}-{number}", tags, parent)
         self.writer.log(run_id, metrics={"val_loss": 2.0, "best_val_loss": 2.0}, step=1)
@@ -183,7 +184,7 @@ def test_a_new_sweep_is_listed_without_reading_the_list_again(readers: Readers) 
 def test_a_sweep_that_was_just_made_is_not_read_again_until_something_changes(
     readers: Readers,
 ) -> None:
-    tags = {Tag.ROLE: "sweep", Tag.NAME: "c", Tag.STATE: "queued", Tag.SCHEMA: "1"}
+    tags = {Tag.ROLE: "sweep", Tag.NAME: "c", Tag.STATE: "queued", Tag.SCHEMA: str(SCHEMA)}
     run_id = readers.sweeps["c"] = readers.writer.create_run("c", tags)
     mark = readers.store.mark()
     readers.store.note_new(readers.writer.run(run_id), mark)

@@ -41,17 +41,8 @@ def test_the_time_for_which_there_were_slots_is_kept(
     assert resume.slot_s(run_with(tags)) == slot_seconds
 
 
-#: what an attempt has that was lost with its driver, of this version and of earlier ones
-LOST: Any = (
-    trial_end.lost_with_driver(Ended(Outcome.LOST, "its driver died", unfinished=True)),
-    {Tag.UNFINISHED: "yes", Tag.REASON: "the program that drove the sweep died"},
-)
-
-
-@pytest.mark.parametrize("lost", LOST)
-def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained(
-    lost: dict[str, str],
-) -> None:
+def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained() -> None:
+    lost = trial_end.lost_with_driver(Ended(Outcome.LOST, "its driver died", unfinished=True))
     curves = ["[[3.0, 2.0], [2.5, 2.5]]", "[[3.0, 2.0], [2.6, 4.0], [2.4, 8.0]]"]
     # both runs were closed long after that, when the sweep went on
     runs = [closed(curve, lost) for curve in curves]
