@@ -28,7 +28,7 @@ class Trial:
 
     def __repr__(self) -> str:
         loss = "no loss" if self.val_loss is None else f"val_loss {self.val_loss:.4f}"
-        return f"<Trial {self.id}: {self.outcome or self._record.open_state}, {loss}>"
+        return f"<Trial {self.id}: {self._record.state}, {loss}>"
 
     @property
     def id(self) -> str:
@@ -52,8 +52,8 @@ class Trial:
 
     @property
     def outcome(self) -> str | None:
-        """How it has ended, such as `complete`, `pruned` or `diverged`; None while it runs."""
-        return self._record.outcome or None
+        """How it has ended, such as `complete`, `pruned` or `diverged`; None if it goes on."""
+        return None if self._record.waits else self._record.outcome or None
 
     @property
     def reason(self) -> str:

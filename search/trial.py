@@ -26,25 +26,28 @@ class Outcome(StrEnum):
     """How a trial ended."""
 
     COMPLETE = "complete"
+    #: others were better
     PRUNED = "pruned"
+    #: the time of the sweep, or of its search, was over
+    OUT_OF_TIME = "out_of_time"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
     HUNG = "hung"
     ERROR = "error"
     LOST = "lost"
+    #: its sweep was stopped, paused or interrupted, or has failed
     STOPPED = "stopped"
 
-    @property
-    def status(self) -> str:
-        """Status of the trial's run in MLflow."""
-        if self in (Outcome.COMPLETE, Outcome.PRUNED):
-            return "FINISHED"
-        return "KILLED" if self in (Outcome.LOST, Outcome.STOPPED) else "FAILED"
+    def status(self, *, has_result: bool) -> str:
+        """Status of the trial's run in MLflow; only what has failed looks like a failure there."""
+        if self is Outcome.STOPPED and not has_result:
+            return "KILLED"
+        return "FINISHED" if self.ranks else "FAILED"
 
     @property
     def ranks(self) -> bool:
         """Whether the trial's best loss may be compared with those of others."""
-        return self in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.STOPPED)
+        return self in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.OUT_OF_TIME, Outcome.STOPPED)
 
     @property
     def is_accident(self) -> bool:

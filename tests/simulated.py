@@ -197,7 +197,8 @@ class Simulation:
                 for late, why in self._policy.overdue(self._now):
                     self._stop(self._known[late.trial.number], why)
                 self._fill()
-        over = Ended(Outcome.STOPPED, "time is over", until is not None)
+        cut = Outcome.OUT_OF_TIME if until is None else Outcome.STOPPED
+        over = Ended(cut, "time is over", until is not None)
         for progress in [one for one in self._known.values() if one.ended is None]:
             self._policy.end(self._note(progress.with_end(over, self._now)))
         return Simulated(self._policy, list(self._known.values()), self._now)

@@ -103,9 +103,9 @@ def _report(store: Store, name: str) -> SweepStatusReport:
     run = archive.existing_sweep(store, name)
     tags, state = Tags(run), lease.state_of(run)
     records = archive.trials(store, name)
-    outcomes = Counter(record.outcome or record.open_state for record in records)
-    if state != "running":  # those that its driver has left open are none of its outcomes
-        del outcomes["running"], outcomes["paused"]
+    # those that a driver which does not run has left open are none of its outcomes
+    counted = [one for one in records if one.outcome or state == "running"]
+    outcomes = Counter(one.state for one in counted)
     began = datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
     left = _seconds_left(run, outcomes) if state == "running" else None
     return SweepStatusReport(

@@ -53,7 +53,7 @@ class BestTrial:
     @classmethod
     def of(cls, record: TrialRecord) -> BestTrial | None:
         """The trial of a record; None if it has no loss."""
-        running = not record.outcome  # it runs, or is paused
+        running = record.waits or not record.outcome  # it runs, or is paused
         return cls._with_loss(record.trial, record.run_id, record.best_val_loss, running)
 
     @classmethod
@@ -193,7 +193,7 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
     tags = Tags(run)
     name = archive.name_of(tags)
     records = archive.trials(store, name)
-    outcomes = Counter(record.outcome for record in records)
+    outcomes = Counter(record.state for record in records)
     return SweepResult(
         sweep=name,
         run_id=run.info.run_id,

@@ -97,7 +97,7 @@ def _verdict(
 ) -> str:
     if difference is None:
         lacking = first if _loss(first) is None else second
-        why = lacking.outcome or lacking.open_state
+        why = lacking.state
         return f"{lacking.trial.id} has no loss to compare ({why}), so that nothing can be said"
     if difference == 0:
         return "both have the same loss"

@@ -86,9 +86,9 @@ def _train(job: Job) -> Iterator[Message]:
 def _own_end(trial: Trial) -> str:
     """Why a trial that was not cut short ends before its last epoch; empty if it does not."""
     if trial.steps is not None:
-        return f"it takes {trial.steps} steps at most"
+        return f"it was to take {trial.steps} steps"
     if trial.most_rounds is not None:
-        return f"it takes {trial.epoch_text(trial.rounds)} epochs at most"
+        return f"it was to take {trial.epoch_text(trial.rounds)} epochs"
     return ""
 
 

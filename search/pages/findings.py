@@ -183,10 +183,9 @@ class Findings:
     def front(self) -> list[TrialFinding]:
         """`ranked`, and among them trials that have not ended, with the losses that they have.
 
-        Those are only there while a sweep runs, as in `lstm-sweep status`: what a driver has left
-        open is no result unless the sweep goes on.
+        Those are only there while a sweep goes on: what a driver has left open is no result else.
         """
-        if self.state != "running":
+        if self.is_over:
             return self.ranked
         found = [*self.ranked, *(one for one in self.trials if one.has_result_so_far)]
         return sorted(found, key=lambda one: one.order)

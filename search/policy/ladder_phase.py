@@ -93,7 +93,7 @@ class LadderPhase:
             return self._not_needed(self.decision)
         if len(one.rounds) >= (self._length.rounds or self._problem.rounds):
             epochs = one.trial.epoch_text(len(one.rounds))
-            return Ended(Outcome.COMPLETE, f"a trial of the ladder takes {epochs} epochs")
+            return Ended(Outcome.COMPLETE, f"{epochs} epochs, as all trials of the ladder")
         return None
 
     def lose(self, one: TrialSnapshot) -> None:
@@ -135,4 +135,4 @@ class LadderPhase:
         return math.inf if one.ranked_loss is None else one.ranked_loss
 
     def _not_needed(self, decision: LadderDecision) -> Ended:
-        return Ended(Outcome.STOPPED, f"the ladder has ended: {decision.reason}")
+        return Ended(Outcome.PRUNED, f"its learning rate is not needed: {decision.reason}")

@@ -31,7 +31,7 @@ def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
 
 def _is_cut_off(ended: Ended) -> bool:
     """Whether a trial has ended since the search was over."""
-    return ended.outcome is Outcome.STOPPED
+    return ended.outcome in (Outcome.OUT_OF_TIME, Outcome.STOPPED)
 
 
 def noise(one: TrialSnapshot) -> float:

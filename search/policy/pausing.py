@@ -76,9 +76,9 @@ class Pausing:
             return None
         place, reached = standings.rank(number)
         epoch, loss = one.trial.epoch_text(len(one.rounds)), one.best_so_far[-1]
-        why = f"{loss:.4g} is number {place} of {reached}"
+        why = f"loss {loss:.4f}, number {place} of {reached} there"
         if place <= reached // halving.FACTOR and standings.is_behind(number):
-            why += ", and another one was lower earlier"
+            why += ", but another one was lower before"
         return Paused(f"at epoch {epoch}: {why}")
 
     def _goes_on(self, one: TrialSnapshot) -> bool:
@@ -185,4 +185,4 @@ class Pausing:
 
 def pruned(paused: str) -> Ended:
     """How a trial ends that was paused and will not go on; `paused` says where, and how it was."""
-    return Ended(Outcome.PRUNED, f"pruned {paused}")
+    return Ended(Outcome.PRUNED, f"it waited {paused}")

@@ -25,14 +25,20 @@ from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.reserve import Reserve
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.slots import Slots
-from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason
+from lstm_sweep.search.policy.stop_reason import (
+    NO_RESULT,
+    Stop,
+    StopReason,
+    all_trials,
+    out_of_time,
+)
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
 
-#: what the end of the time is for
-KEPT = "which were kept to train the best configs again"
+#: why a trial ends before its sweep does
+KEPT = "the time of the search is over; the rest is for further seeds of the best"
 
 
 class Policy:
@@ -123,7 +129,7 @@ class Policy:
         if paused := self._next_paused(free):
             return paused
         if self._next >= self.plan.trials and not self._may_pause():
-            self._stop = DONE
+            self._stop = all_trials(self.plan.trials)
             return None
         if self.ladder is None:
             if (config := self._ladder.next_config()) is None:
@@ -184,7 +190,7 @@ class Policy:
         if self._next >= self.plan.trials - kept.trials:
             return True
         if left is not None and kept.seconds >= left:
-            self._search.over = Stop(StopReason.MINUTES, f"{left:.0f} s are left, {KEPT}")
+            self._search.over = out_of_time(self.plan.seconds or 0.0)
             return True
         return self._search.has_lost_patience()
 
@@ -215,13 +221,12 @@ class Policy:
 
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
-        if (first := self.confirmation.next()) and left is not None:
-            needs = self.confirmation.seconds_of(first)
-            text = f"{left:.0f} s are left, and another trial takes {needs:.0f} s"
-            return Stop(StopReason.MINUTES, text)
-        none = Stop(StopReason.TRIALS, "no trial has a result")
+        over, seconds = self._search.over, self.plan.seconds
+        is_late = self.confirmation.next() or (over and over.reason is StopReason.MINUTES)
+        if is_late and left is not None and seconds is not None:
+            return out_of_time(seconds, left)
         may_have_one = self.confirmation.ranked() or self._trials.open
-        return self._search.over or (DONE if may_have_one else none)
+        return over or (all_trials(self.plan.trials) if may_have_one else NO_RESULT)
 
     def begin(self, progress: TrialProgress) -> None:
         """A trial has begun."""
@@ -305,8 +310,8 @@ class Policy:
         self._search.know_left(left - kept.seconds)
         if not kept.trials or left > kept.seconds:
             return []
-        ended = Ended(Outcome.STOPPED, f"{left:.0f} s are left, {KEPT}")
-        self._search.over = self._search.over or Stop(StopReason.MINUTES, ended.reason)
+        ended = Ended(Outcome.OUT_OF_TIME, KEPT)
+        self._search.over = self._search.over or out_of_time(self.plan.seconds or 0.0)
         self._end_search(left)
         spared = {*self._judged, self.confirmation.going_on}
         searched = (one for one in self._trials.open if one.trial.phase is Phase.SEARCH)

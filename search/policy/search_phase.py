@@ -29,7 +29,13 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, Proposal, Proposer
 from lstm_sweep.search.policy.slots import Slots
-from lstm_sweep.search.policy.stop_reason import Stop, StopReason
+from lstm_sweep.search.policy.stop_reason import (
+    Stop,
+    StopReason,
+    out_of_patience,
+    out_of_time,
+    space_is_tried,
+)
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase
@@ -174,10 +180,8 @@ class SearchPhase:
             blind = several[0].acquisition is None
             alike = (one for one in several if (one.acquisition is None) == blind)
             return max(alike, key=self._worth)
-        text = f"{left or 0:.0f} s are left, and a trial's first rung takes {least:.0f} s"
-        self.over = Stop(StopReason.MINUTES, text)
-        if least == math.inf:
-            self.over = _used_up(number)
+        is_tried = least == math.inf
+        self.over = space_is_tried(number) if is_tried else out_of_time(self._plan.seconds or 0.0)
         return None
 
     @property
@@ -319,10 +323,9 @@ class SearchPhase:
             return True
         known = self._observed.observations(self._losses())
         if not any(self._propose().candidates(begun, known)):
-            self.over = _used_up(begun)
+            self.over = space_is_tried(begun)
         elif self._plan.seconds:
-            kept = "the time that was left was kept for the best configs"
-            self.over = Stop(StopReason.MINUTES, kept)
+            self.over = out_of_time(self._plan.seconds)
         return self.over is not None
 
     def has_lost_patience(self) -> bool:
@@ -332,13 +335,8 @@ class SearchPhase:
             return True
         if patience is None or trials_without_gain(self._own()) < patience:
             return False
-        self.over = Stop(StopReason.PATIENCE, f"no better for {patience} trials")
+        self.over = out_of_patience(patience)
         return True
-
-
-def _used_up(begun: int) -> Stop:
-    text = f"all {begun} configs of the space that may be tried are begun"
-    return Stop(StopReason.SPACE, text)
 
 
 def _but_for_windows(config: Config) -> TrialConfig:

@@ -42,6 +42,12 @@ class SweepStatus(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
 
+    def run_status(self, *, has_result: bool) -> str:
+        """Status of the run in MLflow of a sweep that has ended so."""
+        if self is SweepStatus.FAILED:
+            return "FAILED"
+        return "FINISHED" if self is SweepStatus.FINISHED or has_result else "KILLED"
+
 
 #: how a sweep has ended that was not finished, by why
 STATUSES = {
@@ -66,3 +72,34 @@ class Stop:
 
 #: a sweep that is done
 DONE = Stop(StopReason.TRIALS, "the budget is spent")
+#: nothing is begun any more, since none of many trials has a loss
+NO_RESULT = Stop(StopReason.TRIALS, "no trial has a result")
+#: seconds, and share of the time, that count as none
+NOTHING_S, NOTHING = 1.0, 0.02
+
+
+def all_trials(count: int) -> Stop:
+    """A sweep has ended with its last trial."""
+    text = f"all {count:,} trials are done" if count > 1 else "the only trial is done"
+    return Stop(StopReason.TRIALS, text)
+
+
+def out_of_time(seconds: float, left: float = 0.0) -> Stop:
+    """A sweep of so many seconds has ended, with so many left."""
+    minutes = round(seconds / 60, 2)
+    time, verb = (f"the {minutes:g} minutes", "are") if minutes != 1 else ("the minute", "is")
+    if left <= max(NOTHING_S, NOTHING * seconds):
+        return Stop(StopReason.MINUTES, f"{time} {verb} over")
+    return Stop(StopReason.MINUTES, f"what is left of {time} is too short for another trial")
+
+
+def out_of_patience(trials: int) -> Stop:
+    """The last trials of a sweep, so many, brought nothing better."""
+    last = f"the last {trials:,} trials were" if trials > 1 else "the last trial was"
+    return Stop(StopReason.PATIENCE, f"{last} no better than those before")
+
+
+def space_is_tried(count: int) -> Stop:
+    """A sweep has tried all configs of its space that may be tried."""
+    text = f"all {count:,} configs of the space are tried" if count else "no config may be tried"
+    return Stop(StopReason.SPACE, text)

@@ -179,7 +179,8 @@ def close_left_open(store: Store, record: TrialRecord) -> None:
                     Tag.REASON: "its process ended without closing it",
                 },
             )
-        store.finish(run_id, outcome.status)
+        has_result = "best_val_loss" in run.data.metrics
+        store.finish(run_id, outcome.status(has_result=has_result))
 
 
 def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None:

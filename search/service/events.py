@@ -107,7 +107,7 @@ def _seen(
     A trial that has ended is told after its rounds, others before: so one that is told as ended is
     told completely.
     """
-    trial, state = record.trial, "ended" if record.outcome else record.open_state
+    trial, state = record.trial, record.state
     state = state if state in ("running", "paused") else "ended"
     mark = (record.run_id, state, record.epochs, record.best_val_loss)
     if had and had.mark == mark:

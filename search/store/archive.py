@@ -246,7 +246,8 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
         return []
     runs = store.runs({Tag.PARENT: parent.info.run_id})
     trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in TRAINED]
-    return [*last_attempts(readable_trials(trained, on_skipped)).values()]
+    state = parent.data.tags.get(Tag.STATE, "")
+    return [*last_attempts(readable_trials(trained, on_skipped), state).values()]
 
 
 def readable_trials(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.trial_record import TrialRecord
 
 #: a run of a trial, and its record
 TrialRun: TypeAlias = tuple[Any, TrialRecord]
+#: states of a sweep whose trials go on without being asked to, or once it is no longer paused
+GOING_ON = ("queued", "running", "paused")
 
 
 def apart(runs: Iterable[TrialRun]) -> tuple[list[TrialRun], list[TrialRun]]:
@@ -29,8 +33,17 @@ def apart(runs: Iterable[TrialRun]) -> tuple[list[TrialRun], list[TrialRun]]:
     )
 
 
-def last_attempts(runs: Iterable[TrialRun]) -> dict[int, TrialRecord]:
-    """The record of the last attempt of each trial, by number."""
+def last_attempts(runs: Iterable[TrialRun], sweep_state: str) -> dict[int, TrialRecord]:
+    """The record of the last attempt of each trial, by number.
+
+    While the sweep goes on, or waits to, one that ended with it `waits`.
+    """
     records = [record for _, record in apart(runs)[0]]
     records.sort(key=lambda record: (record.trial.number, record.trial.attempt))
-    return {record.trial.number: record for record in records}
+    last = {record.trial.number: record for record in records}
+    if sweep_state not in GOING_ON:
+        return last
+    return {
+        number: replace(one, waits=one.tags.get(Tag.UNFINISHED) == "yes")
+        for number, one in last.items()
+    }

@@ -18,7 +18,7 @@ import yaml
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy.stop_reason import Stop
+from lstm_sweep.search.policy.stop_reason import Stop, SweepStatus
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
@@ -142,22 +142,29 @@ class Journal:
             self.log_progress(trials, best_loss)
 
     def close_sweep(
-        self, word: str, why: Stop, seconds: float, note: str, more: Mapping[str, str]
+        self,
+        state: SweepStatus,
+        why: Stop,
+        seconds: float,
+        note: str,
+        more: Mapping[str, str],
+        *,
+        has_result: bool,
     ) -> None:
         """Log how the sweep ended and release its lease, and then log its status.
 
         `note` is shown at the top of the run's page in the MLflow UI, `seconds` is the total time
-        for which the sweep was driven, and `more` are further tags of the result.
+        for which the sweep was driven, and `more` are further tags of the result. `has_result` says
+        whether a trial has a loss.
         """
-        tags = {Tag.STATE: word, Tag.REASON: without_secrets(why.text)[:500]}
+        tags = {Tag.STATE: str(state), Tag.REASON: without_secrets(why.text)[:500]}
         tags[Tag.STOP_REASON] = str(why.reason)
         tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", Tag.NOTE: note}
         self.store.log(self.run_id, tags=tags | dict(more))
-        statuses = {"finished": "FINISHED", "failed": "FAILED"}
-        if word == "paused":
+        if state is SweepStatus.PAUSED:
             self.store.reopen(self.run_id, "SCHEDULED")
         else:
-            self.store.finish(self.run_id, statuses.get(word, "KILLED"))
+            self.store.finish(self.run_id, state.run_status(has_result=has_result))
 
     def open_trial(
         self, trial: Trial, device: Device, tags: Mapping[str, str] | None = None
@@ -294,7 +301,7 @@ class Journal:
         """
         assert progress.ended
         kept = self._keep_weights(progress, files) if keep and files else {}
-        if progress.ended.outcome.status == "FAILED" and files and files.log.exists():
+        if not progress.ended.outcome.ranks and files and files.log.exists():
             self.store.keep_text(progress.run_id, end_of(files.log), files.log.name)
         if progress.run_id not in self._closed:
             self._close(self.store, progress, kept)
@@ -326,7 +333,8 @@ class Journal:
         last = round_metrics(progress) if progress.unlogged else result(progress)
         tags = end_tags(progress, progress.ended) | dict(kept)
         self._log_held(progress.run_id, tags, len(progress.rounds), last, store)
-        store.finish(progress.run_id, progress.ended.outcome.status)
+        has_result = progress.best_loss is not None
+        store.finish(progress.run_id, progress.ended.outcome.status(has_result=has_result))
 
     def drop_weights(self, run_id: str) -> None:
         """Delete the network of a trial that is no longer among the best."""

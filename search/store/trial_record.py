@@ -29,11 +29,15 @@ class TrialRecord:
     rerun_of: str = ""
     #: metrics of its rounds that depend on the trial alone, not on the machine's speed
     results: tuple[str, ...] = RESULTS
+    #: whether it has ended with its sweep, and waits to go on as the sweep does
+    waits: bool = False
 
     @property
-    def open_state(self) -> str:
-        """What one without an outcome does: `running`, or `paused`."""
-        return "paused" if self.status == "SCHEDULED" else self.status.lower()
+    def state(self) -> str:
+        """Its outcome, or `running` or `paused` if it goes on."""
+        if self.waits or (not self.outcome and self.status == "SCHEDULED"):
+            return "paused"
+        return self.outcome or self.status.lower()
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""
@@ -41,7 +45,7 @@ class TrialRecord:
             "trial": self.trial.id,
             "run_id": self.run_id,
             "status": self.status,
-            "outcome": self.outcome or None,
+            "outcome": None if self.waits else self.outcome or None,
             "phase": str(self.trial.phase),
             "attempt": self.trial.attempt,
             "val_loss": self.best_val_loss,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.pausing import pruned
-from lstm_sweep.search.policy.stop_reason import Stop, StopReason
+from lstm_sweep.search.policy.stop_reason import Stop, StopReason, out_of_time
 from lstm_sweep.search.process import garbage, workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
@@ -137,8 +137,7 @@ class Loop:
         """Close the runs of running trials, whose workers have ended already, as stopped."""
         self._receive_ends(all_of_them=True)
         state = self._state
-        reason = state.closing or "the sweep ended"
-        stopped = Ended(Outcome.STOPPED, reason, state.broken_off)
+        stopped = _ended_with(state.stop, state)
         if state.broken_off:
             state = self._close_ahead(stopped)
         for progress in state.running.values():
@@ -163,8 +162,7 @@ class Loop:
     def _check_deadline(self) -> None:
         state = self._state
         if state.deadline is not None and state.now >= state.deadline and not state.closing:
-            over = f"{state.spec.minutes:g} minutes are over"
-            self._close(Stop(StopReason.MINUTES, over))
+            self._close(out_of_time(60 * (state.spec.minutes or 0.0)))
 
     def _receive_ends(self, *, all_of_them: bool = False) -> None:
         """Receive the last messages of trials, as many as there is time for before other ones."""
@@ -290,7 +288,7 @@ class Loop:
         """Start no more trials, and stop those that run."""
         state = self._history.apply(SweepClosing(why))
         for slot in state.running:
-            self._parts.engine.stop(slot, Ended(Outcome.STOPPED, why.text, state.broken_off))
+            self._parts.engine.stop(slot, _ended_with(why, state))
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
         """Close the run of a trial that has ended; try it again, or let the policy learn from it.
@@ -348,3 +346,9 @@ class Loop:
             self._state.final, self._parts.spec.max_failures, self._state.under_way
         ):
             self._close(Stop(StopReason.FAILURES, why))
+
+
+def _ended_with(why: Stop, state: SweepState) -> Ended:
+    """How a trial ends that runs while its sweep ends: its time is over, or it goes on later."""
+    outcome = Outcome.STOPPED if state.broken_off else Outcome.OUT_OF_TIME
+    return Ended(outcome, why.text, state.broken_off)

@@ -197,7 +197,7 @@ def close(
     tags[Tag.STOP_REASON] = str(why.reason)
     tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
     # the best loss was logged as that of a trial that ran, and has no result now
-    losses = (loss for progress in found if (loss := progress.ranked_loss) is not None)
+    losses = [loss for progress in found if (loss := progress.ranked_loss) is not None]
     has_best = "best_val_loss" in run.data.metrics
     metrics = {"best_val_loss": min(losses, default=math.nan)} if has_best else {}
     store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
@@ -206,7 +206,7 @@ def close(
     if state is SweepStatus.PAUSED:
         store.reopen(run.info.run_id, "SCHEDULED")
         return
-    store.finish(run.info.run_id, "FAILED" if state is SweepStatus.FAILED else "KILLED")
+    store.finish(run.info.run_id, state.run_status(has_result=bool(losses)))
 
 
 def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
@@ -326,7 +326,8 @@ def _progress(
         if record.outcome == "":
             store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
             store.log(run.info.run_id, tags=trial_end.lost_with_driver(ended))
-        store.finish(run.info.run_id, ended.outcome.status)
+        has_result = record.best_val_loss is not None
+        store.finish(run.info.run_id, ended.outcome.status(has_result=has_result))
     took = slot_seconds(run, record, curve, before)
     found = _read_back(run, record, curve, began, seconds, took)
     return replace(found, ended=ended, waited=waited_seconds(record) is not None)

@@ -174,12 +174,14 @@ class SweepState:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials that have ended for good, by outcome."""
+        """Trials that have ended for good, by outcome; of a paused sweep also those that wait."""
         found = Counter(self.outcomes)
         for number in self._open_again:
             if ended := self.ends[number].ended:
                 found[ended.outcome] -= 1
-        return {str(outcome): found[outcome] for outcome in Outcome if found[outcome]}
+        waits = self.status is SweepStatus.PAUSED
+        words = {one: "paused" if waits and one is Outcome.STOPPED else str(one) for one in Outcome}
+        return {word: found[outcome] for outcome, word in words.items() if found[outcome]}
 
     @property
     def final(self) -> list[TrialProgress]:

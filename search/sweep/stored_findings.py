@@ -56,8 +56,9 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     trained = [one for one in children if one.data.tags.get(Tag.PHASE) in archive.TRAINED]
     pairs, _ = apart(archive.readable_trials(trained, left_out.append))
     state, driven = lease.state_of(run), driven_s(run)
+    last = last_attempts(pairs, state)
+    pairs = [(one, _as_it_stands(record, last)) for one, record in pairs]
     attempts = list(_attempts(store, pairs, run, driven))
-    last = last_attempts(pairs)
     again = [one for one in confirmed_of(store, list(last.values())) if one.losses]
     baselines = _baselines(children, left_out)
     axes = _axes(spec, kind.limits)
@@ -90,6 +91,12 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         time=_time(tags, attempts, state),
         importance=_named(matters if matters is not None else _importance(run, last, baselines)),
     )
+
+
+def _as_it_stands(record: TrialRecord, last: Mapping[int, TrialRecord]) -> TrialRecord:
+    """An attempt, which may wait if it is its trial's last."""
+    latest = last[record.trial.number]
+    return latest if latest.run_id == record.run_id else record
 
 
 def _spec(run: Any) -> dict[str, Any]:
@@ -137,7 +144,7 @@ def _attempt(
         number=trial.number,
         attempt=trial.attempt,
         phase=str(trial.phase),
-        outcome=record.outcome or record.open_state,
+        outcome=record.state,
         reason=record.reason,
         loss=record.best_val_loss,
         config=_named(trial.config.to_dict()),

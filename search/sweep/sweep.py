@@ -279,7 +279,10 @@ class Sweep:
         state = self.state
         why = Stop(state.stop.reason, state.ending)
         tags = tags_of(state) | {Tag.UNCONFIRMED: state.report.omitted if state.report else ""}
-        journal.close_sweep(state.status, why, state.seconds, self._description(), tags)
+        journal.close_sweep(
+            state.status, why, state.seconds, self._description(), tags,
+            has_result=state.best is not None,
+        )  # fmt: skip
 
     def _close_trials(self, journal: Journal) -> None:
         """Close the runs of trials, and log the number of trials and the best loss.

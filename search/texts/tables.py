@@ -41,7 +41,7 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
         table.add_row(
             record.trial.id,
             str(record.trial.phase),
-            record.outcome or record.open_state,
+            record.state,
             loss_text(loss),
             loss_text(record.trial.objective.bits_per_symbol(loss)),
             _best_epoch_text(record),

@@ -138,7 +138,7 @@ def _check(place: Place, cache: Path) -> None:
     """Nothing is lost, doubled, or left open."""
     store, trials = place.store(), place.losses
     runs = store.runs()
-    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
     trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
     final = [run for run in trained if "sweep.unfinished" not in run.data.tags]
     assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(trials, 1)

@@ -61,7 +61,7 @@ def test_a_trial_of_so_many_steps_ends_with_them(
     *_, done, ended = listen(engine)[slot]
     assert isinstance(done, RoundDone) and (done.number, done.last) == (1, True)
     assert 0 < done.metrics["epoch"] < 0.5
-    assert ended == Ended(Outcome.COMPLETE, "it takes 5 steps at most")
+    assert ended == Ended(Outcome.COMPLETE, "it was to take 5 steps")
 
 
 def test_a_trial_of_so_many_rounds_ends_after_them(
@@ -73,7 +73,7 @@ def test_a_trial_of_so_many_rounds_ends_after_them(
     engine.start(replace(begun, trial=replace(begun.trial, most_rounds=1)))
     messages = listen(engine)[slot]
     assert [m.number for m in messages if isinstance(m, RoundDone)] == [1]
-    assert messages[-1] == Ended(Outcome.COMPLETE, "it takes 1 epochs at most")
+    assert messages[-1] == Ended(Outcome.COMPLETE, "it was to take 1 epochs")
 
 
 def test_the_files_of_a_trial_are_collected_once_it_has_ended(

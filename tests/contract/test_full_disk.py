@@ -100,7 +100,7 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
     past = rebuild(store, parent)
     assert [trial.number for trial in past.again] == [0]
-    assert {run.info.status for run in store.runs({"sweep.phase": "search"})} == {"KILLED"}
+    assert {run.info.status for run in store.runs({"sweep.phase": "search"})} == {"FAILED"}
     workdir.clear(cache / parent.info.run_id, set())
 
 
@@ -166,7 +166,7 @@ past = rebuild(store, archive.existing_sweep(store, "s"))
 sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
 records = archive.trials(store, "s")
 assert [record.outcome for record in records] == ["complete"] * 4, records
-assert {run.info.status for run in store.runs()} == {"FINISHED", "KILLED"}, store.runs()
+assert {run.info.status for run in store.runs()} == {"FINISHED", "FAILED"}, store.runs()
 print("went on")
 """
 

@@ -108,7 +108,7 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     assert phases[:3] == [Phase.SEARCH] * 2 + [Phase.CONFIRM]
     assert set(phases[3:]) <= {Phase.CONFIRM}
     long = state.finished[1].ended
-    assert long and long.outcome is Outcome.STOPPED and not long.unfinished
+    assert long and long.outcome is Outcome.OUT_OF_TIME and not long.unfinished
     assert state.report
     assert len(state.report.confirmed[0].losses) == len(phases) - 2
     assert tags(store)[Tag.STOP_REASON] == "minutes"

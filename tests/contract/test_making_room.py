@@ -82,7 +82,7 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     for record in records:
         first, second = LOSSES[record.trial.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
-    assert api.status("s", settings=store.settings).why == "the budget is spent"
+    assert api.status("s", settings=store.settings).why == "all 4 trials are done"
     assert set(engine.demands) == {0, 1}
 
 

@@ -71,7 +71,7 @@ def test_trials_wait_and_go_on_in_one_run_each(
     assert {1, 2, 3} <= set(engine.started)
     records = archive.trials(store, "s")
     assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
-    assert {one.status for one in records} == {"FINISHED"}
+    assert {one.status for one in records} == {"FINISHED", "KILLED"}
     assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
     assert state.counts == {"complete": 1, "pruned": 3} and not state.paused
     for record in records:
@@ -79,7 +79,7 @@ def test_trials_wait_and_go_on_in_one_run_each(
         assert list(seen.values()) == CURVES[record.trial.number][: len(seen)]
         assert [*seen] == [*range(1, len(seen) + 1)]
     assert records[0].epochs == EPOCHS
-    assert records[1].reason == "pruned at epoch 3: 3.98 is number 2 of 2"
+    assert records[1].reason == "it waited at epoch 3: loss 3.9800, number 2 of 2 there"
 
 
 def test_a_trial_that_waits_is_scheduled(
@@ -99,7 +99,7 @@ def test_a_trial_that_waits_is_scheduled(
     engine = Noting(CURVES, watch=after(5, look))
     sweep_of(store, corpus, engine, spec_of(data), observer=display).run()
     assert counts == {"running": 1, "paused": 1}
-    assert "s/0 paused at epoch 3: 2.98 is number 1 of 1" in display.told
+    assert "s/0 paused at epoch 3: loss 2.9800, number 1 of 1 there" in display.told
     assert ("SCHEDULED", "at epoch 3: 2.98 is number 1 of 1") in seen
     assert ("RUNNING", "") in seen
     leader = archive.trials(store, "s")[0]
@@ -122,7 +122,7 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
     records = archive.trials(broken_off, "s")
     waiting = [one for one in records if one.tags.get(Tag.PAUSED)]
     assert [one.trial.number for one in waiting] == [1, 2]
-    assert {one.status for one in records} == {"KILLED", "FINISHED"}
+    assert {one.status for one in records} == {"FINISHED", "KILLED"}
     counts: dict[str, int] = {}
     look = after(1, lambda: counts.update(api.status("s", settings=broken_off.settings).trials))
     engine = Noting(CURVES, watch=look)
@@ -257,7 +257,9 @@ def test_a_sweep_that_is_closed_without_a_driver_leaves_no_run_open(
     as_after_a_kill(broken_off, 1, 2)
     run = archive.existing_sweep(broken_off, "s")
     close(broken_off, run, on_skipped=lambda error: pytest.fail(str(error)))
-    assert {one.status for one in archive.trials(broken_off, "s")} == {"KILLED", "FINISHED"}
+    assert {one.status for one in archive.trials(broken_off, "s")} == {
+        "FINISHED", "FAILED", "KILLED",
+    }  # fmt: skip
     assert go_on(broken_off, corpus, ScriptedEngine(CURVES)).counts["complete"] == 1
 
 

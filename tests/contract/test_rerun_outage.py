@@ -128,7 +128,7 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     )
     rerun(store, record, ScriptedEngine(LOSSES), {})
     ended = [
-        ("KILLED", "lost", "its process ended without closing it"),
+        ("FAILED", "lost", "its process ended without closing it"),
         ("FINISHED", "complete", ""),
     ]
     assert reruns(store) == [ended[0], ("RUNNING", None, None), ended[1]]
@@ -154,7 +154,7 @@ def test_a_rerun_whose_slot_is_lost_while_the_store_is_away_is_lost(
     assert again.comparison.verdict == "different"
     assert again.comparison.first_difference
     assert again.comparison.first_difference["metric"] == "epochs"
-    assert reruns(store) == [("KILLED", "lost", GONE.reason)]
+    assert reruns(store) == [("FAILED", "lost", GONE.reason)]
     assert cluster.started == []
 
 
@@ -207,7 +207,7 @@ def test_a_rerun_that_a_full_disk_ends_is_closed_if_there_is_space_again(
     with pytest.raises(StoreError, match="no space left"):
         rerun(store, record, Freed(LOSSES, watch=fill), {})
     [(status, outcome, reason)] = reruns(store)
-    assert (status, outcome) == ("KILLED", "stopped")
+    assert (status, outcome) == ("FINISHED", "stopped")
     assert reason and "no space left" in reason
 
 

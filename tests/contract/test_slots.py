@@ -59,7 +59,7 @@ def swept(
     arguments: dict[str, Any] = {"store": store, "engine": cluster, "observer": display}
     sweep = Sweep(spec, name="s", task=CorpusTask.of(spec, corpus), **arguments)
     sweep.run()
-    assert set(store.statuses.values()) <= {"FINISHED", "KILLED"}
+    assert set(store.statuses.values()) <= {"FINISHED", "FAILED"}
     assert store.statuses[sweep.state.run_id] == "FINISHED"
     return sweep
 

@@ -171,7 +171,7 @@ def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Co
     runs = store.runs({"sweep.name": "s", "sweep.phase": "search"})
     attempts = [archive.read_trial(run) for run in runs]
     assert [record.outcome for record in attempts] == ["lost", "complete"]
-    assert [record.status for record in attempts] == ["KILLED", "FINISHED"]
+    assert [record.status for record in attempts] == ["FAILED", "FINISHED"]
     assert [record.trial.attempt for record in attempts] == [1, 2]
     assert attempts[0].trial.seed == attempts[1].trial.seed
     assert attempts[0].trial.config == attempts[1].trial.config
@@ -189,9 +189,9 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
     sweep = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), tiny_spec(trials=3))
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
-    assert store.run(sweep.state.run_id).info.status == "KILLED"
+    assert store.run(sweep.state.run_id).info.status == "FINISHED"
     [record] = archive.trials(store, "s")
-    assert (record.status, record.outcome) == ("KILLED", "stopped")
+    assert (record.status, record.outcome) == ("FINISHED", "stopped")
     assert sweep.state.status is SweepStatus.INTERRUPTED
 
 
@@ -238,7 +238,7 @@ def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
     spec = tiny_spec(trials=3, minutes=0.5, epochs=1000, early_stopping=0)
     engine = ScriptedEngine({n: [3.0 - n] * 1000 for n in range(3)})
     state = sweep_of(store, corpus, engine, spec, clock=lambda: next(clock)).run()
-    assert state.counts == {"stopped": 1}
+    assert state.counts == {"out_of_time": 1}
     assert state.best is not None
     assert state.best.ranked_loss == 3.0
     assert state.closing == "0.5 minutes are over"

@@ -183,9 +183,9 @@ def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None
         first = min(progress.began for progress in sweep.of(Phase.CONFIRM))
         for progress in sweep.of(Phase.SEARCH):
             assert progress.began <= first and progress.ended
-            if progress.ended.outcome is Outcome.STOPPED:
+            if progress.ended.outcome is Outcome.OUT_OF_TIME:
                 ended += 1
-                assert "kept to train the best configs again" in progress.ended.reason
+                assert "the time of the search is over" in progress.ended.reason
                 assert progress.ended.unfinished is False
     assert ended > 0
 

@@ -204,7 +204,7 @@ async def trial_page(
         shown = details.to_dict()
         return rendered(
             "trial.html", looks, trial=shown, sweep=sweep, number=number, mlflow=mlflow,
-            state=details.record.outcome or details.record.open_state,
+            state=details.record.state,
             run_page=escaped(mlflow + store.page(shown["run_id"])),
             metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
             finding=next((one for one in found.trials if one.number == number), None),

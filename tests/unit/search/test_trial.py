@@ -55,22 +55,25 @@ def test_the_seed_of_a_trial_never_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    "outcome, status, ranks",
+    "outcome, without_result, with_result, ranks",
     [
-        (Outcome.COMPLETE, "FINISHED", True),
-        (Outcome.PRUNED, "FINISHED", True),
-        (Outcome.DIVERGED, "FAILED", False),
-        (Outcome.OUT_OF_MEMORY, "FAILED", False),
-        (Outcome.HUNG, "FAILED", False),
-        (Outcome.ERROR, "FAILED", False),
-        (Outcome.LOST, "KILLED", False),
-        (Outcome.STOPPED, "KILLED", True),
+        (Outcome.COMPLETE, "FINISHED", "FINISHED", True),
+        (Outcome.PRUNED, "FINISHED", "FINISHED", True),
+        (Outcome.OUT_OF_TIME, "FINISHED", "FINISHED", True),
+        (Outcome.STOPPED, "KILLED", "FINISHED", True),
+        (Outcome.DIVERGED, "FAILED", "FAILED", False),
+        (Outcome.OUT_OF_MEMORY, "FAILED", "FAILED", False),
+        (Outcome.HUNG, "FAILED", "FAILED", False),
+        (Outcome.ERROR, "FAILED", "FAILED", False),
+        (Outcome.LOST, "FAILED", "FAILED", False),
     ],
 )
 def test_each_outcome_has_a_word_of_mlflow_and_ranks_or_not(
-    outcome: Outcome, status: str, ranks: bool
+    outcome: Outcome, without_result: str, with_result: str, ranks: bool
 ) -> None:
-    assert (outcome.status, outcome.ranks) == (status, ranks)
+    statuses = [outcome.status(has_result=one) for one in (False, True)]
+    assert statuses == [without_result, with_result]
+    assert outcome.ranks is ranks
 
 
 def test_a_failure_is_an_accident_of_the_machine_unless_the_training_has_diverged() -> None:

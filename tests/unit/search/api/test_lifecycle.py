@@ -124,7 +124,7 @@ def test_a_sweep_returns_what_it_has_come_to(place: Place) -> None:
     watching = Watching()
     result = place.launch(observer=watching)
     assert (result.sweep, result.state, result.why) == (
-        "s", SweepStatus.FINISHED, "the budget is spent",
+        "s", SweepStatus.FINISHED, "all 3 trials are done",
     )  # fmt: skip
     assert (dict(result.trials), result.goes_on) == ({"complete": 3}, False)
     assert result.best and (result.best.trial, result.best.val_loss) == ("s/2", LOSSES[2][1])
@@ -195,7 +195,7 @@ def test_a_finished_sweep_is_left_alone_and_told_from_the_store(place: Place) ->
     for changes in ({}, {"trials": 8}, {"keep": 1}):
         told = api.resume("s", changes, settings=place.settings)
         assert for_command_line(told.unchanged) == (
-            "finished with --trials 8 (the budget is spent); "
+            "finished with --trials 8 (all 8 trials are done); "
             "lstm-sweep resume s --trials N goes on with more of them"
         )
         assert told.to_dict() == launched.to_dict()
@@ -266,7 +266,7 @@ def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
     assert shown.to_dict() | best == shown.to_dict()
     status = api.status("s", settings=place.settings).to_dict()
     assert (status["state"], status["why"], status["trials"]) == (
-        "finished", "the budget is spent", {"complete": 3},
+        "finished", "all 3 trials are done", {"complete": 3},
     )  # fmt: skip
     assert status["best"] == result.to_dict()["best"] | {"running": False}
     assert status["slots"] == 1

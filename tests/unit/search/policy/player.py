@@ -258,7 +258,7 @@ class Player:
             self._end(self.played.known[other.trial.number], why)
 
     def _close(self, progress: TrialProgress) -> None:
-        progress = progress.with_end(Ended(Outcome.STOPPED, "time is over"), self.played.now)
+        progress = progress.with_end(Ended(Outcome.OUT_OF_TIME, "time is over"), self.played.now)
         self.played.known[progress.trial.number] = progress
         self._policy.end(progress)
 

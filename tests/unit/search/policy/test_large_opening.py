@@ -108,7 +108,9 @@ def test_one_that_is_behind_then_waits_and_is_ranked_as_it_is_then() -> None:
     [large] = large_ones(player.play())
     assert len(large.rounds) == 9 and large.ended
     assert large.ended.outcome is Outcome.PRUNED
-    assert large.ended.reason == "pruned at epoch 9: 2.9 is number 1 of 1"  # of that rung
+    assert (
+        large.ended.reason == "it waited at epoch 9: loss 2.9000, number 1 of 1 there"
+    )  # of that rung
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_a_sweep_compares_it_after_as_many_rounds_as_it_says(slots: int) -> None
     )
     [large] = large_ones(player.play())
     assert player.waited_after == 3 and large.ended
-    assert large.ended.outcome is Outcome.PRUNED and "2.8 is number" in large.ended.reason
+    assert large.ended.outcome is Outcome.PRUNED and "loss 2.8000, number" in large.ended.reason
 
 
 @pytest.mark.parametrize("config", [MEDIUM, LONGER_WINDOWS])

@@ -73,9 +73,9 @@ def test_a_trial_that_waited_says_at_its_end_how_it_stood() -> None:
     plan = Plan(**{**HALVING, "trials": 3})
     played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=2, first_rung=1)
     assert played.all_progress[2].ended == Ended(
-        Outcome.PRUNED, "pruned at epoch 1: 3 is number 3 of 3"
+        Outcome.PRUNED, "it waited at epoch 1: loss 3.0000, number 3 of 3 there"
     )
-    assert pruned("at epoch 1: 3 is number 3 of 3") == played.all_progress[2].ended
+    assert pruned("at epoch 1: loss 3.0000, number 3 of 3 there") == played.all_progress[2].ended
 
 
 def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
@@ -90,7 +90,10 @@ def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
             first = one
     paused = policy.judge(first)
     assert isinstance(paused, Paused)
-    assert paused.reason == "at epoch 3: 5 is number 1 of 3, and another one was lower earlier"
+    assert (
+        paused.reason
+        == "at epoch 3: loss 5.0000, number 1 of 3 there, but another one was lower before"
+    )
 
 
 def test_a_trial_is_judged_by_no_loss_from_before_it_may_be() -> None:
@@ -102,7 +105,7 @@ def test_a_trial_is_judged_by_no_loss_from_before_it_may_be() -> None:
         policy.note(last)
     paused = policy.judge(last)
     assert isinstance(paused, Paused)
-    assert paused.reason == "at epoch 2: 3 is number 3 of 3"
+    assert paused.reason == "at epoch 2: loss 3.0000, number 3 of 3 there"
 
 
 def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:

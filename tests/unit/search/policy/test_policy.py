@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.policy.stop_reason import all_trials
 from lstm_sweep.search.trial import Ended, Outcome, Phase, trial_seed
 from tests.unit.search.policy.player import (
     PLAIN,
@@ -83,7 +84,7 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
     )
     played = play(plan, slots=slots)
     assert [progress.trial.number for progress in played.all_progress] == list(range(trials))
-    assert reason_of(played.policy) == "the budget is spent"
+    assert reason_of(played.policy) == all_trials(trials).text
     assert played.policy.next(played.now) is None
     confirmed = len(played.of(Phase.CONFIRM))
     assert confirmed <= min(trials / 4, confirm[0] * confirm[1])

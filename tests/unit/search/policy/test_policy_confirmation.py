@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.stop_reason import NO_RESULT, all_trials
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
-from tests.unit.search.policy.player import Curve, always, play, reason_of
+from tests.unit.search.policy.player import Curve, always, play
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_confirmations_of_a_config_are_found() -> None:
 def test_where_every_trial_fails_nothing_is_confirmed() -> None:
     played = play(Plan(trials=20), curves=always(outcome=Outcome.ERROR))
     assert played.of(Phase.CONFIRM) == []
-    assert reason_of(played.policy) == "no trial has a result"
+    assert played.policy.stop == NO_RESULT
     assert len(played.all_progress) == 15  # and what was kept for confirming is not used
 
 
@@ -95,4 +96,4 @@ def test_where_every_trial_fails_nothing_is_confirmed() -> None:
 def test_a_sweep_of_one_trial_that_is_not_confirmed_has_a_result(slots: int) -> None:
     played = play(Plan(trials=1, ladder=False, confirm_configs=0), slots=slots)
     assert [progress.ranked_loss is not None for progress in played.all_progress] == [True]
-    assert reason_of(played.policy) == "the budget is spent"
+    assert played.policy.stop == all_trials(1)

@@ -6,6 +6,7 @@ import pytest
 
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.policy.stop_reason import all_trials, out_of_patience, space_is_tried
 from lstm_sweep.search.trial import Outcome, Phase
 from tests.unit.search.policy.player import (
     PLAIN,
@@ -36,15 +37,15 @@ def test_the_search_ends_when_nothing_gets_better(
     plan = Plan(**{**PLAIN, "trials": 30, "patience": patience})
     played = play(plan, curves=in_order(losses, wobble), slots=1)
     assert len(played.all_progress) == expected
-    ended_early = f"no better for {patience} trials"
-    assert reason_of(played.policy) == (ended_early if expected < 30 else "the budget is spent")
+    ended_early = out_of_patience(patience).text
+    assert reason_of(played.policy) == (ended_early if expected < 30 else all_trials(30).text)
 
 
 def test_after_patience_the_best_are_confirmed_and_the_reason_stays() -> None:
     plan = Plan(**{**PLAIN, "trials": 40, "patience": 5, "confirm_configs": 2})
     played = play(plan, curves=in_order([2.0]), slots=1)
     assert (len(played.of(Phase.SEARCH)), len(played.of(Phase.CONFIRM))) == (6, 6)
-    assert reason_of(played.policy) == "no better for 5 trials"
+    assert reason_of(played.policy) == out_of_patience(5).text
 
 
 def test_failed_trials_are_trials_without_gain() -> None:
@@ -58,13 +59,13 @@ def test_a_space_that_is_used_up_ends_the_search_with_a_reason(algorithm: str) -
     plan = Plan(**{**PLAIN, "trials": 50, "algorithm": algorithm})
     played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=3)
     assert {progress.trial.config for progress in played.all_progress} == set(SMALL.points())
-    assert reason_of(played.policy) == "all 12 configs of the space that may be tried are begun"
+    assert reason_of(played.policy) == space_is_tried(12).text
 
 
 def test_a_space_of_which_nothing_is_admitted_ends_at_once() -> None:
     played = play(Plan(trials=50), SMALL, admits=lambda config: False)
     assert played.all_progress == []
-    assert reason_of(played.policy) == "all 0 configs of the space that may be tried are begun"
+    assert reason_of(played.policy) == "no config may be tried"
 
 
 @each_slots
@@ -73,4 +74,4 @@ def test_a_space_that_is_used_up_may_be_confirmed_still(slots: int) -> None:
     played = play(plan, SMALL, curves=in_order([2.0 - 0.1 * n for n in range(12)]), slots=slots)
     assert len(played.of(Phase.SEARCH)) == 12
     assert len(played.of(Phase.CONFIRM)) == 9
-    assert reason_of(played.policy) == "all 12 configs of the space that may be tried are begun"
+    assert reason_of(played.policy) == space_is_tried(12).text

@@ -86,9 +86,9 @@ def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> Non
     )
     assert {c.began for c in climbed} == {0.0}  # all at once
     *_, needless, lowest = climbed
-    reason = "the ladder has ended: "
+    reason = "its learning rate is not needed: "
     for progress in (needless, lowest):
-        assert progress.ended and progress.ended.outcome is Outcome.STOPPED
+        assert progress.ended and progress.ended.outcome is Outcome.PRUNED
         assert progress.ended.reason.startswith(f"{reason}0.01 is best: ")
         assert ", and 0.001 reached " in progress.ended.reason
 
@@ -130,7 +130,7 @@ def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(epochs: int)
     played = play(Plan(trials=10), slots=1, ladder_length=lambda *_: LadderLength(epochs))
     survived = [c for c in played.of(Phase.LADDER) if c.rounds]
     assert {len(progress.rounds) for progress in survived} == {epochs}
-    reason = f"a trial of the ladder takes {epochs} epochs"
+    reason = f"{epochs} epochs, as all trials of the ladder"
     assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
 
 

@@ -54,7 +54,7 @@ def test_a_bad_trial_is_ended_before_its_first_epoch_is_over() -> None:
     assert [len(progress.rounds) for progress in played.all_progress] == [9 * ROUNDS, 1, 1]
     last = played.all_progress[-1].ended
     assert last and last.outcome is Outcome.PRUNED
-    assert last.reason == "pruned at epoch 0.25: 3 is number 3 of 3"
+    assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
 
 
 def test_trials_that_cannot_be_paused_are_judged_at_three_times_nine_times_the_first_rung() -> None:
@@ -76,7 +76,7 @@ def test_a_trial_of_the_ladder_takes_a_part_of_an_epoch() -> None:
     )
     survived = [one for one in played.of(Phase.LADDER) if one.rounds]
     assert {len(one.rounds) for one in survived} == {3}
-    assert survived[0].ended == Ended(Outcome.COMPLETE, "a trial of the ladder takes 0.75 epochs")
+    assert survived[0].ended == Ended(Outcome.COMPLETE, "0.75 epochs, as all trials of the ladder")
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 10, 60])

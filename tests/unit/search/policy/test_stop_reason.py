@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from lstm_sweep.search.policy.stop_reason import StopReason
+from lstm_sweep.search.policy.stop_reason import (
+    Stop,
+    StopReason,
+    SweepStatus,
+    all_trials,
+    out_of_patience,
+    out_of_time,
+    space_is_tried,
+)
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
@@ -27,7 +35,7 @@ def tags(reason: str | None, sentence: str = "words that nobody reads") -> dict[
 
 @pytest.mark.parametrize("reason", ADVICE)
 def test_what_to_type_follows_from_the_value_whatever_the_sentence_says(reason: StopReason) -> None:
-    texts = ("", "5 minutes are over", "no room")
+    texts = ("", "the 5 minutes are over", "no room")
     said = {how_to_go_on("s", tags(reason, text)).command_line for text in texts}
     assert said == {ADVICE[reason]}
 
@@ -61,3 +69,41 @@ def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> N
         assert advice.command_line == "lstm-sweep resume s goes on with it"
         assert advice == "lstm_sweep.sweep('s').resume() goes on with it"
         assert spent(found, SPEC, SPEC) == ""
+
+
+@pytest.mark.parametrize(
+    "stop, text",
+    [
+        (all_trials(40), "all 40 trials are done"),
+        (all_trials(1), "the only trial is done"),
+        (out_of_time(90.0), "the 1.5 minutes are over"),
+        (out_of_time(90.0, left=0.9), "the 1.5 minutes are over"),
+        (out_of_time(60.0), "the minute is over"),
+        (out_of_time(1800.0, left=30.0), "the 30 minutes are over"),
+        (
+            out_of_time(1800.0, left=100.0),
+            "what is left of the 30 minutes is too short for another trial",
+        ),
+        (out_of_patience(9), "the last 9 trials were no better than those before"),
+        (out_of_patience(1), "the last trial was no better than those before"),
+        (space_is_tried(12), "all 12 configs of the space are tried"),
+    ],
+)
+def test_the_sentence_says_what_is_spent(stop: Stop, text: str) -> None:
+    assert stop.text == text
+
+
+@pytest.mark.parametrize(
+    "state, without_result, with_result",
+    [
+        (SweepStatus.FINISHED, "FINISHED", "FINISHED"),
+        (SweepStatus.STOPPED, "KILLED", "FINISHED"),
+        (SweepStatus.INTERRUPTED, "KILLED", "FINISHED"),
+        (SweepStatus.FAILED, "FAILED", "FAILED"),
+    ],
+)
+def test_a_sweep_with_a_result_does_not_look_like_a_failure(
+    state: SweepStatus, without_result: str, with_result: str
+) -> None:
+    statuses = [state.run_status(has_result=one) for one in (False, True)]
+    assert statuses == [without_result, with_result]

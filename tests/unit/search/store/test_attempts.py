@@ -5,17 +5,26 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.attempts import apart, last_attempts
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Trial
 
 
-def a_run(run_id: str, number: int, attempt: int, *, written: bool = True) -> Any:
+def a_run(run_id: str, number: int, attempt: int, *, written: bool = True, **more: str) -> Any:
     """A run of an attempt, and its record; a driver has `written` to it."""
     params = {"layers": "2"} if written else {}
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0, attempt=attempt)
-    run = SimpleNamespace(data=SimpleNamespace(params=params))
-    return run, SimpleNamespace(trial=trial, run_id=run_id)
+    info = SimpleNamespace(run_id=run_id)
+    run = SimpleNamespace(info=info, data=SimpleNamespace(params=params, tags=more))
+    record = TrialRecord(
+        trial=trial, run_id=run_id, status="FINISHED", outcome="stopped", reason="", parameters=9,
+        best_val_loss=1.0, best_epoch=1.0, epochs=1.0, has_weights=False, tags=Tags(run),
+    )  # fmt: skip
+    return run, record
 
 
 def ids(runs: Any) -> list[str]:
@@ -27,7 +36,7 @@ def test_of_two_runs_of_an_attempt_the_one_counts_that_its_driver_has_written_to
     for given in (runs, runs[::-1]):
         own, doubles = apart(given)
         assert (sorted(ids(own)), ids(doubles)) == (["a", "c"], ["b"])
-        assert {number: one.run_id for number, one in last_attempts(given).items()} == {
+        assert {number: one.run_id for number, one in last_attempts(given, "running").items()} == {
             0: "c",
             1: "a",
         }
@@ -40,7 +49,27 @@ def test_if_a_driver_died_before_it_wrote_to_either_one_of_them_counts() -> None
 
 def test_the_last_attempt_of_each_trial_counts_in_the_order_of_their_numbers() -> None:
     runs = [a_run("a", 1, 2), a_run("b", 0, 1), a_run("c", 1, 1), a_run("d", 1, 10)]
-    assert [(number, one.run_id) for number, one in last_attempts(runs).items()] == [
+    assert [(number, one.run_id) for number, one in last_attempts(runs, "running").items()] == [
         (0, "b"),
         (1, "d"),
     ]
+
+
+@pytest.mark.parametrize(
+    "state, expected",
+    [
+        ("running", "paused"),
+        ("queued", "paused"),
+        ("paused", "paused"),
+        ("stopped", "stopped"),
+        ("interrupted", "stopped"),
+        ("finished", "stopped"),
+    ],
+)
+def test_a_trial_that_ended_with_its_sweep_waits_while_the_sweep_goes_on(
+    state: str, expected: str
+) -> None:
+    runs = [a_run("a", 0, 1, **{Tag.UNFINISHED: "yes"}), a_run("b", 1, 1)]
+    assert [one.state for one in last_attempts(runs, state).values()] == [expected, "stopped"]
+    first = last_attempts(runs, state)[0].to_dict()
+    assert first["outcome"] == (None if expected == "paused" else "stopped")

@@ -219,7 +219,7 @@ def test_params_that_the_store_refuses_do_not_keep_a_run_from_being_closed(opene
     with pytest.raises(MlflowException):
         opened.journal.log_next()
     opened.journal.close_trial(opened.after(0, Ended(Outcome.LOST)), None, keep=False)
-    assert opened.store.run(opened.run_id).info.status == "KILLED"
+    assert opened.store.run(opened.run_id).info.status == "FAILED"
 
 
 def test_rounds_that_come_while_others_are_logged_are_logged_later(
